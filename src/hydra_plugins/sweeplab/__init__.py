@@ -1,0 +1,1 @@
+"""What Hydra has to find of sweeplab: the sweeper and the search path."""

@@ -1,0 +1,37 @@
+"""Where Hydra finds the experiments of a project, and the configs that ship with sweeplab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from sweeplab.config import conf_dir
+from sweeplab.errors import UserError
+
+
+class SweeplabSearchPath(SearchPathPlugin):
+    """Makes `experiments/*.yaml`, which lie beside the main `conf/`, the options of the group `experiment`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for entry in search_path.get_path():
+            if entry.provider == "main" and entry.path is not None:
+                register_experiments(Path(entry.path.removeprefix("file://")).parent / "experiments")
+        search_path.append("sweeplab", f"file://{conf_dir()}")
+
+
+def register_experiments(folder: Path) -> None:
+    """Each YAML of the folder as `experiment=<its name>`, its runs in the MLflow experiment of that name."""
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            node = OmegaConf.load(file)
+        except YAMLError as error:
+            raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(node, DictConfig):
+            raise UserError(f"{file}: must be a mapping of keys to values, as the config is")
+        named = OmegaConf.merge({"tracking": {"experiment": file.stem}}, node)
+        ConfigStore.instance().store(group="experiment", name=file.stem, node=named, package="_global_")

@@ -1,0 +1,243 @@
+"""From a `data` config to train, valid and test: built, drawn, checked, normalised."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sweeplab import code
+from sweeplab.data.sources import (
+    MNIST,
+    Diabetes,
+    Digits,
+    Examples,
+    FashionMNIST,
+    Pair,
+    Tensors,
+    collate,
+    combined,
+    digest_of,
+    examples_of,
+    gather,
+)
+from sweeplab.errors import UserError
+from sweeplab.metrics import CLASSIFICATION
+
+if TYPE_CHECKING:
+    from sweeplab.config import Data
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A split in memory, as a model takes it."""
+
+    inputs: Tensor  # float32, [N, in_features] or [N, *shape]
+    targets: Tensor  # classification: int64 [N]; regression: float32 [N, out_features]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A split that does not fit into memory; `prepare` makes of a raw batch what `Held` holds."""
+
+    examples: Examples
+    indices: Tensor  # int64 [N]: those of `examples` that are in this split
+    prepare: Callable[[Tensor, Tensor], Pair]
+    workers: int  # processes that load batches
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+Split = Held | Streamed
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    train: Split
+    valid: Split
+    test: Split
+    digest: str  # SHA-256 of the whole set, before it is split and normalised
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a plan needs to know of a set: how many examples, and the digest."""
+
+    train: int
+    valid: int
+    test: int
+    digest: str
+
+
+def load(data: Data) -> Splits:
+    """Build `data.dataset` and split it. Raises UserError where set and config do not fit."""
+    if data.shape is not None and math.prod(data.shape) != data.in_features:
+        count = math.prod(data.shape)
+        raise UserError(f"data.shape={data.shape}: has {count} numbers, but data.in_features={data.in_features}")
+    made = _build(data)
+    own = [digest for one in made if (digest := _own_digest(one))]
+    parts = [examples_of(one) for one in made]
+    mebibytes = math.ceil(sum(4 * len(part) * part[0][0].numel() for part in parts) / 2**20)
+    if mebibytes > data.memory:
+        return _split(data, parts, _streamed, combined(own) if own else _version_digest(data, mebibytes))
+    held = [gather(part) for part in parts]
+    return _split(data, held, _held, combined(own or [digest_of(part.inputs, part.targets) for part in held]))
+
+
+def facts(data: Data) -> Facts:
+    """Sizes and digest, the same as those of `load`; of mnist and fashion_mnist known without fetching or reading."""
+    target: Any = code.locate(data.dataset["_target_"], "data.dataset._target_")
+    if target in (MNIST, FashionMNIST) and "train" not in data.dataset:
+        digest = combined(target.digest_of_half(train) for train in (True, False))
+        return Facts(*_sizes(data, *target.sizes), digest=digest)
+    splits = load(data)
+    return Facts(len(splits.train), len(splits.valid), len(splits.test), splits.digest)
+
+
+def supplied(data: Data) -> list[str]:
+    """Which arguments of `data.dataset` are given by sweeplab: of `train` and `root` those it has and leaves open."""
+    target = data.dataset["_target_"]
+    return [name for name in ("train", "root") if name not in data.dataset and code.accepts(target, name)]
+
+
+def _build(data: Data) -> list[object]:
+    """The set as a list of one, or as training and test set where the target can make both."""
+    ours = supplied(data)
+    given: dict[str, object] = {"root": data.root} if "root" in ours else {}
+    if "train" not in ours:
+        return [_make(data, given)]
+    return [_make(data, {**given, "train": train}) for train in (True, False)]
+
+
+def _make(data: Data, given: dict[str, object]) -> object:
+    try:
+        return code.build(data.dataset, "data.dataset", **given)
+    except UserError as error:
+        reason = error.__cause__ and error.__cause__.__cause__  # below Hydra's own exception
+        if isinstance(reason, UserError):  # as from our own sets, which explain themselves
+            raise reason from None
+        raise
+
+
+def _own_digest(made: object) -> str | None:
+    """The digest that a built-in set brings. A user's subclass does not count: it may have other examples."""
+    if isinstance(made, MNIST | Digits | Diabetes) and type(made).__module__ == MNIST.__module__:
+        return made.digest
+    return None
+
+
+def _version_digest(data: Data, mebibytes: int) -> str:
+    if data.version is None:
+        raise UserError(
+            f"data.version=null: the set needs {mebibytes} MiB, more than data.memory={data.memory}, so it is streamed "
+            f"and never read as a whole; name its state, as in data.version=1, or hold it by data.memory={mebibytes}"
+        )
+    node = {key: value for key, value in data.dataset.items() if key != "root"}
+    return combined([data.version, json.dumps(node, sort_keys=True, default=str)])
+
+
+# --- The split --------------------------------------------------------------------------------------------------------
+
+
+def _split(data: Data, parts: Sequence[Any], cut: Callable[[Data, Any, Tensor], Split], digest: str) -> Splits:
+    """Draw test (unless the set brings it) and valid by `data.split_seed`; each keeps the order of the set."""
+    brought = len(parts[1]) if len(parts) == 2 else None
+    _, valid, test = _sizes(data, len(parts[0]), brought)
+    rest = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(data.split_seed))
+    if brought is None:
+        drawn, rest = rest[:test], rest[test:]
+        test_split = cut(data, parts[0], drawn.sort().values)
+    else:
+        test_split = cut(data, parts[1], torch.arange(test))
+    valid_split, train_split = (cut(data, parts[0], part.sort().values) for part in (rest[:valid], rest[valid:]))
+    return Splits(train_split, valid_split, test_split, digest)
+
+
+def _sizes(data: Data, total: int, brought: int | None) -> tuple[int, int, int]:
+    """Train, valid and test, each at least 1; `brought` is the size of the test set that comes with the set."""
+    test = brought or _size("data.test", data.test, total // 5, total - 2)
+    rest = total if brought else total - test
+    valid = _size("data.valid", data.valid, rest // 12, rest - 1)
+    return rest - valid, valid, test
+
+
+def _size(key: str, asked: int | None, default: int, most: int) -> int:
+    size = max(default, 1) if asked is None else asked
+    if not 1 <= size <= most:
+        shown = "null" if asked is None else asked
+        allowed = f"give 1 to {most}, to leave one to train on" if most > 0 else "the set is too small to be split"
+        raise UserError(f"{key}={shown}: {allowed}")
+    return size
+
+
+def _held(data: Data, part: Tensors, indices: Tensor) -> Held:
+    return Held(*_prepare(data, part.inputs[indices], part.targets[indices]))
+
+
+def _streamed(data: Data, part: Examples, indices: Tensor) -> Streamed:
+    _prepare(data, *collate([part[0]]))  # what is wrong with all is found before any work
+    return Streamed(part, indices, partial(_prepare, data), data.workers)
+
+
+# --- Checked and normalised -------------------------------------------------------------------------------------------
+
+
+def _prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
+    """Raw examples, a split or a batch of them, as a model takes them: changed in place, so give a copy.
+
+    Raises UserError where they contradict `data`.
+    """
+    return _inputs(data, inputs), _classes(data, targets) if data.task == CLASSIFICATION else _numbers(data, targets)
+
+
+def _inputs(data: Data, raw: Tensor) -> Tensor:
+    shape = list(raw.shape[1:])
+    if (count := math.prod(shape)) != data.in_features:
+        raise UserError(f"data.in_features={data.in_features}: the set's examples have {count} numbers, shape {shape}")
+    # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
+    if data.shape and len(shape) > 1 and [n for n in shape if n > 1] != [n for n in data.shape if n > 1]:
+        raise UserError(f"data.shape={data.shape}: the set's examples have the shape {shape}; give that")
+    # Bytes are pictures, from 0 to 255, as everywhere in torchvision.
+    inputs = _scaled("inputs", raw.float().div_(255) if raw.dtype == torch.uint8 else raw.float(), data.mean, data.std)
+    return inputs.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
+
+
+def _classes(data: Data, raw: Tensor) -> Tensor:
+    if raw.is_floating_point() or raw.numel() != len(raw):
+        found = f"{raw.dtype} of shape {list(raw.shape[1:])}"
+        raise UserError(
+            f"data.task={data.task}: a target must be one whole number, not {found}; or data.task=regression"
+        )
+    classes = raw.reshape(-1).to(torch.int64)
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= data.out_features:
+        allowed = f"the classes must be 0 to {data.out_features - 1}"
+        raise UserError(f"data.out_features={data.out_features}: {allowed}, the set's are {low} to {high}")
+    return classes
+
+
+def _numbers(data: Data, raw: Tensor) -> Tensor:
+    targets = raw.reshape(len(raw), -1).float()
+    if (count := targets.shape[1]) != data.out_features:
+        raise UserError(f"data.out_features={data.out_features}: a target of the set has {count} numbers; give that")
+    return _scaled("targets", targets, data.target_mean, data.target_std)
+
+
+def _scaled(name: str, values: Tensor, mean: float | None, std: float | None) -> Tensor:
+    # A finite sum proves finite values, ten times faster than a look at each; and it is seldom the other way round.
+    if not values.sum().isfinite() and not (finite := values.isfinite()).all():
+        bad = int((~finite.reshape(len(values), -1)).any(1).sum())
+        raise UserError(
+            f"data.dataset: {bad} of {len(values)} examples have NaN or infinite {name}; repair or drop them"
+        )
+    return values.sub_(mean or 0.0).div_(1.0 if std is None else std)

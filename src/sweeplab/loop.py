@@ -1,0 +1,130 @@
+"""The training loop. It knows tensors, a network, a loss and an optimizer, and nothing else of the framework."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from sweeplab.metrics import TRAIN, VALID, EpochResult, Sums, with_prefix
+
+Batch = tuple[Tensor, Tensor]
+BY_STEP = (OneCycleLR, CyclicLR)
+"""Schedulers whose documentation has them step after every batch."""
+
+
+class Metric(Protocol):
+    """A further metric, as torchmetrics has it."""
+
+    def update(self, output: Tensor, target: Tensor) -> None: ...
+    def compute(self) -> Any: ...
+    def reset(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Task:
+    """What is trained: the parts of a step, in the order in which it uses them."""
+
+    model: nn.Module
+    loss: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler | ReduceLROnPlateau
+    kind: str  # classification | regression
+    monitor: str  # the metric that a ReduceLROnPlateau is told
+    interval: str = "auto"  # when the scheduler steps: step | epoch | auto
+    clip_norm: float | None = None
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    @property
+    def steps_each_batch(self) -> bool:
+        return isinstance(self.scheduler, BY_STEP) if self.interval == "auto" else self.interval == "step"
+
+
+def epochs(
+    task: Task, train: Callable[[int], Iterable[Batch]], valid: Callable[[], Iterable[Batch]], first: int = 1
+) -> Iterator[EpochResult]:
+    """Train epoch after epoch, from number `first`, until the caller stops asking; one result for each.
+
+    `train(epoch)` gives the batches of an epoch in its order, `valid()` those of the validation set.
+    """
+    epoch = first
+    while True:
+        started = time.perf_counter()
+        sums = train_epoch(task, train(epoch))
+        trained = sums.means()
+        train_seconds = time.perf_counter() - started
+        validated = evaluate(task, valid())
+        metrics = with_prefix(TRAIN, trained) | with_prefix(VALID, validated)
+        step_epoch(task, metrics)
+        yield EpochResult(
+            epoch=epoch,
+            metrics=metrics,
+            examples=sums.examples,
+            train_seconds=train_seconds,
+            seconds=time.perf_counter() - started,
+        )
+        epoch += 1
+
+
+def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
+    """One pass over the batches; the sums are of the outputs as they were before each step."""
+    task.model.train()
+    sums = Sums(task.kind)
+    for inputs, targets in batches:
+        loss, output = train_step(task, inputs, targets)
+        sums.update(loss, output, targets)
+    return sums
+
+
+def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward, backward, clip, update: (the loss, a scalar; the outputs). Nothing here waits for the device."""
+    output = torch.empty(0)
+
+    def forward_backward() -> Tensor:
+        nonlocal output
+        task.optimizer.zero_grad(set_to_none=True)
+        with task.autocast():
+            output = task.model(inputs)
+        loss: Tensor = task.loss(output.float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if task.clip_norm is not None:
+            nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
+        return loss
+
+    loss = task.optimizer.step(forward_backward)  # type: ignore[arg-type]  # a tensor, as torch's own examples return
+    if task.steps_each_batch:
+        task.scheduler.step()  # type: ignore[call-arg]  # no ReduceLROnPlateau here: it needs a metric
+    return loss, output  # type: ignore[return-value]
+
+
+def step_epoch(task: Task, metrics: Mapping[str, float]) -> None:
+    """What a scheduler does after an epoch, if it does not step with the batches."""
+    if isinstance(task.scheduler, ReduceLROnPlateau):
+        task.scheduler.step(metrics[task.monitor])
+    elif not task.steps_each_batch:
+        task.scheduler.step()
+
+
+@torch.no_grad()
+def evaluate(task: Task, batches: Iterable[Batch]) -> dict[str, float]:
+    """Loss, accuracy (or mae) and the further metrics over all batches, without gradients, in eval mode."""
+    task.model.eval()
+    sums = Sums(task.kind)
+    for metric in task.metrics.values():
+        metric.reset()
+    for inputs, targets in batches:
+        with task.autocast():
+            output = task.model(inputs)
+        output = output.float()
+        sums.update(task.loss(output, targets), output, targets)
+        for metric in task.metrics.values():
+            metric.update(output, targets)
+    return sums.means() | {name: float(metric.compute()) for name, metric in task.metrics.items()}

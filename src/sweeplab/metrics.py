@@ -1,0 +1,99 @@
+"""Metric names, each written once; what an epoch yields; sums that stay on the device until they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+LOSS, ACCURACY, MAE = "loss", "accuracy", "mae"
+TRAIN_LOSS, VALID_LOSS = f"{TRAIN}/{LOSS}", f"{VALID}/{LOSS}"
+
+BEST_EPOCH = "best_epoch"
+EARLY_STOP_EPOCH = "early_stop_epoch"
+PARAMETERS = "parameters"
+EXAMPLES_PER_SECOND = "examples_per_second"
+SECONDS = "seconds"
+
+CLASSIFICATION, REGRESSION = "classification", "regression"
+HIGHER_IS_BETTER = frozenset({ACCURACY})
+
+
+def score(task: str) -> str:
+    """The metric that stands beside the loss: `accuracy` of a classification, `mae` of a regression."""
+    return ACCURACY if task == CLASSIFICATION else MAE
+
+
+def default_monitor(task: str) -> str:
+    """What early stopping watches unless told otherwise: `valid/accuracy`, for a regression `valid/loss`."""
+    return f"{VALID}/{ACCURACY}" if task == CLASSIFICATION else VALID_LOSS
+
+
+def default_mode(monitor: str) -> str:
+    """`max` for an accuracy, `min` for anything else (losses and errors)."""
+    return "max" if monitor.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
+
+
+def with_prefix(split: str, values: Mapping[str, float]) -> dict[str, float]:
+    """`{"loss": 0.1}` of the split `valid` -> `{"valid/loss": 0.1}`."""
+    return {f"{split}/{name}": value for name, value in values.items()}
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class EpochResult:
+    """What the loop yields after each epoch."""
+
+    epoch: int  # from 1
+    metrics: dict[str, float]  # train/loss, valid/accuracy, ...
+    examples: int  # training examples seen in this epoch
+    train_seconds: float  # wall time of the training part alone
+    seconds: float  # wall time of training and validation
+
+    @property
+    def finite(self) -> bool:
+        """Whether every loss of this epoch is a finite number."""
+        return all(math.isfinite(v) for k, v in self.metrics.items() if k in (TRAIN_LOSS, VALID_LOSS))
+
+
+class Sums:
+    """Loss and score summed over examples, on the device of the outputs; reading them (`means`) is the only synchronisation.
+
+    Correct predictions are counted in integers, so an accuracy is exact: not a mean of batch means.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._loss: Tensor | None = None
+        self._score: Tensor | None = None
+        self._examples = 0
+
+    def update(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
+        """Add a batch: `loss` is its mean (a scalar), `output` [B, C], `target` [B] classes or [B, C] values."""
+        size = len(target)
+        # float32 sums of a few hundred terms lose digits; MPS has no float64.
+        batch_loss = (loss.detach() if loss.device.type == "mps" else loss.detach().double()) * size
+        if self._task == CLASSIFICATION:
+            batch_score = (output.detach().argmax(dim=1) == target).sum()
+        else:
+            batch_score = (output.detach() - target).abs().mean(dim=1).sum()
+        self._loss = batch_loss if self._loss is None else self._loss + batch_loss
+        self._score = batch_score if self._score is None else self._score + batch_score
+        self._examples += size
+
+    @property
+    def examples(self) -> int:
+        return self._examples
+
+    def means(self) -> dict[str, float]:
+        """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
+        if self._loss is None or self._score is None:
+            return {LOSS: math.nan, score(self._task): math.nan}
+        return {
+            LOSS: self._loss.item() / self._examples,
+            score(self._task): self._score.item() / self._examples,
+        }

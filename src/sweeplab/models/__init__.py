@@ -1,0 +1,7 @@
+"""The networks and losses that come with sweeplab; any class of torch.nn or of your own works in their place."""
+
+from sweeplab.models.cnn import CNN
+from sweeplab.models.losses import MSELoss, NLLLoss
+from sweeplab.models.mlp import MLP
+
+__all__ = ["CNN", "MLP", "MSELoss", "NLLLoss"]

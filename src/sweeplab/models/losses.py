@@ -1,0 +1,24 @@
+"""Losses that take a network's raw outputs, as torch.nn.CrossEntropyLoss does."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+
+class NLLLoss(nn.NLLLoss):
+    """Negative log-likelihood of the log-softmax of the outputs: cross-entropy, written as its two steps."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
+        """Outputs [B, C] (any real numbers), classes [B] -> a scalar."""
+        return super().forward(input.log_softmax(dim=1), target)
+
+
+class MSELoss(nn.MSELoss):
+    """Mean squared error; whole-number targets are classes, and stand for their one-hot vectors."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
+        """Outputs [B, C], values [B, C] or classes [B] -> a scalar."""
+        if not target.is_floating_point():
+            target = one_hot(target, input.shape[1]).to(input.dtype)
+        return super().forward(input, target)

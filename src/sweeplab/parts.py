@@ -1,0 +1,195 @@
+"""From a config to the parts of a run (network, loss, optimizer, scheduler), and whether they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sweeplab import code, loop, metrics
+from sweeplab.config import Config, Node
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.runtime import Runtime, seed_stream
+from sweeplab.screen import Layer
+
+SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
+"""Arguments that are not in the config: a part gets them from the part before it."""
+
+CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+"""Losses whose targets are classes, so that they cannot regress."""
+
+
+def problems(config: Config) -> list[str]:
+    """All that is wrong with the `_target_`s, judged by their signatures."""
+    found = [p for name, node, supplied in _nodes(config) for p in code.check(node, name, supplied)]
+    known = [*_epoch_metrics(config)]
+    if config.monitor not in known:
+        found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
+    return found
+
+
+def targets(config: Config) -> list[str]:
+    """Every class path that this config names, at every depth."""
+    return [path for _, node, _ in _nodes(config) for path in code.targets(node)]
+
+
+def _nodes(config: Config) -> Iterator[tuple[str, Node, tuple[str, ...]]]:
+    for name in ("model", "loss", "optimizer", "scheduler"):
+        yield name, getattr(config, name), SUPPLIED.get(name, ())
+    yield "data.dataset", config.data.dataset, ("root", "train")
+    for name, node in config.metrics.items():
+        yield f"metrics.{name}", node, ()
+
+
+def _epoch_metrics(config: Config) -> list[str]:
+    """The names of what an epoch measures, and so of what can be monitored."""
+    plain = (metrics.LOSS, metrics.score(config.data.task))
+    valid = (*plain, *config.metrics)
+    return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
+
+
+def fit(config: Config) -> list[Layer]:
+    """Build everything once, the network on the meta device (no memory, no random numbers), and try it on two examples.
+
+    Returns the layer table. Raises UserError for what a constructor refuses, and where network, loss and data disagree.
+    """
+    rng = torch.get_rng_state()
+    try:
+        with torch.device("meta"):
+            model = _module(config.model, "model")
+        loss = _module(config.loss, "loss")
+        optimizer = code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
+        code.build(scheduler_node(config, steps=1), "scheduler", optimizer)
+        for name, node in config.metrics.items():
+            code.build(node, f"metrics.{name}")
+        return _try(config, model, loss.to("meta"))
+    finally:
+        torch.set_rng_state(rng)
+
+
+def _module(node: Node, key: str) -> nn.Module:
+    built = code.build(node, key)
+    if not isinstance(built, nn.Module):
+        raise UserError(f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is a {type(built).__name__}")
+    return built
+
+
+def _try(config: Config, model: nn.Module, loss: nn.Module) -> list[Layer]:
+    data = config.data
+    if data.task == metrics.REGRESSION and isinstance(loss, CLASS_LOSSES):
+        raise UserError(
+            f"loss={config.loss['_target_']}: is for classes, but data={data.name} is a regression; use loss=mse"
+        )
+    shape = [data.in_features] if data.flatten or data.shape is None else data.shape
+    rows: list[Layer] = []
+    with _recorded(model, rows):
+        output = _forward(config, model, torch.empty(2, *shape, device="meta"))
+    if output is None:
+        return rows
+    if tuple(output.shape) != (2, data.out_features):
+        key = "model.out_features" if "out_features" in config.model else "model"
+        got = f"{key}={config.model['out_features']}" if "out_features" in config.model else key
+        raise UserError(
+            f"{got}: the network's output has the shape {_shape(output)}, but data={data.name} needs "
+            f"[B, {data.out_features}] ({'classes' if data.task == metrics.CLASSIFICATION else 'values'})"
+        )
+    _try_loss(config, loss, output)
+    return rows
+
+
+def _forward(config: Config, model: nn.Module, inputs: Tensor) -> Tensor | None:
+    """The output for meta inputs; None for a network that cannot compute without values."""
+    try:
+        output = model(inputs)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        raise UserError(
+            f"model={config.model['_target_']}: does not take inputs of shape {_shape(inputs)} "
+            f"(data={config.data.name}, data.flatten={str(config.data.flatten).lower()}): {_line(error)}"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise UserError(f"model={config.model['_target_']}: must return one tensor, returned a {type(output).__name__}")
+    return output
+
+
+def _try_loss(config: Config, loss: nn.Module, output: Tensor) -> None:
+    classes = config.data.task == metrics.CLASSIFICATION
+    target = torch.zeros(2, dtype=torch.int64) if classes else torch.zeros(2, config.data.out_features)
+    hint = "loss=mse trains on one-hot targets" if classes else "loss=mse"
+    try:
+        # On real numbers: a loss may look at the values of its targets. Two examples cost nothing.
+        value = loss.to_empty(device="cpu")(torch.zeros(output.shape), target) if _stateless(loss) else None
+    except Exception as error:
+        raise UserError(
+            f"loss={config.loss['_target_']}: does not fit outputs {_shape(output)} and the targets of "
+            f"data={config.data.name} ({hint}): {_line(error)}"
+        ) from error
+    if value is not None and value.shape != ():
+        raise UserError(f"loss={config.loss['_target_']}: must give one number a batch, not shape {list(value.shape)}")
+
+
+def _stateless(loss: nn.Module) -> bool:
+    return not loss.state_dict()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"[{', '.join(['B', *map(str, tensor.shape[1:])])}]"
+
+
+class _recorded:  # noqa: N801  # a context manager, named as it reads
+    """While it is entered, the output shape and parameters of every leaf module that runs are added to `rows`."""
+
+    def __init__(self, model: nn.Module, rows: list[Layer]) -> None:
+        leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+        self._hooks = [module.register_forward_hook(self._hook(name)) for name, module in leaves]
+        self._rows = rows
+
+    def _hook(self, name: str) -> Any:
+        def record(module: nn.Module, _inputs: object, output: object) -> None:
+            size = sum(p.numel() for p in module.parameters())
+            shape = _shape(output) if isinstance(output, Tensor) else ""
+            self._rows.append(Layer(name=name or "-", kind=type(module).__name__, output=shape, parameters=size))
+
+        return record
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def scheduler_node(config: Config, steps: int) -> Node:
+    """The scheduler's config with what only the run knows: null `steps_per_epoch` and `mode` are filled in."""
+    known = {"steps_per_epoch": steps, "mode": config.mode}
+    return {k: known.get(k) if v is None else v for k, v in config.scheduler.items()}
+
+
+def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
+    """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
+    seed_stream(config.seed, "initialisation")
+    model: nn.Module = code.instantiate(config.model).to(runtime.device)
+    if config.trainer.compile:
+        model.compile()
+    optimizer = code.instantiate(config.optimizer, model.parameters())
+    seed_stream(config.seed, "dropout")
+    return loop.Task(
+        model=model,
+        loss=code.instantiate(config.loss).to(runtime.device),
+        optimizer=optimizer,
+        scheduler=code.instantiate(scheduler_node(config, steps), optimizer),
+        kind=config.data.task,
+        monitor=config.monitor,
+        interval=config.trainer.scheduler_interval,
+        clip_norm=config.trainer.clip_norm,
+        autocast=runtime.autocast,
+        metrics={name: code.instantiate(node) for name, node in config.metrics.items()},
+    )

@@ -1,0 +1,120 @@
+"""How a run is computed: device, threads, precision, determinism, random streams; and the record of all that."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeplab.config import Trainer
+from sweeplab.errors import UserError, did_you_mean
+
+PACKAGES = ("sweeplab", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
+DEVICES = ("cpu", "cuda", "mps")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Runtime:
+    """Where and how a run computes."""
+
+    device: torch.device
+    threads: int
+    precision: str  # fp32 | bf16
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of a forward pass: bf16 where it is asked for (weights and gradients stay fp32)."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` -> cuda, else mps, else cpu. Raises UserError for a device that is unknown or not here."""
+    if name == "auto":
+        return torch.device("cuda" if _here("cuda") else "mps" if _here("mps") else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"trainer.device={name}: no such device{did_you_mean(name, ('auto', *DEVICES))}") from error
+    if device.type not in DEVICES:
+        raise UserError(f"trainer.device={name}: must be one of auto, {', '.join(DEVICES)}")
+    if not _here(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(
+            f"trainer.device={name}: there is none on this machine; trainer.device=auto takes what there is"
+        )
+    return device
+
+
+def _here(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(trainer: Trainer) -> Runtime:
+    """Set the process up for a run: device, threads, and only operations whose results can be reproduced."""
+    device = choose_device(trainer.device)
+    threads = trainer.threads or cores()
+    torch.set_num_threads(threads)
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # read when CUDA starts; cuBLAS is not reproducible without
+    torch.use_deterministic_algorithms(trainer.deterministic)
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # torch's stubs lack it; a debugging aid that costs a write of every tensor
+    torch.backends.cudnn.benchmark = False
+    return Runtime(device=device, threads=threads, precision=trainer.precision)
+
+
+def seed_stream(seed: int, stream: str) -> None:
+    """Seed torch's global generators for one purpose: `initialisation` or `dropout`, independent of each other."""
+    torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "big") >> 1)
+
+
+def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
+    """What is recorded beside the config of a run, and not hashed; `folder` is where git is asked."""
+    commit, status = _git("rev-parse", "HEAD", folder=folder), _git("status", "--porcelain", folder=folder)
+    return {
+        "git": {"commit": commit, "dirty": bool(status) if commit else None},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": _device_name(runtime.device),
+        "threads": runtime.threads,
+        "platform": platform.platform(),
+        "cores": cores(),
+        "torch": {"cuda": torch.version.cuda, "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version for name in PACKAGES if (version := _version(name))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def _git(*arguments: str, folder: Path) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603, S607  # fixed arguments; git is looked up on PATH as in a shell
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,169 @@
+"""What a person sees: the layer table, the progress of a run, its result, the ranking of a sweep.
+
+On a terminal a live bar; elsewhere one line per epoch. Everything that users type is escaped from rich's markup.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import rich
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from sweeplab.metrics import EpochResult
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Layer:
+    """A row of the layer table."""
+
+    name: str
+    kind: str
+    output: str  # shape of its output, B for the batch
+    parameters: int
+
+
+def console() -> Console:
+    """rich's default console: one for all, so that bars and other output do not garble each other."""
+    return rich.get_console()
+
+
+def say(text: str, style: str = "") -> None:
+    """One line (or several) as it is: no markup, never wrapped, so that paths and links can be copied."""
+    console().print(escape(text), style=style, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """A message on stderr."""
+    Console(stderr=True).print(escape(text), style="red", highlight=False, soft_wrap=True)
+
+
+def command(name: str) -> str:
+    """How a user starts one of our commands from this shell: under `uv run` the environment is not active."""
+    return f"uv run {name}" if "UV_RUN_RECURSION_DEPTH" in os.environ else name
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
+    """A table; the first `left` columns are flush left, the others (numbers) flush right."""
+    grid = Table(title=escape(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        text = index < left
+        grid.add_column(escape(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(cell) for cell in row))
+    show(grid)
+
+
+def show(grid: Table) -> None:
+    """Print a table; where there is no terminal whose width counts, as wide as it needs to be."""
+    wide = (
+        None
+        if console().is_terminal
+        else Measurement.get(console(), console().options.update(width=1000), grid).maximum
+    )
+    console().print(grid, width=wide, crop=wide is None)
+
+
+def layers(title: str, rows: Sequence[Layer]) -> None:
+    """The layer table: what the network is made of and how many parameters it has."""
+    total = sum(row.parameters for row in rows)
+    shown = [(row.name, row.kind, row.output, f"{row.parameters:,}") for row in rows]
+    table(title, ("layer", "type", "output", "parameters"), [*shown, ("total", "", "", f"{total:,}")], left=3)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A metric for people: fixed digits, a very small one in powers of ten; a dash for none."""
+    if value is None:
+        return "-"
+    if value != 0 and digits >= 4 and abs(value) < 10**-digits:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+class RunScreen:
+    """The progress of one run. As a context manager it shows the bar; `epoch` and `batches` feed it."""
+
+    def __init__(self, epochs: int, batches: int, *, bar: bool = True, lines: bool = True) -> None:
+        self._epochs, self._batches = epochs, batches
+        self._live, self._lines = bar and console().is_terminal, lines
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> RunScreen:
+        if self._live:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("left at most"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                console=console(),
+                transient=True,
+            )
+            total = self._epochs * self._batches
+            self._bar = self._progress.add_task("epoch 1", total=total)
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def batches(self, epoch: int, batches: Iterable[T]) -> Iterator[T]:
+        """The same batches, counted on the bar as they pass (about 50 times an epoch)."""
+        every = max(1, self._batches // 50)
+        for index, batch in enumerate(batches):
+            yield batch
+            if self._progress is not None and self._bar is not None and index % every == 0:
+                done = (epoch - 1) * self._batches + index + 1
+                self._progress.update(self._bar, completed=done, description=f"epoch {epoch}/{self._epochs}")
+
+    def epoch(self, result: EpochResult, best_epoch: int | None) -> str:
+        """Show an epoch's metrics; returns the line, for the log."""
+        values = "  ".join(f"{name} {number(value)}" for name, value in result.metrics.items())
+        mark = "  *" if result.epoch == best_epoch else ""
+        line = f"epoch {result.epoch:>3}/{self._epochs}  {values}  {result.seconds:.1f} s{mark}"
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, completed=result.epoch * self._batches)
+        if self._lines:
+            say(line)
+        return line
+
+
+def result(title: str, rows: Mapping[str, str]) -> None:
+    """The result of a run, a line for each thing that matters."""
+    grid = Table(title=escape(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False)
+    grid.add_column(justify="left")
+    grid.add_column(justify="left", overflow="fold")
+    for name, value in rows.items():
+        grid.add_row(escape(name), escape(value))
+    show(grid)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A spinner while something takes its time; silent when not a terminal."""
+    if not console().is_terminal:
+        yield
+        return
+    with console().status(escape(text)):
+        yield
