@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -108,5 +110,61 @@ def _compose(overrides: Sequence[str]) -> Config:
     return compose(overrides)
 
 
-def _ui(a, b): ...
-def _sync(a, b): ...
+def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
+    """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
+    from sweeplab import screen, tracking
+
+    settings = _compose(overrides)
+    uri = tracking.resolve_uri(settings.tracking)
+    with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
+        for name, link in _links(settings, uri, base).items():
+            screen.say(f"{name}:\n  {link}")
+        if base != uri:
+            _until_ctrl_c()
+
+
+def _links(settings: Config, uri: str, base: str) -> dict[str, str]:
+    """What is most likely wanted: the latest sweep's runs if it is the latest thing, and the latest run."""
+    from sweeplab import tracking
+    from sweeplab.store import Store
+
+    home = Store(settings.store.root)
+    links: dict[str, str] = {}
+    for sweep in home.manifests()[-1:]:
+        for place in tracking.sweep_places(home, sweep["id"], uri)[:1]:
+            cells = (home.run(cell["fingerprint"]) for cell in sweep["cells"][:100])
+            runs = [p.run_id for r in cells for p in tracking.run_places(r, uri) if p.experiment == place.experiment]
+            links[f"curves of the latest sweep ({sweep['name']})"] = tracking.sweep_link(
+                base, place.experiment_id, sweep["id"]
+            )
+            links["its runs compared"] = tracking.compare_link(base, place.experiment_id, runs)
+    for run in home.runs()[-1:]:
+        for place in tracking.run_places(run, uri)[:1]:
+            links[f"the latest run ({run.id})"] = tracking.run_link(base, place.experiment_id, place.run_id)
+            links["all runs"] = tracking.table_link(base, place.experiment_id)
+    return links or {"MLflow (no run of this root is in it yet)": base}
+
+
+def _until_ctrl_c() -> None:
+    from sweeplab import screen
+
+    screen.say("Ctrl-C ends it")
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
+    """Carry what MLflow lacks; exit code 1 if some of it still lags."""
+    from sweeplab import screen, tracking
+    from sweeplab.store import Store
+
+    settings = _compose(overrides)
+    with screen.counting("runs carried to MLflow") as progress:
+        lag = tracking.sync(Store(settings.store.root), settings.tracking, progress)
+    if lag:
+        raise RunFailed("\n".join([f"{len(lag)} runs lag behind in MLflow:", *lag]))
+    screen.say("MLflow is level with the store")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
+T = TypeVar("T")
 Node = dict[str, Any]
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Our own loop tries again, and looks before it creates; mlflow's retries could create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -204,7 +207,8 @@ class View:
     def __init__(self, folder: store.Store, uri: str) -> None:
         self.store, self.uri = folder, uri
         self.created: dict[str, int] = {}  # of the experiments looked up: another time is another database
-        self.experiments: set[str] = set()
+        self.experiments: set[str] = set()  # all that the store asks for
+        self.damaged: dict[str, str] = {}  # run id -> what is wrong with its journal
         self._tails: dict[str, Tail] = {}
         self._sweeps: dict[Path, Sweep] = {}
         self._members: dict[str, list[Sweep]] = {}
@@ -221,9 +225,13 @@ class View:
         self._read_sweeps()
         wanted = [s for s in self._sweeps.values() if only is None or not self._cells(s).isdisjoint(only)]
         jobs = [job for sweep in wanted for job in self._parent(sweep, alone)]
-        for tail in self._changed(only):
-            jobs += self._children(tail)
-        return jobs
+        with os.scandir(self.store.root) as found:
+            names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
+        return jobs + [job for name in names for job in self._look(name)]
+
+    def lagging(self, only: Collection[str] | None) -> set[str]:
+        """The run and sweep ids that are not level."""
+        return {job.id for job in self.jobs(only)} | {name for name in self.damaged if only is None or name in only}
 
     def _read_sweeps(self) -> None:
         files = [f for f in self.store.sweeps.glob("*.json") if len(f.stem) == store.ID_LENGTH]
@@ -245,17 +253,17 @@ class View:
     def _cells(sweep: Sweep) -> set[str]:
         return {str(cell["fingerprint"])[: store.ID_LENGTH] for cell in sweep.manifest["cells"]}
 
-    def _changed(self, only: Collection[str] | None) -> Iterator[Tail]:
-        """The runs that have to be looked at; an idle one costs a stat."""
-        with os.scandir(self.store.root) as found:
-            names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
-        for name in names:
-            tail = self._tails.setdefault(name, Tail(store.Run(self.store.root / name)))
-            try:
-                if tail.read() or not tail.settled:
-                    yield tail
-            except FileNotFoundError:  # not begun, or cleaned away
-                del self._tails[name]
+    def _look(self, name: str) -> list[Job]:
+        """What is to be fed of this run; looking at an idle one costs a stat."""
+        tail = self._tails.setdefault(name, Tail(store.Run(self.store.root / name)))
+        self.damaged.pop(name, None)
+        try:
+            return self._children(tail) if tail.read() or not tail.settled else []
+        except FileNotFoundError:  # not begun, or cleaned away
+            del self._tails[name]
+        except (ValueError, KeyError) as error:
+            self.damaged[name] = f"its journal cannot be read: {error!r}"
+        return []
 
     def _children(self, tail: Tail) -> list[Job]:
         sweeps = self._members.get(tail.run.id, [])
@@ -271,12 +279,7 @@ class View:
             goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
             if entry.get("fed") != goal:
                 jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
-        # Files may still come while the run is held.
-        tail.settled = (
-            not jobs
-            and status != RUNNING
-            and (time.time() - tail.run.journal.path.stat().st_mtime > 60 or not tail.run.claimed)
-        )
+        tail.settled = not jobs and status != RUNNING and not tail.run.claimed  # files may come while it is held
         return jobs
 
     @staticmethod
@@ -313,3 +316,410 @@ def stamps(folder: Path) -> dict[str, list[int]]:
     files = [folder / name for name in FILES] + sorted(p for p in folder.glob("profile/**/*") if p.is_file())
     stats = {f.relative_to(folder).as_posix(): f.stat() for f in files if f.exists()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+
+
+class Writer:
+    """What is done to MLflow; everything may be done twice."""
+
+    def __init__(self, folder: store.Store, uri: str) -> None:
+        self.store, self.uri = folder, uri
+        self._experiments: dict[str, tuple[str, int]] = {}  # name -> (id, time of creation)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        with _alone_at(self.uri):
+            return MlflowClient(tracking_uri=self.uri)
+
+    def connect(self) -> None:
+        """Import mlflow and open the store, which takes seconds, ahead of the first run."""
+        _ = self.client
+
+    def created(self, experiment: str) -> int:
+        """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
+        found = self.client.get_experiment_by_name(experiment)
+        return 0 if found is None else int(found.creation_time or 0)
+
+    def check(self) -> None:
+        """Raise AwayError unless the server answers."""
+        self._experiments.clear()
+        try:
+            self.client.search_experiments(max_results=1)
+        except Exception as error:
+            self.__dict__.pop("client", None)  # a database that was being made by another needs a new start
+            raise AwayError(f"MLflow at {public(self.uri)} cannot be reached: {self.in_short(error)}") from error
+
+    def in_short(self, error: BaseException) -> str:
+        """One line, without what is secret in the URI."""
+        text = str(error).replace(self.uri, public(self.uri))
+        refused = re.search(r"\[Errno -?\d+\] ([^')\"\]]+)", text)
+        line = next(iter((refused[1] if refused else text).splitlines()), "") or type(error).__name__
+        return str(config.redact(line))[:300]
+
+    def _experiment(self, name: str) -> tuple[str, int]:
+        if name not in self._experiments:
+            found = self.client.get_experiment_by_name(name) or self._create_experiment(name)
+            if found.lifecycle_stage == "deleted":
+                raise ValueError(
+                    f"MLflow experiment '{name}' was deleted: restore it (mlflow experiments restore -x "
+                    f"{found.experiment_id}) or choose another tracking.experiment"
+                )
+            self._experiments[name] = (found.experiment_id, int(found.creation_time or 0))
+        return self._experiments[name]
+
+    def _create_experiment(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_experiment(name, artifact_location=artifact_location(self.uri, name))
+        except MlflowException:
+            if self.client.get_experiment_by_name(name) is None:  # else another feeder was faster
+                raise
+        return self.client.get_experiment_by_name(name)
+
+    def feed(self, job: Job) -> None:
+        """Bring one MLflow run level, then note that it is."""
+        run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
+        self._note(job, run_id, job.goal)
+
+    def _note(self, job: Job, run_id: str | None, fed: Node) -> None:
+        experiment_id, created = self._experiment(job.experiment)
+        entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed}
+        job.entry = entry
+        record = read_json(job.file)
+        record.setdefault(public(self.uri), {})[job.experiment] = entry
+        store.write_json(job.file, record)
+
+    def failed(self, job: Job, error: Exception) -> str:
+        """Why the job could not be done. Raises AwayError if that is the server's absence.
+
+        A run that someone deleted in MLflow is forgotten, and so made anew by the next attempt.
+        """
+        self.check()
+        run_id = job.entry.get("run")
+        try:
+            if run_id and not self._search(job, f"attributes.run_id = '{run_id}'"):
+                self._note(job, None, {})
+        except Exception as other:  # for example that the whole experiment was deleted
+            return self.in_short(other)
+        return self.in_short(error)
+
+    def _search(self, job: Job, condition: str) -> list[MlflowRun]:
+        return list(self.client.search_runs([self._experiment(job.experiment)[0]], condition))
+
+    def _run_id(self, job: Job, identity: Mapping[str, str], start: float | None, tags: Mapping[str, str]) -> str:
+        """The MLflow run of this identity: recorded, found, or created.
+
+        One that began at another time than the journal (`start`, if given) is of a run that was cleaned out of the
+        store; it makes room.
+        """
+        if recorded := job.entry.get("run"):
+            return str(recorded)
+        identity = {**identity, "store.id": self.store.id}
+        found = self._search(job, " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items()))
+        same = [run for run in found if start is None or run.info.start_time == _ms(start)]
+        for other in found:
+            if other not in same[-1:]:
+                self.client.delete_run(other.info.run_id)
+        run = (
+            same[-1]
+            if same
+            else self.client.create_run(
+                self._experiment(job.experiment)[0], _ms(start or job.sweeps[0].manifest["time"]), {**tags, **identity}
+            )
+        )
+        self._note(job, run.info.run_id, {})
+        return str(run.info.run_id)
+
+    def _set_status(self, job: Job, run_id: str, end: float | None) -> None:
+        if job.fed.get("status") == job.goal["status"]:
+            return
+        if job.goal["status"] == RUNNING:
+            self.client.update_run(run_id, RUNNING)
+        else:
+            self.client.set_terminated(run_id, job.goal["status"], _ms(end or time.time()))
+
+    def _feed_parent(self, job: Job) -> str:
+        sweep = job.sweeps[0]
+        tags = {**_origin(sweep.manifest["name"]), sweep.tag: "1"}
+        run_id = self._run_id(job, {"sweep.id": sweep.id}, None, tags)
+        self._set_status(job, run_id, sweep.manifest.get("ended"))
+        return run_id
+
+    def _feed_run(self, job: Job, tail: Tail) -> str:
+        events = tail.events()[: job.goal["lines"]]
+        first = next(e for e in events if e["event"] == store.START)
+        tags = self._tags(job, events)
+        run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
+        new = events[job.fed.get("lines", 0) :]
+        self._log_metrics(run_id, values(events, job.fed.get("lines", 0)))
+        if not job.fed:
+            self._describe(run_id, first)
+        if job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new):
+            self._log_tags(run_id, tags)
+        self._set_status(job, run_id, [e["time"] for e in events if e["event"] != store.TRACK][-1])
+        before = job.fed.get("files", {})
+        for name in [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]:
+            folder = name.rpartition("/")[0]
+            self.client.log_artifact(run_id, str(tail.run.folder / name), folder or None)
+        if job.goal["status"] != RUNNING:
+            tail.forget()
+        return run_id
+
+    def _log_metrics(self, run_id: str, found: Sequence[tuple[str, float, int, int]]) -> None:
+        from mlflow.entities import Metric
+
+        for part in batched(found, 1000):
+            self.client.log_batch(
+                run_id, metrics=[Metric(_key(name), value, at, step) for name, value, at, step in part]
+            )
+
+    def _log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for part in batched(list(tags.items()), 100):
+            self.client.log_batch(run_id, tags=[RunTag(_key(name), value) for name, value in part])
+
+    def _describe(self, run_id: str, start: Node) -> None:
+        """Params and data set, of the first start: how a run is computed may change when it is resumed."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        for part in batched(list(params(start["config"]).items()), 100):
+            self.client.log_batch(run_id, params=[Param(_key(name), value) for name, value in part])
+        if data := start.get("data"):
+            sizes = {name: data[name] for name in (metrics.TRAIN, metrics.VALID, metrics.TEST) if name in data}
+            source = json.dumps({"name": data["name"], "sha256": data["digest"]})
+            entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
+            self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
+        assert job.tail is not None
+        start = [e for e in events if e["event"] == store.START][-1]
+        ends = [e for e in events if e["event"] == store.END]
+        provenance, parent = start.get("provenance") or {}, job.parent
+        git = provenance.get("git") or {}
+        found = {"question": start.get("question"), "git.commit": git.get("commit"), "git.dirty": git.get("dirty")}
+        found |= {f"version.{name}": version for name, version in (provenance.get("versions") or {}).items()}
+        found |= {name: provenance.get(name) for name in ("device", "threads")}
+        found["stop_reason"] = ends[-1].get("stop_reason") if ends else None
+        found["mlflow.source.git.commit"] = git.get("commit")
+        found |= dict.fromkeys(job.goal["sweeps"], "1")
+        name = parent.name_of(job.tail.fingerprint) if parent else None
+        if parent:
+            found["mlflow.parentRunId"] = self._parent_id(parent)
+        return _origin(name or start["name"]) | {k: _text(value) for k, value in found.items() if value is not None}
+
+    def _parent_id(self, sweep: Sweep) -> str:
+        entry = entries(sweep_record(self.store, sweep.id), self.uri).get(sweep.experiment, {})
+        if entry.get("created") != self._experiment(sweep.experiment)[1] or not entry.get("run"):
+            raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
+        return str(entry["run"])
+
+
+@contextmanager
+def _alone_at(uri: str) -> Iterator[None]:
+    """Hold the folder of an SQLite database: of two processes that make one at once, both may fail."""
+    if (folder := database_folder(uri)) is None or not folder.is_dir():
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def database_folder(uri: str) -> Path | None:
+    """Where an SQLite database lies; None of another URI."""
+    path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(unquote(path[1])).parent if path else None
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`rows` in parts as large as one call of MLflow takes."""
+    return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _key(name: str) -> str:
+    """The name in the characters that MLflow allows."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _origin(name: str) -> dict[str, str]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = "unknown"
+    return {
+        "mlflow.runName": name,
+        "mlflow.source.name": "train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user,
+    }
+
+
+def params(resolved: Mapping[str, Any]) -> dict[str, str]:
+    """The config as MLflow parameters: dotted keys, and not where the run is kept."""
+    kept = {k: v for k, v in resolved.items() if k not in ("tracking", "store", "sweep")}
+    return {name: str(value)[:6000] for name, value in config.flat(kept).items()}
+
+
+def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:
+    """(metric, value, milliseconds, step) of the lines after the first `fed`.
+
+    Of a repeated epoch the first line counts. The final metrics are those of the `finished` end: an interrupted run
+    goes on, and would have each of them twice.
+    """
+    first: dict[int, int] = {}  # epoch -> its first line
+    rows: list[tuple[int, int, Node]] = []  # (line, step, event)
+    for line, event in enumerate(events):
+        if event["event"] == store.EPOCH and first.setdefault(event["epoch"], line) == line:
+            rows.append((line, event["epoch"], event))
+    ends = [n for n, e in enumerate(events) if e["event"] == store.END and e["status"] == store.FINISHED]
+    rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
+    return [
+        (name, value, _ms(event["time"]), step)
+        for line, step, event in rows
+        if line >= fed
+        for name, value in store.numbers(event["metrics"]).items()
+    ]
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Beside an SQLite database, for other databases in the root; a server decides by itself."""
+    if uri.startswith(("http://", "https://")):
+        return None
+    folder = database_folder(uri) or config.root()
+    return (folder / "mlruns" / re.sub(r"[^\w.-]+", "_", experiment)).as_uri()
+
+
+class Feeder:
+    """Looks at the store again and again, and brings MLflow level."""
+
+    def __init__(self, folder: store.Store, uri: str, lock: FileLock, *, log: bool = True) -> None:
+        self.store, self.uri, self._lock, self._log = folder, uri, lock, log
+        self.view, self.writer = View(folder, uri), Writer(folder, uri)
+        self._alone = threading.Event()
+        self._idle = False
+        self._look = 0.0  # seconds that the last look at the store took
+        self._state: Node = {}
+
+    def report(self, error: str | None = None, lag: Mapping[str, str] | None = None) -> None:
+        """Tell the clients, by a file, what stands in the way."""
+        state = {"pid": os.getpid(), "uri": public(self.uri), "error": error, "lag": dict(lag or {})}
+        if state != self._state:
+            store.write_json(state_file(self.store), state)
+            if self._log:
+                print(time.strftime("%F %T"), error or lag or "at work", flush=True)
+        self._state = state
+
+    def once(self, *, alone: bool = False, done: Callable[[int, int], None] = lambda *_: None) -> bool | None:
+        """One pass over the store; whether nothing was left to do, None if something cannot be done now."""
+        try:
+            lag = self._pass(alone, done)
+        except AwayError as error:
+            self.report(str(error))
+            return None
+        self.report(lag=lag)
+        return None if lag else self._idle
+
+    def _pass(self, alone: bool, done: Callable[[int, int], None]) -> dict[str, str]:
+        """Feed all that is not level; run or sweep id -> what went wrong."""
+        jobs = self._jobs(alone)
+        self._idle, lag = not jobs, dict(self.view.damaged)
+        for number, job in enumerate(jobs, start=1):
+            try:
+                self.writer.feed(job)
+                self._seen(job)
+            except Exception as error:  # one run's trouble, of whatever kind, must not stop the others
+                lag[job.id] = self.writer.failed(job, error)
+            done(number, len(jobs))
+        return lag
+
+    def _seen(self, job: Job) -> None:
+        """Note which experiment the records are of; a new one of the same name makes older records void."""
+        if self.view.created.get(job.experiment) != job.entry["created"]:
+            self.view.created[job.experiment] = job.entry["created"]
+            self.view.unsettle()
+
+    def _jobs(self, alone: bool) -> list[Job]:
+        """What the store asks for, its records checked against the server the first time an experiment is seen."""
+        began = time.monotonic()
+        jobs = self.view.jobs(alone=alone)
+        self._look = time.monotonic() - began
+        unknown = self.view.experiments - self.view.created.keys()
+        for experiment in unknown:
+            try:
+                self.view.created[experiment] = self.writer.created(experiment)
+            except Exception:
+                self.writer.check()
+                raise
+        if unknown:
+            self.view.unsettle()
+            jobs = self.view.jobs(alone=alone)
+        return jobs
+
+    def run(self) -> None:
+        """Feed while there are clients; then drain, mark what died, and leave."""
+        threading.Thread(target=self._watch, daemon=True).start()
+        self.report()
+        with suppress(Exception):  # what is wrong is said when there is something to feed
+            self.writer.connect()
+        pause = PAUSE
+        while self.store.root.exists():
+            alone = self._alone.is_set()
+            level = self.once(alone=alone)
+            away = self._state["error"] is not None
+            if alone and (level or away) and self._leave():
+                return
+            pause = min(2 * pause, LONGEST_PAUSE) if level is None else PAUSE
+            if not alone:
+                self._alone.wait(max(pause, 10 * self._look))
+            elif level is None:
+                time.sleep(PAUSE)
+
+    def _watch(self) -> None:
+        """See the last client go; a feeder that cannot drain in time then leaves as it is: any later one goes on."""
+        since: float | None = None
+        while True:
+            time.sleep(0.25)
+            if not nobody(self.store):
+                since = None
+                self._alone.clear()
+                continue
+            since = since or time.monotonic()
+            self._alone.set()
+            if time.monotonic() - since > GRACE and self._leave():
+                os._exit(0)
+
+    def _leave(self) -> bool:
+        """Give the feeder's lock back while no client can come; False if one has come."""
+        return nobody(self.store, self._lock.release)
+
+
+def main() -> None:
+    """`python -m sweeplab.feeder STORE`, with the URI in the environment."""
+    folder, uri = store.Store(sys.argv[1]), os.environ.pop(URI_VARIABLE)
+    os.nice(10)
+    lock = FileLock(lock_file(folder), thread_local=False)  # the watching thread may give it back
+    try:
+        lock.acquire(timeout=1)  # longer than a client's look at the lock
+    except Timeout:
+        return
+    Feeder(folder, uri, lock).run()
+
+
+if __name__ == "__main__":
+    main()

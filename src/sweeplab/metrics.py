@@ -61,7 +61,7 @@ class EpochResult:
 
 
 class Sums:
-    """Loss and score summed over examples, on the device of the outputs; reading them (`means`) is the only synchronisation.
+    """Loss and score summed over examples, on the device; reading them (`means`) is the only synchronisation.
 
     Correct predictions are counted in integers, so an accuracy is exact: not a mean of batch means.
     """

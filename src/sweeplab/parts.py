@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import code, loop, metrics
+from sweeplab import code, data, loop, metrics
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runtime import Runtime, seed_stream
@@ -35,12 +37,19 @@ def targets(config: Config) -> list[str]:
     return [path for _, node, _ in _nodes(config) for path in code.targets(node)]
 
 
-def _nodes(config: Config) -> Iterator[tuple[str, Node, tuple[str, ...]]]:
+def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
     for name in ("model", "loss", "optimizer", "scheduler"):
         yield name, getattr(config, name), SUPPLIED.get(name, ())
-    yield "data.dataset", config.data.dataset, ("root", "train")
+    yield "data.dataset", config.data.dataset, _supplied_to_dataset(config)
     for name, node in config.metrics.items():
         yield f"metrics.{name}", node, ()
+
+
+def _supplied_to_dataset(config: Config) -> Sequence[str]:
+    try:
+        return data.supplied(config.data)
+    except (KeyError, UserError):  # no `_target_`, or one that is not there: the check says so
+        return ()
 
 
 def _epoch_metrics(config: Config) -> list[str]:
@@ -61,12 +70,22 @@ def fit(config: Config) -> list[Layer]:
             model = _module(config.model, "model")
         loss = _module(config.loss, "loss")
         optimizer = code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
-        code.build(scheduler_node(config, steps=1), "scheduler", optimizer)
+        _try_scheduler(config, optimizer)
         for name, node in config.metrics.items():
             code.build(node, f"metrics.{name}")
         return _try(config, model, loss.to("meta"))
     finally:
         torch.set_rng_state(rng)
+
+
+def _try_scheduler(config: Config, optimizer: Optimizer) -> None:
+    """Build it and step once: some schedulers compute with their arguments only then."""
+    scheduler = code.build(scheduler_node(config, steps=1), "scheduler", optimizer)
+    optimizer.step(lambda: 0.0)
+    try:
+        scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+    except Exception as error:
+        raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
 
 
 def _module(node: Node, key: str) -> nn.Module:
@@ -77,23 +96,23 @@ def _module(node: Node, key: str) -> nn.Module:
 
 
 def _try(config: Config, model: nn.Module, loss: nn.Module) -> list[Layer]:
-    data = config.data
-    if data.task == metrics.REGRESSION and isinstance(loss, CLASS_LOSSES):
+    needs = config.data
+    if needs.task == metrics.REGRESSION and isinstance(loss, CLASS_LOSSES):
         raise UserError(
-            f"loss={config.loss['_target_']}: is for classes, but data={data.name} is a regression; use loss=mse"
+            f"loss={config.loss['_target_']}: is for classes, but data={needs.name} is a regression; use loss=mse"
         )
-    shape = [data.in_features] if data.flatten or data.shape is None else data.shape
+    shape = [needs.in_features] if needs.flatten or needs.shape is None else needs.shape
     rows: list[Layer] = []
     with _recorded(model, rows):
         output = _forward(config, model, torch.empty(2, *shape, device="meta"))
     if output is None:
         return rows
-    if tuple(output.shape) != (2, data.out_features):
+    if tuple(output.shape) != (2, needs.out_features):
         key = "model.out_features" if "out_features" in config.model else "model"
         got = f"{key}={config.model['out_features']}" if "out_features" in config.model else key
         raise UserError(
-            f"{got}: the network's output has the shape {_shape(output)}, but data={data.name} needs "
-            f"[B, {data.out_features}] ({'classes' if data.task == metrics.CLASSIFICATION else 'values'})"
+            f"{got}: the network's output has the shape {_shape(output)}, but data={needs.name} needs "
+            f"[B, {needs.out_features}] ({'classes' if needs.task == metrics.CLASSIFICATION else 'values'})"
         )
     _try_loss(config, loss, output)
     return rows
@@ -103,9 +122,9 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> Tensor | None:
     """The output for meta inputs; None for a network that cannot compute without values."""
     try:
         output = model(inputs)
-    except NotImplementedError:
-        return None
     except Exception as error:
+        if isinstance(error, NotImplementedError) or "meta tensor" in str(error):
+            return None
         raise UserError(
             f"model={config.model['_target_']}: does not take inputs of shape {_shape(inputs)} "
             f"(data={config.data.name}, data.flatten={str(config.data.flatten).lower()}): {_line(error)}"

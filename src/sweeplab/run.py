@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -34,6 +33,7 @@ class Job:
     layers: list[screen.Layer]
     fingerprint: str
     question: str
+    finished: bool  # the store has its result
 
     @property
     def name(self) -> str:
@@ -47,12 +47,13 @@ def main(raw: DictConfig) -> None:
     """What train.py does with a composed config: check it, train it, say what came out, and wait for MLflow."""
     settings = config.parse(raw)
     job = prepare(settings, config.task_overrides())
+    splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
     home = store.Store(settings.store.root).open()
     with tracking.feeding(home, settings.tracking) as client:
-        result = train(job, home)
+        result = train(job, home, splits)
         run = home.run(job.fingerprint)
         if settings.sweep.id is not None:
-            say_briefly(job, result)
+            say_briefly(job, result, home.manifest(settings.sweep.id))
         else:
             report(job, run, result)
             say_tracking(client.wait([run], settings.tracking.wait), settings)
@@ -72,7 +73,7 @@ def prepare(settings: Config, overrides: list[str]) -> Job:
     fingerprint, question = store.fingerprint(
         config.canonical(settings), facts.digest, code.digest(parts.targets(settings))
     )
-    finished = store.Store(settings.store.root).run(fingerprint).status == store.FINISHED
+    finished = store.Store(settings.store.root).check().run(fingerprint).status == store.FINISHED
     return Job(
         config=settings,
         overrides=overrides,
@@ -80,11 +81,12 @@ def prepare(settings: Config, overrides: list[str]) -> Job:
         layers=[] if finished else parts.fit(settings),  # what was trained was in order
         fingerprint=fingerprint,
         question=question,
+        finished=finished,
     )
 
 
-def train(job: Job, home: store.Store) -> store.Result:
-    """The run's result: from the store if it is finished there, else trained now.
+def train(job: Job, home: store.Store, splits: data.Splits | None = None) -> store.Result:
+    """The run's result: from the store if it is finished there, else trained now, on `splits` if they are loaded.
 
     Raises RunFailed if training raises, KeyboardInterrupt after Ctrl-C or SIGTERM; both are recorded before.
     """
@@ -93,11 +95,11 @@ def train(job: Job, home: store.Store) -> store.Result:
         done = run.result()
         if done is not None and done.status == store.FINISHED:
             _want(run, job.config)
-            screen.say(f"run {run.id} is finished already: reused from {run.folder}")
+            if job.config.sweep.id is None:
+                screen.say(f"run {run.id} is finished already: reused from {run.folder}")
             return done
-        splits = data.load(job.config.data)
         with _recording(run, job):
-            result = _Training(job, run, splits).run()
+            result = _Training(job, run, splits or data.load(job.config.data)).run()
         run.write_result(result)
     return result
 
@@ -123,7 +125,6 @@ def _recording(run: store.Run, job: Job) -> Iterator[None]:
         _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
         raise
     except Exception as error:
-        run.log_file.open("a").write(traceback.format_exc())
         _end(run, job, store.FAILED, None, error=f"{type(error).__name__}: {error}")
         raise RunFailed(
             f"run {run.id} ({job.name}) failed: {type(error).__name__}: {error}\nits log: {run.log_file}"
@@ -161,6 +162,9 @@ def _log_to(file: Path) -> Iterator[None]:
     root.setLevel(min(level, logging.INFO))
     try:
         yield
+    except Exception:
+        log.exception("the run failed")
+        raise
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
@@ -333,11 +337,14 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
     )
 
 
-def say_briefly(job: Job, result: store.Result) -> None:
+def say_briefly(job: Job, result: store.Result, sweep: Mapping[str, Any]) -> None:
     """A run of a sweep in one line."""
+    names = {
+        cell["fingerprint"]: f"{i}/{len(sweep['cells'])} {cell['name']}" for i, cell in enumerate(sweep["cells"], 1)
+    }
     tested = f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
     screen.say(
-        f"{job.name}: {tested} {screen.number(result.metrics.get(tested))}, "
+        f"{names[job.fingerprint]}: {tested} {screen.number(result.metrics.get(tested))}, "
         f"{int(result.metrics[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), "
         f"{result.metrics[metrics.SECONDS]:.1f} s"
     )

@@ -6,7 +6,7 @@ On a terminal a live bar; elsewhere one line per epoch. Everything that users ty
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -74,12 +74,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], lef
 
 def show(grid: Table) -> None:
     """Print a table; where there is no terminal whose width counts, as wide as it needs to be."""
-    wide = (
-        None
-        if console().is_terminal
-        else Measurement.get(console(), console().options.update(width=1000), grid).maximum
-    )
-    console().print(grid, width=wide, crop=wide is None)
+    if console().is_terminal:
+        console().print(grid)
+        return
+    width = Measurement.get(console(), console().options.update(width=1000), grid).maximum
+    Console(file=console().file, width=width).print(grid)
 
 
 def layers(title: str, rows: Sequence[Layer]) -> None:
@@ -167,3 +166,16 @@ def waiting(text: str) -> Iterator[None]:
         return
     with console().status(escape(text)):
         yield
+
+
+@contextmanager
+def counting(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for things that are counted; yields `progress(done, total)`. Silent when not a terminal."""
+    if not console().is_terminal:
+        yield lambda _done, _total: None
+        return
+    with Progress(
+        TextColumn(escape(text)), BarColumn(), MofNCompleteColumn(), console=console(), transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

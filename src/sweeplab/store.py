@@ -208,17 +208,19 @@ class Store:
         self.root = Path(root)
         self.sweeps = self.root / "sweeps"
 
-    def open(self) -> Store:
-        """Make the folder if need be. Raises UserError where it cannot be made or written."""
-        try:
-            self.sweeps.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
+    def check(self) -> Store:
+        """Raise UserError if the folder cannot be made or written; nothing is made to find out."""
+        there = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            why = f"{there} cannot be written" if there.is_dir() else f"{there} is not a folder"
             raise UserError(
-                f"store.root={self.root}: cannot be written ({error.strerror}); name a folder that can be, "
-                "for example store.root=/tmp/runs"
-            ) from error
+                f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs"
+            )
+        return self
+
+    def open(self) -> Store:
+        """Make the folder if need be."""
+        self.check().sweeps.mkdir(parents=True, exist_ok=True)
         return self
 
     @property
@@ -255,6 +257,12 @@ class Store:
     def write_manifest(self, sweep: Mapping[str, Any]) -> None:
         """Record a sweep under its `id`: what it asks for, its cells, how it ended."""
         write_json(self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json", sweep)
+
+    def manifest(self, sweep: str) -> dict[str, Any]:
+        """The manifest of this sweep id."""
+        manifest = json.loads((self.sweeps / f"{sweep[:ID_LENGTH]}.json").read_text())
+        assert isinstance(manifest, dict)
+        return manifest
 
     def manifests(self) -> list[dict[str, Any]]:
         """All sweeps, the oldest first."""

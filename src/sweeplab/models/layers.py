@@ -17,10 +17,9 @@ ACTIVATIONS = {
 
 def activation(name: str) -> nn.Module:
     """The activation of torch.nn with this lower-case name. Raises ValueError for any other."""
-    if name not in ACTIVATIONS:
-        raise ValueError(
-            f"activation must be one of torch.nn in lower case, got {name}{did_you_mean(name, ACTIVATIONS)}"
-        )
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        near = did_you_mean(str(name), ACTIVATIONS)
+        raise ValueError(f"activation must be one of torch.nn in lower case, got {name}{near}")
     layer = ACTIVATIONS[name]()
     assert isinstance(layer, nn.Module)
     return layer

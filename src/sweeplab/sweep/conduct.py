@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from sweeplab import run, screen, store, tracking
+from sweeplab import run, store, tracking
 from sweeplab.errors import RunFailed
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.ranking import ranking

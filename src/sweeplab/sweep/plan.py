@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, screen
+from sweeplab import config, data, screen
 from sweeplab.errors import UserError
 from sweeplab.run import Job, prepare
 
@@ -89,6 +89,8 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Callable[
         screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs ask for the same run as another: trained once")
     plan = Plan(cells=list(cells.values()), overrides=[config.redact_override(o) for o in given])
     _one_place(plan)
+    for settings in {repr(c.job.config.data): c.job.config.data for c in plan.cells if not c.job.finished}.values():
+        data.load(settings)  # fetched once, and what is wrong with it shows before anything is made
     return plan
 
 

@@ -1,0 +1,384 @@
+"""The door to MLflow: where it is, a client that keeps the feeder alive and waits for it, links, the UI, downloads.
+
+What is written to MLflow is written by `feeder`, in a process of its own; mlflow is imported in these two files only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from filelock import FileLock, Timeout
+
+from sweeplab import config, feeder
+from sweeplab.errors import UserError
+from sweeplab.store import Run, Store, locked
+
+DEFAULT_EXPERIMENT = "sweeplab"
+PATIENCE = 2.0  # seconds that a client waits at least for a server that does not answer
+ATTEMPTS = 3  # passes of `sync` without progress before it gives up
+
+
+def resolve_uri(tracking: config.Tracking) -> str:
+    """`tracking.uri`, else MLFLOW_TRACKING_URI, else an SQLite file in the root; relative paths are the root's."""
+    root = config.root()
+    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    database = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", uri)
+    if database:
+        return f"{database[1]}{root / database[2]}{database[3]}"
+    return uri if re.match(r"[\w+]+:", uri) else str(root / uri)
+
+
+def experiment_name(tracking: config.Tracking) -> str:
+    return tracking.experiment or DEFAULT_EXPERIMENT
+
+
+class Client:
+    """A command's tie to the feeder; this one, for `tracking=off`, does nothing."""
+
+    def tend(self) -> None:
+        """Start a feeder if none is at work; to be called now and then, and quick."""
+
+    def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
+        """Until MLflow has these runs and their sweeps, at most `seconds`; None, or one line on what lags and why."""
+        del runs, seconds
+        return None
+
+
+class _Feeding(Client):
+    def __init__(self, store: Store, uri: str) -> None:
+        self._store, self._uri = store, uri
+        self._feeder: subprocess.Popen[bytes] | None = None
+        self._looked = -10.0
+
+    def tend(self) -> None:
+        if time.monotonic() - self._looked < 1.5:
+            return
+        self._looked = time.monotonic()
+        if not locked(feeder.lock_file(self._store)):
+            self.close()
+            self._feeder = _start(self._store, self._uri)
+
+    def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
+        began = time.monotonic()
+
+        def give_up(state: Mapping[str, object]) -> bool:
+            self.tend()
+            waited = time.monotonic() - began
+            return waited >= seconds or (waited >= PATIENCE and _hopeless(state, self._uri))
+
+        lag = _until_level(self._store, self._uri, {run.id for run in runs}, give_up)
+        count = len(lag)
+        return f"MLflow lags behind by {count} run{'s'[: count > 1]}: {next(iter(lag.values()))}" if lag else None
+
+    def close(self) -> None:
+        if self._feeder is not None and self._feeder.poll() is None:
+            self._feeder.returncode = 0  # it outlives its client on purpose, which Popen would warn of
+
+
+@contextmanager
+def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
+    """Keep a feeder at work for this store meanwhile; costs milliseconds."""
+    if not tracking.enabled:
+        yield Client()
+        return
+    store.sweeps.mkdir(parents=True, exist_ok=True)
+    client = _Feeding(store, resolve_uri(tracking))
+    with feeder.clients_file(store).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # until the end of this process, however it ends
+        client.tend()
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def _start(store: Store, uri: str) -> subprocess.Popen[bytes]:
+    """A feeder in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+    environment = {**os.environ, feeder.URI_VARIABLE: uri, "SWEEPLAB_ROOT": str(config.root())}
+    with (store.root / "feeder.log").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  # our own module
+            [sys.executable, "-P", "-m", "sweeplab.feeder", str(store.root.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _state(store: Store) -> dict[str, object]:
+    """What the living feeder says of itself; nothing if there is none."""
+    try:
+        state = feeder.read_json(feeder.state_file(store))
+        os.kill(state["pid"], 0)
+    except (KeyError, ProcessLookupError):
+        return {}
+    except PermissionError:  # alive, and another user's
+        pass
+    return state
+
+
+def _hopeless(state: Mapping[str, object], uri: str) -> bool:
+    return bool(state) and (state["error"] is not None or state["uri"] != feeder.public(uri))
+
+
+def _why(state: Mapping[str, object], uri: str, run_id: str) -> str:
+    if not state:
+        return "no feeder is at work yet"
+    if state["uri"] != feeder.public(uri):
+        return f"this store's feeder is at work for {state['uri']}"
+    lag = state["lag"]
+    assert isinstance(lag, dict)
+    return str(state["error"] or lag.get(run_id) or "the feeder is still at work")
+
+
+def _until_level(
+    store: Store,
+    uri: str,
+    only: Collection[str] | None,
+    give_up: Callable[[Mapping[str, object]], bool],
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, str]:
+    """Wait until each MLflow run of these has been level once; what lags when giving up -> why."""
+    view = feeder.View(store, uri)
+    pending = set(view.lagging(only))
+    total = len(pending)
+    while pending:
+        progress(total - len(pending), total)
+        state = _state(store)
+        if give_up(state):
+            return {run_id: view.damaged.get(run_id) or _why(state, uri, run_id) for run_id in sorted(pending)}
+        time.sleep(0.1)
+        pending &= set(view.lagging(only))
+    progress(total, total)
+    return {}
+
+
+def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int], None]) -> list[str]:
+    """Bring MLflow level with the store, here or by the feeder that is at work; what still lags, one line each.
+
+    `progress(done, total)` counts MLflow runs.
+    """
+    if not store.root.is_dir():
+        return []
+    store.sweeps.mkdir(exist_ok=True)
+    uri = resolve_uri(tracking)
+    lock = FileLock(feeder.lock_file(store), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        lag = _by_the_feeder(store, uri, progress)
+    else:
+        try:
+            lag = _here(store, uri, lock, progress)
+        finally:
+            lock.release()
+        if not feeder.nobody(store):
+            _Feeding(store, uri).tend()  # clients came meanwhile, and found the lock taken
+    return [f"{run_id}: {why}" for run_id, why in lag.items()]
+
+
+def _here(store: Store, uri: str, lock: FileLock, progress: Callable[[int, int], None]) -> dict[str, str]:
+    worker = feeder.Feeder(store, uri, lock, log=False)
+    for _ in range(ATTEMPTS):
+        while (level := worker.once(alone=feeder.nobody(store), done=progress)) is False:
+            pass
+        if level:
+            return {}
+        time.sleep(feeder.PAUSE)
+    state = _state(store)
+    lag = feeder.View(store, uri).lagging(None)
+    return {run_id: _why(state, uri, run_id) for run_id in sorted(lag)}
+
+
+def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None]) -> dict[str, str]:
+    began = time.monotonic()
+    client = _Feeding(store, uri)
+
+    def give_up(state: Mapping[str, object]) -> bool:
+        client.tend()
+        return time.monotonic() - began > PATIENCE and (_hopeless(state, uri) or bool(state.get("lag")))
+
+    with feeder.clients_file(store).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # or the feeder would leave with what it has
+        lag = _until_level(store, uri, None, give_up, progress)
+    client.close()
+    return lag
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is in MLflow."""
+
+    experiment: str
+    experiment_id: str
+    run_id: str
+
+
+def _places(record: Path, uri: str) -> list[Place]:
+    found = feeder.entries(record, uri).items()
+    return [Place(name, entry["experiment"], entry["run"]) for name, entry in found if entry.get("run")]
+
+
+def run_places(run: Run, uri: str) -> list[Place]:
+    """The MLflow runs of this run at this URI, one an experiment; of the feeder's record, without asking MLflow."""
+    return _places(run.mlflow_file, uri)
+
+
+def sweep_places(store: Store, sweep_id: str, uri: str) -> list[Place]:
+    """The parent runs of this sweep, one an experiment."""
+    return _places(feeder.sweep_record(store, sweep_id), uri)
+
+
+def _link(base: str, page: str, **query: str) -> str:
+    # Without workflowType the UI opens a page for language models, which shows no runs.
+    words = urlencode({**query, "workflowType": "machine_learning"}, quote_via=quote, safe="[],")
+    return f"{base.rstrip('/')}/#/{page}?{words}"
+
+
+def sweep_link(base: str, experiment_id: str, sweep_id: str) -> str:
+    """Charts of exactly the runs of a sweep."""
+    return _link(base, f"experiments/{experiment_id}/runs", searchFilter=_filter(sweep_id), compareRunsMode="CHART")
+
+
+def table_link(base: str, experiment_id: str, sweep_id: str | None = None) -> str:
+    """The table of an experiment's runs, or of those of a sweep."""
+    # Child runs are folded away unless the table is filtered or sorted by something else than time.
+    query = (
+        {"searchFilter": _filter(sweep_id)}
+        if sweep_id
+        else {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}
+    )
+    return _link(base, f"experiments/{experiment_id}/runs", **query)
+
+
+def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The page that lays these MLflow runs side by side."""
+    runs = ",".join(f'"{run_id}"' for run_id in run_ids)
+    return _link(base, "compare-runs", runs=f"[{runs}]", experiments=f'["{experiment_id}"]')
+
+
+def run_link(base: str, experiment_id: str, run_id: str) -> str:
+    """The curves of one MLflow run."""
+    return _link(base, f"experiments/{experiment_id}/runs/{run_id}/model-metrics")
+
+
+def _filter(sweep_id: str) -> str:
+    return f'tags.`sweep.{sweep_id[: feeder.SWEEP_LENGTH]}` = "1"'
+
+
+@contextmanager
+def serve(uri: str, port: int = 5000, seconds: float = 90.0) -> Iterator[str]:
+    """An MLflow server of this database on 127.0.0.1, at `port` or the next free one; yields its address.
+
+    Of an http(s) URI that is the server itself, and nothing is started. Raises UserError if it does not answer within
+    `seconds`.
+    """
+    if uri.startswith(("http://", "https://")):
+        parts = urlsplit(uri)
+        yield urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        return
+    port = _free_port(port)
+    with tempfile.TemporaryFile() as log, _server(uri, port, log.fileno()) as process:
+        deadline = time.monotonic() + seconds
+        while not _healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                log.seek(0)
+                tail = "\n".join(
+                    log.read().decode(errors="replace").replace(uri, feeder.public(uri)).splitlines()[-10:]
+                )
+                raise UserError(f"the MLflow server of {feeder.public(uri)} did not start; its last words:\n{tail}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **feeder.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}  # not in `ps`
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(  # noqa: S603  # no shell, our own words
+        [sys.executable, "-P", "-m", "mlflow", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        cwd=config.root(),
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(5)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+def _healthy(port: int) -> bool:
+    import http.client  # takes 50 ms
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port(first: int) -> int:
+    """`first`, or the next port that is free. Raises UserError if 20 are taken."""
+    for port in range(first, first + 20):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise UserError(f"ports {first} to {first + 19} of 127.0.0.1 are all taken; give another one")
+
+
+def download(uri: str, run_id: str, folder: Path) -> list[str]:
+    """Fetch the files of an MLflow run that sweeplab recorded into `folder`; their names.
+
+    Raises UserError if there is no such run, or it was not recorded by sweeplab.
+    """
+    for name, value in feeder.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        names = [file.path for file in client.list_artifacts(run_id) if file.path in feeder.FILES]
+        if "config.yaml" not in names:
+            raise UserError(f"{run_id}: the MLflow run has no config.yaml; was it recorded by sweeplab?")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            client.download_artifacts(run_id, name, str(folder))
+    except (MlflowException, OSError) as error:
+        reason = str(error).replace(uri, feeder.public(uri)).splitlines()[0]
+        raise UserError(f"{run_id}: cannot be fetched from {feeder.public(uri)}: {config.redact(reason)}") from error
+    return names

@@ -1,0 +1,78 @@
+"""What the tests share: an empty root for each, the command line in this process and in one of its own."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one, and no tracking server from the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """`python train.py ...` in this process (which has imported torch already), with tracking off."""
+
+    def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py") -> Ended:
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments, *([] if tracking else ["tracking=off"])])
+        capfd.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    yield run
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def command(root: Path) -> Command:
+    """A command in a process of its own: `command("train.py", "data=digits")` or `command("sweeplab", "sync")`."""
+
+    def run(name: str, *arguments: str, timeout: float = 120, **environment: str) -> Ended:
+        program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.cli"]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        done = subprocess.run(
+            [sys.executable, *program, *arguments],
+            cwd=root,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,83 @@
+"""Weights: their digest depends on every bit and on nothing else, and they come back from disk as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sweeplab.checkpoint import load_weights, snapshot, weights_bytes, weights_sha256
+
+STATE = {"bias": torch.tensor([0.5]), "weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+
+
+def changed(**tensors: Tensor) -> dict[str, Tensor]:
+    return {**STATE, **tensors}
+
+
+def test_the_digest_is_a_sha256_of_names_types_shapes_and_bits() -> None:
+    # printf 'bias torch.float32 [1]\n\0\0\0\x3f' | sha256sum: 0.5 is 3f000000, the lowest byte first
+    expected = "9186b4ea237d0ff587c3671b009ec65a55422274feab56e605ca1741db27a9b6"
+    assert weights_sha256({"bias": STATE["bias"]}) == expected
+
+
+def test_one_bit_changes_the_digest() -> None:
+    next_to_one_half = torch.nextafter(STATE["bias"], torch.tensor(1.0))
+    assert weights_sha256(changed(bias=next_to_one_half)) != weights_sha256(STATE)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"bias": STATE["bias"], "weights": STATE["weight"]},
+        changed(weight=STATE["weight"].reshape(1, 4)),
+        changed(bias=torch.tensor([0.5], dtype=torch.float64)),
+        changed(bias=torch.tensor([-0.0])),
+    ],
+    ids=["name", "shape", "type", "value"],
+)
+def test_what_else_changes_the_digest(other: dict[str, Tensor]) -> None:
+    assert weights_sha256(other) != weights_sha256(STATE)
+
+
+def test_zero_and_minus_zero_have_different_bits() -> None:
+    assert weights_sha256({"x": torch.tensor([0.0])}) != weights_sha256({"x": torch.tensor([-0.0])})
+
+
+def test_the_order_of_names_and_of_memory_does_not_change_the_digest() -> None:
+    transposed = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).T
+    assert not transposed.is_contiguous()
+    assert weights_sha256({"weight": transposed, "bias": STATE["bias"]}) == weights_sha256(STATE)
+
+
+def test_weights_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
+    state = nn.BatchNorm1d(3).state_dict() | {"half": torch.ones(2, dtype=torch.bfloat16), "none": torch.empty(0)}
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(weights_bytes(state))
+    loaded = load_weights(file)
+    assert sorted(loaded) == sorted(state)
+    assert loaded["num_batches_tracked"].shape == ()
+    assert weights_sha256(loaded) == weights_sha256(state)
+
+
+def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
+    first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    second.weight = first.weight
+    model = nn.Sequential(first, second)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(weights_bytes(model.state_dict()))
+    loaded = load_weights(file)
+    assert sorted(loaded) == ["0.weight", "1.weight"]
+    assert torch.equal(loaded["0.weight"], first.weight)
+    assert torch.equal(loaded["1.weight"], first.weight)
+
+
+def test_a_snapshot_is_not_changed_by_later_steps() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    kept = snapshot(model)
+    nn.init.constant_(model.weight, 5.0)
+    assert kept["weight"].item() == 2.0
+    assert not kept["weight"].requires_grad

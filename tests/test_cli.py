@@ -1,0 +1,138 @@
+"""Wrong input: one readable message before any work, exit code 2, nothing left; and the `sweeplab` command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Command
+
+WRONG = {
+    "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
+    "model.hidden=0": "model.hidden=0: hidden must be a whole number >= 1 or a list of them, got 0 (sweeplab.models.MLP)",
+    "model.hidden=abc": "model.hidden=abc: hidden must be a whole number >= 1 or a list of them, got abc (sweeplab.models.MLP)",
+    "model.hidden=[]": "model.hidden=[]: hidden must be a whole number >= 1 or a list of them, got [] (sweeplab.models.MLP)",
+    "model=mlpp": "model=mlpp: no such option; did you mean 'mlp'?",
+    "optimizer.lr=-1": "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
+    "optimizer.lrr=1": "optimizer.lrr=1: no such key; did you mean 'lr'?",
+    "+optimizer.nonsense=1": "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'; valid: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay",
+    "+trainer.zz=1": "trainer.zz=1: no such key; valid: batch_size, clip_norm, compile, deterministic, device, epochs, eval_batch_size, limit_batches, min_delta, mode, monitor, overfit_batches, ... (20 in all)",
+    "optimizer._target_=torch.optim.Adamm": "optimizer._target_=torch.optim.Adamm: 'torch.optim' has no 'Adamm'; did you mean 'torch.optim.Adam'?",
+    "trainer.epochs=0": "trainer.epochs=0: must be a whole number >= 1",
+    "trainer.batch_size=0": "trainer.batch_size=0: must be a whole number >= 1",
+    "trainer.batch_size=70000": "trainer.batch_size=70000: the training split has 55000 examples; give at most that",
+    "trainer.precision=fp12": "trainer.precision=fp12: must be one of fp32, bf16; did you mean 'fp32'?",
+    "loss=mse model.out_features=3": "model.out_features=3: the network's output has the shape [B, 3], but data=mnist needs [B, 10] (classes)",
+    "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",
+    "experiment=nope": "experiment=nope: no such option; valid: ",
+    "seed=": "seed=: must be a whole number",
+    "trainer=slow": "trainer=slow: no such option; valid: ",
+    "~model": "model: missing",
+    "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; valid: ",
+    "store.root=/dev/null/x": "store.root=/dev/null/x: /dev/null is not a folder; name a folder that can be made",
+    "model.activation=[x]": 'model.activation=["x"]: activation must be one of torch.nn in lower case',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_input_is_one_message_and_nothing_is_left(train: Command, root: Path, wrong: str) -> None:
+    ended = train(*wrong.split(" "))
+    assert ended.code == 2, ended.out
+    assert ended.err.startswith(WRONG[wrong])
+    assert ended.err.count("\n") == 1
+    assert ended.out == ""
+    assert list(root.iterdir()) == []
+
+
+def test_a_data_root_below_a_file_is_refused(train: Command, root: Path) -> None:
+    (root / "file").touch()
+    ended = train("data.root=file/data", "debug=smoke")
+    assert ended.code == 2
+    assert ended.err.startswith(f"data.root={root}/file/data: Not a directory")
+    assert [p.name for p in root.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU: trainer.device=cuda is right")
+def test_a_gpu_that_is_not_there_is_refused(train: Command, root: Path) -> None:
+    ended = train("trainer.device=cuda")
+    assert (ended.code, list(root.iterdir())) == (2, [])
+    assert ended.err == "trainer.device=cuda: there is none on this machine; trainer.device=auto takes what there is\n"
+
+
+def project_with(root: Path, experiment: str) -> Path:
+    """A project of a user's own in `root`: a copy of train.py, the conf of sweeplab, one experiment."""
+    (root / "project" / "experiments").mkdir(parents=True)
+    (root / "project" / "conf").symlink_to(PROJECT / "conf")
+    (root / "project" / "train.py").write_text((PROJECT / "train.py").read_text())
+    (root / "project" / "experiments" / "mine.yaml").write_text(experiment)
+    return root / "project" / "train.py"
+
+
+def test_a_typo_inside_an_experiment_is_found(train: Command, root: Path) -> None:
+    script = project_with(root, "model: {hiden: 3}\n")
+    ended = train("experiment=mine", script=script)
+    assert ended.code == 2
+    assert ended.err == "model.hiden=3: sweeplab.models.MLP has no argument 'hiden'; did you mean 'hidden'?\n"
+    assert sorted(p.name for p in root.iterdir()) == ["project"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("a: [1\n", "mine.yaml: cannot be read: "), ("- 1\n", "mine.yaml: must be a mapping")]
+)
+def test_an_experiment_that_is_no_yaml_mapping_is_named(train: Command, root: Path, content: str, message: str) -> None:
+    ended = train("experiment=mine", script=project_with(root, content))
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_an_experiment_of_a_users_own_names_its_mlflow_experiment(train: Command, root: Path) -> None:
+    script = project_with(root, "trainer: {epochs: 2}\nmodel: {hidden: 8}\n")
+    assert train("experiment=mine", "data=digits", script=script).code == 0
+    (config,) = root.glob("runs/*/config.yaml")
+    assert "experiment: mine" in config.read_text()
+
+
+def test_tracebacks_are_shown_when_asked_for(command: Command) -> None:
+    ended = command("train.py", "trainer.epochs=0", HYDRA_FULL_ERROR="1")
+    assert ended.code == 2
+    assert "Traceback (most recent call last)" in ended.err
+    assert ended.err.endswith("trainer.epochs=0: must be a whole number >= 1\n")
+
+
+def test_help_and_cfg_answer_without_torch_and_mlflow(command: Command, root: Path) -> None:
+    (root / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'mlflow'): raise RuntimeError(f'{name} was imported')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    for arguments in (["--help"], ["--cfg", "job"], ["--cfg", "job", "experiment=linear_vs_mlp"]):
+        ended = command("train.py", *arguments, PYTHONPATH=str(root))
+        assert ended.code == 0, ended.err
+        assert "_target_: sweeplab.models.MLP" in ended.out
+    assert "linear_vs_mlp" in command("train.py", "--help", PYTHONPATH=str(root)).out
+
+
+def test_shell_completion_offers_options_and_keys(command: Command) -> None:
+    ended = command("train.py", "-sc", "query=bash", COMP_LINE="python train.py model=", COMP_POINT="22")
+    assert ended.out.split() == ["model=cnn", "model=linear", "model=mlp"]
+
+
+def test_the_sweeplab_command_explains_itself(command: Command) -> None:
+    ended = command("sweeplab", "--help")
+    assert ended.code == 0
+    assert all(name in ended.out for name in ("ui", "sync", "store.root=elsewhere"))
+    assert command("sweeplab", "nonsense").code == 2
+
+
+def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> None:
+    ended = command("sweeplab", "sync", "store.rot=x")
+    assert ended.code == 2
+    assert ended.err == "store.rot=x: no such key; did you mean 'root'?\n"
+
+
+def test_train_py_is_short_and_decides_nothing() -> None:
+    assert len((PROJECT / "train.py").read_text().splitlines()) <= 30
+    assert os.access(PROJECT / "train.py", os.R_OK)

@@ -1,0 +1,229 @@
+"""The config: typed, canonical, with nothing secret in what is written down."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sweeplab.config import (
+    SECTIONS,
+    Config,
+    Trainer,
+    canonical,
+    compose,
+    flat,
+    parse,
+    redact,
+    redact_override,
+    to_dict,
+)
+from sweeplab.config import (
+    root as root_of,
+)
+from sweeplab.errors import UserError
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def problems(raw: dict[str, Any]) -> list[str]:
+    with pytest.raises(UserError) as error:
+        parse(raw)
+    return str(error.value).splitlines()
+
+
+@pytest.fixture
+def plain(root: Path) -> dict[str, Any]:
+    """The default config as plain data."""
+    return to_dict(compose([]))
+
+
+def test_the_defaults_are_the_network_of_the_readme(root: Path) -> None:
+    config = compose([])
+    assert config.model["hidden"] == [392, 196]
+    assert (config.model["in_features"], config.model["out_features"]) == (784, 10)
+    assert (config.data.name, config.loss["_target_"]) == ("mnist", "torch.nn.CrossEntropyLoss")
+    assert (config.monitor, config.mode) == ("valid/accuracy", "max")
+    assert config.store.root == str(root / "runs")
+    assert config.data.root == str(root / "data")
+
+
+def test_a_regression_is_monitored_by_its_loss(root: Path) -> None:
+    config = compose(["data=diabetes", "loss=mse"])
+    assert (config.monitor, config.mode) == ("valid/loss", "min")
+    assert (config.model["in_features"], config.model["out_features"]) == (10, 1)
+
+
+def test_parse_of_to_dict_gives_the_same_config(root: Path) -> None:
+    config = compose(["model=cnn", "seed=3"])
+    assert parse(to_dict(config)) == config
+
+
+def test_the_root_is_the_current_folder_or_the_one_of_the_environment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert root_of() == root
+    monkeypatch.setenv("SWEEPLAB_ROOT", str(root / "elsewhere"))
+    assert compose(["store.root=kept"]).store.root == str(root / "elsewhere" / "kept")
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"), [("392", 392), ("[392]", 392), ("[392,196]", [392, 196]), ("[64,64,64]", [64, 64, 64])]
+)
+def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, recorded: object) -> None:
+    assert compose([f"model.hidden={given}"]).model["hidden"] == recorded
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("trainer", "epochs", 0, "trainer.epochs=0: must be a whole number >= 1"),
+        ("trainer", "epochs", "many", "trainer.epochs=many: must be a whole number >= 1"),
+        ("trainer", "epochs", 1.5, "trainer.epochs=1.5: must be a whole number >= 1"),
+        ("trainer", "epochs", True, "trainer.epochs=True: must be a whole number >= 1"),
+        ("trainer", "epochs", None, "trainer.epochs=None: must be a whole number >= 1"),
+        ("trainer", "patience", 0, "trainer.patience=0: must be a whole number >= 1, or null"),
+        ("trainer", "clip_norm", -1, "trainer.clip_norm=-1: must be a number > 0, or null"),
+        ("trainer", "time_limit", "1h", "trainer.time_limit=1h: must be a number > 0 (seconds), or null"),
+        ("trainer", "compile", "maybe", "trainer.compile=maybe: must be true or false"),
+        ("trainer", "target", "high", "trainer.target=high: must be a number, or null"),
+        ("trainer", "precision", "fp12", "trainer.precision=fp12: must be one of fp32, bf16; did you mean 'fp32'?"),
+        ("trainer", "epoch", 3, "trainer.epoch=3: no such key; did you mean 'epochs'?"),
+        ("data", "shape", "big", "data.shape=big: must be a list of whole numbers, or null"),
+        ("data", "task", "classify", "data.task=classify: must be one of classification, regression; did you mean 'classification'?"),
+        ("tracking", "uri", [1], "tracking.uri=[1]: must be a text, or null"),
+        ("store", "root", None, "store.root=None: must be a text"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_key_value_and_what_is_allowed(
+    plain: dict[str, Any], section: str, key: str, value: object, message: str
+) -> None:
+    plain[section][key] = value
+    assert problems(plain) == [message]
+
+
+def test_all_problems_are_listed_together(plain: dict[str, Any]) -> None:
+    plain["trainer"] |= {"epochs": 0, "zz": 1}
+    plain["sed"] = 1
+    del plain["loss"]
+    found = problems(plain)
+    assert found[0] == "sed: no such key; did you mean 'seed'?"
+    assert found[1] == "loss: missing"
+    assert found[2].startswith("trainer.zz=1: no such key; valid: ")
+    assert found[3] == "trainer.epochs=0: must be a whole number >= 1"
+
+
+def test_sections_must_be_sections(plain: dict[str, Any]) -> None:
+    assert problems(plain | {"trainer": 3, "model": "mlp"}) == [
+        "trainer=3: a section of keys is expected",
+        "model=mlp: a section of keys is expected",
+    ]
+    del plain["data"]["name"]
+    assert problems(plain) == ["data.name: missing"]
+
+
+def test_a_reference_that_leads_nowhere_is_named(plain: dict[str, Any]) -> None:
+    plain["model"]["in_features"] = "${data.nothing}"
+    assert problems(plain) == ["model.in_features: Interpolation key 'data.nothing' not found"]
+
+
+def test_the_seed_is_a_whole_number_and_zero_is_one(plain: dict[str, Any]) -> None:
+    assert parse(plain | {"seed": 0}).seed == 0
+    assert problems(plain | {"seed": None}) == ["seed=None: must be a whole number"]
+
+
+def changed(*overrides: str) -> dict[str, Any]:
+    """What differs between the canonical forms of the default config and of one with these overrides."""
+    before, after = flat(canonical(compose([]))), flat(canonical(compose(list(overrides))))
+    return {key: after.get(key) for key in before | after if before.get(key) != after.get(key)}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.device=cpu",
+        "trainer.threads=1",
+        "trainer.deterministic=false",
+        "trainer.progress=false",
+        "store.root=other",
+        "data.root=other",
+        "data.workers=2",
+        "tracking=off",
+        "tracking.uri=http://127.0.0.1:5000",
+        "sweep.id=abc",
+        "trainer.monitor=valid/accuracy",
+        "trainer.mode=max",
+        "trainer.epochs=20.0",
+        "optimizer.weight_decay=0",
+    ],
+)
+def test_where_and_how_is_not_what(root: Path, override: str) -> None:
+    assert changed(override) == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("seed=1", "seed", 1),
+        ("model.hidden=64", "model.hidden", 64),
+        ("optimizer.lr=0.01", "optimizer.lr", 0.01),
+        ("trainer.epochs=21", "trainer.epochs", 21),
+        ("trainer.precision=bf16", "trainer.precision", "bf16"),
+        ("trainer.compile=true", "trainer.compile", True),
+        ("data.valid=100", "data.valid", 100),
+        ("data.split_seed=1", "data.split_seed", 1),
+        ("loss.label_smoothing=0.1", "loss.label_smoothing", 0.1),
+        ("scheduler.factor=0.5", "scheduler.factor", 0.5),
+    ],
+)
+def test_what_is_computed_is_all_in_the_canonical_form(root: Path, override: str, key: str, value: object) -> None:
+    assert changed(override) == {key: value}
+
+
+def test_flat_names_are_those_of_the_command_line() -> None:
+    assert flat({"model": {"hidden": [3, 4], "x": {}}, "seed": 0}) == {"model.hidden": [3, 4], "seed": 0}
+
+
+def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:
+    given = {
+        "password": "a", "api_key": "b", "hf_token": "c", "apikey": "d", "secret": None,
+        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://me:pw@host/db", "list": ["http://u:p@h"],
+    }  # fmt: skip
+    assert redact(given) == {
+        "password": "***", "api_key": "***", "hf_token": "***", "apikey": "***", "secret": None,
+        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://***@host/db", "list": ["http://***@h"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("+data.dataset.token=abc", "+data.dataset.token=***"),
+        ("data.dataset={_target_:my.Set,password:abc}", "data.dataset={_target_:my.Set,password:***}"),
+        ("tracking.uri=http://me:pw@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000"),
+        ("model.hidden=[392,196]", "model.hidden=[392,196]"),
+        ("~metrics", "~metrics"),
+    ],
+)
+def test_secrets_of_overrides_are_hidden(given: str, written: str) -> None:
+    assert redact_override(given) == written
+
+
+def test_the_yaml_files_and_the_typed_sections_have_the_same_keys_and_defaults() -> None:
+    trainer = yaml.safe_load((CONF / "trainer/default.yaml").read_text())
+    default = Trainer()
+    assert trainer == {f.name: getattr(default, f.name) for f in fields(Trainer)}
+    for file in (CONF / "data").glob("*.yaml"):
+        assert set(yaml.safe_load(file.read_text())) == {f.name for f in fields(SECTIONS["data"])}, file.name
+    for file in (CONF / "tracking").glob("*.yaml"):
+        assert set(yaml.safe_load(file.read_text())) == {f.name for f in fields(SECTIONS["tracking"])}, file.name
+
+
+def test_every_option_of_every_group_composes_and_parses(root: Path) -> None:
+    for folder in sorted(p for p in CONF.iterdir() if p.is_dir()):
+        for file in sorted(folder.glob("*.yaml")):
+            fits = ["loss=mse"] if file.stem == "diabetes" else []
+            assert isinstance(compose([f"{folder.name}={file.stem}", *fits]), Config), file

@@ -1,0 +1,97 @@
+"""Metrics: their names, and sums that are exact whatever the sizes of the batches."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult, Sums, default_mode, default_monitor, score
+from sweeplab.metrics import with_prefix as prefixed
+
+
+def votes(classes: list[int]) -> Tensor:
+    """Outputs [B, 3] whose argmax are these classes."""
+    return torch.nn.functional.one_hot(torch.tensor(classes), 3).float()
+
+
+def epoch(**metrics: float) -> EpochResult:
+    named = {name.replace("_", "/", 1): value for name, value in metrics.items()}
+    return EpochResult(epoch=1, metrics=named, examples=1, train_seconds=0.1, seconds=0.2)
+
+
+def test_a_classification_is_scored_by_accuracy_and_a_regression_by_mae() -> None:
+    assert score(CLASSIFICATION) == "accuracy"
+    assert score(REGRESSION) == "mae"
+
+
+def test_validation_is_monitored_unless_told_otherwise() -> None:
+    assert default_monitor(CLASSIFICATION) == "valid/accuracy"
+    assert default_monitor(REGRESSION) == "valid/loss"
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [("valid/accuracy", "max"), ("train/accuracy", "max"), ("valid/loss", "min"), ("valid/mae", "min")],
+)
+def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str, mode: str) -> None:
+    assert default_mode(monitor) == mode
+
+
+def test_names_get_their_split_in_front() -> None:
+    assert prefixed("valid", {"loss": 0.5, "f1": 0.25}) == {"valid/loss": 0.5, "valid/f1": 0.25}
+
+
+def test_accuracy_counts_examples_and_not_batches() -> None:
+    sums = Sums(CLASSIFICATION)
+    zero = torch.tensor(0.0)
+    sums.update(zero, votes([0, 1, 2, 0]), torch.tensor([0, 1, 2, 0]))  # 4 of 4
+    sums.update(zero, votes([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1]))  # 3 of 4
+    sums.update(zero, votes([0]), torch.tensor([1]))  # 0 of 1
+    assert sums.means()["accuracy"] == 7 / 9
+    assert sums.examples == 9
+
+
+def test_loss_is_weighted_by_the_size_of_its_batch() -> None:
+    sums = Sums(CLASSIFICATION)
+    sums.update(torch.tensor(1.0), votes([0, 0, 0]), torch.tensor([0, 0, 0]))
+    sums.update(torch.tensor(5.0), votes([0]), torch.tensor([0]))
+    assert sums.means()["loss"] == 2.0  # (3 * 1 + 1 * 5) / 4
+
+
+def test_a_long_sum_loses_no_digits() -> None:
+    sums = Sums(CLASSIFICATION)
+    for loss in (2.0**24, 1.0, 1.0):  # in float32, 2**24 + 1 is 2**24
+        sums.update(torch.tensor(loss), votes([0]), torch.tensor([0]))
+    assert sums.means()["loss"] == (2**24 + 2) / 3
+
+
+def test_mae_is_the_mean_over_examples_of_the_mean_over_values() -> None:
+    sums = Sums(REGRESSION)
+    sums.update(torch.tensor(0.0), torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
+    sums.update(torch.tensor(0.0), torch.tensor([[3.0, -3.0]]), torch.tensor([[0.0, 0.0]]))
+    assert sums.means()["mae"] == 1.5  # (1.5 + 0 + 3) / 3
+
+
+def test_sums_keep_no_graph() -> None:
+    weight = torch.ones(1, 3, requires_grad=True)
+    sums = Sums(REGRESSION)
+    sums.update(weight.sum(), weight * 2, torch.zeros(1, 3))
+    assert sums.means() == {"loss": 3.0, "mae": 2.0}
+    assert sums._loss is not None
+    assert not sums._loss.requires_grad
+
+
+def test_no_examples_have_no_mean() -> None:
+    means = Sums(REGRESSION).means()
+    assert list(means) == ["loss", "mae"]
+    assert all(math.isnan(value) for value in means.values())
+
+
+def test_an_epoch_is_finite_while_its_losses_are() -> None:
+    assert epoch(train_loss=0.5, valid_loss=0.5).finite
+    assert not epoch(train_loss=math.nan, valid_loss=0.5).finite
+    assert not epoch(train_loss=0.5, valid_loss=math.inf).finite
+    assert epoch(train_loss=0.5, valid_loss=0.5, valid_f1=math.nan).finite  # a further metric is not a loss

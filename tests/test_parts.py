@@ -1,0 +1,176 @@
+"""The parts of a run fit together, or the user is told which do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sweeplab import parts
+from sweeplab.config import Config, compose
+from sweeplab.errors import UserError
+from sweeplab.runtime import Runtime
+
+HERE = __name__
+
+
+class TwoOutputs(nn.Linear):
+    """A network that returns a pair."""
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: A002
+        return super().forward(input), input
+
+
+class LooksAtValues(nn.Linear):
+    """A network that decides by the values of its inputs, so that it cannot run without them."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input * 2 if input.sum() > 0 else input)
+
+
+class NotAModule:
+    """What no network is."""
+
+
+class PerExample(nn.CrossEntropyLoss):
+    """A loss that forgets to take the mean."""
+
+    def __init__(self) -> None:
+        super().__init__(reduction="none")
+
+
+class Agreement:
+    """The share of right answers, as torchmetrics would have it."""
+
+    def reset(self) -> None:
+        self.right, self.seen = 0, 0
+
+    def update(self, output: Tensor, target: Tensor) -> None:
+        self.right += int((output.argmax(1) == target).sum())
+        self.seen += len(target)
+
+    def compute(self) -> float:
+        return self.right / self.seen
+
+
+def digits(*overrides: str) -> Config:
+    return compose(["data=digits", *overrides])
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        parts.fit(digits(*overrides))
+    return str(error.value)
+
+
+@pytest.mark.usefixtures("root")
+class TestFit:
+    def test_the_layer_table_has_every_layer_with_its_output_and_parameters(self) -> None:
+        rows = parts.fit(digits("model.hidden=32"))
+        assert [(r.name, r.kind, r.output, r.parameters) for r in rows] == [
+            ("0", "Linear", "[B, 32]", 64 * 32 + 32),
+            ("1", "BatchNorm1d", "[B, 32]", 2 * 32),
+            ("2", "ReLU", "[B, 32]", 0),
+            ("3", "Linear", "[B, 10]", 32 * 10 + 10),
+        ]
+
+    def test_the_mnist_network_of_the_readme_has_387894_parameters(self) -> None:
+        assert sum(row.parameters for row in parts.fit(compose([]))) == 387_894
+        assert sum(row.parameters for row in parts.fit(compose(["model=linear"]))) == 7_850
+
+    @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
+    @pytest.mark.parametrize("loss", ["cross_entropy", "nll", "mse"])
+    @pytest.mark.parametrize("data", ["mnist", "digits"])
+    def test_every_network_fits_every_loss_of_a_classification(self, model: str, loss: str, data: str) -> None:
+        assert parts.fit(compose([f"model={model}", f"loss={loss}", f"data={data}"]))[-1].output == "[B, 10]"
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+    @pytest.mark.parametrize("scheduler", ["constant", "one_cycle", "cosine", "plateau"])
+    def test_every_optimizer_takes_every_scheduler(self, optimizer: str, scheduler: str) -> None:
+        config = digits(f"optimizer={optimizer}", f"scheduler={scheduler}")
+        assert parts.problems(config) == []
+        assert len(parts.fit(config)) == 7
+
+    def test_no_random_number_is_drawn(self) -> None:
+        before = torch.get_rng_state()
+        parts.fit(digits())
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_a_foreign_network_fits_too(self) -> None:
+        assert parts.fit(digits("model=linear", "model._target_=torch.nn.LazyLinear", "~model.in_features"))
+
+    def test_a_network_that_needs_values_is_let_through(self) -> None:
+        rows = parts.fit(digits("model=linear", f"model._target_={HERE}.LooksAtValues"))
+        assert rows == []
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["model.hidden=0"], "model.hidden=0: hidden must be a whole number >= 1 or a list of them, got 0"),
+            (["model.hidden=abc"], "model.hidden=abc: hidden must be a whole number >= 1 or a list of them, got abc"),
+            (["model.hidden=[]"], "model.hidden=[]: hidden must be a whole number >= 1 or a list of them, got []"),
+            (["model.dropout=1.5"], "model.dropout=1.5: dropout must be a number from 0 to below 1, or null, got 1.5"),
+            (["model.activation=rellu"], "model.activation=rellu: activation must be one of torch.nn in lower case"),
+            (["optimizer.lr=-1"], "optimizer.lr=-1: Invalid learning rate: -1"),
+            (["scheduler=cosine", "scheduler.T_max=abc"], "scheduler=torch.optim.lr_scheduler.CosineAnnealingLR: unsupported operand"),
+            (["model.out_features=3"], "model.out_features=3: the network's output has the shape [B, 3], but data=digits needs [B, 10] (classes)"),
+            (["model.in_features=63"], "model=sweeplab.models.MLP: does not take inputs of shape [B, 64]"),
+            (["data=diabetes"], "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse"),
+            (["loss._target_=torch.nn.L1Loss", "~loss.label_smoothing"], "loss=torch.nn.L1Loss: does not fit outputs [B, 10]"),
+            (["loss._target_=" + HERE + ".PerExample", "~loss.label_smoothing"], "must give one number a batch, not shape [2]"),
+            (["model=linear", f"model._target_={HERE}.TwoOutputs"], "must return one tensor, returned a tuple"),
+            (["model=linear", f"model._target_={HERE}.NotAModule", "~model.in_features", "~model.out_features"], "must be a torch.nn.Module, is a NotAModule"),
+        ],
+    )  # fmt: skip
+    def test_what_does_not_fit_is_named(self, overrides: list[str], message: str) -> None:
+        assert message in refused(*overrides)
+
+
+@pytest.mark.usefixtures("root")
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["+model.hiden=3"], "model.hiden=3: sweeplab.models.MLP has no argument 'hiden'; did you mean 'hidden'?"),
+            (["+optimizer.nonsense=1"], "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'"),
+            (["optimizer._target_=torch.optim.Adamm"], "did you mean 'torch.optim.Adam'?"),
+            (["trainer.monitor=valid/acuracy"], "trainer.monitor=valid/acuracy: no such metric; did you mean 'valid/accuracy'?"),
+            (["data.dataset._target_=sweeplab.data.Digitz"], "did you mean 'sweeplab.data.Digits'?"),
+            (["+metrics.f1._target_=sweeplab.nothing"], "metrics.f1._target_=sweeplab.nothing"),
+            (["~data.dataset._target_"], "data.dataset._target_: is missing"),
+        ],
+    )  # fmt: skip
+    def test_signatures_are_checked_on_the_final_config(self, overrides: list[str], message: str) -> None:
+        assert message in "\n".join(parts.problems(digits(*overrides)))
+
+    def test_a_config_that_is_in_order_has_none(self) -> None:
+        assert parts.problems(digits(f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")) == []
+
+    def test_targets_are_found_at_every_depth(self) -> None:
+        assert parts.targets(digits()) == [
+            "sweeplab.models.MLP",
+            "torch.nn.CrossEntropyLoss",
+            "torch.optim.Adam",
+            "torch.optim.lr_scheduler.ConstantLR",
+            "sweeplab.data.Digits",
+        ]
+
+
+CPU = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
+
+
+def test_build_fills_in_what_only_the_run_knows(root: Path) -> None:
+    one_cycle = parts.build(digits("scheduler=one_cycle", "trainer.epochs=3"), CPU, steps=10).scheduler
+    assert one_cycle.total_steps == 30  # type: ignore[union-attr]
+    plateau = parts.build(digits("scheduler=plateau"), CPU, steps=10).scheduler
+    assert plateau.mode == "max"  # type: ignore[union-attr]
+
+
+def test_the_seed_decides_the_initial_weights_alone(root: Path) -> None:
+    def weights(*overrides: str) -> Tensor:
+        return parts.build(digits(*overrides), CPU, steps=1).model.state_dict()["0.weight"]
+
+    assert torch.equal(weights(), weights("trainer.epochs=3"))
+    assert not torch.equal(weights(), weights("seed=1"))

@@ -1,0 +1,293 @@
+"""A run from the command line to its folder: what is trained, recorded, reused, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sweeplab import load_model
+from sweeplab.errors import UserError
+from sweeplab.store import Run, Store
+
+HERE = __name__
+DIGITS = ("data=digits", "trainer.threads=1")
+
+
+class Broken(nn.Linear):
+    """A network that fails in its third training step."""
+
+    calls = 0
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "meta":
+            Broken.calls += 1
+            if Broken.calls == 3:
+                raise RuntimeError("no more")
+        return super().forward(input)
+
+
+class Interrupting(nn.Linear):
+    """A network that sends its own process a signal in its third training step."""
+
+    calls = 0
+    number = signal.SIGINT
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "meta":
+            Interrupting.calls += 1
+            if Interrupting.calls == 3:
+                os.kill(os.getpid(), Interrupting.number)
+        return super().forward(input)
+
+
+class Share:
+    """Accuracy once more, as a metric of the user's own."""
+
+    def reset(self) -> None:
+        self.right, self.seen = 0, 0
+
+    def update(self, output: Tensor, target: Tensor) -> None:
+        self.right += int((output.argmax(1) == target).sum())
+        self.seen += len(target)
+
+    def compute(self) -> float:
+        return self.right / self.seen
+
+
+def only_run(root: Path) -> Run:
+    (run,) = Store(root / "runs").runs()
+    return run
+
+
+def sha256(root: Path) -> str:
+    result = only_run(root).result()
+    assert result is not None
+    assert result.weights_sha256 is not None
+    return result.weights_sha256
+
+
+def test_a_run_leaves_config_journal_result_and_weights(train: Command, root: Path) -> None:
+    ended = train(*DIGITS, "model.hidden=32", "trainer.epochs=3")
+    assert ended.code == 0, ended.err
+    run = only_run(root)
+    events = run.journal.events()
+    assert [e["event"] for e in events] == ["start", "epoch", "epoch", "epoch", "end"]
+    assert [e["epoch"] for e in events[1:-1]] == [1, 2, 3]
+    assert set(events[1]["metrics"]) == {"train/loss", "train/accuracy", "valid/loss", "valid/accuracy"}
+    assert events[0]["fingerprint"][:16] == run.id
+    assert events[0]["provenance"]["threads"] == 1
+    assert events[0]["data"]["train"] == 1319
+    result = run.result()
+    assert result is not None
+    assert (result.status, result.stop_reason) == ("finished", "max_epochs")
+    assert set(result.metrics) == {
+        "test/loss", "test/accuracy", "best_epoch", "early_stop_epoch", "parameters", "examples_per_second", "seconds",
+    }  # fmt: skip
+    assert result.metrics["parameters"] == 64 * 32 + 32 + 2 * 32 + 32 * 10 + 10
+    assert result.metrics["early_stop_epoch"] == 3
+    assert run.config()["model"]["hidden"] == 32
+    assert sorted(result.overrides) == ["data=digits", "model.hidden=32", "tracking=off", "trainer.epochs=3", "trainer.threads=1"]  # fmt: skip
+    assert set(load_file(run.weights_file)) >= {"0.weight", "0.bias", "3.weight"}
+    assert sorted(p.name for p in root.iterdir()) == ["runs"]
+
+
+def test_the_screen_shows_layers_epochs_and_the_result(train: Command) -> None:
+    shown = train(*DIGITS, "model.hidden=32", "trainer.epochs=2").out
+    assert "[B, 32]" in shown
+    assert "epoch   2/2  train/loss" in shown
+    assert "early-stop epoch      2 (max_epochs)" in shown
+    assert "tracking is off" in shown
+
+
+def test_a_finished_run_is_shown_and_not_trained_again(train: Command, root: Path) -> None:
+    arguments = (*DIGITS, "model.hidden=32", "trainer.epochs=2")
+    train(*arguments)
+    journal = only_run(root).journal.path.read_bytes()
+    again = train(*arguments, "trainer.device=cpu")
+    assert again.code == 0
+    assert "is finished already: reused from" in again.out
+    assert "test accuracy" in again.out
+    assert only_run(root).journal.path.read_bytes() == journal
+
+
+def test_the_same_config_gives_the_same_bits_and_another_seed_others(train: Command, root: Path) -> None:
+    seen = []
+    for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
+        train(*DIGITS, "model.dropout=0.2", "trainer.epochs=2", f"seed={seed}", f"store.root={folder}")
+        (run,) = Store(root / folder).runs()
+        result = run.result()
+        assert result is not None
+        seen.append((result.weights_sha256, run.journal.epochs()))
+    assert seen[0] == seen[1]
+    assert seen[0][0] != seen[2][0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason", "last"),
+    [
+        (["trainer.epochs=30", "trainer.patience=1", "optimizer.lr=0.0"], "patience", 2),
+        (["trainer.epochs=30", "trainer.target=0.5"], "target", 1),
+        (["trainer.epochs=30", "trainer.time_limit=0.000001"], "time_limit", 1),
+        (["trainer.epochs=2"], "max_epochs", 2),
+    ],
+)
+def test_a_run_stops_for_a_reason(train: Command, root: Path, overrides: list[str], reason: str, last: int) -> None:
+    train(*DIGITS, *overrides)
+    result = only_run(root).result()
+    assert result is not None
+    assert (result.stop_reason, result.metrics["early_stop_epoch"]) == (reason, last)
+
+
+def test_a_run_that_diverges_is_recorded_as_such(train: Command, root: Path) -> None:
+    ended = train(*DIGITS, "loss=mse", "optimizer=sgd", "optimizer.lr=1e30", "model=linear")
+    assert ended.code == 0
+    result = only_run(root).result()
+    assert result is not None
+    assert (result.status, result.stop_reason, result.weights_sha256) == ("finished", "diverged", None)
+    assert set(result.metrics) == {"early_stop_epoch", "parameters", "examples_per_second", "seconds"}
+    assert result.metrics["early_stop_epoch"] == 1
+    line = only_run(root).journal.path.read_text().splitlines()[1]
+    assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["epoch"] == 1
+
+
+def test_the_best_weights_are_tested_and_kept(train: Command, root: Path) -> None:
+    train(*DIGITS, "model.hidden=16", "trainer.epochs=12", "trainer.patience=3", "optimizer.lr=0.05")
+    run = only_run(root)
+    result, epochs = run.result(), run.journal.epochs()
+    assert result is not None
+    best = max(epochs, key=lambda n: (epochs[n]["valid/accuracy"], -n))
+    assert result.metrics["best_epoch"] == best
+    assert load_model(run.folder, root / "runs")(torch.zeros(1, 64)).shape == (1, 10)
+
+
+def test_a_run_that_raises_is_failed_and_names_its_log(train: Command, root: Path) -> None:
+    Broken.calls = 0
+    ended = train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken")
+    run = only_run(root)
+    assert ended.code == 1
+    assert "failed: RuntimeError: no more" in ended.err
+    assert str(run.log_file) in ended.err
+    assert "Traceback" not in ended.err
+    assert 'raise RuntimeError("no more")' in run.log_file.read_text()
+    assert run.status == "failed"
+    assert run.journal.events()[-1]["error"] == "RuntimeError: no more"
+    assert train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken").code == 0, "trained from the start"
+    assert run.status == "finished"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_a_run_as_interrupted(
+    train: Command, root: Path, number: signal.Signals, code: int
+) -> None:
+    Interrupting.calls, Interrupting.number = 0, number
+    ended = train(*DIGITS, "model=linear", f"model._target_={HERE}.Interrupting")
+    assert ended.code == code
+    assert "issue the same command again" in ended.err
+    assert only_run(root).status == "interrupted"
+    last = only_run(root).journal.events()[-1]
+    assert (last["event"], last["status"], last["stop_reason"]) == ("end", "interrupted", "interrupted")
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
+def test_the_networks_of_the_readme_learn_digits(train: Command, root: Path, model: str) -> None:
+    assert train(*DIGITS, f"model={model}", "trainer.epochs=8", "optimizer.lr=0.01").code == 0
+    result = only_run(root).result()
+    assert result is not None
+    assert result.metrics["test/accuracy"] > 0.9
+
+
+def test_nll_gives_the_numbers_of_cross_entropy(train: Command, root: Path) -> None:
+    epochs = []
+    for loss in ("cross_entropy", "nll"):
+        train(*DIGITS, f"loss={loss}", "trainer.epochs=3", f"store.root={loss}")
+        epochs.append(Store(root / loss).runs()[0].journal.epochs())
+    for one, other in zip(epochs[0].values(), epochs[1].values(), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_mse_regresses_diabetes_better_than_its_mean(train: Command, root: Path) -> None:
+    assert (
+        train("data=diabetes", "loss=mse", "trainer.threads=1", "trainer.epochs=40", "trainer.batch_size=32").code == 0
+    )
+    result = only_run(root).result()
+    assert result is not None
+    assert set(result.metrics) >= {"test/loss", "test/mae"}
+    assert result.metrics["test/loss"] < 0.85  # targets have the variance 1
+
+
+def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Path) -> None:
+    assert train(*DIGITS, "loss=mse", "trainer.epochs=8").code == 0
+    result = only_run(root).result()
+    assert result is not None
+    assert result.metrics["test/accuracy"] > 0.9
+
+
+def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(train: Command, root: Path) -> None:
+    train(*DIGITS, f"+metrics.share._target_={HERE}.Share", "trainer.monitor=valid/share", "trainer.epochs=2")
+    run = only_run(root)
+    assert all(m["valid/share"] == m["valid/accuracy"] for m in run.journal.epochs().values())
+    result = run.result()
+    assert result is not None
+    assert result.metrics["test/share"] == result.metrics["test/accuracy"]
+
+
+def test_debug_smoke_takes_two_batches_and_one_epoch(train: Command, root: Path) -> None:
+    assert train(*DIGITS, "debug=smoke").code == 0
+    result = only_run(root).result()
+    assert result is not None
+    assert result.metrics["early_stop_epoch"] == 1
+    assert result.metrics["examples_per_second"] * result.metrics["seconds"] >= 256
+
+
+def test_debug_overfit_brings_one_batch_to_zero_loss(train: Command, root: Path) -> None:
+    assert train(*DIGITS, "debug=overfit").code == 0
+    result = only_run(root).result()
+    assert result is not None
+    assert result.stop_reason == "target"
+    assert result.metrics["test/accuracy"] == 1.0
+
+
+def test_debug_profile_leaves_a_table_and_a_trace(train: Command, root: Path) -> None:
+    ended = train(*DIGITS, "debug=profile")
+    assert ended.code == 0
+    folder = only_run(root).folder / "profile"
+    assert "aten::addmm" in (folder / "table.txt").read_text()
+    assert json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert "aten::addmm" in ended.out
+
+
+@pytest.mark.parametrize("overrides", [["trainer.precision=bf16"], ["trainer.clip_norm=0.1"], ["scheduler=one_cycle"], ["scheduler=plateau"], ["scheduler=cosine"], ["optimizer=sgd"], ["optimizer=adamw"], ["data.flatten=false", "model=cnn"]])  # fmt: skip
+def test_every_way_to_train_finishes_and_learns(train: Command, root: Path, overrides: list[str]) -> None:
+    assert train(*DIGITS, "trainer.epochs=4", *overrides).code == 0
+    epochs = only_run(root).journal.epochs()
+    assert epochs[4]["train/loss"] < epochs[1]["train/loss"]
+
+
+def test_load_model_gives_the_trained_network_back(train: Command, root: Path) -> None:
+    train(*DIGITS, "trainer.epochs=2")
+    run = only_run(root)
+    for name in (run.id, run.id[:6], str(run.folder)):
+        model = load_model(name)
+        assert not model.training
+        weights = load_file(run.weights_file)
+        assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+    with pytest.raises(UserError, match="no such run in"):
+        load_model("0000")
+    run.weights_file.unlink()
+    with pytest.raises(UserError, match="has no weights; its status is finished"):
+        load_model(run.id)
+
+
+def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:
+    train(*DIGITS, "debug=smoke")
+    assert not [
+        name for name in ("outputs", "multirun", ".hydra", "train.log", "multirun.yaml") if (root / name).exists()
+    ]

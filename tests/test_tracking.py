@@ -1,0 +1,705 @@
+"""The feeder and its clients, on hand-made journals and a real SQLite MLflow; nothing is trained."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from filelock import FileLock
+
+from sweeplab import config, feeder, tracking
+from sweeplab.errors import UserError
+from sweeplab.store import Journal, Run, Store, write_json
+
+# SQLAlchemy 2.1 tells mlflow's own code of a deprecated call; nothing of ours.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+NOBODY = "http://127.0.0.1:1"  # nothing listens there
+SWEEP = "5" * 64
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEPLAB_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store(root / "runs").open()
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty MLflow database; making one takes seconds, copying it none."""
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def uri(root: Path, fresh_database: bytes) -> str:
+    (root / "mlflow.db").write_bytes(fresh_database)
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def make(
+    store: Store,
+    number: int = 1,
+    *,
+    epochs: int = 2,
+    end: str | None = "finished",
+    experiment: str | None = "demo",
+    sweep: str | None = None,
+) -> Run:
+    """A run as training leaves it."""
+    run = store.run(f"{number:064x}"[::-1])
+    run.folder.mkdir(exist_ok=True)
+    run.write_config({"seed": 0}, ["seed=0"])
+    resolved = {
+        "model": {"hidden": [392, 196]},
+        "seed": 0,
+        "sweep": {"id": sweep},
+        "tracking": {"uri": "x"},
+        "store": {"root": "y"},
+    }
+    run.journal.append(
+        "start",
+        config=resolved,
+        fingerprint=f"{number:064x}"[::-1],
+        question="q" * 64,
+        overrides=[],
+        experiment=experiment,
+        sweep=sweep,
+        name=f"run {number}",
+        data={"name": "digits", "digest": "d" * 64, "train": 1150, "valid": 287, "test": 360},
+        provenance={
+            "git": {"commit": "abc", "dirty": True},
+            "versions": {"torch": "2.15.0"},
+            "device": "cpu",
+            "threads": 1,
+        },
+    )
+    for epoch in range(1, epochs + 1):
+        add_epoch(run, epoch)
+    if end:
+        finish(run, end)
+    return run
+
+
+def add_epoch(run: Run, epoch: int) -> None:
+    run.journal.append("epoch", epoch=epoch, metrics={"train/loss": 1 / epoch, "valid/accuracy": 0.5}, seconds=0.1)
+
+
+def finish(run: Run, status: str = "finished") -> None:
+    final = {"test/accuracy": 0.97, "early_stop_epoch": 2, "seconds": 1.5}
+    run.weights_file.write_bytes(b"weights")
+    write_json(run.result_file, {"status": status})
+    run.journal.append("end", status=status, stop_reason="max_epochs", metrics=final)
+
+
+def manifest(store: Store, runs: list[Run], *, status: str = "running", experiment: str | None = "demo") -> None:
+    cells = [{"fingerprint": f"{r.id:0<64}", "name": f"hidden={n}", "overrides": []} for n, r in enumerate(runs)]
+    ended = None if status == "running" else 2000.5
+    store.write_manifest({
+        "id": SWEEP, "time": 1000.25, "experiment": experiment, "name": "a sweep", "overrides": [], "cells": cells,
+        "status": status, "ended": ended,
+    })  # fmt: skip
+
+
+def feed(store: Store, uri: str, *, alone: bool = True) -> feeder.Feeder:
+    """Passes in this process, until level."""
+    worker = feeder.Feeder(store, uri, FileLock(feeder.lock_file(store)), log=False)
+    while worker.once(alone=alone) is False:
+        pass
+    return worker
+
+
+def state(store: Store) -> dict[str, Any]:
+    return feeder.read_json(feeder.state_file(store))
+
+
+def rows(uri: str, query: str, *values: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=10)
+    try:
+        return list(connection.execute(query, values))
+    finally:
+        connection.close()
+
+
+def counts(uri: str) -> tuple[int, int]:
+    """(runs, metric rows)"""
+    return rows(uri, "select count(*) from runs")[0][0], rows(uri, "select count(*) from metrics")[0][0]
+
+
+def statuses(uri: str) -> list[str]:
+    return [status for (status,) in rows(uri, "select status from runs order by start_time, name")]
+
+
+def mlflow_run(run: Run, uri: str, experiment: str = "demo") -> Any:
+    from mlflow import MlflowClient
+
+    place = next(p for p in tracking.run_places(run, uri) if p.experiment == experiment)
+    return MlflowClient(uri).get_run(place.run_id)
+
+
+def client_of(store: Store, uri: str, *, seconds: float = 60) -> subprocess.Popen[bytes]:
+    """A process that holds a client, and says when it does."""
+    code = (
+        "import sys, time; from sweeplab import config, store, tracking\n"
+        "with tracking.feeding(store.Store(sys.argv[1]), config.Tracking(uri=sys.argv[2])):\n"
+        "    print('ready', flush=True); time.sleep(float(sys.argv[3]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(store.root), uri, str(seconds)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    return process
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> float:
+    """Seconds until it holds."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "took too long"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def at_work(store: Store) -> bool:
+    from sweeplab.store import locked
+
+    return feeder.lock_file(store).exists() and locked(feeder.lock_file(store))
+
+
+# ---- where MLflow is ----
+
+
+def test_the_uri_is_the_configs_then_the_environments_then_sqlite_in_the_root(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking.resolve_uri(config.Tracking()) == f"sqlite:///{root}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert tracking.resolve_uri(config.Tracking()) == "http://host:5000"
+    assert tracking.resolve_uri(config.Tracking(uri="sqlite:///a/b.db")) == f"sqlite:///{root}/a/b.db"
+    assert tracking.resolve_uri(config.Tracking(uri="sqlite:////a/b.db?x=1")) == "sqlite:////a/b.db?x=1"
+    assert tracking.resolve_uri(config.Tracking(uri="postgresql+psycopg://h/d")) == "postgresql+psycopg://h/d"
+    assert tracking.resolve_uri(config.Tracking(uri="some/folder")) == f"{root}/some/folder"
+
+
+def test_the_experiment_is_sweeplab_unless_named() -> None:
+    assert tracking.experiment_name(config.Tracking()) == "sweeplab"
+    assert tracking.experiment_name(config.Tracking(experiment="mine")) == "mine"
+
+
+def test_importing_the_door_imports_no_mlflow() -> None:
+    code = "import sys, sweeplab.tracking; print('mlflow' in sys.modules, 'torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False\n"
+
+
+# ---- what a run carries ----
+
+
+def test_a_finished_run_is_whole_in_mlflow(store: Store, uri: str, root: Path) -> None:
+    run = make(store)
+    feed(store, uri)
+    seen = mlflow_run(run, uri)
+    events = run.journal.events()
+    assert seen.info.status == "FINISHED"
+    assert seen.info.run_name == "run 1"
+    assert seen.info.start_time == round(events[0]["time"] * 1000)
+    assert seen.info.end_time == round(events[-1]["time"] * 1000)
+    assert seen.data.params == {"model.hidden": "[392, 196]", "seed": "0"}
+    assert seen.data.metrics == {
+        "train/loss": 0.5, "valid/accuracy": 0.5, "test/accuracy": 0.97, "early_stop_epoch": 2.0, "seconds": 1.5,
+    }  # fmt: skip
+    expected = {
+        "fingerprint": f"{run.id:0<64}",
+        "question": "q" * 64,
+        "store.id": store.id,
+        "git.commit": "abc",
+        "git.dirty": "true",
+        "version.torch": "2.15.0",
+        "device": "cpu",
+        "threads": "1",
+        "stop_reason": "max_epochs",
+        "mlflow.runName": "run 1",
+        "mlflow.source.name": "train.py",
+        "mlflow.source.git.commit": "abc",
+    }
+    assert {key: seen.data.tags[key] for key in expected} == expected
+    assert seen.inputs.dataset_inputs[0].dataset.name == "digits"
+    assert json.loads(seen.inputs.dataset_inputs[0].dataset.profile) == {"train": 1150, "valid": 287, "test": 360}
+    assert seen.info.artifact_uri.startswith((root / "mlruns" / "demo").as_uri())
+    at = rows(uri, "select step, timestamp from metrics where key = 'train/loss' order by step")
+    assert at == [(1, round(events[1]["time"] * 1000)), (2, round(events[2]["time"] * 1000))]
+
+
+def test_its_files_can_be_fetched_again(store: Store, uri: str, tmp_path: Path) -> None:
+    run = make(store)
+    (run.folder / "profile").mkdir()
+    (run.folder / "profile" / "trace.json").write_text("{}")
+    feed(store, uri)
+    place = tracking.run_places(run, uri)[0]
+    names = tracking.download(uri, place.run_id, tmp_path / "copy")
+    assert sorted(names) == sorted(
+        ["config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors"]
+    )
+    assert (tmp_path / "copy" / "weights.safetensors").read_bytes() == b"weights"
+    assert Journal(tmp_path / "copy" / "journal.jsonl").events() == run.journal.events()
+    assert list(tmp_path.glob(f"mlruns/demo/{place.run_id}/artifacts/profile/trace.json"))
+
+
+def test_what_is_not_there_cannot_be_fetched(uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    with pytest.raises(UserError, match="cannot be fetched from sqlite"):
+        tracking.download(uri, "0" * 32, tmp_path)
+    foreign = MlflowClient(uri).create_run("0").info.run_id
+    with pytest.raises(UserError, match=r"has no config\.yaml"):
+        tracking.download(uri, foreign, tmp_path)
+
+
+def test_a_repeated_epoch_and_an_interrupted_end_leave_each_metric_once(store: Store, uri: str) -> None:
+    run = make(store, end="interrupted")
+    feed(store, uri)
+    assert mlflow_run(run, uri).info.status == "KILLED"
+    assert mlflow_run(run, uri).data.tags["stop_reason"] == "max_epochs"
+    with run.claim():
+        run.journal.append("resume", epoch=1)
+        feed(store, uri)
+        assert mlflow_run(run, uri).info.status == "RUNNING"
+    add_epoch(run, 2)
+    add_epoch(run, 3)
+    finish(run)
+    feed(store, uri)
+    assert rows(uri, "select key, count(*) from metrics group by key order by key") == [
+        ("early_stop_epoch", 1), ("seconds", 1), ("test/accuracy", 1), ("train/loss", 3), ("valid/accuracy", 3),
+    ]  # fmt: skip
+    assert mlflow_run(run, uri).info.status == "FINISHED"
+    assert counts(uri)[0] == 1
+
+
+def test_feeding_twice_changes_nothing_and_a_lost_record_neither(store: Store, uri: str) -> None:
+    run = make(store)
+    feed(store, uri)
+    before = counts(uri)
+    assert before == (1, 7)
+    feed(store, uri)
+    run.mlflow_file.unlink()
+    feed(store, uri)
+    assert counts(uri) == before
+
+
+def test_numbers_that_are_none_and_names_that_mlflow_refuses(store: Store, uri: str) -> None:
+    run = make(store, epochs=0, end=None)
+    run.journal.append("epoch", epoch=1, metrics={"train/loss": math.nan, "valid/f1@5": 1.0}, seconds=0.1)
+    feed(store, uri)
+    assert rows(uri, "select key, is_nan from metrics order by key") == [("train/loss", 1), ("valid/f1_5", 0)]
+
+
+def test_many_epochs_params_and_tags_are_fed_in_parts(store: Store, uri: str) -> None:
+    run = store.run("a" * 64)
+    run.folder.mkdir()
+    many = {f"key {n}": "x" * 7000 for n in range(150)}
+    versions = {f"p{n}": "1" for n in range(150)}
+    run.journal.append(
+        "start", config={"model": many}, experiment="demo", name="big", provenance={"versions": versions}
+    )
+    for epoch in range(1, 1201):
+        run.journal.append("epoch", epoch=epoch, metrics={"train/loss": 1.0}, seconds=0.1)
+    feed(store, uri)
+    assert counts(uri) == (1, 1200)
+    assert rows(uri, "select count(*), max(length(value)) from params") == [(150, 6000)]
+    assert rows(uri, "select count(*) from tags where key like 'version.%'") == [(150,)]
+
+
+# ---- experiments and sweeps ----
+
+
+def test_a_run_without_tracking_is_fed_only_where_it_is_asked_for(store: Store, uri: str) -> None:
+    run = make(store, experiment=None)
+    feed(store, uri)
+    assert counts(uri)[0] == 0
+    run.journal.append("track", experiment="later")
+    feed(store, uri)
+    assert [place.experiment for place in tracking.run_places(run, uri)] == ["later"]
+    assert mlflow_run(run, uri, "later").info.status == "FINISHED"
+
+
+def test_a_sweep_is_a_parent_with_named_children(store: Store, uri: str) -> None:
+    runs = [make(store, n, sweep=SWEEP) for n in (1, 2)]
+    manifest(store, runs, status="finished")
+    feed(store, uri)
+    parent = tracking.sweep_places(store, SWEEP, uri)[0]
+    assert statuses(uri) == ["FINISHED"] * 3
+    assert rows(uri, "select name, start_time, end_time from runs where run_uuid = ?", parent.run_id) == [
+        ("a sweep", 1000250, 2000500)
+    ]
+    for number, run in enumerate(runs):
+        tags = mlflow_run(run, uri).data.tags
+        assert tags["mlflow.parentRunId"] == parent.run_id
+        assert tags["mlflow.runName"] == f"hidden={number}"
+        assert tags["sweep.555555555555"] == "1"
+
+
+def test_a_sweep_that_reuses_a_run_of_another_experiment_has_it_too(store: Store, uri: str) -> None:
+    run = make(store, experiment="first")
+    feed(store, uri)
+    manifest(store, [run], status="finished", experiment="second")
+    feed(store, uri)
+    parent = tracking.sweep_places(store, SWEEP, uri)[0]
+    assert mlflow_run(run, uri, "second").data.tags["mlflow.parentRunId"] == parent.run_id
+    assert "mlflow.parentRunId" not in mlflow_run(run, uri, "first").data.tags
+    assert mlflow_run(run, uri, "first").data.tags["sweep.555555555555"] == "1"
+    assert counts(uri) == (3, 14)
+
+
+def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(store: Store, uri: str) -> None:
+    run = make(store)
+    manifest(store, [run], status="finished")
+    feed(store, uri)
+    assert mlflow_run(run, uri).data.tags["sweep.555555555555"] == "1"
+    assert "mlflow.parentRunId" not in mlflow_run(run, uri).data.tags
+
+
+def test_a_sweep_that_nobody_drives_is_killed_until_it_is_issued_again(store: Store, uri: str) -> None:
+    run = make(store, sweep=SWEEP)
+    manifest(store, [run])
+    feed(store, uri, alone=False)
+    parent = tracking.sweep_places(store, SWEEP, uri)[0]
+    status = ("select status from runs where run_uuid = ?", parent.run_id)
+    assert rows(uri, *status) == [("RUNNING",)]
+    feed(store, uri)
+    assert rows(uri, *status) == [("KILLED",)]
+    feed(store, uri, alone=False)  # another command's client: not this sweep's
+    assert rows(uri, *status) == [("KILLED",)]
+    manifest(store, [run])
+    feed(store, uri, alone=False)
+    assert rows(uri, *status) == [("RUNNING",)]
+    manifest(store, [run], status="interrupted")
+    feed(store, uri)
+    assert rows(uri, *status) == [("KILLED",)]
+    assert counts(uri)[0] == 2
+
+
+def test_a_deleted_experiment_is_an_error_that_says_so(store: Store, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    first = make(store, 1)
+    feed(store, uri)
+    client = MlflowClient(uri)
+    client.delete_experiment(tracking.run_places(first, uri)[0].experiment_id)
+    feed(store, uri)
+    assert state(store)["lag"] == {}  # what is level stays so
+    run = make(store, 2)
+    feed(store, uri)
+    assert "experiment 'demo' was deleted" in state(store)["lag"][run.id]
+
+
+def test_a_run_deleted_in_mlflow_is_made_anew_when_something_new_is_fed(store: Store, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    run = make(store)
+    feed(store, uri)
+    old = tracking.run_places(run, uri)[0].run_id
+    MlflowClient(uri).delete_run(old)
+    run.journal.append("track", experiment="demo")
+    feed(store, uri)
+    feed(store, uri)
+    new = tracking.run_places(run, uri)[0].run_id
+    assert new != old
+    assert rows(uri, "select count(*) from metrics where run_uuid = ?", new) == [(7,)]
+
+
+def test_a_run_cleaned_out_of_the_store_makes_room_for_the_next(store: Store, uri: str) -> None:
+    run = make(store, end="failed")
+    feed(store, uri)
+    for file in run.folder.iterdir():
+        file.unlink()
+    make(store)
+    feed(store, uri)
+    assert rows(uri, "select lifecycle_stage, status from runs order by start_time") == [
+        ("deleted", "FAILED"), ("active", "FINISHED"),
+    ]  # fmt: skip
+
+
+def test_a_database_thrown_away_is_filled_again(store: Store, uri: str, root: Path, fresh_database: bytes) -> None:
+    run = make(store)
+    manifest(store, [run], status="finished")
+    feed(store, uri)
+    (root / "other.db").write_bytes(fresh_database)
+    time.sleep(0.01)
+    other = f"sqlite:///{root / 'other.db'}"
+    record = run.mlflow_file.read_text()
+    run.mlflow_file.write_text(record.replace("mlflow.db", "other.db"))  # as if mlflow.db were another file now
+    feed(store, other)
+    assert counts(other) == (2, 7)
+    assert tracking.run_places(run, other)[0].run_id not in record
+
+
+def test_a_damaged_journal_lags_and_holds_nothing_up(store: Store, uri: str) -> None:
+    bad, good = make(store, 1), make(store, 2)
+    bad.journal.path.write_bytes(b"\0\0\0\n" + bad.journal.path.read_bytes())
+    feed(store, uri)
+    assert "cannot be read" in state(store)["lag"][bad.id]
+    assert mlflow_run(good, uri).info.status == "FINISHED"
+    lag = tracking.sync(store, config.Tracking(uri=uri), lambda *_: None)
+    assert len(lag) == 1
+    assert lag[0].startswith(f"{bad.id}: its journal cannot be read")
+
+
+# ---- runs that died, and the files that tell ----
+
+
+def test_a_run_whose_process_died_is_killed_and_a_living_one_is_not(store: Store, uri: str) -> None:
+    run = make(store, end=None)
+    with run.claim():
+        feed(store, uri, alone=False)
+        assert mlflow_run(run, uri).info.status == "RUNNING"
+    feed(store, uri)
+    seen = mlflow_run(run, uri)
+    assert seen.info.status == "KILLED"
+    assert seen.info.end_time == round(run.journal.events()[-1]["time"] * 1000)
+
+
+def test_a_run_that_ends_just_after_the_look_at_its_claim_is_not_called_dead(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store, end=None)
+
+    def ends_now(self: Run) -> bool:
+        if not self.result_file.exists():
+            finish(self)
+        return False
+
+    monkeypatch.setattr(Run, "claimed", property(ends_now))
+    view = feeder.View(store, uri)
+    assert view.jobs()[0].goal["status"] == "FINISHED"
+
+
+def test_an_idle_run_is_not_read_again(store: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        make(store, number)
+    worker = feed(store, uri)
+
+    def unread(*_: object, **__: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(Path, "open", unread)
+    monkeypatch.setattr(Path, "read_bytes", unread)
+    monkeypatch.setattr(Path, "read_text", unread)
+    assert worker.view.jobs() == []
+
+
+def test_a_torn_line_is_read_when_it_is_whole(store: Store) -> None:
+    run = make(store, end=None)
+    tail = feeder.Tail(run)
+    tail.read()
+    assert (tail.lines, len(tail.events())) == (3, 3)
+    with run.journal.path.open("ab") as file:
+        file.write(b'{"time": 1, "event": "epoch", ')
+        file.flush()
+        assert tail.read()
+        assert tail.lines == 3
+        file.write(b'"epoch": 3, "metrics": {}}\n')
+    assert tail.read()
+    assert (tail.lines, tail.events()[-1]["epoch"]) == (4, 3)
+    assert not tail.read()
+
+
+def test_no_secret_is_written_down(store: Store) -> None:
+    make(store)
+    uri = "http://me:hunter2@127.0.0.1:1"
+    worker = feeder.Feeder(store, uri, FileLock(feeder.lock_file(store)), log=False)
+    assert worker.once() is None
+    assert state(store)["error"] == "MLflow at http://***@127.0.0.1:1 cannot be reached: Connection refused"
+    assert feeder.public("postgresql://me:hunter2@h/d?password=hunter2") == "postgresql://***@h/d"
+    assert "hunter2" not in "".join(p.read_text() for p in store.root.rglob("*.json"))
+
+
+# ---- processes ----
+
+
+def test_off_does_nothing(store: Store) -> None:
+    with tracking.feeding(store, config.Tracking(enabled=False)) as client:
+        client.tend()
+        assert client.wait([make(store)], 5) is None
+    assert not feeder.lock_file(store).exists()
+
+
+def test_a_feeder_killed_anywhere_is_replaced_and_leaves_each_thing_once(store: Store, uri: str) -> None:
+    runs = [make(store, n, epochs=3, sweep=SWEEP) for n in range(12)]
+    manifest(store, runs, status="finished")
+    with tracking.feeding(store, config.Tracking(uri=uri)) as client:
+
+        def tended(condition: Callable[[], bool]) -> bool:
+            client.tend()
+            return condition()
+
+        for so_far in (0, 30):
+            until(lambda so_far=so_far: tended(lambda: counts(uri)[1] > so_far))  # type: ignore[misc]  # a bound default
+            until(lambda: tended(lambda: at_work(store)))
+            os.kill(state(store)["pid"], signal.SIGKILL)
+        assert client.wait(runs, 40) is None
+    assert counts(uri) == (13, 12 * 9)
+    assert statuses(uri) == ["FINISHED"] * 13
+    assert rows(uri, "select count(*) from (select distinct key, step, run_uuid from metrics)") == [(12 * 9,)]
+    until(lambda: not at_work(store), 8)
+
+
+@pytest.mark.parametrize("kill", ["create_run", "log_batch", "set_terminated", "log_artifact"])
+def test_cut_off_just_after_a_step_is_as_good_as_before_it(
+    store: Store, uri: str, kill: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    run = make(store)
+    whole = getattr(MlflowClient, kill)
+
+    def cut(*args: Any, **kwargs: Any) -> None:
+        whole(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, kill, cut)
+        with pytest.raises(KeyboardInterrupt):
+            feed(store, uri)
+    feed(store, uri)
+    assert counts(uri) == (1, 7)
+    assert mlflow_run(run, uri).info.status == "FINISHED"
+
+
+def test_an_absent_server_costs_the_caller_nothing_and_is_named(store: Store) -> None:
+    began = time.monotonic()
+    with tracking.feeding(store, config.Tracking(uri=NOBODY)) as client:
+        assert time.monotonic() - began < 0.5
+        run = make(store)
+        said = client.wait([run], 30)
+        assert said == f"MLflow lags behind by 1 run: MLflow at {NOBODY} cannot be reached: Connection refused"
+        assert time.monotonic() - began < 20
+        command_line = Path(f"/proc/{state(store)['pid']}/cmdline").read_text()
+        assert "127.0.0.1" not in command_line
+        assert os.getsid(state(store)["pid"]) != os.getsid(0)
+    assert until(lambda: not at_work(store), 10) < 5
+
+
+def test_the_feeder_ends_with_a_client_that_is_killed(store: Store, uri: str) -> None:
+    run = make(store, end=None)
+    client = client_of(store, uri)
+    until(lambda: run.mlflow_file.exists() and counts(uri)[1] == 4)
+    pid = state(store)["pid"]
+    os.kill(client.pid, signal.SIGINT)  # what Ctrl-C does to the client's group only
+    client.wait()
+    assert until(lambda: not at_work(store), 10) < 5
+    assert statuses(uri) == ["KILLED"]
+    until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def test_two_stores_race_on_a_fresh_database(root: Path) -> None:
+    uri = f"sqlite:///{root}/new.db"
+    stores = [Store(root / name).open() for name in ("a", "b")]
+    runs = [make(each) for each in stores]
+    with (
+        tracking.feeding(stores[0], config.Tracking(uri=uri)) as one,
+        tracking.feeding(stores[1], config.Tracking(uri=uri)) as two,
+    ):
+        assert one.wait(runs[:1], 40) is None
+        assert two.wait(runs[1:], 40) is None
+    assert counts(uri) == (2, 14)
+    assert rows(uri, "select name from experiments order by name") == [("Default",), ("demo",)]
+
+
+def test_sync_brings_level_here_and_says_what_cannot_be(store: Store, uri: str) -> None:
+    make(store, 1)
+    make(store, 2, end=None)
+    seen: list[tuple[int, int]] = []
+    assert tracking.sync(store, config.Tracking(uri=uri), lambda *at: seen.append(at)) == []
+    assert seen == [(1, 2), (2, 2)]
+    assert sorted(statuses(uri)) == ["FINISHED", "KILLED"]
+    lag = tracking.sync(store, config.Tracking(uri=NOBODY), lambda *_: None)
+    assert lag[0].endswith(f": MLflow at {NOBODY} cannot be reached: Connection refused")
+    assert len(lag) == 2
+    assert tracking.sync(Store(store.root / "none"), config.Tracking(uri=uri), lambda *_: None) == []
+
+
+def test_sync_beside_a_feeder_waits_for_it(store: Store, uri: str) -> None:
+    client = client_of(store, uri)
+    until(lambda: at_work(store))
+    make(store)
+    assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
+    assert counts(uri) == (1, 7)
+    other = tracking.sync(store, config.Tracking(uri=NOBODY), lambda *_: None)
+    assert other[0].endswith(f"this store's feeder is at work for {uri}")
+    client.kill()
+    client.wait()
+    until(lambda: not at_work(store), 8)
+
+
+# ---- links and the UI ----
+
+
+def test_links_are_those_that_open_in_the_ui() -> None:
+    base = "http://127.0.0.1:5000/"
+    link = tracking.sweep_link(base, "7", SWEEP)
+    assert link == (
+        "http://127.0.0.1:5000/#/experiments/7/runs?searchFilter=tags.%60sweep.555555555555%60%20%3D%20%221%22"
+        "&compareRunsMode=CHART&workflowType=machine_learning"
+    )
+    assert 'searchFilter=tags.`sweep.555555555555` = "1"&workflowType' in unquote(tracking.table_link(base, "7", SWEEP))
+    assert tracking.compare_link(base, "7", ["a", "b"]) == (
+        "http://127.0.0.1:5000/#/compare-runs?runs=[%22a%22,%22b%22]&experiments=[%227%22]&workflowType=machine_learning"
+    )
+    assert tracking.run_link(base, "7", "a") == (
+        "http://127.0.0.1:5000/#/experiments/7/runs/a/model-metrics?workflowType=machine_learning"
+    )
+
+
+def get_health(base: str) -> bytes:
+    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=10)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def test_the_ui_is_served_and_ended(uri: str, root: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with tracking.serve(uri, port) as base:
+            assert base != f"http://127.0.0.1:{port}"
+            assert get_health(base) == b"OK"
+    with pytest.raises(OSError, match="refused"):
+        get_health(base)
+    with tracking.serve("http://me:secret@host:5000/", 1) as base:
+        assert base == "http://host:5000"
+
+
+def test_a_ui_that_does_not_answer_in_time_is_an_error(uri: str) -> None:
+    with pytest.raises(UserError, match="did not start; its last words"), tracking.serve(uri, seconds=0.2):
+        pass
+
+
+def test_no_free_port_is_an_error(uri: str) -> None:
+    with pytest.raises(UserError, match="ports 70000 to 70019"), tracking.serve(uri, 70000):
+        pass
