@@ -98,7 +98,7 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     def full(*_: object) -> NoReturn:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(*((os, "fsync") if failing == "fsync" else (Path, "replace")), full)
+    monkeypatch.setattr(failing, full)
     with pytest.raises(OSError, match="no space left"):
         write_atomic(tmp_path / "file", b"second")
     assert (tmp_path / "file").read_bytes() == b"first"
@@ -273,13 +273,39 @@ def test_a_lock_is_held_while_a_claim_is(home: Store) -> None:
 # --- The store --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("below", ["", "runs"])
-def test_a_root_that_cannot_be_written_is_refused_by_its_key(tmp_path: Path, below: str) -> None:
+@pytest.mark.parametrize("below", ["", "runs", "runs/of/mine"])
+def test_a_root_at_or_below_a_file_is_refused_by_its_key(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(UserError, match=r"^store\.root=.*file.*: cannot be written \(.+\); name a folder that can be"):
+    with pytest.raises(UserError) as refused:
         Store(file / below).open()
+    assert str(refused.value) == (
+        f"store.root={file / below}: {file} is not a folder; "
+        "name a folder that can be made, as in store.root=$HOME/runs"
+    )
     assert file.read_text() == ""
+
+
+def test_a_root_that_may_not_be_written_is_refused_and_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(
+        UserError, match=rf"^store\.root={tmp_path}/a/runs: {tmp_path} cannot be written; name a folder"
+    ):
+        Store(tmp_path / "a" / "runs").open()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_the_system_refuses_is_refused_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^store\.root=.*xxx"):
+        Store(tmp_path / ("x" * 300)).open()  # no file system takes a name so long
+
+
+def test_checking_a_root_makes_nothing(tmp_path: Path) -> None:
+    home = Store(tmp_path / "a" / "runs")
+    assert home.check() is home
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_a_store_makes_it_and_leaves_no_other_file(tmp_path: Path) -> None:

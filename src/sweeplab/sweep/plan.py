@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SHOWN_ERRORS = 20
+YAML = {"True": "true", "False": "false", "None": "null"}  # Hydra hands swept values on in Python's spelling
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -73,6 +74,7 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Callable[
     varied = _varied(jobs)
     cells: dict[str, Cell] = {}
     errors: dict[str, list[str]] = {}
+    places: set[str] = set()
     for overrides in jobs:
         values = _values(overrides, varied)
         name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
@@ -83,12 +85,14 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Callable[
             continue
         cell = Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job)
         cells.setdefault(job.fingerprint, cell)
+        places.add(repr((job.config.store, job.config.tracking)))
     if errors:
         raise UserError(_listed(errors, len(jobs)))
+    if len(places) > 1:
+        raise UserError("store, tracking: must be the same for all jobs of a sweep; it is one place")
     if len(cells) < len(jobs):
         screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs ask for the same run as another: trained once")
     plan = Plan(cells=list(cells.values()), overrides=[config.redact_override(o) for o in given])
-    _one_place(plan)
     for settings in {repr(c.job.config.data): c.job.config.data for c in plan.cells if not c.job.finished}.values():
         data.load(settings)  # fetched once, and what is wrong with it shows before anything is made
     return plan
@@ -118,7 +122,7 @@ def _varied(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
 
 def _values(overrides: Sequence[str], varied: dict[str, str]) -> dict[str, str]:
     pairs = (override.partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs if key in varied}
+    return {key: YAML.get(value, value) for key, _, value in pairs if key in varied}
 
 
 def _listed(errors: dict[str, list[str]], jobs: int) -> str:
@@ -133,10 +137,3 @@ def _listed(errors: dict[str, list[str]], jobs: int) -> str:
 
 def _in(name: str) -> str:
     return f"  (in {name})" if name else ""
-
-
-def _one_place(plan: Plan) -> None:
-    """Store and tracking belong to the sweep as a whole."""
-    for key in ("store", "tracking"):
-        if any(getattr(cell.job.config, key) != getattr(plan.settings, key) for cell in plan.cells):
-            raise UserError(f"{key}: must be the same for all jobs of a sweep")
