@@ -57,7 +57,7 @@ def started(home: Store, fingerprint: str, at: float = 0.0) -> Run:
     run.folder.mkdir()
     run.write_config({"seed": 0}, [])
     run.journal.append("start")
-    os.utime(run.config_file, (at, at))
+    os.utime(run.journal.path, (at, at))
     return run
 
 
@@ -319,7 +319,7 @@ def test_a_store_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
     assert Store(tmp_path / "none").manifests() == []
 
 
-def test_runs_come_the_oldest_first_and_nothing_else_does(home: Store) -> None:
+def test_runs_come_the_one_at_work_last_at_the_end(home: Store) -> None:
     for letter, at in (("a", 30.0), ("b", 10.0), ("c", 20.0)):
         started(home, letter * 64, at)
     (home.root / ("d" * 16)).mkdir()  # claimed, not begun

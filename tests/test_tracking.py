@@ -351,6 +351,7 @@ def test_a_sweep_is_a_parent_with_named_children(store: Store, uri: str) -> None
     assert rows(uri, "select name, start_time, end_time from runs where run_uuid = ?", parent.run_id) == [
         ("a sweep", 1000250, 2000500)
     ]
+    assert rows(uri, "select count(*) from tags where key = 'sweep.555555555555'") == [(2,)], "the children alone"
     for number, run in enumerate(runs):
         tags = mlflow_run(run, uri).data.tags
         assert tags["mlflow.parentRunId"] == parent.run_id

@@ -444,7 +444,9 @@ class Writer:
 
     def _feed_parent(self, job: Job) -> str:
         sweep = job.sweeps[0]
-        tags = {**_origin(sweep.manifest["name"]), sweep.tag: "1"}
+        tags = _origin(
+            sweep.manifest["name"]
+        )  # without the sweep's tag: the UI folds children away below a parent it shows
         run_id = self._run_id(job, {"sweep.id": sweep.id}, None, tags)
         self._set_status(job, run_id, sweep.manifest.get("ended"))
         return run_id
@@ -554,7 +556,8 @@ def _key(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """`value` as it is typed on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _origin(name: str) -> dict[str, str]:
@@ -573,7 +576,7 @@ def _origin(name: str) -> dict[str, str]:
 def params(resolved: Mapping[str, Any]) -> dict[str, str]:
     """The config as MLflow parameters: dotted keys, and not where the run is kept."""
     kept = {k: v for k, v in resolved.items() if k not in ("tracking", "store", "sweep")}
-    return {name: str(value)[:6000] for name, value in config.flat(kept).items()}
+    return {name: _text(value)[:6000] for name, value in config.flat(kept).items()}
 
 
 def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:

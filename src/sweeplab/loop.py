@@ -45,7 +45,9 @@ class Task:
 
     @property
     def steps_each_batch(self) -> bool:
-        return isinstance(self.scheduler, BY_STEP) if self.interval == "auto" else self.interval == "step"
+        if self.interval == "auto" or isinstance(self.scheduler, ReduceLROnPlateau):
+            return isinstance(self.scheduler, BY_STEP)
+        return self.interval == "step"
 
 
 def epochs(
@@ -86,13 +88,14 @@ def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
 
 def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Forward, backward, clip, update: (the loss, a scalar; the outputs). Nothing here waits for the device."""
-    output = torch.empty(0)
+    first: list[Tensor] = []  # the outputs before the step; an optimizer such as LBFGS looks several times
 
     def forward_backward() -> Tensor:
-        nonlocal output
         task.optimizer.zero_grad(set_to_none=True)
         with task.autocast():
             output = task.model(inputs)
+        if not first:
+            first.append(output)
         loss: Tensor = task.loss(output.float(), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         if task.clip_norm is not None:
@@ -102,7 +105,7 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     loss = task.optimizer.step(forward_backward)  # type: ignore[arg-type]  # a tensor, as torch's own examples return
     if task.steps_each_batch:
         task.scheduler.step()  # type: ignore[call-arg]  # no ReduceLROnPlateau here: it needs a metric
-    return loss, output  # type: ignore[return-value]
+    return loss, first[0]  # type: ignore[return-value]
 
 
 def step_epoch(task: Task, metrics: Mapping[str, float]) -> None:

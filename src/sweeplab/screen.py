@@ -1,6 +1,6 @@
 """What a person sees: the layer table, the progress of a run, its result, the ranking of a sweep.
 
-On a terminal a live bar; elsewhere one line per epoch. Everything that users type is escaped from rich's markup.
+On a terminal a live bar; elsewhere one line per epoch. What users type is never read as rich's markup.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import rich
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -25,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from sweeplab.metrics import EpochResult
 
@@ -48,12 +48,12 @@ def console() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """One line (or several) as it is: no markup, never wrapped, so that paths and links can be copied."""
-    console().print(escape(text), style=style, highlight=False, soft_wrap=True)
+    console().print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """A message on stderr."""
-    Console(stderr=True).print(escape(text), style="red", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def command(name: str) -> str:
@@ -63,12 +63,12 @@ def command(name: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
     """A table; the first `left` columns are flush left, the others (numbers) flush right."""
-    grid = Table(title=escape(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    grid = Table(title=Text(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         text = index < left
-        grid.add_column(escape(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        grid.add_column(Text(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
-        grid.add_row(*(escape(cell) for cell in row))
+        grid.add_row(*(Text(cell) for cell in row))
     show(grid)
 
 
@@ -150,11 +150,11 @@ class RunScreen:
 
 def result(title: str, rows: Mapping[str, str]) -> None:
     """The result of a run, a line for each thing that matters."""
-    grid = Table(title=escape(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False)
+    grid = Table(title=Text(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False)
     grid.add_column(justify="left")
     grid.add_column(justify="left", overflow="fold")
     for name, value in rows.items():
-        grid.add_row(escape(name), escape(value))
+        grid.add_row(Text(name), Text(value))
     show(grid)
 
 
@@ -164,7 +164,7 @@ def waiting(text: str) -> Iterator[None]:
     if not console().is_terminal:
         yield
         return
-    with console().status(escape(text)):
+    with console().status(Text(text)):
         yield
 
 
@@ -175,7 +175,7 @@ def counting(text: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda _done, _total: None
         return
     with Progress(
-        TextColumn(escape(text)), BarColumn(), MofNCompleteColumn(), console=console(), transient=True
+        TextColumn(text, markup=False), BarColumn(), MofNCompleteColumn(), console=console(), transient=True
     ) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

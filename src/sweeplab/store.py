@@ -25,8 +25,17 @@ SCHEMA = 1
 ID_LENGTH = 16
 """Hex digits of a fingerprint that name a run's folder."""
 
+FINGERPRINT_LENGTH = 64
+
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 START, TRACK, EPOCH, END = "start", "track", "epoch", "end"
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str) -> tuple[str, str]:
@@ -50,6 +59,9 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(
+                file.fileno(), 0o666 & ~_umask()
+            )  # others may read it, as any new file; a temporary one is private
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -210,18 +222,26 @@ class Store:
 
     def check(self) -> Store:
         """Raise UserError if the folder cannot be made or written; nothing is made to find out."""
-        there = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            why = f"{there} cannot be written" if there.is_dir() else f"{there} is not a folder"
-            raise UserError(
-                f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs"
-            )
+        try:
+            there = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        except OSError as error:
+            raise self._refusal(error.strerror) from error
+        if not there.is_dir():
+            raise self._refusal(f"{there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise self._refusal(f"{there} cannot be written")
         return self
 
     def open(self) -> Store:
-        """Make the folder if need be."""
-        self.check().sweeps.mkdir(parents=True, exist_ok=True)
+        """Make the folder if need be. Raises UserError if that fails."""
+        try:
+            self.check().sweeps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refusal(error.strerror) from error
         return self
+
+    def _refusal(self, why: str | None) -> UserError:
+        return UserError(f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs")
 
     @property
     def id(self) -> str:
@@ -238,17 +258,21 @@ class Store:
         return Run(self.root / fingerprint[:ID_LENGTH])
 
     def runs(self) -> list[Run]:
-        """All runs, the oldest first."""
+        """All runs, the one that was at work last at the end."""
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if len(p.name) == ID_LENGTH and (p / "journal.jsonl").exists()]
-        return [Run(p) for p in sorted(folders, key=lambda p: (p / "config.yaml").stat().st_mtime)]
+        return [Run(p) for p in sorted(folders, key=lambda p: (p / "journal.jsonl").stat().st_mtime)]
 
     def find(self, name: str) -> Run:
-        """The run with this id, the beginning of one, or this folder. Raises UserError if there is not exactly one."""
+        """The run with this id or the beginning of one, this fingerprint, or this folder.
+
+        Raises UserError if there is not exactly one.
+        """
         if (Path(name) / "journal.jsonl").exists():
             return Run(Path(name).resolve())
-        found = [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH])] if name else []
+        whole = len(name) == FINGERPRINT_LENGTH
+        found = [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)] if name else []
         if len(found) != 1:
             many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else "no such run"
             raise UserError(f"{name}: {many} in {self.root}; its folders are the runs' names")

@@ -18,7 +18,7 @@ class CNN(nn.Sequential):
 
     def __init__(
         self,
-        shape: Sequence[int],
+        shape: Sequence[int] | None,
         out_features: int,
         channels: int | Sequence[int],
         batch_norm: bool = True,
@@ -26,12 +26,13 @@ class CNN(nn.Sequential):
         dropout: float | None = None,
     ) -> None:
         depths = layers.widths("channels", channels)
-        if not isinstance(shape, list | tuple) or len(shape) != 3 or min(shape[1:]) < 2 ** len(depths):
+        sides = layers.widths("shape", shape) if shape else []
+        if len(sides) != 3 or min(sides[1:]) < 2 ** len(depths):
             raise ValueError(
                 f"shape must be [channels, height, width], each side at least {2 ** len(depths)} "
                 f"for {len(depths)} poolings, got {shape}"
             )
-        depth, height, width = shape
+        depth, height, width = sides
         parts: list[nn.Module] = [nn.Flatten(), nn.Unflatten(1, (depth, height, width))]
         for next_depth in depths:
             parts.append(nn.Conv2d(depth, next_depth, kernel_size=3, padding=1))
