@@ -25,12 +25,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feeder": BASE | {"store"},
     "tracking": BASE | {"store", "feeder"},
     **dict.fromkeys(LEAVES, BASE),
+    "checkpoint": BASE | {"store"},
     "parts": BASE | {"loop", "runtime", "screen", "data"},
-    "run": TRACKED | LEAVES | {"parts"},
-    "sweep": TRACKED | LEAVES | {"parts", "run"},
-    "cli": TRACKED | LEAVES | {"parts", "run", "sweep"},
+    "job": BASE | LEAVES | {"store", "parts"},
+    "training": TRACKED | LEAVES | {"parts", "job"},
+    "run": TRACKED | LEAVES | {"parts", "job", "training"},
+    "replay": TRACKED | LEAVES | {"parts", "job", "run"},
+    "sweep": TRACKED | LEAVES | {"parts", "job", "run"},
+    "cli": TRACKED | LEAVES | {"parts", "job", "run", "replay", "sweep"},
     "__init__": {"run"},
-    "hydra_plugins": TRACKED | LEAVES | {"parts", "run", "sweep", "cli"},
+    "hydra_plugins": TRACKED | LEAVES | {"parts", "job", "run", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
 MLFLOW = {"feeder", "tracking"}

@@ -96,6 +96,7 @@ class Trainer:
     deterministic: bool = True
     limit_batches: int | None = _at_least(1)
     overfit_batches: int | None = _at_least(1)
+    init_from: str | None = None
     profile: bool = False
     progress: bool = True
 
@@ -112,9 +113,10 @@ class Tracking:
 
 @dataclass(kw_only=True, slots=True)
 class Store:
-    """The folder of runs."""
+    """The folder of runs, and which of its finished runs are taken for the one that is asked for."""
 
     root: str = "runs"
+    reuse: str = _one_of("exact", "any")
 
 
 @dataclass(kw_only=True, slots=True)

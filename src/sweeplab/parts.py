@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,6 +76,20 @@ def fit(config: Config) -> list[Layer]:
         return _try(config, model, loss.to("meta"))
     finally:
         torch.set_rng_state(rng)
+
+
+def fit_weights(config: Config, weights: Mapping[str, Tensor]) -> None:
+    """Raise UserError unless the network has weights of exactly these names and shapes."""
+    with torch.device("meta"):
+        wanted = {name: list(value.shape) for name, value in _module(config.model, "model").state_dict().items()}
+    given = {name: list(value.shape) for name, value in weights.items()}
+    wrong = [
+        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
+        for name in {**wanted, **given}
+        if wanted.get(name) != given.get(name)
+    ]
+    if wrong:
+        raise UserError("\n".join([f"trainer.init_from={config.trainer.init_from}: its weights do not fit:", *wrong]))
 
 
 def _try_scheduler(config: Config, optimizer: Optimizer) -> None:

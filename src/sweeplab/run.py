@@ -1,46 +1,30 @@
-"""One run: config -> parts -> loop -> store -> result; and the trained network back."""
+"""One run from a composed config to its result; and the trained network back."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from sweeplab import checkpoint, code, config, data, loop, metrics, parts, runtime, screen, stopping, store, tracking
+from sweeplab import checkpoint, code, config, data, metrics, screen, stopping, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.job import Job, prepare
+from sweeplab.training import Training
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Job:
-    """A run that was found to be in order: everything is checked, nothing is made yet."""
-
-    config: Config
-    overrides: list[str]
-    facts: data.Facts
-    layers: list[screen.Layer]
-    fingerprint: str
-    question: str
-    finished: bool  # the store has its result
-
-    @property
-    def name(self) -> str:
-        """What sets the run apart, for people: `hidden=392 seed=1`, or the network's name."""
-        shown = [o for o in self.overrides if not o.startswith(("store.", "tracking", "data.root", "sweep."))]
-        short = (f"{key.rpartition('.')[2]}={value}" for key, _, value in (o.partition("=") for o in shown))
-        return " ".join(short) or str(self.config.model["_target_"]).rpartition(".")[2]
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(raw: DictConfig) -> None:
@@ -50,7 +34,7 @@ def main(raw: DictConfig) -> None:
     splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
     home = store.Store(settings.store.root).open()
     with tracking.feeding(home, settings.tracking) as client:
-        result = train(job, home, splits)
+        result = train(job, home, splits, client.tend)
         run = home.run(job.fingerprint)
         if settings.sweep.id is not None:
             say_briefly(job, result, home.manifest(settings.sweep.id))
@@ -59,53 +43,35 @@ def main(raw: DictConfig) -> None:
             say_tracking(client.wait([run], settings.tracking.wait), settings)
 
 
-def prepare(settings: Config, overrides: list[str]) -> Job:
-    """Check everything that can be checked before any work. Raises UserError with all that is wrong."""
-    if problems := parts.problems(settings):
-        raise UserError("\n".join(problems))
-    runtime.choose_device(settings.trainer.device)
-    facts = data.facts(settings.data)
-    if settings.trainer.batch_size > facts.train:
-        raise UserError(
-            f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
-            "give at most that"
-        )
-    fingerprint, question = store.fingerprint(
-        config.canonical(settings), facts.digest, code.digest(parts.targets(settings))
-    )
-    finished = store.Store(settings.store.root).check().run(fingerprint).status == store.FINISHED
-    return Job(
-        config=settings,
-        overrides=overrides,
-        facts=facts,
-        layers=[] if finished else parts.fit(settings),  # what was trained was in order
-        fingerprint=fingerprint,
-        question=question,
-        finished=finished,
-    )
-
-
-def train(job: Job, home: store.Store, splits: data.Splits | None = None) -> store.Result:
+def train(
+    job: Job,
+    home: store.Store,
+    splits: data.Splits | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
+) -> store.Result:
     """The run's result: from the store if it is finished there, else trained now, on `splits` if they are loaded.
 
-    Raises RunFailed if training raises, KeyboardInterrupt after Ctrl-C or SIGTERM; both are recorded before.
+    An unfinished run goes on from its last checkpoint. Raises RunFailed if training raises, KeyboardInterrupt after
+    Ctrl-C or SIGTERM; both are recorded before.
     """
     run = home.run(job.fingerprint)
     with run.claim(lambda: screen.say(f"run {run.id} is being trained by another process: waiting for it")):
         done = run.result()
         if done is not None and done.status == store.FINISHED:
-            _want(run, job.config)
+            want(run, job.config)
+            run.drop_checkpoints()
             if job.config.sweep.id is None:
                 screen.say(f"run {run.id} is finished already: reused from {run.folder}")
             return done
         with _recording(run, job):
-            result = _Training(job, run, splits or data.load(job.config.data)).run()
+            result = Training(job, run, splits or data.load(job.config.data)).run(after_epoch)
         run.write_result(result)
+        run.drop_checkpoints()
     return result
 
 
-def _want(run: store.Run, settings: Config) -> None:
-    """A finished run that is asked for under another MLflow experiment is to be seen there too."""
+def want(run: store.Run, settings: Config) -> None:
+    """A run that is asked for under another MLflow experiment than before is to be seen there too."""
     experiment = tracking.experiment_name(settings.tracking)
     known = {event.get("experiment") for event in run.journal.events() if event["event"] in (store.START, store.TRACK)}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
@@ -114,10 +80,12 @@ def _want(run: store.Run, settings: Config) -> None:
 
 @contextmanager
 def _recording(run: store.Run, job: Job) -> Iterator[None]:
-    """Journal the start; whatever ends the run early is journalled, too, and kept as its result."""
-    recorded = config.redact(config.to_dict(job.config))
+    """Record what is asked for; whatever ends the run early is journalled, too, and kept as its result."""
     run.journal.mend()
-    run.write_config(recorded, job.overrides)
+    if run.status == store.FAILED:
+        run.drop_checkpoints()  # it raised, and would again
+    run.result_file.unlink(missing_ok=True)
+    run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
     try:
         with _log_to(run.log_file), _sigterm():
             yield
@@ -125,30 +93,30 @@ def _recording(run: store.Run, job: Job) -> Iterator[None]:
         _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
         raise
     except Exception as error:
-        _end(run, job, store.FAILED, None, error=f"{type(error).__name__}: {error}")
-        raise RunFailed(
-            f"run {run.id} ({job.name}) failed: {type(error).__name__}: {error}\nits log: {run.log_file}"
-        ) from error
+        said = f"{type(error).__name__}: {error}"
+        if _may_go_on(error):
+            with suppress(OSError):  # the disk may still be full; a run without a result is unfinished just as well
+                _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise RunFailed(
+                f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
+                "it goes on from its last checkpoint"
+            ) from error
+        _end(run, job, store.FAILED, None, said)
+        raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+
+
+def _may_go_on(error: Exception) -> bool:
+    """Whether the machine was at fault, not the run: no space left, no memory left."""
+    if isinstance(error, OSError):
+        return error.errno in NO_SPACE
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str | None = None) -> None:
     """A run that did not come to its end: the journal first, then the result."""
     run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
-    run.write_result(_result(job, status, reason, {}, None))
-
-
-def _result(
-    job: Job, status: str, reason: str | None, values: dict[str, float], weights_sha256: str | None
-) -> store.Result:
-    return store.Result(
-        fingerprint=job.fingerprint,
-        question=job.question,
-        status=status,
-        stop_reason=reason,
-        metrics=values,
-        weights_sha256=weights_sha256,
-        overrides=job.overrides,
-    )
+    run.write_result(job.result(status, reason))
 
 
 @contextmanager
@@ -187,134 +155,6 @@ def _sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Training:
-    """The parts of one training, from the first batch to the result."""
-
-    def __init__(self, job: Job, run: store.Run, splits: data.Splits) -> None:
-        trainer = job.config.trainer
-        self.job, self.folder = job, run
-        self.runtime = runtime.start(trainer)
-        self.train, self.valid, self.test = self._batches(splits)
-        self.task = parts.build(job.config, self.runtime, len(self.train))
-        self.stopping = stopping.Stopping(
-            monitor=job.config.monitor,
-            mode=job.config.mode,
-            epochs=trainer.epochs,
-            patience=trainer.patience,
-            target=trainer.target,
-            time_limit=trainer.time_limit,
-            min_delta=trainer.min_delta,
-        )
-        self.best: checkpoint.State | None = None
-        self.trained_examples = 0
-        self.train_seconds = 0.0
-
-    def _batches(self, splits: data.Splits) -> tuple[data.Batches, data.Batches, data.Batches]:
-        trainer, device = self.job.config.trainer, self.runtime.device
-        if trainer.overfit_batches is not None:
-            few = data.Batches(splits.train, trainer.batch_size, device=device, limit=trainer.overfit_batches)
-            return few, few, few
-        train = data.Batches(
-            splits.train,
-            trainer.batch_size,
-            device=device,
-            seed=self.job.config.seed,
-            drop_last=True,
-            limit=trainer.limit_batches,
-        )
-        size, limit = trainer.eval_batch_size, trainer.limit_batches
-        valid, test = (data.Batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
-        return train, valid, test
-
-    def run(self) -> store.Result:
-        """Train, choose the best epoch, test once, record."""
-        self._journal_start()
-        sections = self.job.config
-        shown = sections.trainer.progress
-        alone = sections.sweep.id is None
-        if shown and alone:
-            screen.layers(f"{sections.model['_target_']} on {self.runtime.device}", self.job.layers)
-        with (
-            screen.RunScreen(sections.trainer.epochs, len(self.train), bar=shown, lines=shown and alone) as view,
-            _profiled(self.folder, self.runtime.device, on=sections.trainer.profile),
-        ):
-            reason = self._epochs(view)
-        return self._finish(reason)
-
-    def _journal_start(self) -> None:
-        settings, facts = self.job.config, self.job.facts
-        self.folder.journal.append(
-            store.START,
-            fingerprint=self.job.fingerprint,
-            question=self.job.question,
-            name=self.job.name,
-            overrides=self.job.overrides,
-            config=config.redact(config.to_dict(settings)),
-            data={"name": settings.data.name, **asdict(facts)},
-            provenance=runtime.provenance(self.runtime, Path.cwd()),
-            experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
-            sweep=settings.sweep.id,
-        )
-
-    def _epochs(self, view: screen.RunScreen) -> str:
-        """Epoch after epoch until there is a reason to stop, which is returned."""
-        results = loop.epochs(self.task, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0))
-        for epoch in results:
-            reason = self.stopping.update(epoch)
-            if self.stopping.best_epoch == epoch.epoch:
-                self.best = checkpoint.snapshot(self.task.model)
-            self.trained_examples += epoch.examples
-            self.train_seconds += epoch.train_seconds
-            self.folder.journal.append(
-                store.EPOCH, epoch=epoch.epoch, metrics=epoch.metrics, seconds=round(epoch.seconds, 6)
-            )
-            log.info("%s", view.epoch(epoch, self.stopping.best_epoch))
-            if reason is not None:
-                self.last_epoch = epoch.epoch
-                return reason
-        raise AssertionError("the loop ends by our own break only")
-
-    def _finish(self, reason: str) -> store.Result:
-        """Test with the best weights, keep them, and write down what came out; the journal first."""
-        values: dict[str, float] = {
-            metrics.EARLY_STOP_EPOCH: self.last_epoch,
-            metrics.PARAMETERS: sum(p.numel() for p in self.task.model.parameters()),
-            metrics.EXAMPLES_PER_SECOND: self.trained_examples / self.train_seconds,
-            metrics.SECONDS: self.stopping.seconds,
-        }
-        digest = None
-        if self.best is not None and self.stopping.best_epoch is not None:
-            self.task.model.load_state_dict(self.best)
-            tested = loop.evaluate(self.task, self.test.epoch(0))
-            values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
-            digest = checkpoint.weights_sha256(self.best)
-            store.write_atomic(self.folder.weights_file, checkpoint.weights_bytes(self.best))
-        result = _result(self.job, store.FINISHED, reason, values, digest)
-        self.folder.journal.append(
-            store.END, status=store.FINISHED, stop_reason=reason, metrics=values, weights_sha256=digest
-        )
-        return result
-
-
-@contextmanager
-def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[None]:
-    """A torch profiler around the epochs: `profile/trace.json` (for chrome://tracing) and `profile/table.txt`."""
-    if not on:
-        yield
-        return
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
-    with profile(activities=activities) as profiler:
-        yield
-    folder = run.folder / "profile"
-    folder.mkdir(exist_ok=True)
-    text = profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20)
-    (folder / "table.txt").write_text(text)
-    profiler.export_chrome_trace(str(folder / "trace.json"))
-    screen.say(f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)")
 
 
 def report(job: Job, run: store.Run, result: store.Result) -> None:

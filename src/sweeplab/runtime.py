@@ -64,10 +64,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(trainer: Trainer) -> Runtime:
-    """Set the process up for a run: device, threads, and only operations whose results can be reproduced."""
+def start(trainer: Trainer, threads: int | None = None) -> Runtime:
+    """Set the process up for a run: device, threads (all cores unless given), and only reproducible operations."""
     device = choose_device(trainer.device)
-    threads = trainer.threads or cores()
+    threads = threads or cores()
     torch.set_num_threads(threads)
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -81,6 +81,19 @@ def start(trainer: Trainer) -> Runtime:
 def seed_stream(seed: int, stream: str) -> None:
     """Seed torch's global generators for one purpose: `initialisation` or `dropout`, independent of each other."""
     torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "big") >> 1)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of the global random streams, which dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(device: torch.device, state: dict[str, torch.Tensor]) -> None:
+    """Go on where `random_state` was taken."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -28,7 +29,8 @@ ID_LENGTH = 16
 FINGERPRINT_LENGTH = 64
 
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
-START, TRACK, EPOCH, END = "start", "track", "epoch", "end"
+START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
+DIFFERS = "differs"  # an epoch that was trained again came out otherwise
 
 
 def _umask() -> int:
@@ -66,6 +68,11 @@ def write_atomic(path: Path, content: bytes) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else the new name may be lost with the power
+    finally:
+        os.close(folder)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -91,8 +98,12 @@ class Journal:
     def append(self, event: str, **fields: Any) -> None:
         """Add an event; it is with the operating system before this returns."""
         line = json.dumps({"time": time.time(), "event": event, **_plain(fields)}) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode())
+        try:
+            with self.path.open("ab") as file:
+                file.write(line.encode())
+        except OSError:
+            self.mend()  # a full disk takes half a line
+            raise
 
     def events(self, first: int = 0) -> list[dict[str, Any]]:
         """The complete lines from number `first` (0 is the first); a torn last line is not one."""
@@ -113,6 +124,11 @@ class Journal:
         """Cut off a torn last line, as a killed process leaves it; to be called before the next append."""
         if self.path.exists() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
+
+
+def differing(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """The names of the metrics that are not the same bits; nan is nan, and a missing one differs."""
+    return [name for name in {**before, **now} if repr(before.get(name)) != repr(now.get(name))]
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
@@ -148,6 +164,7 @@ class Run:
     log_file = property(lambda self: self.folder / "run.log")
     mlflow_file = property(lambda self: self.folder / "mlflow.json")
     lock_file = property(lambda self: self.folder / "lock")
+    checkpoints = property(lambda self: self.folder / "checkpoints")
 
     def result(self) -> Result | None:
         """What came out; None while the run is unfinished without a word."""
@@ -179,6 +196,10 @@ class Run:
 
         for file, content in ((self.config_file, dict(config)), (self.overrides_file, overrides)):
             write_atomic(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+    def drop_checkpoints(self) -> None:
+        """Delete what only a resume needs."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     @contextmanager
     def claim(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:

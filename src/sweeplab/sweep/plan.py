@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, data, screen
 from sweeplab.errors import UserError
-from sweeplab.run import Job, prepare
+from sweeplab.job import Job, prepare
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -1,0 +1,195 @@
+"""One training, from the first batch to the result, with a checkpoint after each epoch from which it goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from sweeplab import checkpoint, config, data, loop, metrics, parts, runtime, screen, stopping, store, tracking
+from sweeplab.job import Job, initial_run
+from sweeplab.metrics import EpochResult
+
+log = logging.getLogger(__name__)
+
+
+class Training:
+    """The parts of a training and where it has got to."""
+
+    def __init__(self, job: Job, run: store.Run, splits: data.Splits) -> None:
+        trainer = job.config.trainer
+        self.job, self.folder = job, run
+        saved = checkpoint.latest(run.checkpoints, screen.complain)
+        threads = saved["threads"] if saved else trainer.threads  # other bits with another number of threads
+        self.runtime = runtime.start(trainer, threads)
+        self.train, self.valid, self.test = self._batches(splits)
+        self.task = parts.build(job.config, self.runtime, len(self.train))
+        self.stopping = stopping.Stopping(
+            monitor=job.config.monitor,
+            mode=job.config.mode,
+            epochs=trainer.epochs,
+            patience=trainer.patience,
+            target=trainer.target,
+            time_limit=trainer.time_limit,
+            min_delta=trainer.min_delta,
+        )
+        self.best: checkpoint.State | None = None
+        self.epoch = 0
+        self.reason: str | None = None
+        self.trained_examples, self.train_seconds = 0, 0.0
+        self._begin(saved)
+
+    def _batches(self, splits: data.Splits) -> tuple[data.Batches, data.Batches, data.Batches]:
+        trainer, device = self.job.config.trainer, self.runtime.device
+        if trainer.overfit_batches is not None:
+            few = data.Batches(splits.train, trainer.batch_size, device=device, limit=trainer.overfit_batches)
+            return few, few, few
+        train = data.Batches(
+            splits.train,
+            trainer.batch_size,
+            device=device,
+            seed=self.job.config.seed,
+            drop_last=True,
+            limit=trainer.limit_batches,
+        )
+        size, limit = trainer.eval_batch_size, trainer.limit_batches
+        valid, test = (data.Batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
+        return train, valid, test
+
+    def _begin(self, saved: checkpoint.Saved | None) -> None:
+        """Start from the seed (or another run's weights), or go on from a checkpoint; journalled either way."""
+        settings, facts = self.job.config, self.job.facts
+        origin = runtime.provenance(self.runtime, Path.cwd())
+        if saved is not None:
+            self._restore(saved)
+            self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=origin)
+            screen.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
+            return
+        if settings.trainer.init_from is not None:
+            run, _ = initial_run(settings, store.Store(settings.store.root))
+            self.task.model.load_state_dict(checkpoint.load_weights(run.weights_file))
+        self.folder.journal.append(
+            store.START,
+            fingerprint=self.job.fingerprint,
+            question=self.job.question,
+            name=self.job.name,
+            overrides=self.job.overrides,
+            config=config.redact(config.to_dict(settings)),
+            data={"name": settings.data.name, **asdict(facts)},
+            provenance=origin,
+            experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
+            sweep=settings.sweep.id,
+        )
+
+    def run(self, after_epoch: Callable[[], None] = lambda: None) -> store.Result:
+        """Train, choose the best epoch, test once, record."""
+        settings = self.job.config
+        shown, alone = settings.trainer.progress, settings.sweep.id is None
+        if shown and alone:
+            screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
+        view = screen.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
+        with view, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
+            reason = self.reason or self._epochs(view, after_epoch)
+        return self._finish(reason)
+
+    def _epochs(self, view: screen.RunScreen, after_epoch: Callable[[], None]) -> str:
+        """Epoch after epoch until there is a reason to stop, which is returned."""
+        known = self.folder.journal.epochs()
+        results = loop.epochs(
+            self.task, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0), self.epoch + 1
+        )
+        for result in results:
+            self.epoch, self.reason = result.epoch, self.stopping.update(result)
+            if self.stopping.best_epoch == result.epoch:
+                self.best = checkpoint.snapshot(self.task.model)
+            self.trained_examples += result.examples
+            self.train_seconds += result.train_seconds
+            self._journal(result, known.get(result.epoch))
+            checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
+            log.info("%s", view.epoch(result, self.stopping.best_epoch))
+            after_epoch()
+            if self.reason is not None:
+                return self.reason
+        raise AssertionError("the loop ends by our own break only")
+
+    def _journal(self, result: EpochResult, before: dict[str, float] | None) -> None:
+        """Write an epoch down, the first time; one that was trained before must have come out the same."""
+        if before is None:
+            seconds = round(result.seconds, 6)
+            self.folder.journal.append(store.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
+            return
+        for name in store.differing(before, result.metrics):
+            now = result.metrics.get(name)
+            screen.complain(
+                f"run {self.folder.id}: epoch {result.epoch} was trained again, and {name} is {now!r}, "
+                f"it was {before.get(name)!r}: something in this run is not deterministic"
+            )
+            self.folder.journal.append(store.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now)
+
+    def _state(self) -> checkpoint.Saved:
+        return {
+            "epoch": self.epoch,
+            "reason": self.reason,
+            "threads": self.runtime.threads,
+            "model": self.task.model.state_dict(),
+            "best": self.best,
+            "optimizer": self.task.optimizer.state_dict(),
+            "scheduler": self.task.scheduler.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "random": runtime.random_state(self.runtime.device),
+            "trained_examples": self.trained_examples,
+            "train_seconds": self.train_seconds,
+        }
+
+    def _restore(self, saved: checkpoint.Saved) -> None:
+        self.epoch, self.reason = saved["epoch"], saved["reason"]
+        self.task.model.load_state_dict(saved["model"])
+        self.best = saved["best"]
+        self.task.optimizer.load_state_dict(saved["optimizer"])
+        self.task.scheduler.load_state_dict(saved["scheduler"])
+        self.stopping.load_state_dict(saved["stopping"])
+        runtime.set_random_state(self.runtime.device, saved["random"])
+        self.trained_examples, self.train_seconds = saved["trained_examples"], saved["train_seconds"]
+
+    def _finish(self, reason: str) -> store.Result:
+        """Test with the best weights, keep them, and write down what came out; the journal first."""
+        values: dict[str, float] = {
+            metrics.EARLY_STOP_EPOCH: self.epoch,
+            metrics.PARAMETERS: sum(p.numel() for p in self.task.model.parameters()),
+            metrics.EXAMPLES_PER_SECOND: self.trained_examples / self.train_seconds,
+            metrics.SECONDS: self.stopping.seconds,
+        }
+        digest = None
+        if self.best is not None and self.stopping.best_epoch is not None:
+            self.task.model.load_state_dict(self.best)
+            tested = loop.evaluate(self.task, self.test.epoch(0))
+            values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
+            digest = checkpoint.weights_sha256(self.best)
+            store.write_atomic(self.folder.weights_file, checkpoint.weights_bytes(self.best))
+        self.folder.journal.append(
+            store.END, status=store.FINISHED, stop_reason=reason, metrics=values, weights_sha256=digest
+        )
+        return self.job.result(store.FINISHED, reason, metrics=values, weights_sha256=digest)
+
+
+@contextmanager
+def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[None]:
+    """A torch profiler around the epochs: `profile/trace.json` (for chrome://tracing) and `profile/table.txt`."""
+    if not on:
+        yield
+        return
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(activities=activities) as profiler:
+        yield
+    folder = run.folder / "profile"
+    folder.mkdir(exist_ok=True)
+    text = profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20)
+    (folder / "table.txt").write_text(text)
+    profiler.export_chrome_trace(str(folder / "trace.json"))
+    screen.say(f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)")

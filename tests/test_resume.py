@@ -1,0 +1,237 @@
+"""An interrupted run goes on as if nothing had happened: the same bits, each epoch once, wherever it was stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from torch import Tensor, nn
+
+from sweeplab import checkpoint, training
+from sweeplab.store import Run, Store
+
+HERE = __name__
+WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
+BITS = ("model.dropout=0.2", "scheduler=one_cycle", "trainer.precision=bf16")
+
+
+class Erratic(nn.Linear):
+    """A network whose numbers depend on how often it was built in this process."""
+
+    built = 0
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        Erratic.built += 1
+        self.shift = 0.001 * Erratic.built
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input) + self.shift * input.mean()
+
+
+def only(root: Path, folder: str = "runs") -> Run:
+    (run,) = Store(root / folder).runs()
+    return run
+
+
+def facts(run: Run) -> tuple[object, ...]:
+    """All that must be the same bits: weights, epochs, final metrics but the times."""
+    result = run.result()
+    assert result is not None
+    final = {k: v for k, v in result.metrics.items() if k not in ("seconds", "examples_per_second")}
+    return result.status, result.stop_reason, result.weights_sha256, run.journal.epochs(), final
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make the next run die at a point of its fourth epoch: `stop("save")`, before its checkpoint is written."""
+
+    def at(name: str, error: BaseException | None = None) -> None:
+        module, attribute = (checkpoint, "save") if name == "save" else (training.Training, name)
+        original = getattr(module, attribute)
+
+        def die(*args: object, **kwargs: object) -> object:
+            epoch = args[1] if name == "save" else args[0].epoch  # type: ignore[attr-defined]
+            if epoch == 4 or name == "_finish":
+                monkeypatch.setattr(module, attribute, original)
+                raise error or KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(module, attribute, die)
+
+    return at
+
+
+@pytest.mark.parametrize("point", ["_journal", "save", "_finish"])
+def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable[..., None], point: str) -> None:
+    train(*WHOLE, *BITS, "store.root=whole")
+    stop(point)
+    assert train(*WHOLE, *BITS).code == 130
+    assert only(root).status == "interrupted"
+    again = train(*WHOLE, *BITS)
+    assert again.code == 0
+    assert f"goes on after epoch {5 if point == '_finish' else 3}" in again.out
+    assert facts(only(root)) == facts(only(root, "whole"))
+    events = [e["event"] for e in only(root).journal.events()]
+    assert events.count("epoch") == 5
+    assert events.count("start") == 1
+    assert "differs" not in events
+
+
+def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    stop("save")
+    train(*WHOLE)
+    assert sorted(p.name for p in only(root).checkpoints.iterdir()) == ["2.pt", "3.pt"]
+    train(*WHOLE)
+    assert not only(root).checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda c: b"x" + c[1:]]
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    train: Command, root: Path, stop: Callable[..., None], damage: Callable[[bytes], bytes]
+) -> None:
+    train(*WHOLE, "store.root=whole")
+    stop("save")
+    train(*WHOLE)
+    file = only(root).checkpoints / "3.pt"
+    file.write_bytes(damage(file.read_bytes()))
+    again = train(*WHOLE)
+    assert f"{file}: this checkpoint is damaged" in again.err
+    assert "goes on after epoch 2" in again.out
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_without_any_checkpoint_the_run_starts_again_and_is_compared(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    train(*WHOLE, "store.root=whole")
+    stop("save")
+    train(*WHOLE)
+    only(root).drop_checkpoints()
+    assert train(*WHOLE).err == ""
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_an_epoch_that_comes_out_otherwise_is_reported(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    erratic = ("model=linear", f"model._target_={HERE}.Erratic")
+    stop("save")
+    train(*WHOLE, *erratic)
+    only(root).drop_checkpoints()
+    again = train(*WHOLE, *erratic)
+    assert "epoch 1 was trained again, and train/loss is" in again.err
+    assert "something in this run is not deterministic" in again.err
+    differs = [e for e in only(root).journal.events() if e["event"] == "differs"]
+    assert (differs[0]["epoch"], differs[0]["metric"]) == (1, "train/loss")
+
+
+def test_a_torn_last_line_is_cut_off(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    train(*WHOLE, "store.root=whole")
+    stop("save")
+    train(*WHOLE)
+    with only(root).journal.path.open("ab") as file:
+        file.write(b'{"time": 1.0, "event": "epo')
+    train(*WHOLE)
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_the_recorded_number_of_threads_is_used(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    stop("save")
+    train(*WHOLE)
+    train(*WHOLE, "trainer.threads=2")
+    (resumed,) = [e for e in only(root).journal.events() if e["event"] == "resume"]
+    assert resumed["provenance"]["threads"] == 1
+
+
+def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_later(train: Command, root: Path) -> None:
+    train(*WHOLE, "store.root=whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))  # the journal fits, a checkpoint does not
+    try:
+        ended = train(*WHOLE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert ended.code == 1
+    assert "had to stop: OSError: [Errno 27] File too large" in ended.err
+    assert "make room and issue the same command again" in ended.err
+    assert "Traceback" not in ended.err
+    assert only(root).status == "interrupted"
+    assert train(*WHOLE).code == 0
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), torch.OutOfMemoryError("none left")])  # fmt: skip
+def test_what_the_machine_lacks_interrupts_a_run_and_does_not_fail_it(
+    train: Command, root: Path, stop: Callable[..., None], error: Exception
+) -> None:
+    stop("save", error)
+    assert train(*WHOLE).code == 1
+    assert only(root).status == "interrupted"
+    assert "goes on after epoch 3" in train(*WHOLE).out
+
+
+def test_a_failed_run_is_trained_from_the_start(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    stop("save", ValueError("a bug"))
+    assert train(*WHOLE).code == 1
+    assert only(root).status == "failed"
+    assert "goes on" not in train(*WHOLE).out
+    assert [e["event"] for e in only(root).journal.events()].count("start") == 2
+    assert only(root).status == "finished"
+
+
+def test_a_run_starts_from_the_weights_of_another(train: Command, root: Path) -> None:
+    train(*WHOLE)
+    first = only(root)
+    ended = train(*WHOLE, f"trainer.init_from={first.id}", "trainer.epochs=1")
+    assert ended.code == 0
+    (second,) = [run for run in Store(root / "runs").runs() if run.id != first.id]
+    assert second.journal.epochs()[1]["train/loss"] < first.journal.epochs()[2]["train/loss"]
+    by_folder = train(*WHOLE, f"trainer.init_from={first.folder}", "trainer.epochs=1")
+    assert "is finished already" in by_folder.out, "the weights are hashed, not where they came from"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.init_from=0123"], "trainer.init_from=0123: no such run in "),
+        (["trainer.init_from=RUN", "model.hidden=8"], "0.weight: the network has [8, 64], the run [392, 64]"),
+        (["trainer.init_from=RUN", "model=linear"], "weight: the network has [10, 64], the run none"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(train: Command, root: Path, overrides: list[str], message: str) -> None:
+    train(*WHOLE)
+    name = only(root).id
+    ended = train(*WHOLE, *(o.replace("RUN", name) for o in overrides))
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_run_without_weights_cannot_be_started_from(train: Command, root: Path) -> None:
+    train("data=digits", "loss=mse", "optimizer=sgd", "optimizer.lr=1e30", "model=linear")
+    ended = train(*WHOLE, f"trainer.init_from={only(root).id}")
+    assert (ended.code, ended.err.rstrip()) == (
+        2,
+        f"trainer.init_from={only(root).id}: that run has no weights; it is finished",
+    )
+
+
+def test_reuse_any_takes_what_other_code_has_finished(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(*WHOLE)
+    monkeypatch.setattr("sweeplab.code.NUMERICS", 99)
+    assert "is finished already" in train(*WHOLE, "store.reuse=any").out
+    assert "is finished already" not in train(*WHOLE).out
+    assert len(Store(root / "runs").runs()) == 2
