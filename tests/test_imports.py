@@ -30,15 +30,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": BASE | LEAVES | {"store", "parts"},
     "training": TRACKED | LEAVES | {"parts", "job"},
     "run": TRACKED | LEAVES | {"parts", "job", "training"},
+    "listing": {"errors", "metrics", "config", "store", "screen"},
     "replay": TRACKED | LEAVES | {"parts", "job", "run"},
     "sweep": TRACKED | LEAVES | {"parts", "job", "run"},
-    "cli": TRACKED | LEAVES | {"parts", "job", "run", "replay", "sweep"},
+    "cli": TRACKED | LEAVES | {"parts", "job", "run", "replay", "sweep", "listing"},
     "__init__": {"run"},
     "hydra_plugins": TRACKED | LEAVES | {"parts", "job", "run", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
 MLFLOW = {"feeder", "tracking"}
-NO_TORCH = {"errors", "config", "store", "feeder", "tracking", "cli", "hydra_plugins"}
+NO_TORCH = {"errors", "config", "store", "feeder", "tracking", "listing", "cli", "hydra_plugins"}
 
 
 def room(file: Path) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sweeplab.config import Config
+    from sweeplab.listing import Row
+    from sweeplab.store import Store
 
 P = ParamSpec("P")
 
@@ -88,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
     ui.add_argument("--port", type=int, default=5000, help="port of the UI on 127.0.0.1; the next free one if taken")
     _command(commands, "sync", _sync, "bring MLflow level with the store")
+    runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
+    runs.add_argument("--json", action="store_true", help="for scripts")
+    runs.add_argument("--clean", action="store_true", help="remove failed, interrupted and unfinished runs")
+    runs.add_argument("--older-than", metavar="AGE", help="only those idle for so long: 30m, 12h, 7d, 2w")
+    runs.add_argument("--yes", action="store_true", help="remove them without asking")
     given, overrides = parser.parse_known_args(arguments)
     guarded(lambda: given.run(given, [*given.overrides, *overrides]))()
 
@@ -164,6 +171,49 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
     if lag:
         raise RunFailed("\n".join([f"{len(lag)} runs lag behind in MLflow:", *lag]))
     screen.say("MLflow is level with the store")
+
+
+def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
+    """List the store; with --clean, remove what did not come to its end."""
+    from sweeplab import listing, screen
+    from sweeplab.store import Store
+
+    if given.json if given.clean else given.yes or given.older_than is not None:
+        raise UserError("--older-than and --yes go with --clean, and --json without it")
+    age = 0.0 if given.older_than is None else listing.seconds(given.older_than)
+    settings = _compose(overrides)
+    home = Store(settings.store.root)
+    found = listing.rows(home)
+    if given.clean:
+        _clean(settings, home, listing.removable(found, age), given.yes)
+    elif given.json:
+        print(listing.as_json(found))
+    elif found:
+        listing.show(found, f"{len(found)} runs in {home.root}, {listing.size(sum(row.bytes for row in found))}")
+    else:
+        screen.say(f"no runs in {home.root}")
+
+
+def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
+    """Remove these runs if that is agreed to; MLflow keeps what it has, none of it as RUNNING."""
+    from sweeplab import feeder, listing, screen, tracking
+
+    if not chosen:
+        screen.say("nothing to remove")
+        return
+    listing.show(chosen, f"to be removed: {listing.size(sum(row.bytes for row in chosen))}")
+    if not yes and not listing.agreed(chosen):
+        screen.say("nothing was removed")
+        return
+    uri = tracking.resolve_uri(settings.tracking)
+    if settings.tracking.enabled and feeder.View(home, uri).lagging({row.id for row in chosen}):
+        for lag in tracking.sync(home, settings.tracking, lambda *_: None):
+            screen.complain(f"MLflow lags behind: {lag}")
+    gone = listing.remove(home, chosen)
+    kept = [row.id for row in chosen if row not in gone]
+    screen.say(f"removed {len(gone)} runs, {listing.size(sum(row.bytes for row in gone))}")
+    if kept:
+        screen.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
 
 
 if __name__ == "__main__":

@@ -202,13 +202,16 @@ def canonical(config: Config) -> dict[str, Any]:
     """What a run is asked to compute, and nothing else: equal for configs that must give the same numbers.
 
     Numbers that are equal are the same number (`lr=1` and `lr=1.0`); `auto` is resolved; where things lie and how
-    they are computed is left out. The examples themselves enter a fingerprint by the data digest.
+    they are computed is left out. What is off (null) is left out, too, so that a later key, off by default, leaves the
+    fingerprints as they are. The examples themselves enter a fingerprint by the data digest.
     """
     trainer = {k: v for k, v in asdict(config.trainer).items() if k not in HOW}
     trainer |= {"monitor": config.monitor, "mode": config.mode}
     data = {k: v for k, v in asdict(config.data).items() if k not in ("name", "dataset", "root", "workers", "memory")}
     parts = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
-    plain = _normal({**parts, "trainer": trainer, "data": data})
+    sections = {"trainer": trainer, "data": data}
+    on = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
+    plain = _normal({**parts, **on})
     assert isinstance(plain, dict)
     return plain
 

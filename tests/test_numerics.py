@@ -1,0 +1,65 @@
+"""What guards NUMERICS: fingerprints that a release must not change, and the bits of a small training.
+
+If one of these fails after a change of code: where results have new bits, raise NUMERICS (code.py), say so in
+CHANGELOG.md, and put the new values here. Where they have not, the change is wrong: it would orphan everyone's runs.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+
+from sweeplab.code import NUMERICS
+from sweeplab.config import compose
+from sweeplab.job import prepare
+from sweeplab.store import Store
+
+FINGERPRINTS = {
+    "": "160a4f6f518eb8d2a88a3446ca003a9fe329a20fe33027f89c966dcdf20862b8",
+    "model=linear seed=4": "aada5407bc13962f9aa9d3b92fa532c42eaba2b76df4982e3d1ae7940b6f224b",
+    "model=cnn data=digits trainer.patience=null": "98013b66c5ea24f757c033adfd5c6d5a7b6817fa9918c4e804c6f93650fca3c7",
+    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "02653a8de5d610a730c0cc5bc30a32ac11655554f8665c40b1d99720c0329eae",
+}  # fmt: skip
+
+EPOCH_3 = {
+    "train/loss": 0.3291546285152435,
+    "train/accuracy": 0.95078125,
+    "valid/loss": 0.5511389374732971,
+    "valid/accuracy": 0.957983193277311,
+}
+
+# (torch, its CPU capability, the CPU) -> SHA-256 of the weights: other machines round otherwise.
+WEIGHTS = {
+    ("2.15.0+cu132", "AVX2", "25 1 1 AMD EPYC"): "323e43f4fd8d7bdd1f8eff63bd82d55c08abd14cc3324c288c0a48d146aafd0c",
+}
+
+
+def cpu() -> str:
+    """The first processor as Linux describes it: `family model stepping name`; elsewhere what Python knows."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().partition("\n\n")[0].splitlines() if info.exists() else []
+    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    names = (known.get(key, "") for key in ("cpu family", "model", "stepping", "model name"))
+    return " ".join(names).strip() or platform.processor()
+
+
+@pytest.mark.parametrize("overrides", FINGERPRINTS)
+def test_a_fingerprint_stays_what_it_is(root: Path, overrides: str) -> None:
+    assert NUMERICS == 1
+    assert prepare(compose(overrides.split()), []).fingerprint == FINGERPRINTS[overrides]
+
+
+def test_a_small_training_has_the_numbers_it_had(train: Command, root: Path) -> None:
+    train("data=digits", "model.dropout=0.2", "trainer.epochs=3", "trainer.threads=1")
+    (run,) = Store(root / "runs").runs()
+    result = run.result()
+    assert result is not None
+    assert run.journal.epochs()[3] == pytest.approx(EPOCH_3, abs=0.02), "on any machine, up to rounding"
+    key = (torch.__version__, torch.backends.cpu.get_cpu_capability(), cpu())
+    if key not in WEIGHTS:
+        pytest.skip(f"no golden weights for {key}; here they are {result.weights_sha256}")
+    assert result.weights_sha256 == WEIGHTS[key]

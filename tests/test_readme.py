@@ -1,0 +1,66 @@
+"""The README tells the truth: its tree is the disk's, its commands compose, its first screen is short."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Command
+
+from sweeplab.config import compose
+
+README = (PROJECT / "README.md").read_text()
+KOREAN = (PROJECT / "README.ko.md").read_text()
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every `python train.py ...` line in the code blocks, comments cut off."""
+    lines = re.findall(r"^(?:\$ )?python (train\.py .*)$", text, flags=re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def test_the_tree_is_the_one_on_disk() -> None:
+    tree = README.partition("## What is where")[2].split("```")[1]
+    named = {line.split()[0] for line in tree.strip().splitlines()}
+    assert all((PROJECT / name).exists() for name in named)
+    folders = {f"{p.name}/" for p in PROJECT.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    known = {name.partition("/")[0] + "/" for name in named if "/" in name}
+    assert folders & {"conf/", "src/", "experiments/", "tests/", "benchmarks/", "deploy/", "examples/"} == known
+
+
+def test_the_first_screen_has_the_two_commands_and_the_readme_is_short() -> None:
+    for text in (README, KOREAN):
+        first = "\n".join(text.splitlines()[:12])
+        assert "pip install uv && uv run train.py" in first
+        assert "uv run pytest" in first
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("words", [w for text in (README, KOREAN) for w in commands(text)], ids=" ".join)
+def test_every_command_of_the_readmes_composes(root: Path, words: list[str]) -> None:
+    if any("my_package" in word for word in words) or "-sc" in words or "--help" in words or "--cfg" in words:
+        pytest.skip("a command of the reader's own project, or of Hydra")
+    single = [w.split(",")[0].replace("range(5)", "0") for w in words if not w.startswith("-")]
+    wrong = {"model.hiden=3"}
+    if wrong & set(single):
+        pytest.skip("shown as wrong, and refused in test_cli")
+    assert compose(single).seed == 0
+
+
+def test_the_wrong_input_of_the_readme_is_refused_as_it_says(train: Command) -> None:
+    blocks = [block for block in README.split("```") if "$ python train.py" in block]
+    (block,) = blocks
+    shown: dict[str, list[str]] = {}
+    for line in block.strip().splitlines():
+        if line.startswith("$ python train.py "):
+            shown[line.removeprefix("$ python train.py ")] = []
+        else:
+            shown[list(shown)[-1]].append(line)
+    for words, lines in shown.items():
+        assert train(*shlex.split(words)).err.splitlines() == lines
+
+
+def test_no_placeholder_is_left() -> None:
+    assert "@@" not in README + KOREAN
