@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ WRONG = {
     "optimizer.lr=-1": "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
     "optimizer.lrr=1": "optimizer.lrr=1: no such key; did you mean 'lr'?",
     "+optimizer.nonsense=1": "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'; valid: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay",
-    "+trainer.zz=1": "trainer.zz=1: no such key; valid: batch_size, clip_norm, compile, deterministic, device, epochs, eval_batch_size, limit_batches, min_delta, mode, monitor, overfit_batches, ... (20 in all)",
+    "+trainer.zz=1": "trainer.zz=1: no such key; valid: batch_size, clip_norm, compile, deterministic, device, epochs, eval_batch_size, init_from, limit_batches, min_delta, mode, monitor, ... (21 in all)",
     "optimizer._target_=torch.optim.Adamm": "optimizer._target_=torch.optim.Adamm: 'torch.optim' has no 'Adamm'; did you mean 'torch.optim.Adam'?",
     "trainer.epochs=0": "trainer.epochs=0: must be a whole number >= 1",
     "trainer.batch_size=0": "trainer.batch_size=0: must be a whole number >= 1",
@@ -91,6 +92,29 @@ def test_an_experiment_of_a_users_own_names_its_mlflow_experiment(train: Command
     assert train("experiment=mine", "data=digits", script=script).code == 0
     (config,) = root.glob("runs/*/config.yaml")
     assert "experiment: mine" in config.read_text()
+
+
+def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "project" / "conf" / "data").mkdir(parents=True)
+    (root / "project" / "train.py").write_text((PROJECT / "train.py").read_text())
+    (root / "project" / "my_sets.py").write_text(
+        "import numpy as np\n"
+        "def blobs():\n"
+        "    classes = np.arange(300) % 3\n"
+        "    return np.eye(3, 20)[classes] + 0.1 * np.random.default_rng(0).normal(size=(300, 20)), classes\n"
+    )
+    (root / "project" / "conf" / "data" / "mine.yaml").write_text(
+        "name: mine\ntask: classification\nin_features: 20\nout_features: 3\ndataset: {_target_: my_sets.blobs}\n"
+    )
+    monkeypatch.syspath_prepend(root / "project")
+    script = root / "project" / "train.py"
+    ended = train("data=mine", "trainer.batch_size=32", "trainer.epochs=8", "optimizer.lr=0.03", script=script)
+    assert ended.code == 0, ended.err
+    (result,) = root.glob("runs/*/result.json")
+    assert json.loads(result.read_text())["metrics"]["test/accuracy"] > 0.9
+    assert "mine" in train("data=mnst", script=script).err
 
 
 def test_tracebacks_are_shown_when_asked_for(command: Command) -> None:

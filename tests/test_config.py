@@ -176,7 +176,7 @@ def test_where_and_how_is_not_what(root: Path, override: str) -> None:
         ("data.valid=100", "data.valid", 100),
         ("data.split_seed=1", "data.split_seed", 1),
         ("loss.label_smoothing=0.1", "loss.label_smoothing", 0.1),
-        ("scheduler.factor=0.5", "scheduler.factor", 0.5),
+        ("scheduler.factor=0.1", "scheduler.factor", 0.1),
     ],
 )
 def test_what_is_computed_is_all_in_the_canonical_form(root: Path, override: str, key: str, value: object) -> None:

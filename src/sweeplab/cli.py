@@ -49,8 +49,10 @@ def train(config: DictConfig) -> None:
     """Hydra's task: train the composed config. What goes wrong is told here, since Hydra would add words of its own;
     a job of a sweep raises instead, so that the others go on.
     """
-    from sweeplab.run import main as run
+    from sweeplab.screen import waiting
 
+    with waiting("loading PyTorch"):
+        from sweeplab.run import main as run
     (run if config.sweep.id else guarded(run))(config)
 
 

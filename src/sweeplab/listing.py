@@ -103,7 +103,8 @@ def show(found: Sequence[Row], title: str) -> None:
     kinds = {f"{row.monitor}, {row.score}" for row in found}
     columns = ("run", "status", "name", "best", "test", "epochs", "size", "age")
     same = f" (best {kinds.pop()})" if len(kinds) == 1 else ""
-    screen.table(title + same, columns, [_cells(row, named=not same) for row in found], left=3)
+    screen.say(title + same)
+    screen.table("", columns, [_cells(row, named=not same) for row in found], left=3)
 
 
 def _cells(row: Row, *, named: bool) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def main(raw: DictConfig) -> None:
     """What train.py does with a composed config: check it, train it, say what came out, and wait for MLflow."""
     settings = config.parse(raw)
-    job = prepare(settings, config.task_overrides())
+    with screen.waiting("checking the config"):
+        job = prepare(settings, config.task_overrides())
     splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
     home = store.Store(settings.store.root).open()
     with tracking.feeding(home, settings.tracking) as client:

@@ -14,8 +14,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan what the command line and `hydra.sweeper.params` ask for, and carry it out with the launcher."""
-        from sweeplab.sweep import conduct, make
+        from sweeplab.screen import waiting
 
+        with waiting("loading PyTorch"):
+            from sweeplab.sweep import conduct, make
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None

@@ -71,31 +71,35 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Callable[
 
     Raises UserError that lists what is wrong with which jobs.
     """
-    varied = _varied(jobs)
-    cells: dict[str, Cell] = {}
-    errors: dict[str, list[str]] = {}
-    places: set[str] = set()
-    for overrides in jobs:
-        values = _values(overrides, varied)
-        name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
-        try:
-            job = _prepared(list(overrides), compose)
-        except UserError as error:
-            errors.setdefault(str(error), []).append(name)
-            continue
-        cell = Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job)
-        cells.setdefault(job.fingerprint, cell)
-        places.add(repr((job.config.store, job.config.tracking)))
-    if errors:
-        raise UserError(_listed(errors, len(jobs)))
-    if len(places) > 1:
+    cells = _checked(jobs, compose)
+    if len({repr((cell.job.config.store, cell.job.config.tracking)) for cell in cells}) > 1:
         raise UserError("store, tracking: must be the same for all jobs of a sweep; it is one place")
-    if len(cells) < len(jobs):
-        screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs ask for the same run as another: trained once")
-    plan = Plan(cells=list(cells.values()), overrides=[config.redact_override(o) for o in given])
+    unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
+    if len(unique) < len(jobs):
+        screen.say(f"{len(jobs) - len(unique)} of {len(jobs)} jobs ask for the same run as another: trained once")
+    plan = Plan(cells=list(reversed(unique.values())), overrides=[config.redact_override(o) for o in given])
     for settings in {repr(c.job.config.data): c.job.config.data for c in plan.cells if not c.job.finished}.values():
         data.load(settings)  # fetched once, and what is wrong with it shows before anything is made
     return plan
+
+
+def _checked(jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], DictConfig]) -> list[Cell]:
+    varied = _varied(jobs)
+    cells: list[Cell] = []
+    errors: dict[str, list[str]] = {}
+    with screen.waiting(f"checking {len(jobs)} jobs"):
+        for overrides in jobs:
+            values = _values(overrides, varied)
+            name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
+            try:
+                job = _prepared(list(overrides), compose)
+            except UserError as error:
+                errors.setdefault(str(error), []).append(name)
+                continue
+            cells.append(Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job))
+    if errors:
+        raise UserError(_listed(errors, len(jobs)))
+    return cells
 
 
 def _prepared(overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> Job:
