@@ -15,6 +15,20 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="all 50 trials of the kill program, not just four")
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """A `data.root` with the real MNIST in it, fetched once and kept (in SWEEPLAB_TEST_DATA, if that is set)."""
+    from sweeplab.data import MNIST
+
+    root = Path(os.environ.get("SWEEPLAB_TEST_DATA") or Path(__file__).parent / ".data").absolute()
+    MNIST(root)
+    return root
+
+
 @dataclass
 class Ended:
     """A command that has ended."""
@@ -31,7 +45,7 @@ Command = Callable[..., Ended]
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the current one, and no tracking server from the environment."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR"):
+    for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

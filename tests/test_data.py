@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import random
 import struct
 import subprocess
@@ -137,10 +136,9 @@ def all_of(batches: Batches, epoch: int = 1) -> list[tuple[list[float], list[int
 
 
 @pytest.fixture(scope="session")
-def mnist() -> tuple[Data, Splits]:
-    """The real one, fetched once into a folder that is kept."""
-    root = Path(os.environ.get("SWEEPLAB_TEST_DATA") or Path(__file__).parent / ".data")
-    data = from_yaml("mnist", root.absolute())
+def mnist(mnist_root: Path) -> tuple[Data, Splits]:
+    """The real one."""
+    data = from_yaml("mnist", mnist_root)
     return data, load(data)
 
 

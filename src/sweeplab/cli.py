@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
     ui.add_argument("--port", type=int, default=5000, help="port of the UI on 127.0.0.1; the next free one if taken")
     _command(commands, "sync", _sync, "bring MLflow level with the store")
+    replay = _command(commands, "replay", _replay, "train a recorded run again, and compare every bit", "RUN")
+    replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help="whose classes it may use, too")
     runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
     runs.add_argument("--json", action="store_true", help="for scripts")
     runs.add_argument("--clean", action="store_true", help="remove failed, interrupted and unfinished runs")
@@ -106,8 +108,11 @@ def _command(
     name: str,
     run: Callable[[argparse.Namespace, list[str]], None],
     text: str,
+    *required: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
+    for argument in required:
+        parser.add_argument(argument)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config overrides, as for train.py")
     parser.set_defaults(run=run)
     return parser
@@ -171,7 +176,8 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
     with screen.counting("runs carried to MLflow") as progress:
         lag = tracking.sync(Store(settings.store.root), settings.tracking, progress)
     if lag:
-        raise RunFailed("\n".join([f"{len(lag)} runs lag behind in MLflow:", *lag]))
+        count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
+        raise RunFailed("\n".join([f"{count} behind in MLflow:", *lag]))
     screen.say("MLflow is level with the store")
 
 
@@ -216,6 +222,15 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     screen.say(f"removed {len(gone)} runs, {listing.size(sum(row.bytes for row in gone))}")
     if kept:
         screen.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
+
+
+def _replay(given: argparse.Namespace, overrides: list[str]) -> None:
+    """Exit code 0 if the bits are the same, 1 if not, 2 for a record that is refused."""
+    from sweeplab.screen import waiting
+
+    with waiting("loading PyTorch"):
+        from sweeplab.replay import main as replay
+    replay(given.RUN, overrides, given.trust)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
@@ -332,6 +332,7 @@ class Writer:
         from mlflow import MlflowClient
 
         with _alone_at(self.uri):
+            _make_database(self.uri)
             return MlflowClient(tracking_uri=self.uri)
 
     def connect(self) -> None:
@@ -535,10 +536,31 @@ def _alone_at(uri: str) -> Iterator[None]:
         os.close(held)
 
 
+def _make_database(uri: str) -> None:
+    """Make an SQLite database that is not there, whole or not at all: MLflow cannot open one half-made, ever again."""
+    file = _database(uri)
+    if file is None or file.exists() or not file.parent.is_dir():
+        return
+    from mlflow import MlflowClient
+
+    new = file.with_name(f".{file.name}.new")
+    for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
+        left.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{quote(str(new))}").search_experiments(max_results=1)
+    with suppress(FileExistsError):  # a server of the user's own has made one meanwhile
+        file.hardlink_to(new)
+    new.unlink()
+
+
 def database_folder(uri: str) -> Path | None:
     """Where an SQLite database lies; None of another URI."""
+    file = _database(uri)
+    return None if file is None else file.parent
+
+
+def _database(uri: str) -> Path | None:
     path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(unquote(path[1])).parent if path else None
+    return Path(unquote(path[1])) if path else None
 
 
 def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:

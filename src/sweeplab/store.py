@@ -210,7 +210,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.lock_file)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.3)  # longer than another process's look at the lock
         except Timeout:
             waiting()
             lock.acquire()

