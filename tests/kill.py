@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,18 +135,16 @@ def feeders(root: Path) -> list[int]:
 
 
 def kill(process: subprocess.Popen[bytes], root: Path, victim: str) -> bool:
-    """Kill now; False if there was nobody to kill."""
-    victims = feeders(root) if victim != TRAINING else []
-    if victim != FEEDER and process.poll() is None:
+    """Kill now, the training first, since its moments are short; False if there was nobody to kill."""
+    hit = victim != FEEDER and process.poll() is None
+    if hit:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        victims.append(0)
-    for pid in filter(None, victims):
-        try:
+    for pid in feeders(root) if victim != TRAINING else []:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return bool(victims)
+            hit = True
+    return hit
 
 
 # ---- moments ----

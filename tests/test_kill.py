@@ -13,12 +13,12 @@ import pytest
 from sweeplab import tracking
 from sweeplab.store import EPOCH, START, Run, Store
 
-pytestmark = pytest.mark.slow
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "number" in metafunc.fixturenames:
-        metafunc.parametrize("number", range(50 if metafunc.config.getoption("full") else 4))
+    full = metafunc.config.getoption("full")
+    for name, count in (("number", 50 if full else 4), ("mnist_number", 5 if full else 0)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, range(count))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,17 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(number: int, reference: k
     done = kill.trial(number, 0, reference, folder)
     assert done.wrong is None, str(done)
     assert 1 <= len(done.kills) <= 3
+
+
+@pytest.fixture(scope="module")
+def mnist_reference(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> kill.Reference:
+    return kill.refer(tmp_path_factory.mktemp("mnist"), [*kill.CONFIGS["mnist"], f"data.root={mnist_root}"])
+
+
+@pytest.mark.mnist
+def test_killed_on_real_mnist(mnist_number: int, mnist_reference: kill.Reference, tmp_path: Path) -> None:
+    done = kill.trial(mnist_number, 0, mnist_reference, tmp_path)
+    assert done.wrong is None, str(done)
 
 
 def only(root: Path) -> Run:
@@ -73,8 +84,22 @@ def test_two_commands_at_once_train_one_run(root: Path) -> None:
     kill.leave(root)
 
 
+UNHURRIED = """
+import pathlib, time
+from torch import nn
+
+class Unhurried(nn.Linear):
+    def forward(self, input):
+        if self.training and not pathlib.Path("hurry").exists():
+            time.sleep(0.02)
+        return super().forward(input)
+"""
+
+
 @pytest.mark.server
-def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path) -> None:
+def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "unhurried.py").write_text(UNHURRIED)
+    monkeypatch.setenv("PYTHONPATH", str(root))
     database = root / "mlflow.db"
 
     def rows() -> int:
@@ -86,7 +111,8 @@ def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path) -> N
 
     with tracking.serve(f"sqlite:///{database}", 5600) as base:
         at = f"tracking.uri={base}"
-        process = kill.train(root, [*kill.CONFIGS["digits"], "trainer.epochs=250", "trainer.batch_size=16", at])
+        long = ("data=digits", "trainer.epochs=300", "trainer.patience=null", "trainer.threads=1")
+        process = kill.train(root, [*long, "model=linear", "model._target_=unhurried.Unhurried", at])
         until(rows)
     before, trained = rows(), len(only(root).journal.epochs())
     until(lambda: len(only(root).journal.epochs()) >= trained + 20)
@@ -95,11 +121,11 @@ def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path) -> N
     with tracking.serve(f"sqlite:///{database}", int(base.rpartition(":")[2])) as again:
         assert again == base
         until(lambda: rows() > before)
-        still = process.poll() is None
+        assert process.poll() is None
+        (root / "hurry").touch()
         assert kill.end(process, "the command") == 0
-        assert still, "the server was back before the run had ended"
         kill.sync(root, at)
     kill.mlflow(root, only(root))
-    assert rows() == 250 * 4 + 7
+    assert rows() == 300 * 4 + 7
     assert "MLflow lags" not in (root / "out").read_text()
     kill.leave(root)

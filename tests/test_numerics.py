@@ -21,7 +21,7 @@ from sweeplab.store import Store
 FINGERPRINTS = {
     "": "160a4f6f518eb8d2a88a3446ca003a9fe329a20fe33027f89c966dcdf20862b8",
     "model=linear seed=4": "aada5407bc13962f9aa9d3b92fa532c42eaba2b76df4982e3d1ae7940b6f224b",
-    "model=cnn data=digits trainer.patience=null": "98013b66c5ea24f757c033adfd5c6d5a7b6817fa9918c4e804c6f93650fca3c7",
+    "model=cnn data=digits trainer.patience=null": "53162869c68a44395667f481bd4fbd2b4058494460c85d7164947933722aa507",
     "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "02653a8de5d610a730c0cc5bc30a32ac11655554f8665c40b1d99720c0329eae",
 }  # fmt: skip
 

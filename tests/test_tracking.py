@@ -626,6 +626,22 @@ def test_two_stores_race_on_a_fresh_database(root: Path) -> None:
     assert rows(uri, "select name from experiments order by name") == [("Default",), ("demo",)]
 
 
+def test_a_database_whose_making_is_cut_off_is_made_anew(store: Store, root: Path) -> None:
+    uri = f"sqlite:///{root}/a%20new.db"
+    make(store)
+    client = client_of(store, uri)
+    half = root / ".a new.db.new"
+    until(lambda: half.exists() and half.stat().st_size > 100_000)
+    os.kill(state(store)["pid"], signal.SIGKILL)
+    client.kill()
+    client.wait()
+    until(lambda: not at_work(store))
+    assert not (root / "a new.db").exists()
+    assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
+    assert counts(f"sqlite:///{root}/a new.db") == (1, 7)
+    assert sorted(p.name for p in root.glob("*new*")) == ["a new.db"]
+
+
 def test_sync_brings_level_here_and_says_what_cannot_be(store: Store, uri: str) -> None:
     make(store, 1)
     make(store, 2, end=None)
@@ -704,3 +720,9 @@ def test_a_ui_that_does_not_answer_in_time_is_an_error(uri: str) -> None:
 def test_no_free_port_is_an_error(uri: str) -> None:
     with pytest.raises(UserError, match="ports 70000 to 70019"), tracking.serve(uri, 70000):
         pass
+
+
+def test_a_download_makes_no_database(root: Path) -> None:
+    with pytest.raises(UserError, match=r"neither a run of this store nor of MLflow: there is no .*none\.db"):
+        tracking.download(f"sqlite:///{root}/none.db", "0" * 32, root / "copy")
+    assert list(root.iterdir()) == []

@@ -537,8 +537,11 @@ def _alone_at(uri: str) -> Iterator[None]:
 
 
 def _make_database(uri: str) -> None:
-    """Make an SQLite database that is not there, whole or not at all: MLflow cannot open one half-made, ever again."""
-    file = _database(uri)
+    """Make an SQLite database that is not there, whole or not at all.
+
+    MLflow can never again open one that was left half-made, as by a feeder that is killed.
+    """
+    file = database_file(uri)
     if file is None or file.exists() or not file.parent.is_dir():
         return
     from mlflow import MlflowClient
@@ -547,18 +550,18 @@ def _make_database(uri: str) -> None:
     for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
         left.unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"sqlite:///{quote(str(new))}").search_experiments(max_results=1)
-    with suppress(FileExistsError):  # a server of the user's own has made one meanwhile
-        file.hardlink_to(new)
-    new.unlink()
+    if not file.exists():  # else a server of the user's own has made one meanwhile
+        new.rename(file)
 
 
 def database_folder(uri: str) -> Path | None:
     """Where an SQLite database lies; None of another URI."""
-    file = _database(uri)
+    file = database_file(uri)
     return None if file is None else file.parent
 
 
-def _database(uri: str) -> Path | None:
+def database_file(uri: str) -> Path | None:
+    """The file of an SQLite database; None of another URI."""
     path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
     return Path(unquote(path[1])) if path else None
 

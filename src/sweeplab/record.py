@@ -42,6 +42,7 @@ class Record:
 
 
 def read(run: store.Run) -> Record:
+    """The record in this folder. Raises UserError if there is none, it is damaged, or its run is not finished."""
     for file in (run.config_file, run.journal.path):
         if not file.is_file():
             raise UserError(f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl")
@@ -78,6 +79,7 @@ def _parsed(run: store.Run, settings: Node) -> Record:
 
 
 def final_of(end: Node) -> dict[str, Any]:
+    """What an `end` event says that must come out again: all but the times."""
     values = {name: value for name, value in store.numbers(end["metrics"]).items() if name not in TIMES}
     return {"stop_reason": end["stop_reason"], "weights_sha256": end["weights_sha256"], **values}
 
@@ -163,6 +165,7 @@ def _refuse_moved(record: Record, local: Config) -> None:
 
 
 def places(local: Config) -> dict[str, str | None]:
+    """Where we read and write; never a record's."""
     return {"data.root": local.data.root, "store.root": local.store.root, "tracking.uri": local.tracking.uri}
 
 

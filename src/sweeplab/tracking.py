@@ -365,6 +365,9 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
 
     Raises UserError if there is no such run, or it was not recorded by sweeplab.
     """
+    database = feeder.database_file(uri)
+    if database is not None and not database.exists():  # MLflow would make one
+        raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {database}")
     for name, value in feeder.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
