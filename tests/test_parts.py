@@ -153,7 +153,7 @@ class TestProblems:
             "sweeplab.models.MLP",
             "torch.nn.CrossEntropyLoss",
             "torch.optim.Adam",
-            "torch.optim.lr_scheduler.ConstantLR",
+            "torch.optim.lr_scheduler.ReduceLROnPlateau",
             "sweeplab.data.Digits",
         ]
 

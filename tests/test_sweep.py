@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_job_that_raises_does_not_stop_the_others(train: Command, root: Path) 
 def test_ctrl_c_stops_the_sweep(train: Command, root: Path) -> None:
     from test_run import Interrupting
 
-    Interrupting.calls = 0
+    Interrupting.calls, Interrupting.number = 0, signal.SIGINT
     ended = train("-m", "model=linear", f"model._target_={RUNS}.Interrupting", "seed=0,1", *FAST)
     assert ended.code == 130
     assert cells(root) == {"seed=0": "interrupted", "seed=1": "unfinished"}

@@ -65,9 +65,9 @@ def cores() -> int:
 
 
 def start(trainer: Trainer, threads: int | None = None) -> Runtime:
-    """Set the process up for a run: device, threads (all cores unless given), and only reproducible operations."""
+    """Set the process up for a run: device, threads (a resumed one's, else as configured), reproducible operations."""
     device = choose_device(trainer.device)
-    threads = threads or cores()
+    threads = threads or trainer.threads or cores()
     torch.set_num_threads(threads)
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"

@@ -24,8 +24,8 @@ class Training:
         trainer = job.config.trainer
         self.job, self.folder = job, run
         saved = checkpoint.latest(run.checkpoints, screen.complain)
-        threads = saved["threads"] if saved else trainer.threads  # other bits with another number of threads
-        self.runtime = runtime.start(trainer, threads)
+        # Another number of threads would give other bits: a resumed run keeps its own.
+        self.runtime = runtime.start(trainer, saved["threads"] if saved else None)
         self.train, self.valid, self.test = self._batches(splits)
         self.task = parts.build(job.config, self.runtime, len(self.train))
         self.stopping = stopping.Stopping(
