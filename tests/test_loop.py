@@ -185,7 +185,7 @@ def test_evaluation_has_no_gradients_and_is_in_eval_mode() -> None:
 
 
 def test_evaluation_leaves_batch_norm_and_weights_alone_and_drops_nothing_out() -> None:
-    model = nn.Sequential(linear([[1.0]]), nn.BatchNorm1d(1, eps=0.0), nn.Dropout(0.9))
+    model = nn.Sequential(linear([[1.0]]), nn.BatchNorm1d(1, eps=1e-12), nn.Dropout(0.9))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     inputs = torch.tensor([[5.0], [7.0]])
     assert evaluate(task(model), [(inputs, torch.zeros(2, 1))]) == {"loss": 37.0, "mae": 6.0}  # mean 0, variance 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -100,7 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs.add_argument("--older-than", metavar="AGE", help="only those idle for so long: 30m, 12h, 7d, 2w")
     runs.add_argument("--yes", action="store_true", help="remove them without asking")
     given, overrides = parser.parse_known_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
     guarded(lambda: given.run(given, [*given.overrides, *overrides]))()
+
+
+def _terminate(*_: object) -> None:
+    """SIGTERM as Ctrl-C, so that what a command has started (an MLflow server) ends with it."""
+    raise Interrupted
 
 
 def _command(

@@ -185,7 +185,7 @@ def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[Non
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:
         yield
     folder = run.folder / "profile"
     folder.mkdir(exist_ok=True)
