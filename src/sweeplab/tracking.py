@@ -28,6 +28,7 @@ from sweeplab.store import Run, Store, locked
 
 DEFAULT_EXPERIMENT = "sweeplab"
 PATIENCE = 2.0  # seconds that a client waits at least for a server that does not answer
+FLAT = {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}  # the UI folds children away if sorted by time
 ATTEMPTS = 3  # passes of `sync` without progress before it gives up
 
 
@@ -251,18 +252,14 @@ def _link(base: str, page: str, **query: str) -> str:
 
 def sweep_link(base: str, experiment_id: str, sweep_id: str) -> str:
     """Charts of exactly the runs of a sweep."""
-    return _link(base, f"experiments/{experiment_id}/runs", searchFilter=_filter(sweep_id), compareRunsMode="CHART")
+    page = f"experiments/{experiment_id}/runs"
+    return _link(base, page, searchFilter=_filter(sweep_id), compareRunsMode="CHART", **FLAT)
 
 
 def table_link(base: str, experiment_id: str, sweep_id: str | None = None) -> str:
     """The table of an experiment's runs, or of those of a sweep."""
-    # Child runs are folded away unless the table is filtered or sorted by something else than time.
-    query = (
-        {"searchFilter": _filter(sweep_id)}
-        if sweep_id
-        else {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}
-    )
-    return _link(base, f"experiments/{experiment_id}/runs", **query)
+    query = {"searchFilter": _filter(sweep_id)} if sweep_id else {}
+    return _link(base, f"experiments/{experiment_id}/runs", **query, **FLAT)
 
 
 def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
