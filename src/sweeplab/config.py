@@ -121,9 +121,22 @@ class Store:
 
 @dataclass(kw_only=True, slots=True)
 class Sweep:
-    """What the sweeper tells its jobs."""
+    """Which combinations a sweep is of, and how they are carried out; conf/config.yaml comments each key."""
 
     id: str | None = None
+    plan: bool = False
+    zip: list[str] = field(default_factory=list)
+    where: str | None = None
+    workers: Any = _rule(
+        "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1)
+    )
+    gpus_per_worker: float | None = _rule(
+        None, "a number > 0, above 1 a whole one, or null", lambda v: 0 < v < 1 or (v >= 1 and v.is_integer())
+    )
+    job_timeout: float | None = _positive(unit=" (seconds)")
+    retries: int = _at_least(0, 0)
+    fail_fast: bool = False
+    time_limit: float | None = _positive(unit=" (seconds)")
 
 
 SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Tracking, "store": Store, "sweep": Sweep}
@@ -314,13 +327,16 @@ def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
     if kind is str:
         simple = isinstance(value, str | int | float)
         return simple, str(value) if simple else value
+    if kind is Any:
+        return True, value
     if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(_as_kind(v, int)[0] for v in value), value
+        return isinstance(value, list) and all(_as_kind(v, typing.get_args(kind)[0])[0] for v in value), value
     return isinstance(value, dict), value
 
 
 def _in_words(kind: Any, kinds: Sequence[Any]) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Node: "a section of keys"}
+    words |= {list[str]: "a list of texts"}
     return words.get(kind, "a list of whole numbers") + (", or null" if types.NoneType in kinds else "")
 
 
