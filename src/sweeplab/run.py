@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -34,11 +34,12 @@ def main(raw: DictConfig) -> None:
         job = prepare(settings, config.task_overrides())
     splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
     home = store.Store(settings.store.root).open()
+    place = None if settings.sweep.id is None else planned(job, home)
     with tracking.feeding(home, settings.tracking) as client:
         result = train(job, home, splits, client.tend)
         run = home.run(job.fingerprint)
-        if settings.sweep.id is not None:
-            say_briefly(job, result, home.manifest(settings.sweep.id))
+        if place is not None:
+            screen.say(f"{place}: {brief(job, result, best(job, run, result))}")
         else:
             report(job, run, result)
             say_tracking(client.wait([run], settings.tracking.wait), settings)
@@ -178,17 +179,31 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
     )
 
 
-def say_briefly(job: Job, result: store.Result, sweep: Mapping[str, Any]) -> None:
-    """A run of a sweep in one line."""
-    names = {
-        cell["fingerprint"]: f"{i}/{len(sweep['cells'])} {cell['name']}" for i, cell in enumerate(sweep["cells"], 1)
-    }
-    tested = f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
-    screen.say(
-        f"{names[job.fingerprint]}: {tested} {screen.number(result.metrics.get(tested))}, "
-        f"{int(result.metrics[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), "
-        f"{result.metrics[metrics.SECONDS]:.1f} s"
+def best(job: Job, run: store.Run, result: store.Result) -> float | None:
+    """The monitored metric at the best epoch: what runs are chosen by."""
+    epoch = result.metrics.get(metrics.BEST_EPOCH)
+    return None if epoch is None else run.journal.epochs()[int(epoch)][job.config.monitor]
+
+
+def brief(job: Job, result: store.Result, best: float | None) -> str:
+    """A finished run of a sweep in one line."""
+    values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
+    return (
+        f"{job.config.monitor} {screen.number(best)}, {tested} {screen.number(values.get(tested))}, "
+        f"{int(values[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), {values[metrics.SECONDS]:.1f} s"
     )
+
+
+def planned(job: Job, home: store.Store) -> str:
+    """`3/8 hidden=392`: the place and name of a run in the sweep that a launcher of Hydra's trains it for.
+
+    Raises UserError if it is not the run that was planned: such a launcher composes each job only when it starts it.
+    """
+    cells = home.manifest(str(job.config.sweep.id))["cells"]
+    names = {cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)}
+    if job.fingerprint not in names:
+        raise UserError(f"{job.name}: a config or the code was changed after the sweep was planned; issue it again")
+    return names[job.fingerprint]
 
 
 def say_tracking(lag: str | None, settings: Config) -> None:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(trainer: Trainer, threads: int | None = None) -> Runtime:
-    """Set the process up for a run: device, threads (a resumed one's, else as configured), reproducible operations."""
+def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -> Runtime:
+    """Set the process up for a run: device, threads, reproducible operations.
+
+    The threads are those of the run that is resumed, else as configured, else all cores; one where a run is not alone.
+    """
     device = choose_device(trainer.device)
-    threads = threads or trainer.threads or cores()
+    threads = resumed or trainer.threads or (cores() if alone else 1)
     torch.set_num_threads(threads)
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -110,6 +114,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     }
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := _version(name))}
 
@@ -125,6 +130,7 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+@cache  # a sweep's jobs, forked from one process, are of one state of the code
 def _git(*arguments: str, folder: Path) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603, S607  # fixed arguments; git is looked up on PATH as in a shell

@@ -25,7 +25,8 @@ class Training:
         self.job, self.folder = job, run
         saved = checkpoint.latest(run.checkpoints, screen.complain)
         # Another number of threads would give other bits: a resumed run keeps its own.
-        self.runtime = runtime.start(trainer, saved["threads"] if saved else None)
+        alone = job.config.sweep.id is None
+        self.runtime = runtime.start(trainer, saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
         self.task = parts.build(job.config, self.runtime, len(self.train))
         self.stopping = stopping.Stopping(
@@ -80,6 +81,7 @@ class Training:
             overrides=self.job.overrides,
             config=config.redact(config.to_dict(settings)),
             data={"name": settings.data.name, **asdict(facts)},
+            code=getattr(self.job, "code", {}),
             provenance=origin,
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,

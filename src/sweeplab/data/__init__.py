@@ -1,6 +1,7 @@
 """Data: fetched and verified, split, in memory on the device, in batches."""
 
 from sweeplab.data.batches import Batches
+from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, Held, Split, Splits, Streamed, facts, load, supplied
 
@@ -12,10 +13,15 @@ __all__ = [
     "Facts",
     "FashionMNIST",
     "Held",
+    "Layout",
+    "Shared",
     "Split",
     "Splits",
     "Streamed",
+    "can_be_shared",
     "facts",
     "load",
+    "mapped",
+    "share",
     "supplied",
 ]

@@ -2,5 +2,6 @@
 
 from sweeplab.sweep.conduct import conduct
 from sweeplab.sweep.plan import Cell, Plan, make
+from sweeplab.sweep.pool import Pool
 
-__all__ = ["Cell", "Plan", "conduct", "make"]
+__all__ = ["Cell", "Plan", "Pool", "conduct", "make"]

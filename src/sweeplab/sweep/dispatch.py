@@ -1,0 +1,195 @@
+"""The jobs of a sweep on this machine: started as cores and GPUs come free, watched, stopped, started again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from sweeplab import run, screen, store
+from sweeplab.config import Config
+from sweeplab.errors import Interrupted
+from sweeplab.sweep import leases
+from sweeplab.sweep.plan import Cell
+from sweeplab.sweep.pool import Pool
+from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, RAISED, TERMINATED
+
+LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
+GRACE = 5.0  # seconds that a job has to end in when it is asked to; then it is killed
+LOG_LINES = 5  # of a failed job's log that are shown at once
+
+
+@dataclass(slots=True)
+class Running:
+    """A job at work."""
+
+    cell: Cell
+    run: store.Run
+    lease: leases.Lease
+    deadline: float | None  # by time.monotonic
+    attempt: int
+    timed_out: bool = False
+    kill_at: float | None = None  # it was asked to end
+
+
+class Dispatch:
+    """Carries out the cells of one sweep. `tend` is called now and then."""
+
+    def __init__(
+        self, home: store.Store, sweep_id: str, settings: Config, pool: Pool, view: screen.SweepScreen
+    ) -> None:
+        self._home, self._id, self._settings = home, sweep_id, settings.sweep
+        self._pool, self._view = pool, view
+        self._leases = leases.of_this_machine(settings)
+        self._waiting: deque[tuple[Cell, int]] = deque()  # with the number of the attempt
+        self._running: dict[int, Running] = {}
+        self._number = 0
+        self._began = time.monotonic()
+        self._stopping: str | None = None  # why no further job is started
+        self._signals: list[int] = []
+
+    def run(self, cells: Iterable[Cell], tend: Callable[[], None] = lambda: None) -> str | None:
+        """Until all have ended; why some were not started, if so. Raises KeyboardInterrupt after Ctrl-C or SIGTERM."""
+        self._waiting.extend((cell, 1) for cell in cells)
+        with self._heard():
+            while self._start() or self._running:
+                for number, code in self._pool.wait(LOOK):
+                    self._ended(self._running.pop(number), code)
+                self._obey()
+                self._stop_late()
+                if self._view.live:
+                    self._view.show([_row(each) for each in self._running.values()])
+                tend()
+        if self._signals:
+            raise Interrupted if signal.SIGTERM in self._signals else KeyboardInterrupt
+        return self._stopping
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Signals are noted meanwhile, where they can be (the main thread): nothing is cut off in the middle."""
+        before = {}
+        with suppress(ValueError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, lambda got, _frame: self._signals.append(got))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _start(self) -> bool:
+        """Start what there is room for; whether something was started."""
+        limit, before = self._settings.time_limit, self._number
+        if self._waiting and limit is not None and time.monotonic() - self._began >= limit:
+            self._stopping = self._stopping or f"sweep.time_limit={limit:g} seconds are over"
+        while self._waiting and self._stopping is None:
+            cell, attempt = self._waiting[0]
+            job = cell.job
+            found = self._home.run(job.fingerprint)
+            lease = self._leases.take(_threads(job.config, found), leases.gpus_per_worker(job.config))
+            if lease is None:
+                break
+            self._waiting.popleft()
+            self._number += 1
+            timeout = self._settings.job_timeout
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self._running[self._number] = Running(cell, found, lease, deadline, attempt)
+            sweep = replace(job.config.sweep, id=self._id)
+            order = replace(job, config=replace(job.config, sweep=sweep), layers=[])
+            self._pool.start(self._number, order, lease.environment, repr(job.config.data))
+        return self._number > before
+
+    def _ended(self, was: Running, code: int) -> None:
+        """Say how a job ended, and start it again if it died and may."""
+        self._leases.give(was.lease)
+        result = was.run.result()
+        if result is not None and result.status == store.FINISHED:
+            best = run.best(was.cell.job, was.run, result)
+            self._view.finished(was.cell.name, run.brief(was.cell.job, result, best), best)
+            return
+        if self._signals:  # it was asked to
+            return
+        raised = code == BAD_INPUT or (result is not None and result.status == store.FAILED)
+        why = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s" if was.timed_out else _how(code)
+        again = not raised and was.attempt <= self._settings.retries
+        lines = [f"{was.cell.name}: {why}", *(f"    {line}" for line in _tail(was.run)), f"    log: {was.run.log_file}"]
+        if again:
+            lines.append(f"    started again ({was.attempt} of {self._settings.retries})")
+            self._waiting.appendleft((was.cell, was.attempt + 1))
+        self._view.failed("\n".join(lines), final=not again)
+        if not again and self._settings.fail_fast and self._stopping is None:
+            self._stopping = f"sweep.fail_fast=true, and {was.cell.name} did not finish"
+            self._stop_all()
+
+    def _obey(self) -> None:
+        """Ctrl-C once: jobs are asked to end. Twice: they are killed."""
+        if self._signals and self._stopping is None:
+            self._stopping = "interrupted"
+            count = len(self._running)
+            self._view.say(f"stopping {count} run{'s'[: count != 1]} at the last checkpoint; Ctrl-C again: at once")
+        if self._signals:
+            self._stop_all()
+        if len(self._signals) > 1:
+            for number in self._running:
+                self._pool.stop(number, hard=True)
+
+    def _stop_all(self) -> None:
+        for number, each in self._running.items():
+            self._ask_to_end(number, each)
+
+    def _ask_to_end(self, number: int, each: Running) -> None:
+        if each.kill_at is None:
+            each.kill_at = time.monotonic() + GRACE
+            self._pool.stop(number)
+
+    def _stop_late(self) -> None:
+        """Ask those that take too long to end, and kill those that were asked and did not."""
+        now = time.monotonic()
+        for number, each in self._running.items():
+            if each.deadline is not None and now >= each.deadline and each.kill_at is None:
+                each.timed_out = True
+                self._ask_to_end(number, each)
+            if each.kill_at is not None and now >= each.kill_at:
+                self._pool.stop(number, hard=True)
+
+
+def _threads(config: Config, found: store.Run) -> int:
+    """The cores that a job computes on: a resumed run's as before, else as configured, else one."""
+    if found.checkpoints.is_dir() and any(found.checkpoints.iterdir()):
+        for event in reversed(found.journal.events()):
+            if event["event"] in (store.START, store.RESUME):
+                return int(event["provenance"]["threads"])
+    return config.trainer.threads or 1
+
+
+def _how(code: int) -> str:
+    """A job's end in words."""
+    if code < 0:
+        try:
+            return f"died: {signal.Signals(-code).name}; unfinished"
+        except ValueError:
+            return f"died: signal {-code}; unfinished"
+    words = {RAISED: "failed", BAD_INPUT: "failed", INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+    return words.get(code, f"died: exit code {code}; unfinished")
+
+
+def _row(each: Running) -> screen.Working:
+    """How far a job has come, by its journal."""
+    config = each.cell.job.config
+    epochs = each.run.journal.epochs()
+    last = max(epochs, default=0)
+    value = epochs[last].get(config.monitor) if epochs else None
+    return screen.Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
+
+
+def _tail(found: store.Run) -> list[str]:
+    """The last lines of its log."""
+    if not found.log_file.exists():
+        return []
+    with found.log_file.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 4096))
+        text = file.read().decode(errors="replace")
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-LOG_LINES:]

@@ -1,0 +1,191 @@
+"""The fork server of a sweep: a process in which everything is loaded, and which becomes one process for each job.
+
+Its one argument is its end of the launcher's socket. It never computes, and never touches a GPU:
+a process forked after either would hang. It ends when the launcher does, however that ends, and its jobs with it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from sweeplab import data, errors, run, runtime, store
+from sweeplab.job import Job
+
+RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes of a job, as of a command
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Order:
+    """Start this job."""
+
+    number: int  # by which the launcher knows it
+    job: Job
+    environment: dict[str, str]  # in addition to the server's
+    splits: str | None  # name of a data set that was handed over before; None: the job loads its own
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Signal:
+    """Send a signal to a job; `group`: to the processes that it has started, too."""
+
+    number: int
+    signal: int
+    group: bool = False
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Handover:
+    """A data set follows, as a file handle."""
+
+    name: str
+    layout: data.Layout
+
+
+class Server:
+    def __init__(self, launcher: Connection) -> None:
+        self._launcher = launcher
+        self._jobs: dict[int, int] = {}  # process id -> number
+        self._splits: dict[str, data.Splits] = {}
+        self._alive, self._life = os.pipe()  # while the server lives, its jobs can wait for the end of this
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+
+    def serve(self) -> None:
+        """Until the launcher has gone; then end what it has left."""
+        signal.set_wakeup_fd(self._wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # else it would not wake us
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides
+        try:
+            while True:
+                for ready in wait([self._launcher, self._woken]):
+                    if ready is self._launcher:
+                        self._obey(self._launcher.recv())
+                    else:
+                        os.read(self._woken, 4096)
+                        self._reap()
+        except (EOFError, ConnectionError):
+            return
+        finally:
+            for process in self._jobs:
+                _signal(process, signal.SIGKILL, group=True)
+
+    def _obey(self, message: Order | Signal | Handover) -> None:
+        if isinstance(message, Handover):
+            self._splits[message.name] = data.mapped(reduction.recv_handle(self._launcher), message.layout)
+        elif isinstance(message, Signal):
+            for process, number in self._jobs.items():
+                if number == message.number:
+                    _signal(process, message.signal, group=message.group)
+        else:
+            self._start(message)
+
+    def _start(self, order: Order) -> None:
+        process = os.fork()
+        if process == 0:
+            self._become(order)
+        self._jobs[process] = order.number
+
+    def _become(self, order: Order) -> NoReturn:
+        """The forked process: the job, and nothing of the server."""
+        code = RAISED
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.setpgid(0, 0)  # so that what it starts can be ended with it
+            self._launcher.close()
+            for descriptor in (self._life, self._woken, self._wake):
+                os.close(descriptor)
+            threading.Thread(target=_end_with, args=(self._alive,), daemon=True).start()
+            code = _work(order, self._splits.get(order.splits or ""))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # without the server's own clean-up
+
+    def _reap(self) -> None:
+        """Tell the launcher which jobs have ended: (number, exit code, or minus the signal)."""
+        while self._jobs:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if process == 0:
+                return
+            if (number := self._jobs.pop(process, None)) is not None:
+                _signal(process, signal.SIGKILL, group=True)  # what it has left behind
+                self._launcher.send((number, os.waitstatus_to_exitcode(status)))
+
+
+def _signal(process: int, number: int, *, group: bool) -> None:
+    try:
+        (os.killpg if group else os.kill)(process, number)
+    except ProcessLookupError:  # ended, or so new that it has no group yet
+        if group:
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:
+                return
+
+
+def _end_with(alive: int) -> None:
+    """End this process when the server has ended, even if that was killed."""
+    os.read(alive, 1)
+    os._exit(RAISED)
+
+
+def _work(order: Order, splits: data.Splits | None) -> int:
+    """Train the job, everything that is printed going to its log; returns the exit code."""
+    os.environ.update(order.environment)
+    home = store.Store(order.job.config.store.root)
+    log = home.run(order.job.fingerprint).log_file
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    faulthandler.enable()  # a segmentation fault says where
+    try:
+        run.train(order.job, home, splits)
+    except (errors.RunFailed, errors.UserError) as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT if isinstance(error, errors.UserError) else RAISED
+    except KeyboardInterrupt as error:
+        return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
+    return 0
+
+
+def _preload() -> None:
+    """Import and compute once what every job needs."""
+    import hydra.utils
+    import safetensors.torch
+    import torch._dynamo  # the first optimizer imports it, which takes more than a second
+    import yaml
+
+    import sweeplab.models
+
+    del hydra, safetensors, yaml, sweeplab
+    runtime.provenance(runtime.Runtime(device=torch.device("cpu"), threads=1, precision="fp32"), Path.cwd())
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # before all else: a process forked from one with a thread pool hangs
+    launcher = Connection(int(sys.argv[1]))
+    sys.path[:] = launcher.recv()
+    _preload()
+    gc.collect()
+    gc.freeze()  # so that no job's garbage collection writes to, and so copies, the shared memory
+    Server(launcher).serve()
+    os._exit(0)  # the interpreter's own way out of PyTorch takes a second, and noise
