@@ -20,6 +20,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from scipy.stats import t
+
 from sweeplab import tracking
 from sweeplab.store import EPOCH, Store
 
@@ -77,7 +79,9 @@ def measure(root: Path, data: Path, pairs: int) -> list[tuple[float, float]]:
             up, n = phase(root, AWAY)
             server.close()
             away, m = phase(root, AWAY)
-            print(f"pair {number}: up {up:.3f} s ({n} epochs), away {away:.3f} s ({m}), ratio {away / up:.3f}", flush=True)
+            print(
+                f"pair {number}: up {up:.3f} s ({n} epochs), away {away:.3f} s ({m}), ratio {away / up:.3f}", flush=True
+            )
             server.enter_context(tracking.serve(uri, port))
             found.append((up, away))
         process.terminate()
@@ -89,18 +93,22 @@ def measure(root: Path, data: Path, pairs: int) -> list[tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="a data.root with MNIST in it, or for it")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=12, help="at least 2")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), given.data, given.pairs)
         ratios = [away / up for up, away in found]
-        half = 1.96 * statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+        half = float(t.ppf(0.975, len(ratios) - 1)) * statistics.stdev(ratios) / len(ratios) ** 0.5
         print(
             f"ratio away / up: median {statistics.median(ratios):.3f}, mean {statistics.fmean(ratios):.3f} +- {half:.3f} "
             f"(95 %), {min(ratios):.3f} to {max(ratios):.3f}, n={len(ratios)}"
         )
-        print(json.dumps({"pairs": found, "metric values in MLflow": rows(Path(folder)), "epochs": len(epochs(Path(folder)))}))
+        print(
+            json.dumps(
+                {"pairs": found, "metric values in MLflow": rows(Path(folder)), "epochs": len(epochs(Path(folder)))}
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     """`python train.py ...` in this process (which has imported torch already), with tracking off."""
 
     def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py") -> Ended:
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments, *([] if tracking else ["tracking=off"])])
+        more = [] if tracking else ["tracking=off"]
+        if "-m" in arguments or any(word.startswith("experiment=") for word in arguments):
+            more.append("hydra/launcher=basic")  # in this process, too; ours starts others, which takes seconds
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         capfd.readouterr()
         code = 0
         try:

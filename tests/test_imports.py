@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"errors"},
     "config": {"errors", "metrics"},
     "code": {"errors", "metrics"},
+    "expression": {"errors"},
     "store": BASE,
     "feeder": BASE | {"store"},
     "tracking": BASE | {"store", "feeder"},
@@ -31,16 +32,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRACKED | LEAVES | {"parts", "job"},
     "run": TRACKED | LEAVES | {"parts", "job", "training"},
     "listing": {"errors", "metrics", "config", "store", "screen"},
+    "compare": TRACKED | {"expression", "screen"},
     "record": BASE | LEAVES | {"store"},
     "replay": TRACKED | LEAVES | {"parts", "job", "run", "record"},
-    "sweep": TRACKED | LEAVES | {"parts", "job", "run"},
-    "cli": TRACKED | LEAVES | {"parts", "job", "run", "replay", "sweep", "listing"},
+    "sweep": TRACKED | LEAVES | {"expression", "compare", "parts", "job", "run"},
+    "cli": TRACKED | LEAVES | {"parts", "job", "run", "replay", "sweep", "listing", "compare"},
     "__init__": {"run"},
     "hydra_plugins": TRACKED | LEAVES | {"parts", "job", "run", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
 MLFLOW = {"feeder", "tracking"}
-NO_TORCH = {"errors", "config", "store", "feeder", "tracking", "listing", "cli", "hydra_plugins"}
+NO_TORCH = {
+    "errors",
+    "config",
+    "expression",
+    "store",
+    "feeder",
+    "tracking",
+    "listing",
+    "compare",
+    "cli",
+    "hydra_plugins",
+}
 
 
 def room(file: Path) -> str:

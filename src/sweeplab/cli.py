@@ -54,7 +54,20 @@ def train(config: DictConfig) -> None:
 
     with waiting("loading PyTorch"):
         from sweeplab.run import main as run
-    (run if config.sweep.id else guarded(run))(config)
+    if config.sweep.id:
+        run(config)
+    else:
+        guarded(_plan if config.sweep.plan is True else run)(config)
+
+
+def _plan(config: DictConfig) -> None:
+    """`sweep.plan=true` without -m: the plan of a single run."""
+    from sweeplab.config import task_overrides
+    from sweeplab.sweep.plan import make
+    from sweeplab.sweep.preview import show
+
+    given = task_overrides()
+    show(make([given], given, lambda _: config))
 
 
 def _told(error: BaseException) -> int:
@@ -93,6 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
     ui.add_argument("--port", type=int, default=5000, help="port of the UI on 127.0.0.1; the next free one if taken")
     _command(commands, "sync", _sync, "bring MLflow level with the store")
+    compare = _command(commands, "compare", _compare, "what came out of sweeps: ranked, with its uncertainty")
+    compare.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
+    compare.epilog = "SWEEP: the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
+    compare.add_argument("--where", metavar="EXPR", help="only runs whose config fits: 'model.hidden < 512'")
+    compare.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[], help="differences from it")
+    compare.add_argument("--target", type=float, help="of the monitored metric, for epochs to it (default 0.98)")
+    compare.add_argument("--report", metavar="FOLDER", help="write the report there: HTML, PNG and CSV")
+    form = compare.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
+    form.add_argument("--csv", action="store_true", help="the groups, unrounded, instead of the table")
     replay = _command(commands, "replay", _replay, "train a recorded run again, and compare every bit", "RUN")
     replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help="whose classes it may use, too")
     runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
@@ -229,6 +252,14 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     screen.say(f"removed {len(gone)} runs, {listing.size(sum(row.bytes for row in gone))}")
     if kept:
         screen.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
+
+
+def _compare(given: argparse.Namespace, words: list[str]) -> None:
+    """Of the words, those without `=` name sweeps (or two runs); the latest sweep if there is none."""
+    from sweeplab.compare import command
+
+    overrides = [word for word in words if "=" in word]
+    command.main(given, [word for word in words if "=" not in word], _compose(overrides))
 
 
 def _replay(given: argparse.Namespace, overrides: list[str]) -> None:

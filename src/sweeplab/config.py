@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -127,7 +128,7 @@ class Sweep:
     plan: bool = False
     zip: list[str] = field(default_factory=list)
     where: str | None = None
-    workers: Any = _rule(
+    workers: Any = _rule(  # noqa: RUF009  # as the others, whose types ruff knows
         "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1)
     )
     gpus_per_worker: float | None = _rule(
@@ -176,13 +177,38 @@ def root() -> Path:
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
-    """A composed config as typed sections, paths made absolute.
+    """A composed config as typed sections, paths made absolute. Raises UserError as `resolved` and `typed` do."""
+    return typed(resolved(raw))
+
+
+def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A composed config as plain nested data with its interpolations resolved; Hydra's own section is left out.
+
+    Raises UserError for an interpolation that leads nowhere, and for a value that is missing.
+    """
+    from omegaconf import DictConfig, OmegaConf, errors
+
+    node = raw if isinstance(raw, DictConfig) else OmegaConf.create(dict(raw))
+    try:
+        if "hydra" in node:
+            node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
+        container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except errors.OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(container, dict)
+    plain = {str(key): value for key, value in container.items()}
+    model = plain.get("model")
+    if isinstance(model, dict) and isinstance(hidden := model.get("hidden"), list) and len(hidden) == 1:
+        model["hidden"] = hidden[0]  # one layer has one name, in every record and column
+    return plain
+
+
+def typed(plain: Mapping[str, Any]) -> Config:
+    """A resolved config as typed sections, paths made absolute.
 
     Raises UserError that lists every wrong key and value, each with its dotted name, what is allowed and the nearest
     valid name.
     """
-    plain = _resolved(raw)
-    plain.pop("hydra", None)
     problems: list[str] = []
     valid = [f.name for f in fields(Config)]
     problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in plain if key not in valid]
@@ -197,9 +223,6 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     if problems:
         raise UserError("\n".join(problems))
     nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
-    hidden = nodes["model"].get("hidden")
-    if isinstance(hidden, list) and len(hidden) == 1:
-        nodes["model"]["hidden"] = hidden[0]  # one layer has one name, in every record and column
     config = Config(seed=seed, **{**nodes, **sections})
     config.store.root = str(root() / config.store.root)
     config.data.root = str(root() / config.data.root)
@@ -262,17 +285,7 @@ def redact_override(override: str) -> str:
     return f"{key}{equals}{value}"
 
 
-def _resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    from omegaconf import DictConfig, OmegaConf, errors
-
-    node = raw if isinstance(raw, DictConfig) else OmegaConf.create(dict(raw))
-    keys = [str(key) for key in node if key != "hydra"]
-    try:
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(node, keys), resolve=True, throw_on_missing=True)
-    except errors.OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+_hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow
 
 
 def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | None:
@@ -280,7 +293,7 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
     if not isinstance(values, dict):
         problems.append(f"{name}={values}: a section of keys is expected")
         return None
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # every SECTIONS class is a dataclass
     before = len(problems)
     unknown = [key for key in values if key not in known]

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
+
+T = TypeVar("T")
+
+
+class Memo:
+    """What was found out once, by what it depends on: the jobs of a sweep are much alike. A refusal is remembered, too.
+
+    It is made for one plan and forgotten with it, since code and store may change meanwhile.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._found: dict[tuple[str, str], Any] = {}
+        self._most = most
+
+    def __call__(self, what: str, given: object, find: Callable[[], T]) -> T:
+        """`find()`, or what it gave (or raised) before for the same `given`; equal are those with the same `repr`."""
+        key = what, repr(given)  # 1, 1.0 and true are equal, but not the same
+        if key not in self._found:
+            if len(self._found) >= self._most:
+                del self._found[next(iter(self._found))]
+            try:
+                self._found[key] = find()
+            except UserError as error:
+                self._found[key] = error
+        found = self._found[key]
+        if isinstance(found, UserError):
+            raise found.with_traceback(None)
+        return found  # type: ignore[no-any-return]  # what `find` of this key returned
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -20,6 +49,7 @@ class Job:
     layers: list[screen.Layer]
     fingerprint: str
     question: str
+    code: dict[str, str]  # what the code digest is over, as code.parts gives it
     finished: bool  # the store has its result
 
     @property
@@ -42,41 +72,63 @@ class Job:
         )
 
 
-def prepare(settings: Config, overrides: list[str]) -> Job:
-    """Check everything that can be checked before any work. Raises UserError with all that is wrong."""
-    if problems := parts.problems(settings):
+def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) -> Job:
+    """Check everything that can be checked before any work. Raises UserError with all that is wrong.
+
+    The jobs of one plan share a `memo`.
+    """
+    memo = memo or Memo()
+    nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
+    asked = [nodes, settings.data.dataset, settings.data.task, settings.monitor]
+    if problems := memo("problems", asked, lambda: parts.problems(settings)):
         raise UserError("\n".join(problems))
-    runtime.choose_device(settings.trainer.device)
-    home = store.Store(settings.store.root).check()
-    facts = data.facts(settings.data)
+    memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))
+    home = memo("store", settings.store.root, lambda: store.Store(settings.store.root).check())
+    facts = memo("facts", settings.data, lambda: data.facts(settings.data))
     if settings.trainer.batch_size > facts.train:
         raise UserError(
             f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
             "give at most that"
         )
-    fingerprint, question = _identity(settings, facts, home)
+    targets = parts.targets(settings)
+    digest, pieces = memo("code", targets, lambda: (code.digest(targets), code.parts(targets)))
+    fingerprint, question = _identity(settings, facts.digest, digest, home, memo)
     finished = home.run(fingerprint).status == store.FINISHED
     return Job(
         config=settings,
         overrides=overrides,
         facts=facts,
-        layers=[] if finished else _fit(settings, home),  # what was trained was in order
+        layers=[] if finished else _fit(settings, home, memo),  # what was trained was in order
         fingerprint=fingerprint,
         question=question,
+        code=pieces,
         finished=finished,
     )
 
 
-def _identity(settings: Config, facts: data.Facts, home: store.Store) -> tuple[str, str]:
-    """(fingerprint, question); with `store.reuse=any` those of a finished run that asked the same of other code."""
+def finished_runs(home: store.Store) -> dict[str, list[store.Run]]:
+    """Question -> the finished runs that answer it, by other code each; the latest last."""
+    found: dict[str, list[store.Run]] = {}
+    for run in home.runs():
+        result = run.result()
+        if result is not None and result.status == store.FINISHED:
+            found.setdefault(result.question, []).append(run)
+    return found
+
+
+def _identity(settings: Config, examples: str, digest: str, home: store.Store, memo: Memo) -> tuple[str, str]:
+    """(fingerprint, question) for a data and a code digest; with `store.reuse=any` those of a finished run that asked
+    the same of other code.
+    """
     canonical = config.canonical(settings)
     if settings.trainer.init_from is not None:  # the weights count, not where they came from
-        canonical["trainer"]["init_from"] = initial_run(settings, home)[1]
-    fingerprint, question = store.fingerprint(canonical, facts.digest, code.digest(parts.targets(settings)))
-    if settings.store.reuse == "any":
-        asked = (r.result() for r in home.runs())
-        same = [r.fingerprint for r in asked if r and r.question == question and r.status == store.FINISHED]
-        fingerprint = fingerprint if fingerprint in same else next(iter(same), fingerprint)
+        canonical["trainer"]["init_from"] = _initial(settings, home, memo)[1]
+    fingerprint, question = store.fingerprint(canonical, examples, digest)
+    if settings.store.reuse == "any" and home.run(fingerprint).status != store.FINISHED:
+        for run in memo("finished", settings.store.root, lambda: finished_runs(home)).get(question, [])[:1]:
+            result = run.result()
+            assert result is not None
+            fingerprint = result.fingerprint
     return fingerprint, question
 
 
@@ -93,10 +145,21 @@ def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
     return run, result.weights_sha256
 
 
-def _fit(settings: Config, home: store.Store) -> list[screen.Layer]:
+def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run, str]:
+    return memo("init_from", [settings.store.root, settings.trainer.init_from], lambda: initial_run(settings, home))
+
+
+def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
     """Whether the parts fit, the weights to start from included; returns the layer table."""
-    layers = parts.fit(settings)
+    network = [settings.model, settings.loss, settings.metrics, settings.data]
+    layers = memo("network", network, lambda: parts.fit_network(settings))
+    how = [settings.optimizer, settings.scheduler, settings.mode]
+    memo("optimizer", how, lambda: parts.fit_optimizer(settings))
     if settings.trainer.init_from is not None:
-        run, _ = initial_run(settings, home)
-        parts.fit_weights(settings, checkpoint.load_weights(run.weights_file))
+        run, digest = _initial(settings, home, memo)
+        memo(
+            "weights",
+            [settings.model, digest],
+            lambda: parts.fit_weights(settings, checkpoint.load_weights(run.weights_file)),
+        )
     return layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import code, data, loop, metrics
-from sweeplab.config import Config, Node
+from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runtime import Runtime, seed_stream
 from sweeplab.screen import Layer
@@ -64,18 +65,40 @@ def fit(config: Config) -> list[Layer]:
 
     Returns the layer table. Raises UserError for what a constructor refuses, and where network, loss and data disagree.
     """
-    rng = torch.get_rng_state()
-    try:
+    layers = fit_network(config)
+    fit_optimizer(config)
+    return layers
+
+
+def fit_network(config: Config) -> list[Layer]:
+    """`fit` without optimizer and scheduler: a matter of the sections model, loss, metrics and data."""
+    with _same_random_numbers():
         with torch.device("meta"):
             model = _module(config.model, "model")
         loss = _module(config.loss, "loss")
-        optimizer = code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
-        _try_scheduler(config, optimizer)
         for name, node in config.metrics.items():
             code.build(node, f"metrics.{name}")
         return _try(config, model, loss.to("meta"))
+
+
+def fit_optimizer(config: Config) -> None:
+    """`fit` of optimizer and scheduler: a matter of these two sections and of `mode`."""
+    with _same_random_numbers():
+        _try_scheduler(config, code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))]))
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    state = torch.get_rng_state()
+    try:
+        yield
     finally:
-        torch.set_rng_state(rng)
+        torch.set_rng_state(state)
+
+
+def input_shape(data: Data) -> list[int]:
+    """The shape of one example, as a network gets it."""
+    return [data.in_features] if data.flatten or data.shape is None else data.shape
 
 
 def fit_weights(config: Config, weights: Mapping[str, Tensor]) -> None:
@@ -115,10 +138,9 @@ def _try(config: Config, model: nn.Module, loss: nn.Module) -> list[Layer]:
         raise UserError(
             f"loss={config.loss['_target_']}: is for classes, but data={needs.name} is a regression; use loss=mse"
         )
-    shape = [needs.in_features] if needs.flatten or needs.shape is None else needs.shape
     rows: list[Layer] = []
     with _recorded(model, rows):
-        output = _forward(config, model, torch.empty(2, *shape, device="meta"))
+        output = _forward(config, model, torch.empty(2, *input_shape(needs), device="meta"))
     if output is None:
         return rows
     if tuple(output.shape) != (2, needs.out_features):

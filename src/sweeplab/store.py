@@ -186,7 +186,7 @@ class Run:
         """The resolved config as recorded, as plain data."""
         import yaml
 
-        loaded = yaml.safe_load(self.config_file.read_text())
+        loaded = yaml.load(self.config_file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
         assert isinstance(loaded, dict)
         return loaded
 
@@ -194,8 +194,9 @@ class Run:
         """Record what is asked for, readable by people and by Hydra."""
         import yaml
 
+        fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times; a job of a sweep has little else to do
         for file, content in ((self.config_file, dict(config)), (self.overrides_file, overrides)):
-            write_atomic(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+            write_atomic(file, yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True).encode())
 
     def drop_checkpoints(self) -> None:
         """Delete what only a resume needs."""

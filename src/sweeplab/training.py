@@ -81,7 +81,7 @@ class Training:
             overrides=self.job.overrides,
             config=config.redact(config.to_dict(settings)),
             data={"name": settings.data.name, **asdict(facts)},
-            code=getattr(self.job, "code", {}),
+            code=self.job.code,
             provenance=origin,
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,

@@ -25,15 +25,18 @@ class SweeplabLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Plan and train the jobs of a sweeper that is not ours; each returns its monitored metric."""
         from sweeplab import run, store
-        from sweeplab.sweep import Pool, conduct, make
+        from sweeplab.sweep.compose import Composer
+        from sweeplab.sweep.conduct import conduct
+        from sweeplab.sweep.plan import make
+        from sweeplab.sweep.pool import Pool
 
         del initial_job_idx
         assert self._context is not None
         assert self._config is not None
         loader, config = self._context.config_loader, self._config
         with Pool() as pool:
-            plan = make(job_overrides, [], lambda overrides: loader.load_sweep_config(config, overrides))
-            conduct(plan, pool=pool)
+            plan = make(job_overrides, [], Composer(loader, config))
+            conduct(plan, pool)
         home, returned = store.Store(plan.settings.store.root), {}
         for cell in plan.cells:
             found = home.run(cell.job.fingerprint)

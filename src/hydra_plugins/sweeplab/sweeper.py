@@ -14,23 +14,36 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan what the command line and `hydra.sweeper.params` ask for, and carry it out with the launcher."""
+        from hydra_plugins.sweeplab import launcher as here
         from sweeplab.screen import waiting
+        from sweeplab.sweep import fork
 
+        ours = isinstance(self.launcher, here.SweeplabLauncher)
+        fork_server = fork.start() if ours and "sweep.plan=true" not in arguments else None
         with waiting("loading PyTorch"):
-            from sweeplab.sweep import conduct, make
+            from sweeplab.errors import UserError
+            from sweeplab.sweep import compose, preview
+            from sweeplab.sweep.conduct import conduct
+            from sweeplab.sweep.plan import make
+            from sweeplab.sweep.pool import Pool
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
         loader, config, launcher = self.hydra_context.config_loader, self.config, self.launcher
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        jobs = [job for batch in self.split_arguments(parsed, self.max_batch_size) for job in batch]
-        plan = make(jobs, given, lambda overrides: loader.load_sweep_config(config, overrides))
+        zipped = compose.zipped_keys(parsed, config)
+        with Pool(fork_server) as pool:
+            plan = make(compose.combinations(parsed, zipped), given, compose.Composer(loader, config))
+            if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params
+                raise UserError("sweep.zip: is known too late here; give it on the command line, too")
+            if plan.settings.sweep.plan:
+                return preview.show(plan)
 
-        def launch(overrides: Sequence[Sequence[str]]) -> object:
-            return launcher.launch(overrides, initial_job_idx=0)
+            def launch(overrides: Sequence[Sequence[str]]) -> object:
+                return launcher.launch(overrides, initial_job_idx=0)
 
-        return conduct(plan, launch)
+            return conduct(plan, pool, None if ours else launch)
 
 
 ConfigStore.instance().store(

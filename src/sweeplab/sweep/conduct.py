@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from sweeplab import data, run, screen, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed
+from sweeplab.sweep import preview
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Pool
@@ -16,16 +17,11 @@ from sweeplab.sweep.ranking import ranking
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
 
-def conduct(plan: Plan, launch: Launch | None = None, pool: Pool | None = None) -> None:
+def conduct(plan: Plan, pool: Pool, launch: Launch | None = None) -> None:
     """Carry out all jobs of the plan, on this machine or by a launcher of Hydra's, and show what came out.
 
     Raises RunFailed at the end if some did not finish, KeyboardInterrupt after Ctrl-C.
     """
-    with pool or Pool() as pool:
-        _conduct(plan, pool, launch)
-
-
-def _conduct(plan: Plan, pool: Pool, launch: Launch | None) -> None:
     settings = plan.settings
     home = store.Store(settings.store.root)
     left = [cell for cell in plan.cells if not cell.job.finished]
@@ -33,6 +29,7 @@ def _conduct(plan: Plan, pool: Pool, launch: Launch | None) -> None:
     home.open()
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
     started = time.time()
+    screen.say(preview.summary(plan))
     home.write_manifest(plan.manifest(experiment, "running", started))
     runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
     with tracking.feeding(home, settings.tracking) as client:

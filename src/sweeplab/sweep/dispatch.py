@@ -186,10 +186,12 @@ def _row(each: Running) -> screen.Working:
 
 
 def _tail(found: store.Run) -> list[str]:
-    """The last lines of its log."""
+    """The last lines of its log; of a crash the first ones that it wrote, which say what and where."""
     if not found.log_file.exists():
         return []
     with found.log_file.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - 4096))
+        file.seek(max(0, file.seek(0, 2) - 16384))
         text = file.read().decode(errors="replace")
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-LOG_LINES:]
+    lines = [line.rstrip()[:200] for line in text.splitlines() if line.strip()]
+    crash = next((n for n, line in enumerate(lines) if line.startswith("Fatal Python error")), len(lines))
+    return lines[crash : crash + LOG_LINES] or lines[-LOG_LINES:]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, data, screen
+from sweeplab import config, screen
 from sweeplab.errors import UserError
-from sweeplab.job import Job, prepare
+from sweeplab.expression import Expression
+from sweeplab.job import Job, Memo, prepare
+from sweeplab.sweep import fate
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+Compose = Callable[[list[str]], "DictConfig"]
+
 SHOWN_ERRORS = 20
+PATIENCE = 2.0  # seconds of planning after which it is counted
 YAML = {"True": "true", "False": "false", "None": "null"}  # Hydra hands swept values on in Python's spelling
 
 
@@ -27,6 +33,7 @@ class Cell:
     overrides: list[str]
     varied: dict[str, str]  # the swept keys and its values of them
     job: Job
+    fate: fate.Fate
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -66,50 +73,82 @@ class Plan:
         }
 
 
-def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> Plan:
-    """Compose and check all jobs, each a list of overrides; `given` is what the user typed.
+def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose) -> Plan:
+    """Compose and check all jobs, each a list of overrides, and look up what becomes of them.
 
-    Raises UserError that lists what is wrong with which jobs.
+    `given` is what the user typed. Jobs for which `sweep.where` does not hold are dropped, and none of several that ask
+    for the same run but the first is kept. Raises UserError that lists what is wrong with which jobs.
     """
     cells = _checked(jobs, compose)
+    _ensure_one_sweep(cells)
+    if len(cells) < len(jobs):
+        screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
+    unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
+    if len(unique) < len(cells):
+        screen.say(f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another: trained once")
+    return Plan(cells=list(reversed(unique.values())), overrides=[config.redact_override(o) for o in given])
+
+
+def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
     if len({repr((cell.job.config.store, cell.job.config.tracking)) for cell in cells}) > 1:
         raise UserError("store, tracking: must be the same for all jobs of a sweep; it is one place")
-    unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
-    if len(unique) < len(jobs):
-        screen.say(f"{len(jobs) - len(unique)} of {len(jobs)} jobs ask for the same run as another: trained once")
-    plan = Plan(cells=list(reversed(unique.values())), overrides=[config.redact_override(o) for o in given])
-    for settings in {repr(c.job.config.data): c.job.config.data for c in plan.cells if not c.job.finished}.values():
-        data.load(settings)  # fetched once, and what is wrong with it shows before anything is made
-    return plan
+    if len({repr(cell.job.config.sweep) for cell in cells}) > 1:
+        asked = [asdict(cell.job.config.sweep) for cell in cells]
+        keys = [f"sweep.{key}" for key in asked[0] if any(each[key] != asked[0][key] for each in asked)]
+        raise UserError(f"{', '.join(keys)}: must be the same for all jobs of a sweep; it is carried out as one")
 
 
-def _checked(jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], DictConfig]) -> list[Cell]:
+def _checked(jobs: Sequence[Sequence[str]], compose: Compose) -> list[Cell]:
     varied = _varied(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}
-    with screen.waiting(f"checking {len(jobs)} jobs"):
-        for overrides in jobs:
-            values = _values(overrides, varied)
-            name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
-            try:
-                job = _prepared(list(overrides), compose)
-            except UserError as error:
-                errors.setdefault(str(error), []).append(name)
-                continue
-            cells.append(Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job))
+    memo = Memo()
+    for overrides in _counted(jobs):
+        values = _values(overrides, varied)
+        name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
+        try:
+            job = _prepared(list(overrides), compose, memo)
+        except UserError as error:
+            errors.setdefault(str(error), []).append(name)
+            continue
+        if job is not None:
+            its = fate.of(job, memo)
+            cells.append(Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job, fate=its))
     if errors:
         raise UserError(_listed(errors, len(jobs)))
+    if not cells:
+        raise UserError(f"sweep.where: holds for none of the {len(jobs)} jobs; nothing was trained")
     return cells
 
 
-def _prepared(overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> Job:
+def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """The same jobs; a spinner turns meanwhile, and after a while they are counted on a bar."""
+    with ExitStack() as shown:
+        shown.enter_context(screen.waiting(f"checking {len(jobs)} jobs"))
+        began, progress = time.monotonic(), None
+        for number, overrides in enumerate(jobs):
+            if progress is None and time.monotonic() - began > PATIENCE:
+                shown.close()
+                progress = shown.enter_context(screen.counting("checking jobs"))
+            if progress is not None:
+                progress(number, len(jobs))
+            yield overrides
+
+
+def _prepared(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
+    """The job, or None if it is not of those that `sweep.where` asks for; those need not be in order."""
     try:
         composed = compose(overrides)
     except Exception as error:
         if message := config.explain(error):
             raise UserError(message) from error
         raise
-    return prepare(config.parse(composed), [config.redact_override(o) for o in overrides])
+    plain = config.resolved(composed)
+    sweep = plain.get("sweep")
+    where = sweep.get("where") if isinstance(sweep, dict) else None
+    if where is not None and not Expression.read(str(where), "sweep.where").holds(config.flat(plain)):
+        return None
+    return prepare(config.typed(plain), [config.redact_override(o) for o in overrides], memo)
 
 
 def _varied(jobs: Sequence[Sequence[str]]) -> dict[str, str]:

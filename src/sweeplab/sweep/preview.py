@@ -1,0 +1,68 @@
+"""A plan on the screen: the table of its jobs, what becomes of each and how long it takes; or all that in a line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sweeplab import metrics, screen, store
+from sweeplab.sweep import fate
+from sweeplab.sweep.estimate import Estimate, estimates, wall
+from sweeplab.sweep.plan import Cell, Plan
+
+ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are shown
+WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
+
+
+def show(plan: Plan) -> None:
+    """Print the table of all jobs. Makes and trains nothing; where the store knows no better, some steps are timed."""
+    with screen.waiting("estimating the time"):
+        found = estimates([(cell.job, cell.fate) for cell in plan.cells], timed=True)
+    keys = list(dict.fromkeys(key for cell in plan.cells for key in cell.varied))
+    rows = [_row(cell, each, keys) for cell, each in zip(plan.cells, found, strict=True)]
+    columns = [*(keys or ["job"]), "fate", metrics.PARAMETERS, "seconds, at most", "estimated from"]
+    if len(rows) > ROWS:
+        gap = [f"... {len(rows) - 2 * ENDS} more"] + [""] * (len(columns) - 1)
+        rows = [*rows[:ENDS], gap, *rows[-ENDS:]]
+    screen.table(plan.name, columns, rows, left=len(columns) - 3)
+    screen.say(f"{_line(plan, found)}\nnothing was trained: sweep.plan=true")
+
+
+def summary(plan: Plan) -> str:
+    """`24 jobs: 20 reused, 4 new; at most 3 min with 2 workers`; without the time where the store knows of none."""
+    return _line(plan, estimates([(cell.job, cell.fate) for cell in plan.cells], timed=False))
+
+
+def _row(cell: Cell, found: Estimate, keys: Sequence[str]) -> list[str]:
+    size = sum(layer.parameters for layer in cell.job.layers)
+    if cell.job.finished:
+        result = store.Store(cell.job.config.store.root).run(cell.job.fingerprint).result()
+        size = int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
+    seconds = "-" if found.seconds is None else "" if not found.source else _digits(found.seconds)
+    values = [cell.varied.get(key, "") for key in keys] or [cell.name]
+    return [*values, cell.fate.text, f"{size:,}" if size else "-", seconds, found.source]
+
+
+def _line(plan: Plan, found: Sequence[Estimate]) -> str:
+    counts = Counter(WORDS.get(cell.fate.kind, cell.fate.kind) for cell in plan.cells)
+    order = [WORDS.get(kind, kind) for kind in reversed(fate.FATES)]
+    listed = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=order.index))
+    known = [each.seconds for each in found if each.seconds is not None]
+    seconds, workers = wall(known, plan.settings)
+    count = len(plan.cells)
+    line = f"{count} job{'s'[: count != 1]}: {listed}"
+    if seconds:
+        line += f"; at most {_duration(seconds)} with {workers} worker{'s'[: workers != 1]}"
+        line += "" if len(known) == count else f", and {count - len(known)} jobs of unknown length"
+    return line
+
+
+def _digits(seconds: float) -> str:
+    """Two that count, and no tenths from ten on."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

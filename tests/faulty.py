@@ -1,0 +1,42 @@
+"""A network whose training fails as `faults.json` in the current folder says: {"<hidden>": "raise" | "kill" | ...}."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+
+class Net(nn.Linear):
+    def __init__(self, in_features: int, out_features: int, hidden: int) -> None:
+        super().__init__(in_features, out_features)
+        self.hidden = hidden
+        self.steps = 0
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        self.steps += self.training and input.device.type != "meta"
+        if self.steps == 15:  # in the second epoch of digits
+            fault(json.loads(Path("faults.json").read_text()).get(str(self.hidden)))
+        return super().forward(input)
+
+
+def fault(kind: str | None) -> None:
+    if kind == "raise":
+        raise RuntimeError("no more")
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "segfault":
+        ctypes.string_at(0)
+    if kind == "hang":
+        while True:
+            time.sleep(1)
+    if kind == "deaf":  # hangs, and does not end when it is asked to
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        fault("hang")
+    if kind == "slow":
+        time.sleep(2)

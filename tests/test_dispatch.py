@@ -1,0 +1,307 @@
+"""The local launcher: real processes that raise, die, hang and are interrupted, and sweeps that go on without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kill
+import kill_sweep
+import pytest
+import torch
+from conftest import PROJECT, Command
+from test_kill import until
+
+from sweeplab import data
+from sweeplab.config import Data
+from sweeplab.store import END, FINISHED, START, Run, Store
+from sweeplab.sweep import leases
+
+SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
+FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net")
+
+
+@pytest.fixture
+def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`faults(h7="kill")`: the job with model.hidden=7 dies. Without arguments: none does."""
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"))
+
+    def write(**kinds: str) -> None:
+        (root / "faults.json").write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
+
+    write()
+    return write
+
+
+def runs(root: Path) -> dict[int, Run]:
+    """model.hidden -> run."""
+    return {run.config()["model"]["hidden"]: run for run in Store(root / "runs").runs()}
+
+
+def statuses(root: Path) -> dict[int, str]:
+    return {hidden: run.status for hidden, run in runs(root).items()}
+
+
+def starts(run: Run) -> int:
+    return sum(event["event"] == START for event in run.journal.events())
+
+
+def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_finish(
+    root: Path, command: Command, faults: Callable[..., None]
+) -> None:
+    sweep = ("-m", *FAULTY, "+model.hidden=range(1,25)", "sweep.job_timeout=10")
+    faults(h3="raise", h9="kill", h15="segfault", h20="hang")
+    first = command("train.py", *sweep)
+    assert first.code == 1, first.err
+    expected = dict.fromkeys(range(1, 25), "finished") | {3: "failed", 9: "unfinished", 15: "unfinished"}
+    assert statuses(root) == expected | {20: "interrupted"}
+    told = {hidden: first.out.index(f"hidden={hidden}: {how}") for hidden, how in (
+        (3, "failed\n"), (9, "died: SIGKILL; unfinished\n"), (15, "died: SIGSEGV; unfinished\n"),
+    )}  # fmt: skip
+    assert "hidden=20: stopped after sweep.job_timeout=10 s\n" in first.out
+    assert told[3] < first.out.index("hidden=12: valid/accuracy"), "when it happens, not at the end"
+    assert "RuntimeError: no more" in first.out
+    assert "Segmentation fault" in first.out, "the last lines of its log"
+    assert f"log: {runs(root)[9].log_file}\n" in first.out
+    assert "4 of 24 runs did not finish:\n  hidden=3: failed, its log: " in first.err
+    assert first.err.endswith("issue the same command again for just those\n")
+    before = {
+        hidden: run.journal.path.read_bytes() for hidden, run in runs(root).items() if hidden not in (3, 9, 15, 20)
+    }
+    faults()
+    again = command("train.py", *sweep)
+    assert again.code == 0, again.err
+    assert set(statuses(root).values()) == {"finished"}
+    assert {hidden: runs(root)[hidden].journal.path.read_bytes() for hidden in before} == before
+    assert starts(runs(root)[3]) == 2, "it raised: from the start"
+    assert starts(runs(root)[9]) == 1, "it died: from its checkpoint"
+    assert re.findall(r"^(\d+/24) ", again.out, re.MULTILINE) == ["21/24", "22/24", "23/24", "24/24"]
+
+
+def test_what_died_is_started_again_and_what_raised_is_not(
+    root: Path, command: Command, faults: Callable[..., None]
+) -> None:
+    faults(h1="kill", h2="raise")
+    ended = command("train.py", "-m", *FAULTY, "+model.hidden=1,2,3", "sweep.retries=1")
+    assert ended.code == 1
+    assert statuses(root) == {1: "unfinished", 2: "failed", 3: "finished"}
+    assert ended.out.count("hidden=1: died: SIGKILL; unfinished") == 2, "in the second epoch, and then in the third"
+    assert "    started again (1 of 1)\n" in ended.out
+    assert ended.out.count("hidden=2: failed") == 1
+    assert "2 of 3 runs did not finish" in ended.err
+
+
+def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, command: Command, faults: Callable[..., None]) -> None:
+    faults(h1="raise", h2="slow", h3="slow")
+    one = ("-m", *FAULTY, "+model.hidden=range(1,9)", "sweep.workers=1")
+    ended = command("train.py", *one, "sweep.fail_fast=true")
+    assert ended.code == 1
+    assert statuses(root) == {1: "failed"}
+    assert "8 of 8 runs did not finish (sweep.fail_fast=true, and hidden=1 did not finish):" in ended.err
+    assert "  hidden=8: not started\n" in ended.err
+    faults(h1="slow")
+    ended = command("train.py", *one, "sweep.time_limit=1")
+    assert ended.code == 1
+    assert statuses(root) == {1: "finished"}
+    assert "7 of 8 runs did not finish (sweep.time_limit=1 seconds are over):" in ended.err
+
+
+def test_a_job_that_does_not_listen_is_killed(root: Path, command: Command, faults: Callable[..., None]) -> None:
+    faults(h1="deaf")
+    ended = command("train.py", "-m", *FAULTY, "+model.hidden=1,2", "sweep.job_timeout=8")
+    assert ended.code == 1
+    assert statuses(root) == {1: "unfinished", 2: "finished"}
+    assert "hidden=1: stopped after sweep.job_timeout=8 s" in ended.out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
+    root: Path, faults: Callable[..., None], number: int, code: int
+) -> None:
+    faults(h1="hang", h2="hang")
+    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", "sweep.workers=2"])
+    until(lambda: len(runs(root)) == 2 and all(run.journal.epochs() for run in runs(root).values()))
+    os.kill(process.pid, number)
+    assert kill.end(process, "the sweep") == code
+    said = (root / "out").read_text()
+    assert "stopping 2 runs at the last checkpoint; Ctrl-C again: at once" in said
+    assert "what was finished is kept; issue the same command again for the rest" in said
+    assert statuses(root) == {1: "interrupted", 2: "interrupted"}
+    assert kill_sweep.processes(root) == []
+    faults()
+    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", "sweep.workers=2"])
+    assert kill.end(process, "the sweep") == 0
+    assert [starts(run) for run in runs(root).values()] == [1, 1, 1]
+
+
+def test_ctrl_c_twice_ends_it_at_once(root: Path, faults: Callable[..., None]) -> None:
+    faults(h1="deaf")
+    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1"])
+    until(lambda: runs(root) and runs(root)[1].journal.epochs())
+    time.sleep(0.5)
+    began = time.monotonic()
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.4)
+    assert kill.end(process, "the sweep") == 130
+    assert time.monotonic() - began < 4, "and not after the 5 s that a job has to end in"
+    assert statuses(root) == {1: "unfinished"}
+
+
+def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
+    root: Path, faults: Callable[..., None]
+) -> None:
+    faults(h1="hang")
+    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.retries=1"])
+    until(lambda: runs(root) and runs(root)[1].journal.epochs())
+    server = min(kill_sweep.processes(root))
+    faults()
+    os.kill(server, signal.SIGKILL)
+    assert kill.end(process, "the sweep") == 0
+    assert statuses(root) == {1: "finished", 2: "finished"}
+    assert starts(runs(root)[1]) == 1
+
+
+def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, command: Command) -> None:
+    def digests(store: str) -> dict[str, str | None]:
+        return {r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())}
+
+    jobs = ("model.hidden=16,24", "seed=0,1", "model.dropout=0.1")
+    for workers in (1, 2):
+        ended = command("train.py", "-m", *SMALL, *jobs, f"sweep.workers={workers}", f"store.root=w{workers}")
+        assert ended.code == 0, ended.err
+    alone = command("train.py", *SMALL, "model.hidden=24", "seed=1", "model.dropout=0.1", "trainer.threads=1")
+    assert alone.code == 0
+    assert digests("w1") == digests("w2")
+    assert len(digests("w1")) == 4
+    assert digests("runs").items() <= digests("w1").items()
+
+
+def test_a_config_that_is_edited_while_a_sweep_runs_changes_nothing_in_it(
+    root: Path, faults: Callable[..., None]
+) -> None:
+    import shutil
+
+    shutil.copytree(PROJECT / "conf", root / "conf")
+    shutil.copy(PROJECT / "train.py", root)
+    faults(h1="slow", h2="slow")
+    words = ["-m", *SMALL, "model._target_=faulty.Net", "model=linear", "+model.hidden=1,2", "sweep.workers=1"]
+    process = kill.command(root, str(root / "train.py"), *words)
+    until(lambda: len(runs(root)) == 1)
+    trainer = root / "conf/trainer/default.yaml"
+    trainer.write_text(trainer.read_text().replace("batch_size: 128", "batch_size: 64"))
+    assert kill.end(process, "the sweep") == 0
+    assert [run.config()["trainer"]["batch_size"] for run in runs(root).values()] == [128, 128]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
+    root: Path, train: Command, command: Command, launcher: str
+) -> None:
+    for hidden, store in ((8, "runs"), (16, "alone")):
+        assert train(*SMALL, f"model.hidden={hidden}", "trainer.threads=1", f"store.root={store}").code == 0
+    ended = command("train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16")
+    assert ended.code == 0, ended.err
+    assert statuses(root) == {8: "finished", 16: "finished"}
+    assert [starts(run) for run in runs(root).values()] == [1, 1]
+    (alone,) = Store(root / "alone").runs()
+    mine, other = runs(root)[16].result(), alone.result()
+    assert mine is not None
+    assert other is not None
+    assert (mine.fingerprint, mine.weights_sha256) == (other.fingerprint, other.weights_sha256)
+
+
+def test_another_sweeper_may_use_our_launcher(root: Path, command: Command) -> None:
+    ended = command("train.py", "-m", *SMALL, "model.hidden=8,16", "hydra/sweeper=basic")
+    assert ended.code == 0, ended.err
+    assert statuses(root) == {8: "finished", 16: "finished"}
+
+
+def test_a_sweep_whose_launcher_is_killed(request: pytest.FixtureRequest) -> None:
+    count = 20 if request.config.getoption("full") else 1
+    program = [sys.executable, str(PROJECT / "tests/kill_sweep.py"), "--count", str(count)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"ended as the reference after {count} kill" in done.stdout
+
+
+def test_eight_workers_on_one_database_lose_nothing(root: Path, command: Command) -> None:
+    words = (
+        "-m",
+        "data=digits",
+        "trainer.epochs=5",
+        "seed=range(16)",
+        "model.hidden=8",
+        "sweep.workers=8",
+        "tracking.wait=60",
+    )
+    ended = command("train.py", *words)
+    assert ended.code == 0, ended.err
+    kill.sync(root)
+    found = Store(root / "runs").runs()
+    assert len(found) == 16
+    assert "lock" not in (root / "runs/feeder.log").read_text()
+    import sqlite3
+
+    database = sqlite3.connect(root / "mlflow.db")
+    rows = database.execute("select count(*), count(distinct run_uuid || key || step) from metrics").fetchone()
+    states = database.execute("select status, count(*) from runs group by status").fetchall()
+    database.close()
+    assert rows == (16 * (5 * 4 + 7), 16 * (5 * 4 + 7))
+    assert states == [("FINISHED", 17)]
+    ends = [[e["status"] for e in run.journal.events() if e["event"] == END] for run in found]
+    assert ends == [[FINISHED]] * 16
+
+
+def test_shared_splits_are_the_same_and_nobody_elses_to_write() -> None:
+    splits = data.load(
+        Data(name="digits", in_features=64, out_features=10, dataset={"_target_": "sweeplab.data.Digits"})
+    )
+    shared = data.share(splits)
+    copies = [data.mapped(os.dup(shared.file.fileno()), shared.layout) for _ in range(2)]
+    for name in ("train", "valid", "test"):
+        mine, other, original = (getattr(each, name) for each in (*copies, splits))
+        assert torch.equal(mine.inputs, original.inputs)
+        assert torch.equal(mine.targets, original.targets)
+        assert mine.targets.dtype == torch.int64
+        mine.inputs[0] = 7.0
+        assert torch.equal(other.inputs, original.inputs)
+    assert copies[0].digest == splits.digest
+    shared.file.close()
+
+
+def test_leases_of_cores() -> None:
+    machine = leases.Leases(cores=4)
+    first, second = machine.take(1), machine.take(2)
+    assert first is not None
+    assert second is not None
+    assert machine.take(2) is None
+    machine.give(second)
+    assert machine.take(2) == leases.Lease(2)
+    machine.give(first)
+    assert machine.take(64) is None, "two are out"
+    assert leases.Leases(cores=4).take(64) == leases.Lease(4), "all there are"
+    one_at_a_time = leases.Leases(cores=4, workers=1)
+    assert one_at_a_time.take(1) is not None
+    assert one_at_a_time.take(1) is None
+
+
+def test_leases_of_gpus_and_shares_of_them() -> None:
+    machine = leases.Leases(cores=8, gpus=["0", "1"])
+    halves = [machine.take(1, 0.5) for _ in range(4)]
+    assert [lease.gpus for lease in halves if lease] == [("0",), ("1",), ("0",), ("1",)]
+    assert machine.take(1, 0.5) is None
+    assert halves[0] is not None
+    machine.give(halves[0])
+    assert machine.take(1, 1.0) is None, "the other half is out"
+    both = leases.Leases(cores=8, gpus=["0", "1"]).take(1, 2)
+    assert both is not None
+    assert both.environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert leases.Leases(cores=8).take(1).environment == {}  # type: ignore[union-attr]
