@@ -29,7 +29,7 @@ from sweeplab.store import END, FINISHED, Run, Store
 
 SWEEP = (
     "-m", "data=digits", "model.hidden=16,32,48", "seed=range(4)", "model.dropout=0.2",
-    "trainer.epochs=40", "trainer.patience=null",
+    "trainer.epochs=150", "trainer.patience=null",
 )  # fmt: skip
 JOBS = 12
 OUTLIVE = 5.0  # seconds
@@ -127,14 +127,14 @@ def trial(number: int, most: int, reference: dict[str, str | None], seconds: flo
     while code != 0:
         process = kill.train(root, SWEEP)
         if len(done.kills) < most and rng.random() < (0.8 if done.kills else 1):
-            delay = rng.uniform(0, seconds)
-            ended(process, delay)
+            moment = draw(rng, seconds)
+            come(root, process, *moment)
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)  # the launcher alone: its jobs have to find out
                 process.wait()
                 statuses = Counter(run.status for run in Store(root / "runs").runs())
                 done.kills.append(
-                    f"at {delay:.1f} s ({', '.join(f'{n} {s}' for s, n in statuses.items()) or 'no run'})"
+                    f"{moment[1]:.1f} s after run {moment[0]} began ({', '.join(f'{n} {s}' for s, n in statuses.items()) or 'no run'})"
                 )
                 done.outlived.append(gone(root))
         code = kill.end(process, "the sweep")
@@ -149,11 +149,18 @@ def trial(number: int, most: int, reference: dict[str, str | None], seconds: flo
     return done
 
 
-def ended(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait so long, or until it has ended."""
+def draw(rng: random.Random, seconds: float) -> tuple[int, float]:
+    """So many seconds after so many runs have begun: one in four by the clock alone, which is start-up, and the end."""
+    return (0, rng.uniform(0, seconds)) if rng.random() < 0.25 else (rng.randint(1, JOBS), rng.uniform(0, 1.5))
+
+
+def come(root: Path, process: subprocess.Popen[bytes], begun: int, seconds: float) -> None:
+    """Wait for this moment, or until the process has ended."""
+    while process.poll() is None and len(Store(root / "runs").runs()) < begun:
+        time.sleep(0.005)
     until = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
 def main() -> None:

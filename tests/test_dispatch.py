@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -187,8 +189,6 @@ def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, command: C
 def test_a_config_that_is_edited_while_a_sweep_runs_changes_nothing_in_it(
     root: Path, faults: Callable[..., None]
 ) -> None:
-    import shutil
-
     shutil.copytree(PROJECT / "conf", root / "conf")
     shutil.copy(PROJECT / "train.py", root)
     faults(h1="slow", h2="slow")
@@ -248,8 +248,6 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, command: Command
     found = Store(root / "runs").runs()
     assert len(found) == 16
     assert "lock" not in (root / "runs/feeder.log").read_text()
-    import sqlite3
-
     database = sqlite3.connect(root / "mlflow.db")
     rows = database.execute("select count(*), count(distinct run_uuid || key || step) from metrics").fetchone()
     states = database.execute("select status, count(*) from runs group by status").fetchall()
@@ -305,3 +303,22 @@ def test_leases_of_gpus_and_shares_of_them() -> None:
     assert both is not None
     assert both.environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
     assert leases.Leases(cores=8).take(1).environment == {}  # type: ignore[union-attr]
+
+
+def test_two_sweeps_that_overlap_share_their_runs(root: Path, train: Command) -> None:
+    words = ("-m", "data=digits", "trainer.epochs=1", "trainer.threads=1", "tracking.wait=60")
+    first = train(*words, "model.hidden=8,16", tracking=True)
+    second = train(*words, "model.hidden=8,16,24", tracking=True)
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert "3 jobs: 2 reused, 1 new" in second.out
+    shown = [line.split()[0] for line in second.out.splitlines() if line.strip().startswith(("8 ", "16 ", "24 "))]
+    assert sorted(shown) == ["16", "24", "8"]
+    assert [starts(run) for run in runs(root).values()] == [1, 1, 1]
+    kill.sync(root)
+    tagged = "select key, count(*) from tags where key like 'sweep.%' and key <> 'sweep.id' group by key"
+    database = sqlite3.connect(root / "mlflow.db")
+    counts = dict(database.execute(tagged).fetchall())
+    database.close()
+    sweeps = Store(root / "runs").manifests()
+    assert counts == {f"sweep.{sweep['id'][:12]}": len(sweep["cells"]) for sweep in sweeps}, "what the links filter by"
+    assert sorted(counts.values()) == [2, 3]

@@ -123,9 +123,11 @@ def _make(data: Data, given: dict[str, object]) -> object:
     try:
         return code.build(data.dataset, "data.dataset", **given)
     except UserError as error:
-        reason = error.__cause__ and error.__cause__.__cause__  # below Hydra's own exception
-        if isinstance(reason, UserError):  # as from our own sets, which explain themselves
-            raise reason from None
+        reason = error.__cause__
+        while reason is not None:  # which may be below Hydra's own exception
+            if isinstance(reason, UserError):  # as from our own sets, which explain themselves
+                raise reason from None
+            reason = reason.__cause__
         raise
 
 
