@@ -1,0 +1,302 @@
+"""A comparison: groups ranked by the monitored metric, and their differences from a baseline, paired by seed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sweeplab import config, metrics, store
+from sweeplab.compare import groups as grouping
+from sweeplab.compare import statistics
+from sweeplab.compare.groups import TO_TARGET, Group, Node, Replica
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.store import Store
+
+TARGET = 0.98  # of an accuracy, unless another is asked for or all runs stop at one
+MOST_METRICS = 100  # groups whose means the MLflow parent run gets
+
+
+@dataclass(kw_only=True, slots=True)
+class Contrast:
+    """A group against the one that differs from it in the baseline's keys alone; None if there is no such group."""
+
+    group: Group
+    against: Group | None
+    paired: statistics.Paired
+    said: str
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """What came out of one or several sweeps."""
+
+    sweeps: list[Node]  # their manifests
+    monitor: str
+    mode: str  # of the monitor: max | min
+    score: str  # the test metric: reported, never selected by
+    target: float | None  # of the monitored metric
+    columns: list[str]  # the swept keys
+    groups: list[Group]  # the best first
+    baseline: dict[str, str] = field(default_factory=dict)
+    contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
+
+    @property
+    def replicas(self) -> list[Replica]:
+        return [replica for one in self.groups for replica in one.replicas]
+
+    @property
+    def title(self) -> str:
+        if len(self.sweeps) == 1:
+            return str(self.sweeps[0]["name"])
+        experiments = {sweep["experiment"] for sweep in self.sweeps} - {None}
+        return f"{len(self.sweeps)} sweeps" + (f" of {', '.join(sorted(experiments))}" if experiments else "")
+
+    def statuses(self) -> str:
+        """`10 runs of 2 configs: 9 finished, 1 failed`."""
+        counts = Counter(replica.status for replica in self.replicas)
+        said = ", ".join(
+            f"{count} {status}"
+            for status, count in sorted(counts.items(), key=lambda c: (c[0] != store.FINISHED, c[0]))
+        )
+        return f"{_count(len(self.replicas), 'run')} of {_count(len(self.groups), 'config')}: {said}"
+
+    def troubles(self) -> list[tuple[Group, Replica, str]]:
+        """Every run that is not in all means, and why."""
+        wanted = (self.monitor, self.score)
+        return [(g, r, why) for g in self.groups for r in g.replicas if (why := r.trouble(wanted))]
+
+    def notes(self) -> list[str]:
+        """What a reader has to know before believing the ranking."""
+        means = [one.mean(self.monitor) for one in self.groups]
+        known = [m for m in means if m is not None]
+        said = []
+        if not known:
+            said.append(f"no run has a {self.monitor} to compare yet")
+        elif max(m.n for m in known) == 1:
+            said.append("one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'")
+        elif len(known) > 2 or (len(known) == 2 and not self.baseline):
+            said.append(self._overlap(known))
+        other = {r.watched()[0] for r in self.replicas if r.start} - {self.monitor}
+        if other:
+            said.append(f"the best epoch of some runs was chosen by {', '.join(sorted(other))}, not by {self.monitor}")
+        made = self.machines()
+        if len(made) > 1:
+            said.append("made in different ways, so seconds do not compare: " + "; ".join(made))
+        return said
+
+    def _overlap(self, known: Sequence[statistics.Mean]) -> str:
+        best, *rest = known
+        if best.half is None:
+            return "the best has one seed only: nothing is known about its spread"
+        sign = 1 if self.mode == "max" else -1
+        edge = best.mean - sign * best.half
+        close = sum(1 for m in rest if m.half is None or sign * (m.mean + sign * m.half) >= sign * edge)
+        if not close:
+            return "no other interval overlaps with that of the best"
+        hint = "" if self.baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
+        overlap = "1 other interval overlaps" if close == 1 else f"{close} other intervals overlap"
+        return f"too close to call: {overlap} with that of the best{hint}"
+
+    def machines(self) -> list[str]:
+        """`20 runs: cpu, 1 thread, torch 2.15.0, Linux-...`, the most frequent first."""
+        found = Counter(
+            _machine(replica.start["provenance"]) for replica in self.replicas if "provenance" in replica.start
+        )
+        return [f"{_count(count, 'run')}: {machine}" for machine, count in found.most_common()]
+
+    def metrics(self) -> dict[str, float]:
+        """For the MLflow parent run: the best group's means, and those of the first 100 groups, finite all."""
+        found: dict[str, float] = {}
+        for rank, one in enumerate(self.groups[:MOST_METRICS]):
+            name = re.sub(r"[^\w .:/-]+", "-", one.name.replace("=", ":"))[:150] or "all"
+            for metric in (self.monitor, self.score, TO_TARGET, metrics.PARAMETERS):
+                if (mean := one.mean(metric)) is None:
+                    continue
+                if rank == 0:
+                    found[f"best/{metric}"] = mean.mean
+                if metric in (self.monitor, self.score):
+                    found[_free(f"group/{metric}/{name}", found)] = mean.mean
+        return found
+
+    def markdown(self) -> str:
+        """The table, for the MLflow parent run's description."""
+        from sweeplab.compare import tables
+
+        return tables.markdown(self)
+
+
+def summarise(home: Store, sweep_id: str) -> Comparison:
+    """What came out of this sweep so far. Raises UserError if the store has none of it."""
+    return compare(home, [home.manifest(sweep_id)])
+
+
+def compare(
+    home: Store,
+    sweeps: Sequence[Node],
+    *,
+    where: str | None = None,
+    baseline: Mapping[str, str] | None = None,
+    target: float | None = None,
+) -> Comparison:
+    """The runs of all these sweeps, each once.
+
+    `where` keeps those whose config makes the expression true. `baseline` maps swept keys to the values that others are
+    compared with; of two groups the one that came first is it unless told otherwise. Raises UserError for a baseline
+    that is none, or if no run is left.
+    """
+    cells = {cell["fingerprint"]: cell for sweep in sweeps for cell in sweep["cells"]}
+    replicas = [grouping.read(home, cell) for cell in cells.values()]
+    kept = replicas if where is None else _where(replicas, where)
+    if not kept:
+        raise UserError(f"--where={where}: none of {len(replicas)} runs" if replicas else "the sweep has no runs yet")
+    found = grouping.group(kept)
+    monitor, mode, score = _watched(kept)
+    target = target if target is not None else _target(kept, monitor)
+    columns = _named(found)
+    for one in found:
+        one.measured = _measured(one.replicas, monitor, mode, target)
+    first = dict(zip(columns, found[0].cells, strict=True)) if len(found) == 2 else {}
+    result = Comparison(
+        sweeps=list(sweeps),
+        monitor=monitor,
+        mode=mode,
+        score=score,
+        target=target,
+        columns=columns,
+        groups=_ranked(found, monitor, mode),
+    )
+    result.baseline = _baseline(result, baseline) if baseline else first
+    if result.baseline:
+        result.contrasts = {name: _contrasts(result, name) for name in (monitor, score, TO_TARGET)}
+    return result
+
+
+def _named(found: Sequence[Group]) -> list[str]:
+    """Give each group its cells and its name; the columns."""
+    columns = grouping.columns(found)
+    for one in found:
+        one.cells = [one.text(column) for column in columns]
+        pairs = zip(grouping.short(columns), one.cells, strict=True)
+        one.name = " ".join(f"{key}={text}" for key, text in pairs if text != grouping.DEFAULT)
+    return columns
+
+
+def _where(replicas: Sequence[Replica], text: str) -> list[Replica]:
+    """Those that fit. A cell that was never started is judged by what is known of it, kept if that is too little."""
+    from sweeplab.expression import Expression
+
+    expression = Expression.read(text, "--where")
+    kept = []
+    for one in grouping.group(replicas):
+        for replica in one.replicas:
+            known = config.flat(replica.start["config"]) if replica.start else {**one.values, "seed": replica.seed}
+            try:
+                fits = expression.holds(known)
+            except UserError:
+                if replica.start:
+                    raise
+                fits = True
+            if fits:
+                kept.append(replica)
+    return kept
+
+
+def _watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
+    """(monitor, mode, test metric) of most runs."""
+    found = Counter((*r.watched(), r.start["config"].get("data", {}).get("task")) for r in replicas if r.start)
+    default = (metrics.default_monitor(metrics.CLASSIFICATION), "max", metrics.CLASSIFICATION)
+    monitor, mode, task = found.most_common(1)[0][0] if found else default
+    return monitor, mode, f"{metrics.TEST}/{metrics.score(task or metrics.CLASSIFICATION)}"
+
+
+def _target(replicas: Sequence[Replica], monitor: str) -> float | None:
+    given = {r.start["config"].get("trainer", {}).get("target") for r in replicas if r.start}
+    if len(given) == 1 and (only := given.pop()) is not None:
+        return float(only)
+    return TARGET if monitor.endswith(metrics.ACCURACY) else None
+
+
+def _measured(
+    replicas: Sequence[Replica], monitor: str, mode: str, target: float | None
+) -> dict[str, dict[str, float]]:
+    """Metric -> run id -> its value, of finished runs, where it is finite; the monitored one at the best epoch."""
+    found: dict[str, dict[str, float]] = {}
+    for replica in replicas:
+        if replica.status != store.FINISHED:
+            continue
+        values = replica.metrics | {k: v for k, v in replica.chosen.items() if k == monitor}
+        if target is not None and (epoch := replica.reached(monitor, mode, target)) is not None:
+            values[TO_TARGET] = epoch
+        for name, value in values.items():
+            if math.isfinite(value):
+                found.setdefault(name, {})[replica.id] = value
+    return found
+
+
+def _ranked(found: Sequence[Group], monitor: str, mode: str) -> list[Group]:
+    """The best mean first, of equal ones that with fewer parameters; those without one last."""
+
+    def key(one: Group) -> tuple[bool, float, float]:
+        mean, size = one.mean(monitor), one.mean(metrics.PARAMETERS)
+        sign = -1.0 if mode == "max" else 1.0
+        return mean is None, sign * mean.mean if mean else 0.0, size.mean if size else math.inf
+
+    return sorted(found, key=key)
+
+
+def _baseline(found: Comparison, given: Mapping[str, str]) -> dict[str, str]:
+    """The baseline with whole keys and the values as shown. Raises UserError for a key or value that was not swept."""
+    names = dict(zip(grouping.short(found.columns), found.columns, strict=True)) | {c: c for c in found.columns}
+    result: dict[str, str] = {}
+    for key, text in given.items():
+        if key not in names:
+            raise UserError(f"--baseline {key}={text}: {key} is not a swept key{did_you_mean(key, found.columns)}")
+        index = found.columns.index(names[key])
+        values = list(dict.fromkeys(one.cells[index] for one in found.groups))
+        asked = grouping.show(grouping.parsed(text))
+        if asked not in values:
+            raise UserError(f"--baseline {key}={text}: no run has that value{did_you_mean(asked, values)}")
+        result[names[key]] = asked
+    return result
+
+
+def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
+    """Each group against its baseline; p corrected for the number of these comparisons."""
+    by_cells = {tuple(one.cells): one for one in found.groups}
+    more = metrics.default_mode(metric) == "max" if metric != found.monitor else found.mode == "max"
+    pairs = []
+    for one in found.groups:
+        cells = tuple(found.baseline.get(key, text) for key, text in zip(found.columns, one.cells, strict=True))
+        if cells != tuple(one.cells):
+            pairs.append((one, by_cells.get(cells)))
+    tests = [statistics.paired(one.by_seed(metric), to.by_seed(metric) if to else {}) for one, to in pairs]
+    corrected = statistics.holm([test.p for test in tests])
+    tests = [replace(test, holm=p) for test, p in zip(tests, corrected, strict=True)]
+    return [
+        Contrast(
+            group=one,
+            against=to,
+            paired=test,
+            said=statistics.verdict(test, more_is_better=more) if to else "no such baseline was run",
+        )
+        for (one, to), test in zip(pairs, tests, strict=True)
+    ]
+
+
+def _machine(provenance: Mapping[str, Any]) -> str:
+    threads, versions = provenance.get("threads"), provenance.get("versions", {})
+    words = (provenance.get("device"), threads and _count(threads, "thread"), f"torch {versions.get('torch')}")
+    return ", ".join(str(word) for word in (*words, provenance.get("platform")) if word)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s'[: number != 1]}"
+
+
+def _free(name: str, taken: Mapping[str, float]) -> str:
+    """The name, numbered if it is taken: what MLflow does not allow in names was replaced."""
+    return next(n for n in (name, *(f"{name} {i}" for i in range(2, MOST_METRICS + 2))) if n not in taken)

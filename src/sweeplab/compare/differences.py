@@ -1,0 +1,68 @@
+"""Two runs side by side: in what their config, code, data and environment differ, and what came out of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sweeplab import config, screen
+from sweeplab.compare import groups
+from sweeplab.compare.groups import Node
+from sweeplab.errors import UserError
+from sweeplab.store import Run
+
+Pair = tuple[Any, Any]
+SECTIONS = ("config", "code", "data", "environment", "result")
+
+
+def differences(first: Run, second: Run) -> dict[str, dict[str, Pair]]:
+    """Section -> key -> the two values, of what differs; None where a run has no such key.
+
+    Where things lie is left out; how they were computed is in the environment. Raises UserError for a run that was
+    never started.
+    """
+    one, other = _facts(first), _facts(second)
+    return {section: _differing(one[section], other[section]) for section in SECTIONS}
+
+
+def _differing(one: Node, other: Node) -> dict[str, Pair]:
+    pairs = {key: (one.get(key), other.get(key)) for key in {**one, **other}}
+    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
+
+
+def _facts(run: Run) -> dict[str, Node]:
+    replica = groups.read_run(run)
+    start = replica.start
+    if not start:
+        raise UserError(f"{run.folder}: has no start in its journal; nothing is known of what it was asked")
+    asked = groups.asked(start)
+    code = {key.removeprefix("code."): asked.pop(key) for key in list(asked) if key.startswith("code.")}
+    asked.pop("data.digest")
+    deterministic = start["config"].get("trainer", {}).get("deterministic")
+    return {
+        "config": asked | {"seed": start["config"]["seed"]},
+        "code": code if "code" in start else {"(not recorded)": start["fingerprint"][: groups.DIGITS]},
+        "data": dict(start.get("data", {})),
+        "environment": config.flat(start.get("provenance", {})) | {"deterministic": deterministic},
+        "result": {"status": replica.status, "stop_reason": replica.stop_reason, **replica.metrics},
+    }
+
+
+def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
+    """A table for each section in which they differ, and a line for each in which they do not."""
+    same = [section for section, pairs in found.items() if not pairs]
+    for section, pairs in found.items():
+        rows = [(key, *(_text(value) for value in pair)) for key, pair in pairs.items()]
+        if rows:
+            screen.table(section, ("", *names), rows, left=3)
+    if same:
+        screen.say(f"no difference in: {', '.join(same)}")
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else groups.show(value)
+
+
+def as_json(found: Mapping[str, Mapping[str, Pair]]) -> str:
+    return json.dumps(groups.finite(found), indent=2, allow_nan=False)

@@ -1,0 +1,112 @@
+"""Means with their uncertainty, and differences paired by seed: what a handful of runs can tell, and what it cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+LEVEL = 0.95  # of every interval; what has a corrected p below 1 - LEVEL is called a difference
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Mean:
+    """A mean of `n` values; of one value alone nothing is known about its spread."""
+
+    mean: float
+    half: float | None  # half the width of the 95 % confidence interval
+    n: int
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half is None else self.mean + self.half
+
+
+def mean(values: Iterable[float]) -> Mean | None:
+    """Mean and confidence interval by Student's t: s / sqrt(n) times the quantile of n - 1 degrees of freedom."""
+    found = list(values)
+    n = len(found)
+    if n == 0:
+        return None
+    if n == 1:
+        return Mean(mean=found[0], half=None, n=1)
+    center, deviation = _moments(found)
+    return Mean(mean=center, half=_quantile(n - 1) * deviation / math.sqrt(n), n=n)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, standard deviation with n - 1); of equal values the value itself, without the noise of rounding."""
+    if min(values) == max(values):
+        return values[0], 0.0
+    center = math.fsum(values) / len(values)
+    return center, math.sqrt(math.fsum((v - center) ** 2 for v in values) / (len(values) - 1))
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    from scipy import special  # a third of scipy.stats' import; its t distribution is made of these
+
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Paired:
+    """Values less those of the baseline under the same seed; `p` is None where the t test says nothing."""
+
+    difference: Mean | None
+    d_z: float | None = None  # effect size: mean difference / its standard deviation (Lakens 2013, equation 6)
+    p: float | None = None  # of the paired t test, two-sided
+    holm: float | None = None  # p, corrected for all comparisons of its family
+    n_all: int = 0  # seeds of either side
+
+
+def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+    """Paired t test over the seeds that both have; each argument maps seed -> value."""
+    seeds = sorted(values.keys() & baseline.keys())
+    differences = [values[seed] - baseline[seed] for seed in seeds]
+    found, n, n_all = mean(differences), len(seeds), len(values.keys() | baseline.keys())
+    if n < 2:
+        return Paired(difference=found, n_all=n_all)
+    center, deviation = _moments(differences)
+    scale = max(abs(v) for seed in seeds for v in (values[seed], baseline[seed]))
+    if deviation <= 1e-12 * scale:  # rounding alone: no variance to judge the difference by
+        return Paired(difference=Mean(mean=center, half=0.0, n=n), n_all=n_all)
+    from scipy import special
+
+    t = center / deviation * math.sqrt(n)
+    p = 2 * float(special.stdtr(n - 1, -abs(t)))
+    return Paired(difference=found, d_z=center / deviation, p=p, n_all=n_all)
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for their number, step-down (Holm 1979): no assumption on how the tests depend on each other.
+
+    None, a test that could not be made, stays None and does not count.
+    """
+    order = sorted((p, index) for index, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(order) - rank)))
+        corrected[index] = largest
+    return corrected
+
+
+def verdict(found: Paired, *, more_is_better: bool) -> str:
+    """What a comparison says, in words."""
+    if found.difference is None:
+        return "no seed in common: nothing can be told"
+    center, half, n = found.difference.mean, found.difference.half, found.difference.n
+    if half is None:
+        return "one pair only: one seed cannot tell"
+    if found.holm is None:
+        return f"the same in all {n} pairs" if center == 0 else f"differs alike in all {n} pairs: no spread to test by"
+    better = (center > 0) is more_is_better
+    if found.holm < 1 - LEVEL:
+        return "better" if better else "worse"
+    return f"{n} pairs cannot tell"

@@ -1,0 +1,274 @@
+"""A comparison as tables: on the terminal, in Markdown, as CSV and as JSON. The report's tables have the same cells."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sweeplab import metrics, screen, store
+from sweeplab.compare.comparison import Comparison, Contrast
+from sweeplab.compare.groups import DIVERGED, TO_TARGET, Group, Replica, finite
+
+SHOWN, LINES = 10, 100  # troubles and configs on the terminal; the report has all
+MOST_ROWS = 200  # of a description in MLflow
+SPARE = (metrics.BEST_EPOCH, metrics.SECONDS, metrics.EARLY_STOP_EPOCH, TO_TARGET, metrics.PARAMETERS)
+"""What a narrow terminal does without, the least wanted first."""
+
+
+def measures(found: Comparison) -> dict[str, tuple[str, int]]:
+    """Metric -> (its column's title, digits), of the table of groups."""
+    shown = {
+        found.monitor: (f"best {found.monitor}", 4),
+        found.score: (found.score, 4),
+        metrics.BEST_EPOCH: (metrics.BEST_EPOCH, 1),
+        metrics.EARLY_STOP_EPOCH: (metrics.EARLY_STOP_EPOCH, 1),
+        TO_TARGET: (f"epochs to {found.target:g}" if found.target is not None else "", 1),
+        metrics.PARAMETERS: (metrics.PARAMETERS, 0),
+        metrics.SECONDS: (metrics.SECONDS, 1),
+    }
+    if not any(TO_TARGET in one.measured for one in found.groups):
+        del shown[TO_TARGET]
+    return shown
+
+
+def title(found: Comparison) -> str:
+    return f"{found.statuses()}; ranked by {found.monitor} at the best epoch"
+
+
+def caption(found: Comparison) -> str:
+    """What the numbers of the table are."""
+    return (
+        f"mean ± 95 % confidence interval over n seeds; {found.score} is measured once, with the weights of the best "
+        "epoch: nothing is ranked or chosen by it"
+    )
+
+
+def header(found: Comparison) -> list[str]:
+    return [*found.columns, "n", *(title for title, _ in measures(found).values())]
+
+
+def row(found: Comparison, one: Group) -> list[str]:
+    """A group's line of the table."""
+    return [*one.cells, count(found, one), *(cell(found, one, name, d) for name, (_, d) in measures(found).items())]
+
+
+def count(found: Comparison, one: Group) -> str:
+    """`5`, or `3 of 5 (1 failed, 1 running)`: the runs that are in the mean."""
+    inside = one.measured.get(found.monitor, {})
+    out = Counter(_state(found, replica) for replica in one.replicas if replica.id not in inside)
+    words = ", ".join(f"{number} {state}" for state, number in sorted(out.items()))
+    return f"{len(inside)} of {len(one.replicas)} ({words})" if words else str(len(inside))
+
+
+def _state(found: Comparison, replica: Replica) -> str:
+    if replica.status != store.FINISHED:
+        return replica.status
+    return DIVERGED if replica.stop_reason == DIVERGED else f"without {found.monitor}"
+
+
+def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
+    """`mean ± half of the interval`, and its n if it is not that of the ranking."""
+    mean = one.mean(metric)
+    if mean is None:
+        return "-"
+    if metric == metrics.PARAMETERS:
+        return f"{mean.mean:,.0f}"
+    text = screen.number(mean.mean, digits)
+    half = "" if mean.half is None else f" ± {mean.half:{'.1e' if 'e' in text else f'.{digits}f'}}"
+    ranked = len(one.measured.get(found.monitor, {}))
+    return f"{text}{half}" + (f" (n={mean.n})" if mean.n != ranked else "")
+
+
+CONTRAST = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
+
+
+def contrast_caption(found: Comparison, metric: str) -> str:
+    against = " ".join(f"{key}={value}" for key, value in found.baseline.items())
+    what = measures(found)[metric][0]
+    tested = sum(one.paired.p is not None for one in found.contrasts[metric])
+    corrected = f"; p by the paired t test, corrected for {tested} comparisons (Holm)" if tested > 1 else ""
+    return f"{what} minus that of {against}, paired by seed{corrected}"
+
+
+def contrast_row(one: Contrast, digits: int) -> list[str]:
+    """A comparison's line: the swept values, then what CONTRAST names."""
+    test, d = one.paired, one.paired.difference
+    unpaired = f" of {test.n_all}" if d is not None and d.n != test.n_all else ""
+    interval = (
+        f"{_signed(d.low, digits)} to {_signed(d.high, digits)}"
+        if d is not None and d.low is not None and d.high is not None
+        else "-"
+    )
+    effect = "-" if test.d_z is None else f"{test.d_z:+.2f}"
+    p = ["-" if value is None else f"{value:.2g}" for value in (test.p, test.holm)]
+    shown = [f"{d.n if d else 0}{unpaired}", _signed(d.mean, digits) if d else "-", interval, effect, *p]
+    return [*one.group.cells, one.said, *shown]
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}"
+
+
+def shown_contrasts(found: Comparison) -> list[tuple[str, int]]:
+    """(metric, digits) of the tables of differences."""
+    shown = measures(found)
+    return [(name, shown[name][1]) for name in found.contrasts if name in shown]
+
+
+def show(found: Comparison) -> None:
+    """The comparison on the terminal; the differences of the monitored metric, all others are in the report."""
+    left_out = _grid_on_screen(found)
+    if len(found.groups) > LINES:
+        screen.say(f"... and {len(found.groups) - LINES} more configs: --csv and the report have all")
+    screen.say(caption(found), style="dim")
+    if left_out:
+        screen.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
+    for metric, digits in shown_contrasts(found)[:1]:
+        lines = [contrast_row(one, digits) for one in found.contrasts[metric][:LINES]]
+        screen.table(contrast_caption(found, metric), [*found.columns, *CONTRAST], lines, left=len(found.columns) + 1)
+    for note in found.notes():
+        screen.say(note, style="yellow")
+    troubles = found.troubles()
+    for one, replica, why in troubles[:SHOWN]:
+        screen.say(f"  {label(one, replica)}: {why}", style="red")
+    if len(troubles) > SHOWN:
+        screen.say(f"  ... and {len(troubles) - SHOWN} more", style="red")
+
+
+def _grid_on_screen(found: Comparison) -> list[str]:
+    """Print the table of groups; the columns for which a terminal has no room, least wanted first."""
+    names, rows = header(found), [row(found, one) for one in found.groups]
+    lines = [names, *rows]
+    widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
+    titles = measures(found)
+    spare = [titles[name][0] for name in SPARE if name in titles]
+    left_out: list[str] = []
+    while screen.console().is_terminal and spare and sum(widths.values()) > screen.console().width:
+        left_out.append(spare.pop(0))
+        del widths[left_out[-1]]
+    kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines[: LINES + 1]]
+    screen.table(title(found), kept[0], kept[1:], left=len(found.columns))
+    return left_out
+
+
+def label(one: Group, replica: Replica) -> str:
+    """`hidden=392 seed=0`."""
+    return " ".join(filter(None, (one.name, f"seed={replica.seed}" if replica.seed is not None else replica.id)))
+
+
+def markdown(found: Comparison) -> str:
+    """The tables of groups and differences in Markdown, whatever names hold."""
+    parts = [
+        f"{_plain(title(found))}; {_plain(caption(found))}",
+        _grid(header(found), [row(found, g) for g in found.groups]),
+    ]
+    for metric, digits in shown_contrasts(found):
+        rows = [contrast_row(one, digits) for one in found.contrasts[metric]]
+        parts += [_plain(contrast_caption(found, metric)), _grid([*found.columns, *CONTRAST], rows)]
+    notes = [*found.notes(), *(f"{label(one, replica)}: {why}" for one, replica, why in found.troubles()[:SHOWN])]
+    return "\n\n".join([*parts, *([_bullets(notes)] if notes else [])])
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows[:MOST_ROWS]]
+    text = "\n".join(f"| {' | '.join(_plain(c) if i != 1 else c for c in line)} |" for i, line in enumerate(lines))
+    return text + (f"\n\n... and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML take as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]#~|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """CSV whose texts no spreadsheet takes for a formula."""
+    out = io.StringIO()
+    lines = [[_unformula(value) for value in line] for line in (columns, *rows)]
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
+def _unformula(value: Any) -> Any:
+    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(value)
+    return f"'{value}" if risky else value
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or re.fullmatch(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?", text) is not None
+
+
+def groups_csv(found: Comparison) -> str:
+    """A line for each group: the swept values, n, and mean, low and high of each metric, unrounded."""
+    names = sorted({name for one in found.groups for name in one.measured})
+    columns = [*found.columns, "runs", *(f"{n}{part}" for n in names for part in ("", " low", " high", " n"))]
+    rows = []
+    for one in found.groups:
+        means = [one.mean(name) for name in names]
+        numbers = [v for m in means for v in ((m.mean, m.low, m.high, m.n) if m else (None, None, None, 0))]
+        rows.append([*one.cells, len(one.replicas), *numbers])
+    return as_csv(columns, rows)
+
+
+def runs_csv(found: Comparison) -> str:
+    """A line for each run, whatever became of it."""
+    names = sorted({name for one in found.groups for name in one.measured})
+    columns = [*found.columns, "seed", "run", "status", "stop_reason", *names]
+    return as_csv(
+        columns,
+        [
+            [*g.cells, r.seed, r.id, r.status, r.stop_reason, *(g.measured.get(n, {}).get(r.id) for n in names)]
+            for g in found.groups
+            for r in g.replicas
+        ],
+    )
+
+
+def as_json(found: Comparison) -> str:
+    """Everything for scripts; a number that is not finite is null."""
+    value = {
+        "sweeps": [
+            {key: sweep[key] for key in ("id", "name", "experiment", "status", "time")} for sweep in found.sweeps
+        ],
+        "monitor": found.monitor,
+        "mode": found.mode,
+        "score": found.score,
+        "target": found.target,
+        "columns": found.columns,
+        "groups": [_group(one) for one in found.groups],
+        "baseline": found.baseline,
+        "differences": {name: [_contrast(one) for one in ones] for name, ones in found.contrasts.items()},
+        "troubles": [{"run": r.id, "name": label(g, r), "why": why} for g, r, why in found.troubles()],
+        "notes": found.notes(),
+    }
+    return json.dumps(finite(value), indent=2, allow_nan=False)
+
+
+def _group(one: Group) -> dict[str, Any]:
+    means = {name: one.mean(name) for name in sorted(one.measured)}
+    return {
+        "name": one.name,
+        "values": {key: value for key, value in one.values.items() if value is not None},
+        "cells": one.cells,
+        "metrics": {n: {"mean": m.mean, "low": m.low, "high": m.high, "n": m.n} for n, m in means.items() if m},
+        "runs": [
+            {"id": r.id, "seed": r.seed, "status": r.status, "stop_reason": r.stop_reason,
+             "metrics": {n: values[r.id] for n, values in one.measured.items() if r.id in values}}
+            for r in one.replicas
+        ],
+    }  # fmt: skip
+
+
+def _contrast(one: Contrast) -> dict[str, Any]:
+    named = {"name": one.group.name, "against": one.against.name if one.against else None, "said": one.said}
+    return named | asdict(one.paired)

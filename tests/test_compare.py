@@ -1,0 +1,583 @@
+"""Comparisons, on stores written by hand: groups, ranking, differences, and that nothing is silently left out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Ended
+
+from sweeplab import cli, compare, config, store, tracking
+from sweeplab.compare import tables
+from sweeplab.compare.command import baseline
+from sweeplab.compare.groups import columns, group, parsed, read, show
+from sweeplab.store import Result, Run, Store
+
+OFF = "tracking=off"
+Node = dict[str, Any]
+
+
+@pytest.fixture
+def home(root: Path) -> Store:
+    return Store(root / "runs").open()
+
+
+@pytest.fixture
+def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`sweeplab compare ...` in this process."""
+
+    def command(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(["compare", *arguments, OFF])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Ended(code, *capsys.readouterr())
+
+    return command
+
+
+def cell(overrides: Sequence[str], name: str = "") -> Node:
+    """A cell of a manifest; its fingerprint is made of its overrides."""
+    digest = hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()
+    return {"fingerprint": digest, "name": name, "overrides": list(overrides)}
+
+
+def begin(home: Store, overrides: Sequence[str], task: str = "classification", **start: Any) -> tuple[Run, Node]:
+    """A run with these overrides that has just started."""
+    one = cell(overrides)
+    run = home.run(one["fingerprint"])
+    run.folder.mkdir(parents=True)
+    settings: Node = {
+        "seed": 0,
+        "model": {"hidden": 392, "batch_norm": True, "dropout": None},
+        "data": {"name": "mnist", "task": task, "root": "/here"},
+        "trainer": {"epochs": 3, "monitor": "auto", "mode": "auto", "threads": 1, "target": None},
+        "store": {"root": str(home.root)},
+    }
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        section, dot, name = key.partition(".")
+        if dot:
+            settings[section][name] = parsed(text)
+        elif key == "seed":
+            settings["seed"] = int(text)
+    fields = {
+        "name": " ".join(overrides),
+        "data": {"name": "mnist", "digest": "d" * 64},
+        "provenance": {"device": "cpu", "threads": 1},
+        "config": settings,
+    } | start
+    run.journal.append(store.START, fingerprint=one["fingerprint"], overrides=list(overrides), **fields)
+    return run, one
+
+
+def add(
+    home: Store,
+    *overrides: str,
+    valid: Sequence[float] = (0.5, 0.75),
+    test: float = 0.5,
+    status: str = "finished",
+    stop_reason: str | None = "patience",
+    more: dict[str, float] | None = None,
+    **start: Any,
+) -> Node:
+    """A run with these values of the monitored metric, epoch by epoch, and its cell."""
+    run, one = begin(home, overrides, **start)
+    score = "accuracy" if start.get("task", "classification") == "classification" else "loss"
+    for epoch, value in enumerate(valid, 1):
+        other = {} if score == "loss" else {"valid/loss": 1 - value}
+        run.journal.append(store.EPOCH, epoch=epoch, metrics={f"valid/{score}": value, "train/loss": 0.5, **other})
+    done = status == "finished"
+    final: dict[str, float] = {"parameters": 1000.0, "early_stop_epoch": float(len(valid)), "seconds": 2.0}
+    known = [value for value in valid if math.isfinite(value)]
+    if known:
+        best = (max if score == "accuracy" else min)(known)
+        final |= {"best_epoch": valid.index(best) + 1.0, "test/accuracy" if score == "accuracy" else "test/mae": test}
+    final = (final | (more or {})) if done else {}
+    if status != "unfinished":
+        error = "ValueError: no" if status == "failed" else None
+        run.journal.append(store.END, status=status, stop_reason=stop_reason, metrics=final, error=error)
+        result = Result(
+            fingerprint=one["fingerprint"], question="", status=status, stop_reason=stop_reason, metrics=final
+        )
+        run.write_result(result)
+    return one
+
+
+def manifest(home: Store, cells: Sequence[Node], name: str = "demo", experiment: str | None = None) -> str:
+    """Record the sweep of these cells; its id."""
+    sweep_id = hashlib.sha256(json.dumps([name, *(c["fingerprint"] for c in cells)]).encode()).hexdigest()
+    time = 1_800_000_000.0 + len(home.manifests())
+    home.write_manifest(
+        {"id": sweep_id, "time": time, "experiment": experiment, "name": name, "overrides": name.split(),
+         "cells": list(cells), "status": "finished", "ended": time + 60}
+    )  # fmt: skip
+    return sweep_id
+
+
+def widths(home: Store) -> str:
+    """Two widths under three seeds; the wider one is better by 0.01, 0.02, 0.03 in validation, and worse in test."""
+    cells = []
+    for seed, gain in enumerate((0.01, 0.02, 0.03)):
+        cells.append(add(home, "model.hidden=392", f"seed={seed}", valid=[0.9, 0.95, 0.94], test=0.9))
+        cells.append(add(home, "model.hidden=784", f"seed={seed}", valid=[0.9, 0.95 + gain], test=0.8))
+    return manifest(home, cells)
+
+
+def names(found: compare.Comparison) -> list[str]:
+    return [one.name for one in found.groups]
+
+
+def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:
+    found = compare.summarise(home, widths(home))
+    assert (found.columns, names(found)) == (["model.hidden"], ["hidden=784", "hidden=392"])
+    assert (found.monitor, found.mode, found.score) == ("valid/accuracy", "max", "test/accuracy")
+    best = found.groups[0].mean("valid/accuracy")
+    assert best is not None
+    assert (round(best.mean, 12), best.n) == (0.97, 3)
+    assert best.half == pytest.approx(4.302652729749462 * 0.01 / math.sqrt(3), abs=1e-12)
+    assert found.groups[1].by_seed("valid/accuracy") == {0: 0.95, 1: 0.95, 2: 0.95}  # at the best epoch, not the last
+    assert tables.row(found, found.groups[0]) == [
+        "784", "3", "0.9700 ± 0.0248", "0.8000 ± 0.0000", "2.0 ± 0.0", "2.0 ± 0.0", "2.0 (n=1)", "1,000", "2.0 ± 0.0",
+    ]  # fmt: skip
+
+
+def test_of_two_groups_the_second_to_come_is_compared_with_the_first(home: Store) -> None:
+    found = compare.summarise(home, widths(home))
+    (one,) = found.contrasts["valid/accuracy"]
+    assert (found.baseline, one.group.name, one.said) == ({"model.hidden": "392"}, "hidden=784", "3 pairs cannot tell")
+    assert one.paired.difference is not None
+    assert one.paired.difference.mean == pytest.approx(0.02, abs=1e-12)
+    assert one.paired.d_z == pytest.approx(2.0, abs=1e-9)
+    assert one.paired.p == one.paired.holm == pytest.approx(0.0741799, abs=1e-7)
+    (tested,) = found.contrasts["test/accuracy"]
+    assert tested.said == "differs alike in all 3 pairs: no spread to test by"
+
+
+def test_a_regression_is_ranked_by_the_smallest_loss(home: Store) -> None:
+    cells = [
+        add(home, f"model.hidden={width}", "seed=0", valid=[0.5, loss], task="regression")
+        for width, loss in ((8, 0.4), (16, 0.25))
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    assert (found.monitor, found.mode, found.score) == ("valid/loss", "min", "test/mae")
+    assert names(found) == ["hidden=16", "hidden=8"]
+    assert found.target is None
+    assert "epochs to" not in " ".join(tables.header(found))
+
+
+def troubled(home: Store) -> str:
+    """A sweep of which one run each failed, never started, was cut short, diverged, and has a metric that is NaN."""
+    cells = [
+        add(home, "model.hidden=8", "seed=0", valid=[0.9]),
+        add(home, "model.hidden=8", "seed=1", status="failed", stop_reason=None),
+        cell(["model.hidden=8", "seed=2"]),
+        add(home, "model.hidden=8", "seed=3", status="interrupted", stop_reason="interrupted"),
+        add(home, "model.hidden=16", "seed=0", valid=[0.8], test=math.nan),
+        add(home, "model.hidden=16", "seed=1", valid=[0.8]),
+        add(home, "model.hidden=16", "seed=2", valid=[math.nan], stop_reason="diverged"),
+        add(home, "model.hidden=16", "seed=3", valid=[0.7, math.nan], stop_reason="diverged"),
+        add(home, "model.hidden=32", "seed=0", status="unfinished"),
+        cell(["model.hidden=64", "seed=0"]),
+    ]
+    return manifest(home, cells)
+
+
+def test_what_is_not_in_the_means_is_told(home: Store) -> None:
+    sweep = troubled(home)
+    with home.run(cell(["model.hidden=32", "seed=0"])["fingerprint"]).claim():
+        found = compare.summarise(home, sweep)
+    assert {tables.label(one, replica): why for one, replica, why in found.troubles()} == {
+        "hidden=8 seed=1": "failed: ValueError: no",
+        "hidden=8 seed=2": "missing: never started",
+        "hidden=8 seed=3": "interrupted after epoch 2",
+        "hidden=16 seed=0": "test/accuracy is nan",
+        "hidden=16 seed=2": "diverged after epoch 1; no valid/accuracy, no test/accuracy",
+        "hidden=16 seed=3": "diverged after epoch 2 (its metrics are those of the best epoch before)",
+        "hidden=32 seed=0": "still running, after epoch 2",
+        "hidden=64 seed=0": "missing: never started",
+    }
+    assert [tables.count(found, one) for one in found.groups] == [
+        "1 of 4 (1 failed, 1 interrupted, 1 missing)", "3 of 4 (1 diverged)", "0 of 1 (1 running)", "0 of 1 (1 missing)",
+    ]  # fmt: skip
+    assert found.statuses() == "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 running"
+    assert tables.row(found, found.groups[1])[2:4] == ["0.7667 ± 0.1434", "0.5000 ± 0.0000 (n=2)"]
+
+
+def test_the_terminal_tells_it_too(home: Store, sweeplab: Command) -> None:
+    ended = sweeplab(troubled(home))
+    assert ended.code == 0
+    assert "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished; ranked by" in ended.out
+    assert "  hidden=8 seed=1: failed: ValueError: no\n" in ended.out
+    assert "  hidden=32 seed=0: unfinished after epoch 2\n" in ended.out
+    assert "nothing is ranked or chosen by it" in ended.out
+
+
+def test_a_run_whose_files_cannot_be_read_is_told(home: Store) -> None:
+    one = add(home, "seed=0")
+    home.run(one["fingerprint"]).journal.path.write_text("{nonsense\n")
+    found = compare.summarise(home, manifest(home, [one]))
+    assert [why for *_, why in found.troubles()] == [
+        "unfinished before its first epoch ended: its files cannot be read"
+    ]
+
+
+def test_an_error_of_an_earlier_attempt_is_not_told(home: Store) -> None:
+    one = add(home, "seed=0", status="failed", stop_reason=None)
+    run = home.run(one["fingerprint"])
+    run.journal.append(store.START, **{k: v for k, v in run.journal.events()[0].items() if k not in ("time", "event")})
+    run.result_file.unlink()
+    assert read(home, one).trouble([]) == "unfinished after epoch 2"
+
+
+def test_places_and_ways_of_computing_do_not_split_a_group(home: Store) -> None:
+    cells = [
+        add(home, "seed=0", "trainer.threads=1", "data.root=/a"),
+        add(home, "seed=1", "trainer.threads=2", "data.root=/b"),
+        add(home, "seed=2", "trainer.monitor=valid/accuracy", "trainer.mode=max", "model.hidden=392.0"),
+    ]
+    (one,) = compare.summarise(home, manifest(home, cells)).groups
+    assert [replica.seed for replica in one.replicas] == [0, 1, 2]
+
+
+def test_other_code_and_other_data_do(home: Store) -> None:
+    cells = [
+        add(home, "seed=0", code={"net": "a" * 64}),
+        add(home, "seed=1", code={"net": "b" * 64}),
+        add(home, "seed=2", code={"net": "a" * 64}, data={"digest": "e" * 64}),
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    assert sorted(found.columns) == ["code.net", "data.digest"]
+    assert sorted(one.cells[found.columns.index("code.net")] for one in found.groups) == ["a" * 12, "a" * 12, "b" * 12]
+
+
+def test_what_is_off_is_no_difference_from_what_was_not_there_yet(home: Store) -> None:
+    cells = [add(home, "seed=0"), add(home, "seed=1", "+model.later=null")]
+    assert len(compare.summarise(home, manifest(home, cells)).groups) == 1
+
+
+def test_choices_are_columns_as_they_were_typed(home: Store) -> None:
+    cells = [
+        add(home, "model=mlp", "+model.kind=a", "seed=0"),
+        add(home, "model=linear", "+model.kind=b", "seed=0", "model.batch_norm=False"),
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    assert found.columns == ["model", "model.kind", "model.batch_norm"]
+    assert {tuple(one.cells) for one in found.groups} == {("mlp", "a", "true"), ("linear", "b", "false")}
+
+
+def test_what_was_not_typed_is_a_column_where_nothing_else_tells_groups_apart(home: Store) -> None:
+    replicas = [read(home, add(home, "seed=0")), read(home, add(home, "seed=1", "model.dropout=0.5"))]
+    for replica in replicas:
+        replica.cell["overrides"] = []
+    assert columns(group(replicas)) == ["model.dropout"]
+
+
+def test_one_group_has_the_keys_that_were_typed(home: Store) -> None:
+    found = compare.summarise(home, manifest(home, [add(home, "model.hidden=8", "trainer.threads=1", "seed=0")]))
+    assert (found.columns, names(found)) == (["model.hidden"], ["hidden=8"])
+
+
+def factorial(home: Store) -> Store:
+    """BatchNorm on and off at three learning rates, five seeds; it helps at the first, hurts at the second."""
+    noise = (0.001, -0.001, 0.002, -0.002, 0.0015)
+    effects = {0.1: 0.02, 0.2: -0.02, 0.4: 0.0001}
+    cells = [
+        add(home, f"model.rate={rate}", f"model.batch_norm={norm}", f"seed={seed}",
+            valid=[0.9 + (effect * (1 + 10 * jitter) if norm else -jitter / 4)], test=0.5 + seed / 100)
+        for rate, effect in effects.items() for norm in (True, False) for seed, jitter in enumerate(noise)
+    ]  # fmt: skip
+    manifest(home, cells, experiment="norms")
+    return home
+
+
+def test_each_group_is_compared_with_that_of_the_same_other_keys(home: Store) -> None:
+    found = compare.compare(factorial(home), home.manifests(), baseline={"batch_norm": "false"})
+    pairs = {one.group.name: one for one in found.contrasts["valid/accuracy"]}
+    assert {name: one.against and one.against.name for name, one in pairs.items()} == {
+        f"rate={rate} batch_norm=true": f"rate={rate} batch_norm=false" for rate in (0.1, 0.2, 0.4)
+    }
+    assert {name: one.said for name, one in pairs.items()} == {
+        "rate=0.1 batch_norm=true": "better",
+        "rate=0.2 batch_norm=true": "worse",
+        "rate=0.4 batch_norm=true": "5 pairs cannot tell",
+    }
+    assert "corrected for 3 comparisons (Holm)" in tables.contrast_caption(found, "valid/accuracy")
+    middle = sorted(one.paired.p for one in pairs.values() if one.paired.p is not None)[1]
+    assert middle * 2 in [one.paired.holm for one in pairs.values()]
+
+
+def test_a_group_without_its_baseline_is_told(home: Store) -> None:
+    cells = [add(home, f"model.hidden={w}", f"model.batch_norm={b}", "seed=0") for w, b in ((8, True), (8, False), (16, True))]  # fmt: skip
+    manifest(home, cells)
+    found = compare.compare(home, home.manifests(), baseline={"model.batch_norm": "False"})
+    said = {one.group.name: one.said for one in found.contrasts["valid/accuracy"]}
+    assert said["hidden=16 batch_norm=true"] == "no such baseline was run"
+    assert said["hidden=8 batch_norm=true"] == "one pair only: one seed cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("model.batchnorm=true", "--baseline model.batchnorm=true: model.batchnorm is not a swept key; did you mean 'model.batch_norm'?"),
+        ("optimizer=sgd", "--baseline optimizer=sgd: optimizer is not a swept key; valid: model.batch_norm, model.rate"),
+        ("batch_norm=tru", "--baseline batch_norm=tru: no run has that value; did you mean 'true'?"),
+        ("rate=1", "--baseline rate=1: no run has that value; valid: 0.1, 0.2, 0.4"),
+        ("rate", "--baseline rate: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
+    ],
+)  # fmt: skip
+def test_a_baseline_that_is_none_is_refused(home: Store, sweeplab: Command, given: str, said: str) -> None:
+    factorial(home)
+    ended = sweeplab("--baseline", given)
+    assert (ended.code, ended.err) == (2, f"{said}\n")
+
+
+def test_a_baseline_is_read_with_its_commas() -> None:
+    assert baseline(["model.hidden=[392,196],optimizer=adam", "lr=1"]) == {
+        "model.hidden": "[392,196]", "optimizer": "adam", "lr": "1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown"), [("True", "true"), ("null", "null"), ("1e-3", "0.001"), ("2.0", "2"), ("[392, 196]", "[392,196]"), ("[a,b]", "[a,b]"), ("relu", "relu")])  # fmt: skip
+def test_values_are_shown_as_they_are_typed(text: str, shown: str) -> None:
+    assert show(parsed(text)) == shown
+
+
+def test_one_seed_each_is_warned_of(home: Store) -> None:
+    cells = [add(home, f"model.hidden={width}", "seed=0") for width in (8, 16, 32)]
+    (note,) = compare.summarise(home, manifest(home, cells)).notes()
+    assert note == "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
+
+
+def test_overlapping_intervals_are_too_close_to_call(home: Store) -> None:
+    spread = {8: (0.90, 0.92), 16: (0.91, 0.93), 32: (0.5000, 0.5001)}
+    cells = [
+        add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
+    ]
+    (note,) = compare.summarise(home, manifest(home, cells)).notes()
+    assert note.startswith("too close to call: 1 other interval overlaps with that of the best; --baseline KEY=VALUE")
+
+
+def test_other_machines_and_other_monitors_are_told(home: Store) -> None:
+    cells = [
+        add(home, "seed=0"),
+        add(home, "seed=1", provenance={"device": "cuda", "threads": 2, "versions": {"torch": "2.15"}}),
+        add(home, "seed=2", "trainer.monitor=valid/loss"),
+    ]
+    notes = compare.summarise(home, manifest(home, cells)).notes()
+    assert "the best epoch of some runs was chosen by valid/loss, not by valid/accuracy" in notes
+    assert notes[-1] == (
+        "made in different ways, so seconds do not compare: 2 runs: cpu, 1 thread, torch None; "
+        "1 run: cuda, 2 threads, torch 2.15"
+    )
+
+
+def test_epochs_to_a_target(home: Store) -> None:
+    cells = [
+        add(home, "model.hidden=8", "seed=0", valid=[0.5, 0.985, 0.97]),
+        add(home, "model.hidden=8", "seed=1", valid=[0.98]),
+        add(home, "model.hidden=16", "seed=0", valid=[0.97]),
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    measured = {one.name: sorted(one.measured.get("epochs_to_target", {}).values()) for one in found.groups}
+    assert (found.target, measured) == (0.98, {"hidden=8": [1, 2], "hidden=16": []})
+    lower = compare.compare(home, home.manifests(), target=0.97)
+    assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [[1, 2], [1]]
+
+
+def test_the_runs_own_target_is_the_target(home: Store) -> None:
+    found = compare.summarise(home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])]))
+    assert (found.target, list(found.groups[0].measured["epochs_to_target"].values())) == (0.6, [2])
+
+
+def test_several_sweeps_are_one_comparison_each_run_once(home: Store, sweeplab: Command) -> None:
+    shared = add(home, "model.hidden=8", "seed=0")
+    first = manifest(home, [shared, add(home, "model.hidden=8", "seed=1")], "first", "norms")
+    second = manifest(home, [shared, add(home, "model.hidden=16", "seed=0")], "second", "norms")
+    found = json.loads(sweeplab("norms", "--json").out)
+    assert [sweep["id"] for sweep in found["sweeps"]] == [first, second]
+    assert sorted(len(one["runs"]) for one in found["groups"]) == [1, 2]
+    assert [len(json.loads(sweeplab(*words, "--json").out)["groups"]) for words in ((first[:6],), (), (first, second))] == [1, 2, 2]  # fmt: skip
+
+
+def test_json_has_what_the_table_has_unrounded(home: Store, sweeplab: Command) -> None:
+    widths(home)
+    ended = sweeplab("--json")
+    found = json.loads(ended.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [one["name"] for one in found["groups"]] == ["hidden=784", "hidden=392"]
+    assert found["groups"][1]["metrics"]["valid/accuracy"] == {"mean": 0.95, "low": 0.95, "high": 0.95, "n": 3}
+    assert found["groups"][0]["values"]["model.hidden"] == 784
+    assert found["differences"]["valid/accuracy"][0] | {"difference": {}} == {
+        "name": "hidden=784", "against": "hidden=392", "said": "3 pairs cannot tell", "difference": {},
+        "d_z": pytest.approx(2), "p": pytest.approx(0.0741799), "holm": pytest.approx(0.0741799), "n_all": 3,
+    }  # fmt: skip
+
+
+def test_csv_is_for_spreadsheets_which_take_no_name_for_a_formula(home: Store, sweeplab: Command) -> None:
+    manifest(home, [add(home, f"model.kind={kind}", "seed=0") for kind in ("=cmd()", "-1", "@x")])
+    rows = list(csv.DictReader(io.StringIO(sweeplab("--csv").out)))
+    assert sorted(row["model.kind"] for row in rows) == ["'=cmd()", "'@x", "-1"]
+    assert [(row["runs"], row["valid/accuracy"], row["valid/accuracy low"], row["valid/accuracy n"]) for row in rows] == [("1", "0.75", "", "1")] * 3  # fmt: skip
+
+
+def test_where_is_asked_of_the_whole_config(home: Store, sweeplab: Command) -> None:
+    pytest.importorskip("sweeplab.expression")
+    troubled(home)
+    found = json.loads(sweeplab("--where", "model.hidden < 16 and seed > 0", "--json").out)
+    assert [(one["name"], [r["seed"] for r in one["runs"]]) for one in found["groups"]] == [("hidden=8", [1, 2, 3])]
+    ended = sweeplab("--where", "model.hidden > 1000")
+    assert (ended.code, ended.err) == (2, "--where=model.hidden > 1000: none of 10 runs\n")
+
+
+def test_a_sweep_of_an_mlflow_parent_run(home: Store, sweeplab: Command, root: Path) -> None:
+    sweep = manifest(home, [add(home, "seed=0")], experiment="norms")
+    manifest(home, [add(home, "seed=1")], "later")
+    parent = "c0ffee" + "0" * 26
+    record = {f"sqlite:///{root}/mlflow.db": {"norms": {"experiment": "1", "created": 1, "run": parent, "fed": {}}}}
+    (home.sweeps / f"{sweep[:16]}.mlflow.json").write_text(json.dumps(record))
+    assert json.loads(sweeplab(parent, "--json").out)["sweeps"][0]["id"] == sweep
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["normz"], "normz: no sweep in {home} begins so or is of an experiment of that name, nor are there two runs; did you mean 'norms'?"),
+        (["--report", "/proc/no"], "--report=/proc/no: No such file or directory; name a folder that can be made"),
+        ([""], ": no sweep in {home} begins so or is of an experiment of that name, nor are there two runs; valid: norms"),
+    ],
+)  # fmt: skip
+def test_what_there_is_not_is_refused(home: Store, sweeplab: Command, words: list[str], said: str) -> None:
+    manifest(home, [add(home, "seed=0")], experiment="norms")
+    ended = sweeplab(*words)
+    assert (ended.code, ended.err) == (2, f"{said.format(home=home.root)}\n")
+
+
+def test_an_ambiguous_sweep_is_refused(home: Store, sweeplab: Command) -> None:
+    for number in range(17):
+        manifest(home, [add(home, f"seed={number}")])
+    digits = [sweep["id"][0] for sweep in home.manifests()]
+    twice = next(digit for digit in digits if digits.count(digit) > 1)
+    ended = sweeplab(twice)
+    assert ended.code == 2
+    assert ended.err.startswith(f"{twice}: several sweeps begin so: ")
+
+
+def test_an_empty_store_has_nothing_to_compare(root: Path, sweeplab: Command) -> None:
+    ended = sweeplab()
+    assert ended.code == 2
+    assert ended.err.startswith(f"no sweep in {root}/runs yet; as in: python train.py -m ")
+
+
+def two(home: Store) -> tuple[Run, Run]:
+    """Two runs that differ in everything."""
+    one = add(home, "model.hidden=8", "seed=0", code={"net": "a" * 64})
+    other = add(
+        home, "model.hidden=16", "seed=1", "trainer.threads=2", valid=[0.8], code={"net": "b" * 64},
+        data={"name": "mnist", "digest": "e" * 64}, provenance={"device": "cpu", "threads": 2},
+    )  # fmt: skip
+    return home.run(one["fingerprint"]), home.run(other["fingerprint"])
+
+
+def test_two_runs_are_laid_side_by_side(home: Store, sweeplab: Command) -> None:
+    first, second = two(home)
+    found = json.loads(sweeplab(first.id, str(second.folder), "--json").out)
+    assert found == {
+        "config": {"model.hidden": [8, 16], "seed": [0, 1]},
+        "code": {"net": ["a" * 12, "b" * 12]},
+        "data": {"digest": ["d" * 64, "e" * 64]},
+        "environment": {"threads": [1, 2]},
+        "result": {"best_epoch": [2.0, 1.0], "early_stop_epoch": [2.0, 1.0]},
+    }
+    table = sweeplab(first.id, second.id).out
+    assert re.search(r"model.hidden +8 +16", table)
+    assert "no difference in: config, code, data, environment, result\n" in sweeplab(first.id, first.id).out
+
+
+def test_two_runs_are_found_by_their_mlflow_runs(home: Store, sweeplab: Command, root: Path) -> None:
+    first, second = two(home)
+    entry = {"experiment": "1", "created": 1, "run": "c0ffee" + "0" * 26, "fed": {}}
+    second.mlflow_file.write_text(json.dumps({f"sqlite:///{root}/mlflow.db": {"norms": entry}}))
+    assert json.loads(sweeplab(first.id, entry["run"], "--json").out)["data"]["digest"] == ["d" * 64, "e" * 64]
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_a_run_that_the_store_lacks_comes_from_mlflow(home: Store, sweeplab: Command, root: Path) -> None:
+    first, _ = two(home)
+    away = Store(root / "away").open()
+    overrides = ["model.hidden=64", "seed=0"]
+    run = away.run(add(away, *overrides, experiment="norms")["fingerprint"])
+    run.write_config({"model": {"hidden": 64}}, overrides)
+    settings = config.Tracking(uri=f"sqlite:///{root}/mlflow.db")
+    assert tracking.sync(away, settings, lambda *_: None) == []
+    with sqlite3.connect(root / "mlflow.db") as database:
+        ((run_id,),) = database.execute("select run_uuid from runs")
+    database.close()
+    assert json.loads(sweeplab(first.id, run_id, "--json").out)["config"] == {"model.hidden": [8, 64]}
+
+
+def test_two_runs_take_no_options_of_sweeps(home: Store, sweeplab: Command) -> None:
+    first, second = two(home)
+    ended = sweeplab(first.id, second.id, "--target", "0.9")
+    assert ended.code == 2
+    assert ended.err == "--csv, --report, --where, --baseline and --target are for sweeps, not for two runs\n"
+    ended = sweeplab(first.id, "nothing")
+    assert ended.code == 2
+    assert ended.err.startswith("nothing: no sweep in ")
+    (home.run("f" * 64).folder).mkdir()
+    home.run("f" * 64).journal.path.write_text("")
+    ended = sweeplab(first.id, "ffff")
+    assert (ended.code, "has no start in its journal" in ended.err) == (2, True)
+
+
+def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, opened = widths(home), []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (opened.append(path), read_bytes(path))[1])
+    found = compare.summarise(home, sweep)
+    tables.as_json(found)
+    tables.markdown(found)
+    assert sorted(opened) == sorted(run.journal.path for run in home.runs())
+
+
+def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    found = compare.summarise(home, widths(home))
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=100, no_color=True)
+    monkeypatch.setattr("sweeplab.screen.console", lambda: narrow)
+    compare.show(found)
+    text = narrow.file.getvalue()  # type: ignore[attr-defined]
+    assert "the terminal has no room for best_epoch, seconds" in text
+    assert re.search(r"784 +3 +0.9700 ± 0.0248 +0.8000 ± 0.0000", text)
+
+
+def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:
+    cells = [add(home, f"model.hidden={w}", "seed=0", valid=[v]) for w, v in (("[8,4]", 0.75), ("[8|4]", 0.5))]
+    found = compare.summarise(home, manifest(home, cells)).metrics()
+    assert found == {
+        "best/valid/accuracy": 0.75, "best/test/accuracy": 0.5, "best/parameters": 1000.0,
+        "group/valid/accuracy/hidden:-8-4-": 0.75, "group/test/accuracy/hidden:-8-4-": 0.5,
+        "group/valid/accuracy/hidden:-8-4- 2": 0.5, "group/test/accuracy/hidden:-8-4- 2": 0.5,
+    }  # fmt: skip
+    assert all(re.fullmatch(r"[\w. :/-]{1,250}", name) for name in found)
+
+
+def test_markdown_is_taken_as_it_is(home: Store) -> None:
+    cells = [add(home, f"model.kind={kind}", "seed=0") for kind in ("a|b", "<script>", "*x*\n# y")]
+    text = compare.summarise(home, manifest(home, cells)).markdown()
+    lines = text.splitlines()
+    assert lines[2].startswith("| model.kind | n | best valid/accuracy | test/accuracy |")
+    assert lines[3] == "|" + " --- |" * 8
+    assert [line.split(" | ")[0] for line in lines[4:7]] == ["| a\\|b", "| &lt;script&gt;", "| \\*x\\* \\# y"]
+    assert lines[-1].startswith("- one seed each: ")

@@ -1,0 +1,198 @@
+"""The report: whole in one file, the same each time, harmless whatever names hold, and complete."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from test_compare import add, cell, factorial, manifest, troubled, widths
+
+from sweeplab import compare
+from sweeplab.compare import figures, report
+from sweeplab.errors import UserError
+from sweeplab.store import Store
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def home(root: Path) -> Store:
+    return Store(root / "runs").open()
+
+
+def text_of(page: Path) -> str:
+    """The words of the page as they are read."""
+    body = re.sub(r"<(style|script)>.*?</\1>", "", page.read_text(), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def rows(page: Path, section: str) -> list[list[str]]:
+    """The cells of the table in this section, line by line."""
+    found = re.search(rf'<section id="{section}">.*?</section>', page.read_text(), flags=re.DOTALL)
+    assert found
+    lines = re.findall(r"<tr>(.*?)</tr>", found[0], flags=re.DOTALL)
+    return [
+        [html.unescape(re.sub(r"<[^>]*>", "", c)) for c in re.findall(r"<t[dh].*?</t[dh]>", line)] for line in lines
+    ]
+
+
+def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) -> None:
+    found = compare.compare(factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9)
+    page = compare.write_report(found, root / "new" / "folder")
+    assert sorted(file.name for file in page.parent.iterdir()) == [
+        "curves.png", "effects.png", "epochs_to_target.png", "groups.csv", "report.html", "runs.csv",
+    ]  # fmt: skip
+    assert all(file.read_bytes().startswith(PNG) for file in page.parent.glob("*.png"))
+    assert len((page.parent / "groups.csv").read_text().splitlines()) == 1 + 6
+    assert len((page.parent / "runs.csv").read_text().splitlines()) == 1 + 30
+    titles = re.findall(r"<h2>(.*?)</h2>", page.read_text())
+    assert titles == [
+        "Ranking", "Differences in valid/accuracy", "Differences in test/accuracy", "Differences in epochs_to_target",
+        "Learning curves", "Epochs to 0.9", "Main effects", "Commands",
+    ]  # fmt: skip
+
+
+def test_the_page_loads_nothing_and_runs_only_its_own_script(home: Store, root: Path) -> None:
+    page = compare.write_report(compare.summarise(home, widths(home)), root / "report").read_text()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in page
+    assert re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page) == []
+    assert "@import" not in page
+    outside = set(re.findall(r"https?://[^\s\"'<>]+", page))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_the_same_comparison_gives_the_same_bytes(home: Store, root: Path) -> None:
+    sweep = widths(home)
+    first, second = (
+        {file.name: file.read_bytes() for file in compare.write_report(compare.summarise(home, sweep), root / name).parent.iterdir()}
+        for name in ("first", "second")
+    )  # fmt: skip
+    assert first == second
+
+
+NASTY = ("<script>alert(1)</script>", "$x$_^", "_hidden", '"><img src=x onerror=alert(1)>', "</style>&amp;")
+
+
+def test_names_do_nothing(home: Store, root: Path) -> None:
+    cells = [add(home, f"model.kind={kind}", "seed=0", more={"parameters": 10.0 ** len(kind)}) for kind in NASTY]
+    page = compare.write_report(compare.summarise(home, manifest(home, cells, "<b>bold</b>")), root / "report")
+    text = page.read_text()
+    assert text.count("<script>") == 1
+    assert "<img" not in text
+    assert "<b>" not in text
+    assert "<title>&lt;b&gt;bold&lt;/b&gt;</title>" in text
+    assert sorted(line[1] for line in rows(page, "ranking")[1:]) == sorted(NASTY)
+    svg = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(svg) == 3
+    drawn = " ".join("".join(ET.fromstring(one).itertext()) for one in svg)  # noqa: S314  # our own; well-formed
+    assert all(f"kind={kind}"[:24] in drawn for kind in NASTY)
+
+
+def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
+    page = compare.write_report(compare.summarise(home, troubled(home)), root / "report")
+    told = {line[0]: line[2:] for line in rows(page, "what-is-not-in-the-means")[1:]}
+    assert told["hidden=8 seed=1"] == [
+        "failed: ValueError: no", "python train.py model.hidden=8 seed=1",
+    ]  # fmt: skip
+    assert told["hidden=8 seed=2"][0] == "missing: never started"
+    assert told["hidden=16 seed=0"][0] == "test/accuracy is nan"
+    assert len(told) == 8
+    assert "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished" in text_of(page)
+
+
+def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -> None:
+    text = text_of(compare.write_report(compare.summarise(home, widths(home)), root / "report"))
+    assert "Best: hidden=784, valid/accuracy 0.9700 ± 0.0248, test/accuracy 0.8000 ± 0.0000, n = 3." in text
+    assert (
+        "test/accuracy is measured once, with the weights of the best epoch: nothing is ranked or chosen by it" in text
+    )
+    assert "finished 2027-01-15 08:01 UTC" in text
+
+
+def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:
+    page = compare.write_report(compare.summarise(home, widths(home)), root / "report")
+    (ranking,) = re.findall(r'<section id="ranking">.*?</section>', page.read_text(), flags=re.DOTALL)
+    assert re.findall(r'data-v="([^"]*)">0\.9[^<]*<', ranking)[0].startswith("0.97")
+    assert 'data-v="1000.0">1,000<' in ranking
+
+
+def test_a_row_has_the_command_for_all_its_seeds(home: Store) -> None:
+    cells = [add(home, "model.hidden=[8,4]", "model.activation=a b", f"seed={seed}") for seed in (0, 1)]
+    (one,) = compare.summarise(home, manifest(home, [*cells, cell([*cells[0]["overrides"][:2], "seed=2"])])).groups
+    assert shlex.split(report.command(one.replicas)) == [
+        "python", "train.py", "-m", "model.hidden=[8,4]", "model.activation=a b", "seed=0,1,2",
+    ]  # fmt: skip
+    assert report.command(one.replicas[:1]).startswith("python train.py 'model.hidden=[8,4]' ")
+
+
+def test_what_a_figure_leaves_out_is_said(home: Store) -> None:
+    cells = [
+        add(home, f"model.hidden={width}", "seed=0", valid=[0.9, 0.99], more={"parameters": float(width)})
+        for width in range(1, 31)
+    ]
+    drawn = {one.name: one.caption for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    assert drawn["curves"].endswith("The best 8 of 30 configs are drawn.")
+    assert drawn["epochs_to_target"].endswith("The soonest 20 of 30 are drawn.")
+    assert list(drawn) == ["curves", "parameters", "epochs_to_target", "effects"]
+
+
+def test_there_is_nothing_to_draw_of_runs_that_never_started(home: Store, root: Path) -> None:
+    found = compare.summarise(home, manifest(home, [cell(["model.hidden=8", "seed=0"]), cell(["model.hidden=9"])]))
+    assert figures.draw(found) == []
+    assert found.notes() == ["no run has a valid/accuracy to compare yet"]
+    assert found.metrics() == {}
+    assert "Best:" not in text_of(compare.write_report(found, root / "report"))
+
+
+def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> None:
+    cells = [add(home, "seed=0", valid=[0.5, math.nan], stop_reason="diverged"), add(home, "seed=1", valid=[0.5, 0.6])]
+    (drawn,) = figures.draw(compare.summarise(home, manifest(home, cells)))
+    assert (drawn.name, drawn.png[:8]) == ("curves", PNG)
+
+
+def test_the_pareto_front_by_hand() -> None:
+    points = [(10, 0.90), (10, 0.92), (20, 0.91), (20, 0.95), (30, 0.95), (40, 0.97)]
+    assert figures.pareto(points, "max") == [1, 3, 5]
+    assert figures.pareto(points, "min") == [0]
+
+
+def test_colours_come_from_the_page(home: Store) -> None:
+    for drawn in figures.draw(compare.summarise(home, widths(home))):
+        style = " ".join(re.findall(r'style="([^"]*)"', drawn.svg))
+        assert "var(--ink,#010203)" in style
+        assert re.findall(r"(?<!,)#[0-9a-f]{6}", style) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused(home: Store, root: Path) -> None:
+    (root / "file").write_text("")
+    with pytest.raises(UserError, match=r"^--report=.*/file: .*; name a folder that can be made$"):
+        compare.write_report(compare.summarise(home, widths(home)), root / "file")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
+def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
+    kinds = ["<script>document.title='bad'</script>", "<img src=x onerror=document.title='bad'>"]
+    cells = [add(home, f"model.kind={kind}", "seed=0", valid=[0.5 + index / 10]) for index, kind in enumerate(kinds)]
+    page = compare.write_report(compare.summarise(home, manifest(home, cells, "fine")), root / "report")
+    words = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        f"--user-data-dir={root / 'browser'}",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert "<title>fine</title>" in done.stdout
+    assert "<td class=\"text\">&lt;script&gt;document.title='bad'&lt;/script&gt;</td>" in done.stdout
