@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
 PROJECT = Path(__file__).parent.parent
 
 
@@ -57,7 +58,8 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py") -> Ended:
         more = [] if tracking else ["tracking=off"]
         if "-m" in arguments or any(word.startswith("experiment=") for word in arguments):
-            more.append("hydra/launcher=basic")  # in this process, too; ours starts others, which takes seconds
+            # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
+            more += ["hydra/launcher=basic", "sweep.report=false"]
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         capfd.readouterr()
         code = 0

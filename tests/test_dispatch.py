@@ -249,11 +249,18 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, command: Command
     assert len(found) == 16
     assert "lock" not in (root / "runs/feeder.log").read_text()
     database = sqlite3.connect(root / "mlflow.db")
-    rows = database.execute("select count(*), count(distinct run_uuid || key || step) from metrics").fetchone()
+    child = "run_uuid in (select run_uuid from tags where key = 'fingerprint')"
+    counted = f"select count(*), count(distinct run_uuid || key || step) from metrics where {child}"
+    rows = database.execute(counted).fetchone()
     states = database.execute("select status, count(*) from runs group by status").fetchall()
+    of_parent = dict(database.execute(f"select key, value from metrics where not {child}").fetchall())
+    note = database.execute("select value from tags where key = 'mlflow.note.content'").fetchone()[0]
     database.close()
     assert rows == (16 * (5 * 4 + 7), 16 * (5 * 4 + 7))
     assert states == [("FINISHED", 17)]
+    assert of_parent["best/parameters"] == 626
+    assert "16 runs of 1 config: 16 finished" in note
+    assert len(list(root.glob("mlruns/**/comparison/report.html"))) == 1
     ends = [[e["status"] for e in run.journal.events() if e["event"] == END] for run in found]
     assert ends == [[FINISHED]] * 16
 

@@ -175,13 +175,8 @@ def _links(settings: Config, uri: str, base: str) -> dict[str, str]:
     home = Store(settings.store.root)
     links: dict[str, str] = {}
     for sweep in home.manifests()[-1:]:
-        for place in tracking.sweep_places(home, sweep["id"], uri)[:1]:
-            cells = (home.run(cell["fingerprint"]) for cell in sweep["cells"][:100])
-            runs = [p.run_id for r in cells for p in tracking.run_places(r, uri) if p.experiment == place.experiment]
-            links[f"curves of the latest sweep ({sweep['name']})"] = tracking.sweep_link(
-                base, place.experiment_id, sweep["id"]
-            )
-            links["its runs compared"] = tracking.compare_link(base, place.experiment_id, runs)
+        found = tracking.links(home, sweep, uri, base)
+        links |= {f"{what} of the latest sweep ({sweep['name']})": link for what, link in found.items()}
     for run in home.runs()[-1:]:
         for place in tracking.run_places(run, uri)[:1]:
             links[f"the latest run ({run.id})"] = tracking.run_link(base, place.experiment_id, place.run_id)

@@ -138,6 +138,7 @@ class Sweep:
     retries: int = _at_least(0, 0)
     fail_fast: bool = False
     time_limit: float | None = _positive(unit=" (seconds)")
+    report: bool = True
 
 
 SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Tracking, "store": Store, "sweep": Sweep}

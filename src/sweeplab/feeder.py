@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +51,7 @@ RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {store.FINISHED: "FINISHED", store.FAILED: "FAILED", store.INTERRUPTED: KILLED, "running": RUNNING}
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors")
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
+NOTE_LENGTH = 8000  # characters that MLflow takes as a run's description
 
 
 class AwayError(Exception):
@@ -299,6 +300,7 @@ class View:
         file = sweep_record(self.store, sweep.id)
         entry = self._valid(entries(file, self.uri), sweep.experiment)
         goal = {"status": STATUS[sweep.manifest["status"]], "version": sweep.version}
+        goal["files"] = _stamped(self.store.report_folder(sweep.id).glob("*"), self.store.sweeps)
         dead = {**goal, "status": KILLED}
         if goal["status"] == RUNNING and (alone or entry.get("fed") == dead):
             goal = dead  # until the manifest is written again
@@ -313,8 +315,13 @@ class View:
 
 def stamps(folder: Path) -> dict[str, list[int]]:
     """The files that go to MLflow when a run has ended -> [size, time of change]."""
-    files = [folder / name for name in FILES] + sorted(p for p in folder.glob("profile/**/*") if p.is_file())
-    stats = {f.relative_to(folder).as_posix(): f.stat() for f in files if f.exists()}
+    return _stamped([*(folder / name for name in FILES), *folder.glob("profile/**/*")], folder)
+
+
+def _stamped(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
+    """Those that are there, but not the temporary ones of `write_atomic`; named from `folder` on."""
+    found = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    stats = {file.relative_to(folder).as_posix(): file.stat() for file in found}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
@@ -450,7 +457,21 @@ class Writer:
         )  # without the sweep's tag: the UI folds children away below a parent it shows
         run_id = self._run_id(job, {"sweep.id": sweep.id}, None, tags)
         self._set_status(job, run_id, sweep.manifest.get("ended"))
+        if self._upload(job, run_id, self.store.sweeps, "comparison"):
+            summary = read_json(self.store.report_folder(sweep.id) / store.SUMMARY)
+            at = _ms(summary.get("time", 0))
+            rows = [(name, value, at, 0) for name, value in store.numbers(summary.get("metrics", {})).items()]
+            self._log_metrics(run_id, rows)
+            self._log_tags(run_id, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
         return run_id
+
+    def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
+        """The goal's files that have changed; whether there were any."""
+        before = job.fed.get("files", {})
+        changed = [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]
+        for name in changed:
+            self.client.log_artifact(run_id, str(folder / name), place or name.rpartition("/")[0] or None)
+        return bool(changed)
 
     def _feed_run(self, job: Job, tail: Tail) -> str:
         events = tail.events()[: job.goal["lines"]]
@@ -464,10 +485,7 @@ class Writer:
         if job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new):
             self._log_tags(run_id, tags)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] != store.TRACK][-1])
-        before = job.fed.get("files", {})
-        for name in [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]:
-            folder = name.rpartition("/")[0]
-            self.client.log_artifact(run_id, str(tail.run.folder / name), folder or None)
+        self._upload(job, run_id, tail.run.folder)
         if job.goal["status"] != RUNNING:
             tail.forget()
         return run_id

@@ -206,14 +206,22 @@ def planned(job: Job, home: store.Store) -> str:
     return names[job.fingerprint]
 
 
-def say_tracking(lag: str | None, settings: Config) -> None:
+def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) -> None:
     """Where to look next; or, if MLflow lags behind, why and what brings it level."""
     if not settings.tracking.enabled:
         screen.say("tracking is off: nothing was sent to MLflow")
-    elif lag is None:
-        screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
-    else:
+        return
+    if lag is not None:
         screen.say(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}", style="yellow")
+        return
+    if sweep is None:
+        screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
+        return
+    uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
+    base = tracking.base_of(uri)
+    screen.say("in MLflow:" if base == uri else f"in MLflow, while {screen.command('sweeplab ui')} serves it:")
+    for what, link in tracking.links(home, home.manifest(sweep), uri, base).items():
+        screen.say(f"  {what}: {link}")
 
 
 def load_model(run: str | Path, root: str | Path | None = None) -> nn.Module:

@@ -28,6 +28,8 @@ ID_LENGTH = 16
 
 FINGERPRINT_LENGTH = 64
 
+SUMMARY = "summary.json"  # beside a sweep's report
+
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
 DIFFERS = "differs"  # an epoch that was trained again came out otherwise
@@ -309,6 +311,15 @@ class Store:
         manifest = json.loads((self.sweeps / f"{sweep[:ID_LENGTH]}.json").read_text())
         assert isinstance(manifest, dict)
         return manifest
+
+    def report_folder(self, sweep: str) -> Path:
+        """Where the report of this sweep id is."""
+        return self.sweeps / sweep[:ID_LENGTH]
+
+    def write_summary(self, sweep: str, metrics: Mapping[str, float], description: str) -> None:
+        """What MLflow is told of a sweep as a whole, beside its report: metrics, and a description in Markdown."""
+        content = {"time": time.time(), "metrics": metrics, "description": description}
+        write_json(self.report_folder(sweep) / SUMMARY, content)
 
     def manifests(self) -> list[dict[str, Any]]:
         """All sweeps, the oldest first."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
@@ -29,6 +30,8 @@ from sweeplab.store import Run, Store, locked
 DEFAULT_EXPERIMENT = "sweeplab"
 PATIENCE = 2.0  # seconds that a client waits at least for a server that does not answer
 FLAT = {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}  # the UI folds children away if sorted by time
+PORT = 5000  # of `sweeplab ui`
+COMPARED = 100  # runs on the compare page at most: it is slow with more
 ATTEMPTS = 3  # passes of `sync` without progress before it gives up
 
 
@@ -273,20 +276,38 @@ def run_link(base: str, experiment_id: str, run_id: str) -> str:
     return _link(base, f"experiments/{experiment_id}/runs/{run_id}/model-metrics")
 
 
+def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
+    """The two links that matter of a sweep: the charts of exactly its runs, and these laid side by side."""
+    found: dict[str, str] = {}
+    for place in sweep_places(home, sweep["id"], uri)[:1]:
+        cells = (home.run(cell["fingerprint"]) for cell in sweep["cells"][:COMPARED])
+        runs = [p.run_id for r in cells for p in run_places(r, uri) if p.experiment == place.experiment]
+        found["curves"] = sweep_link(base, place.experiment_id, sweep["id"])
+        found["side by side"] = compare_link(base, place.experiment_id, runs)
+    return found
+
+
+def base_of(uri: str, port: int = PORT) -> str:
+    """The address of the UI: the server's own, else where `sweeplab ui` serves a database."""
+    if not uri.startswith(("http://", "https://")):
+        return f"http://127.0.0.1:{port}"
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
 def _filter(sweep_id: str) -> str:
     return f'tags.`sweep.{sweep_id[: feeder.SWEEP_LENGTH]}` = "1"'
 
 
 @contextmanager
-def serve(uri: str, port: int = 5000, seconds: float = 90.0) -> Iterator[str]:
+def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
     """An MLflow server of this database on 127.0.0.1, at `port` or the next free one; yields its address.
 
     Of an http(s) URI that is the server itself, and nothing is started. Raises UserError if it does not answer within
     `seconds`.
     """
     if uri.startswith(("http://", "https://")):
-        parts = urlsplit(uri)
-        yield urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        yield base_of(uri)
         return
     port = _free_port(port)
     with tempfile.TemporaryFile() as log, _server(uri, port, log.fileno()) as process:

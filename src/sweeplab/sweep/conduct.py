@@ -1,18 +1,17 @@
-"""A planned sweep carried out: recorded in the store, followed in MLflow, ranked at the end."""
+"""A planned sweep carried out: recorded in the store, followed in MLflow, compared at the end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 
-from sweeplab import data, run, screen, store, tracking
+from sweeplab import compare, data, run, screen, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed
 from sweeplab.sweep import preview
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Pool
-from sweeplab.sweep.ranking import ranking
 
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
@@ -42,9 +41,22 @@ def conduct(plan: Plan, pool: Pool, launch: Launch | None = None) -> None:
             status = store.FINISHED if all(r.status == store.FINISHED for r in runs) else store.FAILED
         finally:
             home.write_manifest(plan.manifest(experiment, status, started))
-        ranking(plan, runs)
-        run.say_tracking(client.wait(runs, settings.tracking.wait), settings)
+        _compare(plan, home, trained=bool(left))
+        run.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
     _raise_for(plan, runs, cut)
+
+
+def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
+    """The table of what came out, and the report beside the sweep's manifest, which goes to MLflow, too."""
+    found = compare.summarise(home, plan.id)
+    compare.show(found)
+    folder = home.report_folder(plan.id)
+    if not plan.settings.sweep.report or (folder.exists() and not trained):
+        return
+    with screen.waiting("drawing the report"):
+        file = compare.write_report(found, folder)
+        home.write_summary(plan.id, found.metrics(), found.markdown())
+    screen.say(f"report: {file}")
 
 
 def _load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
