@@ -235,3 +235,14 @@ def test_reuse_any_takes_what_other_code_has_finished(
     assert "is finished already" in train(*WHOLE, "store.reuse=any").out
     assert "is finished already" not in train(*WHOLE).out
     assert len(Store(root / "runs").runs()) == 2
+
+
+def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(train: Command, root: Path) -> None:
+    train(*WHOLE)
+    run = only(root)
+    before, journal = run.result_file.read_text(), run.journal.path.read_bytes()
+    run.result_file.unlink()
+    again = train(*WHOLE)
+    assert again.code == 0
+    assert run.result_file.read_text() == before
+    assert run.journal.path.read_bytes() == journal, "nothing is tested a second time"

@@ -133,6 +133,9 @@ def test_every_experiment_opens_with_its_command_and_trains_on_digits(train: Com
     lines = (Path(__file__).parent.parent / "experiments" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == f"# python train.py experiment={name}"
     assert "?" in "".join(lines[1:8])
-    ended = train(f"experiment={name}", "data=digits", "debug=smoke", "trainer.threads=1")
+    planned = train(f"experiment={name}", "data=digits", "sweep.plan=true")
+    assert planned.code == 0, planned.err
+    assert "nothing was trained" in planned.out
+    ended = train(f"experiment={name}", "data=digits", "debug=smoke", "trainer.threads=1", "hydra.mode=RUN")
     assert ended.code == 0, ended.err
-    assert set(cells(root).values()) == {"finished"}
+    assert [run.status for run in Store(root / "runs").runs()] == ["finished"]

@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compare.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[], help="differences from it")
     compare.add_argument("--target", type=float, help="of the monitored metric, for epochs to it (default 0.98)")
     compare.add_argument("--report", metavar="FOLDER", help="write the report there: HTML, PNG and CSV")
+    compare.add_argument("--write", action="store_true", help="write the experiment's page, experiments/SWEEP.md")
     form = compare.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
     form.add_argument("--csv", action="store_true", help="the groups, unrounded, instead of the table")

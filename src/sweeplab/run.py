@@ -58,7 +58,7 @@ def train(
     """
     run = home.run(job.fingerprint)
     with run.claim(lambda: screen.say(f"run {run.id} is being trained by another process: waiting for it")):
-        done = run.result()
+        done = run.result() or _journalled(job, run)
         if done is not None and done.status == store.FINISHED:
             want(run, job.config)
             run.drop_checkpoints()
@@ -69,6 +69,19 @@ def train(
             result = Training(job, run, splits or data.load(job.config.data)).run(after_epoch)
         run.write_result(result)
         run.drop_checkpoints()
+    return result
+
+
+def _journalled(job: Job, run: store.Run) -> store.Result | None:
+    """The result of a run that was killed after its journal said that it had finished, written now; else None."""
+    ends = [e for e in run.journal.events() if e["event"] in (store.START, store.RESUME, store.END)]
+    if not ends or ends[-1].get("status") != store.FINISHED:
+        return None
+    said = ends[-1]
+    values, digest = store.numbers(said["metrics"]), said["weights_sha256"]
+    result = job.result(store.FINISHED, said["stop_reason"], metrics=values, weights_sha256=digest)
+    run.journal.mend()
+    run.write_result(result)
     return result
 
 

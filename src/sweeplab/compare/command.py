@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeplab import screen, tracking
-from sweeplab.compare import differences, tables
+from sweeplab.compare import differences, page, tables
 from sweeplab.compare.comparison import compare
 from sweeplab.compare.groups import Node
 from sweeplab.compare.report import write_report
-from sweeplab.config import Config
+from sweeplab.config import Config, conf_dir
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
 
@@ -24,6 +24,10 @@ MLFLOW_ID = 32  # hex digits
 def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     """Show what the user asks for. Raises UserError for a name that nothing has."""
     home, uri = Store(settings.store.root), tracking.resolve_uri(settings.tracking)
+    if given.write and len(names) != 1:
+        raise UserError(
+            "--write: name the experiment whose page is to be written, as in: sweeplab compare width --write"
+        )
     found = {name: sweeps(home, name, uri) for name in names}
     if len(names) == 2 and not any(found.values()):
         _two_runs(given, home, names, uri)
@@ -40,6 +44,8 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
         print(tables.as_json(result) if given.json else tables.groups_csv(result), end="\n" if given.json else "")
     else:
         tables.show(result)
+    if given.write:
+        screen.say(f"written: {page.write(result, conf_dir().parent / 'experiments', names[0])}")
     if given.report is not None:
         file = write_report(result, Path(given.report))
         if not (given.json or given.csv):
