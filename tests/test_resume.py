@@ -240,9 +240,9 @@ def test_reuse_any_takes_what_other_code_has_finished(
 def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(train: Command, root: Path) -> None:
     train(*WHOLE)
     run = only(root)
-    before, journal = run.result_file.read_text(), run.journal.path.read_bytes()
+    before, journal = run.result(), run.journal.path.read_bytes()
     run.result_file.unlink()
     again = train(*WHOLE)
     assert again.code == 0
-    assert run.result_file.read_text() == before
+    assert run.result() == before
     assert run.journal.path.read_bytes() == journal, "nothing is tested a second time"
