@@ -53,7 +53,9 @@ def _row(run: Run) -> Row:
     except ValueError:
         events, unreadable = [], "(its journal cannot be read)"
     start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == START), {})
-    monitor, mode, score = _watched(start.get("config", {}))
+    config = start.get("config", {})
+    monitor, mode = metrics.watched(config)
+    score = f"{metrics.TEST}/{metrics.score(config.get('data', {}).get('task', metrics.CLASSIFICATION))}"
     epochs = {e["epoch"]: numbers(e["metrics"]) for e in events if e["event"] == EPOCH}
     seen = [value for m in epochs.values() if (value := _finite(m, monitor)) is not None]
     final = next((numbers(e["metrics"]) for e in reversed(events) if e["event"] == END), {})
@@ -77,14 +79,6 @@ def _row(run: Run) -> Row:
 
 def _finite(values: Mapping[str, float], name: str) -> float | None:
     return values[name] if math.isfinite(values.get(name, math.nan)) else None
-
-
-def _watched(config: Mapping[str, Any]) -> tuple[str, str, str]:
-    """(monitored metric, its mode, the test metric) of a journalled config, `auto` resolved."""
-    trainer, task = config.get("trainer", {}), config.get("data", {}).get("task", metrics.CLASSIFICATION)
-    monitor, mode = trainer.get("monitor", "auto"), trainer.get("mode", "auto")
-    monitor = metrics.default_monitor(task) if monitor == "auto" else monitor
-    return monitor, metrics.default_mode(monitor) if mode == "auto" else mode, f"{metrics.TEST}/{metrics.score(task)}"
 
 
 def _size(folder: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,14 @@ def default_monitor(task: str) -> str:
 def default_mode(monitor: str) -> str:
     """`max` for an accuracy, `min` for anything else (losses and errors)."""
     return "max" if monitor.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
+
+
+def watched(config: Mapping[str, Any]) -> tuple[str, str]:
+    """(monitored metric, `max` or `min`) of a recorded config, whatever it lacks; `auto` resolved."""
+    trainer, task = config.get("trainer", {}), config.get("data", {}).get("task", CLASSIFICATION)
+    monitor, mode = trainer.get("monitor", "auto"), trainer.get("mode", "auto")
+    monitor = default_monitor(task) if monitor == "auto" else monitor
+    return monitor, default_mode(monitor) if mode == "auto" else mode
 
 
 def with_prefix(split: str, values: Mapping[str, float]) -> dict[str, float]:

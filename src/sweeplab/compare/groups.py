@@ -52,10 +52,7 @@ class Replica:
 
     def watched(self) -> tuple[str, str]:
         """(monitored metric, `max` or `min`), `auto` resolved."""
-        trainer, data = (self.start.get("config", {}).get(name, {}) for name in ("trainer", "data"))
-        monitor, mode = trainer.get("monitor", "auto"), trainer.get("mode", "auto")
-        monitor = metrics.default_monitor(data.get("task", metrics.CLASSIFICATION)) if monitor == "auto" else monitor
-        return monitor, metrics.default_mode(monitor) if mode == "auto" else mode
+        return metrics.watched(self.start.get("config", {}))
 
     def reached(self, monitor: str, mode: str, target: float) -> int | None:
         """The first epoch at which the monitored metric was as good as the target."""
@@ -175,7 +172,7 @@ def group(replicas: Iterable[Replica]) -> list[Group]:
 def asked(start: Node) -> Node:
     """What a run was asked to compute, flat: its config without seed and places; shortened digests."""
     flat = {k: v for k, v in config.flat(start["config"]).items() if _is_asked(k)}
-    monitor, mode = Replica(id="", cell={}, status="", start=start).watched()
+    monitor, mode = metrics.watched(start["config"])
     flat |= {"trainer.monitor": monitor, "trainer.mode": mode}
     digests = {"data.digest": start.get("data", {}).get("digest", "")}
     digests |= {f"code.{module}": digest for module, digest in (start.get("code") or {}).items()}
