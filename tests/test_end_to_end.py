@@ -28,7 +28,7 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert ended.err == ""
-    assert "compare runs in MLflow: " in ended.out
+    assert "in MLflow, while sweeplab ui serves it:" in ended.out
     parents = (
         "select run_uuid from runs where run_uuid not in (select run_uuid from tags where key='mlflow.parentRunId')"
     )

@@ -1,0 +1,147 @@
+"""What a person sees, in a real browser: the report, and the links into MLflow's UI that sweeplab prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import kill
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_compare import factorial
+
+from sweeplab import compare
+from sweeplab.store import Store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+]
+SLOW = 60_000  # milliseconds that MLflow's pages may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    yield page
+    page.close()
+
+
+def column(page: Page, number: int) -> list[str]:
+    """A column of the ranking, from top to bottom."""
+    return page.locator(f"#ranking tbody tr:visible td:nth-child({number})").all_inner_texts()
+
+
+def test_the_report_sorts_and_filters_and_asks_nobody_for_anything(page: Page, root: Path) -> None:
+    home = Store(root / "runs").open()
+    file = compare.write_report(compare.summarise(home, factorial(home).manifests()[-1]["id"]), root / "report")
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    assert asked == [file.as_uri()]
+    heads = page.locator("#ranking thead th").all_inner_texts()
+    size = heads.index("parameters") + 1
+    before = column(page, 1)
+    assert before == sorted(before, key=int), "ranked"
+    page.locator("#ranking thead th").nth(size - 1).click()
+    numbers = [int(text.replace(",", "")) for text in column(page, size)]
+    assert numbers == sorted(numbers)
+    page.locator("#ranking thead th").nth(size - 1).click()
+    assert [int(text.replace(",", "")) for text in column(page, size)] == numbers[::-1]
+    assert page.locator("svg").count() >= 2
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        style = "getComputedStyle(document.body)"
+        ink, paper = page.evaluate(f"[{style}.color, {style}.backgroundColor]")
+        assert (brightness(ink) < brightness(paper)) == (scheme == "light")
+    assert said == []
+
+
+def brightness(colour: str) -> float:
+    """Of `rgb(1, 2, 3)`."""
+    return sum(float(number) for number in re.findall(r"[\d.]+", colour)[:3])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A root with two sweeps in MLflow, and the links that the second one printed."""
+    root = tmp_path_factory.mktemp("swept")
+    words = ["-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "hydra/launcher=basic"]
+    for hidden in ("8", "16,24"):
+        process = kill.train(root, [*words, f"model.hidden={hidden}", "seed=0,1"], out=f"out{hidden}")
+        assert kill.end(process, "the sweep") == 0, (root / f"out{hidden}").read_text()
+    found = re.findall(r"^  (curves|side by side): (http\S+)$", (root / "out16,24").read_text(), re.MULTILINE)
+    return root, dict(found)
+
+
+@pytest.fixture(scope="module")
+def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
+    """`sweeplab ui`: its address, and what it printed."""
+    root, _ = swept
+    command = [sys.executable, "-u", "-m", "sweeplab.cli", "ui", "--port", "5900"]
+    gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT")
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    with (root / "ui").open("wb") as out, subprocess.Popen(command, cwd=root, stdout=out, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while "Ctrl-C ends it" not in (said := (root / "ui").read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, said
+            time.sleep(0.2)
+        base = re.search(r"http://127\.0\.0\.1:\d+", said)
+        assert base is not None
+        yield base[0], said
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.server
+def test_the_printed_links_open_exactly_the_runs_of_the_sweep(
+    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
+) -> None:
+    links, (base, said) = swept[1], ui
+    assert sorted(links) == ["curves", "side by side"]
+    here = {what: link.replace("http://127.0.0.1:5000", base) for what, link in links.items()}
+    assert here["curves"] in said, "sweeplab ui prints the same"
+    page.goto(here["curves"])
+    expect(page.get_by_text("accuracy", exact=False).first).to_be_visible(timeout=SLOW)
+    for hidden in (16, 24):
+        for seed in (0, 1):
+            expect(page.get_by_text(f"hidden={hidden} seed={seed}").first).to_be_visible(timeout=SLOW)
+    assert page.get_by_text("seed=0", exact=True).count() == 0, "no run of the other sweep"
+    page.get_by_text("valid (2)").first.scroll_into_view_if_needed(timeout=SLOW)
+    for name in ("valid/accuracy", "valid/loss"):
+        expect(page.get_by_text(name, exact=False).first).to_be_visible(timeout=SLOW)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+    if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/curves.png")
+
+
+@pytest.mark.server
+def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
+    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
+) -> None:
+    page.goto(swept[1]["side by side"].replace("http://127.0.0.1:5000", ui[0]))
+    expect(page.get_by_text("Comparing 4 Runs", exact=False).first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Parallel Coordinates", exact=False).first).to_be_visible(timeout=SLOW)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("model.hidden").first).to_be_visible(timeout=SLOW)
+    if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/compare.png")
