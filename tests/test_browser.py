@@ -120,15 +120,16 @@ def test_the_printed_links_open_exactly_the_runs_of_the_sweep(
     assert sorted(links) == ["curves", "side by side"]
     here = {what: link.replace("http://127.0.0.1:5000", base) for what, link in links.items()}
     assert here["curves"] in said, "sweeplab ui prints the same"
+    page.set_viewport_size({"width": 1400, "height": 3000})  # charts are drawn when they come into view
     page.goto(here["curves"])
     expect(page.get_by_text("accuracy", exact=False).first).to_be_visible(timeout=SLOW)
     for hidden in (16, 24):
         for seed in (0, 1):
             expect(page.get_by_text(f"hidden={hidden} seed={seed}").first).to_be_visible(timeout=SLOW)
     assert page.get_by_text("seed=0", exact=True).count() == 0, "no run of the other sweep"
-    page.get_by_text("valid (2)").first.scroll_into_view_if_needed(timeout=SLOW)
     for name in ("valid/accuracy", "valid/loss"):
-        expect(page.get_by_text(name, exact=False).first).to_be_visible(timeout=SLOW)
+        legend = page.get_by_text(f"hidden=24 seed=1 ({name})")
+        expect(legend.first).to_be_attached(timeout=SLOW)
     expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
     if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/curves.png")

@@ -16,6 +16,8 @@ from sweeplab.metrics import EpochResult
 
 log = logging.getLogger(__name__)
 
+CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
+
 
 class Training:
     """The parts of a training and where it has got to."""
@@ -111,7 +113,8 @@ class Training:
             self.trained_examples += result.examples
             self.train_seconds += result.train_seconds
             self._journal(result, known.get(result.epoch))
-            checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
+            if self.reason is None or result.seconds > CHEAP:
+                checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
             log.info("%s", view.epoch(result, self.stopping.best_epoch))
             after_epoch()
             if self.reason is not None:
