@@ -17,7 +17,9 @@ PROJECT = Path(__file__).parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="all 50 trials of the kill program, not just four")
+    parser.addoption(
+        "--full", action="store_true", help="the counts of the issues, not just a few trials of the kill programs"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +59,8 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
 
     def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py") -> Ended:
         more = [] if tracking else ["tracking=off"]
-        if "-m" in arguments or any(word.startswith("experiment=") for word in arguments):
+        sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
+        if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):
             # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
             more += ["hydra/launcher=basic", "sweep.report=false"]
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])

@@ -27,11 +27,8 @@ from kill import WrongError
 
 from sweeplab.store import END, FINISHED, Run, Store
 
-SWEEP = (
-    "-m", "data=digits", "model.hidden=16,32,48", "seed=range(4)", "model.dropout=0.2",
-    "trainer.epochs=150", "trainer.patience=null",
-)  # fmt: skip
-JOBS = 12
+COMMON = ("-m", "data=digits", "model.dropout=0.2", "trainer.epochs=150", "trainer.patience=null")
+SWEEPS = {4: (*COMMON, "model.hidden=16,32", "seed=0,1"), 12: (*COMMON, "model.hidden=16,32,48", "seed=range(4)")}
 OUTLIVE = 5.0  # seconds
 
 
@@ -79,7 +76,7 @@ def weights(root: Path) -> dict[str, str | None]:
     return found
 
 
-def mlflow(root: Path) -> None:
+def mlflow(root: Path, jobs: int) -> None:
     """Raises WrongError unless MLflow has one parent with a child for each run, and each metric of these once."""
     database = sqlite3.connect(root / "mlflow.db", timeout=30)
     try:
@@ -89,10 +86,10 @@ def mlflow(root: Path) -> None:
         rows = database.execute("select run_uuid, key, step, value from metrics").fetchall()
     finally:
         database.close()
-    kill._same("states in MLflow", Counter(states.values()), Counter({"FINISHED": JOBS + 1}))
+    kill._same("states in MLflow", Counter(states.values()), Counter({"FINISHED": jobs + 1}))
     kill._same("parents", len(set(parents.values())), 1)
     kill._same("children", set(parents), set(prints))
-    kill._same("fingerprints", len(set(prints.values())), JOBS)
+    kill._same("fingerprints", len(set(prints.values())), jobs)
     for run_id, fingerprint in prints.items():
         kill._same(f"metrics of {run_id}", sorted(r[1:] for r in rows if r[0] == run_id), expected(root, fingerprint))
 
@@ -105,29 +102,29 @@ def expected(root: Path, fingerprint: str) -> list[tuple[str, int, float]]:
     return sorted(each + [(name, max(epochs), value) for name, value in result.metrics.items()])
 
 
-def refer(folder: Path) -> tuple[dict[str, str | None], float]:
+def refer(folder: Path, jobs: int) -> tuple[dict[str, str | None], float]:
     """(weights, seconds) of an undisturbed sweep."""
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    kill._same("the reference's exit code", kill.end(kill.train(root, SWEEP), "the reference"), 0)
+    kill._same("the reference's exit code", kill.end(kill.train(root, SWEEPS[jobs]), "the reference"), 0)
     seconds = time.monotonic() - began
     found = weights(root)
-    kill._same("runs of the reference", len(found), JOBS)
+    kill._same("runs of the reference", len(found), jobs)
     kill.sync(root)
-    mlflow(root)
+    mlflow(root, jobs)
     return found, seconds
 
 
-def trial(number: int, most: int, reference: dict[str, str | None], seconds: float, folder: Path) -> Trial:
+def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], seconds: float, folder: Path) -> Trial:
     """Kill the launcher at most so many times, once at least. Raises WrongError if the end is not as the reference."""
     rng, done, root = random.Random(number), Trial(), folder / f"trial{number}"  # noqa: S311
     root.mkdir()
     code = -signal.SIGKILL
     while code != 0:
-        process = kill.train(root, SWEEP)
+        process = kill.train(root, SWEEPS[jobs])
         if len(done.kills) < most and rng.random() < (0.8 if done.kills else 1):
-            moment = draw(rng, seconds)
+            moment = draw(rng, jobs, seconds)
             come(root, process, *moment)
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)  # the launcher alone: its jobs have to find out
@@ -143,15 +140,15 @@ def trial(number: int, most: int, reference: dict[str, str | None], seconds: flo
     gone(root)
     kill._same("weights", weights(root), reference)
     kill.sync(root)
-    mlflow(root)
+    mlflow(root, jobs)
     kill.leave(root)
     shutil.rmtree(root)
     return done
 
 
-def draw(rng: random.Random, seconds: float) -> tuple[int, float]:
+def draw(rng: random.Random, jobs: int, seconds: float) -> tuple[int, float]:
     """So many seconds after so many runs have begun: one in four by the clock alone, which is start-up, and the end."""
-    return (0, rng.uniform(0, seconds)) if rng.random() < 0.25 else (rng.randint(1, JOBS), rng.uniform(0, 1.5))
+    return (0, rng.uniform(0, seconds)) if rng.random() < 0.25 else (rng.randint(1, jobs), rng.uniform(0, 1.5))
 
 
 def come(root: Path, process: subprocess.Popen[bytes], begun: int, seconds: float) -> None:
@@ -166,13 +163,15 @@ def come(root: Path, process: subprocess.Popen[bytes], begun: int, seconds: floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="kills in all")
-    count = parser.parse_args().count
+    parser.add_argument("--jobs", type=int, choices=SWEEPS, default=12, help="of the sweep")
+    given = parser.parse_args()
+    count, jobs = given.count, given.jobs
     folder = Path(tempfile.mkdtemp(prefix="kill-sweep-"))
-    reference, seconds = refer(folder)
-    print(f"reference: {JOBS} runs in {seconds:.1f} s", flush=True)
+    reference, seconds = refer(folder, jobs)
+    print(f"reference: {jobs} runs in {seconds:.1f} s", flush=True)
     trials: list[Trial] = []
     while (so_far := sum(len(t.kills) for t in trials)) < count:
-        trials.append(trial(len(trials), min(4, count - so_far), reference, seconds, folder))
+        trials.append(trial(len(trials), jobs, min(4, count - so_far), reference, seconds, folder))
         print(f"trial {len(trials)}: as the reference; killed {'; '.join(trials[-1].kills)}", flush=True)
     longest = max(max(t.outlived, default=0.0) for t in trials)
     print(

@@ -27,6 +27,7 @@ from sweeplab.store import END, FINISHED, START, Run, Store
 from sweeplab.sweep import leases
 
 SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
+OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch; a signal goes to one of its own
 FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net")
 
 
@@ -56,11 +57,11 @@ def starts(run: Run) -> int:
 
 
 def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_finish(
-    root: Path, command: Command, faults: Callable[..., None]
+    root: Path, train: Command, faults: Callable[..., None]
 ) -> None:
-    sweep = ("-m", *FAULTY, "+model.hidden=range(1,25)", "sweep.job_timeout=10")
+    sweep = ("-m", OURS, *FAULTY, "+model.hidden=range(1,25)", "sweep.job_timeout=10")
     faults(h3="raise", h9="kill", h15="segfault", h20="hang")
-    first = command("train.py", *sweep)
+    first = train(*sweep)
     assert first.code == 1, first.err
     expected = dict.fromkeys(range(1, 25), "finished") | {3: "failed", 9: "unfinished", 15: "unfinished"}
     assert statuses(root) == expected | {20: "interrupted"}
@@ -78,7 +79,7 @@ def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_fin
         hidden: run.journal.path.read_bytes() for hidden, run in runs(root).items() if hidden not in (3, 9, 15, 20)
     }
     faults()
-    again = command("train.py", *sweep)
+    again = train(*sweep)
     assert again.code == 0, again.err
     assert set(statuses(root).values()) == {"finished"}
     assert {hidden: runs(root)[hidden].journal.path.read_bytes() for hidden in before} == before
@@ -88,10 +89,10 @@ def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_fin
 
 
 def test_what_died_is_started_again_and_what_raised_is_not(
-    root: Path, command: Command, faults: Callable[..., None]
+    root: Path, train: Command, faults: Callable[..., None]
 ) -> None:
     faults(h1="kill", h2="raise")
-    ended = command("train.py", "-m", *FAULTY, "+model.hidden=1,2,3", "sweep.retries=1")
+    ended = train("-m", OURS, *FAULTY, "+model.hidden=1,2,3", "sweep.retries=1")
     assert ended.code == 1
     assert statuses(root) == {1: "unfinished", 2: "failed", 3: "finished"}
     assert ended.out.count("hidden=1: died: SIGKILL; unfinished") == 2, "in the second epoch, and then in the third"
@@ -100,24 +101,24 @@ def test_what_died_is_started_again_and_what_raised_is_not(
     assert "2 of 3 runs did not finish" in ended.err
 
 
-def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, command: Command, faults: Callable[..., None]) -> None:
+def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, train: Command, faults: Callable[..., None]) -> None:
     faults(h1="raise", h2="slow", h3="slow")
-    one = ("-m", *FAULTY, "+model.hidden=range(1,9)", "sweep.workers=1")
-    ended = command("train.py", *one, "sweep.fail_fast=true")
+    one = ("-m", OURS, *FAULTY, "+model.hidden=range(1,9)", "sweep.workers=1")
+    ended = train(*one, "sweep.fail_fast=true")
     assert ended.code == 1
     assert statuses(root) == {1: "failed"}
     assert "8 of 8 runs did not finish (sweep.fail_fast=true, and hidden=1 did not finish):" in ended.err
     assert "  hidden=8: not started\n" in ended.err
     faults(h1="slow")
-    ended = command("train.py", *one, "sweep.time_limit=1")
+    ended = train(*one, "sweep.time_limit=1")
     assert ended.code == 1
     assert statuses(root) == {1: "finished"}
     assert "7 of 8 runs did not finish (sweep.time_limit=1 seconds are over):" in ended.err
 
 
-def test_a_job_that_does_not_listen_is_killed(root: Path, command: Command, faults: Callable[..., None]) -> None:
+def test_a_job_that_does_not_listen_is_killed(root: Path, train: Command, faults: Callable[..., None]) -> None:
     faults(h1="deaf")
-    ended = command("train.py", "-m", *FAULTY, "+model.hidden=1,2", "sweep.job_timeout=8")
+    ended = train("-m", OURS, *FAULTY, "+model.hidden=1,2", "sweep.job_timeout=8")
     assert ended.code == 1
     assert statuses(root) == {1: "unfinished", 2: "finished"}
     assert "hidden=1: stopped after sweep.job_timeout=8 s" in ended.out
@@ -171,15 +172,15 @@ def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
     assert starts(runs(root)[1]) == 1
 
 
-def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, command: Command) -> None:
+def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, train: Command) -> None:
     def digests(store: str) -> dict[str, str | None]:
         return {r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())}
 
     jobs = ("model.hidden=16,24", "seed=0,1", "model.dropout=0.1")
     for workers in (1, 2):
-        ended = command("train.py", "-m", *SMALL, *jobs, f"sweep.workers={workers}", f"store.root=w{workers}")
+        ended = train("-m", OURS, *SMALL, *jobs, f"sweep.workers={workers}", f"store.root=w{workers}")
         assert ended.code == 0, ended.err
-    alone = command("train.py", *SMALL, "model.hidden=24", "seed=1", "model.dropout=0.1", "trainer.threads=1")
+    alone = train(*SMALL, "model.hidden=24", "seed=1", "model.dropout=0.1", "trainer.threads=1")
     assert alone.code == 0
     assert digests("w1") == digests("w2")
     assert len(digests("w1")) == 4
@@ -218,23 +219,39 @@ def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
     assert (mine.fingerprint, mine.weights_sha256) == (other.fingerprint, other.weights_sha256)
 
 
-def test_another_sweeper_may_use_our_launcher(root: Path, command: Command) -> None:
-    ended = command("train.py", "-m", *SMALL, "model.hidden=8,16", "hydra/sweeper=basic")
+def test_another_sweeper_may_use_our_launcher(root: Path, train: Command) -> None:
+    ended = train("-m", OURS, *SMALL, "model.hidden=8,16", "hydra/sweeper=basic")
     assert ended.code == 0, ended.err
     assert statuses(root) == {8: "finished", 16: "finished"}
 
 
-def test_a_sweep_whose_launcher_is_killed(request: pytest.FixtureRequest) -> None:
-    count = 20 if request.config.getoption("full") else 1
-    program = [sys.executable, str(PROJECT / "tests/kill_sweep.py"), "--count", str(count)]
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"ended as the reference after {count} kill" in done.stdout
+def test_a_sweep_whose_launcher_is_killed(root: Path, train: Command, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("full"):
+        program = [sys.executable, str(PROJECT / "tests/kill_sweep.py"), "--count", "20"]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    sweep = (*kill_sweep.SWEEPS[4], "tracking.wait=90")
+    assert train(*sweep, OURS, "store.root=reference").code == 0
+    process = kill.train(root, sweep)
+    until(lambda: len(Store(root / "runs").runs()) == 2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert kill_sweep.gone(root) <= kill_sweep.OUTLIVE
+    assert {run.status for run in Store(root / "runs").runs()} == {"unfinished"}
+    assert train(*sweep, OURS, tracking=True).code == 0
+    reference = {run.id: run.result() for run in Store(root / "reference").runs()}
+    assert list(kill_sweep.weights(root).values()) == [
+        reference[run.id].weights_sha256
+        for run in Store(root / "runs").runs()  # type: ignore[union-attr]
+    ]
+    kill_sweep.mlflow(root, 4)
 
 
-def test_eight_workers_on_one_database_lose_nothing(root: Path, command: Command) -> None:
+def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) -> None:
     words = (
         "-m",
+        OURS,
         "data=digits",
         "trainer.epochs=5",
         "seed=range(16)",
@@ -242,7 +259,7 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, command: Command
         "sweep.workers=8",
         "tracking.wait=60",
     )
-    ended = command("train.py", *words)
+    ended = train(*words, tracking=True)
     assert ended.code == 0, ended.err
     kill.sync(root)
     found = Store(root / "runs").runs()

@@ -8,7 +8,6 @@ import platform
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,8 @@ def set_random_state(device: torch.device, state: dict[str, torch.Tensor]) -> No
 
 def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     """What is recorded beside the config of a run, and not hashed; `folder` is where git is asked."""
-    commit, status = _git("rev-parse", "HEAD", folder=folder), _git("status", "--porcelain", folder=folder)
     return {
-        "git": {"commit": commit, "dirty": bool(status) if commit else None},
-        "versions": {"python": platform.python_version(), **_versions()},
+        **(_remembered.get(folder) or _origin(folder)),
         "device": _device_name(runtime.device),
         "threads": runtime.threads,
         "platform": platform.platform(),
@@ -114,7 +111,22 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     }
 
 
-@cache
+_remembered: dict[Path, dict[str, Any]] = {}
+
+
+def remember(folder: Path) -> None:
+    """Ask git and the packages now and not again: what is forked from this process is of one state of the code."""
+    _remembered[folder] = _origin(folder)
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    commit, status = _git("rev-parse", "HEAD", folder=folder), _git("status", "--porcelain", folder=folder)
+    return {
+        "git": {"commit": commit, "dirty": bool(status) if commit else None},
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
 def _versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := _version(name))}
 
@@ -130,7 +142,6 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-@cache  # a sweep's jobs, forked from one process, are of one state of the code
 def _git(*arguments: str, folder: Path) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603, S607  # fixed arguments; git is looked up on PATH as in a shell

@@ -178,8 +178,8 @@ def _preload() -> None:
 
     import sweeplab.models
 
-    del hydra, safetensors, yaml, sweeplab
-    runtime.provenance(runtime.Runtime(device=torch.device("cpu"), threads=1, precision="fp32"), Path.cwd())
+    del hydra, safetensors, torch, yaml, sweeplab
+    runtime.remember(Path.cwd())
 
 
 def _make_forks_cheap() -> None:
