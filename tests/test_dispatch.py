@@ -116,6 +116,7 @@ def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, train: Command, f
     assert "7 of 8 runs did not finish (sweep.time_limit=1 seconds are over):" in ended.err
 
 
+@pytest.mark.full
 def test_a_job_that_does_not_listen_is_killed(root: Path, train: Command, faults: Callable[..., None]) -> None:
     faults(h1="deaf")
     ended = train("-m", OURS, *FAULTY, "+model.hidden=1,2", "sweep.job_timeout=8")
@@ -124,7 +125,9 @@ def test_a_job_that_does_not_listen_is_killed(root: Path, train: Command, faults
     assert "hidden=1: stopped after sweep.job_timeout=8 s" in ended.out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full)]
+)
 def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
     root: Path, faults: Callable[..., None], number: int, code: int
 ) -> None:
