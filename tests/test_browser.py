@@ -144,5 +144,7 @@ def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
     expect(page.get_by_text("Parallel Coordinates", exact=False).first).to_be_visible(timeout=SLOW)
     expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("model.hidden").first).to_be_visible(timeout=SLOW)
+    axes = page.locator(".js-plotly-plot").first.locator("text").all_text_contents()
+    assert {"model.hidden", "seed"} <= set(axes)
     if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/compare.png")

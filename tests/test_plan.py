@@ -435,10 +435,10 @@ def test_a_single_job_is_shown_by_its_name(planned: Planned, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (9000, "2.5 h")]
+    ("seconds", "shown"), [(1, "1 s"), (99, "99 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")]
 )
 def test_times_are_rounded_for_people(seconds: float, shown: str) -> None:
-    assert preview._duration(seconds) == shown
+    assert screen.duration(seconds) == shown
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.0123, "0.012"), (3.14159, "3.1"), (31.4, "31"), (1234.5, "1234")])

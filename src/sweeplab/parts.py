@@ -60,18 +60,12 @@ def _epoch_metrics(config: Config) -> list[str]:
     return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
 
 
-def fit(config: Config) -> list[Layer]:
-    """Build everything once, the network on the meta device (no memory, no random numbers), and try it on two examples.
-
-    Returns the layer table. Raises UserError for what a constructor refuses, and where network, loss and data disagree.
-    """
-    layers = fit_network(config)
-    fit_optimizer(config)
-    return layers
-
-
 def fit_network(config: Config) -> list[Layer]:
-    """`fit` without optimizer and scheduler: a matter of the sections model, loss, metrics and data."""
+    """Build network, loss and metrics, the network on the meta device (no memory, no random numbers), and try it on two
+    examples; the layer table. A matter of the sections model, loss, metrics and data.
+
+    Raises UserError for what a constructor refuses, and where network, loss and data disagree.
+    """
     with _same_random_numbers():
         with torch.device("meta"):
             model = _module(config.model, "model")
@@ -82,7 +76,10 @@ def fit_network(config: Config) -> list[Layer]:
 
 
 def fit_optimizer(config: Config) -> None:
-    """`fit` of optimizer and scheduler: a matter of these two sections and of `mode`."""
+    """Build optimizer and scheduler and step them once: a matter of these two sections and of `mode`.
+
+    Raises UserError for what they refuse.
+    """
     with _same_random_numbers():
         _try_scheduler(config, code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))]))
 

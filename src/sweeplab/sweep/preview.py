@@ -52,7 +52,7 @@ def _line(plan: Plan, found: Sequence[Estimate]) -> str:
     count = len(plan.cells)
     line = f"{count} job{'s'[: count != 1]}: {listed}"
     if seconds:
-        line += f"; at most {_duration(seconds)} with {workers} worker{'s'[: workers != 1]}"
+        line += f"; at most {screen.duration(max(seconds, 1))} with {workers} worker{'s'[: workers != 1]}"
         line += "" if len(known) == count else f", and {count - len(known)} jobs of unknown length"
     return line
 
@@ -60,9 +60,3 @@ def _line(plan: Plan, found: Sequence[Estimate]) -> str:
 def _digits(seconds: float) -> str:
     """Two that count, and no tenths from ten on."""
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
