@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from sweeplab import cli
+from sweeplab.store import Store
+
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a hundred processes compiles all of sweeplab
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what is to run in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROJECT = Path(__file__).parent.parent
 
 
@@ -61,6 +65,28 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def home(root: Path) -> Store:
+    """The store of the root."""
+    return Store(root / "runs").open()
+
+
+@pytest.fixture
+def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`sweeplab ...` in this process."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Ended(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

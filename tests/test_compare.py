@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Ended
+from conftest import Command
 
-from sweeplab import cli, compare, config, store, tracking
+from sweeplab import compare, config, store, tracking
 from sweeplab.compare import tables
 from sweeplab.compare.command import baseline
 from sweeplab.compare.groups import columns, group, parsed, read, show
@@ -27,24 +27,9 @@ Node = dict[str, Any]
 
 
 @pytest.fixture
-def home(root: Path) -> Store:
-    return Store(root / "runs").open()
-
-
-@pytest.fixture
-def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`sweeplab compare ...` in this process."""
-
-    def command(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["compare", *arguments, OFF])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return Ended(code, *capsys.readouterr())
-
-    return command
+def sweeplab(sweeplab: Command) -> Command:
+    """`sweeplab compare ...`."""
+    return lambda *arguments: sweeplab("compare", *arguments, OFF)
 
 
 def cell(overrides: Sequence[str], name: str = "") -> Node:

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Command, Ended
+from conftest import Command
 
-from sweeplab import cli, config, listing, tracking
+from sweeplab import config, listing, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
@@ -21,24 +21,9 @@ OFF = "tracking=off"
 
 
 @pytest.fixture
-def home(root: Path) -> Store:
-    return Store(root / "runs").open()
-
-
-@pytest.fixture
-def runs(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`sweeplab runs ...` in this process."""
-
-    def command(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(["runs", *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return Ended(code, *capsys.readouterr())
-
-    return command
+def runs(sweeplab: Command) -> Command:
+    """`sweeplab runs ...`."""
+    return lambda *arguments: sweeplab("runs", *arguments)
 
 
 def make(home: Store, digit: str, status: str, *, idle: float = 0.0, **config: object) -> Run:

@@ -24,11 +24,6 @@ from sweeplab.store import Store
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture
-def home(root: Path) -> Store:
-    return Store(root / "runs").open()
-
-
 def text_of(page: Path) -> str:
     """The words of the page as they are read."""
     body = re.sub(r"<(style|script)>.*?</\1>", "", page.read_text(), flags=re.DOTALL)

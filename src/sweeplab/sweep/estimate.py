@@ -36,11 +36,11 @@ class Estimate:
     source: str = ""
 
 
-def estimates(jobs: Sequence[tuple[Job, Fate]], *, timed: bool) -> list[Estimate]:
-    """One for each job, 0 s where nothing is trained. Without `timed` nothing is computed to find out."""
+def estimates(jobs: Sequence[tuple[Job, Fate]]) -> list[Estimate]:
+    """One for each job, 0 s where nothing is trained."""
     past = _past(jobs)
     unknown = [job for job, its in jobs if its.kind != fate.REUSE and not any(key in past for key in _keys(job.config))]
-    steps = _timed(unknown) if timed else {}
+    steps = _timed(unknown)
     return [_estimate(job, its, past, steps) for job, its in jobs]
 
 

@@ -17,7 +17,7 @@ WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed befo
 def show(plan: Plan) -> None:
     """Print the table of all jobs. Makes and trains nothing; where the store knows no better, some steps are timed."""
     with screen.waiting("estimating the time"):
-        found = estimates([(cell.job, cell.fate) for cell in plan.cells], timed=True)
+        found = estimates([(cell.job, cell.fate) for cell in plan.cells])
     keys = list(dict.fromkeys(key for cell in plan.cells for key in cell.varied))
     rows = [_row(cell, each, keys) for cell, each in zip(plan.cells, found, strict=True)]
     columns = [*(keys or ["job"]), "fate", metrics.PARAMETERS, "seconds, at most", "estimated from"]
@@ -29,8 +29,11 @@ def show(plan: Plan) -> None:
 
 
 def summary(plan: Plan) -> str:
-    """`24 jobs: 20 reused, 4 new; at most 3 min with 2 workers`; without the time where the store knows of none."""
-    return _line(plan, estimates([(cell.job, cell.fate) for cell in plan.cells], timed=False))
+    """`24 jobs: 20 reused, 4 new`; how long it takes is not asked: that reads all of the store."""
+    counts = Counter(WORDS.get(cell.fate.kind, cell.fate.kind) for cell in plan.cells)
+    order = [WORDS.get(kind, kind) for kind in reversed(fate.FATES)]
+    listed = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=order.index))
+    return f"{len(plan.cells)} job{'s'[: len(plan.cells) != 1]}: {listed}"
 
 
 def _row(cell: Cell, found: Estimate, keys: Sequence[str]) -> list[str]:
@@ -44,16 +47,14 @@ def _row(cell: Cell, found: Estimate, keys: Sequence[str]) -> list[str]:
 
 
 def _line(plan: Plan, found: Sequence[Estimate]) -> str:
-    counts = Counter(WORDS.get(cell.fate.kind, cell.fate.kind) for cell in plan.cells)
-    order = [WORDS.get(kind, kind) for kind in reversed(fate.FATES)]
-    listed = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=order.index))
+    """The summary, and how long all of it takes."""
     known = [each.seconds for each in found if each.seconds is not None]
     seconds, workers = wall(known, plan.settings)
-    count = len(plan.cells)
-    line = f"{count} job{'s'[: count != 1]}: {listed}"
+    line = summary(plan)
     if seconds:
         line += f"; at most {screen.duration(max(seconds, 1))} with {workers} worker{'s'[: workers != 1]}"
-        line += "" if len(known) == count else f", and {count - len(known)} jobs of unknown length"
+        unknown = len(plan.cells) - len(known)
+        line += f", and {unknown} jobs of unknown length" if unknown else ""
     return line
 
 
