@@ -17,9 +17,9 @@ import pytest
 from conftest import Command
 
 from sweeplab import compare, config, store, tracking
-from sweeplab.compare import tables
-from sweeplab.compare.command import baseline
-from sweeplab.compare.groups import columns, group, parsed, read, show
+from sweeplab.compare import page, tables
+from sweeplab.compare.groups import TO_TARGET, columns, group, parsed, read, show
+from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
 OFF = "tracking=off"
@@ -100,13 +100,15 @@ def add(
     return one
 
 
-def manifest(home: Store, cells: Sequence[Node], name: str = "demo", experiment: str | None = None) -> str:
+def manifest(
+    home: Store, cells: Sequence[Node], name: str = "demo", experiment: str | None = None, baseline: str | None = None
+) -> str:
     """Record the sweep of these cells; its id."""
     sweep_id = hashlib.sha256(json.dumps([name, *(c["fingerprint"] for c in cells)]).encode()).hexdigest()
     time = 1_800_000_000.0 + len(home.manifests())
     home.write_manifest(
         {"id": sweep_id, "time": time, "experiment": experiment, "name": name, "overrides": name.split(),
-         "cells": list(cells), "status": "finished", "ended": time + 60}
+         "baseline": baseline, "cells": list(cells), "status": "finished", "ended": time + 60}
     )  # fmt: skip
     return sweep_id
 
@@ -319,7 +321,7 @@ def test_a_group_without_its_baseline_is_told(home: Store) -> None:
         ("optimizer=sgd", "--baseline optimizer=sgd: optimizer is not a swept key; valid: model.batch_norm, model.rate"),
         ("batch_norm=tru", "--baseline batch_norm=tru: no run has that value; did you mean 'true'?"),
         ("rate=1", "--baseline rate=1: no run has that value; valid: 0.1, 0.2, 0.4"),
-        ("rate", "--baseline rate: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
+        ("rate", "baseline rate: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
     ],
 )  # fmt: skip
 def test_a_baseline_that_is_none_is_refused(home: Store, sweeplab: Command, given: str, said: str) -> None:
@@ -328,8 +330,52 @@ def test_a_baseline_that_is_none_is_refused(home: Store, sweeplab: Command, give
     assert (ended.code, ended.err) == (2, f"{said}\n")
 
 
+def test_a_sweep_has_a_baseline_of_its_own(home: Store) -> None:
+    factorial(home)
+    cells = home.manifests()[-1]["cells"]
+    manifest(home, cells, "own", baseline="model.batch_norm=false")
+    assert compare.compare(home, home.manifests()).baseline == {"model.batch_norm": "false"}
+    found = compare.compare(home, home.manifests(), where="model.batch_norm == true")
+    assert (found.baseline, found.contrasts) == ({}, {}), "what was left out is no baseline"
+
+
+def test_where_all_runs_stop_at_the_target_the_epochs_to_it_are_compared_first(home: Store) -> None:
+    cells = [
+        add(home, f"model.batch_norm={norm}", "trainer.target=0.9", f"seed={seed}", valid=[0.5] * late + [0.95])
+        for norm, late in ((True, 1), (False, 4))
+        for seed in range(2)
+    ]
+    found = compare.summarise(home, manifest(home, cells, baseline="batch_norm=false"))
+    assert tables.shown_contrasts(found)[0][0] == TO_TARGET
+    assert found.contrasts[TO_TARGET][0].paired.difference is not None
+    assert found.contrasts[TO_TARGET][0].paired.difference.mean == -3
+
+
+def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, root: Path) -> None:
+    folder = root / "experiments"
+    folder.mkdir()
+    found = compare.summarise(home, widths(home))
+    with pytest.raises(UserError, match="--write: width is no experiment: there is no"):
+        page.write(found, folder, "width")
+    (folder / "width.yaml").write_text("# python train.py experiment=width\n#\n# Is wider\n# better?\nseed: 0\n")
+    written = page.write(found, folder, "width")
+    text = written.read_text()
+    assert text.startswith("# width\n\nIs wider better?\n\n    python train.py experiment=width\n")
+    assert "| 784 | 3 | 0.9700" in text
+    figures = re.findall(r"\]\((figures/width-.*?\.png)\)", text)
+    assert figures
+    assert all((folder / figure).exists() for figure in figures)
+    written.write_text(text.replace("**Verdict.**", "**Verdict.** Yes.").replace("0.9700", "0.1") + "\nMore.\n")
+    page.write(found, folder, "width")
+    again = written.read_text()
+    assert again == text.replace("**Verdict.**", "**Verdict.** Yes.") + "\nMore.\n"
+    written.write_text("# width\n")
+    with pytest.raises(UserError, match="between which it is written"):
+        page.write(found, folder, "width")
+
+
 def test_a_baseline_is_read_with_its_commas() -> None:
-    assert baseline(["model.hidden=[392,196],optimizer=adam", "lr=1"]) == {
+    assert compare.baseline_of(["model.hidden=[392,196],optimizer=adam", "lr=1"]) == {
         "model.hidden": "[392,196]", "optimizer": "adam", "lr": "1",
     }  # fmt: skip
 

@@ -101,11 +101,19 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
         (["sweep.where='sed > 1'", "seed=0,1"], "sweep.where: sed: no such key; did you mean 'seed'?; a text needs quotes: 'sed'  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
         (["sweep.where=true", "seed=0,1"], "sweep.where=True: must be a text, or null  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
         (["sweep.workers=1,2"], "sweep.workers: must be the same for all jobs of a sweep; it is carried out as one"),
+        (["seed=0,1", "sweep.baseline='sed=1'"], "sweep.baseline=sed=1: sed is not swept; did you mean 'seed'?"),
+        (["seed=0,1", "sweep.baseline='seed=2'"], "sweep.baseline=seed=2: no job has seed=2; valid: 0, 1"),
+        (["seed=0,1", "sweep.baseline=seed"], "baseline seed: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
         (["store.root=a,b"], "store, tracking: must be the same for all jobs of a sweep; it is one place"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_said(planned: Planned, overrides: list[str], message: str) -> None:
     assert refused(planned, *overrides) == message
+
+
+def test_a_baseline_is_kept_with_the_sweep(planned: Planned) -> None:
+    plan = planned("model.batch_norm=true,false", "seed=0,1", "sweep.baseline='batch_norm=false'")
+    assert plan.manifest(None, "running", 0.0)["baseline"] == "batch_norm=false"
 
 
 def test_where_is_over_the_config_as_it_is_recorded(planned: Planned) -> None:

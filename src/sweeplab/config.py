@@ -128,6 +128,7 @@ class Sweep:
     plan: bool = False
     zip: list[str] = field(default_factory=list)
     where: str | None = None
+    baseline: str | None = None
     workers: Any = _rule(  # noqa: RUF009  # as the others, whose types ruff knows
         "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1)
     )

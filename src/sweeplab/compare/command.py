@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from sweeplab import screen, tracking
 from sweeplab.compare import differences, page, tables
-from sweeplab.compare.comparison import compare
+from sweeplab.compare.comparison import baseline_of, compare
 from sweeplab.compare.groups import Node
 from sweeplab.compare.report import write_report
 from sweeplab.config import Config, conf_dir
@@ -39,7 +38,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     if not chosen:
         raise UserError(f"no sweep in {home.root} yet; as in: python train.py -m model.hidden=392,256 'seed=range(5)'")
     unique = list({sweep["id"]: sweep for sweep in chosen}.values())
-    result = compare(home, unique, where=given.where, baseline=baseline(given.baseline), target=given.target)
+    result = compare(home, unique, where=given.where, baseline=baseline_of(given.baseline), target=given.target)
     if given.json or given.csv:
         print(tables.as_json(result) if given.json else tables.groups_csv(result), end="\n" if given.json else "")
     else:
@@ -76,17 +75,6 @@ def _experiments(home: Store) -> list[str]:
 
 def _no_sweep(home: Store) -> str:
     return f"no sweep in {home.root} begins so or is of an experiment of that name, nor are there two runs"
-
-
-def baseline(texts: Sequence[str]) -> dict[str, str]:
-    """`["a=1,b=[2,3]", "c=x"]` as keys and values. Raises UserError for what is no `key=value`."""
-    result: dict[str, str] = {}
-    for text in (part for given in texts for part in re.split(r",(?=[\w.@/+]+=)", given)):
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise UserError(f"--baseline {text}: must be KEY=VALUE of a swept key, as in model.batch_norm=false")
-        result[key] = value
-    return result
 
 
 def _two_runs(given: Namespace, home: Store, names: Sequence[str], uri: str) -> None:

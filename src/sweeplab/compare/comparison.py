@@ -145,8 +145,8 @@ def compare(
     """The runs of all these sweeps, each once.
 
     `where` keeps those whose config makes the expression true. `baseline` maps swept keys to the values that others are
-    compared with; of two groups the one that came first is it unless told otherwise. Raises UserError for a baseline
-    that is none, or if no run is left.
+    compared with; unless told otherwise it is that of the latest sweep (`sweep.baseline`), and of two groups the one
+    that came first. Raises UserError for a baseline that is none, or if no run is left.
     """
     cells = {cell["fingerprint"]: cell for sweep in sweeps for cell in sweep["cells"]}
     replicas = [grouping.read(home, cell) for cell in cells.values()]
@@ -169,9 +169,11 @@ def compare(
         columns=columns,
         groups=_ranked(found, monitor, mode),
     )
-    result.baseline = _baseline(result, baseline) if baseline else first
+    result.baseline = _baseline(result, baseline) if baseline else _own_baseline(result) or first
     if result.baseline:
-        result.contrasts = {name: _contrasts(result, name) for name in (monitor, score, TO_TARGET)}
+        # Where every run stops at the target, the question is how soon it gets there.
+        order = (monitor, score, TO_TARGET) if _common_target(kept) is None else (TO_TARGET, monitor, score)
+        result.contrasts = {name: _contrasts(result, name) for name in order}
     return result
 
 
@@ -214,10 +216,14 @@ def _watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
 
 
 def _target(replicas: Sequence[Replica], monitor: str) -> float | None:
+    default = TARGET if monitor.endswith(metrics.ACCURACY) else None
+    return default if (common := _common_target(replicas)) is None else common
+
+
+def _common_target(replicas: Sequence[Replica]) -> float | None:
+    """The target at which all runs stop; None if there is none, or not one."""
     given = {r.start["config"].get("trainer", {}).get("target") for r in replicas if r.start}
-    if len(given) == 1 and (only := given.pop()) is not None:
-        return float(only)
-    return TARGET if monitor.endswith(metrics.ACCURACY) else None
+    return float(only) if len(given) == 1 and (only := given.pop()) is not None else None
 
 
 def _measured(
@@ -246,6 +252,26 @@ def _ranked(found: Sequence[Group], monitor: str, mode: str) -> list[Group]:
         return mean is None, sign * mean.mean if mean else 0.0, size.mean if size else math.inf
 
     return sorted(found, key=key)
+
+
+def baseline_of(texts: Sequence[str]) -> dict[str, str]:
+    """`["a=1,b=[2,3]", "c=x"]` as keys and values. Raises UserError for what is no `key=value`."""
+    result: dict[str, str] = {}
+    for text in (part for given in texts for part in re.split(r",(?=[\w.@/+]+=)", given)):
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UserError(f"baseline {text}: must be KEY=VALUE of a swept key, as in model.batch_norm=false")
+        result[key] = value
+    return result
+
+
+def _own_baseline(found: Comparison) -> dict[str, str]:
+    """That of the latest sweep; none where the compared runs have not got it."""
+    asked = found.sweeps[-1].get("baseline")
+    try:
+        return _baseline(found, baseline_of([asked])) if asked else {}
+    except UserError:
+        return {}
 
 
 def _baseline(found: Comparison, given: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, screen
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, did_you_mean
 from sweeplab.expression import Expression
 from sweeplab.job import Job, Memo, prepare
 from sweeplab.sweep import fate
@@ -65,6 +65,7 @@ class Plan:
             "experiment": experiment,
             "name": self.name,
             "overrides": self.overrides,
+            "baseline": self.settings.sweep.baseline,
             "cells": [
                 {"fingerprint": c.job.fingerprint, "name": c.name, "overrides": c.job.overrides} for c in self.cells
             ],
@@ -81,6 +82,7 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose) 
     """
     cells = _checked(jobs, compose)
     _ensure_one_sweep(cells)
+    _ensure_baseline(cells)
     if len(cells) < len(jobs):
         screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
@@ -96,6 +98,25 @@ def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
         asked = [asdict(cell.job.config.sweep) for cell in cells]
         keys = [f"sweep.{key}" for key in asked[0] if any(each[key] != asked[0][key] for each in asked)]
         raise UserError(f"{', '.join(keys)}: must be the same for all jobs of a sweep; it is carried out as one")
+
+
+def _ensure_baseline(cells: Sequence[Cell]) -> None:
+    """What the others will be compared with has to be among them."""
+    if (given := cells[0].job.config.sweep.baseline) is None:
+        return
+    from sweeplab.compare import baseline_of
+    from sweeplab.compare.groups import parsed, short, show
+
+    keys = list(dict.fromkeys(key for cell in cells for key in cell.varied))
+    names = dict(zip(short(keys), keys, strict=True)) | {key: key for key in keys}
+    for key, text in baseline_of([given]).items():
+        if key not in names:
+            raise UserError(f"sweep.baseline={given}: {key} is not swept{did_you_mean(key, keys)}")
+        values = list(
+            dict.fromkeys(show(parsed(cell.varied[names[key]])) for cell in cells if names[key] in cell.varied)
+        )
+        if show(parsed(text)) not in values:
+            raise UserError(f"sweep.baseline={given}: no job has {key}={text}{did_you_mean(text, values)}")
 
 
 def _checked(jobs: Sequence[Sequence[str]], compose: Compose) -> list[Cell]:
