@@ -48,6 +48,12 @@ def torch_pair(count: int = 24) -> tuple[Tensor, Tensor]:
     return torch.stack([numbers, numbers + 0.5], 1), numbers % 3
 
 
+def pictures(count: int = 24) -> tuple[Tensor, Tensor]:
+    """Bytes: example i is [[i, 255 - i]]."""
+    numbers = torch.arange(count, dtype=torch.uint8)
+    return torch.stack([numbers, 255 - numbers], 1).unsqueeze(1), numbers % 3
+
+
 def numpy_pair(count: int = 24) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     inputs, targets = torch_pair(count)
     return inputs.numpy()[::-1][::-1], targets.numpy()
@@ -123,8 +129,13 @@ def held(split: object) -> Held:
     return split
 
 
+def inputs_of(split: object) -> torch.Tensor:
+    """As a model gets them."""
+    return held(split).batch(torch.arange(len(held(split))))[0]
+
+
 def first_column(split: object) -> list[float]:
-    column: list[float] = held(split).inputs[:, 0].tolist()
+    column: list[float] = inputs_of(split)[:, 0].tolist()
     return column
 
 
@@ -146,11 +157,13 @@ def test_mnist_is_the_known_set_and_splits_to_55000_5000_10000(mnist: tuple[Data
     data, splits = mnist
     train, valid, test = held(splits.train), held(splits.valid), held(splits.test)
     assert (train.inputs.shape, valid.inputs.shape, test.inputs.shape) == ((55000, 784), (5000, 784), (10000, 784))
-    assert (train.inputs.dtype, train.targets.dtype, train.targets.shape) == (torch.float32, torch.int64, (55000,))
+    assert (train.inputs.dtype, train.targets.dtype, train.targets.shape) == (torch.uint8, torch.int64, (55000,))
     histogram = torch.bincount(torch.cat([train.targets, valid.targets]))
     assert histogram.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert torch.bincount(test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    pixels = torch.cat([train.inputs, valid.inputs]).double() * 0.3081 + 0.1307  # undo the normalisation
+    pixels = torch.cat([inputs_of(train), inputs_of(valid)])
+    assert pixels.dtype == torch.float32
+    pixels = pixels.double() * 0.3081 + 0.1307  # undo the normalisation
     assert (round(pixels.mean().item(), 6), round(pixels.std().item(), 6)) == (0.13066, 0.308108)
     assert facts(data) == Facts(55000, 5000, 10000, MNIST_DIGEST)
     assert splits.digest == MNIST_DIGEST
@@ -310,10 +323,19 @@ def test_batch_larger_than_the_training_split_is_refused() -> None:
         Batches(load(config()).train, 20, device="cpu", drop_last=True)
 
 
+def test_pictures_are_held_as_bytes_and_become_numbers_in_batches() -> None:
+    data = config("pictures", shape=[1, 2], mean=0.25, std=0.5)
+    splits = load(data)
+    (batch, _), *_ = Batches(splits.test, 4, device="cpu").epoch(1)
+    raw = held(splits.test).inputs
+    assert (raw.dtype, batch.dtype) == (torch.uint8, torch.float32)
+    torch.testing.assert_close(batch, (raw[:4] / 255 - 0.25) / 0.5, rtol=0, atol=1e-6)
+
+
 # torch forks its workers, which newer Pythons mention when torch has threads already.
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("target", ["torch_pair", "numpy_pair", "Listed"])
+@pytest.mark.parametrize("target", ["torch_pair", "numpy_pair", "Listed", "pictures"])
 def test_streamed_equals_held(target: str, workers: int) -> None:
     streamed = load(config(target, memory=0, version="1", mean=1.0, std=0.5, workers=workers))
     in_memory = load(config(target, mean=1.0, std=0.5))
@@ -621,9 +643,9 @@ def test_a_subclass_of_mnist_is_known_by_its_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"\0\0\x09\1\0\0\0\1\0", b"\0\0\x08\1\0\0\0\2\0", b"\1\0\x08\1\0\0\0\1\0"])
 def test_what_is_no_idx_file_of_bytes_is_refused(content: bytes) -> None:
-    assert read_idx(b"\0\0\x08\2\0\0\0\1\0\0\0\2\5\6").tolist() == [[5, 6]]
+    assert read_idx(bytearray(b"\0\0\x08\2\0\0\0\1\0\0\0\2\5\6")).tolist() == [[5, 6]]
     with pytest.raises(ValueError, match="not an IDX file of bytes"):
-        read_idx(content)
+        read_idx(bytearray(content))
 
 
 def test_shapes_that_leave_no_doubt_are_taken() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import subprocess
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +21,7 @@ from sweeplab.errors import UserError, did_you_mean
 
 PACKAGES = ("sweeplab", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
 DEVICES = ("cpu", "cuda", "mps")
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -72,6 +75,7 @@ def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -
     device = choose_device(trainer.device)
     threads = resumed or trainer.threads or (cores() if alone else 1)
     torch.set_num_threads(threads)
+    keep_memory()
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # read when CUDA starts; cuBLAS is not reproducible without
@@ -79,6 +83,16 @@ def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # torch's stubs lack it; a debugging aid that costs a write of every tensor
     torch.backends.cudnn.benchmark = False
     return Runtime(device=device, threads=threads, precision=trainer.precision)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep what is freed: a step frees what the next one needs, and mapping it anew costs page faults."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library may have none
+    if mallopt is not None:
+        for parameter, value in ((M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20)):
+            mallopt(parameter, value)
 
 
 def seed_stream(seed: int, stream: str) -> None:

@@ -44,7 +44,7 @@ class Batches:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.seed = seed
-        self._split = _on(self.device, split)
+        self._split = split.to(self.device) if isinstance(split, Held) else split
         count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         self._batches = count if limit is None else min(count, limit)
 
@@ -64,7 +64,7 @@ class Batches:
             yield from self._streamed(split, order, n)
             return
         for indices in torch.split(order.to(self.device), self.batch_size):
-            yield split.inputs.index_select(0, indices), split.targets.index_select(0, indices)
+            yield split.batch(indices)
 
     def _order(self, n: int) -> Tensor:
         size = len(self._split)
@@ -86,8 +86,3 @@ class Batches:
             # Here and not in the workers: an error keeps its type and its message.
             inputs, targets = split.prepare(*raw)
             yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-
-
-def _on(device: torch.device, split: Split) -> Split:
-    """The whole split on the device, where it is held."""
-    return Held(split.inputs.to(device), split.targets.to(device)) if isinstance(split, Held) else split

@@ -36,10 +36,13 @@ class RawFile:
     size: int  # bytes
     sha256: str
 
-    def verified(self, folder: Path) -> bytes | None:
+    def verified(self, folder: Path) -> bytearray | None:
         """Its content, read once and checked; None where it is missing, truncated or changed."""
+        content = bytearray(self.size)
         try:
-            content = (folder / self.name).read_bytes()
+            with (folder / self.name).open("rb", buffering=0) as file:
+                if file.readinto(content) != self.size or file.read(1):
+                    return None
         except (FileNotFoundError, NotADirectoryError):
             return None
         return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
@@ -140,7 +143,7 @@ class IdxSet:
         """Images and labels of one of the two halves."""
         return self.files[:2] if train else self.files[2:]
 
-    def read(self, root: str | Path, files: Sequence[RawFile]) -> list[bytes]:
+    def read(self, root: str | Path, files: Sequence[RawFile]) -> list[bytearray]:
         """The contents of `files`, verified; what is missing or not as it should be is fetched first.
 
         Raises UserError where that is impossible.

@@ -21,6 +21,7 @@ class Layout:
     """Where the tensors lie in the file: (type, shape, first byte) of inputs and targets of train, valid and test."""
 
     tensors: list[tuple[torch.dtype, tuple[int, ...], int]]
+    scales: list[tuple[float, float]]  # of train, valid and test
     digest: str
 
 
@@ -40,16 +41,17 @@ def can_be_shared(splits: Splits) -> bool:
 def share(splits: Splits) -> Shared:
     """Write the splits, all of them held in memory, to a new file."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # it is handed on, and closed by whoever shares
-    tensors = []
+    tensors, scales = [], []
     for name in PARTS:
         split = getattr(splits, name)
         assert isinstance(split, Held)
+        scales.append(split.scale)
         for tensor in (split.inputs, split.targets):
             file.seek(-file.tell() % ALIGNMENT, 1)
             tensors.append((tensor.dtype, tuple(tensor.shape), file.tell()))
             file.write(tensor.contiguous().view(torch.uint8).numpy().data)
     file.flush()
-    return Shared(file, Layout(tensors, splits.digest))
+    return Shared(file, Layout(tensors, scales, splits.digest))
 
 
 def mapped(handle: int, layout: Layout) -> Splits:
@@ -62,5 +64,8 @@ def mapped(handle: int, layout: Layout) -> Splits:
         return memory[first : first + size].view(dtype).view(shape)
 
     found = [tensor(*each) for each in layout.tensors]
-    held = [Held(inputs, targets) for inputs, targets in zip(found[::2], found[1::2], strict=True)]
+    held = [
+        Held(inputs, targets, scale)
+        for inputs, targets, scale in zip(found[::2], found[1::2], layout.scales, strict=True)
+    ]
     return Splits(held[0], held[1], held[2], layout.digest)

@@ -33,16 +33,15 @@ def combined(digests: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def read_idx(content: bytes) -> Tensor:
-    """A uint8 tensor from an IDX file: two zeros, the type, the number of dimensions, the sizes (big-endian), the data.
-
-    Raises ValueError if header and length do not agree.
+def read_idx(content: bytearray) -> Tensor:
+    """A uint8 tensor, on the memory of an IDX file: two zeros, the type, the number of dimensions, the sizes
+    (big-endian), the data. Raises ValueError if header and length do not agree.
     """
     offset = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:offset])
     if content[:3] != b"\0\0\x08" or len(content) != offset + int(np.prod(shape)):
         raise ValueError(f"not an IDX file of bytes: header {content[:4].hex()}, sizes {shape}, {len(content)} bytes")
-    return tensor_of(np.frombuffer(content, np.uint8, offset=offset).reshape(shape))
+    return torch.frombuffer(content, dtype=torch.uint8, offset=offset).reshape(shape)
 
 
 class Tensors(Dataset[Pair]):
