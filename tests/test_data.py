@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sweeplab.config import Data
-from sweeplab.data import MNIST, Batches, Facts, Held, Splits, Streamed, facts, load, supplied
+from sweeplab.data import MNIST, Batches, Facts, Held, Shift, Splits, Streamed, facts, load, supplied
 from sweeplab.data.fetch import IdxSet, RawFile, Source, from_folder, from_mirrors, from_npm
 from sweeplab.data.sources import read_idx
 from sweeplab.errors import UserError
@@ -316,6 +316,33 @@ def test_batches_are_copies() -> None:
     for x, _ in batches.epoch(1):
         x.zero_()
     assert all_of(batches) == before
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 3, 2)])
+def test_shifted_pictures_are_cut_from_a_padded_one(shape: tuple[int, int, int]) -> None:
+    shift = Shift(shape, 2, blank=-1.0)
+    inputs = torch.arange(12.0 * 50).reshape(50, 12)
+    offsets = shift.offsets(50, torch.Generator().manual_seed(0))
+    moved = shift.moved(inputs, offsets).reshape(50, *shape)
+    rows, columns = offsets // (shape[2] + 4), offsets % (shape[2] + 4)
+    assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    padded = torch.full((50, shape[0], shape[1] + 4, shape[2] + 4), -1.0)
+    padded[:, :, 2:-2, 2:-2] = inputs.reshape(50, *shape)
+    for picture, whole, row, column in zip(moved, padded, rows, columns, strict=True):
+        assert torch.equal(picture, whole[:, row : row + shape[1], column : column + shape[2]])
+
+
+def test_shifts_are_a_function_of_seed_and_epoch(mnist: tuple[Data, Splits]) -> None:
+    test, shift = mnist[1].test, Shift((1, 28, 28), 1, blank=-0.1307 / 0.3081)
+    given = {"device": "cpu", "limit": 2, "shift": shift}
+    first, _ = next(iter(Batches(test, 100, seed=0, **given).epoch(1)))
+    assert torch.equal(first, next(iter(Batches(test, 100, seed=0, **given).epoch(1)))[0])
+    assert not torch.equal(first, next(iter(Batches(test, 100, seed=1, **given).epoch(1)))[0])
+    assert not torch.equal(first, next(iter(Batches(test, 100, seed=0, **given).epoch(2)))[0])
+    plain = next(iter(Batches(test, 100, seed=0, device="cpu").epoch(1)))[0]
+    assert plain.shape == first.shape
+    assert not torch.equal(first, plain)
+    assert first.min() == pytest.approx(plain.min(), abs=1e-6)
 
 
 def test_batch_larger_than_the_training_split_is_refused() -> None:

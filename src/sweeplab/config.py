@@ -89,6 +89,7 @@ class Trainer:
     target: float | None = None
     time_limit: float | None = _positive(unit=" (seconds)")
     clip_norm: float | None = _positive()
+    shift: int | None = _at_least(1, unit=" (pixels)")
     scheduler_interval: str = _one_of("auto", "step", "epoch")
     precision: str = _one_of("fp32", "bf16")
     compile: bool = False

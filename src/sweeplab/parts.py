@@ -25,8 +25,10 @@ CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 
 
 def problems(config: Config) -> list[str]:
-    """All that is wrong with the `_target_`s, judged by their signatures."""
+    """All that is wrong with the `_target_`s, judged by their signatures, and with what depends on several sections."""
     found = [p for name, node, supplied in _nodes(config) for p in code.check(node, name, supplied)]
+    if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
+        found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
     known = [*_epoch_metrics(config)]
     if config.monitor not in known:
         found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")

@@ -58,10 +58,18 @@ class Training:
             seed=self.job.config.seed,
             drop_last=True,
             limit=trainer.limit_batches,
+            shift=self._shift(),
         )
         size, limit = trainer.eval_batch_size, trainer.limit_batches
         valid, test = (data.Batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
         return train, valid, test
+
+    def _shift(self) -> data.Shift | None:
+        pictures, most = self.job.config.data, self.job.config.trainer.shift
+        if most is None or pictures.shape is None:
+            return None
+        channels, height, width = pictures.shape
+        return data.Shift((channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0))
 
     def _begin(self, saved: checkpoint.Saved | None) -> None:
         """Start from the seed (or another run's weights), or go on from a checkpoint; journalled either way."""
