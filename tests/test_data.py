@@ -342,7 +342,7 @@ def test_shifts_are_a_function_of_seed_and_epoch(mnist: tuple[Data, Splits]) -> 
     plain = next(iter(Batches(test, 100, seed=0, device="cpu").epoch(1)))[0]
     assert plain.shape == first.shape
     assert not torch.equal(first, plain)
-    assert first.min() == pytest.approx(plain.min(), abs=1e-6)
+    assert first.min().item() == pytest.approx(plain.min().item(), abs=1e-6)
 
 
 def test_batch_larger_than_the_training_split_is_refused() -> None:
