@@ -24,6 +24,7 @@ PEERS = {
     OURS: ("ours",),
     BF16: ("ours", "trainer.precision=bf16"),
     "bare loop": ("bare",),
+    "bare loop, no autograd": ("by_hand",),
     "DataLoader": ("dataloader", "0"),
     "DataLoader, 2 workers": ("dataloader", "2"),
     "Lightning, Hydra": (),

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import epoch, sweep32
 from benchmarks.measure import Row, spread
-from benchmarks.peers import bare, tensors
+from benchmarks.peers import bare, by_hand, tensors
 from sweeplab import config, models
 from sweeplab.compare.statistics import Mean
 from sweeplab.data import splits
@@ -35,6 +35,16 @@ def test_the_bare_loop_has_the_same_network() -> None:
     for name, weights in mine.state_dict().items():
         assert torch.equal(weights, theirs.state_dict()[name])
     assert [type(layer) for layer in mine.children()] == [type(layer) for layer in theirs.children()]
+
+
+def test_the_backward_pass_by_hand_gives_the_gradients_of_autograd() -> None:
+    torch.manual_seed(0)
+    model, x, y = bare.network(), torch.randn(128, 784), torch.arange(128) % 10
+    torch.nn.functional.cross_entropy(model(x), y).backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    by_hand.ByHand(model).step(x, y)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
 def test_jax_computes_the_same_network() -> None:

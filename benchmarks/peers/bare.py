@@ -1,4 +1,4 @@
-"""The best loop over tensors that can be written by hand: all data in memory and ready, nothing but the steps.
+"""The best loop over tensors with autograd: all data in memory and ready, nothing but the steps.
 
 It copies each batch into the same memory, updates with one fused kernel, and counts neither loss nor accuracy.
 """
