@@ -6,10 +6,17 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from filelock import FileLock
+
+from sweeplab import feeder
+from sweeplab.store import Store
 
 PROJECT = Path(__file__).parent.parent
 TRAIN = [sys.executable, str(PROJECT / "train.py")]
@@ -72,6 +79,19 @@ def command(words: Sequence[str], folder: Path, environment: Mapping[str, str] |
     if code != 0:
         raise RuntimeError(f"{' '.join(words)}: exit code {code}\n{printed.read_text()[-3000:]}")
     return Command(began, seconds)
+
+
+@contextmanager
+def fresh() -> Iterator[Path]:
+    """A folder of its own, with no run and no database yet; sweeplab's feeder, which may outlive a command, has ended
+    afterwards, so that it costs the next one nothing.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+        held = feeder.lock_file(Store(Path(folder) / "runs"))
+        if held.parent.exists():
+            with FileLock(held, timeout=120):
+                pass
 
 
 def say(line: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.measure import LIGHTNING, TRAIN, Row, command, say
+from benchmarks.measure import LIGHTNING, TRAIN, Row, command, fresh, say
 from benchmarks.stores import lightning_metric, our_metric
 
 FAST = ("trainer=default", "scheduler=one_cycle", "trainer.epochs=3", "optimizer.lr=0.003")
@@ -92,6 +91,5 @@ def measure(data: Path, rounds: int) -> tuple[list[Row], Any]:
 
 
 def _fresh(call: Callable[[Path, Path], T], data: Path) -> T:
-    """In a folder of its own, with no run and no database yet."""
-    with tempfile.TemporaryDirectory() as folder:
-        return call(data, Path(folder))
+    with fresh() as folder:
+        return call(data, folder)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import LIGHTNING, TRAIN, Row, command, say
+from benchmarks.measure import LIGHTNING, TRAIN, Row, command, fresh, say
 from benchmarks.stores import first_run_began, lightning_metric, our_metric
 
 RATES = (0.0003, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02)
@@ -56,8 +55,7 @@ def measure(data: Path, rounds: int, jobs: int, ours: int = ALL) -> tuple[list[R
     accuracies: dict[str, list[float]] = {name: [] for name in found}
     for number in range(rounds):
         for name in found:
-            with tempfile.TemporaryDirectory() as path:
-                folder = Path(path)
+            with fresh() as folder:
                 if name == "sweeplab":
                     found[name].append(_ours(data, ours, folder))
                     tested = our_metric(folder, "test/accuracy")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import TRAIN, Row, command, say
+from benchmarks.measure import TRAIN, Row, command, fresh, say
 from benchmarks.stores import our_epochs
 
 EPOCHS = 5
@@ -20,16 +19,16 @@ def measure(data: Path, rounds: int, threads: int) -> tuple[list[Row], Any]:
     whole: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
         for kind in KINDS:
-            with tempfile.TemporaryDirectory() as folder:
+            with fresh() as folder:
                 words = [
                     f"data.root={data}",
                     f"tracking={kind}",
                     f"trainer.epochs={EPOCHS}",
                     f"trainer.threads={threads}",
                 ]
-                done = command([*TRAIN, *words, "trainer.patience=null"], Path(folder))
+                done = command([*TRAIN, *words, "trainer.patience=null"], folder)
                 whole[kind].append(done.seconds)
-                epochs[kind].append(statistics.median(our_epochs(Path(folder))[1:]))
+                epochs[kind].append(statistics.median(our_epochs(folder)[1:]))
         say(
             f"tracking, round {number}: "
             + ", ".join(f"{k} {epochs[k][-1]:.3f} s, command {whole[k][-1]:.2f} s" for k in KINDS)

@@ -6,10 +6,10 @@ Its own arguments: further overrides.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterable
 
+from benchmarks.measure import fresh
 from benchmarks.peers.turns import Turns, arguments
 from sweeplab import config, data, loop, metrics, run, tracking
 from sweeplab.job import prepare
@@ -37,8 +37,8 @@ def main() -> None:
     turns = Turns(given.epochs)
     overrides = [f"data.root={given.data}", f"seed={given.seed}", f"trainer.epochs={given.epochs}"]
     overrides += [f"trainer.threads={given.threads}", "trainer.patience=null", "scheduler=constant", *given.more]
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SWEEPLAB_ROOT"] = folder
+    with fresh() as folder:
+        os.environ["SWEEPLAB_ROOT"] = str(folder)
         settings = config.compose(overrides)
         job, splits = prepare(settings, overrides), data.load(settings.data)
         home = Store(settings.store.root).open()
