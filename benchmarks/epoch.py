@@ -1,0 +1,181 @@
+"""The training part of an epoch: all peers are alive at once and train an epoch each, in turn; and to what accuracy.
+
+Validation does not count. Each peer may use the same cores, as many as `--threads`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.measure import LIGHTNING, PROJECT, Row, say
+from sweeplab.compare.statistics import Mean, mean
+
+OURS, BF16, JAX, PRODUCTS = "sweeplab", "sweeplab bf16", "JAX", "matrix products"
+PEERS = {
+    OURS: ("ours",),
+    BF16: ("ours", "trainer.precision=bf16"),
+    "bare loop": ("bare",),
+    "bare loop, no autograd": ("by_hand",),
+    "DataLoader": ("dataloader", "0"),
+    "DataLoader, 2 workers": ("dataloader", "2"),
+    "Lightning, Hydra": (),
+    JAX: ("jax_scan",),
+    PRODUCTS: ("products",),
+}
+
+
+class Peer:
+    """A process that trains an epoch when it is told to; it is warm once this is made."""
+
+    def __init__(self, name: str, data: Path, epochs: int, seed: int, threads: int, folder: Path) -> None:
+        self.name, self._printed = name, folder / "printed"
+        words = _words(name, data, epochs, seed, threads)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(PROJECT)}
+        environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        with self._printed.open("wb") as errors:
+            self.process = subprocess.Popen(
+                words, cwd=folder, env=environment, stdin=-1, stdout=-1, stderr=errors, text=True
+            )
+        assert "ready" in self._answer()
+
+    def epoch(self) -> float:
+        """Train one; its seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self._answer()["seconds"])
+
+    def accuracy(self) -> float:
+        """On the test set, once all epochs are trained."""
+        return float(self._answer()["accuracy"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended too early:\n{self._printed.read_text()[-3000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _words(name: str, data: Path, epochs: int, seed: int, threads: int) -> list[str]:
+    if not PEERS[name]:
+        node = f"_target_:benchmarks.peers.lightning_hydra.callbacks.TakesTurns,epochs:{epochs}"
+        turns = f"+callbacks.turns={{{node}}}"
+        return [*LIGHTNING, f"data.root={data}", f"seed={seed}", f"trainer.max_epochs={epochs}", "test=null", turns]
+    module, *more = PEERS[name]
+    given = [f"--data={data}", f"--epochs={epochs}", f"--seed={seed}", f"--threads={threads}", *more]
+    return [sys.executable, "-m", f"benchmarks.peers.{module}", *given]
+
+
+@contextmanager
+def _at_work(names: list[str], data: Path, epochs: int, seed: int, threads: int) -> Iterator[list[Peer]]:
+    """These peers, started one after the other; they have ended afterwards."""
+    with ExitStack() as stack:
+        peers = []
+        for name in names:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            peers.append(Peer(name, data, epochs, seed, threads, folder))
+            stack.callback(_end, peers[-1].process)
+        yield peers
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait for it, if it has nothing left to do; else end it."""
+    assert process.stdin is not None
+    process.stdin.close()  # who waits for a turn, gives up
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _on_cores(count: int) -> Iterator[None]:
+    """What is started meanwhile may use so many cores: JAX takes as many threads as it finds cores."""
+    before = machine.cores()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, before[:count])
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, before)
+
+
+def measure(data: Path, rounds: int, threads: int, seeds: int, epochs: int, names: list[str]) -> tuple[list[Row], Any]:
+    """`seeds` trainings of `epochs` epochs for the accuracy; (rows, all that was measured)."""
+    with _on_cores(threads):
+        seconds = _seconds(names, data, rounds, threads)
+        accuracies = _accuracies([name for name in names if name != PRODUCTS], data, seeds, epochs, threads)
+    reference = mean(accuracies[OURS])
+    rows = []
+    for ours, peer in [(OURS, name) for name in names if name != OURS] + [(BF16, JAX)]:
+        if ours in names and peer in names:
+            what = f"epoch, {threads} thread{'s' if threads > 1 else ''}, {'bf16' if ours == BF16 else 'fp32'}"
+            found = mean(accuracies.get(peer, []))
+            notes = [agreement(mean(accuracies[ours]) if ours == BF16 else reference, found, epochs)] if found else []
+            rows.append(
+                Row(
+                    part="epoch",
+                    what=what,
+                    ours=ours,
+                    peer=peer,
+                    ours_seconds=seconds[ours],
+                    peer_seconds=seconds[peer],
+                    notes=notes,
+                )
+            )
+    return rows, {
+        "seconds": seconds,
+        "test accuracies": accuracies,
+        "epochs to the accuracy": epochs,
+        "threads": threads,
+    }
+
+
+def _seconds(names: list[str], data: Path, rounds: int, threads: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in names}
+    with _at_work(names, data, 2 + rounds, 0, threads) as peers:  # one to get warm, and a round that does not count
+        for number in range(rounds + 1):
+            for peer in peers:
+                found[peer.name].append(peer.epoch())
+            say(f"epoch, round {number}: " + ", ".join(f"{name} {each[-1]:.3f} s" for name, each in found.items()))
+        for peer in peers:
+            if peer.name != PRODUCTS:
+                peer.accuracy()
+    return {name: each[1:] for name, each in found.items()}
+
+
+def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, threads: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        for seed in range(seeds):
+            with _at_work([name], data, epochs, seed, threads) as (peer,):
+                for _ in range(epochs - 1):
+                    peer.epoch()
+                found[name].append(peer.accuracy())
+        say(f"{name}: test accuracy after {epochs} epochs: {', '.join(f'{value:.4f}' for value in found[name])}")
+    return found
+
+
+def agreement(ours: Mean | None, its: Mean | None, epochs: int) -> str:
+    """Whether each mean lies in the other's 95 % interval."""
+    assert ours is not None
+    assert its is not None
+    if ours.half is None or its.half is None:
+        return f"accuracy {ours.mean:.4f} and {its.mean:.4f}: one seed tells nothing"
+    agree = abs(ours.mean - its.mean) <= min(ours.half, its.half)
+    verdict = "agree" if agree else "DIFFER"
+    both = " and ".join(f"{100 * one.mean:.2f} ± {100 * one.half:.2f} %" for one in (ours, its) if one.half is not None)
+    return f"test accuracy after {epochs} epochs {both} (n={its.n}): {verdict}"

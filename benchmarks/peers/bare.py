@@ -1,0 +1,53 @@
+"""The best loop over tensors with autograd: all data in memory and ready, nothing but the steps.
+
+It copies each batch into the same memory, updates with one fused kernel, and counts neither loss nor accuracy.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.peers import tensors
+from benchmarks.peers.turns import Turns, arguments
+
+BATCH = 128
+
+
+def network() -> nn.Sequential:
+    hidden = [nn.Linear(784, 392), nn.BatchNorm1d(392), nn.ReLU(), nn.Linear(392, 196), nn.BatchNorm1d(196), nn.ReLU()]
+    return nn.Sequential(*hidden, nn.Linear(196, 10))
+
+
+def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    inputs, targets = x.new_empty(BATCH, x.shape[1]), y.new_empty(BATCH)
+    for indices in torch.randperm(len(x)).split(BATCH)[: len(x) // BATCH]:
+        torch.index_select(x, 0, indices, out=inputs)
+        torch.index_select(y, 0, indices, out=targets)
+        functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def main() -> None:
+    given = arguments()
+    turns = Turns(given.epochs)
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    x, y = map(torch.from_numpy, tensors.training(given.data))
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    for _ in range(given.epochs):
+        began = time.perf_counter()
+        epoch(model, optimizer, x, y)
+        turns.trained(time.perf_counter() - began)
+    x, y = map(torch.from_numpy, tensors.read(given.data, "t10k"))
+    with torch.no_grad():
+        turns.tested((model.eval()(x).argmax(1) == y).float().mean().item())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The bare loop without autograd: the backward pass written out, all large results into memory of their own.
+
+What is left to gain is below this level: it costs about a fifth less CPU time than `bare`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.peers import tensors
+from benchmarks.peers.bare import BATCH, network
+from benchmarks.peers.turns import Turns, arguments
+
+
+class ByHand:
+    """The gradients of the cross-entropy, in the parameters' own `grad`."""
+
+    def __init__(self, model: nn.Sequential) -> None:
+        self.linear = [layer for layer in model if isinstance(layer, nn.Linear)]
+        self.norms = [layer for layer in model if isinstance(layer, nn.BatchNorm1d)]
+        self.sums = [torch.empty(BATCH, layer.out_features) for layer in self.linear]
+        self.slopes = [torch.empty(BATCH, layer.in_features) for layer in self.linear]
+        self.one_hot = torch.eye(10)
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    @torch.no_grad()
+    def step(self, inputs: Tensor, targets: Tensor) -> None:
+        x, kept = inputs, []
+        for layer, norm, out in zip(self.linear, self.norms, self.sums, strict=False):
+            torch.addmm(layer.bias, x, layer.weight.t(), out=out)
+            running = norm.running_mean, norm.running_var
+            y, mean, inverse = torch.native_batch_norm(out, norm.weight, norm.bias, *running, True, 0.1, 1e-5)
+            kept.append((x, mean, inverse))
+            x = y.relu_()
+        last = self.linear[-1]
+        logits = torch.addmm(last.bias, x, last.weight.t(), out=self.sums[-1])
+        slope = torch.softmax(logits, 1).sub_(self.one_hot[targets]).div_(BATCH)
+        self._linear(-1, slope, x)
+        for number in reversed(range(len(self.norms))):
+            norm, (before, mean, inverse) = self.norms[number], kept[number]
+            slope = torch.mm(slope, self.linear[number + 1].weight, out=self.slopes[number + 1])
+            slope = torch.ops.aten.threshold_backward(slope, x, 0)
+            running = norm.running_mean, norm.running_var
+            slope, scale, shift = torch.ops.aten.native_batch_norm_backward(
+                slope, self.sums[number], norm.weight, *running, mean, inverse, True, 1e-5, [True, True, True]
+            )
+            norm.weight.grad.copy_(scale)
+            norm.bias.grad.copy_(shift)
+            self._linear(number, slope, before)
+            x = before
+
+    def _linear(self, number: int, slope: Tensor, x: Tensor) -> None:
+        torch.mm(slope.t(), x, out=self.linear[number].weight.grad)
+        torch.sum(slope, 0, out=self.linear[number].bias.grad)
+
+
+def main() -> None:
+    given = arguments()
+    turns = Turns(given.epochs)
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    x, y = map(torch.from_numpy, tensors.training(given.data))
+    model = network()
+    optimizer, backward = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), ByHand(model)
+    inputs, targets = x.new_empty(BATCH, x.shape[1]), y.new_empty(BATCH)
+    for _ in range(given.epochs):
+        began = time.perf_counter()
+        for indices in torch.randperm(len(x)).split(BATCH)[: len(x) // BATCH]:
+            torch.index_select(x, 0, indices, out=inputs)
+            torch.index_select(y, 0, indices, out=targets)
+            backward.step(inputs, targets)
+            optimizer.step()
+        turns.trained(time.perf_counter() - began)
+    x, y = map(torch.from_numpy, tensors.read(given.data, "t10k"))
+    with torch.no_grad():
+        turns.tested((model.eval()(x).argmax(1) == y).float().mean().item())
+
+
+if __name__ == "__main__":
+    main()
