@@ -219,9 +219,9 @@ class TestMemo:
 
     def test_it_is_bounded(self) -> None:
         memo, asked = Memo(most=2), []
-        for value in (1, 2, 3, 3, 2, 1):
+        for value in (1, 2, 1, 3, 1, 2):
             memo("x", value, lambda value=value: asked.append(value))  # type: ignore[misc]
-        assert asked == [1, 2, 3, 1], "the oldest went"
+        assert asked == [1, 2, 3, 2], "what was not asked for longest went"
 
 
 # --- what becomes of each
