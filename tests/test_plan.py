@@ -71,6 +71,13 @@ def refused(planned: Planned, *overrides: str) -> str:
     return str(error.value)
 
 
+def test_jobs_keep_in_memory_once_what_their_configs_have_in_common(planned: Planned) -> None:
+    first, second = (cell.job.config for cell in planned("model.hidden=8,16").cells)
+    assert first.trainer is second.trainer
+    assert first.optimizer is second.optimizer
+    assert [first.model["hidden"], second.model["hidden"]] == [8, 16]
+
+
 # --- which jobs
 
 

@@ -103,7 +103,7 @@ class Diabetes(Tensors):
 
 
 def _digits_file() -> Path:
-    """The table that `load_digits` reads: to import scikit-learn for it takes seconds, and 140 MB of each launcher."""
+    """The table that `load_digits` reads: to import scikit-learn for it takes seconds, and 120 MB of each launcher."""
     found = find_spec("sklearn")
     assert found is not None
     assert found.origin is not None
