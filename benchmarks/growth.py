@@ -25,12 +25,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.sweeps import PROJECT, STEP, pss, tree
 from sweeplab.store import FINISHED, Store
+
+if TYPE_CHECKING:
+    from sweeplab.data.splits import Held
 
 FIGURES = Path(__file__).parent / "figures"
 TINY = (*(word for word in STEP if word != "tracking=off"), "model=linear", "sweep.workers=2")
@@ -51,17 +54,17 @@ AXES = {
 }
 
 
-def epoch_of(shape: dict[str, int]) -> Callable[[], object]:
-    """An epoch of `depth` layers of `width` with BatchNorm and Adam, on examples of MNIST's shape, on one thread."""
+def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
+    """An epoch of `depth` layers of `width` with BatchNorm and Adam, on the first of the examples, on one thread."""
     import torch
 
     from sweeplab import config, loop, parts, runtime
     from sweeplab.data.batches import Batches
     from sweeplab.data.splits import Held
 
+    split = Held(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
     hidden = [shape["width"]] * shape["depth"]
     settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
-    split = Held(torch.randn(shape["examples"], 784), torch.randint(10, (shape["examples"],)))
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
     one_thread = runtime.Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
     task = parts.build(settings, one_thread, len(batches))
@@ -72,14 +75,18 @@ def epochs(rounds: int) -> Points:
     """Median seconds of an epoch along each axis; what is compared takes turns."""
     import torch
 
+    from sweeplab.data.splits import Held
+
     torch.set_num_threads(1)
+    most = max(AXES["examples"])
+    everything = Held(torch.randn(most, 784), torch.randint(10, (most,)))  # of MNIST's shape
     shapes = {(axis, value): BASE | {axis: value} for axis, values in AXES.items() for value in values}
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in shapes}
+    made = {key: epoch_of(shape, everything) for key, shape in shapes.items()}
+    for run in made.values():
+        run()  # warm
     for number in range(rounds):
-        for key, shape in shapes.items():
-            run = epoch_of(shape)
-            if number == 0:
-                run()  # warm
+        for key, run in made.items():
             began = time.perf_counter()
             run()
             seconds[key].append(time.perf_counter() - began)
@@ -230,16 +237,19 @@ def draw(kind: str, points: Points) -> Path:
     from matplotlib.figure import Figure
 
     units = ("(s)", "(MiB)", "(MB)") if kind == "sweep" else tuple(points)
-    figure = Figure(figsize=(4.2 * len(units), 4.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(units), 5.2), layout="constrained")
     for panel, unit in zip(figure.subplots(1, len(units)), units, strict=True):
         for name, values in points.items():
             if name.endswith(unit):
-                label = "{}: {:.2f}, last {:.2f}".format(name.removesuffix(unit).strip(), *slopes(values))
+                label = "{}: {:.2f}, last {:.2f}".format(name.removesuffix(unit).strip() or unit, *slopes(values))
                 panel.plot(*zip(*values, strict=True), marker="o", markersize=4, label=label)
         panel.set(xscale="log", yscale="log", xlabel="runs" if kind == "sweep" else unit)
         panel.set_ylabel(unit.strip("()") if kind == "sweep" else "seconds an epoch")
         panel.grid(alpha=0.25)
-        panel.legend(fontsize=8, title="slope", title_fontsize=8)
+        places = sorted({at for name, values in points.items() if name.endswith(unit) for at, _ in values})
+        panel.set_xticks(places, [f"{at:,.0f}" for at in places])
+        panel.set_xticks([], minor=True)
+        panel.legend(fontsize=8, title="slope", title_fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     FIGURES.mkdir(exist_ok=True)
     figure.savefig(FIGURES / f"growth-{kind}.png", dpi=100)
     return FIGURES / f"growth-{kind}.png"
