@@ -503,7 +503,7 @@ class Writer:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """All in one call if it is not too much for one: each is a transaction, and half of what a short run costs."""
+        """All in one call if it is not too much for one: each is a transaction of its own."""
         from mlflow.entities import Metric, Param, RunTag
 
         parts = zip_longest(
