@@ -63,11 +63,11 @@ def measured(root: Path, *words: str) -> Measured:
 
 def _watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
     while process.poll() is None:
-        peak[0] = max(peak[0], sum(_pss(pid) for pid in _tree(process.pid)))
+        peak[0] = max(peak[0], sum(pss(pid) for pid in tree(process.pid)))
         time.sleep(1.0)
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
     """The process and all below it."""
     found = [root]
     for pid in found:  # it grows on the way
@@ -79,7 +79,8 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> float:
+def pss(pid: int) -> float:
+    """The proportional set size of a process in MiB; 0 if it has gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -432,6 +432,17 @@ def test_the_runs_own_target_is_the_target(home: Store) -> None:
     assert (found.target, list(found.groups[0].measured["epochs_to_target"].values())) == (0.6, [2])
 
 
+def test_runs_keep_in_memory_once_what_their_records_have_in_common(home: Store) -> None:
+    known: dict[str, Node] = {}
+    cells = [add(home, f"seed={seed}", f"model.hidden={hidden}") for seed, hidden in ((0, 1), (1, 1), (2, "true"))]
+    first, second, other = (read(home, one, known).start for one in cells)
+    assert first["config"]["model"] is second["config"]["model"]
+    assert first["provenance"] is other["provenance"]
+    assert [start["config"]["seed"] for start in (first, second, other)] == [0, 1, 2]
+    assert [start["config"]["model"]["hidden"] for start in (first, other)] == [1, True]
+    assert other["config"]["model"]["hidden"] is True
+
+
 def test_several_sweeps_are_one_comparison_each_run_once(home: Store, sweeplab: Command) -> None:
     shared = add(home, "model.hidden=8", "seed=0")
     first = manifest(home, [shared, add(home, "model.hidden=8", "seed=1")], "first", "norms")

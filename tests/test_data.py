@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from sweeplab.config import Data
 from sweeplab.data import MNIST, Batches, Facts, Held, Shift, Splits, Streamed, facts, load, supplied
 from sweeplab.data.fetch import IdxSet, RawFile, Source, from_folder, from_mirrors, from_npm
-from sweeplab.data.sources import read_idx
+from sweeplab.data.sources import Digits, read_idx
 from sweeplab.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf" / "data"
@@ -180,6 +180,16 @@ def test_mnist_as_pictures_and_only_one_half(mnist: tuple[Data, Splits]) -> None
     halves = load(replace(data, flatten=False, dataset=data.dataset | {"train": False}))
     assert held(halves.train).inputs.shape == (7334, 1, 28, 28)  # 10,000 - 2,000 for test - 666 for valid
     assert halves.digest != splits.digest
+
+
+def test_digits_are_those_of_scikit_learn_without_importing_it() -> None:
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    assert torch.equal(Digits().inputs.flatten(1), torch.from_numpy(pictures).float())
+    assert torch.equal(Digits().targets, torch.from_numpy(labels).to(torch.int64))
+    script = "import sys; from sweeplab.data.sources import Digits; Digits(); print('sklearn' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
 
 
 def test_digits_are_between_0_and_1() -> None:

@@ -69,6 +69,18 @@ def test_every_run_is_listed_with_what_came_out(home: Store, runs: Command) -> N
         assert row[7:] == ["KiB", "3", "h"]
 
 
+def test_of_many_runs_the_latest_are_shown_and_that_is_said(
+    home: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_ROWS", 2)
+    for digit, idle in (("1", 10), ("2", 30), ("3", 20)):
+        make(home, digit, "finished", idle=idle)
+    listing.show(listing.rows(home), "3 runs")
+    out = capsys.readouterr().out
+    assert "the latest 2 are shown; sweeplab runs --json has all" in out
+    assert [line.split()[0] for line in out.splitlines() if "finished" in line] == ["3" * 8, "1" * 8]
+
+
 def test_metrics_are_named_where_runs_have_others(home: Store, runs: Command) -> None:
     make(home, "1", "finished")
     make(home, "2", "unfinished", trainer={"monitor": "valid/mae"})

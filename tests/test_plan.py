@@ -71,6 +71,13 @@ def refused(planned: Planned, *overrides: str) -> str:
     return str(error.value)
 
 
+def test_jobs_keep_in_memory_once_what_their_configs_have_in_common(planned: Planned) -> None:
+    first, second = (cell.job.config for cell in planned("model.hidden=8,16").cells)
+    assert first.trainer is second.trainer
+    assert first.optimizer is second.optimizer
+    assert [first.model["hidden"], second.model["hidden"]] == [8, 16]
+
+
 # --- which jobs
 
 
@@ -219,9 +226,9 @@ class TestMemo:
 
     def test_it_is_bounded(self) -> None:
         memo, asked = Memo(most=2), []
-        for value in (1, 2, 3, 3, 2, 1):
+        for value in (1, 2, 1, 3, 1, 2):
             memo("x", value, lambda value=value: asked.append(value))  # type: ignore[misc]
-        assert asked == [1, 2, 3, 1], "the oldest went"
+        assert asked == [1, 2, 3, 2], "what was not asked for longest went"
 
 
 # --- what becomes of each

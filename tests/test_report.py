@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from test_compare import add, cell, factorial, manifest, troubled, widths
 
 from sweeplab import compare
@@ -191,3 +192,35 @@ def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert "<title>fine</title>" in done.stdout
     assert "<td class=\"text\">&lt;script&gt;document.title='bad'&lt;/script&gt;</td>" in done.stdout
+
+
+def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
+    home: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_ROWS", 4)
+    found = compare.compare(factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9)
+    page = compare.write_report(found, root / "report")
+    assert [line[0] for line in rows(page, "ranking")[1:]] == ["1", "2", "3", "4"]
+    assert "... and 2 more configs: groups.csv has all" in text_of(page)
+    assert len(rows(page, "commands")) == 1 + 4
+    assert "... and 2 more configs: their values are in groups.csv" in text_of(page)
+    assert len(rows(page, "differences-in-valid-accuracy")) == 1 + 3
+    assert len((page.parent / "groups.csv").read_text().splitlines()) == 1 + 6
+
+
+def test_of_many_configs_some_are_dots_and_that_is_said(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "MOST_DOTS", 10)
+    cells = [add(home, f"model.hidden={width}", "seed=0", more={"parameters": float(width)}) for width in range(1, 26)]
+    drawn = {one.name: one for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    said = " Of 25 configs one in 3 has a dot; means and lines are of all."
+    assert drawn["parameters"].caption.endswith(said)
+    assert drawn["effects"].caption.endswith(said)
+    assert "has a dot" not in drawn["curves"].caption
+
+
+def test_the_mean_at_a_value_is_over_all_configs_that_have_it() -> None:
+    panel = Figure().subplots()
+    figures._effect(panel, "hidden", [("8", 0.5), ("16", 0.8), ("8", 0.7), ("4", 0.1)])
+    dots, means = panel.lines
+    assert list(zip(*dots.get_data(), strict=True)) == [(8, 0.5), (16, 0.8), (8, 0.7), (4, 0.1)]
+    assert list(zip(*means.get_data(), strict=True)) == [(4, 0.1), (8, 0.6), (16, 0.8)]

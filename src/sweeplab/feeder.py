@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
@@ -173,8 +174,15 @@ class Sweep:
     experiment = property(lambda self: self.manifest.get("experiment"))
     tag = property(lambda self: f"sweep.{self.id[:SWEEP_LENGTH]}")
 
-    def name_of(self, fingerprint: str) -> str | None:
-        return next((c["name"] for c in self.manifest["cells"] if c["fingerprint"] == fingerprint), None)
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Fingerprint -> the name of that cell."""
+        return {str(cell["fingerprint"]): cell["name"] for cell in self.manifest["cells"]}
+
+    @cached_property
+    def runs(self) -> frozenset[str]:
+        """The ids of its runs."""
+        return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
 
 
 @dataclass
@@ -224,7 +232,7 @@ class View:
         `alone`: no client lives, so that no sweep is being driven.
         """
         self._read_sweeps()
-        wanted = [s for s in self._sweeps.values() if only is None or not self._cells(s).isdisjoint(only)]
+        wanted = [s for s in self._sweeps.values() if only is None or not s.runs.isdisjoint(only)]
         jobs = [job for sweep in wanted for job in self._parent(sweep, alone)]
         with os.scandir(self.store.root) as found:
             names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
@@ -246,17 +254,15 @@ class View:
         self._sweeps = dict(sorted(known.items(), key=lambda item: float(item[1].manifest["time"])))
         self._members = {}
         for sweep in self._sweeps.values():
-            for run_id in self._cells(sweep):
+            for run_id in sweep.runs:
                 self._members.setdefault(run_id, []).append(sweep)
         self.unsettle()
 
-    @staticmethod
-    def _cells(sweep: Sweep) -> set[str]:
-        return {str(cell["fingerprint"])[: store.ID_LENGTH] for cell in sweep.manifest["cells"]}
-
     def _look(self, name: str) -> list[Job]:
         """What is to be fed of this run; looking at an idle one costs a stat."""
-        tail = self._tails.setdefault(name, Tail(store.Run(self.store.root / name)))
+        tail = self._tails.get(name)
+        if tail is None:
+            tail = self._tails[name] = Tail(store.Run(self.store.root / name))
         self.damaged.pop(name, None)
         try:
             return self._children(tail) if tail.read() or not tail.settled else []
@@ -461,8 +467,7 @@ class Writer:
             summary = read_json(self.store.report_folder(sweep.id) / store.SUMMARY)
             at = _ms(summary.get("time", 0))
             rows = [(name, value, at, 0) for name, value in store.numbers(summary.get("metrics", {})).items()]
-            self._log_metrics(run_id, rows)
-            self._log_tags(run_id, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
+            self._log(run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
         return run_id
 
     def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
@@ -479,42 +484,44 @@ class Writer:
         tags = self._tags(job, events)
         run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
         new = events[job.fed.get("lines", 0) :]
-        self._log_metrics(run_id, values(events, job.fed.get("lines", 0)))
-        if not job.fed:
-            self._describe(run_id, first)
-        if job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new):
-            self._log_tags(run_id, tags)
+        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new)
+        rows = values(events, job.fed.get("lines", 0))
+        # Params and data set are of the first start: how a run is computed may change when it is resumed.
+        self._log(run_id, rows, {} if job.fed else params(first["config"]), tags if changed else {})
+        if not job.fed and (data := first.get("data")):
+            self._log_data(run_id, data)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] != store.TRACK][-1])
         self._upload(job, run_id, tail.run.folder)
         if job.goal["status"] != RUNNING:
             tail.forget()
         return run_id
 
-    def _log_metrics(self, run_id: str, found: Sequence[tuple[str, float, int, int]]) -> None:
-        from mlflow.entities import Metric
+    def _log(
+        self,
+        run_id: str,
+        rows: Sequence[tuple[str, float, int, int]],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        """All in one call if it is not too much for one: each is a transaction of its own."""
+        from mlflow.entities import Metric, Param, RunTag
 
-        for part in batched(found, 1000):
-            self.client.log_batch(
-                run_id, metrics=[Metric(_key(name), value, at, step) for name, value, at, step in part]
-            )
+        parts = zip_longest(
+            batched([Metric(_key(name), value, at, step) for name, value, at, step in rows], 800),
+            batched([Param(_key(name), value) for name, value in params.items()], 100),
+            batched([RunTag(_key(name), value) for name, value in tags.items()], 100),
+            fillvalue=(),
+        )
+        for some_metrics, some_params, some_tags in parts:
+            self.client.log_batch(run_id, metrics=some_metrics, params=some_params, tags=some_tags)
 
-    def _log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+    def _log_data(self, run_id: str, data: Node) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        for part in batched(list(tags.items()), 100):
-            self.client.log_batch(run_id, tags=[RunTag(_key(name), value) for name, value in part])
-
-    def _describe(self, run_id: str, start: Node) -> None:
-        """Params and data set, of the first start: how a run is computed may change when it is resumed."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-        for part in batched(list(params(start["config"]).items()), 100):
-            self.client.log_batch(run_id, params=[Param(_key(name), value) for name, value in part])
-        if data := start.get("data"):
-            sizes = {name: data[name] for name in (metrics.TRAIN, metrics.VALID, metrics.TEST) if name in data}
-            source = json.dumps({"name": data["name"], "sha256": data["digest"]})
-            entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
-            self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+        sizes = {name: data[name] for name in (metrics.TRAIN, metrics.VALID, metrics.TEST) if name in data}
+        source = json.dumps({"name": data["name"], "sha256": data["digest"]})
+        entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
+        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
     def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
         assert job.tail is not None
@@ -528,7 +535,7 @@ class Writer:
         found["stop_reason"] = ends[-1].get("stop_reason") if ends else None
         found["mlflow.source.git.commit"] = git.get("commit")
         found |= dict.fromkeys(job.goal["sweeps"], "1")
-        name = parent.name_of(job.tail.fingerprint) if parent else None
+        name = parent.names.get(job.tail.fingerprint) if parent else None
         if parent:
             found["mlflow.parentRunId"] = self._parent_id(parent)
         return _origin(name or start["name"]) | {k: _text(value) for k, value in found.items() if value is not None}

@@ -26,14 +26,16 @@ class Memo:
     def __call__(self, what: str, given: object, find: Callable[[], T]) -> T:
         """`find()`, or what it gave (or raised) before for the same `given`; equal are those with the same `repr`."""
         key = what, repr(given)  # 1, 1.0 and true are equal, but not the same
-        if key not in self._found:
-            if len(self._found) >= self._most:
-                del self._found[next(iter(self._found))]
+        if key in self._found:
+            found = self._found.pop(key)
+        else:
             try:
-                self._found[key] = find()
+                found = find()
             except UserError as error:
-                self._found[key] = error
-        found = self._found[key]
+                found = error
+        self._found[key] = found  # at the end: what was not asked for longest stands first
+        if len(self._found) > self._most:
+            del self._found[next(iter(self._found))]
         if isinstance(found, UserError):
             raise found.with_traceback(None)
         return found  # type: ignore[no-any-return]  # what `find` of this key returned

@@ -21,6 +21,7 @@ from sweeplab.store import END, EPOCH, FINISHED, START, Run, Store, numbers
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
+MOST_ROWS = 1000  # of the table, which takes milliseconds a row
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -98,7 +99,9 @@ def show(found: Sequence[Row], title: str) -> None:
     columns = ("run", "status", "name", "best", "test", "epochs", "size", "age")
     same = f" (best {kinds.pop()})" if len(kinds) == 1 else ""
     screen.say(title + same)
-    screen.table("", columns, [_cells(row, named=not same) for row in found], left=3)
+    if len(found) > MOST_ROWS:
+        screen.say(f"the latest {MOST_ROWS:,} are shown; sweeplab runs --json has all")
+    screen.table("", columns, [_cells(row, named=not same) for row in found[-MOST_ROWS:]], left=3)
 
 
 def _cells(row: Row, *, named: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -135,7 +136,7 @@ def differing(before: Mapping[str, float], now: Mapping[str, float]) -> list[str
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Metrics as read from JSON, "NaN" and "Infinity" as the numbers they stand for."""
-    return {name: float(value) for name, value in values.items()}
+    return {sys.intern(name): float(value) for name, value in values.items()}
 
 
 @dataclass(kw_only=True)

@@ -158,15 +158,21 @@ def _until_level(
 ) -> dict[str, str]:
     """Wait until each MLflow run of these has been level once; what lags when giving up -> why."""
     view = feeder.View(store, uri)
-    pending = set(view.lagging(only))
+
+    def look() -> tuple[set[str], float]:
+        began = time.monotonic()
+        return view.lagging(only), time.monotonic() - began
+
+    pending, took = look()
     total = len(pending)
     while pending:
         progress(total - len(pending), total)
         state = _state(store)
         if give_up(state):
             return {run_id: view.damaged.get(run_id) or _why(state, uri, run_id) for run_id in sorted(pending)}
-        time.sleep(0.1)
-        pending &= set(view.lagging(only))
+        time.sleep(min(max(0.1, took), 1))  # looking at thousands of runs must not take the feeder's core
+        now, took = look()
+        pending &= now
     progress(total, total)
     return {}
 

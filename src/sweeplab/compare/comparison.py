@@ -149,7 +149,8 @@ def compare(
     that came first. Raises UserError for a baseline that is none, or if no run is left.
     """
     cells = {cell["fingerprint"]: cell for sweep in sweeps for cell in sweep["cells"]}
-    replicas = [grouping.read(home, cell) for cell in cells.values()]
+    known: dict[str, Node] = {}
+    replicas = [grouping.read(home, cell, known) for cell in cells.values()]
     kept = replicas if where is None else _where(replicas, where)
     if not kept:
         raise UserError(f"--where={where}: none of {len(replicas)} runs" if replicas else "the sweep has no runs yet")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplab import metrics
 from sweeplab.compare import statistics
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
+
 INK, FAINT = "#010203", "#818283"  # stand for the text's colour and a paler one, which the page chooses
 # Okabe and Ito's colours, which the colour-blind can tell apart (without the two palest); a page may lighten them.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#8b5a2b")
 MARKERS = "osD^vPX*"
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 1)), (0, (4, 1)))
 MOST_CURVES, MOST_LINES, MOST_KEYS, MOST_VALUES, MOST_NAMES = len(COLOURS), 20, 12, 20, 8
+MOST_DOTS = 1000  # of a panel: more are no clearer, and each is an element of the page
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT, "axes.facecolor": "none", "axes.grid": True, "axes.labelcolor": INK,
     "axes.spines.right": False, "axes.spines.top": False, "figure.constrained_layout.use": True, "font.size": 9,
@@ -170,12 +173,13 @@ def parameters(found: Comparison) -> Drawn | None:
     panel = figure.subplots()
     sizes, means = [size for size, _, _ in points], [m.mean for _, m, _ in points]
     halves = [m.half or 0.0 for _, m, _ in points]
-    panel.errorbar(sizes, means, halves, fmt="o", color=FAINT, elinewidth=0.8, alpha=0.7)
+    x, y, error = _thinned(sizes), _thinned(means), _thinned(halves)
+    panel.errorbar(x, y, error, fmt="o", color=FAINT, elinewidth=0.8, alpha=0.7)
     _front(panel, found, points)
     _logarithmic(panel, "x")
     panel.set(xlabel=metrics.PARAMETERS, ylabel=f"best {found.monitor}")
     said = "Diamonds: no config with as few parameters is better (Pareto front). Bars: 95 % confidence intervals."
-    return figure, f"{found.monitor} against parameters", said
+    return figure, f"{found.monitor} against parameters", said + _said_thinned(points, "configs")
 
 
 def _front(panel: Axes, found: Comparison, points: Sequence[tuple[float, statistics.Mean, Group]]) -> None:
@@ -219,7 +223,7 @@ def epochs_to_target(found: Comparison) -> Drawn | None:
     figure = _figure(1.2 + 0.32 * len(shown))
     panel = figure.subplots()
     for line, (m, one) in enumerate(shown):
-        values = list(one.measured[TO_TARGET].values())
+        values = _thinned(list(one.measured[TO_TARGET].values()), len(shown))
         spread = [line + 0.3 * (place + 0.5) / len(values) - 0.15 for place in range(len(values))]
         panel.plot(values, spread, "o", color=COLOURS[5], alpha=0.7)
         panel.plot([m.mean], [line], "D", color=COLOURS[0], markersize=6)
@@ -229,6 +233,7 @@ def epochs_to_target(found: Comparison) -> Drawn | None:
     never = sum(TO_TARGET not in one.measured for one in found.groups)
     said = "Dots: seeds that reached it, and how many did. Diamonds: their mean, which the others would make larger."
     said += f" Never reached by {never} configs." if never else ""
+    said += _said_thinned(max((one.replicas for _, one in shown), key=len), "seeds", len(shown))
     said += f" The soonest {MOST_LINES} of {len(there)} are drawn." if len(there) > MOST_LINES else ""
     return figure, f"Epochs to {found.target:g}", said
 
@@ -254,8 +259,24 @@ def effects(found: Comparison) -> Drawn | None:
     return (
         figure,
         "Main effects",
-        said + (f" The first {MOST_KEYS} of {len(found.columns)} keys are drawn." if cut else ""),
+        said
+        + _said_thinned(known, "configs")
+        + (f" The first {MOST_KEYS} of {len(found.columns)} keys are drawn." if cut else ""),
     )
+
+
+def _thinned(points: Sequence[T], lines: int = 1) -> Sequence[T]:
+    """Evenly so many of them that at most MOST_DOTS are drawn on as many `lines`."""
+    return points[:: _step(points, lines)]
+
+
+def _said_thinned(points: Sequence[object], what: str, lines: int = 1) -> str:
+    step = _step(points, lines)
+    return f" Of {len(points):,} {what} one in {step} has a dot; means and lines are of all." if step > 1 else ""
+
+
+def _step(points: Sequence[object], lines: int) -> int:
+    return max(1, math.ceil(len(points) * lines / MOST_DOTS))
 
 
 def _effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> None:
@@ -266,12 +287,16 @@ def _effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> None:
         values = values[:MOST_VALUES]
         key = f"{key} (the first {MOST_VALUES} values)"
     values.sort(key=lambda text: (_float(text) is None, _float(text) or 0.0))
-    place: Callable[[str], float] = float if numeric else values.index
-    kept = [(place(text), value) for text, value in points if text in values]
-    panel.plot([x for x, _ in kept], [y for _, y in kept], "o", color=COLOURS[5], alpha=0.5)
-    spots = sorted({x for x, _ in kept})
-    at = [[y for x, y in kept if x == spot] for spot in spots]
+    places = {text: float(text) if numeric else index for index, text in enumerate(values)}
+    kept = [(places[text], value) for text, value in points if text in places]
+    dots = _thinned(kept)
+    panel.plot([x for x, _ in dots], [y for _, y in dots], "o", color=COLOURS[5], alpha=0.5)
+    by_place: dict[float, list[float]] = {}
+    for x, y in sorted(kept):
+        by_place.setdefault(x, []).append(y)
+    spots, at = list(by_place), list(by_place.values())
     style: dict[str, Any] = {"color": COLOURS[0], "marker": "D", "markersize": 6}
+    style["markevery"] = _step(spots, 1)
     panel.plot(spots, [math.fsum(ys) / len(ys) for ys in at], **style, linestyle="-" if numeric else ":")
     if numeric and min(spots) > 0 and max(spots) / min(spots) >= 16:
         _logarithmic(panel, "x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,9 +110,24 @@ class Group:
         return self.choices.get(column, "-" if "." in column else DEFAULT)
 
 
-def read(home: Store, cell: Node) -> Replica:
-    """The run of a cell as it is now."""
-    return read_run(home.run(cell["fingerprint"]), cell)
+def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Replica:
+    """The run of a cell as it is now.
+
+    Runs that are read with the same `known` share in memory what their records have in common, which is most.
+    """
+    found = read_run(home.run(cell["fingerprint"]), cell)
+    if known is not None and found.start:
+        found.start = _shared(found.start, known)
+        found.start["config"] = _shared(found.start["config"], known)
+    return found
+
+
+def _shared(node: Node, known: dict[str, Node]) -> Node:
+    """The same, each part of it the first one that was equal."""
+    return {
+        sys.intern(k): known.setdefault(repr(v), v) if isinstance(v, dict) and k != "config" else v
+        for k, v in node.items()
+    }
 
 
 def read_run(run: Run, cell: Node | None = None) -> Replica:
@@ -190,7 +206,7 @@ def columns(groups: Sequence[Group]) -> list[str]:
     buckets: dict[tuple[str, ...], list[Group]] = {}
     for one in groups:
         buckets.setdefault(tuple(one.text(key) for key in differ), []).append(one)
-    for alike in buckets.values():
+    for alike in (several for several in buckets.values() if len(several) > 1):
         keys = dict.fromkeys(key for one in alike for key in one.values if key not in differ)
         differ += [key for key in keys if len({one.text(key) for one in alike}) > 1]
     return differ if len(groups) > 1 else list(typed)

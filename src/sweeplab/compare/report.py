@@ -19,6 +19,7 @@ from sweeplab.store import write_atomic
 
 NAME = "report.html"
 MOST_FAILURES = 500  # lines of what is not in the means; runs.csv has all
+MOST_ROWS = 1000  # configs of a table: a browser opens that many in seconds
 
 
 def write_report(found: Comparison, folder: Path) -> Path:
@@ -104,14 +105,20 @@ def _ranking(found: Comparison) -> str:
             str(len(one.measured.get(found.monitor, {}))),
             *(_raw(one, name) for name in tables.measures(found)),
         ]
-        for one in found.groups
+        for one in found.groups[:MOST_ROWS]
     ]
-    rows = [[str(rank), *tables.row(found, one)] for rank, one in enumerate(found.groups, 1)]
+    rows = [[str(rank), *tables.row(found, one)] for rank, one in enumerate(found.groups[:MOST_ROWS], 1)]
     values = [[str(rank), *line] for rank, line in enumerate(raw, 1)]
     text = 2 + len(found.columns)
     search = '<input type="search" placeholder="filter rows" aria-label="filter rows">' if len(rows) > 20 else ""
     caption = _caption(f"{tables.title(found)}; {tables.caption(found)}.")
-    return caption + search + _table(["rank", *tables.header(found)], rows, range(1, text), values)
+    left_out = _left_out(len(found.groups), "groups.csv has all")
+    return caption + search + _table(["rank", *tables.header(found)], rows, range(1, text), values) + left_out
+
+
+def _left_out(count: int, where: str) -> str:
+    """What is to be said below the first MOST_ROWS of so many configs, ranked."""
+    return f"<p class=bad>... and {count - MOST_ROWS:,} more configs: {where}</p>" if count > MOST_ROWS else ""
 
 
 def _caption(text: str) -> str:
@@ -124,9 +131,11 @@ def _raw(one: Group, metric: str) -> str:
 
 
 def _differences(found: Comparison, metric: str, digits: int) -> str:
-    rows = [tables.contrast_row(one, digits) for one in found.contrasts[metric]]
+    contrasts = found.contrasts[metric]
+    rows = [tables.contrast_row(one, digits) for one in contrasts[:MOST_ROWS]]
     caption = _caption(f"{tables.contrast_caption(found, metric)}.")
-    return caption + _table([*found.columns, *tables.CONTRAST], rows, range(len(found.columns) + 1))
+    left_out = _left_out(len(contrasts), "sweeplab compare --json has all")
+    return caption + _table([*found.columns, *tables.CONTRAST], rows, range(len(found.columns) + 1)) + left_out
 
 
 def _figure(drawing: figures.Drawing) -> str:
@@ -146,9 +155,10 @@ def _troubles(found: Comparison) -> str:
 
 
 def _commands(found: Comparison) -> str:
-    rows = [[str(rank), one.name, command(one.replicas)] for rank, one in enumerate(found.groups, 1)]
+    rows = [[str(rank), one.name, command(one.replicas)] for rank, one in enumerate(found.groups[:MOST_ROWS], 1)]
     intro = _caption("Each asks for the runs of a row. Finished ones are reused; another store.root trains anew.")
-    return intro + _table(["rank", "config", "command"], rows, range(1, 3), code=2)
+    left_out = _left_out(len(found.groups), "their values are in groups.csv")
+    return intro + _table(["rank", "config", "command"], rows, range(1, 3), code=2) + left_out
 
 
 def command(replicas: Sequence[Replica]) -> str:

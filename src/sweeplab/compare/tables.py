@@ -144,8 +144,8 @@ def show(found: Comparison) -> None:
 
 def _grid_on_screen(found: Comparison) -> list[str]:
     """Print the table of groups; the columns for which a terminal has no room, least wanted first."""
-    names, rows = header(found), [row(found, one) for one in found.groups]
-    lines = [names, *rows]
+    names = header(found)
+    lines = [names, *(row(found, one) for one in found.groups[:LINES])]
     widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
     titles = measures(found)
     spare = [titles[name][0] for name in SPARE if name in titles]
@@ -153,7 +153,7 @@ def _grid_on_screen(found: Comparison) -> list[str]:
     while screen.console().is_terminal and spare and sum(widths.values()) > screen.console().width:
         left_out.append(spare.pop(0))
         del widths[left_out[-1]]
-    kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines[: LINES + 1]]
+    kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines]
     screen.table(title(found), kept[0], kept[1:], left=len(found.columns))
     return left_out
 
@@ -167,11 +167,12 @@ def markdown(found: Comparison) -> str:
     """The tables of groups and differences in Markdown, whatever names hold."""
     parts = [
         f"{_plain(title(found))}; {_plain(caption(found))}",
-        _grid(header(found), [row(found, g) for g in found.groups]),
+        _grid(header(found), [row(found, g) for g in found.groups[:MOST_ROWS]], len(found.groups)),
     ]
     for metric, digits in shown_contrasts(found):
-        rows = [contrast_row(one, digits) for one in found.contrasts[metric]]
-        parts += [_plain(contrast_caption(found, metric)), _grid([*found.columns, *CONTRAST], rows)]
+        contrasts = found.contrasts[metric]
+        rows = [contrast_row(one, digits) for one in contrasts[:MOST_ROWS]]
+        parts += [_plain(contrast_caption(found, metric)), _grid([*found.columns, *CONTRAST], rows, len(contrasts))]
     notes = [*found.notes(), *(f"{label(one, replica)}: {why}" for one, replica, why in found.troubles()[:SHOWN])]
     return "\n\n".join([*parts, *([_bullets(notes)] if notes else [])])
 
@@ -180,10 +181,11 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {_plain(line)}" for line in lines)
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows[:MOST_ROWS]]
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> str:
+    """The first rows of so many."""
+    lines = [columns, ["---"] * len(columns), *rows]
     text = "\n".join(f"| {' | '.join(_plain(c) if i != 1 else c for c in line)} |" for i, line in enumerate(lines))
-    return text + (f"\n\n... and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
+    return text + (f"\n\n... and {count - len(rows)} more" if count > len(rows) else "")
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, screen
@@ -169,7 +169,17 @@ def _prepared(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
     where = sweep.get("where") if isinstance(sweep, dict) else None
     if where is not None and not Expression.read(str(where), "sweep.where").holds(config.flat(plain)):
         return None
-    return prepare(config.typed(plain), [config.redact_override(o) for o in overrides], memo)
+    settings = _shared(config.typed(plain), memo)
+    return prepare(settings, [config.redact_override(o) for o in overrides], memo)
+
+
+def _shared(settings: config.Config, memo: Memo) -> config.Config:
+    """The same, each section the first one that was equal: the jobs of a sweep differ in little, and all are kept."""
+
+    def once(value: object) -> Any:
+        return memo("section", value, lambda: value)
+
+    return replace(settings, **{each.name: once(getattr(settings, each.name)) for each in fields(settings)})
 
 
 def _varied(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
