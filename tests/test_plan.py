@@ -286,12 +286,12 @@ def test_a_stale_run_says_what_changed(
     mine = ("model=linear", "model._target_=my_net.Net")
     job = planned(*mine).cells[0].job
     assert list(job.code) == ["numerics", "my_net", "my_widths"]
-    assert job.code["numerics"] == "1"
+    assert job.code["numerics"] == str(code.NUMERICS)
     run = record(job)
     net(22)
     assert fates(planned(*mine)) == ["stale: my_widths changed"]
     assert fates(planned(*mine, "store.reuse=any")) == ["reuse, my_widths changed"]
-    monkeypatch.setattr(code, "NUMERICS", 2)
+    monkeypatch.setattr(code, "NUMERICS", code.NUMERICS + 1)
     assert fates(planned(*mine)) == ["stale: my_widths, sweeplab's own numerics changed"]
     run.journal.path.write_text('{"event": "start"}\n')
     assert fates(planned(*mine)) == ["stale: other code"], "of an earlier version of sweeplab"
@@ -305,7 +305,7 @@ def test_parts_of_the_code_change_when_the_digest_does(net: Callable[..., None])
     after = code.digest(["my_net.Net"]), code.parts(["my_net.Net"])
     assert before[0] != after[0]
     assert [name for name in after[1] if before[1][name] != after[1][name]] == ["my_widths"], "a comment is no code"
-    assert code.parts(["torch.nn.Linear", "sweeplab.models.MLP"]) == {"numerics": "1"}
+    assert code.parts(["torch.nn.Linear", "sweeplab.models.MLP"]) == {"numerics": str(code.NUMERICS)}
 
 
 # --- how long it takes

@@ -86,7 +86,7 @@ class Digits(Tensors):
     """scikit-learn's 1,797 handwritten digits: float32 [N, 1, 8, 8], whole numbers from 0 to 16."""
 
     def __init__(self) -> None:
-        table = tensor_of(np.loadtxt(_digits_file(), delimiter=","))
+        table = tensor_of(_digits())
         super().__init__(table[:, :-1].float().reshape(-1, 1, 8, 8), table[:, -1].to(torch.int64))
         self.digest = digest_of(self.inputs, self.targets)
 
@@ -102,12 +102,19 @@ class Diabetes(Tensors):
         self.digest = digest_of(*map(tensor_of, load_diabetes(return_X_y=True, scaled=False)))
 
 
-def _digits_file() -> Path:
-    """The table that `load_digits` reads: to import scikit-learn for it takes seconds, and 120 MB of each launcher."""
-    found = find_spec("sklearn")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+def _digits() -> np.ndarray[Any, Any]:
+    """Pixels and label of each digit, from the file that `load_digits` reads.
+
+    Importing scikit-learn for it would take seconds, and 120 MB of each launcher.
+    """
+    package = find_spec("sklearn")
+    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else None
+    if file is not None and file.exists():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # another version may keep it elsewhere
+
+    pictures, labels = load_digits(return_X_y=True)
+    return np.column_stack([pictures, labels])
 
 
 class Converted(Dataset[Pair]):
