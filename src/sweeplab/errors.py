@@ -26,5 +26,9 @@ class RunFailed(RuntimeError):
     """A run, or some of a sweep, raised while training; the message names it, the error and the log. Exit code 1."""
 
 
+class Pruned(KeyboardInterrupt):
+    """SIGUSR1: a search has no hope for this run any more."""
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C. Exit code 143 instead of 130."""

@@ -49,7 +49,13 @@ PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the store; with 
 GRACE = 4.0  # seconds to drain in after the last client has gone
 
 RUNNING, KILLED = "RUNNING", "KILLED"
-STATUS = {store.FINISHED: "FINISHED", store.FAILED: "FAILED", store.INTERRUPTED: KILLED, "running": RUNNING}
+STATUS = {
+    store.FINISHED: "FINISHED",
+    store.FAILED: "FAILED",
+    store.INTERRUPTED: KILLED,
+    store.PRUNED: KILLED,
+    "running": RUNNING,
+}
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors")
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 NOTE_LENGTH = 8000  # characters that MLflow takes as a run's description

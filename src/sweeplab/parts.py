@@ -29,7 +29,7 @@ def problems(config: Config) -> list[str]:
     found = [p for name, node, supplied in _nodes(config) for p in code.check(node, name, supplied)]
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
-    known = [*_epoch_metrics(config)]
+    known = epoch_metrics(config)
     if config.monitor not in known:
         found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
     return found
@@ -55,7 +55,7 @@ def _supplied_to_dataset(config: Config) -> Sequence[str]:
         return ()
 
 
-def _epoch_metrics(config: Config) -> list[str]:
+def epoch_metrics(config: Config) -> list[str]:
     """The names of what an epoch measures, and so of what can be monitored."""
     plain = (metrics.LOSS, metrics.score(config.data.task))
     valid = (*plain, *config.metrics)

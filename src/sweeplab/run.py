@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from torch import nn
 
 from sweeplab import checkpoint, code, config, data, metrics, screen, stopping, store, tracking
 from sweeplab.config import Config
-from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.errors import Interrupted, Pruned, RunFailed, UserError
 from sweeplab.job import Job, prepare
 from sweeplab.training import Training
 
@@ -104,6 +105,9 @@ def _recording(run: store.Run, job: Job) -> Iterator[None]:
     try:
         with _log_to(run.log_file), _sigterm():
             yield
+    except Pruned:
+        _end(run, job, store.PRUNED, stopping.PRUNED)
+        raise
     except KeyboardInterrupt:
         _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
         raise
@@ -196,6 +200,24 @@ def best(job: Job, run: store.Run, result: store.Result) -> float | None:
     """The monitored metric at the best epoch: what runs are chosen by."""
     epoch = result.metrics.get(metrics.BEST_EPOCH)
     return None if epoch is None else run.journal.epochs()[int(epoch)][job.config.monitor]
+
+
+def best_of(job: Job, home: store.Store) -> float | None:
+    """The same of a job's finished run in this store; None if it has none."""
+    run = home.run(job.fingerprint)
+    result = run.result()
+    return None if result is None else best(job, run, result)
+
+
+def value_of(job: Job, home: store.Store, metric: str) -> float:
+    """A metric of a finished run: a final one, else that of its best epoch; nan if it has none."""
+    found = home.run(job.fingerprint)
+    result = found.result()
+    assert result is not None
+    if metric in result.metrics:
+        return result.metrics[metric]
+    epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
+    return math.nan if math.isnan(epoch) else found.journal.epochs()[int(epoch)].get(metric, math.nan)
 
 
 def brief(job: Job, result: store.Result, best: float | None) -> str:

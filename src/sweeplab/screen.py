@@ -191,6 +191,11 @@ class SweepScreen:
         self.best(name, value)
         self.say(f"{self._finished + self._failed + self._reused}/{self._total} {name}: {line}")
 
+    def reused(self, name: str, value: float | None) -> None:
+        """A run need not be trained: the store has it."""
+        self._reused += 1
+        self.best(name, value)
+
     def best(self, name: str, value: float | None) -> None:
         """Take this run into account for the best so far."""
         if value is not None and (self._best is None or self._sign * value > self._sign * self._best[0]):

@@ -9,7 +9,7 @@ from typing import Any
 from sweeplab.metrics import EpochResult
 
 PATIENCE, TARGET, MAX_EPOCHS = "patience", "target", "max_epochs"
-TIME_LIMIT, DIVERGED, INTERRUPTED = "time_limit", "diverged", "interrupted"
+TIME_LIMIT, DIVERGED, INTERRUPTED, PRUNED = "time_limit", "diverged", "interrupted", "pruned"
 
 
 @dataclass(kw_only=True, slots=True)

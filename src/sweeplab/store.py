@@ -32,6 +32,7 @@ FINGERPRINT_LENGTH = 64
 SUMMARY = "summary.json"  # beside a sweep's report
 
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
+PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
 START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
 DIFFERS = "differs"  # an epoch that was trained again came out otherwise
 
@@ -145,7 +146,7 @@ class Result:
 
     fingerprint: str
     question: str
-    status: str  # finished | failed | interrupted
+    status: str  # finished | failed | interrupted | pruned
     stop_reason: str | None
     metrics: dict[str, float]
     weights_sha256: str | None = None
@@ -178,7 +179,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`finished`, `failed`, `interrupted`, or `unfinished` where there is no result."""
+        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished` where there is no result."""
         result = self.result()
         return UNFINISHED if result is None else result.status
 
@@ -312,6 +313,10 @@ class Store:
         manifest = json.loads((self.sweeps / f"{sweep[:ID_LENGTH]}.json").read_text())
         assert isinstance(manifest, dict)
         return manifest
+
+    def study_file(self, sweep: str) -> Path:
+        """Where Optuna keeps the trials of the search of this sweep id."""
+        return self.sweeps / f"{sweep[:ID_LENGTH]}.optuna.jsonl"
 
     def report_folder(self, sweep: str) -> Path:
         """Where the report of this sweep id is."""

@@ -27,6 +27,7 @@ class SweeplabLauncher(Launcher):
         from sweeplab import run, store
         from sweeplab.sweep.compose import Composer
         from sweeplab.sweep.conduct import conduct
+        from sweeplab.sweep.jobs import Jobs
         from sweeplab.sweep.plan import make
         from sweeplab.sweep.pool import Pool
 
@@ -36,7 +37,7 @@ class SweeplabLauncher(Launcher):
         loader, config = self._context.config_loader, self._config
         with Pool() as pool:
             plan = make(job_overrides, [], Composer(loader, config))
-            conduct(plan, pool)
+            conduct(Jobs(plan), pool)
         home, returned = store.Store(plan.settings.store.root), {}
         for cell in plan.cells:
             found = home.run(cell.job.fingerprint)

@@ -21,10 +21,8 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         ours = isinstance(self.launcher, here.SweeplabLauncher)
         fork_server = fork.start() if ours and "sweep.plan=true" not in arguments else None
         with waiting("loading PyTorch"):
-            from sweeplab.errors import UserError
-            from sweeplab.sweep import compose, preview
+            from sweeplab.sweep import compose
             from sweeplab.sweep.conduct import conduct
-            from sweeplab.sweep.plan import make
             from sweeplab.sweep.pool import Pool
         assert self.config is not None
         assert self.launcher is not None
@@ -32,18 +30,27 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         loader, config, launcher = self.hydra_context.config_loader, self.config, self.launcher
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        zipped = compose.zipped_keys(parsed, config)
+
+        def launch(overrides: Sequence[Sequence[str]]) -> object:
+            return launcher.launch(overrides, initial_job_idx=0)
+
         with Pool(fork_server) as pool:
-            plan = make(compose.combinations(parsed, zipped), given, compose.Composer(loader, config))
-            if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params
-                raise UserError("sweep.zip: is known too late here; give it on the command line, too")
-            if plan.settings.sweep.plan:
-                return preview.show(plan)
+            jobs = self._jobs(parsed, given, compose.Composer(loader, config), pool, ours)
+            return None if jobs is None else conduct(jobs, pool, None if ours else launch)
 
-            def launch(overrides: Sequence[Sequence[str]]) -> object:
-                return launcher.launch(overrides, initial_job_idx=0)
+    def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:
+        """All combinations, checked; None if `sweep.plan` asks for no more than to see them."""
+        del pool, ours
+        from sweeplab.errors import UserError
+        from sweeplab.sweep import compose, preview
+        from sweeplab.sweep.jobs import Jobs
+        from sweeplab.sweep.plan import make
 
-            return conduct(plan, pool, None if ours else launch)
+        zipped = compose.zipped_keys(parsed, self.config)
+        plan = make(compose.combinations(parsed, zipped), given, composer)
+        if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params
+            raise UserError("sweep.zip: is known too late here; give it on the command line, too")
+        return preview.show(plan) if plan.settings.sweep.plan else Jobs(plan)
 
 
 ConfigStore.instance().store(

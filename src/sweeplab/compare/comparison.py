@@ -69,6 +69,11 @@ class Comparison:
         wanted = (self.monitor, self.score)
         return [(g, r, why) for g in self.groups for r in g.replicas if (why := r.trouble(wanted))]
 
+    @property
+    def importance(self) -> dict[str, float]:
+        """Key -> its share, of a single search that has had enough trials to tell."""
+        return dict(self.sweeps[0].get("search", {}).get("importance", {})) if len(self.sweeps) == 1 else {}
+
     def notes(self) -> list[str]:
         """What a reader has to know before believing the ranking."""
         means = [one.mean(self.monitor) for one in self.groups]

@@ -32,7 +32,7 @@ class Replica:
 
     id: str
     cell: Node  # of the manifest: fingerprint, name, overrides
-    status: str  # finished | failed | interrupted | unfinished | running | missing
+    status: str  # finished | failed | interrupted | pruned | unfinished | running | missing
     stop_reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)

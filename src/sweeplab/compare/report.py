@@ -54,6 +54,7 @@ def page(found: Comparison, drawn: Sequence[figures.Drawing]) -> str:
             f"Differences in {name}": _differences(found, name, digits)
             for name, digits in tables.shown_contrasts(found)
         },
+        "Importance": _importance(found),
         **{drawing.title: _figure(drawing) for drawing in drawn},
         "What is not in the means": _troubles(found),
         "Commands": _commands(found),
@@ -136,6 +137,15 @@ def _differences(found: Comparison, metric: str, digits: int) -> str:
     caption = _caption(f"{tables.contrast_caption(found, metric)}.")
     left_out = _left_out(len(contrasts), "sweeplab compare --json has all")
     return caption + _table([*found.columns, *tables.CONTRAST], rows, range(len(found.columns) + 1)) + left_out
+
+
+def _importance(found: Comparison) -> str:
+    if not found.importance:
+        return ""
+    caption = _caption(
+        "how much each key explains which trials of the search came out well (Optuna's default measure)."
+    )
+    return caption + _table(tables.IMPORTANCE, tables.importance_rows(found), range(1))
 
 
 def _figure(drawing: figures.Drawing) -> str:

@@ -86,6 +86,14 @@ def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
     return f"{text}{half}" + (f" (n={mean.n})" if mean.n != ranked else "")
 
 
+IMPORTANCE = ("key", "importance")
+
+
+def importance_rows(found: Comparison) -> list[list[str]]:
+    """How much each key of a search mattered."""
+    return [[key, f"{share:.2f}"] for key, share in found.importance.items()]
+
+
 CONTRAST = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
 
 
@@ -135,7 +143,9 @@ def show(found: Comparison) -> None:
         screen.table(contrast_caption(found, metric), [*found.columns, *CONTRAST], lines, left=len(found.columns) + 1)
     for note in found.notes():
         screen.say(note, style="yellow")
-    troubles = found.troubles()
+    if found.importance:
+        screen.say("importance: " + ", ".join(f"{key} {share:.0%}" for key, share in found.importance.items()))
+    troubles = [trouble for trouble in found.troubles() if trouble[1].status != store.PRUNED]  # as was intended
     for one, replica, why in troubles[:SHOWN]:
         screen.say(f"  {label(one, replica)}: {why}", style="red")
     if len(troubles) > SHOWN:
@@ -173,6 +183,8 @@ def markdown(found: Comparison) -> str:
         contrasts = found.contrasts[metric]
         rows = [contrast_row(one, digits) for one in contrasts[:MOST_ROWS]]
         parts += [_plain(contrast_caption(found, metric)), _grid([*found.columns, *CONTRAST], rows, len(contrasts))]
+    if found.importance:
+        parts.append(_grid(IMPORTANCE, importance_rows(found), len(found.importance)))
     notes = [*found.notes(), *(f"{label(one, replica)}: {why}" for one, replica, why in found.troubles()[:SHOWN])]
     return "\n\n".join([*parts, *([_bullets(notes)] if notes else [])])
 

@@ -29,7 +29,7 @@ def combinations(given: Sequence[Override], zipped: Sequence[str] = ()) -> list[
     The values of the `zipped` keys are paired: the first of each, the second of each, ... Raises UserError if a zipped
     key is not swept, if their numbers of values differ, and for an interval, which has no list of values.
     """
-    values = {override.get_key_element(): _values(override) for override in given}  # of a repeated key, the last
+    values = {override.get_key_element(): values_of(override) for override in given}  # of a repeated key, the last
     swept = {override.get_key_element() for override in given if override.is_sweep_override()}
     together = _zipped(zipped, {key: len(values[key]) for key in values if key in swept})
     axes = [together if key in together else [key] for key in values if key not in together[1:]]
@@ -51,7 +51,8 @@ def zipped_keys(given: Sequence[Override], master: DictConfig) -> list[str]:
     return found
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
+    """The texts of a swept override, or of any other the one. Raises UserError for an interval, which has none."""
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():

@@ -4,46 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from sweeplab import compare, data, run, screen, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed
-from sweeplab.sweep import preview
 from sweeplab.sweep.dispatch import Dispatch
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Pool
 
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
 
-def conduct(plan: Plan, pool: Pool, launch: Launch | None = None) -> None:
-    """Carry out all jobs of the plan, on this machine or by a launcher of Hydra's, and show what came out.
+def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
+    """Carry out all jobs, on this machine or by a launcher of Hydra's, and show what came out.
 
     Raises RunFailed at the end if some did not finish, KeyboardInterrupt after Ctrl-C.
     """
-    settings = plan.settings
+    plan, settings = jobs.plan, jobs.plan.settings
     home = store.Store(settings.store.root)
-    left = [cell for cell in plan.cells if not cell.job.finished]
-    _load(left, pool, share=launch is None)  # what is wrong with the data shows before anything is made
+    # What is wrong with the data shows before anything is made.
+    load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
     started = time.time()
-    screen.say(preview.summary(plan))
-    home.write_manifest(plan.manifest(experiment, "running", started))
-    runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
+
+    def record(status: str = "running") -> None:
+        home.write_manifest(plan.manifest(experiment, status, started))
+
+    jobs.begin(home, record)
+    screen.say(jobs.summary())
+    record()
     with tracking.feeding(home, settings.tracking) as client:
-        status, cut = store.INTERRUPTED, None
+        status, cut, trained = store.INTERRUPTED, None, False
         try:
-            if launch is not None and left:
-                launch([[*cell.overrides, f"sweep.id={plan.id}"] for cell in left])
-            elif left:
-                cut = _here(plan, home, left, pool, client.tend)
-            status = store.FINISHED if all(r.status == store.FINISHED for r in runs) else store.FAILED
+            if launch is not None:
+                trained = _there(jobs, launch)
+            elif jobs.left:
+                trained, cut = _here(jobs, home, pool, client.tend)
+            status = store.FAILED if _unfinished(plan, home) else store.FINISHED
         finally:
-            home.write_manifest(plan.manifest(experiment, status, started))
-        _compare(plan, home, trained=bool(left))
+            jobs.end()
+            record(status)
+        _compare(plan, home, trained=trained)
+        runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
         run.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
-    _raise_for(plan, runs, cut)
+    _raise_for(plan, home, cut)
 
 
 def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
@@ -59,7 +66,7 @@ def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
     screen.say(f"report: {file}")
 
 
-def _load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
+def load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
     """Load each data set that is needed, and let the jobs share it."""
     for name, needed in {repr(cell.job.config.data): cell.job.config.data for cell in cells}.items():
         splits = data.load(needed)
@@ -67,22 +74,43 @@ def _load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
             pool.share(name, splits)
 
 
-def _here(plan: Plan, home: store.Store, left: Sequence[Cell], pool: Pool, tend: Callable[[], None]) -> str | None:
-    settings: Config = plan.settings
-    with screen.SweepScreen(len(plan.cells), len(plan.cells) - len(left), settings.monitor, settings.mode) as view:
-        for cell in plan.cells:
-            found = home.run(cell.job.fingerprint)
-            if cell.job.finished and (result := found.result()) is not None:
-                view.best(cell.name, run.best(cell.job, found, result))
-        return Dispatch(home, plan.id, settings, pool, view).run(left, tend)
+def _there(jobs: Jobs, launch: Launch) -> bool:
+    """By a launcher of Hydra's, which gets them in batches; whether anything was to be trained."""
+    source, trained = iter(jobs), False
+    while batch := list(islice(source, jobs.batch)):
+        if left := [cell for cell in batch if not cell.job.finished]:
+            trained = True
+            launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
+        for cell in batch:
+            jobs.ended(cell)
+    return trained
 
 
-def _raise_for(plan: Plan, runs: Sequence[store.Run], cut: str | None) -> None:
-    bad = [(cell, r) for cell, r in zip(plan.cells, runs, strict=True) if r.status != store.FINISHED]
-    if bad:
+def _here(jobs: Jobs, home: store.Store, pool: Pool, tend: Callable[[], None]) -> tuple[bool, str | None]:
+    """On this machine; whether anything was trained, and why some were not started, if so."""
+    settings: Config = jobs.plan.settings
+    done = [cell for cell in jobs.plan.cells if cell.job.finished]
+    with screen.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
+        for cell in done:
+            view.best(cell.name, run.best_of(cell.job, home))
+        dispatch = Dispatch(home, jobs, settings, pool, view)
+        cut = dispatch.run(tend)
+        return dispatch.started > 0, cut
+
+
+def _unfinished(plan: Plan, home: store.Store) -> list[tuple[Cell, store.Run]]:
+    """Those that did not come to their end, nor to the one that a search gave them."""
+    found = [(cell, home.run(cell.job.fingerprint)) for cell in plan.cells]
+    good = (store.FINISHED, store.PRUNED) if plan.search else (store.FINISHED,)
+    return [(cell, r) for cell, r in found if r.status not in good]
+
+
+def _raise_for(plan: Plan, home: store.Store, cut: str | None) -> None:
+    if bad := _unfinished(plan, home):
         lines = [f"  {cell.name}: {_outcome(r)}" for cell, r in bad]
         head = f"{len(bad)} of {len(plan.cells)} runs did not finish{f' ({cut})' if cut else ''}:"
-        raise RunFailed("\n".join([head, *lines, "issue the same command again for just those"]))
+        last = "" if plan.search and not cut else "issue the same command again for just those"
+        raise RunFailed("\n".join([head, *lines, *filter(None, [last])]))
 
 
 def _outcome(found: store.Run) -> str:

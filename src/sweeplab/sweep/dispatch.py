@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,11 @@ from sweeplab import run, screen, store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
 from sweeplab.sweep import leases
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Cell
 from sweeplab.sweep.pool import Pool
 from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, RAISED, TERMINATED
 
-LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
 GRACE = 5.0  # seconds that a job has to end in when it is asked to; then it is killed
 LOG_LINES = 5  # of a failed job's log that are shown at once
 
@@ -32,34 +32,34 @@ class Running:
     deadline: float | None  # by time.monotonic
     attempt: int
     timed_out: bool = False
+    pruned: bool = False
     kill_at: float | None = None  # it was asked to end
 
 
 class Dispatch:
-    """Carries out the cells of one sweep. `tend` is called now and then."""
+    """Carries out the jobs of one sweep. `tend` is called now and then."""
 
-    def __init__(
-        self, home: store.Store, sweep_id: str, settings: Config, pool: Pool, view: screen.SweepScreen
-    ) -> None:
-        self._home, self._id, self._settings = home, sweep_id, settings.sweep
+    def __init__(self, home: store.Store, jobs: Jobs, settings: Config, pool: Pool, view: screen.SweepScreen) -> None:
+        self._home, self._jobs, self._id, self._settings = home, jobs, jobs.plan.id, settings.sweep
         self._pool, self._view = pool, view
         self._leases = leases.of_this_machine(settings)
-        self._waiting: deque[tuple[Cell, int]] = deque()  # with the number of the attempt
+        self._source = iter(jobs)  # asked only when there may be room, so that a search knows as much as it can
+        self._waiting: deque[tuple[Cell, int]] = deque()  # taken from it, with the number of the attempt
         self._running: dict[int, Running] = {}
-        self._number = 0
+        self.started = 0
         self._began = time.monotonic()
         self._stopping: str | None = None  # why no further job is started
         self._signals: list[int] = []
 
-    def run(self, cells: Iterable[Cell], tend: Callable[[], None] = lambda: None) -> str | None:
+    def run(self, tend: Callable[[], None] = lambda: None) -> str | None:
         """Until all have ended; why some were not started, if so. Raises KeyboardInterrupt after Ctrl-C or SIGTERM."""
-        self._waiting.extend((cell, 1) for cell in cells)
         with self._heard():
             while self._start() or self._running:
-                for number, code in self._pool.wait(LOOK):
+                for number, code in self._pool.wait(self._jobs.look):
                     self._ended(self._running.pop(number), code)
                 self._obey()
                 self._stop_late()
+                self._prune()
                 if self._view.live:
                     self._view.show([_row(each) for each in self._running.values()])
                 tend()
@@ -82,25 +82,37 @@ class Dispatch:
 
     def _start(self) -> bool:
         """Start what there is room for; whether something was started."""
-        limit, before = self._settings.time_limit, self._number
-        if self._waiting and limit is not None and time.monotonic() - self._began >= limit:
-            self._stopping = self._stopping or f"sweep.time_limit={limit:g} seconds are over"
-        while self._waiting and self._stopping is None:
-            cell, attempt = self._waiting[0]
+        limit, before = self._settings.time_limit, self.started
+        while self._stopping is None and (planned := self._next()) is not None:
+            cell, attempt = planned
             job = cell.job
             found = self._home.run(job.fingerprint)
+            if limit is not None and time.monotonic() - self._began >= limit:
+                self._stopping = f"sweep.time_limit={limit:g} seconds are over"
+                break
             lease = self._leases.take(_threads(job.config, found), leases.gpus_per_worker(job.config))
             if lease is None:
+                self._waiting.appendleft(planned)
                 break
-            self._waiting.popleft()
-            self._number += 1
+            self.started += 1
             timeout = self._settings.job_timeout
             deadline = None if timeout is None else time.monotonic() + timeout
-            self._running[self._number] = Running(cell, found, lease, deadline, attempt)
+            self._running[self.started] = Running(cell, found, lease, deadline, attempt)
             sweep = replace(job.config.sweep, id=self._id)
             order = replace(job, config=replace(job.config, sweep=sweep), layers=[])
-            self._pool.start(self._number, order, lease.environment, repr(job.config.data))
-        return self._number > before
+            self._pool.start(self.started, order, lease.environment, repr(job.config.data))
+        return self.started > before
+
+    def _next(self) -> tuple[Cell, int] | None:
+        """What is to be started next, with the number of its attempt; None if there is nothing, or no room."""
+        if self._waiting:
+            return self._waiting.popleft()
+        while not self._leases.full and (cell := next(self._source, None)) is not None:
+            if not cell.job.finished:
+                return cell, 1
+            self._view.reused(cell.name, run.best_of(cell.job, self._home))
+            self._jobs.ended(cell)
+        return None
 
     def _ended(self, was: Running, code: int) -> None:
         """Say how a job ended, and start it again if it died and may."""
@@ -109,8 +121,13 @@ class Dispatch:
         if result is not None and result.status == store.FINISHED:
             best = run.best(was.cell.job, was.run, result)
             self._view.finished(was.cell.name, run.brief(was.cell.job, result, best), best)
+            self._jobs.ended(was.cell)
             return
         if self._signals:  # it was asked to
+            return
+        if was.pruned:
+            self._view.finished(was.cell.name, f"pruned after epoch {max(was.run.journal.epochs(), default=0)}", None)
+            self._jobs.ended(was.cell)
             return
         raised = code == BAD_INPUT or (result is not None and result.status == store.FAILED)
         why = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s" if was.timed_out else _how(code)
@@ -119,6 +136,8 @@ class Dispatch:
         if again:
             lines.append(f"    started again ({was.attempt} of {self._settings.retries})")
             self._waiting.appendleft((was.cell, was.attempt + 1))
+        else:
+            self._jobs.ended(was.cell)
         self._view.failed("\n".join(lines), final=not again)
         if not again and self._settings.fail_fast and self._stopping is None:
             self._stopping = f"sweep.fail_fast=true, and {was.cell.name} did not finish"
@@ -139,6 +158,13 @@ class Dispatch:
     def _stop_all(self) -> None:
         for number, each in self._running.items():
             self._ask_to_end(number, each)
+
+    def _prune(self) -> None:
+        """Ask those to end that the sweep has no use for any more."""
+        for number, each in self._running.items():
+            if each.kill_at is None and self._jobs.hopeless(each.cell):
+                each.kill_at, each.pruned = time.monotonic() + GRACE, True
+                self._pool.prune(number)
 
     def _ask_to_end(self, number: int, each: Running) -> None:
         if each.kill_at is None:

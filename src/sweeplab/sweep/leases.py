@@ -48,6 +48,11 @@ class Leases:
         self._out.append(lease)
         return lease
 
+    @property
+    def full(self) -> bool:
+        """Whether there is certainly no room for another."""
+        return len(self._out) == self.workers or sum(lease.cores for lease in self._out) >= self.cores
+
     def give(self, lease: Lease) -> None:
         """Back."""
         self._out.remove(lease)

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, screen
@@ -38,20 +38,20 @@ class Cell:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Plan:
-    """The jobs of one sweep command, duplicates left out."""
+    """The jobs of one sweep command, duplicates left out; those of a search are added as they are chosen."""
 
     cells: list[Cell]
     overrides: list[str]  # of the sweep's command, as typed
+    settings: config.Config  # of the first job: its store and its tracking are those of the sweep
+    search_id: str | None = None
+    search: dict[str, Any] = field(default_factory=dict)  # what the store is to keep of it
 
     @property
     def id(self) -> str:
         """The hash of the sorted fingerprints: the same command, or another for the same runs, has the same id."""
+        if self.search_id is not None:
+            return self.search_id
         return hashlib.sha256("\n".join(sorted(cell.job.fingerprint for cell in self.cells)).encode()).hexdigest()
-
-    @property
-    def settings(self) -> config.Config:
-        """The config of the first job: its store and its tracking are those of the sweep."""
-        return self.cells[0].job.config
 
     @property
     def name(self) -> str:
@@ -71,6 +71,7 @@ class Plan:
             ],
             "status": status,
             "ended": None if status == "running" else time.time(),
+            **({"search": self.search} if self.search else {}),
         }
 
 
@@ -88,7 +89,11 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose) 
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
     if len(unique) < len(cells):
         screen.say(f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another: trained once")
-    return Plan(cells=list(reversed(unique.values())), overrides=[config.redact_override(o) for o in given])
+    return Plan(
+        cells=list(reversed(unique.values())),
+        overrides=[config.redact_override(o) for o in given],
+        settings=cells[0].job.config,
+    )
 
 
 def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
@@ -120,26 +125,38 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
 
 
 def _checked(jobs: Sequence[Sequence[str]], compose: Compose) -> list[Cell]:
-    varied = _varied(jobs)
+    varied = varied_keys(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}
     memo = Memo()
     for overrides in _counted(jobs):
-        values = _values(overrides, varied)
-        name = " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
         try:
-            job = _prepared(list(overrides), compose, memo)
+            cell = checked(overrides, varied, compose, memo)
         except UserError as error:
-            errors.setdefault(str(error), []).append(name)
+            errors.setdefault(str(error), []).append(_name(overrides, varied))
             continue
-        if job is not None:
-            its = fate.of(job, memo)
-            cells.append(Cell(name=name or job.name, overrides=list(overrides), varied=values, job=job, fate=its))
+        if cell is not None:
+            cells.append(cell)
     if errors:
         raise UserError(_listed(errors, len(jobs)))
     if not cells:
         raise UserError(f"sweep.where: holds for none of the {len(jobs)} jobs; nothing was trained")
     return cells
+
+
+def checked(overrides: Sequence[str], varied: dict[str, str], compose: Compose, memo: Memo) -> Cell | None:
+    """One job, found to be in order; None if it is not of those that `sweep.where` asks for. Raises UserError."""
+    job = _prepared(list(overrides), compose, memo)
+    if job is None:
+        return None
+    name = _name(overrides, varied) or job.name
+    values = _values(overrides, varied)
+    return Cell(name=name, overrides=list(overrides), varied=values, job=job, fate=fate.of(job, memo))
+
+
+def _name(overrides: Sequence[str], varied: dict[str, str]) -> str:
+    values = _values(overrides, varied)
+    return " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
 
 
 def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -182,7 +199,7 @@ def _shared(settings: config.Config, memo: Memo) -> config.Config:
     return replace(settings, **{each.name: once(getattr(settings, each.name)) for each in fields(settings)})
 
 
-def _varied(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
+def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
     """The keys whose values differ between jobs, each with its shortest clear name (`model.hidden` -> `hidden`)."""
     values: dict[str, set[str]] = {}
     for overrides in jobs:

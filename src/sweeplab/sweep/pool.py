@@ -48,8 +48,14 @@ class Pool:
 
     def stop(self, number: int, *, hard: bool = False) -> None:
         """Ask a job to end (SIGTERM: it records that it was interrupted), or kill it with all that it started."""
+        self._send(number, Signal(number=number, signal=signal.SIGKILL if hard else signal.SIGTERM, group=hard))
+
+    def prune(self, number: int) -> None:
+        """Ask a job to end and to record that a search gave it up."""
+        self._send(number, Signal(number=number, signal=signal.SIGUSR1))
+
+    def _send(self, number: int, order: Signal) -> None:
         if self._server is not None and number in self._running:
-            order = Signal(number=number, signal=signal.SIGKILL if hard else signal.SIGTERM, group=hard)
             with suppress(ConnectionError):
                 self._server.connection.send(order)
 

@@ -108,6 +108,7 @@ class Server:
             for number in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGUSR1, _prune)
             os.setpgid(0, 0)  # so that what it starts can be ended with it
             self._launcher.close()
             for descriptor in (self._life, self._woken, self._wake):
@@ -141,6 +142,10 @@ def _signal(process: int, number: int, *, group: bool) -> None:
                 os.kill(process, number)
             except ProcessLookupError:
                 return
+
+
+def _prune(*_: object) -> None:
+    raise errors.Pruned
 
 
 def _end_with(alive: int) -> None:

@@ -1,0 +1,374 @@
+"""An adaptive search: Optuna chooses each trial's config by what came out of the others, and ends those without hope.
+
+The study is a file in the store, and each value in it comes from a run of the store, so that the same command, issued
+again after whatever has happened, goes on where the search was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from sweeplab import code, metrics, parts, run, screen, store
+from sweeplab.config import Config
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.job import Memo
+from sweeplab.sweep import conduct, plan
+from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.sweep.space import Space, read
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+    from sweeplab.sweep.pool import Pool
+
+Node = dict[str, Any]
+
+DIRECTIONS = ("maximize", "minimize")
+LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
+OF_A_RUN = (
+    metrics.PARAMETERS,
+    metrics.SECONDS,
+    metrics.BEST_EPOCH,
+    metrics.EARLY_STOP_EPOCH,
+    metrics.EXAMPLES_PER_SECOND,
+)
+ENOUGH = 4  # complete trials before it is said which key mattered
+
+
+@dataclass(kw_only=True, slots=True)
+class Options:
+    """The section hydra.sweeper."""
+
+    n_trials: int
+    n_jobs: int
+    metric: list[str]  # empty: the monitored one
+    direction: list[str]  # empty: by the metrics' names
+    sampler: Node
+    pruner: Node
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Options:
+        """Raises UserError for what is not of these kinds."""
+        from omegaconf import OmegaConf
+
+        plain: Node = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in given.items()}
+        for key in ("n_trials", "n_jobs"):
+            if type(plain[key]) is not int or plain[key] < 1:
+                raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
+        for key in ("metric", "direction"):
+            value = plain[key]
+            plain[key] = [] if value is None else value if isinstance(value, list) else [value]
+        for direction in plain["direction"]:
+            if direction not in DIRECTIONS:
+                hint = did_you_mean(str(direction), DIRECTIONS)
+                raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
+        problems = [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
+        if problems:
+            raise UserError("\n".join(problems))
+        return cls(**plain)
+
+    def sampler_after(self, trials: int) -> Any:
+        """The sampler, seeded anew when a search goes on: it would draw what it has drawn before."""
+        from optuna.samplers import BaseSampler
+
+        seed = self.sampler.get("seed")
+        node = self.sampler | ({"seed": seed + trials} if isinstance(seed, int) else {})
+        return _built(node, "sampler", BaseSampler)
+
+    def new_pruner(self) -> Any:
+        from optuna.pruners import BasePruner
+
+        return _built(self.pruner, "pruner", BasePruner)
+
+    def objectives(self, settings: Config) -> dict[str, str]:
+        """Metric -> maximize or minimize. Raises UserError for what no run has, or nothing may be chosen by."""
+        names = self.metric or [settings.monitor]
+        known = [*parts.epoch_metrics(settings), *OF_A_RUN]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"hydra.sweeper.metric={name}: is given twice")
+            if name.startswith(f"{metrics.TEST}/"):
+                raise UserError(f"hydra.sweeper.metric={name}: nothing is chosen by the test set; take valid/...")
+            if name not in known:
+                raise UserError(f"hydra.sweeper.metric={name}: no such metric{did_you_mean(name, known)}")
+        modes = [settings.mode if name == settings.monitor else metrics.default_mode(name) for name in names]
+        ways = self.direction or [DIRECTIONS[mode == "min"] for mode in modes]
+        if len(ways) != len(names):
+            raise UserError(f"hydra.sweeper.direction={ways}: must be one for each of hydra.sweeper.metric={names}")
+        return dict(zip(names, ways, strict=True))
+
+
+def _built(node: Node, key: str, kind: type) -> Any:
+    found = code.build(node, f"hydra.sweeper.{key}")
+    if not isinstance(found, kind):
+        raise UserError(f"hydra.sweeper.{key}._target_={node['_target_']}: is no {key} of Optuna's")
+    return found
+
+
+def make(
+    parsed: Sequence[Override], given: Sequence[str], compose: plan.Compose, pool: Pool, options: Options, *, ours: bool
+) -> Search | None:
+    """The search over what these overrides span; None if `sweep.plan` asks for no more than to see it.
+
+    Every choice and both ends of every interval are checked first, one at a time: raises UserError with all that is
+    wrong. A combination that is wrong all the same fails as a trial.
+    """
+    space = read(parsed)
+    probes = plan.make(space.probes(), given, compose)
+    settings, objectives = probes.settings, options.objectives(probes.settings)
+    _ensure_searchable(settings, options, objectives, ours)
+    asked = {
+        "first": probes.cells[0].job.fingerprint,  # data, code, and all that is not swept
+        "space": [(each.name, repr(each.distribution())) for each in space.dimensions],
+        "seeds": space.seeds,
+        "objectives": objectives,
+        "how": [options.sampler, options.pruner],
+    }
+    search_id = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    found: Node = {"objectives": objectives, "n_trials": options.n_trials}
+    planned = Plan(cells=[], overrides=probes.overrides, settings=settings, search_id=search_id, search=found)
+    search = Search(planned, space, options, compose)
+    if settings.sweep.plan:
+        rows = [(each.name, str(each.distribution())) for each in space.dimensions]
+        screen.table(planned.name, ("key", "is drawn from"), rows, left=2)
+        screen.say(f"{search.total} jobs at most\nnothing was trained: sweep.plan=true")
+        return None
+    conduct.load(probes.cells, pool, share=ours)
+    return search
+
+
+def _ensure_searchable(settings: Config, options: Options, objectives: Mapping[str, str], ours: bool) -> None:
+    options.sampler_after(0)
+    if options.new_pruner() and _prunes(options):
+        if len(objectives) > 1:
+            raise UserError("hydra.sweeper.pruner: Optuna prunes for one objective only; leave it out")
+        if not ours:
+            raise UserError("hydra.sweeper.pruner: runs can be ended early by hydra/launcher=sweeplab only")
+    for key, value in (("zip", settings.sweep.zip), ("where", settings.sweep.where)):
+        if value:
+            raise UserError(f"sweep.{key}: is for a list of combinations, which a search has not")
+
+
+def _prunes(options: Options) -> bool:
+    return not str(options.pruner["_target_"]).endswith(".NopPruner")
+
+
+@dataclass(slots=True)
+class Asked:
+    """A trial that has been asked for and not been told."""
+
+    trial: Trial
+    cells: list[Cell]  # its replicas
+    waiting: set[str] = field(default_factory=set)  # fingerprints of those that have not ended
+    reported: int = 0  # the last epoch that its pruner knows
+    hopeless: bool = False
+
+
+class Search(Jobs):
+    """The jobs of a search, each trial asked for when its first job is."""
+
+    def __init__(self, planned: Plan, space: Space, options: Options, compose: plan.Compose) -> None:
+        super().__init__(planned)
+        self.look = LOOK if _prunes(options) else self.look
+        self.batch = options.n_jobs
+        self._space, self._options, self._compose = space, options, compose
+        self._varied = plan.varied_keys([*space.probes(), *([seed] for seed in space.seeds)])
+        self._distributions = {each.name: each.distribution() for each in space.dimensions}
+        self._objectives: dict[str, str] = planned.search["objectives"]
+        self._memo = Memo()
+        self._asked: list[Asked] = []
+        self._at_work: set[str] = set()
+        self._left: list[FrozenTrial] = []
+        self._count = 0
+        self._exhausted = False  # the sampler has tried everything
+
+    @property
+    def total(self) -> int:
+        return self._options.n_trials * max(1, len(self._space.seeds))
+
+    @property
+    def left(self) -> bool:
+        return bool(self._left) or self._count < self._options.n_trials
+
+    def summary(self) -> str:
+        known = f", {self._count - len(self._left)} of them done" if self._count else ""
+        return f"search of {self._options.n_trials} trials{known}: {self._study_file}"
+
+    # --- the study
+
+    def begin(self, home: store.Store, record: Callable[[], None]) -> None:
+        """Open the study, and take up what it has. Raises UserError if another process is at work on it."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._home, self._record, self._study_file = home, record, home.study_file(self.plan.id)
+        self._lock = FileLock(self._study_file.with_suffix(".lock"))
+        try:
+            self._lock.acquire(timeout=0.3)
+        except Timeout:
+            raise UserError(f"another process is at work on this search: {self._study_file}") from None
+        store.Journal(self._study_file).mend()
+        Path(f"{self._study_file}.lock").unlink(missing_ok=True)  # Optuna's own, of a process that was killed
+        self._study: Study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(self._study_file))),
+            study_name=self.plan.id[: store.ID_LENGTH],
+            pruner=self._options.new_pruner(),
+            directions=list(self._objectives.values()),
+            load_if_exists=True,
+        )
+        self._take_up(self._study.get_trials(deepcopy=False))
+        self._study.sampler = self._options.sampler_after(self._count)
+
+    def _take_up(self, trials: Sequence[FrozenTrial]) -> None:
+        """What earlier commands have asked for: trials that were not told are trained first."""
+        from optuna.trial import TrialState
+
+        for each in trials:
+            if each.params.keys() != self._distributions.keys():  # killed in the middle of drawing
+                if not each.state.is_finished():
+                    self._study.tell(each.number, state=TrialState.FAIL)
+                continue
+            self._count += 1
+            if each.state.is_finished():
+                self._add(self._prepared(each.params) or [])
+            else:
+                self._left.append(each)
+
+    def end(self) -> None:
+        """Say which keys mattered, and let go of the study."""
+        self.plan.search["importance"] = self._importance()
+        self._lock.release()
+
+    def _importance(self) -> dict[str, float]:
+        """Key -> its share of what explains the good trials, the greatest first; nothing after too few of them."""
+        import optuna
+        from optuna.trial import TrialState
+
+        done = self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        values = {each.values[0] for each in done}
+        if len(done) < ENOUGH or len(values) < 2 or not all(map(math.isfinite, values)):
+            return {}
+        return optuna.importance.get_param_importances(self._study)
+
+    # --- jobs
+
+    def __iter__(self) -> Iterator[Cell]:
+        for asked in self._trials():
+            self._add(asked.cells)
+            self._record()
+            for cell in asked.cells:
+                if not asked.hopeless and cell.job.fingerprint not in self._at_work:
+                    self._at_work.add(cell.job.fingerprint)
+                    yield cell
+
+    def _trials(self) -> Iterator[Asked]:
+        import optuna
+
+        for frozen in self._left:
+            trial = optuna.Trial(self._study, frozen._trial_id)  # there is no public way
+            yield from self._begun(trial, max(frozen.intermediate_values, default=0))
+        self._left = []
+        while self._count < self._options.n_trials and not self._exhausted:
+            self._count += 1
+            yield from self._begun(self._study.ask(self._distributions))
+
+    def _begun(self, trial: Trial, reported: int = 0) -> Iterator[Asked]:
+        """The trial with its jobs, but one that is wrong, or is known to be hopeless, which is told at once."""
+        cells = self._prepared(trial.params, complain=True)
+        asked = Asked(trial, cells or [], {cell.job.fingerprint for cell in cells or []}, reported)
+        self._asked.append(asked)
+        if cells is None:
+            self._tell(asked)
+        else:
+            yield asked
+
+    def _prepared(self, values: Mapping[str, Any], *, complain: bool = False) -> list[Cell] | None:
+        """The jobs of a trial; None if its combination is wrong, which can be said."""
+        cells = []
+        for overrides in self._space.jobs(dict(values)):
+            try:
+                cell = plan.checked(overrides, self._varied, self._compose, self._memo)
+            except UserError as error:
+                if complain:
+                    screen.say(f"{' '.join(overrides)}: {error}", style="red")
+                return None
+            assert cell is not None  # there is no sweep.where
+            cells.append(cell)
+        return cells
+
+    def _add(self, cells: Sequence[Cell]) -> None:
+        known = {cell.job.fingerprint for cell in self.plan.cells}
+        self.plan.cells.extend(cell for cell in cells if cell.job.fingerprint not in known)
+
+    # --- what comes out of them
+
+    def ended(self, cell: Cell) -> None:
+        """Tell the trials that have no other run to wait for."""
+        self._at_work.discard(cell.job.fingerprint)
+        for asked in list(self._asked):
+            asked.waiting.discard(cell.job.fingerprint)
+            if not asked.waiting or (asked.hopeless and not asked.waiting & self._at_work):
+                self._tell(asked)
+
+    def hopeless(self, cell: Cell) -> bool:
+        """Whether no trial has a use for this run any more."""
+        if not _prunes(self._options) or not self._run(cell).journal.epochs():
+            return False
+        asked = [each for each in self._asked if cell.job.fingerprint in each.waiting]
+        for each in asked:
+            self._report(each)
+        return all(each.hopeless for each in asked)
+
+    def _report(self, asked: Asked) -> None:
+        """Report each epoch that all replicas have reached, as their mean, until the pruner has seen enough."""
+        replicas = [(cell.job.config, self._run(cell).journal.epochs()) for cell in asked.cells]
+        for epoch in range(asked.reported + 1, 1 + min(max(epochs, default=0) for _, epochs in replicas)):
+            if asked.hopeless:
+                return
+            values = [epochs[epoch].get(next(iter(self._objectives)), math.nan) for _, epochs in replicas]
+            asked.trial.report(statistics.fmean(values), epoch)
+            asked.reported = epoch
+            last = any(epoch >= settings.trainer.epochs for settings, _ in replicas)  # it has come to its end
+            asked.hopeless = not last and asked.trial.should_prune()
+
+    def _tell(self, asked: Asked) -> None:
+        from optuna.trial import TrialState
+
+        self._asked.remove(asked)
+        finished = bool(asked.cells) and all(self._run(cell).status == store.FINISHED for cell in asked.cells)
+        if _prunes(self._options) and finished:
+            self._report(asked)
+        values = [self._mean(name, asked.cells) for name in self._objectives] if finished else [math.nan]
+        if not any(map(math.isnan, values)):
+            state = TrialState.COMPLETE
+        else:
+            state = TrialState.PRUNED if asked.hopeless else TrialState.FAIL
+        try:
+            self._study.tell(asked.trial, values if state == TrialState.COMPLETE else None, state)
+        except (
+            RuntimeError
+        ):  # a sampler that has tried everything wants to stop Optuna's own loop, which is not at work
+            if not self._study.get_trials(deepcopy=False)[asked.trial.number].state.is_finished():
+                raise
+            self._exhausted = True
+
+    def _mean(self, metric: str, cells: Sequence[Cell]) -> float:
+        """Over the replicas, at the best epoch; nan if one has none."""
+        return statistics.fmean(run.value_of(cell.job, self._home, metric) for cell in cells)
+
+    def _run(self, cell: Cell) -> store.Run:
+        return self._home.run(cell.job.fingerprint)
