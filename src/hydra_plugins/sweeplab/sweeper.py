@@ -46,6 +46,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         from sweeplab.sweep.jobs import Jobs
         from sweeplab.sweep.plan import make
 
+        assert self.config is not None
         zipped = compose.zipped_keys(parsed, self.config)
         plan = make(compose.combinations(parsed, zipped), given, composer)
         if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params

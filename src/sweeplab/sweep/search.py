@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,11 @@ class Options:
 
 
 def _built(node: Node, key: str, kind: type) -> Any:
-    found = code.build(node, f"hydra.sweeper.{key}")
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # whoever asks for one knows
+        found = code.build(node, f"hydra.sweeper.{key}")
     if not isinstance(found, kind):
         raise UserError(f"hydra.sweeper.{key}._target_={node['_target_']}: is no {key} of Optuna's")
     return found
@@ -227,7 +232,7 @@ class Search(Jobs):
             storage=JournalStorage(JournalFileBackend(str(self._study_file))),
             study_name=self.plan.id[: store.ID_LENGTH],
             pruner=self._options.new_pruner(),
-            directions=list(self._objectives.values()),
+            directions=list[Any](self._objectives.values()),
             load_if_exists=True,
         )
         self._take_up(self._study.get_trials(deepcopy=False))
