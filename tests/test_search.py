@@ -22,14 +22,17 @@ from test_run import Broken
 
 optuna = pytest.importorskip("optuna", reason="the extra sweeplab[optuna] is not installed")
 
+from hydra import compose, initialize_config_dir  # noqa: E402  # after the skip
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402  # after the skip
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 
 from sweeplab import store  # noqa: E402
+from sweeplab.config import conf_dir  # noqa: E402
 from sweeplab.errors import UserError  # noqa: E402
 from sweeplab.store import START, Run, Store  # noqa: E402
 from sweeplab.sweep import space  # noqa: E402
-from sweeplab.sweep.search import Options  # noqa: E402
+from sweeplab.sweep.pool import Pool  # noqa: E402
+from sweeplab.sweep.search import Options, make  # noqa: E402
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "data=digits", "trainer.threads=1")
 FAST = (*SEARCH, "trainer.epochs=2")
@@ -257,6 +260,43 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
                   "trainer.epochs=150")  # fmt: skip
     assert plain.code == 0, plain.err
     assert f"goes on after epoch {reached}" in plain.out
+
+
+def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> None:
+    words = ["data=digits", "tracking=off", "trainer.epochs=9", "optimizer.lr=interval(0.1,0.2)", "seed=range(3)"]
+    pruner = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 0.5, "n_warmup_steps": 2}
+    sampler = {"_target_": "optuna.samplers.RandomSampler", "seed": 0}
+    options = Options(n_trials=2, n_jobs=1, metric=[], direction=[], sampler=sampler, pruner=pruner)
+    parsed = OverridesParser.create().parse_overrides(words)
+    home = Store(root / "runs").open()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), Pool() as pool:
+        found = make(parsed, words, lambda given: compose("config", overrides=given), pool, options, ours=True)
+        assert found is not None
+        found.begin(home, lambda: None)
+        jobs = iter(found)
+        first, second = next(jobs), next(jobs)
+        for cell, values in ((first, (0.8, 0.4, 0.4)), (second, (0.4, 0.4))):
+            run = home.run(cell.job.fingerprint)
+            run.folder.mkdir()
+            for epoch, value in enumerate(values, 1):
+                run.journal.append(store.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
+        assert not found.hopeless(first), "the third has not begun"
+        third = home.run(found._asked[0].cells[2].job.fingerprint)
+        third.folder.mkdir()
+        third.journal.append(store.EPOCH, epoch=1, metrics={"valid/accuracy": 0.9})
+        assert not found.hopeless(first), "at its first epoch the mean is 0.7"
+        third.journal.append(store.EPOCH, epoch=2, metrics={"valid/accuracy": 0.1})
+        assert found.hopeless(first)
+        assert found.hopeless(second)
+        found.ended(first)
+        assert study(root).trials[0].state.name == "RUNNING", "the other is still at work"
+        found.ended(second)
+        told = study(root).trials[0]
+        assert told.state.name == "PRUNED"
+        assert told.intermediate_values == {1: pytest.approx(0.7), 2: pytest.approx(0.3)}
+        assert next(jobs).overrides[-1] == "seed=0", "of the next trial: the third replica is left out"
+        assert len(found.plan.cells) == 3
+        found.end()
 
 
 def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:

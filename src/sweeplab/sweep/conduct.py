@@ -43,14 +43,14 @@ def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
                 trained = _there(jobs, launch)
             elif jobs.left:
                 trained, cut = _here(jobs, home, pool, client.tend)
-            status = store.FAILED if _unfinished(plan, home) else store.FINISHED
+            status = store.FAILED if _unfinished(jobs, home) else store.FINISHED
         finally:
             jobs.end()
             record(status)
         _compare(plan, home, trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
         run.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
-    _raise_for(plan, home, cut)
+    _raise_for(jobs, home, cut)
 
 
 def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
@@ -98,15 +98,16 @@ def _here(jobs: Jobs, home: store.Store, pool: Pool, tend: Callable[[], None]) -
         return dispatch.started > 0, cut
 
 
-def _unfinished(plan: Plan, home: store.Store) -> list[tuple[Cell, store.Run]]:
-    """Those that did not come to their end, nor to the one that a search gave them."""
-    found = [(cell, home.run(cell.job.fingerprint)) for cell in plan.cells]
-    good = (store.FINISHED, store.PRUNED) if plan.search else (store.FINISHED,)
-    return [(cell, r) for cell, r in found if r.status not in good]
+def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
+    """Those that should have come to their end, and did not."""
+    wanted = [cell for cell in jobs.plan.cells if cell.job.fingerprint not in jobs.given_up]
+    found = [(cell, home.run(cell.job.fingerprint)) for cell in wanted]
+    return [(cell, r) for cell, r in found if r.status != store.FINISHED]
 
 
-def _raise_for(plan: Plan, home: store.Store, cut: str | None) -> None:
-    if bad := _unfinished(plan, home):
+def _raise_for(jobs: Jobs, home: store.Store, cut: str | None) -> None:
+    plan = jobs.plan
+    if bad := _unfinished(jobs, home):
         lines = [f"  {cell.name}: {_outcome(r)}" for cell, r in bad]
         head = f"{len(bad)} of {len(plan.cells)} runs did not finish{f' ({cut})' if cut else ''}:"
         last = "" if plan.search and not cut else "issue the same command again for just those"

@@ -19,6 +19,7 @@ class Jobs:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.given_up: set[str] = set()  # fingerprints of runs that are not wanted to their end any more
 
     @property
     def total(self) -> int:

@@ -248,15 +248,21 @@ class Search(Jobs):
                     self._study.tell(each.number, state=TrialState.FAIL)
                 continue
             self._count += 1
-            if each.state.is_finished():
-                self._add(self._prepared(each.params) or [])
-            else:
+            if not each.state.is_finished():
                 self._left.append(each)
+                continue
+            cells = self._prepared(each.params) or []
+            if each.state == TrialState.PRUNED:
+                self.given_up |= {cell.job.fingerprint for cell in cells}
+                cells = [cell for cell in cells if self._run(cell).journal.path.exists()]  # not all were started
+            self._add(cells)
 
     def end(self) -> None:
         """Say which keys mattered, and let go of the study."""
-        self.plan.search["importance"] = self._importance()
-        self._lock.release()
+        try:
+            self.plan.search["importance"] = self._importance()
+        finally:
+            self._lock.release()
 
     def _importance(self) -> dict[str, float]:
         """Key -> its share of what explains the good trials, the greatest first; nothing after too few of them."""
@@ -273,10 +279,10 @@ class Search(Jobs):
 
     def __iter__(self) -> Iterator[Cell]:
         for asked in self._trials():
-            self._add(asked.cells)
-            self._record()
             for cell in asked.cells:
                 if not asked.hopeless and cell.job.fingerprint not in self._at_work:
+                    self._add([cell])
+                    self._record()
                     self._at_work.add(cell.job.fingerprint)
                     yield cell
 
@@ -362,6 +368,8 @@ class Search(Jobs):
             state = TrialState.COMPLETE
         else:
             state = TrialState.PRUNED if asked.hopeless else TrialState.FAIL
+        if state == TrialState.PRUNED:
+            self.given_up |= {cell.job.fingerprint for cell in asked.cells}
         try:
             self._study.tell(asked.trial, values if state == TrialState.COMPLETE else None, state)
         except (
