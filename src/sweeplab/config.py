@@ -390,7 +390,7 @@ def explain(error: Exception) -> str | None:
         text = " ".join(str(error).split())
         return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
-        return "experiment, model and other groups of options take a name, as in model=mlp, not null; leave that override out"
+        return "experiment, model and other groups of options take a name, as in model=mlp, not null: leave it out"
     return None
 
 
