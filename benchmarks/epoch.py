@@ -6,6 +6,7 @@ Validation does not count. Each peer may use the same cores, as many as `--threa
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -170,12 +171,12 @@ def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, threads: 
 
 
 def agreement(ours: Mean | None, its: Mean | None, epochs: int) -> str:
-    """Whether each mean lies in the other's 95 % interval."""
+    """Whether the means differ by no more than their 95 % intervals together: the root of the sum of their squares."""
     assert ours is not None
     assert its is not None
     if ours.half is None or its.half is None:
         return f"accuracy {ours.mean:.4f} and {its.mean:.4f}: one seed tells nothing"
-    agree = abs(ours.mean - its.mean) <= min(ours.half, its.half)
+    agree = abs(ours.mean - its.mean) <= math.hypot(ours.half, its.half)
     verdict = "agree" if agree else "DIFFER"
     both = " and ".join(f"{100 * one.mean:.2f} ± {100 * one.half:.2f} %" for one in (ours, its) if one.half is not None)
     return f"test accuracy after {epochs} epochs {both} (n={its.n}): {verdict}"
