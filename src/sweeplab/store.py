@@ -33,6 +33,7 @@ SUMMARY = "summary.json"  # beside a sweep's report
 
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
+MODEL = "model"  # the network lies in the folder of this name, for MLflow to serve
 DIFFERS = "differs"  # an epoch that was trained again came out otherwise
 
 
