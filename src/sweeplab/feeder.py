@@ -490,7 +490,9 @@ class Writer:
         tags = self._tags(job, events)
         run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
         new = events[job.fed.get("lines", 0) :]
-        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new)
+        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
+            e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
+        )
         rows = values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
         self._log(run_id, rows, {} if job.fed else params(first["config"]), tags if changed else {})
@@ -663,13 +665,15 @@ def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]
     """(metric, value, milliseconds, step) of the lines after the first `fed`.
 
     Of a repeated epoch the first line counts. The final metrics are those of the `finished` end: an interrupted run
-    goes on, and would have each of them twice.
+    goes on, and would have each of them twice. The step of a look at the machine is its number, as MLflow has it.
     """
     first: dict[int, int] = {}  # epoch -> its first line
     rows: list[tuple[int, int, Node]] = []  # (line, step, event)
     for line, event in enumerate(events):
         if event["event"] == store.EPOCH and first.setdefault(event["epoch"], line) == line:
             rows.append((line, event["epoch"], event))
+    looks = [line for line, event in enumerate(events) if event["event"] == store.SYSTEM]
+    rows += [(line, step, events[line]) for step, line in enumerate(looks)]
     ends = [n for n, e in enumerate(events) if e["event"] == store.END and e["status"] == store.FINISHED]
     rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
     return [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store
+from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store, system
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 
@@ -84,6 +84,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     asked = [nodes, settings.data.dataset, settings.data.task, settings.monitor]
     if problems := memo("problems", asked, lambda: parts.problems(settings)):
         raise UserError("\n".join(problems))
+    if settings.tracking.enabled and settings.tracking.system_metrics:
+        system.check()
     memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))
     home = memo("store", settings.store.root, lambda: store.Store(settings.store.root).check())
     facts = memo("facts", settings.data, lambda: data.facts(settings.data))
