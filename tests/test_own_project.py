@@ -104,11 +104,11 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(wheel: Path, proj
 
     swept = train("experiment=skip", "tracking.wait=60")
     assert swept.code == 0, swept.err
-    assert "12 runs of 4 configs: 12 finished; ranked by valid/accuracy" in swept.out
+    assert "20 runs of 4 configs: 20 finished; ranked by valid/accuracy" in swept.out
     assert (project / "mlflow.db").exists()
 
     compared = sweeplab("compare", "skip", "--where", "model.depth == 2")
-    assert "6 runs of 2 configs" in compared.out
+    assert "10 runs of 2 configs" in compared.out
 
     run = sorted((project / "runs").glob("*/result.json"))[0].parent.name
     refused = sweeplab("replay", run)
@@ -117,9 +117,9 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(wheel: Path, proj
     assert again.code == 0, again.err
     assert "identical: " in again.out
 
-    assert "12 jobs: 12 reuse" in train("experiment=skip", "sweep.plan=true").out
+    assert "20 jobs: 20 reuse" in train("experiment=skip", "sweep.plan=true").out
     edit(project / "tumours" / "model.py", "nn.ReLU()", "nn.GELU()")
-    assert "12 jobs: 12 stale" in train("experiment=skip", "sweep.plan=true").out
+    assert "20 jobs: 20 stale" in train("experiment=skip", "sweep.plan=true").out
     edit(project / "tumours" / "model.py", "nn.GELU()", "nn.ReLU()")
 
     edit(project / "conf" / "model" / "residual.yaml", "\ndepth: 4", "\ndeph: 4")

@@ -44,4 +44,4 @@ def test_every_cell_of_every_experiment_is_in_order(experiment: str, tmp_path: P
     program = [sys.executable, str(PROJECT / "train.py"), f"experiment={experiment}", "sweep.plan=true"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
-    assert "12 jobs" in done.stdout
+    assert "20 jobs" in done.stdout
