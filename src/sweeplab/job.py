@@ -81,7 +81,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     """
     memo = memo or Memo()
     nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
-    asked = [nodes, settings.data.dataset, settings.data.task, settings.monitor]
+    data_of, trainer = settings.data, settings.trainer
+    asked = [nodes, data_of.dataset, data_of.task, data_of.shape, settings.monitor, trainer.mode, trainer.shift]
     if problems := memo("problems", asked, lambda: parts.problems(settings)):
         raise UserError("\n".join(problems))
     if settings.tracking.enabled and settings.tracking.system_metrics:
