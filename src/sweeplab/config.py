@@ -106,12 +106,14 @@ class Trainer:
 
 @dataclass(kw_only=True, slots=True)
 class Tracking:
-    """Where MLflow is, and how long a command waits for it at its end."""
+    """Where MLflow is, what goes there, and how long a command waits; conf/tracking/mlflow.yaml comments each key."""
 
     enabled: bool = True
     uri: str | None = None
     experiment: str | None = None
     wait: float = _rule(10.0, "a number >= 0 (seconds)", lambda v: v >= 0)
+    log_model: bool = False
+    system_metrics: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
