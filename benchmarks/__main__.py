@@ -32,6 +32,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=PROJECT / "benchmarks" / "results.json", help="file to write")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured, in turn")
     parser.add_argument("--threads", type=int, default=len(machine.cores()), help="of each peer in epoch and tracking")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="epoch: of all peers that know it")
     parser.add_argument("--seeds", type=int, default=5, help="epoch: trainings of each peer for the accuracy")
     parser.add_argument("--epochs", type=int, default=3, help="epoch: of each of these trainings")
     parser.add_argument("--peers", nargs="+", choices=epoch.PEERS, help="epoch: only these beside sweeplab")
@@ -56,9 +57,13 @@ def main() -> None:
     data = given.data.resolve()
     _fetch(data)
     names = [name for name in epoch.PEERS if name == epoch.OURS or not given.peers or name in given.peers]
-    names = [name for name in names if name != epoch.BF16 or machine.bf16()]
+    if given.device == "cpu":
+        names = [name for name in names if name != epoch.BF16 or machine.bf16()]
+    else:
+        names = [name for name in names if name != epoch.JAX]  # which takes its device at installation
+    how = epoch.How(given.threads, given.device)
     measures = {
-        "epoch": lambda: epoch.measure(data, given.rounds, given.threads, given.seeds, given.epochs, names),
+        "epoch": lambda: epoch.measure(data, given.rounds, how, given.seeds, given.epochs, names),
         "start": lambda: start.measure(data, given.rounds),
         "tracking": lambda: tracking.measure(data, given.rounds, given.threads),
         "sweep": lambda: sweep32.measure(data, given.rounds, given.jobs, given.our_jobs),

@@ -6,12 +6,14 @@ Validation does not count. Each peer may use the same cores, as many as `--threa
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,21 @@ PEERS = {
 }
 
 
+@dataclass(frozen=True)
+class How:
+    """How all peers compute."""
+
+    threads: int
+    device: str = "cpu"
+
+
 class Peer:
     """A process that trains an epoch when it is told to; it is warm once this is made."""
 
-    def __init__(self, name: str, data: Path, epochs: int, seed: int, threads: int, folder: Path) -> None:
+    def __init__(self, name: str, data: Path, epochs: int, seed: int, how: How, folder: Path) -> None:
         self.name, self._printed = name, folder / "printed"
-        words = _words(name, data, epochs, seed, threads)
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(PROJECT)}
+        words = _words(name, data, epochs, seed, how)
+        environment = os.environ | {"OMP_NUM_THREADS": str(how.threads), "PYTHONPATH": str(PROJECT)}
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
         with self._printed.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -67,24 +77,39 @@ class Peer:
         return answer
 
 
-def _words(name: str, data: Path, epochs: int, seed: int, threads: int) -> list[str]:
+def _words(name: str, data: Path, epochs: int, seed: int, how: How) -> list[str]:
     if not PEERS[name]:
         node = f"_target_:benchmarks.peers.lightning_hydra.callbacks.TakesTurns,epochs:{epochs}"
         turns = f"+callbacks.turns={{{node}}}"
-        return [*LIGHTNING, f"data.root={data}", f"seed={seed}", f"trainer.max_epochs={epochs}", "test=null", turns]
+        return [
+            *LIGHTNING,
+            f"data.root={data}",
+            f"seed={seed}",
+            f"trainer.max_epochs={epochs}",
+            "test=null",
+            f"trainer.accelerator={how.device}",
+            turns,
+        ]
     module, *more = PEERS[name]
-    given = [f"--data={data}", f"--epochs={epochs}", f"--seed={seed}", f"--threads={threads}", *more]
+    given = [
+        f"--data={data}",
+        f"--epochs={epochs}",
+        f"--seed={seed}",
+        f"--threads={how.threads}",
+        f"--device={how.device}",
+        *more,
+    ]
     return [sys.executable, "-m", f"benchmarks.peers.{module}", *given]
 
 
 @contextmanager
-def _at_work(names: list[str], data: Path, epochs: int, seed: int, threads: int) -> Iterator[list[Peer]]:
+def _at_work(names: list[str], data: Path, epochs: int, seed: int, how: How) -> Iterator[list[Peer]]:
     """These peers, started one after the other; they have ended afterwards."""
     with ExitStack() as stack:
         peers = []
         for name in names:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            peers.append(Peer(name, data, epochs, seed, threads, folder))
+            peers.append(Peer(name, data, epochs, seed, how, folder))
             stack.callback(_end, peers[-1].process)
         yield peers
 
@@ -113,16 +138,17 @@ def _on_cores(count: int) -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-def measure(data: Path, rounds: int, threads: int, seeds: int, epochs: int, names: list[str]) -> tuple[list[Row], Any]:
+def measure(data: Path, rounds: int, how: How, seeds: int, epochs: int, names: list[str]) -> tuple[list[Row], Any]:
     """`seeds` trainings of `epochs` epochs for the accuracy; (rows, all that was measured)."""
-    with _on_cores(threads):
-        seconds = _seconds(names, data, rounds, threads)
-        accuracies = _accuracies([name for name in names if name != PRODUCTS], data, seeds, epochs, threads)
+    with _on_cores(how.threads):
+        seconds = _seconds(names, data, rounds, how)
+        accuracies = _accuracies([name for name in names if name != PRODUCTS], data, seeds, epochs, how)
     reference = mean(accuracies[OURS])
     rows = []
     for ours, peer in [(OURS, name) for name in names if name != OURS] + [(BF16, JAX)]:
         if ours in names and peer in names:
-            what = f"epoch, {threads} thread{'s' if threads > 1 else ''}, {'bf16' if ours == BF16 else 'fp32'}"
+            where = how.device if how.device != "cpu" else f"{how.threads} thread{'s' if how.threads > 1 else ''}"
+            what = f"epoch, {where}, {'bf16' if ours == BF16 else 'fp32'}"
             found = mean(accuracies.get(peer, []))
             notes = [agreement(mean(accuracies[ours]) if ours == BF16 else reference, found, epochs)] if found else []
             rows.append(
@@ -140,13 +166,14 @@ def measure(data: Path, rounds: int, threads: int, seeds: int, epochs: int, name
         "seconds": seconds,
         "test accuracies": accuracies,
         "epochs to the accuracy": epochs,
-        "threads": threads,
+        "threads": how.threads,
+        "device": how.device,
     }
 
 
-def _seconds(names: list[str], data: Path, rounds: int, threads: int) -> dict[str, list[float]]:
+def _seconds(names: list[str], data: Path, rounds: int, how: How) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in names}
-    with _at_work(names, data, 2 + rounds, 0, threads) as peers:  # one to get warm, and a round that does not count
+    with _at_work(names, data, 2 + rounds, 0, how) as peers:  # one to get warm, and a round that does not count
         for number in range(rounds + 1):
             for peer in peers:
                 found[peer.name].append(peer.epoch())
@@ -157,11 +184,11 @@ def _seconds(names: list[str], data: Path, rounds: int, threads: int) -> dict[st
     return {name: each[1:] for name, each in found.items()}
 
 
-def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, threads: int) -> dict[str, list[float]]:
+def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, how: How) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
         for seed in range(seeds):
-            with _at_work([name], data, epochs, seed, threads) as (peer,):
+            with _at_work([name], data, epochs, seed, how) as (peer,):
                 for _ in range(epochs - 1):
                     peer.epoch()
                 found[name].append(peer.accuracy())
@@ -170,12 +197,12 @@ def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, threads: 
 
 
 def agreement(ours: Mean | None, its: Mean | None, epochs: int) -> str:
-    """Whether each mean lies in the other's 95 % interval."""
+    """Whether the means differ by no more than their 95 % intervals together: the root of the sum of their squares."""
     assert ours is not None
     assert its is not None
     if ours.half is None or its.half is None:
         return f"accuracy {ours.mean:.4f} and {its.mean:.4f}: one seed tells nothing"
-    agree = abs(ours.mean - its.mean) <= min(ours.half, its.half)
+    agree = abs(ours.mean - its.mean) <= math.hypot(ours.half, its.half)
     verdict = "agree" if agree else "DIFFER"
     both = " and ".join(f"{100 * one.mean:.2f} ± {100 * one.half:.2f} %" for one in (ours, its) if one.half is not None)
     return f"test accuracy after {epochs} epochs {both} (n={its.n}): {verdict}"

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from benchmarks.measure import LIGHTNING, TRAIN, Row, command, fresh, say
 from benchmarks.stores import lightning_metric, our_metric
 
-FAST = ("trainer=default", "scheduler=one_cycle", "trainer.epochs=3", "optimizer.lr=0.003")
-LIGHTNING_FAST = ("one_cycle=true", "lr=0.003", "trainer.max_epochs=3")
+FAST = ("trainer=fast",)
+LIGHTNING_FAST = ("one_cycle=true", "lr=0.003", "trainer.max_epochs=3", "data.batch_size=256")
 IMPORTS = [sys.executable, "-c", "import torch; import torch._dynamo"]
 SHORT = ("trainer.epochs=1", "trainer.limit_batches=2")
 LIGHTNING_SHORT = (

@@ -282,7 +282,7 @@ def test_targets_at_every_depth() -> None:
     assert code.targets(None) == []
 
 
-NOTHING = "aed2db130f394a7a11b9d17f5ff61e9464e5dd93bd0cf9a027cf66e10a03d98f"  # sha256 of "[1, []]"
+NOTHING = "fd9f5a610b08fff155ed41e3bff5415c66de0b8b792970e126d47157d2122b95"  # sha256 of "[3, []]": NUMERICS, no files
 
 
 def test_the_code_of_others_contributes_nothing() -> None:

@@ -154,7 +154,14 @@ class TestProblems:
         assert message in "\n".join(parts.problems(digits(*overrides)))
 
     def test_a_config_that_is_in_order_has_none(self) -> None:
-        assert parts.problems(digits(f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")) == []
+        share = (f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")
+        assert parts.problems(digits(*share, "trainer.mode=max")) == []
+
+    def test_which_way_a_metric_of_the_users_own_is_better_must_be_said(self) -> None:
+        share = (f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")
+        assert parts.problems(digits(*share)) == [
+            "trainer.mode=auto: nothing says which way valid/share is better; give max or min"
+        ]
 
     def test_targets_are_found_at_every_depth(self) -> None:
         assert parts.targets(digits()) == [

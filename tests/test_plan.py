@@ -231,6 +231,13 @@ class TestMemo:
         assert asked == [1, 2, 3, 2], "what was not asked for longest went"
 
 
+def test_a_job_is_refused_for_what_an_earlier_one_of_the_plan_was_not(planned: Planned) -> None:
+    with pytest.raises(UserError, match=r"trainer\.shift=1: is for pictures, but data\.shape=None"):
+        planned("data.shape=null", "trainer.shift=null,1")
+    with pytest.raises(UserError, match=r"trainer\.mode=auto: nothing says which way valid/share is better"):
+        planned("+metrics.share._target_=test_parts.Agreement", "trainer.monitor=valid/share", "trainer.mode=max,auto")
+
+
 # --- what becomes of each
 
 

@@ -231,7 +231,8 @@ def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Pat
 
 
 def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(train: Command, root: Path) -> None:
-    train(*DIGITS, f"+metrics.share._target_={HERE}.Share", "trainer.monitor=valid/share", "trainer.epochs=2")
+    share = (f"+metrics.share._target_={HERE}.Share", "trainer.monitor=valid/share", "trainer.mode=max")
+    train(*DIGITS, *share, "trainer.epochs=2")
     run = only_run(root)
     assert all(m["valid/share"] == m["valid/accuracy"] for m in run.journal.epochs().values())
     result = run.result()

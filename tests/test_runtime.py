@@ -191,3 +191,8 @@ def test_a_repository_without_a_commit_has_none(git_folder: Path) -> None:
 def test_without_git_there_is_no_commit(git_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(git_folder))
     assert provenance(CPU, git_folder)["git"] == {"commit": None, "dirty": None}
+
+
+def test_numbers_too_small_to_be_normal_count_as_zero() -> None:
+    tiny = torch.full((2,), 1e-20)
+    assert (tiny * tiny).tolist() == [0.0, 0.0]

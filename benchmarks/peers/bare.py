@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.peers import tensors
-from benchmarks.peers.turns import Turns, arguments
+from benchmarks.peers.turns import Turns, arguments, done
 
 BATCH = 128
 
@@ -24,7 +24,7 @@ def network() -> nn.Sequential:
 
 def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     inputs, targets = x.new_empty(BATCH, x.shape[1]), y.new_empty(BATCH)
-    for indices in torch.randperm(len(x)).split(BATCH)[: len(x) // BATCH]:
+    for indices in torch.randperm(len(x), device=x.device).split(BATCH)[: len(x) // BATCH]:
         torch.index_select(x, 0, indices, out=inputs)
         torch.index_select(y, 0, indices, out=targets)
         functional.cross_entropy(model(inputs), targets).backward()
@@ -37,14 +37,14 @@ def main() -> None:
     turns = Turns(given.epochs)
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    x, y = map(torch.from_numpy, tensors.training(given.data))
-    model = network()
+    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.training(given.data))
+    model = network().to(given.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     for _ in range(given.epochs):
         began = time.perf_counter()
         epoch(model, optimizer, x, y)
-        turns.trained(time.perf_counter() - began)
-    x, y = map(torch.from_numpy, tensors.read(given.data, "t10k"))
+        turns.trained(done(given.device) - began)
+    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.read(given.data, "t10k"))
     with torch.no_grad():
         turns.tested((model.eval()(x).argmax(1) == y).float().mean().item())
 

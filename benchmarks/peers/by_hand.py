@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers import tensors
 from benchmarks.peers.bare import BATCH, network
-from benchmarks.peers.turns import Turns, arguments
+from benchmarks.peers.turns import Turns, arguments, done
 
 
 class ByHand:
@@ -21,9 +21,10 @@ class ByHand:
     def __init__(self, model: nn.Sequential) -> None:
         self.linear = [layer for layer in model if isinstance(layer, nn.Linear)]
         self.norms = [layer for layer in model if isinstance(layer, nn.BatchNorm1d)]
-        self.sums = [torch.empty(BATCH, layer.out_features) for layer in self.linear]
-        self.slopes = [torch.empty(BATCH, layer.in_features) for layer in self.linear]
-        self.one_hot = torch.eye(10)
+        new = self.linear[0].weight.new_empty
+        self.sums = [new(BATCH, layer.out_features) for layer in self.linear]
+        self.slopes = [new(BATCH, layer.in_features) for layer in self.linear]
+        self.one_hot = torch.eye(10, device=self.linear[0].weight.device)
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
 
@@ -63,19 +64,19 @@ def main() -> None:
     turns = Turns(given.epochs)
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    x, y = map(torch.from_numpy, tensors.training(given.data))
-    model = network()
+    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.training(given.data))
+    model = network().to(given.device)
     optimizer, backward = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), ByHand(model)
     inputs, targets = x.new_empty(BATCH, x.shape[1]), y.new_empty(BATCH)
     for _ in range(given.epochs):
         began = time.perf_counter()
-        for indices in torch.randperm(len(x)).split(BATCH)[: len(x) // BATCH]:
+        for indices in torch.randperm(len(x), device=x.device).split(BATCH)[: len(x) // BATCH]:
             torch.index_select(x, 0, indices, out=inputs)
             torch.index_select(y, 0, indices, out=targets)
             backward.step(inputs, targets)
             optimizer.step()
-        turns.trained(time.perf_counter() - began)
-    x, y = map(torch.from_numpy, tensors.read(given.data, "t10k"))
+        turns.trained(done(given.device) - began)
+    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.read(given.data, "t10k"))
     with torch.no_grad():
         turns.tested((model.eval()(x).argmax(1) == y).float().mean().item())
 

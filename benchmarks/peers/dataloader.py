@@ -12,12 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader, random_split
 from torchvision import datasets, transforms
 
-from benchmarks.peers.turns import Turns, arguments
+from benchmarks.peers.turns import Turns, arguments, done
 
 
 def train(model: nn.Module, loader: DataLoader[tuple[torch.Tensor, int]], optimizer: torch.optim.Optimizer) -> None:
     model.train()
+    device = next(model.parameters()).device
     for batch, (inputs, targets) in enumerate(loader):
+        inputs, targets = inputs.to(device), targets.to(device)
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(inputs), targets)
         loss.backward()
@@ -29,7 +31,8 @@ def train(model: nn.Module, loader: DataLoader[tuple[torch.Tensor, int]], optimi
 @torch.no_grad()
 def test(model: nn.Module, loader: DataLoader[tuple[torch.Tensor, int]]) -> float:
     model.eval()
-    correct = sum((model(inputs).argmax(1) == targets).sum().item() for inputs, targets in loader)
+    device = next(model.parameters()).device
+    correct = sum((model(x.to(device)).argmax(1) == y.to(device)).sum().item() for x, y in loader)
     return correct / 10_000
 
 
@@ -46,12 +49,12 @@ def main() -> None:
         examples, 128, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
     hidden = [nn.Linear(784, 392), nn.BatchNorm1d(392), nn.ReLU(), nn.Linear(392, 196), nn.BatchNorm1d(196), nn.ReLU()]
-    model = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(196, 10))
+    model = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(196, 10)).to(given.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(given.epochs):
         began = time.perf_counter()
         train(model, loader, optimizer)
-        turns.trained(time.perf_counter() - began)
+        turns.trained(done(given.device) - began)
     turns.tested(test(model, DataLoader(datasets.MNIST(given.data, train=False, transform=transform), 1000)))
 
 

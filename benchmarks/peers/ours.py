@@ -36,7 +36,13 @@ def main() -> None:
     given = arguments()
     turns = Turns(given.epochs)
     overrides = [f"data.root={given.data}", f"seed={given.seed}", f"trainer.epochs={given.epochs}"]
-    overrides += [f"trainer.threads={given.threads}", "trainer.patience=null", "scheduler=constant", *given.more]
+    overrides += [
+        f"trainer.threads={given.threads}",
+        f"trainer.device={given.device}",
+        "trainer.patience=null",
+        "scheduler=constant",
+        *given.more,
+    ]
     with fresh() as folder:
         os.environ["SWEEPLAB_ROOT"] = str(folder)
         settings = config.compose(overrides)
@@ -48,7 +54,7 @@ def main() -> None:
         def after_epoch() -> None:
             client.tend()
             if len(accuracies) + 1 == given.epochs:  # of the last weights, as the others; a run tests its best ones
-                found = loop.evaluate(clock.task, data.Batches(splits.test, 1000, device="cpu").epoch(0))
+                found = loop.evaluate(clock.task, data.Batches(splits.test, 1000, device=given.device).epoch(0))
                 accuracies.append(found[metrics.ACCURACY])
             else:
                 accuracies.append(0.0)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 
@@ -20,8 +21,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, required=True, help="with the one to get warm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("more", nargs="*", help="a peer's own")
     return parser.parse_args()
+
+
+def done(device: str) -> float:
+    """The time when the device has done all that it was told."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Turns:

@@ -106,12 +106,14 @@ class Trainer:
 
 @dataclass(kw_only=True, slots=True)
 class Tracking:
-    """Where MLflow is, and how long a command waits for it at its end."""
+    """Where MLflow is, what goes there, and how long a command waits; conf/tracking/mlflow.yaml comments each key."""
 
     enabled: bool = True
     uri: str | None = None
     experiment: str | None = None
     wait: float = _rule(10.0, "a number >= 0 (seconds)", lambda v: v >= 0)
+    log_model: bool = False
+    system_metrics: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -389,6 +391,8 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, HydraException):
         text = " ".join(str(error).split())
         return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
+        return "experiment, model and other groups of options take a name, as in model=mlp, not null: leave it out"
     return None
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -123,6 +124,7 @@ class Tail:
     def _reset(self) -> None:
         self.lines = self._offset = 0
         self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
+        self.model = False
         self.own: dict[str, None] = {}  # experiments of its start events, in order
         self.tracked: dict[str, None] = {}
         self._events: list[Node] | None = None
@@ -156,7 +158,9 @@ class Tail:
         if event["event"] == store.TRACK:
             self.tracked |= dict.fromkeys(filter(None, [event.get("experiment")]))
         if event["event"] in (store.START, "resume"):
-            self.ended = ""
+            self.ended, self.model = "", False
+        if event["event"] == store.MODEL:
+            self.model = True
         if event["event"] == store.END:
             self.ended = STATUS[event["status"]]
 
@@ -290,6 +294,8 @@ class View:
             status = self._status(tail, entry.get("fed", {}))
             goal = {"lines": tail.lines, "status": status, "sweeps": [s.tag for s in sweeps]}
             goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
+            if tail.model:  # else not named: what was fed before there were models stays level
+                goal["model"] = True
             if entry.get("fed") != goal:
                 jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
         tail.settled = not jobs and status != RUNNING and not tail.run.claimed  # files may come while it is held
@@ -490,14 +496,18 @@ class Writer:
         tags = self._tags(job, events)
         run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
         new = events[job.fed.get("lines", 0) :]
-        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(e["event"] != store.EPOCH for e in new)
+        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
+            e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
+        )
         rows = values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
         self._log(run_id, rows, {} if job.fed else params(first["config"]), tags if changed else {})
         if not job.fed and (data := first.get("data")):
             self._log_data(run_id, data)
-        self._set_status(job, run_id, [e["time"] for e in events if e["event"] != store.TRACK][-1])
+        self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
         self._upload(job, run_id, tail.run.folder)
+        if job.goal.get("model") and not job.fed.get("model"):
+            self._log_model(job, run_id, tail.run.folder / store.MODEL)
         if job.goal["status"] != RUNNING:
             tail.forget()
         return run_id
@@ -528,6 +538,28 @@ class Writer:
         source = json.dumps({"name": data["name"], "sha256": data["digest"]})
         entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
         self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _log_model(self, job: Job, run_id: str, folder: Path) -> None:
+        """The folder as a model of this run, `runs:/<run>/model`, which knows where it is; READY when all is there."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.models import Model
+        from mlflow.models.model import MLMODEL_FILE_NAME
+
+        place = self._experiment(job.experiment)[0]
+        found = self.client.search_logged_models([place], f"source_run_id = '{run_id}'")
+        model = found[0] if found else self.client.create_logged_model(place, store.MODEL, run_id)
+        if model.status == LoggedModelStatus.READY:
+            return
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        with tempfile.TemporaryDirectory() as scratch:
+            about = Model.load(str(folder))
+            about.model_id, about.run_id, about.artifact_path = model.model_id, run_id, model.artifact_location
+            about.save(f"{scratch}/{MLMODEL_FILE_NAME}")
+            self.client.log_model_artifact(model.model_id, f"{scratch}/{MLMODEL_FILE_NAME}")
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
         assert job.tail is not None
@@ -639,13 +671,15 @@ def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]
     """(metric, value, milliseconds, step) of the lines after the first `fed`.
 
     Of a repeated epoch the first line counts. The final metrics are those of the `finished` end: an interrupted run
-    goes on, and would have each of them twice.
+    goes on, and would have each of them twice. The step of a look at the machine is its number, as MLflow has it.
     """
     first: dict[int, int] = {}  # epoch -> its first line
     rows: list[tuple[int, int, Node]] = []  # (line, step, event)
     for line, event in enumerate(events):
         if event["event"] == store.EPOCH and first.setdefault(event["epoch"], line) == line:
             rows.append((line, event["epoch"], event))
+    looks = [line for line, event in enumerate(events) if event["event"] == store.SYSTEM]
+    rows += [(line, step, events[line]) for step, line in enumerate(looks)]
     ends = [n for n, e in enumerate(events) if e["event"] == store.END and e["status"] == store.FINISHED]
     rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
     return [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store
+from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store, system
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 
@@ -81,9 +81,12 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     """
     memo = memo or Memo()
     nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
-    asked = [nodes, settings.data.dataset, settings.data.task, settings.monitor]
+    data_of, trainer = settings.data, settings.trainer
+    asked = [nodes, data_of.dataset, data_of.task, data_of.shape, settings.monitor, trainer.mode, trainer.shift]
     if problems := memo("problems", asked, lambda: parts.problems(settings)):
         raise UserError("\n".join(problems))
+    if settings.tracking.enabled and settings.tracking.system_metrics:
+        system.check()
     memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))
     home = memo("store", settings.store.root, lambda: store.Store(settings.store.root).check())
     facts = memo("facts", settings.data, lambda: data.facts(settings.data))

@@ -32,6 +32,8 @@ def problems(config: Config) -> list[str]:
     known = epoch_metrics(config)
     if config.monitor not in known:
         found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
+    if config.trainer.mode == "auto" and config.monitor.removeprefix(f"{metrics.VALID}/") in config.metrics:
+        found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
     return found
 
 

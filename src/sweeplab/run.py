@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from sweeplab import checkpoint, code, config, data, metrics, screen, stopping, store, tracking
+from sweeplab import checkpoint, code, config, data, metrics, parts, screen, stopping, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted, Pruned, RunFailed, UserError
 from sweeplab.job import Job, prepare
@@ -63,6 +63,7 @@ def train(
         if done is not None and done.status == store.FINISHED:
             want(run, job.config)
             run.drop_checkpoints()
+            _export(run, job.config)
             if job.config.sweep.id is None:
                 screen.say(f"run {run.id} is finished already: reused from {run.folder}")
             return done
@@ -70,6 +71,7 @@ def train(
             result = Training(job, run, splits or data.load(job.config.data)).run(after_epoch)
         run.write_result(result)
         run.drop_checkpoints()
+        _export(run, job.config)
     return result
 
 
@@ -92,6 +94,26 @@ def want(run: store.Run, settings: Config) -> None:
     known = {event.get("experiment") for event in run.journal.events() if event["event"] in (store.START, store.TRACK)}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
         run.journal.append(store.TRACK, experiment=experiment)
+
+
+def _export(run: store.Run, settings: Config) -> None:
+    """`tracking.log_model`: the network as a model that MLflow serves, in the run's folder, whence the feeder takes it.
+
+    Done here, where the user's classes can be imported; what cannot be exported leaves the run as it is.
+    """
+    asked = settings.tracking.enabled and settings.tracking.log_model and settings.sweep.id is None
+    if not asked or not run.weights_file.exists():
+        return
+    about = {"run": run.id, "data": settings.data.name, "mean": settings.data.mean, "std": settings.data.std}
+    try:
+        if not (run.folder / store.MODEL).exists():
+            network, example = _load(run), torch.zeros(2, *parts.input_shape(settings.data))
+            tracking.save_model(network, example, run.folder / store.MODEL, about)
+        if all(event["event"] != store.MODEL for event in run.journal.events()):
+            run.journal.append(store.MODEL)
+    except Exception as error:  # of the user's network, or of torch.export
+        reason = " ".join(str(error).split())[:200]
+        screen.complain(f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}")
 
 
 @contextmanager

@@ -23,6 +23,10 @@ PACKAGES = ("sweeplab", "torch", "torchvision", "numpy", "hydra-core", "omegacon
 DEVICES = ("cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 
+# Weights without gradients decay into numbers so small that a CPU takes many times as long for each; they count as 0.
+# Set here, since torch's threads take it over from the one that makes them, and that is at the first work.
+torch.set_flush_denormal(True)
+
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Runtime:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,12 @@ SUMMARY = "summary.json"  # beside a sweep's report
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
 START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
+SYSTEM = "system"  # a look at the machine
+MODEL = "model"  # the network lies in the folder of this name, for MLflow to serve
 DIFFERS = "differs"  # an epoch that was trained again came out otherwise
+
+
+_ONE_AT_A_TIME = threading.Lock()  # of the threads that append to a journal, one may have to mend it
 
 
 def _umask() -> int:
@@ -102,12 +108,13 @@ class Journal:
     def append(self, event: str, **fields: Any) -> None:
         """Add an event; it is with the operating system before this returns."""
         line = json.dumps({"time": time.time(), "event": event, **_plain(fields)}) + "\n"
-        try:
-            with self.path.open("ab") as file:
-                file.write(line.encode())
-        except OSError:
-            self.mend()  # a full disk takes half a line
-            raise
+        with _ONE_AT_A_TIME:
+            try:
+                with self.path.open("ab") as file:
+                    file.write(line.encode())
+            except OSError:
+                self.mend()  # a full disk takes half a line
+                raise
 
     def events(self, first: int = 0) -> list[dict[str, Any]]:
         """The complete lines from number `first` (0 is the first); a torn last line is not one."""

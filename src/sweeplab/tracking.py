@@ -6,6 +6,7 @@ What is written to MLflow is written by `feeder`, in a process of its own; mlflo
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import signal
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -382,6 +385,35 @@ def _free_port(first: int) -> int:
                 continue
             return port
     raise UserError(f"ports {first} to {first + 19} of 127.0.0.1 are all taken; give another one")
+
+
+def save_model(network: Any, example: Any, folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `network` as an MLflow model, whole or not at all: its graph and weights, which load without its class.
+
+    `example` is a batch (a tensor) of at least two, since torch.export fixes a size of one; batches may have any size.
+    Raises what torch.export raises for a network that it cannot take.
+    """
+    for name, value in feeder.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-") as scratch:
+        warnings.simplefilter("ignore")  # mlflow's import tells of its own type hints
+        import mlflow.pytorch
+        from mlflow.models import infer_signature
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # uv's environments have no pip, which it would warn of
+        inputs, outputs = example.numpy(), network(example).detach().numpy()
+        mlflow.pytorch.save_model(
+            network,
+            f"{scratch}/model",
+            signature=infer_signature(inputs, outputs),
+            input_example=inputs,
+            pip_requirements=[
+                f"{name}=={version(name)}" for name in ("mlflow", "numpy", "torch")
+            ],  # or it looks for 8 s
+            serialization_format="pt2",
+            metadata=dict(about),
+        )
+        Path(scratch, "model").rename(folder)
 
 
 def download(uri: str, run_id: str, folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from sweeplab import checkpoint, config, data, loop, metrics, parts, runtime, screen, stopping, store, tracking
+from sweeplab import checkpoint, config, data, loop, metrics, parts, runtime, screen, stopping, store, system, tracking
 from sweeplab.job import Job, initial_run
 from sweeplab.metrics import EpochResult
 
@@ -104,7 +104,8 @@ class Training:
         if shown and alone:
             screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
         view = screen.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
-        with view, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
+        watched = system.sampled(self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics)
+        with view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
             reason = self.reason or self._epochs(view, after_epoch)
         return self._finish(reason)
 

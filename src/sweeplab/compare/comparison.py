@@ -321,8 +321,10 @@ def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
 
 def _machine(provenance: Mapping[str, Any]) -> str:
     threads, versions = provenance.get("threads"), provenance.get("versions", {})
-    words = (provenance.get("device"), threads and _count(threads, "thread"), f"torch {versions.get('torch')}")
-    return ", ".join(str(word) for word in (*words, provenance.get("platform")) if word)
+    instructions = provenance.get("torch", {}).get("cpu_capability")  # AVX512, say: they round differently
+    system = str(provenance.get("platform", "")).partition("-")[0]
+    words = (provenance.get("device"), instructions, threads and _count(threads, "thread"))
+    return ", ".join(str(word) for word in (*words, f"torch {versions.get('torch')}", system) if word)
 
 
 def _count(number: int, noun: str) -> str:

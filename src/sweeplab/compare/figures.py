@@ -183,7 +183,7 @@ def parameters(found: Comparison) -> Drawn | None:
 
 
 def _front(panel: Axes, found: Comparison, points: Sequence[tuple[float, statistics.Mean, Group]]) -> None:
-    """The Pareto front, its first few configs by name."""
+    """The Pareto front, its last few configs by name, which are the best."""
     sizes, means = [size for size, _, _ in points], [m.mean for _, m, _ in points]
     front = pareto([(size, m.mean) for size, m, _ in points], found.mode)
     on_it = sorted((points[i] for i in front), key=lambda point: point[0])
@@ -193,7 +193,7 @@ def _front(panel: Axes, found: Comparison, points: Sequence[tuple[float, statist
         color=COLOURS[0], marker="D", drawstyle="steps-post", zorder=3,
     )  # fmt: skip
     span, last = max(means) - min(means), math.inf
-    for size, m, one in on_it[:MOST_NAMES]:
+    for size, m, one in on_it[-MOST_NAMES:]:
         right = math.log(size / min(sizes)) > 0.5 * math.log(max(sizes) / min(sizes))
         lower = 10 if abs(m.mean - last) < 0.03 * span else 0  # or it would lie on the label before
         last = m.mean

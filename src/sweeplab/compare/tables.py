@@ -125,9 +125,10 @@ def _signed(value: float, digits: int) -> str:
 
 
 def shown_contrasts(found: Comparison) -> list[tuple[str, int]]:
-    """(metric, digits) of the tables of differences."""
+    """(metric, digits) of the tables of differences: of what some seed has on both sides, else the first, to say so."""
     shown = measures(found)
-    return [(name, shown[name][1]) for name in found.contrasts if name in shown]
+    told = [name for name, pairs in found.contrasts.items() if any(one.paired.difference for one in pairs)]
+    return [(name, shown[name][1]) for name in told or [*found.contrasts][:1] if name in shown]
 
 
 def show(found: Comparison) -> None:
