@@ -32,7 +32,7 @@ WRONG = {
     "seed=": "seed=: must be a whole number",
     "trainer=slow": "trainer=slow: no such option; valid: ",
     "~model": "model: missing",
-    "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; valid: ",
+    "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'optuna'?",
     "store.root=/dev/null/x": "store.root=/dev/null/x: /dev/null is not a folder; name a folder that can be made",
     "model.activation=[x]": 'model.activation=["x"]: activation must be one of torch.nn in lower case',
 }  # fmt: skip

@@ -259,7 +259,9 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
     plain = train("data=digits", "trainer.threads=1", "optimizer.lr=1e-9", "trainer.patience=null",
                   "trainer.epochs=150")  # fmt: skip
     assert plain.code == 0, plain.err
-    assert f"goes on after epoch {reached}" in plain.out
+    goes_on = re.search(r"goes on after epoch (\d+)", plain.out)
+    assert goes_on is not None
+    assert int(goes_on[1]) in (reached - 1, reached), "an epoch is journalled before it is in a checkpoint"
 
 
 def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> None:
@@ -308,6 +310,7 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     process.wait()
     kill_sweep.gone(root)
     before = study(root).trials
+    finished = [run for run in runs(root) if run.status == store.FINISHED]
     assert any(not trial.state.is_finished() for trial in before)
     with next(root.glob("runs/sweeps/*.optuna.jsonl")).open("ab") as file:
         file.write(b'{"op_code": 5, "torn')
@@ -316,7 +319,7 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     assert [trial.state.name for trial in after] == ["COMPLETE"] * 6
     assert [trial.params for trial in after[: len(before)]] == [trial.params for trial in before]
     assert len({json.dumps(trial.params) for trial in after}) == 6
-    assert all(sum(e["event"] == START for e in run.journal.events()) == 1 for run in runs(root)), "none from its start"
+    assert all(sum(e["event"] == START for e in run.journal.events()) == 1 for run in finished), "what is done is done"
     assert len(Store(root / "runs").manifests()) == 1
 
 

@@ -40,6 +40,7 @@ Node = dict[str, Any]
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # it has one where tqdm is installed
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Our own loop tries again, and looks before it creates; mlflow's retries could create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
