@@ -5,14 +5,10 @@ What is left to gain is below this level: it costs about a fifth less CPU time t
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers import tensors
-from benchmarks.peers.bare import BATCH, network
-from benchmarks.peers.turns import Turns, arguments, done
+from benchmarks.peers.bare import BATCH, main
 
 
 class ByHand:
@@ -59,27 +55,5 @@ class ByHand:
         torch.sum(slope, 0, out=self.linear[number].bias.grad)
 
 
-def main() -> None:
-    given = arguments()
-    turns = Turns(given.epochs)
-    torch.set_num_threads(given.threads)
-    torch.manual_seed(given.seed)
-    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.training(given.data))
-    model = network().to(given.device)
-    optimizer, backward = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), ByHand(model)
-    inputs, targets = x.new_empty(BATCH, x.shape[1]), y.new_empty(BATCH)
-    for _ in range(given.epochs):
-        began = time.perf_counter()
-        for indices in torch.randperm(len(x), device=x.device).split(BATCH)[: len(x) // BATCH]:
-            torch.index_select(x, 0, indices, out=inputs)
-            torch.index_select(y, 0, indices, out=targets)
-            backward.step(inputs, targets)
-            optimizer.step()
-        turns.trained(done(given.device) - began)
-    x, y = (torch.from_numpy(each).to(given.device) for each in tensors.read(given.data, "t10k"))
-    with torch.no_grad():
-        turns.tested((model.eval()(x).argmax(1) == y).float().mean().item())
-
-
 if __name__ == "__main__":
-    main()
+    main(lambda model: ByHand(model).step)
