@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.sweeps import PROJECT, STEP, pss, tree
+from benchmarks.sweeps import PROJECT, STEP, mebibytes, pss, tree
 from sweeplab.store import FINISHED, Store
 
 if TYPE_CHECKING:
@@ -141,11 +141,7 @@ class Command:
 
 def _peak(pid: int) -> float:
     """The most that this process has been resident with, in MiB, by the kernel's own count."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+    return mebibytes(pid, "status", "VmHWM")
 
 
 def sweep_words(count: int, *, configs: bool) -> list[str]:

@@ -81,11 +81,16 @@ def tree(root: int) -> list[int]:
 
 def pss(pid: int) -> float:
     """The proportional set size of a process in MiB; 0 if it has gone."""
+    return mebibytes(pid, "smaps_rollup", "Pss")
+
+
+def mebibytes(pid: int, file: str, key: str) -> float:
+    """What this file of /proc/PID says of it; 0 if the process has gone."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:")), 0.0)
 
 
 def step(root: Path) -> float:
