@@ -282,7 +282,7 @@ def test_targets_at_every_depth() -> None:
     assert code.targets(None) == []
 
 
-NOTHING = "fd9f5a610b08fff155ed41e3bff5415c66de0b8b792970e126d47157d2122b95"  # sha256 of "[3, []]": NUMERICS, no files
+NOTHING = "7ec887659edf9970c3e0ea0237d7214fa9551463585f22932cc7fdc5148af9b9"  # sha256 of "[4, []]": NUMERICS, no files
 
 
 def test_the_code_of_others_contributes_nothing() -> None:

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult, Sums, default_mode, default_monitor, score
+from sweeplab.metrics import (
+    AT_ONCE,
+    CLASSIFICATION,
+    LARGE,
+    REGRESSION,
+    EpochResult,
+    Sums,
+    default_mode,
+    default_monitor,
+    score,
+)
 from sweeplab.metrics import with_prefix as prefixed
 
 
@@ -68,6 +78,22 @@ def test_a_long_sum_loses_no_digits() -> None:
     assert sums.means()["loss"] == (2**24 + 2) / 3
 
 
+@pytest.mark.parametrize("batches", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
+def test_batches_that_are_added_together_are_each_counted_once(batches: int) -> None:
+    sums = Sums(CLASSIFICATION)
+    for number in range(batches):
+        sums.update(torch.tensor(float(number)), votes([0, 1]), torch.tensor([0, 0]))
+    assert sums.means() == {"loss": (batches - 1) / 2, "accuracy": 0.5}
+    assert sums.means() == {"loss": (batches - 1) / 2, "accuracy": 0.5}, "read again"
+
+
+def test_large_outputs_do_not_wait() -> None:
+    sums = Sums(CLASSIFICATION)
+    sums.update(torch.tensor(1.0), torch.zeros(1, LARGE + 1), torch.tensor([0]))
+    assert sums._waiting == []
+    assert sums.means() == {"loss": 1.0, "accuracy": 1.0}
+
+
 def test_mae_is_the_mean_over_examples_of_the_mean_over_values() -> None:
     sums = Sums(REGRESSION)
     sums.update(torch.tensor(0.0), torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
@@ -80,8 +106,8 @@ def test_sums_keep_no_graph() -> None:
     sums = Sums(REGRESSION)
     sums.update(weight.sum(), weight * 2, torch.zeros(1, 3))
     assert sums.means() == {"loss": 3.0, "mae": 2.0}
-    assert sums._loss is not None
-    assert not sums._loss.requires_grad
+    sums.update(weight.sum(), weight * 2, torch.zeros(1, 3))
+    assert not any(part.requires_grad for part in sums._waiting[0])
 
 
 def test_no_examples_have_no_mean() -> None:

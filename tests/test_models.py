@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from sweeplab.models import CNN, MLP, MSELoss, NLLLoss
+from sweeplab.models import CNN, MLP, MSELoss, NLLLoss, onednn
 from sweeplab.models.layers import ACTIVATIONS
 
 
@@ -164,3 +164,53 @@ def test_mse_on_classes_is_mse_against_one_hot_targets() -> None:
 
 def test_mse_on_values_is_that_of_torch() -> None:
     assert MSELoss()(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]])).item() == 2.5
+
+
+def pair(small: int) -> tuple[nn.Linear, nn.Linear]:
+    """A layer as torch has it and the same by oneDNN, if it has `small` weights or more."""
+    plain, other = nn.Linear(small // 64, 64), nn.Linear(small // 64, 64)
+    other.load_state_dict(plain.state_dict())
+    onednn.use(other)
+    return plain, other
+
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+
+
+@needs_onednn
+def test_onednn_computes_larger_layers_only_and_no_subclass() -> None:
+    class Own(nn.Linear):
+        pass
+
+    network = nn.Sequential(nn.Linear(256, 64), nn.Linear(64, 10), Own(256, 64))
+    onednn.use(network)
+    assert [type(layer) for layer in network] == [onednn.Linear, nn.Linear, Own]
+
+
+@needs_onednn
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_onednn_differs_from_torch_by_rounding_only(create_graph: bool) -> None:
+    plain, other = pair(onednn.SMALL)
+    x = torch.randn(32, plain.in_features, requires_grad=True)
+    slope = torch.randn(32, 64)
+    both = [(y := layer(x), torch.autograd.grad(y, [x, *layer.parameters()], slope, create_graph=create_graph))
+            for layer in (plain, other)]  # fmt: skip
+    (expected, slopes), (output, found) = both
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    for ours, its in zip(found, slopes, strict=True):
+        torch.testing.assert_close(ours, its, rtol=1e-5, atol=1e-4)
+    if create_graph:
+        second = [torch.autograd.grad(g[0].pow(2).sum(), layer.weight)[0] for layer, g in ((plain, slopes), (other, found))]  # fmt: skip
+        torch.testing.assert_close(*second)
+
+
+@needs_onednn
+def test_onednn_leaves_other_inputs_to_torch() -> None:
+    plain, other = pair(onednn.SMALL)
+    x = torch.randn(2, 3, plain.in_features)
+    assert torch.equal(other(x), plain(x)), "three dimensions"
+    assert torch.equal(other.double()(x.double()), plain.double()(x.double())), "another precision"
+    plain, other = pair(onednn.SMALL)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert other(x[0]).dtype == torch.bfloat16
+        assert torch.equal(other(x[0]), plain(x[0])), "autocast"

@@ -96,7 +96,7 @@ def test_without_a_gpu_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_settings")
 def test_start_sets_threads_and_reproducible_operations() -> None:
     started = start(Trainer(device="cpu", threads=1, precision="bf16"))
-    assert started == Runtime(device=torch.device("cpu"), threads=1, precision="bf16")
+    assert started == Runtime(device=torch.device("cpu"), threads=1, precision="bf16", onednn=runtime.mkl_is_slow())
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
@@ -196,3 +196,24 @@ def test_without_git_there_is_no_commit(git_folder: Path, monkeypatch: pytest.Mo
 def test_numbers_too_small_to_be_normal_count_as_zero() -> None:
     tiny = torch.full((2,), 1e-20)
     assert (tiny * tiny).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "slow"),
+    [
+        ("vendor_id\t: AuthenticAMD\n", "AVX512", True),
+        ("vendor_id\t: GenuineIntel\n", "AVX512", False),
+        ("vendor_id\t: AuthenticAMD\n", "AVX2", False),  # where MKL computes as fast
+    ],
+)
+def test_mkl_is_slow_where_it_does_not_use_what_the_cpu_has(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, capability: str, slow: bool
+) -> None:
+    monkeypatch.setattr(runtime, "_cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert runtime.mkl_is_slow() == slow
+
+
+def test_with_compile_torch_chooses_the_products() -> None:
+    assert not start(Trainer(device="cpu", threads=1, compile=True)).onednn

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -43,7 +44,12 @@ class Task:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained, and what is not."""
+        return list(self.model.parameters())
+
+    @cached_property
     def steps_each_batch(self) -> bool:
         if self.interval == "auto" or isinstance(self.scheduler, ReduceLROnPlateau):
             return isinstance(self.scheduler, BY_STEP)
@@ -91,7 +97,8 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     first: list[Tensor] = []  # the outputs before the step; an optimizer such as LBFGS looks several times
 
     def forward_backward() -> Tensor:
-        task.optimizer.zero_grad(set_to_none=True)
+        for parameter in task.parameters:  # as the optimizer's zero_grad would, which takes a percent of a step
+            parameter.grad = None
         with task.autocast():
             output = task.model(inputs)
         if not first:
@@ -99,7 +106,7 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
         loss: Tensor = task.loss(output.float(), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         if task.clip_norm is not None:
-            nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
+            nn.utils.clip_grad_norm_(task.parameters, task.clip_norm)
         return loss
 
     loss = task.optimizer.step(forward_backward)  # type: ignore[arg-type]  # a tensor, as torch's own examples return

@@ -23,6 +23,8 @@ SECONDS = "seconds"
 CLASSIFICATION, REGRESSION = "classification", "regression"
 HIGHER_IS_BETTER = frozenset({ACCURACY})
 
+AT_ONCE, LARGE = 32, 2**16  # batches that are added to the sums together; numbers in an output that is added alone
+
 
 def score(task: str) -> str:
     """The metric that stands beside the loss: `accuracy` of a classification, `mae` of a regression."""
@@ -76,22 +78,32 @@ class Sums:
 
     def __init__(self, task: str) -> None:
         self._task = task
-        self._loss: Tensor | None = None
-        self._score: Tensor | None = None
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # batches not yet added: a few at once cost as one
+        self._loss: Tensor | float = 0.0
+        self._score: Tensor | int = 0
         self._examples = 0
 
     def update(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
         """Add a batch: `loss` is its mean (a scalar), `output` [B, C], `target` [B] classes or [B, C] values."""
-        size = len(target)
+        self._waiting.append((loss.detach(), output.detach(), target))
+        self._examples += len(target)
+        if len(self._waiting) == AT_ONCE or output.numel() > LARGE:
+            self._add()
+
+    def _add(self) -> None:
+        import torch
+
+        losses, outputs, targets = zip(*self._waiting, strict=True)
         # float32 sums of a few hundred terms lose digits; MPS has no float64.
-        batch_loss = (loss.detach() if loss.device.type == "mps" else loss.detach().double()) * size
+        exact = torch.float32 if losses[0].device.type == "mps" else torch.float64
+        sizes = torch.tensor([len(target) for target in targets], dtype=exact)
+        self._loss += (torch.stack(losses).to(exact) * sizes.to(losses[0].device, non_blocking=True)).sum()
+        output, target = torch.cat(outputs), torch.cat(targets)
         if self._task == CLASSIFICATION:
-            batch_score = (output.detach().argmax(dim=1) == target).sum()
+            self._score += (output.argmax(dim=1) == target).sum()
         else:
-            batch_score = (output.detach() - target).abs().mean(dim=1).sum()
-        self._loss = batch_loss if self._loss is None else self._loss + batch_loss
-        self._score = batch_score if self._score is None else self._score + batch_score
-        self._examples += size
+            self._score += (output - target).abs().mean(dim=1).sum()
+        self._waiting.clear()
 
     @property
     def examples(self) -> int:
@@ -99,9 +111,7 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
-        if self._loss is None or self._score is None:
-            return {LOSS: math.nan, score(self._task): math.nan}
-        return {
-            LOSS: self._loss.item() / self._examples,
-            score(self._task): self._score.item() / self._examples,
-        }
+        if self._waiting:
+            self._add()
+        count = self._examples or math.nan
+        return {LOSS: float(self._loss) / count, score(self._task): float(self._score) / count}

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from sweeplab import code, data, loop, metrics
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
+from sweeplab.models import onednn
 from sweeplab.runtime import Runtime, seed_stream
 from sweeplab.screen import Layer
 
@@ -233,6 +234,8 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
     """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
     seed_stream(config.seed, "initialisation")
     model: nn.Module = code.instantiate(config.model).to(runtime.device)
+    if runtime.onednn:
+        onednn.use(model)
     if config.trainer.compile:
         model.compile()
     optimizer = code.instantiate(config.optimizer, model.parameters())

@@ -233,7 +233,9 @@ def _scale(data: Data) -> tuple[float, float]:
 
 def _floats(inputs: Tensor, scale: tuple[float, float]) -> Tensor:
     """Bytes as numbers; what are numbers already stays as it is."""
-    return inputs.float().mul_(scale[0]).sub_(scale[1]) if inputs.dtype == torch.uint8 else inputs
+    if inputs.dtype != torch.uint8:
+        return inputs
+    return torch.add(torch.tensor(-scale[1]), inputs.float(), alpha=scale[0])  # in one pass
 
 
 def _targets(data: Data, raw: Tensor) -> Tensor:

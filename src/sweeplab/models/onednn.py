@@ -1,0 +1,59 @@
+"""Linear layers whose matrix products oneDNN computes, for CPUs on which MKL, PyTorch's default, has no fast code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SMALL = 16_384  # weights; below, the call costs more than the product (196 x 10: 15 us against 9)
+
+
+def use(model: nn.Module) -> None:
+    """Let oneDNN compute the larger linear layers of the network, which otherwise stays what it is."""
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight.numel() >= SMALL:  # a subclass may compute something else
+            module.__class__ = Linear
+
+
+class Linear(nn.Linear):
+    """torch.nn.Linear, with other rounding: float32 [B, in] -> [B, out] by oneDNN, anything else as its parent does."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
+        """[..., in] -> [..., out]."""
+        if input.dim() != 2 or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        output: Tensor = _Affine.apply(input, self.weight, self.bias)
+        return output
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [B, in] times weight [out, in] transposed, plus bias [out]; PyTorch itself calls this when it compiles."""
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return _affine(a, b.t())
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _affine(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (slope,) = slopes
+        x, weight = ctx.saved_tensors
+        # oneDNN's product has no derivative: where one is asked for (create_graph), take the one that has.
+        times: Callable[[Tensor, Tensor], Tensor] = torch.mm if torch.is_grad_enabled() else _product
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            times(slope, weight) if to_x else None,
+            times(slope.t(), x) if to_weight else None,
+            slope.sum(0) if to_bias else None,
+        )
