@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": BASE | {"store", "feeder"},
     **dict.fromkeys(LEAVES, BASE),
     "checkpoint": BASE | {"store"},
-    "parts": BASE | {"loop", "runtime", "screen", "data"},
+    "parts": BASE | {"loop", "runtime", "screen", "data", "models"},
     "system": {"errors", "store"},
     "job": BASE | LEAVES | {"store", "parts", "system"},
     "training": TRACKED | LEAVES | {"parts", "job", "system"},

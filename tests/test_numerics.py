@@ -39,6 +39,7 @@ WEIGHTS = {
         "AVX512",
         "6 207 2 Intel(R) Xeon(R) Processor",
     ): "7be7b16f21436963f9c36cc388b40c01e281b355e4658e4fcd3a06543ef791be",
+    ("2.15.0+cu132", "AVX512", "26 2 1 AMD EPYC"): "77d3a5f139f7826411cf29c9f504fa2fae9efb53e875f2eeb3335d7ae83aecbe",
     ("2.15.0+cu132", "AVX2", "25 1 1 AMD EPYC"): "323e43f4fd8d7bdd1f8eff63bd82d55c08abd14cc3324c288c0a48d146aafd0c",
 }
 
