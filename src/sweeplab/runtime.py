@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sweeplab import ranks
 from sweeplab.config import Trainer
 from sweeplab.errors import UserError, did_you_mean
 
@@ -123,6 +124,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
         **(_remembered.get(folder) or _origin(folder)),
         "device": _device_name(runtime.device),
         "threads": runtime.threads,
+        **({"ranks": ranks.count()} if ranks.count() > 1 else {}),
         "platform": platform.platform(),
         "cores": cores(),
         "torch": {"cuda": torch.version.cuda, "cpu_capability": torch.backends.cpu.get_cpu_capability()},

@@ -88,15 +88,20 @@ class Batches:
 
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `n`: inputs [B, ...] and targets, on the device; copies, free to be changed in place."""
-        order = self._order(n)[: self.examples]
+        order = self.mine(self._order(n)[: self.examples])
         split = self._split
         batches = self._streamed(split, order, n) if isinstance(split, Streamed) else self._held(split, order)
         if self.shift is None:
             yield from batches
             return
-        offsets = self.shift.offsets(len(order), stream(self.seed or 0, f"shift/{n}")).to(self.device)
+        moves = self.shift.offsets(self.examples, stream(self.seed or 0, f"shift/{n}"))
+        offsets = self.mine(moves).to(self.device)
         for (inputs, targets), moves in zip(batches, torch.split(offsets, self.batch_size), strict=True):
             yield self.shift.moved(inputs, moves), targets
+
+    def mine(self, values: Tensor) -> Tensor:
+        """Of a value for each example of an epoch, those that this process takes: all; of several, its share."""
+        return values
 
     def _held(self, split: Held, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         return (split.batch(indices) for indices in torch.split(order.to(self.device), self.batch_size))
