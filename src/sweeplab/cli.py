@@ -43,6 +43,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         try:
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
+            ranks.let_first_speak(error)
             sys.exit(_told(error))
 
     return run

@@ -7,7 +7,7 @@ has a random stream on each rank, and BatchNorm without CUDA statistics of each.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,67 +18,67 @@ from torch import Tensor, nn
 
 from sweeplab import code, config, data, loop, metrics, runtime, screen
 from sweeplab.errors import Interrupted, UserError
-from sweeplab.ranks import count, is_first, number
+from sweeplab.ranks import PATIENCE, count, number
 
 T = TypeVar("T")
 
-PATIENCE = 10.0  # seconds in which torchrun ends a rank after another has ended
 
-
-def check(settings: config.Config) -> None:
-    """Raise UserError with all that several ranks cannot do, or not with the numbers of one."""
+@contextmanager
+def joined(settings: config.Config) -> Iterator[None]:
+    """Meanwhile the ranks, if there are several, compute together. Raises UserError for what they cannot."""
     if count() == 1:
+        yield
         return
-    trainer, here = settings.trainer, number("LOCAL_WORLD_SIZE", 1)
-    loss: Any = code.build(settings.loss, "loss")
-    optimizer = code.build(settings.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
-    found = [f"metrics.{name}: would see its rank's share only; leave it out" for name in settings.metrics]
-    if trainer.batch_size % count():
-        found.append(f"trainer.batch_size={trainer.batch_size}: must be a multiple of {count()}, for equal shares")
-    if trainer.overfit_batches is not None:
-        found.append(f"trainer.overfit_batches={trainer.overfit_batches}: is for one process; null turns it off")
-    if isinstance(optimizer, torch.optim.LBFGS):
-        found.append("optimizer=torch.optim.LBFGS: each rank would go by the loss of its share; take another")
-    if getattr(loss, "reduction", "mean") != "mean" or getattr(loss, "weight", None) is not None:
-        found.append("loss: must be a mean over examples without weights, or that of the shares is not the batch's")
-    if _cuda(trainer) and here > torch.cuda.device_count():
-        found.append(f"trainer.device={trainer.device}: {here} ranks on {torch.cuda.device_count()} GPUs; one for each")
-    if found:
-        raise UserError("\n".join([f"torchrun has started {count()} ranks of one run:", *found]))
+    _check(settings)
+    if _cuda(settings.trainer):
+        torch.cuda.set_device(number("LOCAL_RANK", 0))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if _cuda(settings.trainer) else "gloo")
+    yield
+    dist.destroy_process_group()  # not after an error: it may wait for ranks that are gone
 
 
 def _cuda(trainer: config.Trainer) -> bool:
     return runtime.choose_device(trainer.device).type == "cuda"
 
 
-@contextmanager
-def joined(trainer: config.Trainer) -> Iterator[None]:
-    """Meanwhile the ranks, if there are several, compute together."""
-    if count() == 1:
-        yield
-        return
-    if _cuda(trainer):
-        torch.cuda.set_device(number("LOCAL_RANK", 0))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if _cuda(trainer) else "gloo")
-    yield
-    dist.destroy_process_group()  # not after an error: it may wait for ranks that are gone
+def _check(settings: config.Config) -> None:
+    """Raise UserError with all that several ranks cannot do, or not with the numbers of one."""
+    trainer, here, gpus = settings.trainer, number("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
+    size, few = trainer.batch_size, trainer.overfit_batches
+    loss: Any = code.build(settings.loss, "loss")
+    weighted = getattr(loss, "reduction", "mean") != "mean" or getattr(loss, "weight", None) is not None
+    optimizer = code.build(settings.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
+    wrong = {
+        f"trainer.batch_size={size}: must be a multiple of {count()}, for equal shares": size % count(),
+        f"trainer.overfit_batches={few}: is for one process; null is off": few is not None,
+        f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs": _cuda(trainer) and here > gpus,
+        "optimizer=torch.optim.LBFGS: would go by the loss of a share": isinstance(optimizer, torch.optim.LBFGS),
+        "loss: must be a mean over examples without weights, or that of shares is not that of a batch": weighted,
+        **{f"metrics.{name}: would see a share only; leave it out": True for name in settings.metrics},
+    }
+    if any(wrong.values()):
+        found = [message for message, is_so in wrong.items() if is_so]
+        raise UserError("\n".join([f"torchrun has started {count()} ranks of one run:", *found]))
 
 
 @contextmanager
 def ended_together() -> Iterator[None]:
-    """When another rank is gone, wait for torchrun to end this one by a signal, the one that it was given or SIGTERM.
-
-    An error of its own the first rank tells of at once; the others leave it the time for that.
-    """
+    """When another rank is gone, wait for torchrun's signal to end: the one that it was given, or SIGTERM."""
     try:
         yield
     except Exception as error:
-        lost = "gloo" in str(error) or isinstance(error, dist.DistBackendError)  # gloo's errors have no type of theirs
-        if count() > 1 and (lost or not is_first()):
-            time.sleep(PATIENCE)
-            if is_first():
-                raise Interrupted from error
-        raise
+        # gloo's errors have no type of their own
+        if count() == 1 or not ("gloo" in str(error) or isinstance(error, dist.DistBackendError)):
+            raise
+        time.sleep(PATIENCE)
+        raise Interrupted from error
+
+
+def told_by_torchrun(rank: Callable[..., None]) -> Callable[..., None]:
+    """The same, with the error that ends it in torchrun's last words: a rank itself says nothing."""
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    return record(rank)
 
 
 def from_first(value: T) -> T:
@@ -103,7 +103,7 @@ class Share(data.Batches):
 
     def __init__(self, split: data.Split, batch_size: int, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
-        self._examples, self._whole, self._rank = super().examples, batch_size, dist.get_rank()
+        self._examples, self._whole, self._rank = super().examples, batch_size, number("RANK", 0)
         self.batch_size = max(1, len(range(self._rank, batch_size, count())))
 
     @property
@@ -143,9 +143,7 @@ class Replica(nn.parallel.DistributedDataParallel):
         """Evaluated are the statistics that are kept: the first rank's."""
         for buffer in () if mode else self.module.buffers():
             dist.broadcast(buffer, src=0)
-        self.module.train(mode)
-        self.training = mode
-        return self
+        return nn.Module.train(self, mode)
 
 
 def spread(task: loop.Task) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
+
+PATIENCE = 10.0  # seconds in which torchrun ends a rank after another has ended
 
 
 def number(variable: str, alone: int) -> int:
@@ -20,6 +23,12 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is the one that speaks and writes; the others only compute."""
     return number("RANK", 0) == 0
+
+
+def let_first_speak(error: BaseException) -> None:
+    """Wait with ending by an error: when one rank ends, torchrun ends them all, and the first may have the same one."""
+    if not is_first() and isinstance(error, Exception):
+        time.sleep(PATIENCE)
 
 
 def hush() -> None:

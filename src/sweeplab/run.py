@@ -34,10 +34,9 @@ def main(raw: DictConfig) -> None:
     settings = config.parse(raw)
     with screen.waiting("checking the config"):
         job = prepare(settings, config.task_overrides())
-        ddp.check(settings)
-    splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
-    with ddp.joined(settings.trainer):
-        (_lead if ranks.is_first() else _follow)(job, splits)
+    with ddp.joined(settings):
+        splits = None if job.finished else data.load(settings.data)  # what is wrong shows before anything is made
+        (_lead if ranks.is_first() else ddp.told_by_torchrun(_follow))(job, splits)
 
 
 def _lead(job: Job, splits: data.Splits | None) -> None:
@@ -56,15 +55,9 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
 
 def _follow(job: Job, splits: data.Splits | None) -> None:
     """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
-    from torch.distributed.elastic.multiprocessing.errors import record as told_by_torchrun
-
-    @told_by_torchrun
-    def compute() -> None:
-        with _sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, ddp.ended_together():
-            if ddp.from_first(True):
-                Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).run()
-
-    compute()
+    with _sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, ddp.ended_together():
+        if ddp.from_first(True):
+            Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).run()
 
 
 def train(

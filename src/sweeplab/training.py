@@ -81,7 +81,9 @@ class Training:
         origin = runtime.provenance(self.runtime, Path.cwd())
         if saved is not None:
             self._restore(saved)
-            self._compare_ranks()
+            before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
+            if before and before[-1] != count():
+                screen.say(f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits")
             self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=origin)
             screen.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
             return
@@ -101,12 +103,6 @@ class Training:
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,
         )
-
-    def _compare_ranks(self) -> None:
-        marks = [e for e in self.folder.journal.events() if e["event"] in (store.START, store.RESUME)]
-        before = marks[-1]["provenance"].get("ranks", 1) if marks else count()
-        if before != count():
-            screen.say(f"run {self.folder.id} had {before} ranks and now has {count()}, which gives other bits")
 
     def run(self, after_epoch: Callable[[], None] = lambda: None) -> store.Result:
         """Train, choose the best epoch, test once, record."""

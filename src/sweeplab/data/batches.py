@@ -94,8 +94,7 @@ class Batches:
         if self.shift is None:
             yield from batches
             return
-        moves = self.shift.offsets(self.examples, stream(self.seed or 0, f"shift/{n}"))
-        offsets = self.mine(moves).to(self.device)
+        offsets = self.mine(self.shift.offsets(self.examples, stream(self.seed or 0, f"shift/{n}"))).to(self.device)
         for (inputs, targets), moves in zip(batches, torch.split(offsets, self.batch_size), strict=True):
             yield self.shift.moved(inputs, moves), targets
 
