@@ -103,12 +103,8 @@ class Share(data.Batches):
 
     def __init__(self, split: data.Split, batch_size: int, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
-        self._examples, self._whole, self._rank = super().examples, batch_size, number("RANK", 0)
+        self._whole, self._rank = batch_size, number("RANK", 0)
         self.batch_size = max(1, len(range(self._rank, batch_size, count())))
-
-    @property
-    def examples(self) -> int:
-        return self._examples
 
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.seed is not None:  # anew for each epoch, so that a checkpoint needs no rank's random state

@@ -77,14 +77,10 @@ class Batches:
         self._split = split.to(self.device) if isinstance(split, Held) else split
         count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         self._batches = count if limit is None else min(count, limit)
+        self.examples = min(self._batches * batch_size, len(split))  # that an epoch covers
 
     def __len__(self) -> int:
         return self._batches
-
-    @property
-    def examples(self) -> int:
-        """How many examples an epoch covers."""
-        return min(len(self) * self.batch_size, len(self._split))
 
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `n`: inputs [B, ...] and targets, on the device; copies, free to be changed in place."""
