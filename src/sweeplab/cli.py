@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
+from sweeplab import ranks
 from sweeplab.errors import Interrupted, RunFailed, UserError
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
 
     @wraps(program)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        ranks.hush()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
+            ranks.let_first_speak(error)
             sys.exit(_told(error))
 
     return run

@@ -43,6 +43,7 @@ class Task:
     clip_norm: float | None = None
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    sums: Callable[[str], Sums] = Sums
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -85,7 +86,7 @@ def epochs(
 def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
     """One pass over the batches; the sums are of the outputs as they were before each step."""
     task.model.train()
-    sums = Sums(task.kind)
+    sums = task.sums(task.kind)
     for inputs, targets in batches:
         loss, output = train_step(task, inputs, targets)
         sums.update(loss, output, targets)
@@ -127,7 +128,7 @@ def step_epoch(task: Task, metrics: Mapping[str, float]) -> None:
 def evaluate(task: Task, batches: Iterable[Batch]) -> dict[str, float]:
     """Loss, accuracy (or mae) and the further metrics over all batches, without gradients, in eval mode."""
     task.model.eval()
-    sums = Sums(task.kind)
+    sums = task.sums(task.kind)
     for metric in task.metrics.values():
         metric.reset()
     for inputs, targets in batches:

@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from sweeplab import checkpoint, code, config, data, metrics, parts, screen, stopping, store, tracking
+from sweeplab import checkpoint, code, config, data, ddp, metrics, parts, ranks, screen, stopping, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted, Pruned, RunFailed, UserError
 from sweeplab.job import Job, prepare
@@ -33,7 +34,13 @@ def main(raw: DictConfig) -> None:
     settings = config.parse(raw)
     with screen.waiting("checking the config"):
         job = prepare(settings, config.task_overrides())
-    splits = None if job.finished else data.load(settings.data)  # what is wrong with it shows before anything is made
+    with ddp.joined(settings):
+        splits = None if job.finished else data.load(settings.data)  # what is wrong shows before anything is made
+        (_lead if ranks.is_first() else ddp.told_by_torchrun(_follow))(job, splits)
+
+
+def _lead(job: Job, splits: data.Splits | None) -> None:
+    settings = job.config
     home = store.Store(settings.store.root).open()
     place = None if settings.sweep.id is None else planned(job, home)
     with tracking.feeding(home, settings.tracking) as client:
@@ -44,6 +51,13 @@ def main(raw: DictConfig) -> None:
         else:
             report(job, run, result)
             say_tracking(client.wait([run], settings.tracking.wait), settings)
+
+
+def _follow(job: Job, splits: data.Splits | None) -> None:
+    """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
+    with _sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, ddp.ended_together():
+        if ddp.from_first(True):
+            Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).run()
 
 
 def train(
@@ -61,13 +75,15 @@ def train(
     with run.claim(lambda: screen.say(f"run {run.id} is being trained by another process: waiting for it")):
         done = run.result() or _journalled(job, run)
         if done is not None and done.status == store.FINISHED:
+            ddp.from_first(False)  # there is nothing to compute
             want(run, job.config)
             run.drop_checkpoints()
             _export(run, job.config)
             if job.config.sweep.id is None:
                 screen.say(f"run {run.id} is finished already: reused from {run.folder}")
             return done
-        with _recording(run, job):
+        with _recording(run, job), ddp.ended_together():
+            ddp.from_first(True)
             result = Training(job, run, splits or data.load(job.config.data)).run(after_epoch)
         run.write_result(result)
         run.drop_checkpoints()
@@ -305,8 +321,6 @@ def _load(run: store.Run) -> nn.Module:
 
 
 def _load_from_mlflow(run_id: str, missing: UserError) -> nn.Module:
-    import tempfile
-
     if len(run_id) != 32:  # MLflow's run ids are 32 hex digits
         raise missing
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sweeplab import ranks
 from sweeplab.config import Trainer
 from sweeplab.errors import UserError, did_you_mean
 
@@ -140,6 +141,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
         **(_remembered.get(folder) or _origin(folder)),
         "device": _device_name(runtime.device),
         "threads": runtime.threads,
+        **({"ranks": ranks.count()} if ranks.count() > 1 else {}),
         "platform": platform.platform(),
         "cores": cores(),
         "torch": {

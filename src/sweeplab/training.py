@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from sweeplab import checkpoint, config, data, loop, metrics, parts, runtime, screen, stopping, store, system, tracking
+from sweeplab.ddp import Share, from_first, placed, spread
 from sweeplab.job import Job, initial_run
 from sweeplab.metrics import EpochResult
+from sweeplab.ranks import count, is_first
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +27,13 @@ class Training:
     def __init__(self, job: Job, run: store.Run, splits: data.Splits) -> None:
         trainer = job.config.trainer
         self.job, self.folder = job, run
-        saved = checkpoint.latest(run.checkpoints, screen.complain)
+        saved = from_first(checkpoint.latest(run.checkpoints, screen.complain))
         # Another number of threads would give other bits: a resumed run keeps its own.
         alone = job.config.sweep.id is None
-        self.runtime = runtime.start(trainer, saved["threads"] if saved else None, alone=alone)
+        self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
         self.task = parts.build(job.config, self.runtime, len(self.train))
+        spread(self.task)
         self.stopping = stopping.Stopping(
             monitor=job.config.monitor,
             mode=job.config.mode,
@@ -51,7 +54,8 @@ class Training:
         if trainer.overfit_batches is not None:
             few = data.Batches(splits.train, trainer.batch_size, device=device, limit=trainer.overfit_batches)
             return few, few, few
-        train = data.Batches(
+        batches = Share if count() > 1 else data.Batches
+        train = batches(
             splits.train,
             trainer.batch_size,
             device=device,
@@ -61,7 +65,7 @@ class Training:
             shift=self._shift(),
         )
         size, limit = trainer.eval_batch_size, trainer.limit_batches
-        valid, test = (data.Batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
+        valid, test = (batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
         return train, valid, test
 
     def _shift(self) -> data.Shift | None:
@@ -77,6 +81,9 @@ class Training:
         origin = runtime.provenance(self.runtime, Path.cwd())
         if saved is not None:
             self._restore(saved)
+            before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
+            if before and before[-1] != count():
+                screen.say(f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits")
             self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=origin)
             screen.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
             return
@@ -115,14 +122,14 @@ class Training:
         results = loop.epochs(
             self.task, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0), self.epoch + 1
         )
-        for result in results:
+        for result in map(from_first, results):  # seconds, too: what stops one rank stops all
             self.epoch, self.reason = result.epoch, self.stopping.update(result)
             if self.stopping.best_epoch == result.epoch:
                 self.best = checkpoint.snapshot(self.task.model)
             self.trained_examples += result.examples
             self.train_seconds += result.train_seconds
             self._journal(result, known.get(result.epoch))
-            if self.reason is None or result.seconds > CHEAP:
+            if is_first() and (self.reason is None or result.seconds > CHEAP):
                 checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
             log.info("%s", view.epoch(result, self.stopping.best_epoch))
             after_epoch()

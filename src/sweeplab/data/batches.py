@@ -77,26 +77,26 @@ class Batches:
         self._split = split.to(self.device) if isinstance(split, Held) else split
         count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         self._batches = count if limit is None else min(count, limit)
+        self.examples = min(self._batches * batch_size, len(split))  # that an epoch covers
 
     def __len__(self) -> int:
         return self._batches
 
-    @property
-    def examples(self) -> int:
-        """How many examples an epoch covers."""
-        return min(len(self) * self.batch_size, len(self._split))
-
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `n`: inputs [B, ...] and targets, on the device; copies, free to be changed in place."""
-        order = self._order(n)[: self.examples]
+        order = self.mine(self._order(n)[: self.examples])
         split = self._split
         batches = self._streamed(split, order, n) if isinstance(split, Streamed) else self._held(split, order)
         if self.shift is None:
             yield from batches
             return
-        offsets = self.shift.offsets(len(order), stream(self.seed or 0, f"shift/{n}")).to(self.device)
+        offsets = self.mine(self.shift.offsets(self.examples, stream(self.seed or 0, f"shift/{n}"))).to(self.device)
         for (inputs, targets), moves in zip(batches, torch.split(offsets, self.batch_size), strict=True):
             yield self.shift.moved(inputs, moves), targets
+
+    def mine(self, values: Tensor) -> Tensor:
+        """Of a value for each example of an epoch, those that this process takes: all; of several, its share."""
+        return values
 
     def _held(self, split: Held, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         return (split.batch(indices) for indices in torch.split(order.to(self.device), self.batch_size))
