@@ -118,12 +118,12 @@ class Share(data.Batches):
 class Sums(metrics.Sums):
     """Over what all ranks have seen; to be read once, and by all of them."""
 
-    def means(self) -> dict[str, float]:
-        own = [0.0 if each is None else each.item() for each in (self._loss, self._score)]
-        total = torch.tensor([*own, self._examples], dtype=torch.float64)
+    def totals(self) -> tuple[float, float, int]:
+        total = torch.tensor(super().totals(), dtype=torch.float64)
         dist.all_reduce(total)
-        self._loss, self._score, self._examples = total[0], total[1], int(total[2])
-        return super().means()
+        loss, value, examples = total.tolist()
+        self._examples = int(examples)
+        return loss, value, self._examples
 
 
 class Replica(nn.parallel.DistributedDataParallel):

@@ -109,9 +109,13 @@ class Sums:
     def examples(self) -> int:
         return self._examples
 
-    def means(self) -> dict[str, float]:
-        """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
+    def totals(self) -> tuple[float, float, int]:
+        """The sums of loss and score, and of how many examples they are."""
         if self._waiting:
             self._add()
-        count = self._examples or math.nan
-        return {LOSS: float(self._loss) / count, score(self._task): float(self._score) / count}
+        return float(self._loss), float(self._score), self._examples
+
+    def means(self) -> dict[str, float]:
+        """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
+        loss, value, count = self.totals()
+        return {LOSS: loss / (count or math.nan), score(self._task): value / (count or math.nan)}
