@@ -58,7 +58,7 @@ def main() -> None:
     _fetch(data)
     names = [name for name in epoch.PEERS if name == epoch.OURS or not given.peers or name in given.peers]
     if given.device == "cpu":
-        names = [name for name in names if name != epoch.BF16 or machine.bf16()]
+        names = [name for name in names if name not in (epoch.BF16, epoch.COMPILED) or machine.bf16()]
     else:
         names = [name for name in names if name != epoch.JAX]  # which takes its device at installation
     how = epoch.How(given.threads, given.device)

@@ -21,10 +21,11 @@ from benchmarks import machine
 from benchmarks.measure import LIGHTNING, PROJECT, Row, say
 from sweeplab.compare.statistics import Mean, mean
 
-OURS, BF16, JAX, PRODUCTS = "sweeplab", "sweeplab bf16", "JAX", "matrix products"
+OURS, BF16, COMPILED, JAX, PRODUCTS = "sweeplab", "sweeplab bf16", "sweeplab bf16, compiled", "JAX", "matrix products"
 PEERS = {
     OURS: ("ours",),
     BF16: ("ours", "trainer.precision=bf16"),
+    COMPILED: ("ours", "trainer.precision=bf16", "trainer.compile=true"),
     "bare loop": ("bare",),
     "bare loop, no autograd": ("by_hand",),
     "DataLoader": ("dataloader", "0"),
@@ -143,14 +144,13 @@ def measure(data: Path, rounds: int, how: How, seeds: int, epochs: int, names: l
     with _on_cores(how.threads):
         seconds = _seconds(names, data, rounds, how)
         accuracies = _accuracies([name for name in names if name != PRODUCTS], data, seeds, epochs, how)
-    reference = mean(accuracies[OURS])
     rows = []
-    for ours, peer in [(OURS, name) for name in names if name != OURS] + [(BF16, JAX)]:
+    for ours, peer in [(OURS, name) for name in names if name != OURS] + [(BF16, JAX), (COMPILED, JAX)]:
         if ours in names and peer in names:
             where = how.device if how.device != "cpu" else f"{how.threads} thread{'s' if how.threads > 1 else ''}"
-            what = f"epoch, {where}, {'bf16' if ours == BF16 else 'fp32'}"
+            what = f"epoch, {where}, {'fp32' if ours == OURS else 'bf16'}"
             found = mean(accuracies.get(peer, []))
-            notes = [agreement(mean(accuracies[ours]) if ours == BF16 else reference, found, epochs)] if found else []
+            notes = [agreement(mean(accuracies[ours]), found, epochs)] if found else []
             rows.append(
                 Row(
                     part="epoch",
