@@ -15,7 +15,7 @@ FILES = sorted(p for p in SOURCE.rglob("*.py"))
 
 BASE = {"errors", "metrics", "config", "code"}
 LEAVES = {"runtime", "data", "models", "stopping", "checkpoint", "loop", "screen"}  # neighbours: not one another
-TRACKED = BASE | {"store", "feeder", "tracking"}
+TRACKED = BASE | {"store", "database", "feeder", "tracking"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "metrics": {"errors"},
@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "code": {"errors", "metrics"},
     "expression": {"errors"},
     "store": BASE,
-    "feeder": BASE | {"store"},
-    "tracking": BASE | {"store", "feeder"},
+    "database": BASE,
+    "feeder": BASE | {"store", "database"},
+    "tracking": BASE | {"store", "database", "feeder"},
     **dict.fromkeys(LEAVES, BASE),
     "checkpoint": BASE | {"store"},
     "parts": BASE | {"loop", "runtime", "screen", "data"},
@@ -42,12 +43,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hydra_plugins": TRACKED | LEAVES | {"parts", "job", "run", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
-MLFLOW = {"feeder", "tracking"}
+MLFLOW = {"database", "feeder", "tracking"}
 NO_TORCH = {
     "errors",
     "config",
     "expression",
     "store",
+    "database",
     "feeder",
     "tracking",
     "listing",

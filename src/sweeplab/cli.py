@@ -157,14 +157,14 @@ def _compose(overrides: Sequence[str]) -> Config:
 
 def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
     """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
-    from sweeplab import screen, tracking
+    from sweeplab import database, screen, tracking
 
     settings = _compose(overrides)
     uri = tracking.resolve_uri(settings.tracking)
     with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
         for name, link in _links(settings, uri, base).items():
             screen.say(f"{name}:\n  {link}")
-        if base != uri:
+        if not database.served(uri):
             _until_ctrl_c()
 
 
