@@ -189,7 +189,7 @@ def test_tables_whose_making_is_cut_off_are_made_anew(
 ) -> None:
     name = fresh.rpartition("/")[2]
     (store,) = copies(trained, root, 1)
-    code = f"from sweeplab import feeder; feeder.Writer(feeder.store.Store({str(store.root)!r}), {fresh!r}).connect()"
+    code = f"from sweeplab import feeder; feeder.Writer(feeder.store.Store({str(store.root)!r}), {fresh!r}).check()"
     maker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     until(lambda: postgres.query(name, "select 1 from pg_tables where tablename = 'runs'"), 60)
     maker.kill()
@@ -280,8 +280,10 @@ def asked(run: Run, server: Server) -> dict[str, Any]:
 
 
 def test_training_goes_on_without_the_server_and_says_why_in_one_line(
-    train: Command, root: Path, postgres: Postgres, server: Server
+    train: Command, root: Path, postgres: Postgres, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # instead of 5 seconds
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -297,7 +299,14 @@ def test_training_goes_on_without_the_server_and_says_why_in_one_line(
             "reached: connection timeout expired",
         }
         for number, (uri, line) in enumerate(refusals.items()):
-            ended = train(*DIGITS, f"seed={number}", f"tracking.uri={uri}", f"store.root=runs{number}", tracking=True)
+            ended = train(
+                *DIGITS,
+                f"seed={number}",
+                f"tracking.uri='{uri}'",
+                f"store.root=runs{number}",
+                "tracking.wait=60",
+                tracking=True,
+            )
             assert (ended.code, ended.err) == (0, "")
             said = ended.out[ended.out.index("MLflow lags") :]
             whole = f"MLflow lags behind by 1 run: {line} nothing is lost; bring it level with: sweeplab sync"
@@ -329,21 +338,24 @@ def test_the_server_lets_in_who_has_a_password_under_its_own_name(server: Server
 
 
 def test_links_go_to_the_server_without_the_password(
-    train: Command, sweeplab: Command, root: Path, server: Server, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    train: Command, command: Command, root: Path, server: Server, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri())
-    ended = train(*DIGITS, "-m", "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True)
+    ended = train("-m", *DIGITS, "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True)
     assert (ended.code, ended.err) == (0, "")
     links = [line.split(": ")[1] for line in ended.out.splitlines() if line.startswith("  curves:")]
     assert "\nin MLflow:\n" in ended.out
     assert links[0].startswith(f"{server.address}/#/experiments/")
-    shown = sweeplab("ui")  # it ends: there is nothing to serve
+    shown = command("sweeplab", "ui", timeout=30)  # it ends: there is nothing to serve
     assert shown.code == 0
     assert links[0] in shown.out
     found = next(line.strip() for line in shown.out.splitlines() if "model-metrics" in line)
     assert found.startswith(f"{server.address}/#/experiments/")
     run = found.partition("/runs/")[2].partition("/")[0]
-    assert sweeplab("replay", run).code == 0, "fetched through the server, and trained again to the same bits"
+    shutil.rmtree(root / "runs")
+    assert command("sweeplab", "replay", run).code == 0, (
+        "fetched through the server, and trained again to the same bits"
+    )
     assert PASSWORD not in ended.out + shown.out + shown.err
     assert secrets(root, postgres, server) == []
 

@@ -72,7 +72,7 @@ def _plan(config: DictConfig) -> None:
 
 def _told(error: BaseException) -> int:
     """Say on stderr what happened; returns the exit code."""
-    from sweeplab.config import explain
+    from sweeplab.config import explain, redact
     from sweeplab.screen import complain
 
     if TRACEBACKS:
@@ -82,14 +82,14 @@ def _told(error: BaseException) -> int:
         complain(f"{'terminated' if terminated else 'interrupted'}: what was finished is kept; {AGAIN}")
         return SIGTERM if terminated else CTRL_C
     if isinstance(error, UserError):
-        complain(str(error))
+        complain(redact(str(error)))
         return BAD_INPUT
     if isinstance(error, RunFailed):
-        complain(str(error))
+        complain(redact(str(error)))
         return FAILED
     assert isinstance(error, Exception)
     if message := explain(error):
-        complain(message)
+        complain(redact(message))
         return BAD_INPUT
     traceback.print_exception(error)
     return FAILED

@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -372,10 +371,6 @@ class Writer:
         with database.alone_at(self.uri):
             database.make(self.uri)
             return MlflowClient(tracking_uri=self.uri)
-
-    def connect(self) -> None:
-        """Import mlflow and open the store, which takes seconds, ahead of the first run."""
-        _ = self.client
 
     def created(self, experiment: str) -> int:
         """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
@@ -747,8 +742,10 @@ class Feeder:
         """Feed while there are clients; then drain, mark what died, and leave."""
         threading.Thread(target=self._watch, daemon=True).start()
         self.report()
-        with suppress(Exception):  # what is wrong is said when there is something to feed
-            self.writer.connect()
+        try:  # importing mlflow and opening the store takes seconds, as does a server that does not answer
+            self.writer.check()
+        except AwayError as error:
+            self.report(str(error))
         pause = PAUSE
         while self.store.root.exists():
             alone = self._alone.is_set()
