@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conftest import PROJECT
+
+if TYPE_CHECKING:
+    import psycopg
 
 ADMIN, PASSWORD = "admin", "corr3ct-horse-battery"  # as deploy/serve names the user; nowhere but in these servers
 OWNER, OWNERS_PASSWORD = "owner", "st4ple-of-the-owner"
@@ -108,10 +111,13 @@ class Postgres:
         self.query("postgres", f'create database "{database}"')
         return self.uri(database)
 
-    def query(self, database: str, text: str) -> list[tuple[Any, ...]]:
+    def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
         import psycopg
 
-        with psycopg.connect(self.uri(database), autocommit=True) as connection:
+        return psycopg.connect(self.uri(database), autocommit=True)
+
+    def query(self, database: str, text: str) -> list[tuple[Any, ...]]:
+        with self.connect(database) as connection:
             done = connection.execute(text.encode())
             return done.fetchall() if done.description else []
 

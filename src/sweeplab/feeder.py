@@ -467,7 +467,7 @@ class Writer:
         self._note(job, run.info.run_id, {})
         return str(run.info.run_id)
 
-    def _create_run(self, job: Job, start: int, tags: Mapping[str, str]) -> MlflowRun:
+    def _create_run(self, job: Job, start: int, tags: dict[str, str]) -> MlflowRun:
         """A server that is too slow to answer may make the run all the same, and later: a second one waits for that."""
         if time.time() - job.entry.get("asked", 0) < DOUBT:
             raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
