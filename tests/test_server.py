@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import PROJECT, Command
 from filelock import FileLock
 from servers import (
@@ -156,6 +159,28 @@ def started(postgres: Postgres, name: str) -> int:
     """How many runs there are so far; none while there is no table."""
     tables = postgres.query(name, "select count(*) from pg_tables where tablename in ('runs', 'alembic_version')")
     return int(postgres.query(name, "select count(*) from runs")[0][0]) if tables == [(2,)] else 0
+
+
+# ---- deploy/ ----
+
+
+def test_deploy_says_one_thing_in_each_of_its_files() -> None:
+    """The compose file cannot be run where there is no Docker; what can be compared is."""
+    deploy = PROJECT / "deploy"
+    script, readme = ((deploy / name).read_text() for name in ("serve", "README.md"))
+    read = set(re.findall(r"\$\{([A-Z_]+)", script))
+    services = yaml.safe_load((deploy / "compose.yaml").read_text())["services"]
+    assert set(services["server"]["environment"]) <= read
+    needs = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
+    assert " ".join(f'"{need}"' for need in needs) in services["server"]["build"]["dockerfile_inline"]
+    assert f"pip install {' '.join(repr(need) for need in needs)}\n" in readme
+    table = "".join(line for line in readme.splitlines() if line.startswith("| `"))
+    told = set(re.findall(r"`([A-Z_]{4,})`", table.replace("`READ`, `EDIT`, `MANAGE`, `NO_PERMISSIONS`", ""))) - {
+        "EDIT"
+    }
+    assert told | set(re.findall(r"export ([A-Z_]+)=", readme)) >= read
+    assert told <= read
+    assert "max_connections=300" in services["database"]["command"]
 
 
 # ---- PostgreSQL itself ----
