@@ -1,6 +1,6 @@
 """Many stores on one real PostgreSQL, directly and through the MLflow server of deploy/, which are killed meanwhile.
 
-Four stores of ten runs each; with --full eight of 200.
+Four stores of five runs each; with --full eight of 200.
 """
 
 from __future__ import annotations
@@ -65,21 +65,29 @@ class Size:
 
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Size:
-    return Size(8, 200) if request.config.getoption("full") else Size(4, 10)
+    return Size(8, 200) if request.config.getoption("full") else Size(4, 5)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, size: Size) -> Path:
-    """A store with a real sweep, of which MLflow has nothing."""
-    folder = tmp_path_factory.mktemp("trained")
-    words = ["-m", *DIGITS, f"seed=range({size.each})", "tracking.uri=http://127.0.0.1:1", "tracking.wait=0"]
+    """A store with a real sweep, of which MLflow has nothing; one for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            sweep(folder, size.each)
+    return folder / "runs"
+
+
+def sweep(folder: Path, runs: int) -> None:
+    words = ["-m", *DIGITS, f"seed=range({runs})", "tracking.uri=http://127.0.0.1:1", "tracking.wait=0"]
     done = subprocess.run(
         [sys.executable, PROJECT / "train.py", *words, "tracking.experiment=many", "sweep.report=false"],
         cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    until(lambda: not (folder / "runs/feeder.lock").exists() or feeder.nobody(Store(folder / "runs")), 20)
-    return folder / "runs"
+    until(lambda: feeder.nobody(Store(folder / "runs")), 20)
 
 
 @pytest.fixture(scope="session")
@@ -214,6 +222,7 @@ def test_stores_at_once_on_a_fresh_postgresql_that_crashes(
     assert OWNERS_PASSWORD not in logs
 
 
+@pytest.mark.full
 def test_tables_whose_making_is_cut_off_are_made_anew(
     trained: Path, postgres: Postgres, fresh: str, root: Path
 ) -> None:
@@ -308,41 +317,41 @@ def state(store: Store) -> dict[str, Any]:
 
 
 def test_training_goes_on_without_the_server_and_says_why_in_one_line(
-    train: Command, root: Path, postgres: Postgres, server: Server, monkeypatch: pytest.MonkeyPatch
+    train: Command, root: Path, postgres: Postgres, server: Server
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # instead of 5 seconds
+    refusals = {
+        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {feeder.REFUSED}",
+        postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
+        'reached: FATAL:  password authentication failed for user "owner"',
+    }
+    for number, (uri, line) in enumerate(refusals.items()):
+        place = f"store.root=runs{number}"
+        ended = train(*DIGITS, f"tracking.uri={uri}", place, "tracking.wait=60", tracking=True)
+        assert (ended.code, ended.err) == (0, "")
+        said = ended.out[ended.out.index("MLflow lags") :]
+        whole = f"MLflow lags behind by 1 run: {line} nothing is lost; bring it level with: sweeplab sync"
+        assert said.split() == whole.split()
+        assert WRONG not in ended.out
+        (run,) = Store(root / f"runs{number}").runs()
+        assert run.status == "finished"
+    assert secrets(root, postgres, server) == []
+
+
+def test_a_host_that_says_nothing_is_named(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # instead of 5 seconds
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        mute = f"127.0.0.1:{silent.getsockname()[1]}"
-        refusals = {
-            server.uri(
-                WRONG
-            ): f"MLflow at {server.address.replace('//', '//***@')} cannot be reached: {feeder.REFUSED}",
-            postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
-            'reached: FATAL:  password authentication failed for user "owner"',
-            f"http://me:{WRONG}@{mute}": f"MLflow at http://***@{mute} cannot be reached: Read timed out",
-            f"postgresql://me:{WRONG}@{mute}/d?password={WRONG}": f"MLflow at postgresql://***@{mute}/d cannot be "
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        for uri, line in {
+            f"http://me:{WRONG}@{host}": f"MLflow at http://***@{host} cannot be reached: Read timed out",
+            f"postgresql://me:{WRONG}@{host}/d?password={WRONG}": f"MLflow at postgresql://***@{host}/d cannot be "
             "reached: connection timeout expired",
-        }
-        for number, (uri, line) in enumerate(refusals.items()):
-            ended = train(
-                *DIGITS,
-                f"seed={number}",
-                f"tracking.uri='{uri}'",
-                f"store.root=runs{number}",
-                "tracking.wait=60",
-                tracking=True,
-            )
-            assert (ended.code, ended.err) == (0, "")
-            said = ended.out[ended.out.index("MLflow lags") :]
-            whole = f"MLflow lags behind by 1 run: {line} nothing is lost; bring it level with: sweeplab sync"
-            assert said.split() == whole.split()
-            (run,) = Store(root / f"runs{number}").runs()
-            assert run.status == "finished"
-            assert WRONG not in ended.out
-    assert secrets(root, postgres, server) == []
+        }.items():
+            with pytest.raises(feeder.AwayError) as error:
+                feeder.Writer(home, uri).check()
+            assert str(error.value) == line
 
 
 # ---- who may do what, and where it is seen ----
