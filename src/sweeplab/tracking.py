@@ -336,6 +336,7 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
 def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, **feeder.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}  # not in `ps`
+    environment["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # its last words are shown
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(  # noqa: S603  # no shell, our own words
         [sys.executable, "-P", "-m", "mlflow", *words],
