@@ -27,6 +27,7 @@ WRONG = {
     "loss=mse model.out_features=3": "model.out_features=3: the network's output has the shape [B, 3], but data=mnist needs [B, 10] (classes)",
     "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",
     "trainer.shift=1 data=diabetes loss=mse model=linear": "trainer.shift=1: is for pictures, but data.shape=None",
+    "tracking.urii=https://me:p@w@host/db?password=pw": "tracking.urii=https://***@host/db?password=***",
     "experiment=null": "experiment, model and other groups of options take a name",
     "experiment=nope": "experiment=nope: no such option; valid: ",
     "seed=": "seed=: must be a whole number",

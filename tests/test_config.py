@@ -190,11 +190,11 @@ def test_flat_names_are_those_of_the_command_line() -> None:
 def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:
     given = {
         "password": "a", "api_key": "b", "hf_token": "c", "apikey": "d", "secret": None,
-        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://me:pw@host/db", "list": ["http://u:p@h"],
+        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://me:pw@host/db?sslpassword=x", "list": ["http://u:p@h"],
     }  # fmt: skip
     assert redact(given) == {
         "password": "***", "api_key": "***", "hf_token": "***", "apikey": "***", "secret": None,
-        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://***@host/db", "list": ["http://***@h"],
+        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://***@host/db?sslpassword=***", "list": ["http://***@h"],
     }  # fmt: skip
 
 
@@ -204,6 +204,13 @@ def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:
         ("+data.dataset.token=abc", "+data.dataset.token=***"),
         ("data.dataset={_target_:my.Set,password:abc}", "data.dataset={_target_:my.Set,password:***}"),
         ("tracking.uri=http://me:pw@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000"),
+        ("tracking.uri=http://me:p@w@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000"),
+        ("tracking.uri=postgresql://me:p/w?@h/db", "tracking.uri=postgresql://***@h/db"),
+        (
+            "tracking.uri=postgresql://h/db?user=me&password=pw&x=1",
+            "tracking.uri=postgresql://h/db?user=me&password=***",
+        ),
+        ("data.dataset.url=http://host:5000/a@b", "data.dataset.url=http://host:5000/a@b"),
         ("model.hidden=[392,196]", "model.hidden=[392,196]"),
         ("~metrics", "~metrics"),
     ],

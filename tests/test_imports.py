@@ -15,7 +15,7 @@ FILES = sorted(p for p in SOURCE.rglob("*.py"))
 
 BASE = {"errors", "metrics", "config", "code"}
 LEAVES = {"runtime", "data", "models", "stopping", "checkpoint", "loop", "screen"}  # neighbours: not one another
-TRACKED = BASE | {"store", "feeder", "tracking"}
+TRACKED = BASE | {"store", "database", "feeder", "tracking"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "metrics": {"errors"},
@@ -24,8 +24,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "expression": {"errors"},
     "ranks": set(),
     "store": BASE,
-    "feeder": BASE | {"store"},
-    "tracking": BASE | {"store", "feeder"},
+    "database": BASE,
+    "feeder": BASE | {"store", "database"},
+    "tracking": BASE | {"store", "database", "feeder"},
     **dict.fromkeys(LEAVES, BASE),
     "runtime": BASE | {"ranks"},
     "checkpoint": BASE | {"store"},
@@ -45,13 +46,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hydra_plugins": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
-MLFLOW = {"feeder", "tracking"}
+MLFLOW = {"database", "feeder", "tracking"}
 NO_TORCH = {
     "errors",
     "config",
     "expression",
     "ranks",
     "store",
+    "database",
     "feeder",
     "tracking",
     "listing",

@@ -75,7 +75,7 @@ def _plan(config: DictConfig) -> None:
 
 def _told(error: BaseException) -> int:
     """Say on stderr what happened; returns the exit code."""
-    from sweeplab.config import explain
+    from sweeplab.config import explain, redact
     from sweeplab.screen import complain
 
     if TRACEBACKS:
@@ -85,14 +85,14 @@ def _told(error: BaseException) -> int:
         complain(f"{'terminated' if terminated else 'interrupted'}: what was finished is kept; {AGAIN}")
         return SIGTERM if terminated else CTRL_C
     if isinstance(error, UserError):
-        complain(str(error))
+        complain(redact(str(error)))
         return BAD_INPUT
     if isinstance(error, RunFailed):
-        complain(str(error))
+        complain(redact(str(error)))
         return FAILED
     assert isinstance(error, Exception)
     if message := explain(error):
-        complain(message)
+        complain(redact(message))
         return BAD_INPUT
     traceback.print_exception(error)
     return FAILED
@@ -160,14 +160,14 @@ def _compose(overrides: Sequence[str]) -> Config:
 
 def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
     """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
-    from sweeplab import screen, tracking
+    from sweeplab import database, screen, tracking
 
     settings = _compose(overrides)
     uri = tracking.resolve_uri(settings.tracking)
     with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
         for name, link in _links(settings, uri, base).items():
             screen.say(f"{name}:\n  {link}")
-        if base != uri:
+        if not database.served(uri):
             _until_ctrl_c()
 
 

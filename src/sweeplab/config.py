@@ -270,7 +270,9 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 _WORDS = r"(?:password|passwd|token|secret|api_?key|credentials?)"
 _SECRET = re.compile(rf"(?:^|[_-]){_WORDS}$", re.IGNORECASE)
 _INLINE_SECRET = re.compile(rf"(\b(?:\w+[_-])?{_WORDS}['\"]?\s*[:=]\s*)[^,}}\s]+", re.IGNORECASE)
-_URI_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+# Up to the last @ of the host's part, and beyond a / that stands in a password by mistake, but not beyond a port.
+_URI_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/:@\s]*:(?!\d*/)\S*)@")
+_QUERY_SECRET = re.compile(rf"([?&]\w*{_WORDS}=)[^&#\s]*", re.IGNORECASE)
 
 
 def redact(value: Any, key: str = "") -> Any:
@@ -281,7 +283,7 @@ def redact(value: Any, key: str = "") -> Any:
         return {k: redact(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [redact(v) for v in value]
-    return _URI_CREDENTIALS.sub("***@", value) if isinstance(value, str) else value
+    return _QUERY_SECRET.sub(r"\1***", _URI_CREDENTIALS.sub("***@", value)) if isinstance(value, str) else value
 
 
 def redact_override(override: str) -> str:

@@ -18,17 +18,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
-from sweeplab import config, metrics, store
+from sweeplab import config, database, metrics, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,16 +37,18 @@ Node = dict[str, Any]
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what fails is said by us, in one line
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # it has one where tqdm is installed
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Our own loop tries again, and looks before it creates; mlflow's retries could create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "PGCONNECT_TIMEOUT": "5",
 }
 URI_VARIABLE = "SWEEPLAB_FEEDER_URI"  # in the environment, because a command line shows in `ps`
 PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the store; with the server away
 GRACE = 4.0  # seconds to drain in after the last client has gone
+DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
@@ -60,6 +60,17 @@ STATUS = {
 }
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors")
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
+CAUSES = (  # of what libraries wrap around them
+    r"\[Errno -?\d+\] ([^')\"\]]+)",
+    r"(?i)\b((?:read |connection )?timed out|Connection aborted|connection timeout expired)",
+    r"failed with error code (401)\b",
+    r"failed with error code (\d+ .*)",
+    r"failed: ((?:FATAL|ERROR|[Cc]onnection refused).*)",
+)
+REFUSED = (
+    "it refuses the user or the password; they come from the URI (http://USER:PASSWORD@HOST), or from "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+)
 NOTE_LENGTH = 8000  # characters that MLflow takes as a run's description
 
 
@@ -69,7 +80,7 @@ class AwayError(Exception):
 
 def public(uri: str) -> str:
     """The URI as it may be written down."""
-    return str(config.redact(uri.partition("?")[0]))
+    return str(config.redact(uri)).partition("?")[0]
 
 
 def lock_file(folder: store.Store) -> Path:
@@ -357,13 +368,9 @@ class Writer:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        with _alone_at(self.uri):
-            _make_database(self.uri)
+        with database.alone_at(self.uri):
+            database.make(self.uri)
             return MlflowClient(tracking_uri=self.uri)
-
-    def connect(self) -> None:
-        """Import mlflow and open the store, which takes seconds, ahead of the first run."""
-        _ = self.client
 
     def created(self, experiment: str) -> int:
         """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
@@ -377,14 +384,18 @@ class Writer:
             self.client.search_experiments(max_results=1)
         except Exception as error:
             self.__dict__.pop("client", None)  # a database that was being made by another needs a new start
-            raise AwayError(f"MLflow at {public(self.uri)} cannot be reached: {self.in_short(error)}") from error
+            raise AwayError(self.told(error)) from error
+
+    def told(self, error: BaseException) -> str:
+        """That the server cannot be reached, and why."""
+        return f"MLflow at {public(self.uri)} cannot be reached: {self.in_short(error)}"
 
     def in_short(self, error: BaseException) -> str:
         """One line, without what is secret in the URI."""
         text = str(error).replace(self.uri, public(self.uri))
-        refused = re.search(r"\[Errno -?\d+\] ([^')\"\]]+)", text)
-        line = next(iter((refused[1] if refused else text).splitlines()), "") or type(error).__name__
-        return str(config.redact(line))[:300]
+        known = next((found for pattern in CAUSES if (found := re.search(pattern, text))), None)
+        line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
+        return REFUSED if line == "401" else str(config.redact(line))[:300]
 
     def _experiment(self, name: str) -> tuple[str, int]:
         if name not in self._experiments:
@@ -412,9 +423,9 @@ class Writer:
         run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
         self._note(job, run_id, job.goal)
 
-    def _note(self, job: Job, run_id: str | None, fed: Node) -> None:
+    def _note(self, job: Job, run_id: str | None, fed: Node, **more: float) -> None:
         experiment_id, created = self._experiment(job.experiment)
-        entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed}
+        entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed, **more}
         job.entry = entry
         record = read_json(job.file)
         record.setdefault(public(self.uri), {})[job.experiment] = entry
@@ -451,15 +462,21 @@ class Writer:
         for other in found:
             if other not in same[-1:]:
                 self.client.delete_run(other.info.run_id)
-        run = (
-            same[-1]
-            if same
-            else self.client.create_run(
-                self._experiment(job.experiment)[0], _ms(start or job.sweeps[0].manifest["time"]), {**tags, **identity}
-            )
-        )
+        at = _ms(job.sweeps[0].manifest["time"] if start is None else start)
+        run = same[-1] if same else self._create_run(job, at, {**tags, **identity})
         self._note(job, run.info.run_id, {})
         return str(run.info.run_id)
+
+    def _create_run(self, job: Job, start: int, tags: dict[str, str]) -> MlflowRun:
+        """A server that is too slow to answer may make the run all the same, and later: a second one waits for that."""
+        if time.time() - job.entry.get("asked", 0) < DOUBT:
+            raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
+        try:
+            return self.client.create_run(self._experiment(job.experiment)[0], start, tags)
+        except Exception as error:
+            if database.served(self.uri) and "Read timed out" in str(error):
+                self._note(job, None, {}, asked=time.time())
+            raise
 
     def _set_status(self, job: Job, run_id: str, end: float | None) -> None:
         if job.fed.get("status") == job.goal["status"]:
@@ -586,50 +603,6 @@ class Writer:
         return str(entry["run"])
 
 
-@contextmanager
-def _alone_at(uri: str) -> Iterator[None]:
-    """Hold the folder of an SQLite database: of two processes that make one at once, both may fail."""
-    if (folder := database_folder(uri)) is None or not folder.is_dir():
-        yield
-        return
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-
-
-def _make_database(uri: str) -> None:
-    """Make an SQLite database that is not there, whole or not at all.
-
-    MLflow can never again open one that was left half-made, as by a feeder that is killed.
-    """
-    file = database_file(uri)
-    if file is None or file.exists() or not file.parent.is_dir():
-        return
-    from mlflow import MlflowClient
-
-    new = file.with_name(f".{file.name}.new")
-    for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
-        left.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{quote(str(new))}").search_experiments(max_results=1)
-    if not file.exists():  # else a server of the user's own has made one meanwhile
-        new.rename(file)
-
-
-def database_folder(uri: str) -> Path | None:
-    """Where an SQLite database lies; None of another URI."""
-    file = database_file(uri)
-    return None if file is None else file.parent
-
-
-def database_file(uri: str) -> Path | None:
-    """The file of an SQLite database; None of another URI."""
-    path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(unquote(path[1])) if path else None
-
-
 def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """`rows` in parts as large as one call of MLflow takes."""
     return (rows[first : first + size] for first in range(0, len(rows), size))
@@ -693,9 +666,9 @@ def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]
 
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Beside an SQLite database, for other databases in the root; a server decides by itself."""
-    if uri.startswith(("http://", "https://")):
+    if database.served(uri):
         return None
-    folder = database_folder(uri) or config.root()
+    folder = database.folder(uri) or config.root()
     return (folder / "mlruns" / re.sub(r"[^\w.-]+", "_", experiment)).as_uri()
 
 
@@ -757,9 +730,9 @@ class Feeder:
         for experiment in unknown:
             try:
                 self.view.created[experiment] = self.writer.created(experiment)
-            except Exception:
+            except Exception as error:
                 self.writer.check()
-                raise
+                raise AwayError(self.writer.told(error)) from error  # it is back already
         if unknown:
             self.view.unsettle()
             jobs = self.view.jobs(alone=alone)
@@ -769,8 +742,10 @@ class Feeder:
         """Feed while there are clients; then drain, mark what died, and leave."""
         threading.Thread(target=self._watch, daemon=True).start()
         self.report()
-        with suppress(Exception):  # what is wrong is said when there is something to feed
-            self.writer.connect()
+        try:  # importing mlflow and opening the store takes seconds, as does a server that does not answer
+            self.writer.check()
+        except AwayError as error:
+            self.report(str(error))
         pause = PAUSE
         while self.store.root.exists():
             alone = self._alone.is_set()

@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from sweeplab import checkpoint, code, config, data, ddp, metrics, parts, ranks, screen, stopping, store, tracking
+from sweeplab import (
+    checkpoint,
+    code,
+    config,
+    data,
+    database,
+    ddp,
+    metrics,
+    parts,
+    ranks,
+    screen,
+    stopping,
+    store,
+    tracking,
+)
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted, Pruned, RunFailed, UserError
 from sweeplab.job import Job, prepare
@@ -292,7 +306,7 @@ def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) ->
         return
     uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
     base = tracking.base_of(uri)
-    screen.say("in MLflow:" if base == uri else f"in MLflow, while {screen.command('sweeplab ui')} serves it:")
+    screen.say("in MLflow:" if database.served(uri) else f"in MLflow, while {screen.command('sweeplab ui')} serves it:")
     for what, link in tracking.links(home, home.manifest(sweep), uri, base).items():
         screen.say(f"  {what}: {link}")
 

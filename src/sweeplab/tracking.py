@@ -1,6 +1,7 @@
 """The door to MLflow: where it is, a client that keeps the feeder alive and waits for it, links, the UI, downloads.
 
-What is written to MLflow is written by `feeder`, in a process of its own; mlflow is imported in these two files only.
+What is written to MLflow is written by `feeder`, in a process of its own; mlflow is imported in these two files and
+in `database` only.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode
 
 from filelock import FileLock, Timeout
 
-from sweeplab import config, feeder
+from sweeplab import config, database, feeder
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Store, locked
 
@@ -101,8 +102,8 @@ def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
     if not tracking.enabled:
         yield Client()
         return
+    client = _Feeding(store, database.checked(resolve_uri(tracking)))
     store.sweeps.mkdir(parents=True, exist_ok=True)
-    client = _Feeding(store, resolve_uri(tracking))
     with feeder.clients_file(store).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # until the end of this process, however it ends
         client.tend()
@@ -188,7 +189,7 @@ def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int],
     if not store.root.is_dir():
         return []
     store.sweeps.mkdir(exist_ok=True)
-    uri = resolve_uri(tracking)
+    uri = database.checked(resolve_uri(tracking))
     lock = FileLock(feeder.lock_file(store), timeout=0)
     try:
         lock.acquire()
@@ -298,10 +299,9 @@ def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[st
 
 def base_of(uri: str, port: int = PORT) -> str:
     """The address of the UI: the server's own, else where `sweeplab ui` serves a database."""
-    if not uri.startswith(("http://", "https://")):
+    if not database.served(uri):
         return f"http://127.0.0.1:{port}"
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    return feeder.public(uri).replace("://***@", "://").rstrip("/")
 
 
 def _filter(sweep_id: str) -> str:
@@ -315,7 +315,7 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
     Of an http(s) URI that is the server itself, and nothing is started. Raises UserError if it does not answer within
     `seconds`.
     """
-    if uri.startswith(("http://", "https://")):
+    if database.served(uri):
         yield base_of(uri)
         return
     port = _free_port(port)
@@ -336,6 +336,7 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
 def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, **feeder.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}  # not in `ps`
+    environment["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # its last words are shown
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(  # noqa: S603  # no shell, our own words
         [sys.executable, "-P", "-m", "mlflow", *words],
@@ -421,9 +422,9 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
 
     Raises UserError if there is no such run, or it was not recorded by sweeplab.
     """
-    database = feeder.database_file(uri)
-    if database is not None and not database.exists():  # MLflow would make one
-        raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {database}")
+    file = database.file(uri)
+    if file is not None and not file.exists():  # MLflow would make one
+        raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {file}")
     for name, value in feeder.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient

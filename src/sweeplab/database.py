@@ -1,0 +1,92 @@
+"""The database behind a tracking URI: where an SQLite one lies, and how several processes open a fresh one at once.
+
+mlflow makes its tables when it first opens a database, and guards that against other threads only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from sweeplab.errors import UserError
+
+LOCK = 0x5357454550  # of PostgreSQL's advisory locks: any number that is always the same
+
+
+def served(uri: str) -> bool:
+    """Whether it is the address of an MLflow server, and not of a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def checked(uri: str) -> str:
+    """The same; UserError if what talks to PostgreSQL is not installed, which does not pass as an absence does."""
+    if re.match(r"postgresql(\+psycopg)?://", uri) and find_spec("psycopg") is None:
+        raise UserError("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'")
+    return uri
+
+
+def file(uri: str) -> Path | None:
+    """The file of an SQLite database; None of another URI."""
+    path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(unquote(path[1])) if path else None
+
+
+def folder(uri: str) -> Path | None:
+    """Where an SQLite database lies; None of another URI."""
+    found = file(uri)
+    return None if found is None else found.parent
+
+
+@contextmanager
+def alone_at(uri: str) -> Iterator[None]:
+    """Hold the database: of two processes that make its tables at once, both may fail."""
+    with _postgresql(uri) if uri.startswith("postgresql") else _sqlite(uri):
+        yield
+
+
+@contextmanager
+def _postgresql(uri: str) -> Iterator[None]:
+    """A connection of our own, which also says at once what is wrong: mlflow would try for 100 seconds."""
+    from sqlalchemy import NullPool, create_engine, text
+
+    with create_engine(uri, poolclass=NullPool).begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield
+
+
+@contextmanager
+def _sqlite(uri: str) -> Iterator[None]:
+    where = folder(uri)
+    if where is None or not where.is_dir():
+        yield
+        return
+    held = os.open(where, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def make(uri: str) -> None:
+    """Make an SQLite database that is not there, whole or not at all.
+
+    MLflow can never again open one that was left half-made, as by a feeder that is killed.
+    """
+    path = file(uri)
+    if path is None or path.exists() or not path.parent.is_dir():
+        return
+    from mlflow import MlflowClient
+
+    new = path.with_name(f".{path.name}.new")
+    for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
+        left.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{quote(str(new))}").search_experiments(max_results=1)
+    if not path.exists():  # else a server of the user's own has made one meanwhile
+        new.rename(path)

@@ -1,0 +1,412 @@
+"""Many stores on one real PostgreSQL, directly and through the MLflow server of deploy/, which are killed meanwhile.
+
+Four stores of five runs each; with --full eight of 200.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import PROJECT, Command
+from filelock import FileLock
+from servers import (
+    ADMIN,
+    OWNERS_PASSWORD,
+    PASSWORD,
+    Postgres,
+    Server,
+    missing,
+    mlflow_server,
+    postgresql,
+    until,
+)
+
+from sweeplab import config, database, feeder, tracking
+from sweeplab.errors import UserError
+from sweeplab.store import Store
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # mlflow's own code
+]
+
+DIGITS = ("data=digits", "model=linear", "trainer.epochs=2", "trainer.threads=1")
+OURS = shutil.ignore_patterns("feeder.*", "store.json", "mlflow.json", "*.mlflow.json")  # of one store alone
+METRICS = 15  # of a run of these: 4 in each of its two epochs, and 7 at its end
+WRONG = "wr0ng-and-s3cret"
+
+
+@dataclass(frozen=True)
+class Size:
+    stores: int
+    each: int  # runs of a store
+
+    @property
+    def runs(self) -> int:
+        return self.stores * self.each
+
+
+@pytest.fixture(scope="session")
+def size(request: pytest.FixtureRequest) -> Size:
+    return Size(8, 200) if request.config.getoption("full") else Size(4, 5)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, size: Size) -> Path:
+    """A store with a real sweep, of which MLflow has nothing; one for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            sweep(folder, size.each)
+    return folder / "runs"
+
+
+def sweep(folder: Path, runs: int) -> None:
+    words = ["-m", *DIGITS, f"seed=range({runs})", "tracking.uri=http://127.0.0.1:1", "tracking.wait=0"]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "train.py", *words, "tracking.experiment=many", "sweep.report=false"],
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    until(lambda: feeder.nobody(Store(folder / "runs")), 20)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with postgresql() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def fresh(postgres: Postgres, tmp_path: Path) -> str:
+    """A database of this test, without a table."""
+    return postgres.fresh(tmp_path.name)
+
+
+@pytest.fixture(scope="session")
+def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mlflow_server(postgres.fresh("served"), tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+def copies(trained: Path, root: Path, count: int) -> list[Store]:
+    """Stores of the same runs, each with a name of its own: MLflow runs of their own."""
+    return [Store(shutil.copytree(trained, root / f"store{number}", ignore=OURS)).open() for number in range(count)]
+
+
+def feed_at_once(stores: list[Store], uris: list[str], meanwhile: Any = lambda: None, seconds: float = 200) -> None:
+    """A feeder for each, until all are level."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(tracking.feeding(store, config.Tracking(uri=uri)))
+            for store, uri in zip(stores, uris, strict=True)
+        ]
+        meanwhile()
+        deadline = time.monotonic() + seconds
+        for store, client in zip(stores, clients, strict=True):
+            while (lag := client.wait(store.runs(), 60)) is not None:
+                assert time.monotonic() < deadline, lag
+
+
+def counted(postgres: Postgres, name: str) -> Counter[str]:
+    """What the database itself says."""
+
+    def one(text: str) -> int:
+        return int(postgres.query(name, text)[0][0])
+
+    identity = "select distinct s.value, f.value from tags s join tags f using (run_uuid)"
+    of_many = "from runs join experiments e using (experiment_id) where e.name = 'many'"
+    return Counter(
+        {
+            "runs": one(f"select count(*) {of_many} and runs.lifecycle_stage = 'active'"),
+            "finished": one("select count(*) from runs where status = 'FINISHED' and lifecycle_stage = 'active'"),
+            "identities": one(
+                f"select count(*) from ({identity} where s.key = 'store.id' and f.key = 'fingerprint') i"
+            ),
+            "children": one("select count(*) from tags where key = 'mlflow.parentRunId'"),
+            "metrics": one("select count(*) from metrics"),
+            "values": one("select count(*) from (select distinct run_uuid, key, step from metrics) m"),
+            "params": one("select count(*) from params"),
+            "datasets": one("select count(*) from inputs"),
+        }
+    )
+
+
+def expected(trained: Path, size: Size) -> Counter[str]:
+    """None lost and none twice: of each store its runs and their sweep."""
+    first = Store(trained).runs()[0].journal.events()[0]["config"]
+    params = len(feeder.params(first))
+    return Counter(
+        {
+            "runs": size.runs + size.stores,
+            "finished": size.runs + size.stores,
+            "identities": size.runs,
+            "children": size.runs,
+            "metrics": size.runs * METRICS,
+            "values": size.runs * METRICS,
+            "params": size.runs * params,
+            "datasets": size.runs,
+        }
+    )
+
+
+def started(postgres: Postgres, name: str) -> int:
+    """How many runs there are so far; none while there is no table."""
+    tables = postgres.query(name, "select count(*) from pg_tables where tablename in ('runs', 'alembic_version')")
+    return int(postgres.query(name, "select count(*) from runs")[0][0]) if tables == [(2,)] else 0
+
+
+# ---- deploy/ ----
+
+
+def test_deploy_says_one_thing_in_each_of_its_files() -> None:
+    """The compose file cannot be run where there is no Docker; what can be compared is."""
+    deploy = PROJECT / "deploy"
+    script, readme = ((deploy / name).read_text() for name in ("serve", "README.md"))
+    read = set(re.findall(r"\$\{([A-Z_]+)", script))
+    services = yaml.safe_load((deploy / "compose.yaml").read_text())["services"]
+    assert set(services["server"]["environment"]) <= read
+    needs = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
+    assert " ".join(f'"{need}"' for need in needs) in services["server"]["build"]["dockerfile_inline"]
+    assert f"pip install {' '.join(repr(need) for need in needs)}\n" in readme
+    table = "".join(line for line in readme.splitlines() if line.startswith("| `"))
+    told = set(re.findall(r"`([A-Z_]{4,})`", table.replace("`READ`, `EDIT`, `MANAGE`, `NO_PERMISSIONS`", ""))) - {
+        "EDIT"
+    }
+    assert told | set(re.findall(r"export ([A-Z_]+)=", readme)) >= read
+    assert told <= read
+    assert "max_connections=300" in services["database"]["command"]
+
+
+# ---- PostgreSQL itself ----
+
+
+def test_stores_at_once_on_a_fresh_postgresql_that_crashes(
+    trained: Path, postgres: Postgres, fresh: str, root: Path, size: Size
+) -> None:
+    name = fresh.rpartition("/")[2]
+    stores = copies(trained, root, size.stores)
+
+    def crash() -> None:
+        until(lambda: started(postgres, name) > size.runs / 4, 120)
+        postgres.crash()
+        time.sleep(1)
+        postgres.start()
+        assert started(postgres, name) < size.runs, "crashed too late to be in the middle"
+
+    began = time.monotonic()
+    feed_at_once(stores, [fresh] * size.stores, crash)
+    print(f"{size.runs} runs in {time.monotonic() - began:.1f} s")
+    assert counted(postgres, name) == expected(trained, size)
+    logs = "".join((store.root / "feeder.log").read_text() for store in stores)
+    assert "Traceback" not in logs
+    assert OWNERS_PASSWORD not in logs
+
+
+@pytest.mark.full
+def test_tables_whose_making_is_cut_off_are_made_anew(
+    trained: Path, postgres: Postgres, fresh: str, root: Path
+) -> None:
+    name = fresh.rpartition("/")[2]
+    (store,) = copies(trained, root, 1)
+    code = f"from sweeplab import feeder; feeder.Writer(feeder.store.Store({str(store.root)!r}), {fresh!r}).check()"
+    maker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    until(lambda: postgres.query(name, "select 1 from pg_tables where tablename = 'runs'"), 60)
+    maker.kill()
+    maker.wait()
+    feeder.Writer(store, fresh).check()
+    assert postgres.query(name, "select count(*) from alembic_version, experiments") == [(1,)]
+
+
+def test_postgresql_without_its_driver_is_refused_before_any_work(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "find_spec", lambda name: None)
+    ended = train(*DIGITS, "tracking.uri=postgresql://me:pw@127.0.0.1/db", tracking=True)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == ("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'\n")
+    assert database.checked("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d", "the user's own choice"
+    with pytest.raises(UserError, match="psycopg is not installed"):
+        database.checked("postgresql+psycopg://h/d")
+
+
+# ---- the server ----
+
+
+def test_stores_at_once_on_a_server_that_is_killed(
+    trained: Path, postgres: Postgres, server: Server, root: Path, size: Size, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = copies(trained, root, size.stores)
+    # Half of them have their password from the environment, which the others' URI goes before.
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+
+    before, begun = counted(postgres, "served"), started(postgres, "served")  # of other tests
+
+    def kill() -> None:
+        until(lambda: started(postgres, "served") - begun > size.runs / 4, 120)
+        server.kill()
+        time.sleep(1)
+        assert started(postgres, "served") - begun < size.runs, "killed too late to be in the middle"
+        server.start()
+
+    began = time.monotonic()
+    feed_at_once(stores, [server.uri(), server.address] * (size.stores // 2), kill, seconds=900)
+    print(f"{size.runs} runs in {time.monotonic() - began:.1f} s")
+    after = counted(postgres, "served")
+    after.subtract(before)
+    assert after == expected(trained, size)
+    assert secrets(root, postgres, server) == []
+
+
+def secrets(root: Path, postgres: Postgres, server: Server) -> list[str]:
+    """Where a password is written down: files of the root and the artifacts, and rows of MLflow's tables."""
+    words = [PASSWORD.encode(), OWNERS_PASSWORD.encode(), WRONG.encode()]
+    files = [path for folder in (root, server.folder / "artifacts") for path in folder.rglob("*") if path.is_file()]
+    found = [str(path) for path in files if any(word in path.read_bytes() for word in words)]
+    for (table,) in postgres.query("served", "select tablename from pg_tables where schemaname = 'public'"):
+        rows = postgres.query("served", f'select t::text from "{table}" t')
+        found += [table for (row,) in rows if any(word.decode() in row for word in words)]
+    return found
+
+
+def test_a_server_that_is_too_slow_to_answer_makes_no_run_twice(
+    trained: Path, postgres: Postgres, server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does what it was asked for in the end: after the feeder has given up on it, and looked in vain."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    store = Store(root / "runs").open()
+    run = Store(trained).runs()[0]
+    shutil.copytree(run.folder, store.root / run.id, ignore=OURS)
+    worker = feeder.Feeder(store, server.uri(), FileLock(feeder.lock_file(store)), log=False)
+    worker.writer._experiment("many")
+    before = started(postgres, "served")
+    with postgres.connect("served") as other, other.transaction():
+        other.execute("lock table runs in share mode")  # reading goes on; writing waits
+        assert worker.once(alone=True) is None
+        assert worker.once(alone=True) is None
+        assert state(store)["lag"][run.id].startswith("the server did not say in time whether it made this run")
+    until(lambda: worker.once(alone=True), 30)
+    assert started(postgres, "served") - before == 1
+    (place,) = tracking.run_places(run := store.run(run.id), server.uri())
+    assert postgres.query("served", f"select status from runs where run_uuid = '{place.run_id}'") == [("FINISHED",)]
+    assert "asked" not in feeder.entries(run.mlflow_file, server.uri())["many"]
+
+
+def state(store: Store) -> dict[str, Any]:
+    return feeder.read_json(feeder.state_file(store))
+
+
+def test_training_goes_on_without_the_server_and_says_why_in_one_line(
+    train: Command, root: Path, postgres: Postgres, server: Server
+) -> None:
+    refusals = {
+        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {feeder.REFUSED}",
+        postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
+        'reached: FATAL:  password authentication failed for user "owner"',
+    }
+    for number, (uri, line) in enumerate(refusals.items()):
+        place = f"store.root=runs{number}"
+        ended = train(*DIGITS, f"tracking.uri={uri}", place, "tracking.wait=60", tracking=True)
+        assert (ended.code, ended.err) == (0, "")
+        said = ended.out[ended.out.index("MLflow lags") :]
+        whole = f"MLflow lags behind by 1 run: {line} nothing is lost; bring it level with: sweeplab sync"
+        assert said.split() == whole.split()
+        assert WRONG not in ended.out
+        (run,) = Store(root / f"runs{number}").runs()
+        assert run.status == "finished"
+    assert secrets(root, postgres, server) == []
+
+
+def test_a_host_that_says_nothing_is_named(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # instead of 5 seconds
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        for uri, line in {
+            f"http://me:{WRONG}@{host}": f"MLflow at http://***@{host} cannot be reached: Read timed out",
+            f"postgresql://me:{WRONG}@{host}/d?password={WRONG}": f"MLflow at postgresql://***@{host}/d cannot be "
+            "reached: connection timeout expired",
+        }.items():
+            with pytest.raises(feeder.AwayError) as error:
+                feeder.Writer(home, uri).check()
+            assert str(error.value) == line
+
+
+# ---- who may do what, and where it is seen ----
+
+
+def test_the_server_lets_in_who_has_a_password_under_its_own_name(server: Server) -> None:
+    def status(password: str | None, host: str) -> int:
+        key = base64.b64encode(f"{ADMIN}:{password}".encode()).decode()
+        given = {"Authorization": f"Basic {key}"} if password else {}
+        return server.get("/api/2.0/mlflow/experiments/search?max_results=1", Host=host, **given)[0]
+
+    here = f"127.0.0.1:{server.port}"
+    assert status(PASSWORD, here) == 200
+    assert (status(WRONG, here), status(None, here)) == (401, 401)
+    assert status(PASSWORD, "evil.example") == 403
+    assert server.process is not None
+    group = subprocess.check_output(["ps", "-o", "args", "-g", str(server.process.pid)], text=True)
+    assert len(group.splitlines()) - 1 == 2, "the server and its one worker"
+    assert PASSWORD not in group
+    assert OWNERS_PASSWORD not in group
+
+
+def test_links_go_to_the_server_without_the_password(
+    train: Command, command: Command, root: Path, server: Server, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri())
+    ended = train("-m", *DIGITS, "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True)
+    assert (ended.code, ended.err) == (0, "")
+    links = [line.split(": ")[1] for line in ended.out.splitlines() if line.startswith("  curves:")]
+    assert "\nin MLflow:\n" in ended.out
+    assert links[0].startswith(f"{server.address}/#/experiments/")
+    shown = command("sweeplab", "ui", timeout=30)  # it ends: there is nothing to serve
+    assert shown.code == 0
+    assert links[0] in shown.out
+    found = next(line.strip() for line in shown.out.splitlines() if "model-metrics" in line)
+    assert found.startswith(f"{server.address}/#/experiments/")
+    run = found.partition("/runs/")[2].partition("/")[0]
+    assert "weights.safetensors" in tracking.download(server.uri(), run, root / "fetched")
+    assert PASSWORD not in ended.out + shown.out + shown.err
+    assert secrets(root, postgres, server) == []
+
+
+def test_what_one_user_has_begun_another_goes_on_with(
+    trained: Path, root: Path, server: Server, postgres: Postgres
+) -> None:
+    import requests
+
+    made = requests.post(
+        f"{server.address}/api/2.0/mlflow/users/create",
+        json={"username": "lab", "password": "an0ther-long-password"}, auth=(ADMIN, PASSWORD), timeout=10,
+    )  # fmt: skip
+    assert made.status_code == 200, made.text
+    feeder.Writer(Store(root / "none").open(), server.uri())._experiment("many")
+    (store,) = copies(trained, root, 1)
+    before = started(postgres, "served")
+    uri = f"http://lab:an0ther-long-password@127.0.0.1:{server.port}"
+    assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
+    assert started(postgres, "served") - before == len(store.runs()) + 1
