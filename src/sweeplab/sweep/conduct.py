@@ -12,12 +12,12 @@ from sweeplab.errors import RunFailed
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Cell, Plan
-from sweeplab.sweep.pool import Pool
+from sweeplab.sweep.pool import Workers
 
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
 
-def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
+def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     """Carry out all jobs, on this machine or by a launcher of Hydra's, and show what came out.
 
     Raises RunFailed at the end if some did not finish, KeyboardInterrupt after Ctrl-C.
@@ -27,6 +27,8 @@ def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
     # What is wrong with the data shows before anything is made.
     load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
+    if launch is None and jobs.left:
+        pool.open(home, settings)
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
     started = time.time()
 
@@ -66,7 +68,7 @@ def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
     screen.say(f"report: {file}")
 
 
-def load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
+def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
     """Load each data set that is needed, and let the jobs share it."""
     for name, needed in {repr(cell.job.config.data): cell.job.config.data for cell in cells}.items():
         splits = data.load(needed)
@@ -86,8 +88,8 @@ def _there(jobs: Jobs, launch: Launch) -> bool:
     return trained
 
 
-def _here(jobs: Jobs, home: store.Store, pool: Pool, tend: Callable[[], None]) -> tuple[bool, str | None]:
-    """On this machine; whether anything was trained, and why some were not started, if so."""
+def _here(jobs: Jobs, home: store.Store, pool: Workers, tend: Callable[[], None]) -> tuple[bool, str | None]:
+    """By workers of our own; whether anything was trained, and why some were not started, if so."""
     settings: Config = jobs.plan.settings
     done = [cell for cell in jobs.plan.cells if cell.job.finished]
     with screen.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
