@@ -19,14 +19,14 @@ def main(cpus: int) -> None:
 
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         size = {"num_cpus": cpus, "object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1"}
-        head = {**size, "include_dashboard": False, "temp_dir": folder}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        second = cluster.add_node(**size, temp_dir=folder)
+        cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False, "temp_dir": folder})
+        nodes = [cluster.head_node, cluster.add_node(**size, temp_dir=folder)]
         print(cluster.address, flush=True)
         for _ in sys.stdin:
-            cluster.remove_node(second, allow_graceful=False)
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
             print("killed", flush=True)
-        cluster.shutdown()
+        while nodes:  # at once: one that is asked to end waits for 30 s for a command that was killed
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
 
 
 if __name__ == "__main__":
