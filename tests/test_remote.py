@@ -24,8 +24,10 @@ from torch import Tensor, nn
 
 from sweeplab import code
 from sweeplab.config import conf_dir
+from sweeplab.errors import RunFailed
 from sweeplab.store import END, EPOCH, RESUME, START, Store
 from sweeplab.sweep.agent import Probe, versions
+from sweeplab.sweep.cluster import Cluster
 
 __all__ = ["faults"]
 
@@ -189,6 +191,33 @@ def test_a_node_that_does_not_see_the_store_is_refused(root: Path, nodes: Nodes)
     assert (
         f"runs: node 127.0.0.1 does not see {root}/runs; the store must lie on a file system that all" in ended.stderr
     )
+
+
+@needs_ray
+def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(train: Command, nodes: Nodes) -> None:
+    ended = train(*WORDS, *FOUR, *nodes.words, "sweep.gpus_per_worker=1")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"{nodes.words[1]}: its nodes have no GPU for a job\n"
+
+
+def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(home: Store) -> None:
+    """NFS remembers for some time that a file was not there."""
+    cluster, run = Cluster("auto"), home.run("f" * 64)
+    cluster._looked = cluster._alone = time.monotonic()
+    cluster._unseen[7] = run, time.monotonic() + 60
+    assert cluster.wait(0) == []
+    run.folder.mkdir()
+    run.result_file.touch()
+    assert cluster.wait(0) == [(7, 0)]
+    cluster._unseen[8] = home.run("e" * 64), time.monotonic() - 1
+    assert cluster.wait(0) == [(8, 0)]
+
+
+def test_a_sweep_ends_of_which_no_node_is_left() -> None:
+    cluster = Cluster("auto")
+    cluster._looked, cluster._alone = time.monotonic(), time.monotonic() - 121
+    with pytest.raises(RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"):
+        cluster.wait(0)
 
 
 def test_what_a_node_must_find(home: Store) -> None:

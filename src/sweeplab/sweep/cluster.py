@@ -37,7 +37,6 @@ OBJECTS = 100 * 2**20  # bytes; jobs are small, and a data set is loaded on each
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or Ray would make an environment anew for each agent, under `uv run`
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns that it will not always
 }
 
@@ -92,16 +91,21 @@ class Cluster:
         with screen.waiting("connecting to Ray"):
             self._connect()
         with screen.waiting("waiting for the nodes of the Ray cluster"):
-            self._look()
-            until = time.monotonic() + JOINING
-            while (waiting := [node.answer for node in self._nodes.values() if node.answer is not None]) and (
-                time.monotonic() < until or not self._ready
-            ):
-                for problem in self._greet(waiting, 1.0):
-                    raise UserError(problem)
-                self._look()
+            self._gather()
         if not self._ready:
             raise UserError(f"{self._key}: its nodes have no {'GPU' if self._gpus else 'CPU'} for a job")
+
+    def _gather(self) -> None:
+        """Let nodes join until all have, or time is over and one has: the others are not free, and may come later."""
+        self._look()
+        until, said = time.monotonic() + JOINING, False
+        while self._awaited and (time.monotonic() < until or not self._ready):
+            for problem in self._greet(1.0):
+                raise UserError(problem)
+            if not said and time.monotonic() > until:
+                screen.say("no node of the Ray cluster is free: waiting for one")
+                said = True
+            self._look()
 
     @property
     def _key(self) -> str:
@@ -110,6 +114,10 @@ class Cluster:
     @property
     def _ready(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.answer is None]
+
+    @property
+    def _awaited(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.answer is not None]
 
     def _connect(self) -> None:
         for name, value in QUIET.items():
@@ -165,11 +173,12 @@ class Cluster:
             name, room = found["NodeManagerAddress"], Leases(cores=cpus, node=str(self._count))
             self._nodes[room.node] = Node(found["NodeID"], name, agent, room, agent.join.remote(self._probe))
 
-    def _greet(self, answers: list[Any], seconds: float) -> Iterator[str]:
+    def _greet(self, seconds: float) -> Iterator[str]:
         """Take in the nodes that have answered; yields what is wrong with those that are refused."""
         import ray
         from ray.exceptions import RayActorError
 
+        answers = [node.answer for node in self._awaited]
         for answer in ray.wait(answers, num_returns=len(answers), timeout=seconds)[0]:
             key, node = next((key, node) for key, node in self._nodes.items() if node.answer == answer)
             try:
@@ -192,6 +201,10 @@ class Cluster:
         if workers != "auto" and len(self._out) >= int(workers):
             return True
         return bool(self._ready) and all(node.leases.full for node in self._ready)
+
+    @property
+    def expecting(self) -> bool:
+        return not self._ready
 
     def take(self, settings: Config, threads: int) -> Lease | None:
         for node in [] if self.full else self._ready:
@@ -243,12 +256,12 @@ class Cluster:
         return told
 
     def _ended(self, seconds: float) -> Iterator[tuple[Sent, int]]:
-        import ray
-        from ray.exceptions import RayActorError
-
         if not self._sent:
             time.sleep(seconds)
             return
+        import ray
+        from ray.exceptions import RayActorError
+
         ray.wait(list(self._sent), timeout=seconds)  # for the first; then for all that are there
         for end in ray.wait(list(self._sent), num_returns=len(self._sent), timeout=0)[0]:
             sent = self._sent.pop(end)
@@ -270,8 +283,8 @@ class Cluster:
         """Take in nodes that are new, now and then. Raises RunFailed if there has been none for long."""
         if time.monotonic() - self._looked > LOOK:
             self._look()
-        if waiting := [node.answer for node in self._nodes.values() if node.answer is not None]:
-            for problem in self._greet(waiting, 0):
+        if self._awaited:
+            for problem in self._greet(0):
                 screen.complain(problem)
         if self._ready or not self._alone:
             self._alone = time.monotonic()

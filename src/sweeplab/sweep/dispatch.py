@@ -57,7 +57,7 @@ class Dispatch:
     def run(self, tend: Callable[[], None] = lambda: None) -> str | None:
         """Until all have ended; why some were not started, if so. Raises KeyboardInterrupt after Ctrl-C or SIGTERM."""
         with self._heard():
-            while self._start() or self._running or (self._waiting and self._stopping is None):
+            while self._start() or self._running or self._expecting:
                 for number, code in self._pool.wait(self._jobs.look):
                     self._ended(self._running.pop(number), code)
                 self._obey()
@@ -105,6 +105,10 @@ class Dispatch:
             order = replace(job, config=replace(job.config, sweep=sweep), layers=[])
             self._pool.start(self.started, order, lease, repr(job.config.data))
         return self.started > before
+
+    @property
+    def _expecting(self) -> bool:
+        return bool(self._waiting) and self._stopping is None and self._pool.expecting
 
     def _next(self) -> tuple[Cell, int] | None:
         """What is to be started next, with the number of its attempt; None if there is nothing, or no room."""

@@ -33,6 +33,10 @@ class Workers(Protocol):
     def full(self) -> bool:
         """Whether there is certainly no room for another job."""
 
+    @property
+    def expecting(self) -> bool:
+        """Whether there may be room later, although nothing is at work now."""
+
     def take(self, settings: Config, threads: int) -> Lease | None:
         """What a job of this config needs, on so many threads; None if there is no room now."""
 
@@ -76,6 +80,10 @@ class Pool:
     @property
     def full(self) -> bool:
         return self._leases.full
+
+    @property
+    def expecting(self) -> bool:
+        return False
 
     def take(self, settings: Config, threads: int) -> Lease | None:
         return self._leases.take(threads, leases.gpus_per_worker(settings))
