@@ -16,6 +16,7 @@ from pathlib import Path
 
 import kill
 import pytest
+import slurm_here
 from conftest import PROJECT, Command
 from hydra import compose, initialize_config_dir
 from test_dispatch import FAULTY, OURS, SMALL, faults, runs, starts, statuses
@@ -282,6 +283,40 @@ def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path
     assert [event["event"] for event in run.journal.events() if event["event"] != EPOCH] == [START, RESUME, END]
     assert digests(root, "runs") == digests(root, "here")
     assert "1 run of 1 config: 1 finished" in (root / "out").read_text()
+
+
+@needs_submitit
+@pytest.mark.full
+@pytest.mark.skipif(not slurm_here.can(), reason="there is no Slurm here, or we are not root")
+def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_bits(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("-m", *SMALL, "trainer.epochs=1200", "trainer.patience=null", "model.dropout=0.1", "sweep.report=false")
+    assert train(*words, "seed=0,1", OURS, "store.root=here").code == 0
+    (root / "slurm").mkdir()
+    slurm = slurm_here.Slurm(root / "slurm", cpus=2)
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    until(slurm.ready)
+    process = kill.train(root, [*words, "seed=0,1", "hydra/launcher=slurm"])
+    home = Store(root / "runs")
+    until(lambda: [len(run.journal.epochs()) > 50 for run in home.runs()] == [True, True])
+    jobs = slurm.say("squeue", "--noheader", "--format=%A").split()
+    slurm.say("sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1")
+    until(lambda: "low PD" in slurm.say("squeue", "--noheader", "--format=%P %t"))
+    until(lambda: "high" not in slurm.say("squeue", "--noheader", "--format=%P %t"))
+    for job in jobs:
+        slurm.say("scontrol", "update", f"JobId={job}", "StartTime=now")  # else they wait for two minutes
+    code = kill.end(process, "the sweep")
+    slurm.end()
+    assert code == 0, (root / "out").read_text()
+    assert [[e["event"] for e in run.journal.events() if e["event"] in (START, RESUME)] for run in home.runs()] == [
+        [START, RESUME],
+        [START, RESUME],
+    ]
+    assert digests(root, "runs") == digests(root, "here")
+    reference = {run.id: run.journal.epochs() for run in Store(root / "here").runs()}
+    assert {run.id: run.journal.epochs() for run in home.runs()} == reference
+    assert len(reference) == 2
 
 
 class Requeued(nn.Linear):
