@@ -247,12 +247,15 @@ def test_what_a_node_must_find(home: Store) -> None:
     ("words", "message"),
     [
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"), "127.0.0.1:1: [Errno 111] Connection refused"),
+        (("hydra/launcher=ray_cluster",), "hydra.launcher.address=auto: [Errno 111] Connection refused"),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.address=ray://h:1"), "hydra.launcher.address=ray://h:1: "),
         (("hydra/launcher=basic", "sweep.retries=2"), "sweep.retries=2: this launcher is not sweeplab's, and knows only"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_message_before_any_work(
-    train: Command, root: Path, words: tuple[str, ...], message: str
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
 ) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto means
     ended = train(*WORDS, *FOUR, *words)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err

@@ -141,9 +141,14 @@ class Cluster:
 
     def _reach(self) -> None:
         """Raise OSError or ValueError at once where Ray would try for minutes."""
-        if self._address not in (LOCAL, "auto"):
-            host, _, port = self._address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=10).close()
+        if self._address == LOCAL:
+            return
+        from ray._private.services import canonicalize_bootstrap_address  # what `auto` means, nothing public tells
+
+        if (address := canonicalize_bootstrap_address(self._address)) is None:
+            raise ConnectionError("there is no cluster")
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
 
     def _prepared_probe(self) -> Probe:
         """With a locked file in the store, for the nodes to find, until the end of the sweep."""
