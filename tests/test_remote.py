@@ -310,6 +310,7 @@ def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_b
     for job in jobs:
         slurm.say("scontrol", "update", f"JobId={job}", "StartTime=now")  # else they wait for two minutes
     code = kill.end(process, "the sweep")
+    until(lambda: not slurm.say("squeue", "--noheader"))
     slurm.end()
     assert code == 0, (root / "out").read_text()
     assert [[e["event"] for e in run.journal.events() if e["event"] in (START, RESUME)] for run in home.runs()] == [
