@@ -1,8 +1,9 @@
-"""What a job of a sweep costs beside its training: ours and Hydra's own launchers, one-step jobs, in one table.
+"""What a job of a sweep costs beside its training: ours, on Ray too, and Hydra's own launchers, in one table.
 
     uv run python -m benchmarks.sweeps --jobs 1000 --peers 60
+    uv run python -m benchmarks.sweeps --jobs 1000 --only sweeplab ray
 
-Each command is run twice, with few and with many jobs; the cost of a job is the difference, so that start-up does not
+The jobs have one step. Each command is run twice, with few and with many of them; the cost of a job is the difference, so that start-up does not
 count, less the training itself (the run's `seconds`), with two workers. Memory is the peak of the sum of the
 proportional set sizes of the command's processes, where shared pages count once.
 """
@@ -30,6 +31,7 @@ STEP = ("data=digits", "trainer.epochs=1", "trainer.limit_batches=1", "trainer.t
 WORKERS = 2
 LAUNCHERS = {
     "sweeplab": ("hydra/launcher=sweeplab", f"sweep.workers={WORKERS}"),
+    "ray": ("hydra/launcher=ray_local", f"sweep.workers={WORKERS}"),
     "hydra joblib": ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={WORKERS}"),
     "hydra basic": ("hydra/launcher=basic",),
 }
@@ -120,15 +122,16 @@ def cost(words: tuple[str, ...], few: int, many: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=1000, help="of our own launcher")
+    parser.add_argument("--jobs", type=int, default=1000, help="of our own launchers")
     parser.add_argument("--peers", type=int, default=60, help="jobs of Hydra's launchers")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is measured, in turn")
+    parser.add_argument("--only", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS), help="these launchers")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in LAUNCHERS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in given.only}
     for _ in range(given.rounds):
-        for name, words in LAUNCHERS.items():
-            many = given.jobs if name == "sweeplab" else given.peers
+        for name in given.only:
+            words, many = LAUNCHERS[name], given.peers if name.startswith("hydra") else given.jobs
             found[name].append(cost(words, max(4, many // 10), many))
             print(name, json.dumps({k: round(v, 1) for k, v in found[name][-1].items()}), flush=True)
     columns = list(next(iter(found.values()))[0])

@@ -132,7 +132,7 @@ def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
         ((LR, "hydra.sweeper.sampler._target_=optuna.samplers.TPESample"), "did you mean 'optuna.samplers.TPESampler'?"),
         ((LR, "+hydra.sweeper.sampler.sed=1"), "has no argument 'sed'; did you mean 'seed'?"),
         ((LR, "hydra.sweeper.sampler._target_=optuna.pruners.NopPruner", "~hydra.sweeper.sampler.seed"), "is no sampler"),
-        ((LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5"), "ended early by hydra/launcher=sweeplab only"),
+        ((LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5"), "ended early by hydra/launcher=sweeplab or ray only"),
         (
             (LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5", "hydra.sweeper.metric=[valid/loss,parameters]"),
             "Optuna prunes for one objective only",

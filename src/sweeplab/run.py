@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,6 +166,9 @@ def _recording(run: store.Run, job: Job) -> Iterator[None]:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
+        if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
+            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
         if _may_go_on(error):
             with suppress(OSError):  # the disk may still be full; a run without a result is unfinished just as well
                 _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
@@ -174,6 +178,12 @@ def _recording(run: store.Run, job: Job) -> Iterator[None]:
             ) from error
         _end(run, job, store.FAILED, None, said)
         raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+
+
+def _taken_away(error: Exception) -> bool:
+    """Whether it was raised by submitit's handler of a signal, which interrupts the training wherever that is."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames)
 
 
 def _may_go_on(error: Exception) -> bool:
@@ -212,7 +222,13 @@ def _log_to(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _sigterm() -> Iterator[None]:
-    """SIGTERM raises Interrupted meanwhile, where signals can be handled (the main thread)."""
+    """SIGTERM raises Interrupted meanwhile, where signals can be handled (the main thread) and nobody does.
+
+    Slurm sends one before it takes a node away: submitit ignores it, and has the job requeued at the next signal.
+    """
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
 
     def interrupt(*_: object) -> None:
         raise Interrupted

@@ -22,6 +22,18 @@ class SweeplabLauncher(Launcher):
         del task_function  # a job is planned as a whole, and trained by sweeplab.run
         self._context, self._config = hydra_context, config
 
+    def begin(self) -> Any:
+        """Start at once what takes time; `workers` gets it."""
+        from sweeplab.sweep import fork
+
+        return fork.start()
+
+    def workers(self, begun: Any = None) -> Any:
+        """What carries the jobs out: a sweeplab.sweep.pool.Workers."""
+        from sweeplab.sweep.pool import Pool
+
+        return Pool(begun)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Plan and train the jobs of a sweeper that is not ours; each returns its monitored metric."""
         from sweeplab import run, store
@@ -29,13 +41,12 @@ class SweeplabLauncher(Launcher):
         from sweeplab.sweep.conduct import conduct
         from sweeplab.sweep.jobs import Jobs
         from sweeplab.sweep.plan import make
-        from sweeplab.sweep.pool import Pool
 
         del initial_job_idx
         assert self._context is not None
         assert self._config is not None
         loader, config = self._context.config_loader, self._config
-        with Pool() as pool:
+        with self.workers() as pool:
             plan = make(job_overrides, [], Composer(loader, config))
             conduct(Jobs(plan), pool)
         home, returned = store.Store(plan.settings.store.root), {}

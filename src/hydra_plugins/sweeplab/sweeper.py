@@ -18,12 +18,11 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         from sweeplab import ranks
         from sweeplab.errors import UserError
         from sweeplab.screen import waiting
-        from sweeplab.sweep import fork
 
         if ranks.count() > 1:
             raise UserError(f"-m: torchrun has started {ranks.count()} ranks of one run; start a sweep with python")
-        ours = isinstance(self.launcher, here.SweeplabLauncher)
-        fork_server = fork.start() if ours and "sweep.plan=true" not in arguments else None
+        ours = self.launcher if isinstance(self.launcher, here.SweeplabLauncher) else None
+        begun = ours.begin() if ours and "sweep.plan=true" not in arguments else None
         with waiting("loading PyTorch"):
             from sweeplab.sweep import compose
             from sweeplab.sweep.conduct import conduct
@@ -38,8 +37,8 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         def launch(overrides: Sequence[Sequence[str]]) -> object:
             return launcher.launch(overrides, initial_job_idx=0)
 
-        with Pool(fork_server) as pool:
-            jobs = self._jobs(parsed, given, compose.Composer(loader, config), pool, ours)
+        with ours.workers(begun) if ours else Pool() as pool:
+            jobs = self._jobs(parsed, given, compose.Composer(loader, config), pool, bool(ours))
             return None if jobs is None else conduct(jobs, pool, None if ours else launch)
 
     def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:

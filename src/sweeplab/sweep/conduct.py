@@ -7,26 +7,32 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from sweeplab import compare, data, run, screen, store, tracking
-from sweeplab.config import Config
-from sweeplab.errors import RunFailed
+from sweeplab.config import Config, Sweep
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Cell, Plan
-from sweeplab.sweep.pool import Pool
+from sweeplab.sweep.pool import Workers
 
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
+OURS = ("workers", "job_timeout", "retries", "fail_fast", "time_limit")  # what only workers of our own know to do
 
-def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
+
+def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     """Carry out all jobs, on this machine or by a launcher of Hydra's, and show what came out.
 
     Raises RunFailed at the end if some did not finish, KeyboardInterrupt after Ctrl-C.
     """
     plan, settings = jobs.plan, jobs.plan.settings
+    if launch is not None:
+        _ensure_none_is_ours(settings.sweep)
     home = store.Store(settings.store.root)
     # What is wrong with the data shows before anything is made.
     load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
+    if launch is None and jobs.left:
+        pool.open(home, settings)
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
     started = time.time()
 
@@ -53,6 +59,12 @@ def conduct(jobs: Jobs, pool: Pool, launch: Launch | None = None) -> None:
     _raise_for(jobs, home, cut)
 
 
+def _ensure_none_is_ours(given: Sweep) -> None:
+    for key in OURS:
+        if (value := getattr(given, key)) != getattr(Sweep(), key):
+            raise UserError(f"sweep.{key}={value}: this launcher is not sweeplab's, and knows only hydra.launcher.*")
+
+
 def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
     """The table of what came out, and the report beside the sweep's manifest, which goes to MLflow, too."""
     found = compare.summarise(home, plan.id)
@@ -66,7 +78,7 @@ def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
     screen.say(f"report: {file}")
 
 
-def load(cells: Sequence[Cell], pool: Pool, *, share: bool) -> None:
+def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
     """Load each data set that is needed, and let the jobs share it."""
     for name, needed in {repr(cell.job.config.data): cell.job.config.data for cell in cells}.items():
         splits = data.load(needed)
@@ -80,14 +92,19 @@ def _there(jobs: Jobs, launch: Launch) -> bool:
     while batch := list(islice(source, jobs.batch)):
         if left := [cell for cell in batch if not cell.job.finished]:
             trained = True
-            launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
+            try:
+                launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
+            except UserError:
+                raise
+            except Exception as error:  # whatever it makes of a job that was killed; what the others do is in the store
+                screen.complain(f"the launcher gave up: {type(error).__name__}: {error}")
         for cell in batch:
             jobs.ended(cell)
     return trained
 
 
-def _here(jobs: Jobs, home: store.Store, pool: Pool, tend: Callable[[], None]) -> tuple[bool, str | None]:
-    """On this machine; whether anything was trained, and why some were not started, if so."""
+def _here(jobs: Jobs, home: store.Store, pool: Workers, tend: Callable[[], None]) -> tuple[bool, str | None]:
+    """By workers of our own; whether anything was trained, and why some were not started, if so."""
     settings: Config = jobs.plan.settings
     done = [cell for cell in jobs.plan.cells if cell.job.finished]
     with screen.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:

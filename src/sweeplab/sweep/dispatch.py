@@ -1,10 +1,10 @@
-"""The jobs of a sweep on this machine: started as cores and GPUs come free, watched, stopped, started again."""
+"""The jobs of a sweep: started as cores and GPUs come free, watched, stopped, started again."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from sweeplab import run, screen, store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
-from sweeplab.sweep import leases
 from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.plan import Cell
-from sweeplab.sweep.pool import Pool
-from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, RAISED, TERMINATED
+from sweeplab.sweep.pool import Workers
+from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, LOST, RAISED, TERMINATED
 
 GRACE = 5.0  # seconds that a job has to end in when it is asked to; then it is killed
 LOG_LINES = 5  # of a failed job's log that are shown at once
+LOSSES = 3  # nodes that a job may lose: one loses none by chance so often, and may be what ends them
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Running:
 
     cell: Cell
     run: store.Run
-    lease: leases.Lease
+    lease: Lease
     deadline: float | None  # by time.monotonic
     attempt: int
     timed_out: bool = False
@@ -39,13 +40,15 @@ class Running:
 class Dispatch:
     """Carries out the jobs of one sweep. `tend` is called now and then."""
 
-    def __init__(self, home: store.Store, jobs: Jobs, settings: Config, pool: Pool, view: screen.SweepScreen) -> None:
+    def __init__(
+        self, home: store.Store, jobs: Jobs, settings: Config, pool: Workers, view: screen.SweepScreen
+    ) -> None:
         self._home, self._jobs, self._id, self._settings = home, jobs, jobs.plan.id, settings.sweep
         self._pool, self._view = pool, view
-        self._leases = leases.of_this_machine(settings)
         self._source = iter(jobs)  # asked only when there may be room, so that a search knows as much as it can
         self._waiting: deque[tuple[Cell, int]] = deque()  # taken from it, with the number of the attempt
         self._running: dict[int, Running] = {}
+        self._lost: Counter[str] = Counter()  # fingerprint -> how often its node was lost
         self.started = 0
         self._began = time.monotonic()
         self._stopping: str | None = None  # why no further job is started
@@ -54,7 +57,7 @@ class Dispatch:
     def run(self, tend: Callable[[], None] = lambda: None) -> str | None:
         """Until all have ended; why some were not started, if so. Raises KeyboardInterrupt after Ctrl-C or SIGTERM."""
         with self._heard():
-            while self._start() or self._running:
+            while self._start() or self._running or self._expecting:
                 for number, code in self._pool.wait(self._jobs.look):
                     self._ended(self._running.pop(number), code)
                 self._obey()
@@ -90,7 +93,7 @@ class Dispatch:
             if limit is not None and time.monotonic() - self._began >= limit:
                 self._stopping = f"sweep.time_limit={limit:g} seconds are over"
                 break
-            lease = self._leases.take(_threads(job.config, found), leases.gpus_per_worker(job.config))
+            lease = self._pool.take(job.config, _threads(job.config, found))
             if lease is None:
                 self._waiting.appendleft(planned)
                 break
@@ -100,14 +103,18 @@ class Dispatch:
             self._running[self.started] = Running(cell, found, lease, deadline, attempt)
             sweep = replace(job.config.sweep, id=self._id)
             order = replace(job, config=replace(job.config, sweep=sweep), layers=[])
-            self._pool.start(self.started, order, lease.environment, repr(job.config.data))
+            self._pool.start(self.started, order, lease, repr(job.config.data))
         return self.started > before
+
+    @property
+    def _expecting(self) -> bool:
+        return bool(self._waiting) and self._stopping is None and self._pool.expecting
 
     def _next(self) -> tuple[Cell, int] | None:
         """What is to be started next, with the number of its attempt; None if there is nothing, or no room."""
         if self._waiting:
             return self._waiting.popleft()
-        while not self._leases.full and (cell := next(self._source, None)) is not None:
+        while not self._pool.full and (cell := next(self._source, None)) is not None:
             if not cell.job.finished:
                 return cell, 1
             self._view.reused(cell.name, run.best_of(cell.job, self._home))
@@ -116,7 +123,7 @@ class Dispatch:
 
     def _ended(self, was: Running, code: int) -> None:
         """Say how a job ended, and start it again if it died and may."""
-        self._leases.give(was.lease)
+        self._pool.give(was.lease)
         result = was.run.result()
         if result is not None and result.status == store.FINISHED:
             best = run.best(was.cell.job, was.run, result)
@@ -124,6 +131,8 @@ class Dispatch:
             self._jobs.ended(was.cell)
             return
         if self._signals:  # it was asked to
+            return
+        if code == LOST and self._again_elsewhere(was):
             return
         if was.pruned:
             self._view.finished(was.cell.name, f"pruned after epoch {max(was.run.journal.epochs(), default=0)}", None)
@@ -142,6 +151,16 @@ class Dispatch:
         if not again and self._settings.fail_fast and self._stopping is None:
             self._stopping = f"sweep.fail_fast=true, and {was.cell.name} did not finish"
             self._stop_all()
+
+    def _again_elsewhere(self, was: Running) -> bool:
+        """Whether a job whose node was lost is started again: that is not the job's fault, and counts as no attempt."""
+        losses = self._lost
+        losses[was.cell.job.fingerprint] += 1
+        if losses[was.cell.job.fingerprint] > LOSSES or was.kill_at is not None:
+            return False
+        self._view.failed(f"{was.cell.name}: its node was lost; started again on another", final=False)
+        self._waiting.appendleft((was.cell, was.attempt))
+        return True
 
     def _obey(self) -> None:
         """Ctrl-C once: jobs are asked to end. Twice: they are killed."""
@@ -193,6 +212,8 @@ def _threads(config: Config, found: store.Run) -> int:
 
 def _how(code: int) -> str:
     """A job's end in words."""
+    if code == LOST:
+        return "its node was lost, and not for the first time; unfinished"
     if code < 0:
         try:
             return f"died: {signal.Signals(-code).name}; unfinished"

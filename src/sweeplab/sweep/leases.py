@@ -17,6 +17,7 @@ class Lease:
     cores: int
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them
     share: float = 0.0  # of each of these
+    node: str = ""  # where that is, if on another machine
 
     @property
     def environment(self) -> dict[str, str]:
@@ -25,11 +26,12 @@ class Lease:
 
 @dataclass(slots=True)
 class Leases:
-    """What the machine has, and what of it is free."""
+    """What a machine has, and what of it is free."""
 
     cores: int
     gpus: list[str] = field(default_factory=list)
     workers: int | None = None  # at most so many leases at once; None: what cores and GPUs allow
+    node: str = ""  # its name, if it is another machine
     _out: list[Lease] = field(default_factory=list)
 
     def take(self, cores: int, gpus: float = 0.0) -> Lease | None:
@@ -44,7 +46,7 @@ class Leases:
         count = 0 if gpus == 0 else max(1, round(gpus))
         if len(free) < count:
             return None
-        lease = Lease(cores, tuple(gpu for _, gpu in free[:count]), share if count else 0.0)
+        lease = Lease(cores, tuple(gpu for _, gpu in free[:count]), share if count else 0.0, self.node)
         self._out.append(lease)
         return lease
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-    from sweeplab.sweep.pool import Pool
+    from sweeplab.sweep.pool import Workers
 
 Node = dict[str, Any]
 
@@ -123,7 +123,13 @@ def _built(node: Node, key: str, kind: type) -> Any:
 
 
 def make(
-    parsed: Sequence[Override], given: Sequence[str], compose: plan.Compose, pool: Pool, options: Options, *, ours: bool
+    parsed: Sequence[Override],
+    given: Sequence[str],
+    compose: plan.Compose,
+    pool: Workers,
+    options: Options,
+    *,
+    ours: bool,
 ) -> Search | None:
     """The search over what these overrides span; None if `sweep.plan` asks for no more than to see it.
 
@@ -160,7 +166,7 @@ def _ensure_searchable(settings: Config, options: Options, objectives: Mapping[s
         if len(objectives) > 1:
             raise UserError("hydra.sweeper.pruner: Optuna prunes for one objective only; leave it out")
         if not ours:
-            raise UserError("hydra.sweeper.pruner: runs can be ended early by hydra/launcher=sweeplab only")
+            raise UserError("hydra.sweeper.pruner: runs can be ended early by hydra/launcher=sweeplab or ray only")
     for key, value in (("zip", settings.sweep.zip), ("where", settings.sweep.where)):
         if value:
             raise UserError(f"sweep.{key}: is for a list of combinations, which a search has not")

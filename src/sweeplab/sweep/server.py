@@ -27,6 +27,7 @@ from sweeplab.job import Job
 
 HUGE, MADV_COLLAPSE = 2**21, 25  # bytes of a huge page; from Linux's mman-common.h
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes of a job, as of a command
+LOST = 256  # no exit code: nobody knows how it ended, its node has gone
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
