@@ -121,16 +121,15 @@ def end(process: subprocess.Popen[bytes], what: str) -> int:
 
 def feeders(root: Path) -> list[int]:
     """The feeders of this root's store, also those that have not said so yet."""
-    wanted = ["sweeplab.feeder", str((root / "runs").resolve())]
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"sweeplab.feeder" in words and (folder / "cwd").resolve() == root.resolve():
+                    found.append(int(folder.name))
             except OSError:  # gone meanwhile
                 continue
-            if words[-3:-1] == wanted:
-                found.append(int(folder.name))
     return found
 
 

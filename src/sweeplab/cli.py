@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -53,14 +55,29 @@ def train(config: DictConfig) -> None:
     """Hydra's task: train the composed config. What goes wrong is told here, since Hydra would add words of its own;
     a job of a sweep raises instead, so that the others go on.
     """
+    from sweeplab import tracking
     from sweeplab.screen import waiting
 
-    with waiting("loading PyTorch"):
-        from sweeplab.run import main as run
+    atexit.register(_end_soon)
     if config.sweep.id:
-        run(config)
-    else:
-        guarded(_plan if config.sweep.plan is True else run)(config)
+        from sweeplab.run import main as job
+
+        return job(config)
+    if config.sweep.plan is True:
+        return guarded(_plan)(config)
+    with tracking.early(config):
+        with waiting("loading PyTorch"):
+            from sweeplab.run import main as run
+        return guarded(run)(config)
+
+
+def _end_soon() -> None:
+    """Keep Python from looking at all of PyTorch once more at its end, which takes most of a second.
+
+    Not where something is loaded that would then report its objects as leaked.
+    """
+    if "triton" not in sys.modules and "jaxlib" not in sys.modules:
+        gc.freeze()
 
 
 def _plan(config: DictConfig) -> None:

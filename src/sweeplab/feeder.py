@@ -45,7 +45,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "PGCONNECT_TIMEOUT": "5",
 }
-URI_VARIABLE = "SWEEPLAB_FEEDER_URI"  # in the environment, because a command line shows in `ps`
 PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the store; with the server away
 GRACE = 4.0  # seconds to drain in after the last client has gone
 DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
@@ -355,6 +354,12 @@ def _stamped(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
+def quieten() -> None:
+    """Set what MLflow reads when it is imported, unless the user has."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 class Writer:
     """What is done to MLflow; everything may be done twice."""
 
@@ -364,8 +369,7 @@ class Writer:
 
     @cached_property
     def client(self) -> MlflowClient:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        quieten()
         from mlflow import MlflowClient
 
         with database.alone_at(self.uri):
@@ -779,15 +783,28 @@ class Feeder:
 
 
 def main() -> None:
-    """`python -m sweeplab.feeder STORE`, with the URI in the environment."""
-    folder, uri = store.Store(sys.argv[1]), os.environ.pop(URI_VARIABLE)
+    """`python -m sweeplab.feeder`: loads MLflow, and feeds the store that a line on stdin names, if one comes.
+
+    The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`.
+    """
     os.nice(10)
+    quieten()
+    import mlflow.store.tracking.sqlalchemy_store  # takes more than a second, in which who asks for it loads PyTorch
+
+    del mlflow
+    order = json.loads(sys.stdin.readline() or "{}")
+    if not order:
+        return
+    folder, os.environ["SWEEPLAB_ROOT"] = store.Store(order["store"]), order["root"]
+    with (folder.root / "feeder.log").open("ab") as log:
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
     lock = FileLock(lock_file(folder), thread_local=False)  # the watching thread may give it back
     try:
         lock.acquire(timeout=1)  # longer than a client's look at the lock
     except Timeout:
         return
-    Feeder(folder, uri, lock).run()
+    Feeder(folder, order["uri"], lock).run()
 
 
 if __name__ == "__main__":

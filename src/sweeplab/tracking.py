@@ -7,6 +7,7 @@ in `database` only.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -26,6 +27,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
 
 from sweeplab import config, database, feeder
 from sweeplab.errors import UserError
@@ -68,7 +70,6 @@ class Client:
 class _Feeding(Client):
     def __init__(self, store: Store, uri: str) -> None:
         self._store, self._uri = store, uri
-        self._feeder: subprocess.Popen[bytes] | None = None
         self._looked = -10.0
 
     def tend(self) -> None:
@@ -76,8 +77,7 @@ class _Feeding(Client):
             return
         self._looked = time.monotonic()
         if not locked(feeder.lock_file(self._store)):
-            self.close()
-            self._feeder = _start(self._store, self._uri)
+            _start(self._store, self._uri)
 
     def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
         began = time.monotonic()
@@ -91,10 +91,6 @@ class _Feeding(Client):
         count = len(lag)
         return f"MLflow lags behind by {count} run{'s'[: count > 1]}: {next(iter(lag.values()))}" if lag else None
 
-    def close(self) -> None:
-        if self._feeder is not None and self._feeder.poll() is None:
-            self._feeder.returncode = 0  # it outlives its client on purpose, which Popen would warn of
-
 
 @contextmanager
 def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
@@ -107,24 +103,56 @@ def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
     with feeder.clients_file(store).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # until the end of this process, however it ends
         client.tend()
-        try:
-            yield client
-        finally:
-            client.close()
+        yield client
 
 
-def _start(store: Store, uri: str) -> subprocess.Popen[bytes]:
+_early: list[subprocess.Popen[bytes]] = []  # a feeder that is not told yet what to feed
+
+
+@contextmanager
+def early(raw: DictConfig) -> Iterator[None]:
+    """Have a feeder load MLflow while this process loads PyTorch, for a config that nobody has checked yet.
+
+    It makes nothing before it is told what to feed, and ends with this if nobody tells it.
+    """
+    held = feeder.lock_file(Store(config.root() / str(OmegaConf.select(raw, "store.root"))))
+    wanted = OmegaConf.select(raw, "tracking.enabled") is True and OmegaConf.select(raw, "sweep.id") is None
+    if wanted and not (held.exists() and locked(held)):
+        _early.append(_load())
+    try:
+        yield
+    finally:
+        while _early:
+            _tell(_early.pop(), {})
+
+
+def _load() -> subprocess.Popen[bytes]:
     """A feeder in a session of its own, so that Ctrl-C in the terminal does not reach it."""
-    environment = {**os.environ, feeder.URI_VARIABLE: uri, "SWEEPLAB_ROOT": str(config.root())}
-    with (store.root / "feeder.log").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-P", "-m", "sweeplab.feeder", str(store.root.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "sweeplab.feeder"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _tell(process: subprocess.Popen[bytes], order: Mapping[str, str]) -> bool:
+    """Say once what to feed; False if there is nobody any more."""
+    process.returncode = 0  # it outlives its client on purpose, which Popen would warn of
+    assert process.stdin is not None
+    try:
+        with process.stdin:
+            process.stdin.write(json.dumps(order).encode())
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _start(store: Store, uri: str) -> None:
+    order = {"store": str(store.root.resolve()), "uri": uri, "root": str(config.root())}
+    if not _early or not _tell(_early.pop(), order):
+        _tell(_load(), order)
 
 
 def _state(store: Store) -> dict[str, object]:
@@ -228,9 +256,7 @@ def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None])
 
     with feeder.clients_file(store).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # or the feeder would leave with what it has
-        lag = _until_level(store, uri, None, give_up, progress)
-    client.close()
-    return lag
+        return _until_level(store, uri, None, give_up, progress)
 
 
 @dataclass(frozen=True, slots=True)
