@@ -100,6 +100,7 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
             # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
             more += ["hydra/launcher=basic", "sweep.report=false"]
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
+        monkeypatch.setattr(cli, "_end", lambda: None)  # of a process of its own
         capfd.readouterr()
         code = 0
         try:

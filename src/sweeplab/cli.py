@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -47,8 +46,22 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_first_speak(error)
             sys.exit(_told(error))
+        if sys.modules["__main__"].__dict__.get(program.__name__) is run:
+            _end()
 
     return run
+
+
+def _end() -> None:
+    """End the process, without Python's last look at every object: of PyTorch's that takes most of a second."""
+    if "torch" in sys.modules and all(
+        one.daemon for one in threading.enumerate() if one is not threading.main_thread()
+    ):
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):  # nobody reads any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(0)
 
 
 def train(config: DictConfig) -> None:
@@ -58,7 +71,6 @@ def train(config: DictConfig) -> None:
     from sweeplab import tracking
     from sweeplab.screen import waiting
 
-    atexit.register(_end_soon)
     if config.sweep.id:
         from sweeplab.run import main as job
 
@@ -69,15 +81,6 @@ def train(config: DictConfig) -> None:
         with waiting("loading PyTorch"):
             from sweeplab.run import main as run
         return guarded(run)(config)
-
-
-def _end_soon() -> None:
-    """Keep Python from looking at all of PyTorch once more at its end, which takes most of a second.
-
-    Not where something is loaded that would then report its objects as leaked.
-    """
-    if "triton" not in sys.modules and "jaxlib" not in sys.modules:
-        gc.freeze()
 
 
 def _plan(config: DictConfig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -74,19 +75,28 @@ def _sqlite(uri: str) -> Iterator[None]:
         os.close(held)
 
 
-def make(uri: str) -> None:
-    """Make an SQLite database that is not there, whole or not at all.
+def make(uri: str, made: Path | None = None) -> None:
+    """Make an SQLite database that is not there, whole or not at all: a copy of `made`, an empty one, if it is given.
 
     MLflow can never again open one that was left half-made, as by a feeder that is killed.
     """
     path = file(uri)
     if path is None or path.exists() or not path.parent.is_dir():
         return
-    from mlflow import MlflowClient
-
     new = path.with_name(f".{path.name}.new")
     for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
         left.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{quote(str(new))}").search_experiments(max_results=1)
+    if made is None:
+        make_empty(new)
+    else:
+        shutil.copyfile(made, new)
     if not path.exists():  # else a server of the user's own has made one meanwhile
         new.rename(path)
+
+
+def make_empty(path: Path) -> Path:
+    """An SQLite database of MLflow's there, without any runs; it takes about a second."""
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=f"sqlite:///{quote(str(path))}").search_experiments(max_results=1)
+    return path

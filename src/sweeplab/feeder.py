@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -782,19 +783,32 @@ class Feeder:
         return nobody(self.store, self._lock.release)
 
 
+def give_way() -> None:
+    """Let what trains go first: its threads wait for one another, so that all wait when one has lost its core."""
+    os.nice(10)
+    with suppress(OSError):  # Linux shares the cores between sessions first, and the feeder has one of its own
+        Path("/proc/self/autogroup").write_text("10")
+
+
 def main() -> None:
     """`python -m sweeplab.feeder`: loads MLflow, and feeds the store that a line on stdin names, if one comes.
 
-    The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`.
+    The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`. With the argument `fresh`,
+    an empty database is made meanwhile, too, to be copied to where there is none.
     """
-    os.nice(10)
     quieten()
     import mlflow.store.tracking.sqlalchemy_store  # takes more than a second, in which who asks for it loads PyTorch
 
     del mlflow
-    order = json.loads(sys.stdin.readline() or "{}")
-    if not order:
-        return
+    with tempfile.TemporaryDirectory(prefix="sweeplab-") as here:
+        made = database.make_empty(Path(here) / "mlflow.db") if "fresh" in sys.argv else None
+        order = json.loads(sys.stdin.readline() or "{}")
+        if not order:
+            return
+        give_way()
+        if made:
+            with database.alone_at(order["uri"]):
+                database.make(order["uri"], made)
     folder, os.environ["SWEEPLAB_ROOT"] = store.Store(order["store"]), order["root"]
     with (folder.root / "feeder.log").open("ab") as log:
         for descriptor in (1, 2):

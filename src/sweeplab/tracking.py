@@ -43,8 +43,12 @@ ATTEMPTS = 3  # passes of `sync` without progress before it gives up
 
 def resolve_uri(tracking: config.Tracking) -> str:
     """`tracking.uri`, else MLFLOW_TRACKING_URI, else an SQLite file in the root; relative paths are the root's."""
+    return _resolved(tracking.uri)
+
+
+def _resolved(given: str | None) -> str:
     root = config.root()
-    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     database = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", uri)
     if database:
         return f"{database[1]}{root / database[2]}{database[3]}"
@@ -118,7 +122,8 @@ def early(raw: DictConfig) -> Iterator[None]:
     held = feeder.lock_file(Store(config.root() / str(OmegaConf.select(raw, "store.root"))))
     wanted = OmegaConf.select(raw, "tracking.enabled") is True and OmegaConf.select(raw, "sweep.id") is None
     if wanted and not (held.exists() and locked(held)):
-        _early.append(_load())
+        file = database.file(_resolved(OmegaConf.select(raw, "tracking.uri")))
+        _early.append(_load(*(["fresh"] if file is not None and not file.exists() else [])))
     try:
         yield
     finally:
@@ -126,10 +131,10 @@ def early(raw: DictConfig) -> Iterator[None]:
             _tell(_early.pop(), {})
 
 
-def _load() -> subprocess.Popen[bytes]:
+def _load(*arguments: str) -> subprocess.Popen[bytes]:
     """A feeder in a session of its own, so that Ctrl-C in the terminal does not reach it."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "sweeplab.feeder"],
+    return subprocess.Popen(  # noqa: S603  # our own module
+        [sys.executable, "-P", "-m", "sweeplab.feeder", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
