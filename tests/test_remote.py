@@ -149,7 +149,8 @@ def test_the_jobs_of_a_node_that_is_lost_go_on_elsewhere(root: Path, train: Comm
     assert "24 runs of 4 configs: 24 finished" in said
     assert len(digests(root, "here")) == 24
     assert digests(root, "runs") == digests(root, "here")
-    assert {starts(run) for run in Store(root / "runs").runs()} == {1}, "the lost one went on from its checkpoint"
+    again = sum(starts(run) - 1 for run in Store(root / "runs").runs())
+    assert again <= 1, "the lost one went on from its checkpoint, unless it had none yet"
 
 
 @needs_ray
