@@ -427,10 +427,10 @@ def test_the_plan_is_shown_and_nothing_is_made(train: Command, root: Path) -> No
 
 def test_a_plan_makes_no_store_and_loads_no_mlflow(root: Path) -> None:
     program = (
-        "import runpy, sys\n"
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('mlflow' in sys.modules))\n"
         f"sys.argv = ['train.py', '-m', 'data=digits', 'model.hidden=8,16', 'sweep.plan=true']\n"
         f"runpy.run_path({str(PROJECT / 'train.py')!r}, run_name='__main__')\n"
-        "print('mlflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
