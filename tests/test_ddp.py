@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PROJECT, Command, Ended
+from test_resume import facts, only
 from torch import Tensor, nn
 
 from sweeplab import ddp, load_model, ranks
@@ -65,18 +66,6 @@ def start(root: Path, *overrides: str, **environment: str) -> subprocess.Popen[s
 def end(started: subprocess.Popen[str]) -> Ended:
     out, err = started.communicate(timeout=150)
     return Ended(started.returncode, out, err)
-
-
-def only(root: Path, folder: str = "runs") -> Run:
-    (run,) = Store(root / folder).runs()
-    return run
-
-
-def facts(run: Run) -> tuple[object, ...]:
-    """What must be the same bits."""
-    result = run.result()
-    assert result is not None
-    return result.status, result.weights_sha256, run.journal.epochs(), result.metrics["test/loss"]
 
 
 def worst(one: Run, other: Run) -> float:
