@@ -1,6 +1,6 @@
 """Many stores on one real PostgreSQL, directly and through the MLflow server of deploy/, which are killed meanwhile.
 
-Four stores of five runs each; with --full eight of 200.
+Eight stores of ten runs each; with --full of 200.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Size:
 
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Size:
-    return Size(8, 200) if request.config.getoption("full") else Size(4, 5)
+    return Size(8, 200) if request.config.getoption("full") else Size(8, 10)
 
 
 @pytest.fixture(scope="session")
