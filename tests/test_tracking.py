@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from conftest import Command
 from filelock import FileLock
 
 from sweeplab import config, feeder, tracking
@@ -725,4 +726,10 @@ def test_no_free_port_is_an_error(uri: str) -> None:
 def test_a_download_makes_no_database(root: Path) -> None:
     with pytest.raises(UserError, match=r"neither a run of this store nor of MLflow: there is no .*none\.db"):
         tracking.download(f"sqlite:///{root}/none.db", "0" * 32, root / "copy")
+    assert list(root.iterdir()) == []
+
+
+def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(command: Command, root: Path) -> None:
+    ended = command("train.py", "data=digits", "tracking.uri=[1]")
+    assert (ended.code, ended.err) == (2, "tracking.uri=[1]: must be a text, or null\n")
     assert list(root.iterdir()) == []

@@ -122,7 +122,8 @@ def early(raw: DictConfig) -> Iterator[None]:
     held = feeder.lock_file(Store(config.root() / str(OmegaConf.select(raw, "store.root"))))
     wanted = OmegaConf.select(raw, "tracking.enabled") is True and OmegaConf.select(raw, "sweep.id") is None
     if wanted and not (held.exists() and locked(held)):
-        file = database.file(_resolved(OmegaConf.select(raw, "tracking.uri")))
+        uri = OmegaConf.select(raw, "tracking.uri")
+        file = database.file(_resolved(uri if isinstance(uri, str) else None))
         _early.append(_load(*(["fresh"] if file is not None and not file.exists() else [])))
     try:
         yield
