@@ -32,13 +32,6 @@ SWEEP = "5" * 64
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEPLAB_ROOT", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
 def store(root: Path) -> Store:
     return Store(root / "runs").open()
 
