@@ -1,13 +1,17 @@
 """The peers of the benchmarks train the same network on the same examples as sweeplab, and the suite counts right."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import epoch, sweep32
-from benchmarks.measure import Row, spread
+from benchmarks.measure import PROJECT, Row, spread
 from benchmarks.peers import bare, by_hand, tensors
 from sweeplab import config, models
 from sweeplab.compare.statistics import Mean
@@ -47,24 +51,40 @@ def test_the_backward_pass_by_hand_gives_the_gradients_of_autograd() -> None:
         assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
-def test_jax_computes_the_same_network() -> None:
+BY_JAX = """
+import sys
+import numpy as np
+from benchmarks.peers import jax_scan
+given = dict(np.load(sys.argv[1]))
+x = given.pop("x")
+kinds = ("w", "b", "scale", "shift")
+weights = [{kind: given[f"{kind}{layer}"] for kind in kinds if f"{kind}{layer}" in given} for layer in range(3)]
+running = [(np.zeros(width, np.float32), np.ones(width, np.float32)) for width in (392, 196)]
+logits, after = jax_scan.forward(weights, running, x, train=True)
+statistics = {f"{what}{layer}": both[i] for layer, both in enumerate(after) for i, what in enumerate(("mean", "var"))}
+np.savez(sys.argv[2], logits=logits, **statistics)
+"""
+
+
+def test_jax_computes_the_same_network(tmp_path: Path) -> None:
     if any(importlib.util.find_spec(name) is None for name in ("jax", "optax")):
         pytest.skip("jax or optax is not installed: uv sync --group bench")
-    from benchmarks.peers import jax_scan
-
     torch.manual_seed(0)
     mine, x = ours(), torch.randn(128, 784)
-    linear = [layer for layer in mine.children() if isinstance(layer, torch.nn.Linear)]
-    weights = [{"w": layer.weight.detach().T.numpy(), "b": layer.bias.detach().numpy()} for layer in linear]
-    for layer in weights[:-1]:
-        layer |= {"scale": np.ones(len(layer["b"]), np.float32), "shift": np.zeros(len(layer["b"]), np.float32)}
-    running = [(np.zeros(width, np.float32), np.ones(width, np.float32)) for width in (392, 196)]
-    logits, after = jax_scan.forward(weights, running, x.numpy(), train=True)
-    assert np.allclose(np.asarray(logits), mine(x).detach().numpy(), atol=1e-4)
-    norms = [layer for layer in mine.children() if isinstance(layer, torch.nn.BatchNorm1d)]
-    for (mean, variance), norm in zip(after, norms, strict=True):
-        assert np.allclose(np.asarray(mean), norm.running_mean.numpy(), atol=1e-5)
-        assert np.allclose(np.asarray(variance), norm.running_var.numpy(), atol=1e-5)
+    arrays = {"x": x.numpy()}
+    for number, layer in enumerate(layer for layer in mine.children() if isinstance(layer, torch.nn.Linear)):
+        arrays |= {f"w{number}": layer.weight.detach().T.numpy(), f"b{number}": layer.bias.detach().numpy()}
+    for number, width in enumerate((392, 196)):
+        arrays |= {f"scale{number}": np.ones(width, np.float32), f"shift{number}": np.zeros(width, np.float32)}
+    np.savez(tmp_path / "given.npz", **arrays)
+    # In a process of its own: once JAX is loaded, a process had better not fork, as the tests' data loaders do.
+    words = [sys.executable, "-c", BY_JAX, str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
+    subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    found = np.load(tmp_path / "found.npz")
+    assert np.allclose(found["logits"], mine(x).detach().numpy(), atol=1e-4)
+    for number, norm in enumerate(layer for layer in mine.children() if isinstance(layer, torch.nn.BatchNorm1d)):
+        assert np.allclose(found[f"mean{number}"], norm.running_mean.numpy(), atol=1e-5)
+        assert np.allclose(found[f"var{number}"], norm.running_var.numpy(), atol=1e-5)
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
