@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import shutil
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -120,6 +122,40 @@ def test_bf16_is_for_the_forward_pass_alone() -> None:
     assert output.item() == 1.0
     assert (loss.dtype, layer.weight.dtype) == (torch.float32, torch.float32)
     assert layer.weight.item() == 0.75
+
+
+class Partly(nn.Module):
+    """A network with a frozen layer, one that is not used, and Python that cannot be compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.unused = nn.Linear(6, 5), nn.Linear(5, 3), nn.Linear(2, 2)
+        self.first.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        torch._dynamo.graph_break()
+        output: Tensor = self.last(x)
+        return output
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of PyTorch's own look at it, which it hides
+@pytest.mark.parametrize("make", [lambda: MLP(6, 3, 5), Partly], ids=["one graph", "a graph that breaks"])
+def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 6), torch.arange(8) % 3) for _ in range(5)]
+    eager = make()
+    compiled = copy.deepcopy(eager)
+    jobs = [
+        task(model, nn.CrossEntropyLoss(), kind=CLASSIFICATION, compile=model is compiled, clip_norm=1.0)
+        for model in (eager, compiled)
+    ]
+    sums = [train_epoch(job, batches).means() for job in jobs]
+    assert sums[1] == pytest.approx(sums[0], abs=1e-6)
+    for (name, mine), its in zip(compiled.state_dict().items(), eager.state_dict().values(), strict=True):
+        assert torch.allclose(mine, its, atol=1e-6), name
+    assert [p.grad is None for p in compiled.parameters()] == [p.grad is None for p in eager.parameters()]
 
 
 # --- Losses over several steps ----------------------------------------------------------------------------------------

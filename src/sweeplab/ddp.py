@@ -150,5 +150,5 @@ def spread(task: loop.Task) -> None:
         task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)  # type: ignore[no-untyped-call]
     elif any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in task.model.modules()):
         screen.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
-    task.model, task.sums = Replica(task.model), Sums
+    task.model, task.sums, task.compile = Replica(task.model), Sums, False  # which hears of gradients as they are made
     task.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch

@@ -250,5 +250,6 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         interval=config.trainer.scheduler_interval,
         clip_norm=config.trainer.clip_norm,
         autocast=runtime.autocast,
+        compile=config.trainer.compile,
         metrics={name: code.instantiate(node) for name, node in config.metrics.items()},
     )
