@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from torch.nn.functional import one_hot
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from sweeplab.loop import Batch, Task, epochs, evaluate, step_epoch, train_epoch, train_step
+from sweeplab.loop import Batch, Pass, Passed, Task, alone, epoch, evaluate, step_epoch, train_epoch, train_step
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
 
@@ -44,7 +43,7 @@ def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Lin
 
 
 def run(job: Task, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:
-    return list(islice(epochs(job, lambda _: train, lambda: valid), count))
+    return [alone(epoch(job, number, lambda _: train, lambda: valid)) for number in range(1, count + 1)]
 
 
 ONE = [(torch.tensor([[1.0]]), torch.tensor([[0.0]]))]  # one example whose target is 0
@@ -286,24 +285,48 @@ def test_an_epoch_by_hand() -> None:
     assert 0 < result.train_seconds <= result.seconds
 
 
-def test_epochs_are_numbered_from_first_and_each_gets_its_own_batches() -> None:
+def test_each_epoch_asks_for_its_own_batches() -> None:
     asked: list[int] = []
 
     def train(epoch: int) -> Iterable[Batch]:
         asked.append(epoch)
         return ONE
 
-    results = epochs(task(linear([[1.0]])), train, lambda: ONE, first=4)
-    assert [result.epoch for result in islice(results, 3)] == [4, 5, 6]
+    job = task(linear([[1.0]]))
+    assert [alone(epoch(job, number, train, lambda: ONE)).epoch for number in (4, 5, 6)] == [4, 5, 6]
     assert asked == [4, 5, 6]
 
 
-def test_nothing_is_trained_until_the_caller_asks() -> None:
+def test_who_asks_for_an_epoch_computes_nothing_of_it() -> None:
     layer = linear([[2.0]])
-    results = epochs(task(layer), lambda _: ONE, lambda: ONE)
+    asking = epoch(task(layer), 1, lambda _: ONE, lambda: ONE)
+    wanted = next(asking)
     assert layer.weight.item() == 2.0
-    next(results)
+    passed = wanted.alone()
     assert layer.weight.item() == 1.5
+    assert (passed.metrics, passed.examples) == ({"loss": 4.0, "mae": 2.0}, 1)
+    with pytest.raises(StopIteration) as ended:
+        asking.send(passed)
+    assert ended.value.value.metrics == {"train/loss": 4.0, "train/mae": 2.0, "valid/loss": 2.25, "valid/mae": 1.5}
+
+
+def test_what_goes_wrong_in_an_epoch_is_raised_where_it_was_asked_for() -> None:
+    def broken() -> Iterable[Batch]:
+        yield from ONE
+        raise ValueError("no more")
+
+    heard = []
+
+    def asks() -> Generator[Pass, Passed, None]:
+        try:
+            yield from epoch(task(linear([[2.0]])), 1, lambda _: broken(), lambda: ONE)
+        except ValueError as error:
+            heard.append(str(error))
+            raise
+
+    with pytest.raises(ValueError, match="no more"):
+        alone(asks())
+    assert heard == ["no more"]
 
 
 # --- Schedulers -------------------------------------------------------------------------------------------------------

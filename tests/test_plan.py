@@ -25,6 +25,7 @@ from sweeplab.store import FAILED, FINISHED, START, Run, Store
 from sweeplab.sweep import compose, estimate, preview
 from sweeplab.sweep import plan as planning
 from sweeplab.sweep.fate import Fate
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Plan, make
 
 Planned = Callable[..., Plan]
@@ -474,3 +475,53 @@ def test_the_plan_of_a_single_run(train: Command, root: Path) -> None:
     assert "1 job: 1 new; at most " in ended.out
     assert "nothing was trained: sweep.plan=true" in ended.out
     assert list(root.iterdir()) == []
+
+
+# --- Trained as one -----------------------------------------------------------------------------------------------------
+
+FUSED = ("model.hidden=16", "optimizer.lr=0.1,0.2,0.3,0.4,0.5,0.6", "seed=0,1")
+
+
+def grouped(plan: Plan, workers: int) -> list[list[str]]:
+    return [[cell.name for cell in cells] for cells in Jobs(plan).groups(workers)]
+
+
+def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(planned: Planned) -> None:
+    plan = planned(*FUSED)
+    rates = [f"lr=0.{n}" for n in range(1, 7)]
+    of_seed = [[f"{rate} seed={seed}" for rate in rates] for seed in (0, 1)]
+    assert grouped(plan, 1) == of_seed
+    # twice as many groups as workers, if there are so many
+    assert grouped(plan, 2) == [each[at : at + 3] for each in of_seed for at in (0, 3)]
+    assert grouped(plan, 4) == grouped(plan, 0) == [[cell.name] for cell in plan.cells]
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        "sweep.fuse=false",
+        "sweep.job_timeout=9",
+        "trainer.time_limit=9",
+        "trainer.threads=2",
+        "trainer.precision=bf16",
+        "trainer.compile=true",
+        "model.dropout=0.5",
+        "model.hidden=3000",
+        "optimizer=sgd optimizer._target_=torch.optim.LBFGS ~optimizer.momentum ~optimizer.weight_decay ~optimizer.fused",
+    ],
+)
+def test_what_needs_a_process_of_its_own_gets_one(planned: Planned, alone: str) -> None:
+    plan = planned(*FUSED, *alone.split())
+    assert [len(cells) for cells in Jobs(plan).groups(1)] == [1] * 12
+
+
+def test_a_run_that_goes_on_is_not_trained_with_others(planned: Planned) -> None:
+    cells = planned(*FUSED).cells
+    record(cells[0].job)
+    store = Store(cells[1].job.config.store.root)
+    folder = store.run(cells[1].job.fingerprint).checkpoints
+    folder.mkdir(parents=True)
+    (folder / "3.pt").touch()
+    groups = grouped(planned(*FUSED), 1)
+    assert [cells[1].name] in groups
+    assert sorted(map(len, groups)) == [1, 5, 5], "the finished one is not trained at all"

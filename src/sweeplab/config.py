@@ -144,6 +144,7 @@ class Sweep:
     fail_fast: bool = False
     time_limit: float | None = _positive(unit=" (seconds)")
     report: bool = True
+    fuse: bool = True
 
 
 SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Tracking, "store": Store, "sweep": Sweep}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from sweeplab.metrics import TRAIN, VALID, EpochResult, Sums, with_prefix
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
 BY_STEP = (OneCycleLR, CyclicLR)
 """Schedulers whose documentation has them step after every batch."""
@@ -80,30 +81,62 @@ class Task:
         return self.interval == "step"
 
 
-def epochs(
-    task: Task, train: Callable[[int], Iterable[Batch]], valid: Callable[[], Iterable[Batch]], first: int = 1
-) -> Iterator[EpochResult]:
-    """Train epoch after epoch, from number `first`, until the caller stops asking; one result for each.
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Pass:
+    """The training part of an epoch, which is yet to be computed; of several runs perhaps together."""
 
-    `train(epoch)` gives the batches of an epoch in its order, `valid()` those of the validation set.
-    """
-    epoch = first
-    while True:
+    task: Task
+    epoch: int
+    batches: Iterable[Batch]
+
+    def alone(self) -> Passed:
+        """Compute it."""
         started = time.perf_counter()
-        sums = train_epoch(task, train(epoch))
-        trained = sums.means()
-        train_seconds = time.perf_counter() - started
-        validated = evaluate(task, valid())
-        metrics = with_prefix(TRAIN, trained) | with_prefix(VALID, validated)
-        step_epoch(task, metrics)
-        yield EpochResult(
-            epoch=epoch,
-            metrics=metrics,
-            examples=sums.examples,
-            train_seconds=train_seconds,
-            seconds=time.perf_counter() - started,
-        )
-        epoch += 1
+        sums = train_epoch(self.task, self.batches)
+        return Passed(sums.means(), sums.examples, time.perf_counter() - started)  # to read sums waits for the device
+
+
+class Passed(NamedTuple):
+    """What came of it: `loss` and `accuracy` (or `mae`) of how many examples, in how many seconds."""
+
+    metrics: dict[str, float]
+    examples: int
+    seconds: float
+
+
+def epoch(
+    task: Task, number: int, train: Callable[[int], Iterable[Batch]], valid: Callable[[], Iterable[Batch]]
+) -> Generator[Pass, Passed, EpochResult]:
+    """One epoch, from number 1: asks for its training part, validates, steps the scheduler, returns the result.
+
+    `train(number)` gives the batches of an epoch in its order, `valid()` those of the validation set.
+    """
+    trained, examples, train_seconds = yield Pass(task=task, epoch=number, batches=train(number))
+    started = time.perf_counter()
+    metrics = with_prefix(TRAIN, trained) | with_prefix(VALID, evaluate(task, valid()))
+    step_epoch(task, metrics)
+    return EpochResult(
+        epoch=number,
+        metrics=metrics,
+        examples=examples,
+        train_seconds=train_seconds,
+        seconds=train_seconds + time.perf_counter() - started,
+    )
+
+
+def alone(asking: Generator[Pass, Passed, T]) -> T:
+    """Compute what it asks for, until it is done; what it returns."""
+    try:
+        wanted = next(asking)
+        while True:
+            try:
+                passed = wanted.alone()
+            except BaseException as error:  # it is the one who asks that fails
+                wanted = asking.throw(error)
+            else:
+                wanted = asking.send(passed)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # what it returns
 
 
 def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
@@ -121,11 +154,10 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     first: list[Tensor] = []  # the outputs before the step; an optimizer such as LBFGS looks several times
 
     def forward_backward() -> Tensor:
-        loss, output = _compiled(task, inputs, targets) if task.compile else _eager(task, inputs, targets)
+        loss, output = _compiled(task, inputs, targets) if task.compile else eager(task, inputs, targets)
         if not first:
             first.append(output)
-        if task.clip_norm is not None:
-            nn.utils.clip_grad_norm_(task.parameters, task.clip_norm)
+        _clip(task)
         return loss
 
     loss = task.optimizer.step(forward_backward)  # type: ignore[arg-type]  # a tensor, as torch's own examples return
@@ -134,7 +166,21 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     return loss, first[0]  # type: ignore[return-value]
 
 
-def _eager(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def update(task: Task) -> None:
+    """The part of a step that follows the gradients, for an optimizer that looks once."""
+    _clip(task)
+    task.optimizer.step()
+    if task.steps_each_batch:
+        task.scheduler.step()  # type: ignore[call-arg]  # as above
+
+
+def _clip(task: Task) -> None:
+    if task.clip_norm is not None:
+        nn.utils.clip_grad_norm_(task.parameters, task.clip_norm)
+
+
+def eager(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(the loss, the outputs) of a batch; the gradients are in the parameters."""
     for parameter in task.parameters:  # as the optimizer's zero_grad would, which takes a percent of a step
         parameter.grad = None
     with task.autocast():

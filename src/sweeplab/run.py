@@ -8,8 +8,9 @@ import math
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from sweeplab import (
     data,
     database,
     ddp,
+    fused,
+    loop,
     metrics,
     parts,
     ranks,
@@ -34,13 +37,14 @@ from sweeplab import (
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted, Pruned, RunFailed, UserError
 from sweeplab.job import Job, prepare
-from sweeplab.training import Training
+from sweeplab.training import Asking, Training
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
+_logged: ContextVar[Path | None] = ContextVar("logged", default=None)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,7 +76,7 @@ def _follow(job: Job, splits: data.Splits | None) -> None:
     """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
     with _sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, ddp.ended_together():
         if ddp.from_first(True):
-            Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).run()
+            loop.alone(Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).steps())
 
 
 def train(
@@ -86,6 +90,28 @@ def train(
     An unfinished run goes on from its last checkpoint. Raises RunFailed if training raises, KeyboardInterrupt after
     Ctrl-C or SIGTERM; both are recorded before.
     """
+    return loop.alone(_steps(job, home, splits, after_epoch))
+
+
+def train_fused(
+    jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
+) -> list[store.Result | BaseException]:
+    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
+    splits = splits or data.load(jobs[0].config.data)
+    order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
+    with _sigterm(), _informed():  # until the last of them has ended
+        ended = fused.drive([_steps(job, home, splits, fused=len(jobs)) for job in order])
+    found = {job.fingerprint: outcome for job, outcome in zip(order, ended, strict=True)}
+    return [found[job.fingerprint] for job in jobs]
+
+
+def _steps(
+    job: Job,
+    home: store.Store,
+    splits: data.Splits | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
+    fused: int = 1,
+) -> Asking[store.Result]:
     run = home.run(job.fingerprint)
     with run.claim(lambda: screen.say(f"run {run.id} is being trained by another process: waiting for it")):
         done = run.result() or _journalled(job, run)
@@ -99,7 +125,8 @@ def train(
             return done
         with _recording(run, job), ddp.ended_together():
             ddp.from_first(True)
-            result = Training(job, run, splits or data.load(job.config.data)).run(after_epoch)
+            training = Training(job, run, splits or data.load(job.config.data), fused)
+            result = yield from training.steps(after_epoch)
         run.write_result(result)
         run.drop_checkpoints()
         _export(run, job.config)
@@ -202,22 +229,35 @@ def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str |
 
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """Everything that is logged, and Python's warnings, go to the run's log meanwhile."""
+    """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
     handler = logging.FileHandler(file)
+    handler.addFilter(lambda _: _logged.get() in (file, None))
+    _logged.set(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    level = root.level
     root.addHandler(handler)
-    root.setLevel(min(level, logging.INFO))
     try:
-        yield
+        with _informed():
+            yield
     except Exception:
         log.exception("the run failed")
         raise
     finally:
+        _logged.set(None)
         root.removeHandler(handler)
-        root.setLevel(level)
         handler.close()
+
+
+@contextmanager
+def _informed() -> Iterator[None]:
+    """What is of level INFO is logged meanwhile."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 @contextmanager

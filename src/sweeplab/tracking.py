@@ -208,7 +208,7 @@ def _until_level(
         state = _state(store)
         if give_up(state):
             return {run_id: view.damaged.get(run_id) or _why(state, uri, run_id) for run_id in sorted(pending)}
-        time.sleep(min(max(0.1, took), 1))  # looking at thousands of runs must not take the feeder's core
+        time.sleep(min(max(0.1, 4 * took), 2))  # looking at thousands of runs must not take the feeder's core
         now, took = look()
         pending &= now
     progress(total, total)

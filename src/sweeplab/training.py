@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -18,15 +19,20 @@ from sweeplab.ranks import count, is_first
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Asking = Generator[loop.Pass, loop.Passed, T]
+"""Asks for the training parts of epochs, and returns a T."""
+
 CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
 
 
 class Training:
     """The parts of a training and where it has got to."""
 
-    def __init__(self, job: Job, run: store.Run, splits: data.Splits) -> None:
+    def __init__(self, job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> None:
+        """`fused`: how many runs, with this one, are trained as one."""
         trainer = job.config.trainer
-        self.job, self.folder = job, run
+        self.job, self.folder, self._fused = job, run, fused
         saved = from_first(checkpoint.latest(run.checkpoints, screen.complain))
         # Another number of threads would give other bits: a resumed run keeps its own.
         alone = job.config.sweep.id is None
@@ -79,6 +85,8 @@ class Training:
         """Start from the seed (or another run's weights), or go on from a checkpoint; journalled either way."""
         settings, facts = self.job.config, self.job.facts
         origin = runtime.provenance(self.runtime, Path.cwd())
+        if self._fused > 1:
+            origin["fused"] = self._fused
         if saved is not None:
             self._restore(saved)
             before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
@@ -104,8 +112,8 @@ class Training:
             sweep=settings.sweep.id,
         )
 
-    def run(self, after_epoch: Callable[[], None] = lambda: None) -> store.Result:
-        """Train, choose the best epoch, test once, record."""
+    def steps(self, after_epoch: Callable[[], None] = lambda: None) -> Asking[store.Result]:
+        """Train, choose the best epoch, test once, record; asks for the training parts of its epochs."""
         settings = self.job.config
         shown, alone = settings.trainer.progress, settings.sweep.id is None
         if shown and alone:
@@ -113,16 +121,18 @@ class Training:
         view = screen.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
         watched = system.sampled(self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics)
         with view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
-            reason = self.reason or self._epochs(view, after_epoch)
+            reason = self.reason or (yield from self._epochs(view, after_epoch))
         return self._finish(reason)
 
-    def _epochs(self, view: screen.RunScreen, after_epoch: Callable[[], None]) -> str:
+    def _epochs(self, view: screen.RunScreen, after_epoch: Callable[[], None]) -> Asking[str]:
         """Epoch after epoch until there is a reason to stop, which is returned."""
         known = self.folder.journal.epochs()
-        results = loop.epochs(
-            self.task, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0), self.epoch + 1
-        )
-        for result in map(from_first, results):  # seconds, too: what stops one rank stops all
+        while True:
+            number = self.epoch + 1
+            result = yield from loop.epoch(
+                self.task, number, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0)
+            )
+            result = from_first(result)  # seconds, too: what stops one rank stops all
             self.epoch, self.reason = result.epoch, self.stopping.update(result)
             if self.stopping.best_epoch == result.epoch:
                 self.best = checkpoint.snapshot(self.task.model)
@@ -135,7 +145,6 @@ class Training:
             after_epoch()
             if self.reason is not None:
                 return self.reason
-        raise AssertionError("the loop ends by our own break only")
 
     def _journal(self, result: EpochResult, before: dict[str, float] | None) -> None:
         """Write an epoch down, the first time; one that was trained before must have come out the same."""

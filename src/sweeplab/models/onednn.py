@@ -25,8 +25,13 @@ class Linear(nn.Linear):
         """[..., in] -> [..., out]."""
         if input.dim() != 2 or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        output: Tensor = _Affine.apply(input, self.weight, self.bias)
-        return output
+        return affine(input, self.weight, self.bias)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What the layer computes of float32 [B, in], with gradients."""
+    output: Tensor = _Affine.apply(x, weight, bias)
+    return output
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -96,7 +96,7 @@ class Agent:
                 if data.can_be_shared(splits):
                     self._pool.share(name, splits)
         ended = self._at_work[number] = asyncio.get_running_loop().create_future()
-        self._pool.start(number, job, lease, name)
+        self._pool.start(number, [job], lease, name)
         if len(self._at_work) == 1:
             self._listening = asyncio.create_task(self._listen())
         exit_code: int = await ended

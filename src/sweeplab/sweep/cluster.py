@@ -225,11 +225,17 @@ class Cluster:
 
     # --- jobs
 
+    @property
+    def workers(self) -> int:
+        """As if there were none: a lost node is to lose no more than it must."""
+        return 0
+
     def share(self, name: str, splits: data.Splits) -> None:
         """Nothing: each agent loads a data set when it gets the first job for it, and shares it on its node."""
 
-    def start(self, number: int, job: Job, lease: Lease, splits: str) -> None:
+    def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
         del splits
+        (job,) = jobs  # `workers` is 0
         end = self._nodes[lease.node].agent.run.remote(number, job, lease)
         self._sent[end] = Sent(number, lease.node, self._home.run(job.fingerprint))
 

@@ -23,15 +23,22 @@ LOG_LINES = 5  # of a failed job's log that are shown at once
 LOSSES = 3  # nodes that a job may lose: one loses none by chance so often, and may be what ends them
 
 
-@dataclass(slots=True)
-class Running:
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Member:
     """A job at work."""
 
     cell: Cell
     run: store.Run
+    attempt: int
+
+
+@dataclass(slots=True)
+class Running:
+    """A process at work on a job, or on several that are trained as one."""
+
+    members: list[Member]
     lease: Lease
     deadline: float | None  # by time.monotonic
-    attempt: int
     timed_out: bool = False
     pruned: bool = False
     kill_at: float | None = None  # it was asked to end
@@ -45,8 +52,8 @@ class Dispatch:
     ) -> None:
         self._home, self._jobs, self._id, self._settings = home, jobs, jobs.plan.id, settings.sweep
         self._pool, self._view = pool, view
-        self._source = iter(jobs)  # asked only when there may be room, so that a search knows as much as it can
-        self._waiting: deque[tuple[Cell, int]] = deque()  # taken from it, with the number of the attempt
+        self._source: Iterator[list[Cell]] | None = None  # asked when there may be room: a search then knows most
+        self._waiting: deque[tuple[list[Cell], int]] = deque()  # taken from it, with the number of the attempt
         self._running: dict[int, Running] = {}
         self._lost: Counter[str] = Counter()  # fingerprint -> how often its node was lost
         self.started = 0
@@ -60,11 +67,12 @@ class Dispatch:
             while self._start() or self._running or self._expecting:
                 for number, code in self._pool.wait(self._jobs.look):
                     self._ended(self._running.pop(number), code)
+                self._judge_early()
                 self._obey()
                 self._stop_late()
                 self._prune()
                 if self._view.live:
-                    self._view.show([_row(each) for each in self._running.values()])
+                    self._view.show([_row(member) for each in self._running.values() for member in each.members])
                 tend()
         if self._signals:
             raise Interrupted if signal.SIGTERM in self._signals else KeyboardInterrupt
@@ -87,79 +95,101 @@ class Dispatch:
         """Start what there is room for; whether something was started."""
         limit, before = self._settings.time_limit, self.started
         while self._stopping is None and (planned := self._next()) is not None:
-            cell, attempt = planned
-            job = cell.job
-            found = self._home.run(job.fingerprint)
+            cells, attempt = planned
             if limit is not None and time.monotonic() - self._began >= limit:
                 self._stopping = f"sweep.time_limit={limit:g} seconds are over"
                 break
-            lease = self._pool.take(job.config, _threads(job.config, found))
+            members = [Member(cell=cell, run=self._home.run(cell.job.fingerprint), attempt=attempt) for cell in cells]
+            first = cells[0].job
+            lease = self._pool.take(first.config, _threads(first.config, members[0].run))
             if lease is None:
                 self._waiting.appendleft(planned)
                 break
             self.started += 1
             timeout = self._settings.job_timeout
             deadline = None if timeout is None else time.monotonic() + timeout
-            self._running[self.started] = Running(cell, found, lease, deadline, attempt)
-            sweep = replace(job.config.sweep, id=self._id)
-            order = replace(job, config=replace(job.config, sweep=sweep), layers=[])
-            self._pool.start(self.started, order, lease, repr(job.config.data))
+            self._running[self.started] = Running(members, lease, deadline)
+            orders = [
+                replace(
+                    cell.job,
+                    config=replace(cell.job.config, sweep=replace(cell.job.config.sweep, id=self._id)),
+                    layers=[],
+                )
+                for cell in cells
+            ]
+            self._pool.start(self.started, orders, lease, repr(first.config.data))
         return self.started > before
 
     @property
     def _expecting(self) -> bool:
         return bool(self._waiting) and self._stopping is None and self._pool.expecting
 
-    def _next(self) -> tuple[Cell, int] | None:
+    def _next(self) -> tuple[list[Cell], int] | None:
         """What is to be started next, with the number of its attempt; None if there is nothing, or no room."""
         if self._waiting:
             return self._waiting.popleft()
-        while not self._pool.full and (cell := next(self._source, None)) is not None:
-            if not cell.job.finished:
-                return cell, 1
-            self._view.reused(cell.name, run.best_of(cell.job, self._home))
-            self._jobs.ended(cell)
+        if self._source is None:  # only now does the pool know its workers
+            self._source = self._jobs.groups(self._pool.workers)
+        while not self._pool.full and (cells := next(self._source, None)) is not None:
+            if not cells[0].job.finished:
+                return cells, 1
+            for cell in cells:
+                self._view.reused(cell.name, run.best_of(cell.job, self._home))
+                self._jobs.ended(cell)
         return None
 
     def _ended(self, was: Running, code: int) -> None:
-        """Say how a job ended, and start it again if it died and may."""
         self._pool.give(was.lease)
-        result = was.run.result()
+        for member in was.members:
+            self._judge(member, was, code)
+
+    def _judge_early(self) -> None:
+        """Of runs that are trained as one some end before the others."""
+        for was in self._running.values():
+            for member in was.members if len(was.members) > 1 else ():
+                if member.run.status in (store.FINISHED, store.FAILED):
+                    was.members = [other for other in was.members if other is not member]
+                    self._judge(member, was, RAISED)
+
+    def _judge(self, member: Member, was: Running, code: int) -> None:
+        """Say how a job ended, and start it again, by itself, if it died and may."""
+        cell, found = member.cell, member.run
+        result = found.result()
         if result is not None and result.status == store.FINISHED:
-            best = run.best(was.cell.job, was.run, result)
-            self._view.finished(was.cell.name, run.brief(was.cell.job, result, best), best)
-            self._jobs.ended(was.cell)
+            best = run.best(cell.job, found, result)
+            self._view.finished(cell.name, run.brief(cell.job, result, best), best)
+            self._jobs.ended(cell)
             return
         if self._signals:  # it was asked to
             return
-        if code == LOST and self._again_elsewhere(was):
+        if code == LOST and self._again_elsewhere(member, was):
             return
         if was.pruned:
-            self._view.finished(was.cell.name, f"pruned after epoch {max(was.run.journal.epochs(), default=0)}", None)
-            self._jobs.ended(was.cell)
+            self._view.finished(cell.name, f"pruned after epoch {max(found.journal.epochs(), default=0)}", None)
+            self._jobs.ended(cell)
             return
         raised = code == BAD_INPUT or (result is not None and result.status == store.FAILED)
         why = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s" if was.timed_out else _how(code)
-        again = not raised and was.attempt <= self._settings.retries
-        lines = [f"{was.cell.name}: {why}", *(f"    {line}" for line in _tail(was.run)), f"    log: {was.run.log_file}"]
+        again = not raised and member.attempt <= self._settings.retries
+        lines = [f"{cell.name}: {why}", *(f"    {line}" for line in _tail(found)), f"    log: {found.log_file}"]
         if again:
-            lines.append(f"    started again ({was.attempt} of {self._settings.retries})")
-            self._waiting.appendleft((was.cell, was.attempt + 1))
+            lines.append(f"    started again ({member.attempt} of {self._settings.retries})")
+            self._waiting.appendleft(([cell], member.attempt + 1))
         else:
-            self._jobs.ended(was.cell)
+            self._jobs.ended(cell)
         self._view.failed("\n".join(lines), final=not again)
         if not again and self._settings.fail_fast and self._stopping is None:
-            self._stopping = f"sweep.fail_fast=true, and {was.cell.name} did not finish"
+            self._stopping = f"sweep.fail_fast=true, and {cell.name} did not finish"
             self._stop_all()
 
-    def _again_elsewhere(self, was: Running) -> bool:
+    def _again_elsewhere(self, member: Member, was: Running) -> bool:
         """Whether a job whose node was lost is started again: that is not the job's fault, and counts as no attempt."""
-        losses = self._lost
-        losses[was.cell.job.fingerprint] += 1
-        if losses[was.cell.job.fingerprint] > LOSSES or was.kill_at is not None:
+        fingerprint = member.cell.job.fingerprint
+        self._lost[fingerprint] += 1
+        if self._lost[fingerprint] > LOSSES or was.kill_at is not None:
             return False
-        self._view.failed(f"{was.cell.name}: its node was lost; started again on another", final=False)
-        self._waiting.appendleft((was.cell, was.attempt))
+        self._view.failed(f"{member.cell.name}: its node was lost; started again on another", final=False)
+        self._waiting.appendleft(([member.cell], member.attempt))
         return True
 
     def _obey(self) -> None:
@@ -181,7 +211,7 @@ class Dispatch:
     def _prune(self) -> None:
         """Ask those to end that the sweep has no use for any more."""
         for number, each in self._running.items():
-            if each.kill_at is None and self._jobs.hopeless(each.cell):
+            if each.kill_at is None and all(self._jobs.hopeless(member.cell) for member in each.members):
                 each.kill_at, each.pruned = time.monotonic() + GRACE, True
                 self._pool.prune(number)
 
@@ -223,7 +253,7 @@ def _how(code: int) -> str:
     return words.get(code, f"died: exit code {code}; unfinished")
 
 
-def _row(each: Running) -> screen.Working:
+def _row(each: Member) -> screen.Working:
     """How far a job has come, by its journal."""
     config = each.cell.job.config
     epochs = each.run.journal.epochs()

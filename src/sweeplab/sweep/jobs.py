@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
+from sweeplab import fused, runtime
+from sweeplab.job import Memo
 from sweeplab.store import Store
 from sweeplab.sweep import preview
+from sweeplab.sweep.fate import NEW, STALE
 from sweeplab.sweep.plan import Cell, Plan
 
+MOST = 8  # runs that are trained as one: more gain little, and are lost together if their process is killed
+SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
 LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
+
+
+def _alike(cell: Cell, memo: Memo) -> Hashable:
+    """Equal for jobs that can be trained as one, which changes no bit of them and pays for small networks.
+
+    They see the same batches (of one seed), have the same network, and begin now. What makes a process of its own
+    differ from several in one - a time limit, another device, more threads - keeps a job by itself.
+    """
+    config, trainer, alone = cell.job.config, cell.job.config.trainer, cell.job.fingerprint
+    optimizer = str(config.optimizer["_target_"])
+    if not (
+        config.sweep.fuse
+        and cell.fate.kind in (NEW, STALE)
+        and config.sweep.job_timeout is trainer.time_limit is None
+        and trainer.threads in (None, 1)
+        and trainer.precision == "fp32"
+        and not (trainer.compile or trainer.profile or trainer.init_from)
+        and memo("device", trainer.device, lambda: runtime.choose_device(trainer.device)).type == "cpu"
+        and optimizer.startswith("torch.optim.")
+        and not optimizer.endswith(".LBFGS")  # which looks at a batch several times
+        and sum(layer.parameters for layer in cell.job.layers) <= SMALL
+        and memo("possible", config.model, lambda: fused.possible(config.model))
+    ):
+        return alone
+    seen = (trainer.batch_size, trainer.limit_batches, trainer.overfit_batches, trainer.shift)
+    return repr((config.model, config.loss, config.data, config.seed, seen))
 
 
 class Jobs:
@@ -38,6 +69,19 @@ class Jobs:
     def __iter__(self) -> Iterator[Cell]:
         """The jobs that are left, once."""
         return (cell for cell in self.plan.cells if not cell.job.finished)
+
+    def groups(self, workers: int) -> Iterator[list[Cell]]:
+        """The same, those together that so many workers had best train as one; 0: each by itself."""
+        left = [cell for cell in self.plan.cells if not cell.job.finished]
+        most = (
+            min(MOST, len(left) // (2 * workers)) if workers else 1
+        )  # twice a worker, so that none waits long for the last
+        alike: dict[Hashable, list[Cell]] = {}
+        memo = Memo()
+        for cell in left:
+            alike.setdefault(_alike(cell, memo) if most > 1 else cell.job.fingerprint, []).append(cell)
+        for each in alike.values():
+            yield from (each[start : start + most] for start in range(0, len(each), most)) if most > 1 else [each]
 
     def begin(self, home: Store, record: Callable[[], None]) -> None:
         """To be called before the first job; `record` writes the plan's manifest."""

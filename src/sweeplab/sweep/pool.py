@@ -30,6 +30,10 @@ class Workers(Protocol):
         """Let all jobs that are started with this name use these splits, which are held in memory once."""
 
     @property
+    def workers(self) -> int:
+        """How many jobs can be at work at once; 0: nobody knows, and none are to be trained as one."""
+
+    @property
     def full(self) -> bool:
         """Whether there is certainly no room for another job."""
 
@@ -43,8 +47,11 @@ class Workers(Protocol):
     def give(self, lease: Lease) -> None:
         """Back."""
 
-    def start(self, number: int, job: Job, lease: Lease, splits: str) -> None:
-        """Start a job; `splits` is the name of a shared data set, and what is not shared the job loads by itself."""
+    def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
+        """Start a job, or several that are to be trained as one, in a process of that number.
+
+        `splits` is the name of a shared data set; what is not shared the process loads by itself.
+        """
 
     def stop(self, number: int, *, hard: bool = False) -> None:
         """Ask a job to end (SIGTERM: it records that it was interrupted), or kill it with all that it started."""
@@ -78,6 +85,10 @@ class Pool:
         self._leases = leases.of_this_machine(settings)
 
     @property
+    def workers(self) -> int:
+        return self._leases.workers or self._leases.cores
+
+    @property
     def full(self) -> bool:
         return self._leases.full
 
@@ -96,7 +107,7 @@ class Pool:
         if self._server is not None:
             self._hand_over(name, self._server)
 
-    def start(self, number: int, job: Job, lease: Lease, splits: str) -> None:
+    def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
         if self._server is None:
             self._server = fork.start()
             for name in self._shared:
@@ -104,7 +115,7 @@ class Pool:
         known = splits if splits in self._shared else None
         self._running.add(number)
         with suppress(ConnectionError):  # `wait` sees that the server has gone
-            self._server.connection.send(Order(number=number, job=job, environment=lease.environment, splits=known))
+            self._server.connection.send(Order(number=number, jobs=jobs, environment=lease.environment, splits=known))
 
     def stop(self, number: int, *, hard: bool = False) -> None:
         self._send(number, Signal(number=number, signal=signal.SIGKILL if hard else signal.SIGTERM, group=hard))

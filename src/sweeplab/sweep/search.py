@@ -292,6 +292,11 @@ class Search(Jobs):
                     self._at_work.add(cell.job.fingerprint)
                     yield cell
 
+    def groups(self, workers: int) -> Iterator[list[Cell]]:
+        """Each by itself, since what came out of it decides on the next."""
+        del workers
+        return ([cell] for cell in self)
+
     def _trials(self) -> Iterator[Asked]:
         import optuna
 

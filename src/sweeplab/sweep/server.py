@@ -32,10 +32,10 @@ LOST = 256  # no exit code: nobody knows how it ended, its node has gone
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Order:
-    """Start this job."""
+    """Start a process for this job, or for these that are to be trained as one."""
 
     number: int  # by which the launcher knows it
-    job: Job
+    jobs: list[Job]
     environment: dict[str, str]  # in addition to the server's
     splits: str | None  # name of a data set that was handed over before; None: the job loads its own
 
@@ -156,23 +156,36 @@ def _end_with(alive: int) -> None:
 
 
 def _work(order: Order, splits: data.Splits | None) -> int:
-    """Train the job, everything that is printed going to its log; returns the exit code."""
+    """Train its jobs, everything that is printed going to the (first) one's log; returns the exit code."""
     os.environ.update(order.environment)
-    home = store.Store(order.job.config.store.root)
-    log = home.run(order.job.fingerprint).log_file
+    first, *others = order.jobs
+    home = store.Store(first.config.store.root)
+    log = home.run(first.fingerprint).log_file
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     faulthandler.enable()  # a segmentation fault says where
-    try:
-        run.train(order.job, home, splits)
-    except (errors.RunFailed, errors.UserError) as error:
+    if not others:
+        try:
+            run.train(first, home, splits)
+        except BaseException as error:
+            return _code(error)
+        return 0
+    return max(
+        (_code(it) for it in run.train_fused(order.jobs, home, splits) if isinstance(it, BaseException)), default=0
+    )
+
+
+def _code(error: BaseException) -> int:
+    """The exit code for it, which is told."""
+    if isinstance(error, KeyboardInterrupt):
+        return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
+    if isinstance(error, errors.RunFailed | errors.UserError):
         print(error, file=sys.stderr)
         return BAD_INPUT if isinstance(error, errors.UserError) else RAISED
-    except KeyboardInterrupt as error:
-        return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
-    return 0
+    traceback.print_exception(error)
+    return RAISED
 
 
 def _preload() -> None:

@@ -1,0 +1,237 @@
+"""Many small runs trained as one: runs that see the same batches share them, and the widest of their computations.
+
+A small network's operations cost more than their arithmetic. Here the first linear layers of several networks are one
+product, and their BatchNorms and activations one operation each; every run keeps its own loss, optimizer, journal and
+result. Each epoch begins with a proof: its first step is computed in both ways, and only if all losses, outputs,
+gradients and statistics have the same bits are the runs trained as one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sweeplab import code, loop
+from sweeplab.loop import Pass, Passed, Task
+from sweeplab.models import MLP, onednn
+
+T = TypeVar("T")
+
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
+    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+def possible(node: Mapping[str, Any]) -> bool:
+    """Whether several networks of this config can be computed as one: linear layers, and MLPs without dropout."""
+    if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
+        return False
+    with torch.device("meta"):
+        model = code.instantiate(node)
+    return all(type(layer) in (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE) for layer in _layers(model))
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return list(model) if isinstance(model, nn.Sequential) else [model]
+
+
+class _Asking(Generic[T]):
+    """A run that asks for what it needs, in a context of its own (contextvars), until it has an outcome."""
+
+    def __init__(self, asking: Generator[Pass, Passed, T]) -> None:
+        self._asking, self._context = asking, copy_context()
+        self.wanted: Pass | None = None
+        self.outcome: T | BaseException | None = None
+        self._resume(partial(next, asking))
+
+    def give(self, passed: Passed) -> None:
+        self._resume(partial(self._asking.send, passed))
+
+    def fail(self, error: BaseException) -> None:
+        """It may have to record that."""
+        self._resume(partial(self._asking.throw, error))
+
+    def _resume(self, how: Callable[[], Pass]) -> None:
+        self.wanted = None
+        try:
+            self.wanted = self._context.run(how)
+        except StopIteration as done:
+            self.outcome = done.value
+        except BaseException as error:
+            self.outcome = error
+
+
+def drive(asking: Iterable[Generator[Pass, Passed, T]]) -> list[T | BaseException]:
+    """Give all of them what they ask for until all are done; what each returned, or what it raised.
+
+    An error ends the one that raised it, KeyboardInterrupt all.
+    """
+    runs = [_Asking(each) for each in asking]
+    while left := [each for each in runs if each.wanted is not None]:
+        stop: BaseException | None = next(
+            (each.outcome for each in runs if isinstance(each.outcome, KeyboardInterrupt)), None
+        )
+        try:
+            passed = [] if stop else train([each.wanted for each in left if each.wanted is not None])
+        except BaseException as error:
+            stop = error
+        for number, each in enumerate(left):
+            if stop is None:
+                each.give(passed[number])
+            else:
+                each.fail(stop)
+    return [each.outcome for each in runs]  # type: ignore[misc]  # None only if T may be
+
+
+def train(passes: Sequence[Pass]) -> list[Passed]:
+    """Compute these training parts, those of the same epoch as one: of one seed, so that their batches are the same."""
+    found: dict[int, Passed] = {}
+    for epoch in {each.epoch for each in passes}:
+        same = [number for number, each in enumerate(passes) if each.epoch == epoch]
+        found |= dict(zip(same, _as_one([passes[number] for number in same]), strict=True))
+    return [found[number] for number in range(len(passes))]
+
+
+def _as_one(passes: Sequence[Pass]) -> list[Passed]:
+    if len(passes) == 1:
+        return [passes[0].alone()]
+    started = time.perf_counter()
+    tasks = [each.task for each in passes]
+    batches = iter(passes[0].batches)
+    first = next(batches)
+    one_product = next((so for so in (True, False) if _proven(tasks, so, *first)), None)
+    if one_product is None:
+        log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
+        theirs = [chain([first], batches), *(each.batches for each in passes[1:])]
+        return [replace(each, batches=its).alone() for each, its in zip(passes, theirs, strict=True)]
+    sums = [task.sums(task.kind) for task in tasks]
+    with _Stack(tasks, one_product=one_product) as stack:
+        for inputs, targets in chain([first], batches):
+            for task, total, (loss, output) in zip(tasks, sums, stack.gradients(inputs, targets), strict=True):
+                loop.update(task)
+                total.update(loss, output, targets)
+    means = [each.means() for each in sums]
+    share = (time.perf_counter() - started) / len(tasks)
+    return [Passed(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
+
+
+def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+    """Whether all that a step computes has the same bits as one as it has alone; nothing is changed by the trial."""
+    before = [[buffer.clone() for buffer in task.model.buffers()] for task in tasks]
+
+    def found(results: Iterable[tuple[Tensor, Tensor]]) -> list[list[Tensor | None]]:
+        everything = [
+            [*result, *(p.grad for p in task.parameters), *(buffer.clone() for buffer in task.model.buffers())]
+            for task, result in zip(tasks, results, strict=True)
+        ]
+        for task, buffers in zip(tasks, before, strict=True):
+            for buffer, it_was in zip(task.model.buffers(), buffers, strict=True):
+                buffer.copy_(it_was)
+        return everything
+
+    for task in tasks:
+        task.model.train()
+    alone = found([loop.eager(task, inputs, targets) for task in tasks])
+    with _Stack(tasks, one_product=one_product) as stack:
+        as_one = found(stack.gradients(inputs, targets))
+    return all(_same(*both) for each in zip(alone, as_one, strict=True) for both in zip(*each, strict=True))
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Bit for bit: nan is nan, and -0 is not 0."""
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
+class _Stack:
+    """Several networks of the same layers as one; their weights lie side by side in memory meanwhile.
+
+    `one_product`: their first linear layers are one. A library may add up wide products in another order.
+    """
+
+    def __init__(self, tasks: Sequence[Task], *, one_product: bool) -> None:
+        self._tasks, self._one_product = tasks, one_product
+        self._joined: list[tuple[Tensor, list[Tensor]]] = []  # the whole, and what are its parts meanwhile
+        self._norms: list[nn.BatchNorm1d] = []
+        positions: list[list[Any]] = [[*each] for each in zip(*(_layers(task.model) for task in tasks), strict=True)]
+        self._layers = [self._first(positions[0]), *(self._further(layers) for layers in positions[1:])]
+
+    def __enter__(self) -> _Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in (part for _, parts in self._joined for part in parts):
+            part.data = part.data.clone()
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The loss and the outputs of each; the gradients are in the parameters, and BatchNorm has counted."""
+        for task in self._tasks:
+            for parameter in task.parameters:
+                parameter.grad = None
+        wide = inputs
+        for layer in self._layers:
+            wide = layer(wide)
+        outputs = _split(wide, wide.shape[-1] // len(self._tasks), -1)
+        losses = [task.loss(output, targets) for task, output in zip(self._tasks, outputs, strict=True)]
+        torch.autograd.backward(losses)
+        for whole, parts in self._joined:
+            if whole.grad is not None:
+                for part, gradient in zip(parts, _split(whole.grad, len(parts[0])), strict=True):
+                    part.grad = gradient
+                whole.grad = None
+        for norm in self._norms:
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
+        return list(zip(losses, outputs, strict=True))
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        whole = torch.cat([part.data for part in parts]).requires_grad_(parts[0].requires_grad)
+        for part, its in zip(parts, _split(whole.data, len(parts[0])), strict=True):
+            part.data = its
+        self._joined.append((whole, parts))
+        return whole
+
+    def _first(self, layers: list[nn.Linear]) -> Callable[[Tensor], Tensor]:
+        """Of the inputs, which they share."""
+        if not self._one_product:
+            return lambda x: torch.cat([layer(x) for layer in layers], -1)
+        product = onednn.affine if type(layers[0]) is onednn.Linear else functional.linear
+        weight = self._join([layer.weight for layer in layers])
+        bias = None if layers[0].bias is None else self._join([layer.bias for layer in layers])
+        return lambda x: product(x, weight, bias)
+
+    def _further(self, layers: list[Any]) -> Callable[[Tensor], Tensor]:
+        """[B, width of one times their number] -> the same of what comes out."""
+        if isinstance(layers[0], nn.Linear):
+            width = layers[0].in_features
+            return lambda x: torch.cat(
+                [layer(its.contiguous()) for layer, its in zip(layers, _split(x, width, -1), strict=True)], -1
+            )
+        if isinstance(layers[0], nn.BatchNorm1d):
+            return self._norm(layers)
+        return layers[0]  # type: ignore[no-any-return]  # an activation
+
+    def _norm(self, layers: list[nn.BatchNorm1d]) -> Callable[[Tensor], Tensor]:
+        self._norms += layers
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, weight, bias = (self._join([getattr(layer, name) for layer in layers]) for name in names)
+        momentum, eps = layers[0].momentum, layers[0].eps
+        assert momentum is not None
+        return lambda x: functional.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)
+
+
+def _split(tensor: Tensor, size: int, dim: int = 0) -> Sequence[Tensor]:
+    return tensor.split(size, dim)  # type: ignore[no-any-return,no-untyped-call]

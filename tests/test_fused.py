@@ -1,0 +1,282 @@
+"""Many small runs trained as one: the bits that each has alone, and what becomes of the others when one fails."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PROJECT, Command
+from test_kill import until
+from torch import nn
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+
+from sweeplab import config, fused
+from sweeplab.fused import drive, possible, train
+from sweeplab.loop import Batch, Pass, Passed, Task, alone
+from sweeplab.metrics import CLASSIFICATION
+from sweeplab.models import MLP, NLLLoss, onednn
+from sweeplab.store import END, START, Store
+
+WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
+
+
+def task(model: nn.Module, lr: float, *, cycle: bool = False, adam: bool = True, clip: float | None = None) -> Task:
+    optimizer = Adam(model.parameters(), lr, fused=True) if adam else SGD(model.parameters(), lr)
+    scheduler = OneCycleLR(optimizer, lr, total_steps=100) if cycle else LambdaLR(optimizer, lambda _: 1.0)
+    return Task(
+        model=model,
+        loss=NLLLoss(),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        kind=CLASSIFICATION,
+        monitor="valid/loss",
+        clip_norm=clip,
+    )
+
+
+def batches(count: int = 5) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(32, WIDE, generator=generator), torch.randint(10, (32,), generator=generator))
+        for _ in range(count)
+    ]
+
+
+def results(tasks: list[Task], passed: list[Passed]) -> list[Any]:
+    states = [task.model.state_dict() | {"adam": task.optimizer.state_dict()["state"]} for task in tasks]
+    return [
+        (
+            {name: value.tolist() if isinstance(value, torch.Tensor) else str(value) for name, value in state.items()},
+            one.metrics,
+            one.examples,
+        )
+        for state, one in zip(states, passed, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP(WIDE, 10, 64),
+        lambda: MLP(WIDE, 10, [48, 24], activation="tanh"),
+        lambda: MLP(WIDE, 10, [32, 16, 8], batch_norm=False, activation="gelu"),
+        lambda: nn.Linear(WIDE, 10),
+        lambda: nn.Linear(WIDE, 10, bias=False),
+    ],
+    ids=["64", "48-24", "32-16-8", "linear", "no bias"],
+)
+@pytest.mark.parametrize("quick", [False, True], ids=["MKL", "oneDNN"])
+def test_as_one_they_have_the_bits_that_they_have_alone(make: Callable[[], nn.Module], quick: bool) -> None:
+    torch.manual_seed(0)
+    model = make()
+    if quick and torch.backends.mkldnn.is_available():
+        onednn.use(model)
+
+    def four() -> list[Task]:
+        models = [copy.deepcopy(model) for _ in range(4)]
+        return [
+            task(models[0], 0.001),
+            task(models[1], 0.1, clip=0.5),
+            task(models[2], 0.01, adam=False),
+            task(models[3], 0.01, cycle=True),
+        ]
+
+    one, other = four(), four()
+    for number in (1, 2):
+        passes = [Pass(task=each, epoch=number, batches=batches()) for each in one]
+        its = [Pass(task=each, epoch=number, batches=batches()).alone() for each in other]
+        assert results(one, train(passes)) == results(other, its)
+    for each in one:
+        for tensor in each.model.state_dict().values():
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes, "a checkpoint would hold those of all"
+
+
+def test_where_the_arithmetic_is_exact_they_are_trained_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    model = MLP(WIDE, 10, 64, batch_norm=False)
+    for parameter in model.parameters():
+        parameter.data = torch.randint(-2, 3, parameter.shape, generator=torch.Generator().manual_seed(0)).float()
+    tasks = [task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)]
+    one = [(torch.randint(0, 3, (1, WIDE), generator=torch.Generator().manual_seed(1)).float(), torch.tensor([3]))]
+    caplog.set_level(logging.INFO, logger="sweeplab.fused")
+    passed = train([Pass(task=each, epoch=1, batches=one) for each in tasks])
+    assert not caplog.messages
+    assert passed[0].metrics == passed[1].metrics
+    assert passed[0].seconds == passed[1].seconds
+
+
+def test_without_proof_they_are_trained_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    model = MLP(WIDE, 10, 16)
+    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
+    its = [Pass(task=each, epoch=1, batches=batches()).alone() for each in other]
+    monkeypatch.setattr(fused, "_same", lambda *_: False)
+    caplog.set_level(logging.INFO, logger="sweeplab.fused")
+    mine = train([Pass(task=each, epoch=1, batches=batches()) for each in one])
+    assert caplog.messages == ["2 runs as one do not have the bits that they have alone: trained one by one"]
+    assert results(one, mine) == results(other, its)
+
+
+def test_runs_at_other_epochs_see_other_batches() -> None:
+    torch.manual_seed(0)
+    model = MLP(WIDE, 10, 16)
+    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
+    given = [batches(5), batches(4), batches(5)]
+    passes = [
+        [Pass(task=t, epoch=e, batches=b) for t, e, b in zip(ts, (1, 2, 1), given, strict=True)] for ts in (one, other)
+    ]
+    assert results(one, train(passes[0])) == results(other, [each.alone() for each in passes[1]])
+
+
+def test_the_same_bits_are_told_from_equal_ones() -> None:
+    nan, zero = torch.tensor(float("nan")), torch.tensor(0.0)
+    assert fused._same(nan, nan.clone())
+    assert not fused._same(zero, -zero)
+    assert fused._same(None, None)
+    assert not fused._same(zero, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model=mlp"], True),
+        (["model=linear"], True),
+        (["model=mlp", "model.dropout=0.1"], False),
+        (["model=mlp", "model.activation=prelu"], False),
+        (["model=cnn"], False),
+    ],
+)
+def test_which_networks_can_be_computed_as_one(overrides: list[str], expected: bool) -> None:
+    assert possible(config.compose(["data=digits", "tracking=off", *overrides]).model) is expected
+
+
+# --- Driving ----------------------------------------------------------------------------------------------------------
+
+
+def asking(what: list[str], name: str, raises: BaseException | None = None) -> Generator[Pass, Passed, str]:
+    """Two epochs, of a linear layer; perhaps an error after the first."""
+    model = nn.Linear(WIDE, 10)
+    try:
+        for number in (1, 2):
+            yield Pass(task=task(model, 0.1), epoch=number, batches=batches(1))
+            what.append(f"{name}{number}")
+            if raises is not None:
+                raise raises  # noqa: TRY301  # so that it is noted
+    except BaseException as error:
+        what.append(f"{name}: {type(error).__name__}")
+        raise
+    return name
+
+
+def test_an_error_ends_only_the_run_that_raised_it() -> None:
+    what: list[str] = []
+    broken = ValueError("no")
+    assert drive([asking(what, "a"), asking(what, "b", broken), asking(what, "c")]) == ["a", broken, "c"]
+    assert what == ["a1", "b1", "b: ValueError", "c1", "a2", "c2"]
+    assert alone(asking(what, "d")) == "d"
+
+
+def test_an_interrupt_ends_all_and_each_hears_of_it() -> None:
+    what: list[str] = []
+    stop = KeyboardInterrupt()
+    ended = drive([asking(what, "a"), asking(what, "b", stop), asking(what, "c")])
+    assert ended == [stop, stop, stop]
+    assert what == ["a1", "b1", "b: KeyboardInterrupt", "c1", "a: KeyboardInterrupt", "c: KeyboardInterrupt"]
+
+
+def test_an_error_of_what_is_computed_for_all_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    what: list[str] = []
+    broken = MemoryError()
+    monkeypatch.setattr(fused, "train", lambda _: (_ for _ in ()).throw(broken))
+    assert drive([asking(what, "a"), asking(what, "b")]) == [broken, broken]
+    assert what == ["a: MemoryError", "b: MemoryError"]
+
+
+# --- In sweeps --------------------------------------------------------------------------------------------------------
+
+RATES = "optimizer.lr=0.0003,0.001,0.003,0.01"
+SWEEP = (
+    "-m",
+    "hydra/launcher=sweeplab",
+    "data=digits",
+    "model.hidden=16",
+    "sweep.workers=1",
+    "sweep.report=false",
+    RATES,
+)
+
+
+def outcomes(root: Path) -> dict[str, tuple[str | None, list[Any], dict[str, float]]]:
+    """Fingerprint -> what came out, but the seconds."""
+    found = {}
+    for run in Store(root / "runs").runs():
+        result = run.result()
+        assert result is not None
+        values = {name: value for name, value in result.metrics.items() if "second" not in name}
+        found[result.fingerprint] = (result.weights_sha256, list(run.journal.epochs().items()), values)
+    return found
+
+
+def together(root: Path) -> list[int | None]:
+    """How many were trained as one with each run."""
+    starts = [event for run in Store(root / "runs").runs() for event in run.journal.events() if event["event"] == START]
+    return [start["provenance"].get("fused") for start in starts]
+
+
+def test_a_fused_sweep_has_the_results_of_one_that_is_not(root: Path, train: Command) -> None:
+    # Patience: they end at different epochs, and the rest goes on.
+    how = (*SWEEP, "seed=0,1", "trainer.epochs=12", "trainer.patience=2")
+    assert train(*how).code == 0
+    one, counts = outcomes(root), together(root)
+    assert train(*how, "sweep.fuse=false", "store.root=alone").code == 0
+    (root / "runs").rename(root / "fused")
+    (root / "alone").rename(root / "runs")
+    assert one == outcomes(root)
+    assert len({len(epochs) for _, epochs, _ in one.values()}) > 1
+    assert (counts, together(root)) == ([4] * 8, [None] * 8)
+
+
+@pytest.fixture
+def at_work(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of four runs that are trained as one, in its second epoch."""
+    words = [*SWEEP, "sweep.workers=1", "trainer.epochs=2000", "trainer.patience=null", "tracking=off", "seed=0,1"]
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *words],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        until(lambda: sum(len(run.journal.epochs()) > 1 for run in Store(root / "runs").runs()) == 4)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_is_recorded_by_each_of_them(root: Path, at_work: subprocess.Popen[str]) -> None:
+    at_work.send_signal(signal.SIGINT)
+    out, _ = at_work.communicate(timeout=30)
+    assert at_work.returncode == 130, out
+    runs = Store(root / "runs").runs()
+    assert [run.status for run in runs] == ["interrupted"] * 4
+    assert [sum(event["event"] == END for event in run.journal.events()) for run in runs] == [1] * 4
+
+
+def test_each_has_its_own_log(root: Path, train: Command) -> None:
+    assert train(*SWEEP, "trainer.epochs=2").code == 0
+    for run in Store(root / "runs").runs():
+        lines = [line for line in run.log_file.read_text().splitlines() if "epoch   2/2" in line]
+        assert len(lines) == 1
+        assert f"valid/loss {run.journal.epochs()[2]['valid/loss']:.4f}" in lines[0]
