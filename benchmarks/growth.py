@@ -2,6 +2,7 @@
 
     uv run python -m benchmarks.growth epoch --rounds 7
     uv run python -m benchmarks.growth sweep --runs 10,100,1000,10000
+    uv run python -m benchmarks.growth killed --runs 10000
     uv run python -m benchmarks.growth draw sweep.json
 
 Prints a table and draws `benchmarks/figures/growth-*.png`. A slope is that of the straight line through the points on
@@ -19,7 +20,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.measure import fresh
 from benchmarks.sweeps import PROJECT, STEP, mebibytes, pss, tree
 from sweeplab.store import FINISHED, Store
 
@@ -152,8 +153,7 @@ def sweep_words(count: int, *, configs: bool) -> list[str]:
 
 def grown(count: int, *, configs: bool) -> dict[str, float]:
     """What a sweep of so many runs costs, and what costs more afterwards because of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+    with fresh() as root:
         sweep = Command(root, sweep_words(count, configs=configs)).run()
         level = Command(root, ["-m", "sweeplab.cli", "sync"]).run()
         again = Command(root, sweep.words).run()
@@ -163,7 +163,7 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
         return {
             "sweep (s)": sweep.seconds,
             "its CPU (s)": sweep.cpu,
-            "until MLflow is level (s)": level.seconds,
+            "until MLflow is level (s)": sweep.seconds + level.seconds,
             "issued again (s)": again.seconds,
             "compare (s)": compare.seconds,
             "runs (s)": listed.seconds,
@@ -178,11 +178,10 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
         }
 
 
-def killed(count: int, *, configs: bool) -> dict[str, float]:
-    """The same sweep, its launcher killed in the middle and the command issued again."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        words = sweep_words(count, configs=configs)
+def killed(count: int) -> dict[str, float]:
+    """The same sweep, its launcher killed in the middle and the command issued again; then compared."""
+    with fresh() as root:
+        words = sweep_words(count, configs=False)
 
         def half() -> bool:
             return (root / "runs").is_dir() and sum(1 for _ in os.scandir(root / "runs")) > count / 2
@@ -190,12 +189,16 @@ def killed(count: int, *, configs: bool) -> dict[str, float]:
         first = Command(root, words).run(kill=half)
         before = _finished(root)
         second = Command(root, words).run()
+        level = Command(root, ["-m", "sweeplab.cli", "sync"]).run()
+        compare = Command(root, ["-m", "sweeplab.cli", "compare"]).run()
         return {
             "runs": count,
             "finished when killed": before,
             "finished in the end": _finished(root),
             "until killed (s)": first.seconds,
             "the rest (s)": second.seconds,
+            "then until MLflow is level (s)": level.seconds,
+            "compare (s)": compare.seconds,
             "launcher (MiB)": max(first.own, second.own),
         }
 
@@ -262,9 +265,6 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             points.setdefault(name, []).append((count, value))
         print(json.dumps({"runs": count} | {n: round(v[-1][1], 3) for n, v in points.items()}), flush=True)
         given.json.write_text(json.dumps(found))
-    if given.kill:
-        found["killed"] = killed(max(given.runs), configs=given.configs)
-        print(json.dumps(found["killed"]), flush=True)
     return found
 
 
@@ -276,12 +276,16 @@ def main() -> None:
     sweep = parts.add_parser("sweep", help="sweeps of one-step jobs, tracked")
     sweep.add_argument("--runs", type=lambda text: [int(n) for n in text.split(",")], default=[10, 100, 1000])
     sweep.add_argument("--configs", action="store_true", help="as many configs, instead of seeds of one")
-    sweep.add_argument("--kill", action="store_true", help="the largest also with its launcher killed in the middle")
+    half = parts.add_parser("killed", help="a sweep whose launcher is killed in the middle, and that is issued again")
+    half.add_argument("--runs", type=int, default=10_000)
     for part in (epoch, sweep):
         part.add_argument("--json", type=Path, default=Path("growth.json"), help="for the raw numbers")
     parts.add_parser("draw", help="table and figure of raw numbers").add_argument("json", type=Path)
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    if given.part == "killed":
+        print(json.dumps(killed(given.runs)))
+        return
     found = json.loads(given.json.read_text()) if given.part == "draw" else measure(given)
     if given.part != "draw":
         given.json.write_text(json.dumps(found))

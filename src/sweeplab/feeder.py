@@ -796,6 +796,7 @@ def main() -> None:
     The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`. With the argument `fresh`,
     an empty database is made meanwhile, too, to be copied to where there is none.
     """
+    give_way()
     quieten()
     import mlflow.store.tracking.sqlalchemy_store  # takes more than a second, in which who asks for it loads PyTorch
 
@@ -805,7 +806,6 @@ def main() -> None:
         order = json.loads(sys.stdin.readline() or "{}")
         if not order:
             return
-        give_way()
         if made:
             with database.alone_at(order["uri"]):
                 database.make(order["uri"], made)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import code, data, loop, metrics
+from sweeplab import code, data, dynamo, loop, metrics
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
@@ -71,6 +71,7 @@ def fit_network(config: Config) -> list[Layer]:
 
     Raises UserError for what a constructor refuses, and where network, loss and data disagree.
     """
+    dynamo.spare()
     with _same_random_numbers():
         with torch.device("meta"):
             model = _module(config.model, "model")
@@ -85,6 +86,7 @@ def fit_optimizer(config: Config) -> None:
 
     Raises UserError for what they refuse.
     """
+    dynamo.spare()
     with _same_random_numbers():
         _try_scheduler(config, code.build(config.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))]))
 
@@ -238,6 +240,8 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         onednn.use(model)
     if config.trainer.compile:
         model.compile()
+    else:
+        dynamo.spare()
     optimizer = code.instantiate(config.optimizer, model.parameters())
     seed_stream(config.seed, "dropout")
     return loop.Task(

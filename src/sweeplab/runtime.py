@@ -85,7 +85,10 @@ def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # read when CUDA starts; cuBLAS is not reproducible without
-    torch.use_deterministic_algorithms(trainer.deterministic)
+    if trainer.compile:
+        torch.use_deterministic_algorithms(trainer.deterministic)
+    else:  # the same, but for the import of torch._inductor, which is to be told, too
+        torch.set_deterministic_debug_mode("error" if trainer.deterministic else "default")
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  # torch's stubs lack it; a debugging aid that costs a write of every tensor
     torch.backends.cudnn.benchmark = False
     onednn = device.type == "cpu" and not trainer.compile and mkl_is_slow()

@@ -192,12 +192,11 @@ def _preload() -> None:
     """Import and compute once what every job needs."""
     import hydra.utils
     import safetensors.torch
-    import torch._dynamo  # the first optimizer imports it, which takes more than a second
     import yaml
 
     import sweeplab.models
 
-    del hydra, safetensors, torch, yaml, sweeplab
+    del hydra, safetensors, yaml, sweeplab
     runtime.remember(Path.cwd())
 
 

@@ -1,0 +1,55 @@
+"""What a step costs of a run that is trained as one with others, beside alone: by the size of the network.
+
+    uv run python -m benchmarks.fused
+
+MNIST, batch 128, Adam, one thread; a step of one of them, its share; alone and as one in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+from benchmarks.measure import spread
+from sweeplab import config, data, fused, job, loop, parts, runtime
+
+STEPS = 150
+HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
+
+
+def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[float], list[float]]:
+    """(parameters, microseconds of a step alone, of one's share of a step of so many), a number a round."""
+    overrides = [f"data.root={root}", f"model.hidden={hidden}", f"trainer.limit_batches={STEPS}", "trainer.threads=1"]
+    checked = job.prepare(config.compose([*overrides, "scheduler=constant", "tracking=off"]), overrides)
+    settings, splits = checked.config, data.load(checked.config.data)
+    how = runtime.start(settings.trainer, None, alone=True)
+    batches = data.Batches(splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS)
+    tasks = [parts.build(settings, how, STEPS) for _ in range(count)]
+    alone, as_one = [], []
+    for number in range(rounds):
+        each = [loop.Pass(task=task, epoch=number, batches=batches.epoch(number)) for task in tasks]
+        as_one.append(fused.train(each)[0].seconds / STEPS * 1e6)
+        alone.append(
+            loop.Pass(task=tasks[0], epoch=number, batches=batches.epoch(number)).alone().seconds / STEPS * 1e6
+        )
+    return sum(parameter.numel() for parameter in tasks[0].parameters), alone, as_one
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data", help="a data.root with MNIST in it, or for it")
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    print(
+        "| hidden | parameters | alone (us) | runs as one | a step of one of them (us) | ratio |\n|---|--:|--:|--:|--:|---|"
+    )
+    for hidden in HIDDEN:
+        for count in (2, 4, 8):
+            size, alone, as_one = measure(hidden, count, given.rounds, given.data)
+            ratios = spread([b / a for a, b in zip(alone, as_one, strict=True)])
+            medians = [f"{statistics.median(each):.0f}" for each in (alone, as_one)]
+            print(f"| {hidden} | {size:,} | {medians[0]} | {count} | {medians[1]} | {ratios} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
