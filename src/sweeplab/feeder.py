@@ -783,11 +783,14 @@ class Feeder:
         return nobody(self.store, self._lock.release)
 
 
-def give_way() -> None:
-    """Let what trains go first: its threads wait for one another, so that all wait when one has lost its core."""
-    os.nice(10)
+def give_way(by: int) -> None:
+    """Let what trains go first: its threads wait for one another, so that all wait when one has lost its core.
+
+    `by` as of nice(1), in addition to what it was.
+    """
+    level = os.nice(by)
     with suppress(OSError):  # Linux shares the cores between sessions first, and the feeder has one of its own
-        Path("/proc/self/autogroup").write_text("10")
+        Path("/proc/self/autogroup").write_text(str(level))
 
 
 def main() -> None:
@@ -796,7 +799,7 @@ def main() -> None:
     The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`. With the argument `fresh`,
     an empty database is made meanwhile, too, to be copied to where there is none.
     """
-    give_way()
+    give_way(4)  # not more: on a busy machine it would not be there in time
     quieten()
     import mlflow.store.tracking.sqlalchemy_store  # takes more than a second, in which who asks for it loads PyTorch
 
@@ -806,6 +809,7 @@ def main() -> None:
         order = json.loads(sys.stdin.readline() or "{}")
         if not order:
             return
+        give_way(6)
         if made:
             with database.alone_at(order["uri"]):
                 database.make(order["uri"], made)
