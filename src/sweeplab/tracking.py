@@ -75,16 +75,19 @@ class _Feeding(Client):
     def __init__(self, store: Store, uri: str) -> None:
         self._store, self._uri = store, uri
         self._looked = -10.0
+        self._started: int | None = None  # a feeder, by its process id
 
     def tend(self) -> None:
         if time.monotonic() - self._looked < 1.5:
             return
         self._looked = time.monotonic()
-        if not locked(feeder.lock_file(self._store)):
-            _start(self._store, self._uri)
+        if not locked(feeder.lock_file(self._store)) and not _alive(self._started):  # or it still loads
+            self._started = _start(self._store, self._uri)
 
     def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
         began = time.monotonic()
+        if self._started is not None:
+            feeder.give_way(self._started, level=0)  # nor does anything else go before it now
 
         def give_up(state: Mapping[str, object]) -> bool:
             self.tend()
@@ -155,10 +158,23 @@ def _tell(process: subprocess.Popen[bytes], order: Mapping[str, str]) -> bool:
     return True
 
 
-def _start(store: Store, uri: str) -> None:
+def _start(store: Store, uri: str) -> int:
+    """The process id of a feeder for this store."""
     order = {"store": str(store.root.resolve()), "uri": uri, "root": str(config.root())}
-    if not _early or not _tell(_early.pop(), order):
-        _tell(_load(), order)
+    if _early:
+        loading = _early.pop()
+        if _tell(loading, order):
+            return loading.pid
+    started = _load()
+    _tell(started, order)
+    return started.pid
+
+
+def _alive(child: int | None) -> bool:
+    try:
+        return child is not None and os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
 
 
 def _state(store: Store) -> dict[str, object]:
