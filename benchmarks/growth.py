@@ -134,10 +134,13 @@ class Command:
         return self
 
     def _watch(self) -> None:
+        looked = 0.0
         while self.process.poll() is None:
             self.own = max(self.own, _peak(self.process.pid))
-            self.together = max(self.together, sum(pss(pid) for pid in tree(self.process.pid)))
-            time.sleep(0.5)
+            if time.monotonic() - looked > 0.5:  # which takes long
+                self.together = max(self.together, sum(pss(pid) for pid in tree(self.process.pid)))
+                looked = time.monotonic()
+            time.sleep(0.05)
 
 
 def _peak(pid: int) -> float:

@@ -43,7 +43,9 @@ def python(program: str, *arguments: str, root: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("overrides", ["", "optimizer.lr=0.1,0.2 sweep.report=false -m", "model=cnn optimizer=sgd scheduler=one_cycle"])
+@pytest.mark.parametrize(
+    "overrides", ["", "optimizer.lr=0.1,0.2 sweep.report=false -m", "model=cnn optimizer=sgd scheduler=one_cycle"]
+)
 def test_a_run_does_without(root: Path, overrides: str) -> None:
     out = python(RUN.format(script=str(PROJECT / "train.py")), *overrides.split(), root=root)
     assert out.endswith("loaded:\n")

@@ -726,3 +726,31 @@ def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(command: Comm
     ended = command("train.py", "data=digits", "tracking.uri=[1]")
     assert (ended.code, ended.err) == (2, "tracking.uri=[1]: must be a text, or null\n")
     assert list(root.iterdir()) == []
+
+
+def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: object) -> int:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[-1].pid
+
+    monkeypatch.setattr(tracking, "_start", start)
+    client = tracking._Feeding(store, "sqlite:///none.db")
+
+    def look() -> None:
+        client._looked = -10.0
+        client.tend()
+
+    try:
+        look()
+        look()
+        assert len(started) == 1
+        started[0].kill()
+        until(lambda: not tracking._alive(started[0].pid))
+        look()
+        assert len(started) == 2
+    finally:
+        for each in started:
+            each.kill()
+            each.returncode = 0
