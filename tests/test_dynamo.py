@@ -32,7 +32,7 @@ assert "torch._dynamo.eval_frame" not in sys.modules, "PyTorch asks for more now
 {asked}
 assert "torch._dynamo.eval_frame" in sys.modules
 assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item() == 2
-assert sys.modules["torch._dynamo"].__file__
+print(sys.modules["torch._dynamo"].__file__)
 """
 
 
@@ -62,4 +62,4 @@ def test_a_run_does_without(root: Path, overrides: str) -> None:
     ],
 )
 def test_who_asks_for_it_gets_it(root: Path, asked: str) -> None:
-    python(ASK.format(asked=asked), root=root)
+    assert "_dynamo/__init__.py" in python(ASK.format(asked=asked), root=root)
