@@ -73,15 +73,17 @@ class Jobs:
     def groups(self, workers: int) -> Iterator[list[Cell]]:
         """The same, those together that so many workers had best train as one; 0: each by itself."""
         left = [cell for cell in self.plan.cells if not cell.job.finished]
-        most = (
-            min(MOST, len(left) // (2 * workers)) if workers else 1
-        )  # twice a worker, so that none waits long for the last
+        # Two groups a worker, if there are so many, so that none waits long for the last.
+        most = min(MOST, len(left) // (2 * workers)) if workers else 1
+        if most < 2:
+            yield from ([cell] for cell in left)
+            return
         alike: dict[Hashable, list[Cell]] = {}
         memo = Memo()
         for cell in left:
-            alike.setdefault(_alike(cell, memo) if most > 1 else cell.job.fingerprint, []).append(cell)
+            alike.setdefault(_alike(cell, memo), []).append(cell)
         for each in alike.values():
-            yield from (each[start : start + most] for start in range(0, len(each), most)) if most > 1 else [each]
+            yield from (each[start : start + most] for start in range(0, len(each), most))
 
     def begin(self, home: Store, record: Callable[[], None]) -> None:
         """To be called before the first job; `record` writes the plan's manifest."""
