@@ -59,12 +59,14 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder that is the current one, and no tracking server from the environment."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    yield tmp_path
+    if (said := tmp_path / "out").is_file():
+        print(said.read_text(errors="replace"))  # shown by pytest if the test failed
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"))
 
     def write(**kinds: str) -> None:
-        (root / "faults.json").write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
+        new = root / "faults.new"
+        new.write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
+        new.replace(root / "faults.json")  # at once: a job may be reading it, and half of it is no JSON
 
     write()
     return write
