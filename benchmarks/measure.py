@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from sweeplab import feeder
 from sweeplab.store import Store
+from sweeplab.tracking import records
 
 PROJECT = Path(__file__).parent.parent
 TRAIN = [sys.executable, str(PROJECT / "train.py")]
@@ -88,7 +88,7 @@ def fresh() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-        held = feeder.lock_file(Store(Path(folder) / "runs"))
+        held = records.lock_file(Store(Path(folder) / "runs"))
         if held.parent.exists():
             with FileLock(held, timeout=120):
                 pass

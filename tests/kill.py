@@ -28,8 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeplab import feeder, metrics
+from sweeplab import metrics
 from sweeplab.store import DIFFERS, FINISHED, START, Run, Store
+from sweeplab.tracking import view
+from sweeplab.tracking.client import PROGRAM
 
 PROJECT = Path(__file__).parent.parent
 COMMON = ("trainer.patience=null", "trainer.threads=1", "model.dropout=0.2")
@@ -126,7 +128,7 @@ def feeders(root: Path) -> list[int]:
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"sweeplab.feeder" in words and (folder / "cwd").resolve() == root.resolve():
+                if PROGRAM.encode() in words and (folder / "cwd").resolve() == root.resolve():
                     found.append(int(folder.name))
             except OSError:  # gone meanwhile
                 continue
@@ -257,7 +259,7 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
     _same("metrics", logged, expected | {(name, last): value for name, value in result.metrics.items()})
     _same("tags", (tags["fingerprint"], tags["stop_reason"]), (result.fingerprint, result.stop_reason))
     artifacts = Path(found[0][4].removeprefix("file://"))
-    for name in feeder.FILES if artifacts.is_absolute() else ():  # a server keeps them as it likes
+    for name in view.FILES if artifacts.is_absolute() else ():  # a server keeps them as it likes
         _same(f"artifact {name}", _content(artifacts / name), _content(run.folder / name))
     return logged, params
 

@@ -417,7 +417,7 @@ HOSTILE = [
     "torch.nn.modules.module.OrderedDict",
     "torch.nn.Parameter",
     "torch.nn.Linaer",
-    "sweeplab.code.importlib.import_module",
+    "sweeplab.code.lookup.importlib.import_module",
     "sweeplab.code.digest",
     "sweeplab.errors.UserError",
     "${a}.system",

@@ -15,7 +15,7 @@ FILES = sorted(p for p in SOURCE.rglob("*.py"))
 
 BASE = {"errors", "metrics", "config", "code"}
 LEAVES = {"runtime", "data", "models", "stopping", "checkpoint", "loop", "screen"}  # neighbours: not one another
-TRACKED = BASE | {"store", "database", "feeder", "tracking"}
+TRACKED = BASE | {"store", "tracking"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "metrics": {"errors"},
@@ -25,9 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ranks": set(),
     "dynamo": set(),
     "store": BASE,
-    "database": BASE,
-    "feeder": BASE | {"store", "database"},
-    "tracking": BASE | {"store", "database", "feeder"},
+    "tracking": BASE | {"store"},
     **dict.fromkeys(LEAVES, BASE),
     "runtime": BASE | {"ranks"},
     "checkpoint": BASE | {"store"},
@@ -37,26 +35,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ddp": BASE | {"ranks", "data", "loop", "runtime", "screen"},
     "job": BASE | LEAVES | {"store", "parts", "system"},
     "training": TRACKED | LEAVES | {"ranks", "parts", "job", "system", "ddp"},
-    "run": TRACKED | LEAVES | {"ranks", "parts", "job", "ddp", "fused", "training"},
+    "outcome": TRACKED | {"screen", "job"},
+    "recording": BASE | {"store", "stopping", "job"},
+    "run": TRACKED | LEAVES | {"ranks", "parts", "job", "ddp", "fused", "training", "recording", "outcome"},
     "listing": {"errors", "metrics", "config", "store", "screen"},
     "compare": TRACKED | {"expression", "screen"},
     "record": BASE | LEAVES | {"store"},
     "replay": TRACKED | LEAVES | {"parts", "job", "run", "record"},
-    "sweep": TRACKED | LEAVES | {"expression", "compare", "parts", "job", "fused", "run"},
+    "sweep": TRACKED | LEAVES | {"expression", "compare", "parts", "job", "fused", "run", "outcome"},
     "cli": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "replay", "sweep", "listing", "compare"},
     "__init__": {"run"},
-    "hydra_plugins": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "sweep", "cli"},
+    "hydra_plugins": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "outcome", "sweep", "cli"},
 }
 HYDRA = {"config", "code", "sweep", "hydra_plugins"}
-MLFLOW = {"database", "feeder", "tracking"}
+MLFLOW = {"tracking"}
 NO_TORCH = {
     "errors",
     "config",
     "expression",
     "ranks",
     "store",
-    "database",
-    "feeder",
     "tracking",
     "listing",
     "compare",

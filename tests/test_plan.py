@@ -299,7 +299,7 @@ def test_a_stale_run_says_what_changed(
     net(22)
     assert fates(planned(*mine)) == ["stale: my_widths changed"]
     assert fates(planned(*mine, "store.reuse=any")) == ["reuse, my_widths changed"]
-    monkeypatch.setattr(code, "NUMERICS", code.NUMERICS + 1)
+    monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", code.NUMERICS + 1)
     assert fates(planned(*mine)) == ["stale: my_widths, sweeplab's own numerics changed"]
     run.journal.path.write_text('{"event": "start"}\n')
     assert fates(planned(*mine)) == ["stale: other code"], "of an earlier version of sweeplab"

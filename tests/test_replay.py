@@ -215,7 +215,7 @@ def test_all_that_was_otherwise_then_is_named(
         epoch["metrics"]["train/loss"] = 7.0
 
     edit_journal(copy, change)
-    monkeypatch.setattr("sweeplab.code.NUMERICS", 99)
+    monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", 99)
     err = replay("copy").err
     for said in (
         '  versions.torch: "1.0" then, "',

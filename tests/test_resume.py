@@ -231,7 +231,7 @@ def test_reuse_any_takes_what_other_code_has_finished(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(*WHOLE)
-    monkeypatch.setattr("sweeplab.code.NUMERICS", 99)
+    monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", 99)
     assert "is finished already" in train(*WHOLE, "store.reuse=any").out
     assert "is finished already" not in train(*WHOLE).out
     assert len(Store(root / "runs").runs()) == 2

@@ -37,9 +37,10 @@ from servers import (
     until,
 )
 
-from sweeplab import config, database, feeder, tracking
+from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Store
+from sweeplab.tracking import address, feeder, records, terms, writer
 
 pytestmark = [
     pytest.mark.server,
@@ -87,7 +88,7 @@ def sweep(folder: Path, runs: int) -> None:
         cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    until(lambda: feeder.nobody(Store(folder / "runs")), 20)
+    until(lambda: records.nobody(Store(folder / "runs")), 20)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +155,7 @@ def counted(postgres: Postgres, name: str) -> Counter[str]:
 def expected(trained: Path, size: Size) -> Counter[str]:
     """None lost and none twice: of each store its runs and their sweep."""
     first = Store(trained).runs()[0].journal.events()[0]["config"]
-    params = len(feeder.params(first))
+    params = len(terms.params(first))
     return Counter(
         {
             "runs": size.runs + size.stores,
@@ -228,25 +229,26 @@ def test_tables_whose_making_is_cut_off_are_made_anew(
 ) -> None:
     name = fresh.rpartition("/")[2]
     (store,) = copies(trained, root, 1)
-    code = f"from sweeplab import feeder; feeder.Writer(feeder.store.Store({str(store.root)!r}), {fresh!r}).check()"
+    words = f"Writer(store.Store({str(store.root)!r}), {fresh!r}).check()"
+    code = f"from sweeplab.tracking.writer import Writer, store; {words}"
     maker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     until(lambda: postgres.query(name, "select 1 from pg_tables where tablename = 'runs'"), 60)
     maker.kill()
     maker.wait()
-    feeder.Writer(store, fresh).check()
+    writer.Writer(store, fresh).check()
     assert postgres.query(name, "select count(*) from alembic_version, experiments") == [(1,)]
 
 
 def test_postgresql_without_its_driver_is_refused_before_any_work(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "find_spec", lambda name: None)
+    monkeypatch.setattr(address, "find_spec", lambda name: None)
     ended = train(*DIGITS, "tracking.uri=postgresql://me:pw@127.0.0.1/db", tracking=True)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == ("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'\n")
-    assert database.checked("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d", "the user's own choice"
+    assert address.checked("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d", "the user's own choice"
     with pytest.raises(UserError, match="psycopg is not installed"):
-        database.checked("postgresql+psycopg://h/d")
+        address.checked("postgresql+psycopg://h/d")
 
 
 # ---- the server ----
@@ -297,7 +299,7 @@ def test_a_server_that_is_too_slow_to_answer_makes_no_run_twice(
     store = Store(root / "runs").open()
     run = Store(trained).runs()[0]
     shutil.copytree(run.folder, store.root / run.id, ignore=OURS)
-    worker = feeder.Feeder(store, server.uri(), FileLock(feeder.lock_file(store)), log=False)
+    worker = feeder.Feeder(store, server.uri(), FileLock(records.lock_file(store)), log=False)
     worker.writer._experiment("many")
     before = started(postgres, "served")
     with postgres.connect("served") as other, other.transaction():
@@ -309,18 +311,18 @@ def test_a_server_that_is_too_slow_to_answer_makes_no_run_twice(
     assert started(postgres, "served") - before == 1
     (place,) = tracking.run_places(run := store.run(run.id), server.uri())
     assert postgres.query("served", f"select status from runs where run_uuid = '{place.run_id}'") == [("FINISHED",)]
-    assert "asked" not in feeder.entries(run.mlflow_file, server.uri())["many"]
+    assert "asked" not in records.entries(run.mlflow_file, server.uri())["many"]
 
 
 def state(store: Store) -> dict[str, Any]:
-    return feeder.read_json(feeder.state_file(store))
+    return records.read_json(records.state_file(store))
 
 
 def test_training_goes_on_without_the_server_and_says_why_in_one_line(
     train: Command, root: Path, postgres: Postgres, server: Server
 ) -> None:
     refusals = {
-        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {feeder.REFUSED}",
+        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {writer.REFUSED}",
         postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
         'reached: FATAL:  password authentication failed for user "owner"',
     }
@@ -349,8 +351,8 @@ def test_a_host_that_says_nothing_is_named(home: Store, monkeypatch: pytest.Monk
             f"postgresql://me:{WRONG}@{host}/d?password={WRONG}": f"MLflow at postgresql://***@{host}/d cannot be "
             "reached: connection timeout expired",
         }.items():
-            with pytest.raises(feeder.AwayError) as error:
-                feeder.Writer(home, uri).check()
+            with pytest.raises(writer.AwayError) as error:
+                writer.Writer(home, uri).check()
             assert str(error.value) == line
 
 
@@ -404,7 +406,7 @@ def test_what_one_user_has_begun_another_goes_on_with(
         json={"username": "lab", "password": "an0ther-long-password"}, auth=(ADMIN, PASSWORD), timeout=10,
     )  # fmt: skip
     assert made.status_code == 200, made.text
-    feeder.Writer(Store(root / "none").open(), server.uri())._experiment("many")
+    writer.Writer(Store(root / "none").open(), server.uri())._experiment("many")
     (store,) = copies(trained, root, 1)
     before = started(postgres, "served")
     uri = f"http://lab:an0ther-long-password@127.0.0.1:{server.port}"

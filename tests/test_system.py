@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from sweeplab import feeder, system, tracking
+from sweeplab import system, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Journal, Store
+from sweeplab.tracking import terms
 
 NAMES = {
     "system/cpu_utilization_percentage",
@@ -77,9 +78,9 @@ def test_their_step_is_their_number_and_their_time_the_journals() -> None:
         {"event": "epoch", "time": 3.0, "epoch": 1, "metrics": {"train/loss": 0.5}},
         {"event": "system", "time": 4.0, "metrics": {"system/cpu_utilization_percentage": 75.0}},
     ]
-    assert sorted(feeder.values(events, 0)) == [
+    assert sorted(terms.values(events, 0)) == [
         ("system/cpu_utilization_percentage", 50.0, 2000, 0),
         ("system/cpu_utilization_percentage", 75.0, 4000, 1),
         ("train/loss", 0.5, 3000, 1),
     ]
-    assert feeder.values(events, 3) == [("system/cpu_utilization_percentage", 75.0, 4000, 1)]
+    assert terms.values(events, 3) == [("system/cpu_utilization_percentage", 75.0, 4000, 1)]

@@ -20,9 +20,12 @@ import pytest
 from conftest import Command
 from filelock import FileLock
 
-from sweeplab import config, feeder, tracking
+from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Journal, Run, Store, write_json
+from sweeplab.tracking import address, feeder, records
+from sweeplab.tracking.client import _alive, _Feeding
+from sweeplab.tracking.view import Tail, View
 
 # SQLAlchemy 2.1 tells mlflow's own code of a deprecated call; nothing of ours.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -118,14 +121,14 @@ def manifest(store: Store, runs: list[Run], *, status: str = "running", experime
 
 def feed(store: Store, uri: str, *, alone: bool = True) -> feeder.Feeder:
     """Passes in this process, until level."""
-    worker = feeder.Feeder(store, uri, FileLock(feeder.lock_file(store)), log=False)
+    worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
     while worker.once(alone=alone) is False:
         pass
     return worker
 
 
 def state(store: Store) -> dict[str, Any]:
-    return feeder.read_json(feeder.state_file(store))
+    return records.read_json(records.state_file(store))
 
 
 def rows(uri: str, query: str, *values: str) -> list[tuple[Any, ...]]:
@@ -178,7 +181,7 @@ def until(condition: Callable[[], object], seconds: float = 30) -> float:
 def at_work(store: Store) -> bool:
     from sweeplab.store import locked
 
-    return feeder.lock_file(store).exists() and locked(feeder.lock_file(store))
+    return records.lock_file(store).exists() and locked(records.lock_file(store))
 
 
 # ---- where MLflow is ----
@@ -484,7 +487,7 @@ def test_a_run_that_ends_just_after_the_look_at_its_claim_is_not_called_dead(
         return False
 
     monkeypatch.setattr(Run, "claimed", property(ends_now))
-    view = feeder.View(store, uri)
+    view = View(store, uri)
     assert view.jobs()[0].goal["status"] == "FINISHED"
 
 
@@ -504,7 +507,7 @@ def test_an_idle_run_is_not_read_again(store: Store, uri: str, monkeypatch: pyte
 
 def test_a_torn_line_is_read_when_it_is_whole(store: Store) -> None:
     run = make(store, end=None)
-    tail = feeder.Tail(run)
+    tail = Tail(run)
     tail.read()
     assert (tail.lines, len(tail.events())) == (3, 3)
     with run.journal.path.open("ab") as file:
@@ -521,10 +524,10 @@ def test_a_torn_line_is_read_when_it_is_whole(store: Store) -> None:
 def test_no_secret_is_written_down(store: Store) -> None:
     make(store)
     uri = "http://me:hunter2@127.0.0.1:1"
-    worker = feeder.Feeder(store, uri, FileLock(feeder.lock_file(store)), log=False)
+    worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
     assert worker.once() is None
     assert state(store)["error"] == "MLflow at http://***@127.0.0.1:1 cannot be reached: Connection refused"
-    assert feeder.public("postgresql://me:hunter2@h/d?password=hunter2") == "postgresql://***@h/d"
+    assert address.public("postgresql://me:hunter2@h/d?password=hunter2") == "postgresql://***@h/d"
     assert "hunter2" not in "".join(p.read_text() for p in store.root.rglob("*.json"))
 
 
@@ -535,7 +538,7 @@ def test_off_does_nothing(store: Store) -> None:
     with tracking.feeding(store, config.Tracking(enabled=False)) as client:
         client.tend()
         assert client.wait([make(store)], 5) is None
-    assert not feeder.lock_file(store).exists()
+    assert not records.lock_file(store).exists()
 
 
 def test_a_feeder_killed_anywhere_is_replaced_and_leaves_each_thing_once(store: Store, uri: str) -> None:
@@ -735,8 +738,8 @@ def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatc
         started.append(subprocess.Popen(["sleep", "60"]))
         return started[-1].pid
 
-    monkeypatch.setattr(tracking, "_start", start)
-    client = tracking._Feeding(store, "sqlite:///none.db")
+    monkeypatch.setattr("sweeplab.tracking.client._start", start)
+    client = _Feeding(store, "sqlite:///none.db")
 
     def look() -> None:
         client._looked = -10.0
@@ -747,7 +750,7 @@ def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatc
         look()
         assert len(started) == 1
         started[0].kill()
-        until(lambda: not tracking._alive(started[0].pid))
+        until(lambda: not _alive(started[0].pid))
         look()
         assert len(started) == 2
     finally:

@@ -180,14 +180,14 @@ def _compose(overrides: Sequence[str]) -> Config:
 
 def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
     """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
-    from sweeplab import database, screen, tracking
+    from sweeplab import screen, tracking
 
     settings = _compose(overrides)
     uri = tracking.resolve_uri(settings.tracking)
     with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
         for name, link in _links(settings, uri, base).items():
             screen.say(f"{name}:\n  {link}")
-        if not database.served(uri):
+        if not tracking.served(uri):
             _until_ctrl_c()
 
 
@@ -253,7 +253,7 @@ def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
 
 def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     """Remove these runs if that is agreed to; MLflow keeps what it has, none of it as RUNNING."""
-    from sweeplab import feeder, listing, screen, tracking
+    from sweeplab import listing, screen, tracking
 
     if not chosen:
         screen.say("nothing to remove")
@@ -262,8 +262,7 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     if not yes and not listing.agreed(chosen):
         screen.say("nothing was removed")
         return
-    uri = tracking.resolve_uri(settings.tracking)
-    if settings.tracking.enabled and feeder.View(home, uri).lagging({row.id for row in chosen}):
+    if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
         for lag in tracking.sync(home, settings.tracking, lambda *_: None):
             screen.complain(f"MLflow lags behind: {lag}")
     gone = listing.remove(home, chosen)

@@ -36,7 +36,7 @@ class SweeplabLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Plan and train the jobs of a sweeper that is not ours; each returns its monitored metric."""
-        from sweeplab import run, store
+        from sweeplab import outcome, store
         from sweeplab.sweep.compose import Composer
         from sweeplab.sweep.conduct import conduct
         from sweeplab.sweep.jobs import Jobs
@@ -54,7 +54,7 @@ class SweeplabLauncher(Launcher):
             found = home.run(cell.job.fingerprint)
             result = found.result()
             assert result is not None
-            value: Any = run.best(cell.job, found, result)
+            value: Any = outcome.best(cell.job, found, result)
             returned[tuple(cell.overrides)] = JobReturn(
                 overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=value
             )

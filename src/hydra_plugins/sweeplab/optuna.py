@@ -25,9 +25,9 @@ class OptunaSweeper(sweeper.SweeplabSweeper):
         return super().sweep(arguments)
 
     def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:
-        from sweeplab.sweep import search
+        from sweeplab.sweep import options, search
 
-        return search.make(parsed, given, composer, pool, search.Options.read(self._options), ours=ours)
+        return search.make(parsed, given, composer, pool, options.Options.read(self._options), ours=ours)
 
 
 ConfigStore.instance().store(

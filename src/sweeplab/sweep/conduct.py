@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from sweeplab import compare, data, run, screen, store, tracking
+from sweeplab import compare, data, outcome, screen, store, tracking
 from sweeplab.config import Config, Sweep
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep.dispatch import Dispatch
@@ -55,7 +55,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
             record(status)
         _compare(plan, home, trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
-        run.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
+        outcome.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
     _raise_for(jobs, home, cut)
 
 
@@ -109,7 +109,7 @@ def _here(jobs: Jobs, home: store.Store, pool: Workers, tend: Callable[[], None]
     done = [cell for cell in jobs.plan.cells if cell.job.finished]
     with screen.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
         for cell in done:
-            view.best(cell.name, run.best_of(cell.job, home))
+            view.best(cell.name, outcome.best_of(cell.job, home))
         dispatch = Dispatch(home, jobs, settings, pool, view)
         cut = dispatch.run(tend)
         return dispatch.started > 0, cut

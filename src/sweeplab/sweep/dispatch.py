@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from sweeplab import run, screen, store
+from sweeplab import outcome, screen, store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
 from sweeplab.sweep.jobs import Jobs
@@ -134,7 +134,7 @@ class Dispatch:
             if not cells[0].job.finished:
                 return cells, 1
             for cell in cells:
-                self._view.reused(cell.name, run.best_of(cell.job, self._home))
+                self._view.reused(cell.name, outcome.best_of(cell.job, self._home))
                 self._jobs.ended(cell)
         return None
 
@@ -156,8 +156,8 @@ class Dispatch:
         cell, found = member.cell, member.run
         result = found.result()
         if result is not None and result.status == store.FINISHED:
-            best = run.best(cell.job, found, result)
-            self._view.finished(cell.name, run.brief(cell.job, result, best), best)
+            best = outcome.best(cell.job, found, result)
+            self._view.finished(cell.name, outcome.brief(cell.job, result, best), best)
             self._jobs.ended(cell)
             return
         if self._signals:  # it was asked to

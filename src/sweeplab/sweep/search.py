@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import statistics
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sweeplab import code, metrics, parts, run, screen, store
+from sweeplab import outcome, screen, store
 from sweeplab.config import Config
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError
 from sweeplab.job import Memo
 from sweeplab.sweep import conduct, plan
 from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.options import Options
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.space import Space, read
 
@@ -36,90 +36,8 @@ if TYPE_CHECKING:
 
 Node = dict[str, Any]
 
-DIRECTIONS = ("maximize", "minimize")
 LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
-OF_A_RUN = (
-    metrics.PARAMETERS,
-    metrics.SECONDS,
-    metrics.BEST_EPOCH,
-    metrics.EARLY_STOP_EPOCH,
-    metrics.EXAMPLES_PER_SECOND,
-)
 ENOUGH = 4  # complete trials before it is said which key mattered
-
-
-@dataclass(kw_only=True, slots=True)
-class Options:
-    """The section hydra.sweeper."""
-
-    n_trials: int
-    n_jobs: int
-    metric: list[str]  # empty: the monitored one
-    direction: list[str]  # empty: by the metrics' names
-    sampler: Node
-    pruner: Node
-
-    @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Options:
-        """Raises UserError for what is not of these kinds."""
-        from omegaconf import OmegaConf
-
-        plain: Node = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in given.items()}
-        for key in ("n_trials", "n_jobs"):
-            if type(plain[key]) is not int or plain[key] < 1:
-                raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
-        for key in ("metric", "direction"):
-            value = plain[key]
-            plain[key] = [] if value is None else value if isinstance(value, list) else [value]
-        for direction in plain["direction"]:
-            if direction not in DIRECTIONS:
-                hint = did_you_mean(str(direction), DIRECTIONS)
-                raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
-        problems = [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
-        if problems:
-            raise UserError("\n".join(problems))
-        return cls(**plain)
-
-    def sampler_after(self, trials: int) -> Any:
-        """The sampler, seeded anew when a search goes on: it would draw what it has drawn before."""
-        from optuna.samplers import BaseSampler
-
-        seed = self.sampler.get("seed")
-        node = self.sampler | ({"seed": seed + trials} if isinstance(seed, int) else {})
-        return _built(node, "sampler", BaseSampler)
-
-    def new_pruner(self) -> Any:
-        from optuna.pruners import BasePruner
-
-        return _built(self.pruner, "pruner", BasePruner)
-
-    def objectives(self, settings: Config) -> dict[str, str]:
-        """Metric -> maximize or minimize. Raises UserError for what no run has, or nothing may be chosen by."""
-        names = self.metric or [settings.monitor]
-        known = [*parts.epoch_metrics(settings), *OF_A_RUN]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"hydra.sweeper.metric={name}: is given twice")
-            if name.startswith(f"{metrics.TEST}/"):
-                raise UserError(f"hydra.sweeper.metric={name}: nothing is chosen by the test set; take valid/...")
-            if name not in known:
-                raise UserError(f"hydra.sweeper.metric={name}: no such metric{did_you_mean(name, known)}")
-        modes = [settings.mode if name == settings.monitor else metrics.default_mode(name) for name in names]
-        ways = self.direction or [DIRECTIONS[mode == "min"] for mode in modes]
-        if len(ways) != len(names):
-            raise UserError(f"hydra.sweeper.direction={ways}: must be one for each of hydra.sweeper.metric={names}")
-        return dict(zip(names, ways, strict=True))
-
-
-def _built(node: Node, key: str, kind: type) -> Any:
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # whoever asks for one knows
-        found = code.build(node, f"hydra.sweeper.{key}")
-    if not isinstance(found, kind):
-        raise UserError(f"hydra.sweeper.{key}._target_={node['_target_']}: is no {key} of Optuna's")
-    return found
 
 
 def make(
@@ -162,7 +80,7 @@ def make(
 
 def _ensure_searchable(settings: Config, options: Options, objectives: Mapping[str, str], ours: bool) -> None:
     options.sampler_after(0)
-    if options.new_pruner() and _prunes(options):
+    if options.new_pruner() and options.prunes:
         if len(objectives) > 1:
             raise UserError("hydra.sweeper.pruner: Optuna prunes for one objective only; leave it out")
         if not ours:
@@ -170,10 +88,6 @@ def _ensure_searchable(settings: Config, options: Options, objectives: Mapping[s
     for key, value in (("zip", settings.sweep.zip), ("where", settings.sweep.where)):
         if value:
             raise UserError(f"sweep.{key}: is for a list of combinations, which a search has not")
-
-
-def _prunes(options: Options) -> bool:
-    return not str(options.pruner["_target_"]).endswith(".NopPruner")
 
 
 @dataclass(slots=True)
@@ -192,7 +106,7 @@ class Search(Jobs):
 
     def __init__(self, planned: Plan, space: Space, options: Options, compose: plan.Compose) -> None:
         super().__init__(planned)
-        self.look = LOOK if _prunes(options) else self.look
+        self.look = LOOK if options.prunes else self.look
         self.batch = options.n_jobs
         self._space, self._options, self._compose = space, options, compose
         self._varied = plan.varied_keys([*space.probes(), *([seed] for seed in space.seeds)])
@@ -348,7 +262,7 @@ class Search(Jobs):
 
     def hopeless(self, cell: Cell) -> bool:
         """Whether no trial has a use for this run any more."""
-        if not _prunes(self._options) or not self._run(cell).journal.epochs():
+        if not self._options.prunes or not self._run(cell).journal.epochs():
             return False
         asked = [each for each in self._asked if cell.job.fingerprint in each.waiting]
         for each in asked:
@@ -372,7 +286,7 @@ class Search(Jobs):
 
         self._asked.remove(asked)
         finished = bool(asked.cells) and all(self._run(cell).status == store.FINISHED for cell in asked.cells)
-        if _prunes(self._options) and finished:
+        if self._options.prunes and finished:
             self._report(asked)
         values = [self._mean(name, asked.cells) for name in self._objectives] if finished else [math.nan]
         if not any(map(math.isnan, values)):
@@ -392,7 +306,7 @@ class Search(Jobs):
 
     def _mean(self, metric: str, cells: Sequence[Cell]) -> float:
         """Over the replicas, at the best epoch; nan if one has none."""
-        return statistics.fmean(run.value_of(cell.job, self._home, metric) for cell in cells)
+        return statistics.fmean(outcome.value_of(cell.job, self._home, metric) for cell in cells)
 
     def _run(self, cell: Cell) -> store.Run:
         return self._home.run(cell.job.fingerprint)

@@ -1,4 +1,4 @@
-"""The database behind a tracking URI: where an SQLite one lies, and how several processes open a fresh one at once.
+"""The database behind a tracking URI: how several processes open a fresh one at once.
 
 mlflow makes its tables when it first opens a database, and guards that against other threads only.
 """
@@ -7,41 +7,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from sweeplab.errors import UserError
+from sweeplab.tracking import address
 
 LOCK = 0x5357454550  # of PostgreSQL's advisory locks: any number that is always the same
-
-
-def served(uri: str) -> bool:
-    """Whether it is the address of an MLflow server, and not of a database."""
-    return uri.startswith(("http://", "https://"))
-
-
-def checked(uri: str) -> str:
-    """The same; UserError if what talks to PostgreSQL is not installed, which does not pass as an absence does."""
-    if re.match(r"postgresql(\+psycopg)?://", uri) and find_spec("psycopg") is None:
-        raise UserError("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'")
-    return uri
-
-
-def file(uri: str) -> Path | None:
-    """The file of an SQLite database; None of another URI."""
-    path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(unquote(path[1])) if path else None
-
-
-def folder(uri: str) -> Path | None:
-    """Where an SQLite database lies; None of another URI."""
-    found = file(uri)
-    return None if found is None else found.parent
 
 
 @contextmanager
@@ -63,7 +37,7 @@ def _postgresql(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _sqlite(uri: str) -> Iterator[None]:
-    where = folder(uri)
+    where = address.folder(uri)
     if where is None or not where.is_dir():
         yield
         return
@@ -80,7 +54,7 @@ def make(uri: str, made: Path | None = None) -> None:
 
     MLflow can never again open one that was left half-made, as by a feeder that is killed.
     """
-    path = file(uri)
+    path = address.file(uri)
     if path is None or path.exists() or not path.parent.is_dir():
         return
     new = path.with_name(f".{path.name}.new")

@@ -1,0 +1,33 @@
+"""The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
+
+from sweeplab.config.canon import HOW, canonical, flat, to_dict
+from sweeplab.config.composing import compose, conf_dir, explain, task_overrides
+from sweeplab.config.reading import parse, resolved, root, typed
+from sweeplab.config.redaction import redact, redact_override
+from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer
+
+__all__ = [
+    "COMPONENTS",
+    "HOW",
+    "SECTIONS",
+    "Config",
+    "Data",
+    "Node",
+    "Store",
+    "Sweep",
+    "Tracking",
+    "Trainer",
+    "canonical",
+    "compose",
+    "conf_dir",
+    "explain",
+    "flat",
+    "parse",
+    "redact",
+    "redact_override",
+    "resolved",
+    "root",
+    "task_overrides",
+    "to_dict",
+    "typed",
+]

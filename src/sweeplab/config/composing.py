@@ -1,0 +1,62 @@
+"""Hydra's side: what composes a config, what was typed for it, and what its exceptions say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeplab.config.reading import parse
+from sweeplab.config.redaction import redact_override
+from sweeplab.config.sections import Config
+from sweeplab.errors import did_you_mean
+
+
+def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
+    """The config that `train.py` would get with these overrides, from the `conf/` of the project or the package."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
+        return parse(hydra_compose("config", overrides=list(overrides)))
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the installed package, in a checkout beside `src/`."""
+    package = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (package / "conf", package.parents[1] / "conf") if folder.is_dir())
+
+
+def task_overrides() -> list[str]:
+    """What the user overrode on the command line of the running Hydra program, secrets hidden."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [redact_override(override) for override in given if not override.startswith("sweep.id=")]
+
+
+def explain(error: Exception) -> str | None:
+    """What Hydra's or OmegaConf's exception says about a config, in one or two lines; None if it is not about one."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException):
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={option}: no such option{did_you_mean(option, error.options or [])}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read: {str(error).splitlines()[0]}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        if cause.key == "experiment":
+            return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
+        asked = re.search(r"use \+(\S+)", str(error))
+        valid = [] if cause.parent_node is None else [str(key) for key in cause.parent_node if str(key) != "hydra"]
+        return f"{asked[1] if asked else cause.full_key}: no such key{did_you_mean(str(cause.key), valid)}"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
+    if isinstance(error, HydraException):
+        text = " ".join(str(error).split())
+        return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
+        return "experiment, model and other groups of options take a name, as in model=mlp, not null: leave it out"
+    return None

@@ -1,0 +1,147 @@
+"""A composed config as typed objects: Hydra's `DictConfig` comes in here, and the rest of the package sees none."""
+
+from __future__ import annotations
+
+import math
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Node
+from sweeplab.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+T = TypeVar("T")
+
+
+def root() -> Path:
+    """The one place where things are: SWEEPLAB_ROOT, else the current folder."""
+    return Path(os.environ.get("SWEEPLAB_ROOT") or Path.cwd()).resolve()
+
+
+def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
+    """A composed config as typed sections, paths made absolute. Raises UserError as `resolved` and `typed` do."""
+    return typed(resolved(raw))
+
+
+def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A composed config as plain nested data with its interpolations resolved; Hydra's own section is left out.
+
+    Raises UserError for an interpolation that leads nowhere, and for a value that is missing.
+    """
+    from omegaconf import DictConfig, OmegaConf, errors
+
+    node = raw if isinstance(raw, DictConfig) else OmegaConf.create(dict(raw))
+    try:
+        if "hydra" in node:
+            node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
+        container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except errors.OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(container, dict)
+    plain = {str(key): value for key, value in container.items()}
+    model = plain.get("model")
+    if isinstance(model, dict) and isinstance(hidden := model.get("hidden"), list) and len(hidden) == 1:
+        model["hidden"] = hidden[0]  # one layer has one name, in every record and column
+    return plain
+
+
+def typed(plain: Mapping[str, Any]) -> Config:
+    """A resolved config as typed sections, paths made absolute.
+
+    Raises UserError that lists every wrong key and value, each with its dotted name, what is allowed and the nearest
+    valid name.
+    """
+    problems: list[str] = []
+    valid = [f.name for f in fields(Config)]
+    problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in plain if key not in valid]
+    problems += [f"{key}: missing" for key in valid if key not in plain and key != "metrics"]
+    sections: dict[str, Any] = {
+        name: _section(cls, plain.get(name) or {}, name, problems) for name, cls in SECTIONS.items()
+    }
+    seed = _convert(plain.get("seed"), int, "seed", {"allowed": "a whole number"}, problems)
+    for name in (*COMPONENTS, "metrics"):
+        if not isinstance(plain.get(name, {}), dict):
+            problems.append(f"{name}={plain[name]}: a section of keys is expected")
+    if problems:
+        raise UserError("\n".join(problems))
+    nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
+    config = Config(seed=seed, **{**nodes, **sections})
+    config.store.root = str(root() / config.store.root)
+    config.data.root = str(root() / config.data.root)
+    return config
+
+
+_hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow
+
+
+def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | None:
+    """The dataclass `cls` with these values; what is wrong is added to `problems`."""
+    if not isinstance(values, dict):
+        problems.append(f"{name}={values}: a section of keys is expected")
+        return None
+    hints = _hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # every SECTIONS class is a dataclass
+    before = len(problems)
+    unknown = [key for key in values if key not in known]
+    problems += [f"{name}.{key}={values[key]}: no such key{did_you_mean(str(key), known)}" for key in unknown]
+    good = {
+        key: _convert(values[key], hints[key], f"{name}.{key}", known[key].metadata, problems)
+        for key in known
+        if key in values
+    }
+    if name == "data" and "name" not in values:
+        problems.append("data.name: missing")
+    return cls(**good) if len(problems) == before else None
+
+
+def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems: list[str]) -> Any:
+    """`value` as the type `hint`, if it is one and the field's rule allows it; else a problem is noted."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and types.NoneType in kinds:
+        return None
+    kind = next(k for k in kinds if k is not types.NoneType)
+    good, converted = _as_kind(value, kind)
+    choices: Sequence[str] = rule.get("choices", ())
+    if good and choices:
+        good = converted in choices
+    elif good and "test" in rule:
+        good = rule["test"](converted)
+    if not good:
+        allowed = rule.get("allowed") or (f"one of {', '.join(choices)}" if choices else _in_words(kind, kinds))
+        near = did_you_mean(str(value), choices) if choices else ""
+        problems.append(f"{key}={value}: must be {allowed}{near if 'did you mean' in near else ''}")
+    return converted
+
+
+def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
+    """(whether `value` is of that kind, the value as that kind); a bool is no number, 3.0 is the whole number 3."""
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool), value
+    if kind is int:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return whole, int(value) if whole else value
+    if kind is float:
+        number = isinstance(value, int | float) and not math.isnan(value)
+        return number, float(value) if number else value
+    if kind is str:
+        simple = isinstance(value, str | int | float)
+        return simple, str(value) if simple else value
+    if kind is Any:
+        return True, value
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_as_kind(v, typing.get_args(kind)[0])[0] for v in value), value
+    return isinstance(value, dict), value
+
+
+def _in_words(kind: Any, kinds: Sequence[Any]) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Node: "a section of keys"}
+    words |= {list[str]: "a list of texts"}
+    return words.get(kind, "a list of whole numbers") + (", or null" if types.NoneType in kinds else "")

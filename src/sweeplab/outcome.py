@@ -1,0 +1,93 @@
+"""What came of a run, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+
+from sweeplab import metrics, screen, store, tracking
+from sweeplab.config import Config
+from sweeplab.errors import UserError
+from sweeplab.job import Job
+
+
+def report(job: Job, run: store.Run, result: store.Result) -> None:
+    """The one table at the end of a run."""
+    values, score = result.metrics, metrics.score(job.config.data.task)
+    last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
+    tested = f"{metrics.TEST}/{score}"
+    screen.result(
+        f"run {run.id}",
+        {
+            f"{metrics.TEST} {score}": screen.number(values.get(tested)),
+            f"{metrics.TEST} {metrics.LOSS}": screen.number(values.get(f"{metrics.TEST}/{metrics.LOSS}")),
+            "best epoch": "-" if best is None else f"{int(best)} (by {job.config.monitor})",
+            "early-stop epoch": f"{last} ({result.stop_reason})",
+            "parameters": f"{int(values[metrics.PARAMETERS]):,}",
+            "seconds": f"{values[metrics.SECONDS]:.1f}",
+            "examples per second": f"{values[metrics.EXAMPLES_PER_SECOND]:,.0f}",
+            "run folder": str(run.folder),
+        },
+    )
+
+
+def best(job: Job, run: store.Run, result: store.Result) -> float | None:
+    """The monitored metric at the best epoch: what runs are chosen by."""
+    epoch = result.metrics.get(metrics.BEST_EPOCH)
+    return None if epoch is None else run.journal.epochs()[int(epoch)][job.config.monitor]
+
+
+def best_of(job: Job, home: store.Store) -> float | None:
+    """The same of a job's finished run in this store; None if it has none."""
+    run = home.run(job.fingerprint)
+    result = run.result()
+    return None if result is None else best(job, run, result)
+
+
+def value_of(job: Job, home: store.Store, metric: str) -> float:
+    """A metric of a finished run: a final one, else that of its best epoch; nan if it has none."""
+    found = home.run(job.fingerprint)
+    result = found.result()
+    assert result is not None
+    if metric in result.metrics:
+        return result.metrics[metric]
+    epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
+    return math.nan if math.isnan(epoch) else found.journal.epochs()[int(epoch)].get(metric, math.nan)
+
+
+def brief(job: Job, result: store.Result, best: float | None) -> str:
+    """A finished run of a sweep in one line."""
+    values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
+    return (
+        f"{job.config.monitor} {screen.number(best)}, {tested} {screen.number(values.get(tested))}, "
+        f"{int(values[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), {values[metrics.SECONDS]:.1f} s"
+    )
+
+
+def planned(job: Job, home: store.Store) -> str:
+    """`3/8 hidden=392`: the place and name of a run in the sweep that a launcher of Hydra's trains it for.
+
+    Raises UserError if it is not the run that was planned: such a launcher composes each job only when it starts it.
+    """
+    cells = home.manifest(str(job.config.sweep.id))["cells"]
+    names = {cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)}
+    if job.fingerprint not in names:
+        raise UserError(f"{job.name}: a config or the code was changed after the sweep was planned; issue it again")
+    return names[job.fingerprint]
+
+
+def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) -> None:
+    """Where to look next; or, if MLflow lags behind, why and what brings it level."""
+    if not settings.tracking.enabled:
+        screen.say("tracking is off: nothing was sent to MLflow")
+        return
+    if lag is not None:
+        screen.say(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}", style="yellow")
+        return
+    if sweep is None:
+        screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
+        return
+    uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
+    base = tracking.base_of(uri)
+    screen.say("in MLflow:" if tracking.served(uri) else f"in MLflow, while {screen.command('sweeplab ui')} serves it:")
+    for what, link in tracking.links(home, home.manifest(sweep), uri, base).items():
+        screen.say(f"  {what}: {link}")

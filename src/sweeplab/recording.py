@@ -1,0 +1,133 @@
+"""What is recorded of a run whatever becomes of it: its config, its log, and an end that came too early."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+import torch
+
+from sweeplab import config, stopping, store
+from sweeplab.errors import Interrupted, Pruned, RunFailed
+from sweeplab.job import Job
+
+log = logging.getLogger(__name__)
+
+_logged: ContextVar[Path | None] = ContextVar("logged", default=None)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def recorded(run: store.Run, job: Job) -> Iterator[None]:
+    """Record what is asked for; whatever ends the run early is journalled, too, and kept as its result."""
+    run.journal.mend()
+    if run.status == store.FAILED:
+        run.drop_checkpoints()  # it raised, and would again
+    run.result_file.unlink(missing_ok=True)
+    run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
+    try:
+        with _log_to(run.log_file), sigterm():
+            yield
+    except Pruned:
+        _end(run, job, store.PRUNED, stopping.PRUNED)
+        raise
+    except KeyboardInterrupt:
+        _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
+            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
+        if _may_go_on(error):
+            with suppress(OSError):  # the disk may still be full; a run without a result is unfinished just as well
+                _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise RunFailed(
+                f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
+                "it goes on from its last checkpoint"
+            ) from error
+        _end(run, job, store.FAILED, None, said)
+        raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+
+
+def _taken_away(error: Exception) -> bool:
+    """Whether it was raised by submitit's handler of a signal, which interrupts the training wherever that is."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames)
+
+
+def _may_go_on(error: Exception) -> bool:
+    """Whether the machine was at fault, not the run: no space left, no memory left."""
+    if isinstance(error, OSError):
+        return error.errno in NO_SPACE
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str | None = None) -> None:
+    """A run that did not come to its end: the journal first, then the result."""
+    run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
+    run.write_result(job.result(status, reason))
+
+
+@contextmanager
+def _log_to(file: Path) -> Iterator[None]:
+    """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
+    handler = logging.FileHandler(file)
+    handler.addFilter(lambda _: _logged.get() in (file, None))
+    _logged.set(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with informed():
+            yield
+    except Exception:
+        log.exception("the run failed")
+        raise
+    finally:
+        _logged.set(None)
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def informed() -> Iterator[None]:
+    """What is of level INFO is logged meanwhile."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+@contextmanager
+def sigterm() -> Iterator[None]:
+    """SIGTERM raises Interrupted meanwhile, where signals can be handled (the main thread) and nobody does.
+
+    Slurm sends one before it takes a node away: submitit ignores it, and has the job requeued at the next signal.
+    """
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

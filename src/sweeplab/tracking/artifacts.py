@@ -1,0 +1,70 @@
+"""Files of MLflow's: a model that it can serve, and those of a run that sweeplab recorded."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sweeplab import config
+from sweeplab.errors import UserError
+from sweeplab.tracking import address, library
+from sweeplab.tracking.view import FILES
+
+
+def save_model(network: Any, example: Any, folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `network` as an MLflow model, whole or not at all: its graph and weights, which load without its class.
+
+    `example` is a batch (a tensor) of at least two, since torch.export fixes a size of one; batches may have any size.
+    Raises what torch.export raises for a network that it cannot take.
+    """
+    library.quieten()
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-") as scratch:
+        warnings.simplefilter("ignore")  # mlflow's import tells of its own type hints
+        import mlflow.pytorch
+        from mlflow.models import infer_signature
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # uv's environments have no pip, which it would warn of
+        inputs, outputs = example.numpy(), network(example).detach().numpy()
+        mlflow.pytorch.save_model(
+            network,
+            f"{scratch}/model",
+            signature=infer_signature(inputs, outputs),
+            input_example=inputs,
+            pip_requirements=[
+                f"{name}=={version(name)}" for name in ("mlflow", "numpy", "torch")
+            ],  # or it looks for 8 s
+            serialization_format="pt2",
+            metadata=dict(about),
+        )
+        Path(scratch, "model").rename(folder)
+
+
+def download(uri: str, run_id: str, folder: Path) -> list[str]:
+    """Fetch the files of an MLflow run that sweeplab recorded into `folder`; their names.
+
+    Raises UserError if there is no such run, or it was not recorded by sweeplab.
+    """
+    file = address.file(uri)
+    if file is not None and not file.exists():  # MLflow would make one
+        raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {file}")
+    library.quieten()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        names = [file.path for file in client.list_artifacts(run_id) if file.path in FILES]
+        if "config.yaml" not in names:
+            raise UserError(f"{run_id}: the MLflow run has no config.yaml; was it recorded by sweeplab?")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            client.download_artifacts(run_id, name, str(folder))
+    except (MlflowException, OSError) as error:
+        reason = str(error).replace(uri, address.public(uri)).splitlines()[0]
+        raise UserError(f"{run_id}: cannot be fetched from {address.public(uri)}: {config.redact(reason)}") from error
+    return names

@@ -1,0 +1,80 @@
+"""What the feeder and its clients leave beside the runs: locks, the feeder's state, and where each run is in MLflow."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeplab import store
+from sweeplab.tracking.address import public
+
+Node = dict[str, Any]
+
+
+def lock_file(folder: store.Store) -> Path:
+    return folder.root / "feeder.lock"
+
+
+def clients_file(folder: store.Store) -> Path:
+    return folder.root / "feeder.clients"
+
+
+def state_file(folder: store.Store) -> Path:
+    return folder.root / "feeder.json"
+
+
+def nobody(folder: store.Store, leaving: Callable[[], None] = lambda: None) -> bool:
+    """Whether no client lives; `leaving` is then called while none can come: it waits for its lock until after it."""
+    with clients_file(folder).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        leaving()
+        return True
+
+
+def read_json(file: Path) -> Node:
+    """What the file holds; nothing if there is none."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def entries(file: Path, uri: str) -> dict[str, Node]:
+    """Of a record (`mlflow.json`): experiment name -> {experiment, created, run, fed} at this URI."""
+    return dict(read_json(file).get(public(uri), {}))
+
+
+def sweep_record(folder: store.Store, sweep_id: str) -> Path:
+    """Where the feeder notes a sweep's parent runs."""
+    return folder.sweeps / f"{sweep_id[: store.ID_LENGTH]}.mlflow.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is in MLflow."""
+
+    experiment: str
+    experiment_id: str
+    run_id: str
+
+
+def _places(record: Path, uri: str) -> list[Place]:
+    found = entries(record, uri).items()
+    return [Place(name, entry["experiment"], entry["run"]) for name, entry in found if entry.get("run")]
+
+
+def run_places(run: store.Run, uri: str) -> list[Place]:
+    """The MLflow runs of this run at this URI, one an experiment; of the feeder's record, without asking MLflow."""
+    return _places(run.mlflow_file, uri)
+
+
+def sweep_places(folder: store.Store, sweep_id: str, uri: str) -> list[Place]:
+    """The parent runs of this sweep, one an experiment."""
+    return _places(sweep_record(folder, sweep_id), uri)

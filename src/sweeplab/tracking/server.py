@@ -1,0 +1,98 @@
+"""MLflow's UI: a server of its own for a database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sweeplab import config
+from sweeplab.errors import UserError
+from sweeplab.tracking import address, library
+from sweeplab.tracking.links import PORT, base_of
+
+
+@contextmanager
+def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
+    """An MLflow server of this database on 127.0.0.1, at `port` or the next free one; yields its address.
+
+    Of an http(s) URI that is the server itself, and nothing is started. Raises UserError if it does not answer within
+    `seconds`.
+    """
+    if address.served(uri):
+        yield base_of(uri)
+        return
+    port = _free_port(port)
+    with tempfile.TemporaryFile() as log, _server(uri, port, log.fileno()) as process:
+        deadline = time.monotonic() + seconds
+        while not _healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                log.seek(0)
+                tail = "\n".join(
+                    log.read().decode(errors="replace").replace(uri, address.public(uri)).splitlines()[-10:]
+                )
+                raise UserError(f"the MLflow server of {address.public(uri)} did not start; its last words:\n{tail}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **library.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}  # not in `ps`
+    environment["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # its last words are shown
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(  # noqa: S603  # no shell, our own words
+        [sys.executable, "-P", "-m", "mlflow", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        cwd=config.root(),
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(5)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+def _healthy(port: int) -> bool:
+    import http.client  # takes 50 ms
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port(first: int) -> int:
+    """`first`, or the next port that is free. Raises UserError if 20 are taken."""
+    for port in range(first, first + 20):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise UserError(f"ports {first} to {first + 19} of 127.0.0.1 are all taken; give another one")

@@ -1,0 +1,68 @@
+"""The store's words in MLflow's: parameters, metrics, tags."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeplab import config, store
+from sweeplab.tracking.records import Node
+
+
+def ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def key(name: str) -> str:
+    """The name in the characters that MLflow allows."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+
+
+def text(value: object) -> str:
+    """`value` as it is typed on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def origin(name: str) -> dict[str, str]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = "unknown"
+    return {
+        "mlflow.runName": name,
+        "mlflow.source.name": "train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user,
+    }
+
+
+def params(resolved: Mapping[str, Any]) -> dict[str, str]:
+    """The config as MLflow parameters: dotted keys, and not where the run is kept."""
+    kept = {k: v for k, v in resolved.items() if k not in ("tracking", "store", "sweep")}
+    return {name: text(value)[:6000] for name, value in config.flat(kept).items()}
+
+
+def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:
+    """(metric, value, milliseconds, step) of the lines after the first `fed`.
+
+    Of a repeated epoch the first line counts. The final metrics are those of the `finished` end: an interrupted run
+    goes on, and would have each of them twice. The step of a look at the machine is its number, as MLflow has it.
+    """
+    first: dict[int, int] = {}  # epoch -> its first line
+    rows: list[tuple[int, int, Node]] = []  # (line, step, event)
+    for line, event in enumerate(events):
+        if event["event"] == store.EPOCH and first.setdefault(event["epoch"], line) == line:
+            rows.append((line, event["epoch"], event))
+    looks = [line for line, event in enumerate(events) if event["event"] == store.SYSTEM]
+    rows += [(line, step, events[line]) for step, line in enumerate(looks)]
+    ends = [n for n, e in enumerate(events) if e["event"] == store.END and e["status"] == store.FINISHED]
+    rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
+    return [
+        (name, value, ms(event["time"]), step)
+        for line, step, event in rows
+        if line >= fed
+        for name, value in store.numbers(event["metrics"]).items()
+    ]

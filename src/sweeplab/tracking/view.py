@@ -1,0 +1,261 @@
+"""The store as the feeder sees it: the MLflow runs that it asks for, and which of them are not level with it.
+
+The journals are the truth and MLflow is a view of them, so nothing here needs to be done only once: each MLflow run has
+a goal, computed from the store, and a record of what it has been fed (`mlflow.json`, written last). Where the two
+differ the run is fed, with the journal's own timestamps, which makes the same rows again. Killed anywhere and started
+again, the feeder therefore ends in the same place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sweeplab import store
+from sweeplab.tracking.records import Node, entries, read_json, sweep_record
+
+RUNNING, KILLED = "RUNNING", "KILLED"
+STATUS = {
+    store.FINISHED: "FINISHED",
+    store.FAILED: "FAILED",
+    store.INTERRUPTED: KILLED,
+    store.PRUNED: KILLED,
+    "running": RUNNING,
+}
+FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors")
+SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
+
+
+class Tail:
+    """A run's journal, read as far as it has grown, and what a look at the store needs of it."""
+
+    def __init__(self, run: store.Run) -> None:
+        self.run = run
+        self.settled = False  # level, and nobody is at work on it: nothing to look at until the journal grows
+        self._stamp: tuple[int, ...] = ()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.lines = self._offset = 0
+        self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
+        self.model = False
+        self.own: dict[str, None] = {}  # experiments of its start events, in order
+        self.tracked: dict[str, None] = {}
+        self._events: list[Node] | None = None
+
+    def read(self) -> bool:
+        """Take in what is new; whether the journal has changed since the last look."""
+        stat = self.run.journal.path.stat()
+        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if stamp == self._stamp:
+            return False
+        if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
+            self._reset()
+        with self.run.journal.path.open("rb") as file:
+            file.seek(self._offset)
+            whole = file.read().rpartition(b"\n")[0]
+        new = [json.loads(line) for line in whole.split(b"\n")] if whole else []
+        self._offset += len(whole) + 1 if whole else 0
+        self.lines += len(new)
+        for event in new:
+            self._note(event)
+        if self._events is not None:
+            self._events += new
+        self._stamp, self.settled = stamp, False
+        return True
+
+    def _note(self, event: Node) -> None:
+        if event["event"] == store.START:
+            self.fingerprint = event.get("fingerprint") or self.run.id
+            self.sweep = event.get("sweep") or ""
+            self.own |= dict.fromkeys(filter(None, [event.get("experiment")]))
+        if event["event"] == store.TRACK:
+            self.tracked |= dict.fromkeys(filter(None, [event.get("experiment")]))
+        if event["event"] in (store.START, "resume"):
+            self.ended, self.model = "", False
+        if event["event"] == store.MODEL:
+            self.model = True
+        if event["event"] == store.END:
+            self.ended = STATUS[event["status"]]
+
+    def events(self) -> list[Node]:
+        """The lines read so far; kept in memory while the run is being fed."""
+        if self._events is None:
+            self._events = self.run.journal.events()[: self.lines]
+        return self._events
+
+    def forget(self) -> None:
+        self._events = None
+
+
+@dataclass
+class Sweep:
+    """A manifest, and which version of the file it is."""
+
+    manifest: Node
+    version: int = 0
+    id = property(lambda self: str(self.manifest["id"]))
+    experiment = property(lambda self: self.manifest.get("experiment"))
+    tag = property(lambda self: f"sweep.{self.id[:SWEEP_LENGTH]}")
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Fingerprint -> the name of that cell."""
+        return {str(cell["fingerprint"]): cell["name"] for cell in self.manifest["cells"]}
+
+    @cached_property
+    def runs(self) -> frozenset[str]:
+        """The ids of its runs."""
+        return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
+
+
+@dataclass
+class Job:
+    """One MLflow run that is not level with the store."""
+
+    id: str  # of the run, or of the sweep
+    file: Path  # its record
+    experiment: str
+    entry: Node
+    goal: Node
+    sweeps: list[Sweep] = field(default_factory=list)
+    tail: Tail | None = None  # None: the parent run of sweeps[0]
+
+    @property
+    def fed(self) -> Node:
+        return dict(self.entry.get("fed", {}))
+
+    @property
+    def parent(self) -> Sweep | None:
+        """The sweep that trained the run, if it is of this experiment; else the first one here that reuses it."""
+        assert self.tail is not None
+        here = [sweep for sweep in self.sweeps if sweep.experiment == self.experiment]
+        trained = [sweep for sweep in here if self.tail.sweep and sweep.id.startswith(self.tail.sweep[:SWEEP_LENGTH])]
+        return next(iter(trained or ([] if self.experiment in self.tail.own else here)), None)
+
+
+class View:
+    """The store as the feeder sees it: which MLflow runs it asks for, and which of them are not level."""
+
+    def __init__(self, folder: store.Store, uri: str) -> None:
+        self.store, self.uri = folder, uri
+        self.created: dict[str, int] = {}  # of the experiments looked up: another time is another database
+        self.experiments: set[str] = set()  # all that the store asks for
+        self.damaged: dict[str, str] = {}  # run id -> what is wrong with its journal
+        self._tails: dict[str, Tail] = {}
+        self._sweeps: dict[Path, Sweep] = {}
+        self._members: dict[str, list[Sweep]] = {}
+
+    def unsettle(self) -> None:
+        for tail in self._tails.values():
+            tail.settled = False
+
+    def jobs(self, only: Collection[str] | None = None, *, alone: bool = False) -> list[Job]:
+        """What is to be fed, parents first; of these run ids and their sweeps only, if given.
+
+        `alone`: no client lives, so that no sweep is being driven.
+        """
+        self._read_sweeps()
+        wanted = [s for s in self._sweeps.values() if only is None or not s.runs.isdisjoint(only)]
+        jobs = [job for sweep in wanted for job in self._parent(sweep, alone)]
+        with os.scandir(self.store.root) as found:
+            names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
+        return jobs + [job for name in names for job in self._look(name)]
+
+    def lagging(self, only: Collection[str] | None) -> set[str]:
+        """The run and sweep ids that are not level."""
+        return {job.id for job in self.jobs(only)} | {name for name in self.damaged if only is None or name in only}
+
+    def _read_sweeps(self) -> None:
+        files = [f for f in self.store.sweeps.glob("*.json") if len(f.stem) == store.ID_LENGTH]
+        versions = {file: file.stat().st_mtime_ns for file in files}
+        if versions == {file: sweep.version for file, sweep in self._sweeps.items()}:
+            return
+        known = self._sweeps
+        for file, version in versions.items():
+            if file not in known or known[file].version != version:
+                known[file] = Sweep(read_json(file), version)
+        self._sweeps = dict(sorted(known.items(), key=lambda item: float(item[1].manifest["time"])))
+        self._members = {}
+        for sweep in self._sweeps.values():
+            for run_id in sweep.runs:
+                self._members.setdefault(run_id, []).append(sweep)
+        self.unsettle()
+
+    def _look(self, name: str) -> list[Job]:
+        """What is to be fed of this run; looking at an idle one costs a stat."""
+        tail = self._tails.get(name)
+        if tail is None:
+            tail = self._tails[name] = Tail(store.Run(self.store.root / name))
+        self.damaged.pop(name, None)
+        try:
+            return self._children(tail) if tail.read() or not tail.settled else []
+        except FileNotFoundError:  # not begun, or cleaned away
+            del self._tails[name]
+        except (ValueError, KeyError) as error:
+            self.damaged[name] = f"its journal cannot be read: {error!r}"
+        return []
+
+    def _children(self, tail: Tail) -> list[Job]:
+        sweeps = self._members.get(tail.run.id, [])
+        wanted = {**tail.own, **tail.tracked, **dict.fromkeys(s.experiment for s in sweeps if s.experiment)}
+        tail.settled = not wanted
+        if not wanted or not tail.lines:
+            return []
+        record, jobs = entries(tail.run.mlflow_file, self.uri), []
+        for experiment in wanted:
+            entry = self._valid(record, experiment)
+            status = self._status(tail, entry.get("fed", {}))
+            goal = {"lines": tail.lines, "status": status, "sweeps": [s.tag for s in sweeps]}
+            goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
+            if tail.model:  # else not named: what was fed before there were models stays level
+                goal["model"] = True
+            if entry.get("fed") != goal:
+                jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
+        tail.settled = not jobs and status != RUNNING and not tail.run.claimed  # files may come while it is held
+        return jobs
+
+    @staticmethod
+    def _status(tail: Tail, fed: Node) -> str:
+        if tail.ended:
+            return tail.ended
+        if fed.get("status") == KILLED and fed.get("lines") == tail.lines:
+            return KILLED  # found dead before; a look at its lock could stand in the way of who resumes it now
+        alive = tail.run.claimed
+        if tail.read():  # it may have ended, and let go of its lock, since the journal was read
+            return tail.ended or RUNNING
+        return RUNNING if alive else KILLED
+
+    def _parent(self, sweep: Sweep, alone: bool) -> list[Job]:
+        if not sweep.experiment:
+            return []
+        file = sweep_record(self.store, sweep.id)
+        entry = self._valid(entries(file, self.uri), sweep.experiment)
+        goal = {"status": STATUS[sweep.manifest["status"]], "version": sweep.version}
+        goal["files"] = _stamped(self.store.report_folder(sweep.id).glob("*"), self.store.sweeps)
+        dead = {**goal, "status": KILLED}
+        if goal["status"] == RUNNING and (alone or entry.get("fed") == dead):
+            goal = dead  # until the manifest is written again
+        return [] if entry.get("fed") == goal else [Job(sweep.id, file, sweep.experiment, entry, goal, [sweep])]
+
+    def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
+        """What is recorded of an experiment, unless the server has another one of that name now."""
+        self.experiments.add(experiment)
+        entry = record.get(experiment, {})
+        return entry if self.created.get(experiment, entry.get("created")) == entry.get("created") else {}
+
+
+def stamps(folder: Path) -> dict[str, list[int]]:
+    """The files that go to MLflow when a run has ended -> [size, time of change]."""
+    return _stamped([*(folder / name for name in FILES), *folder.glob("profile/**/*")], folder)
+
+
+def _stamped(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
+    """Those that are there, but not the temporary ones of `write_atomic`; named from `folder` on."""
+    found = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    stats = {file.relative_to(folder).as_posix(): file.stat() for file in found}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}

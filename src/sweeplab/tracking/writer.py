@@ -1,0 +1,296 @@
+"""Brings one MLflow run level with the store, and says in one line why it cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sweeplab import config, metrics, store
+from sweeplab.tracking import address, database, library, terms
+from sweeplab.tracking.records import Node, entries, read_json, sweep_record
+from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+T = TypeVar("T")
+
+DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
+CAUSES = (  # of what libraries wrap around them
+    r"\[Errno -?\d+\] ([^')\"\]]+)",
+    r"(?i)\b((?:read |connection )?timed out|Connection aborted|connection timeout expired)",
+    r"failed with error code (401)\b",
+    r"failed with error code (\d+ .*)",
+    r"failed: ((?:FATAL|ERROR|[Cc]onnection refused).*)",
+)
+REFUSED = (
+    "it refuses the user or the password; they come from the URI (http://USER:PASSWORD@HOST), or from "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+)
+NOTE_LENGTH = 8000  # characters that MLflow takes as a run's description
+
+
+class AwayError(Exception):
+    """The server, or the database, does not answer."""
+
+
+class Writer:
+    """What is done to MLflow; everything may be done twice."""
+
+    def __init__(self, folder: store.Store, uri: str) -> None:
+        self.store, self.uri = folder, uri
+        self._experiments: dict[str, tuple[str, int]] = {}  # name -> (id, time of creation)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        library.quieten()
+        from mlflow import MlflowClient
+
+        with database.alone_at(self.uri):
+            database.make(self.uri)
+            return MlflowClient(tracking_uri=self.uri)
+
+    def created(self, experiment: str) -> int:
+        """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
+        found = self.client.get_experiment_by_name(experiment)
+        return 0 if found is None else int(found.creation_time or 0)
+
+    def check(self) -> None:
+        """Raise AwayError unless the server answers."""
+        self._experiments.clear()
+        try:
+            self.client.search_experiments(max_results=1)
+        except Exception as error:
+            self.__dict__.pop("client", None)  # a database that was being made by another needs a new start
+            raise AwayError(self.told(error)) from error
+
+    def told(self, error: BaseException) -> str:
+        """That the server cannot be reached, and why."""
+        return f"MLflow at {address.public(self.uri)} cannot be reached: {self.in_short(error)}"
+
+    def in_short(self, error: BaseException) -> str:
+        """One line, without what is secret in the URI."""
+        text = str(error).replace(self.uri, address.public(self.uri))
+        known = next((found for pattern in CAUSES if (found := re.search(pattern, text))), None)
+        line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
+        return REFUSED if line == "401" else str(config.redact(line))[:300]
+
+    def _experiment(self, name: str) -> tuple[str, int]:
+        if name not in self._experiments:
+            found = self.client.get_experiment_by_name(name) or self._create_experiment(name)
+            if found.lifecycle_stage == "deleted":
+                raise ValueError(
+                    f"MLflow experiment '{name}' was deleted: restore it (mlflow experiments restore -x "
+                    f"{found.experiment_id}) or choose another tracking.experiment"
+                )
+            self._experiments[name] = (found.experiment_id, int(found.creation_time or 0))
+        return self._experiments[name]
+
+    def _create_experiment(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_experiment(name, artifact_location=address.artifact_location(self.uri, name))
+        except MlflowException:
+            if self.client.get_experiment_by_name(name) is None:  # else another feeder was faster
+                raise
+        return self.client.get_experiment_by_name(name)
+
+    def feed(self, job: Job) -> None:
+        """Bring one MLflow run level, then note that it is."""
+        run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
+        self._note(job, run_id, job.goal)
+
+    def _note(self, job: Job, run_id: str | None, fed: Node, **more: float) -> None:
+        experiment_id, created = self._experiment(job.experiment)
+        entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed, **more}
+        job.entry = entry
+        record = read_json(job.file)
+        record.setdefault(address.public(self.uri), {})[job.experiment] = entry
+        store.write_json(job.file, record)
+
+    def failed(self, job: Job, error: Exception) -> str:
+        """Why the job could not be done. Raises AwayError if that is the server's absence.
+
+        A run that someone deleted in MLflow is forgotten, and so made anew by the next attempt.
+        """
+        self.check()
+        run_id = job.entry.get("run")
+        try:
+            if run_id and not self._search(job, f"attributes.run_id = '{run_id}'"):
+                self._note(job, None, {})
+        except Exception as other:  # for example that the whole experiment was deleted
+            return self.in_short(other)
+        return self.in_short(error)
+
+    def _search(self, job: Job, condition: str) -> list[MlflowRun]:
+        return list(self.client.search_runs([self._experiment(job.experiment)[0]], condition))
+
+    def _run_id(self, job: Job, identity: Mapping[str, str], start: float | None, tags: Mapping[str, str]) -> str:
+        """The MLflow run of this identity: recorded, found, or created.
+
+        One that began at another time than the journal (`start`, if given) is of a run that was cleaned out of the
+        store; it makes room.
+        """
+        if recorded := job.entry.get("run"):
+            return str(recorded)
+        identity = {**identity, "store.id": self.store.id}
+        found = self._search(job, " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items()))
+        same = [run for run in found if start is None or run.info.start_time == terms.ms(start)]
+        for other in found:
+            if other not in same[-1:]:
+                self.client.delete_run(other.info.run_id)
+        at = terms.ms(job.sweeps[0].manifest["time"] if start is None else start)
+        run = same[-1] if same else self._create_run(job, at, {**tags, **identity})
+        self._note(job, run.info.run_id, {})
+        return str(run.info.run_id)
+
+    def _create_run(self, job: Job, start: int, tags: dict[str, str]) -> MlflowRun:
+        """A server that is too slow to answer may make the run all the same, and later: a second one waits for that."""
+        if time.time() - job.entry.get("asked", 0) < DOUBT:
+            raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
+        try:
+            return self.client.create_run(self._experiment(job.experiment)[0], start, tags)
+        except Exception as error:
+            if address.served(self.uri) and "Read timed out" in str(error):
+                self._note(job, None, {}, asked=time.time())
+            raise
+
+    def _set_status(self, job: Job, run_id: str, end: float | None) -> None:
+        if job.fed.get("status") == job.goal["status"]:
+            return
+        if job.goal["status"] == RUNNING:
+            self.client.update_run(run_id, RUNNING)
+        else:
+            self.client.set_terminated(run_id, job.goal["status"], terms.ms(end or time.time()))
+
+    def _feed_parent(self, job: Job) -> str:
+        sweep = job.sweeps[0]
+        tags = terms.origin(
+            sweep.manifest["name"]
+        )  # without the sweep's tag: the UI folds children away below a parent it shows
+        run_id = self._run_id(job, {"sweep.id": sweep.id}, None, tags)
+        self._set_status(job, run_id, sweep.manifest.get("ended"))
+        if self._upload(job, run_id, self.store.sweeps, "comparison"):
+            summary = read_json(self.store.report_folder(sweep.id) / store.SUMMARY)
+            at = terms.ms(summary.get("time", 0))
+            rows = [(name, value, at, 0) for name, value in store.numbers(summary.get("metrics", {})).items()]
+            self._log(run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
+        return run_id
+
+    def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
+        """The goal's files that have changed; whether there were any."""
+        before = job.fed.get("files", {})
+        changed = [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]
+        for name in changed:
+            self.client.log_artifact(run_id, str(folder / name), place or name.rpartition("/")[0] or None)
+        return bool(changed)
+
+    def _feed_run(self, job: Job, tail: Tail) -> str:
+        events = tail.events()[: job.goal["lines"]]
+        first = next(e for e in events if e["event"] == store.START)
+        tags = self._tags(job, events)
+        run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
+        new = events[job.fed.get("lines", 0) :]
+        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
+            e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
+        )
+        rows = terms.values(events, job.fed.get("lines", 0))
+        # Params and data set are of the first start: how a run is computed may change when it is resumed.
+        self._log(run_id, rows, {} if job.fed else terms.params(first["config"]), tags if changed else {})
+        if not job.fed and (data := first.get("data")):
+            self._log_data(run_id, data)
+        self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
+        self._upload(job, run_id, tail.run.folder)
+        if job.goal.get("model") and not job.fed.get("model"):
+            self._log_model(job, run_id, tail.run.folder / store.MODEL)
+        if job.goal["status"] != RUNNING:
+            tail.forget()
+        return run_id
+
+    def _log(
+        self,
+        run_id: str,
+        rows: Sequence[tuple[str, float, int, int]],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        """All in one call if it is not too much for one: each is a transaction of its own."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        parts = zip_longest(
+            batched([Metric(terms.key(name), value, at, step) for name, value, at, step in rows], 800),
+            batched([Param(terms.key(name), value) for name, value in params.items()], 100),
+            batched([RunTag(terms.key(name), value) for name, value in tags.items()], 100),
+            fillvalue=(),
+        )
+        for some_metrics, some_params, some_tags in parts:
+            self.client.log_batch(run_id, metrics=some_metrics, params=some_params, tags=some_tags)
+
+    def _log_data(self, run_id: str, data: Node) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        sizes = {name: data[name] for name in (metrics.TRAIN, metrics.VALID, metrics.TEST) if name in data}
+        source = json.dumps({"name": data["name"], "sha256": data["digest"]})
+        entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
+        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _log_model(self, job: Job, run_id: str, folder: Path) -> None:
+        """The folder as a model of this run, `runs:/<run>/model`, which knows where it is; READY when all is there."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.models import Model
+        from mlflow.models.model import MLMODEL_FILE_NAME
+
+        place = self._experiment(job.experiment)[0]
+        found = self.client.search_logged_models([place], f"source_run_id = '{run_id}'")
+        model = found[0] if found else self.client.create_logged_model(place, store.MODEL, run_id)
+        if model.status == LoggedModelStatus.READY:
+            return
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        with tempfile.TemporaryDirectory() as scratch:
+            about = Model.load(str(folder))
+            about.model_id, about.run_id, about.artifact_path = model.model_id, run_id, model.artifact_location
+            about.save(f"{scratch}/{MLMODEL_FILE_NAME}")
+            self.client.log_model_artifact(model.model_id, f"{scratch}/{MLMODEL_FILE_NAME}")
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+    def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
+        assert job.tail is not None
+        start = [e for e in events if e["event"] == store.START][-1]
+        ends = [e for e in events if e["event"] == store.END]
+        provenance, parent = start.get("provenance") or {}, job.parent
+        git = provenance.get("git") or {}
+        found = {"question": start.get("question"), "git.commit": git.get("commit"), "git.dirty": git.get("dirty")}
+        found |= {f"version.{name}": version for name, version in (provenance.get("versions") or {}).items()}
+        found |= {name: provenance.get(name) for name in ("device", "threads")}
+        found["stop_reason"] = ends[-1].get("stop_reason") if ends else None
+        found["mlflow.source.git.commit"] = git.get("commit")
+        found |= dict.fromkeys(job.goal["sweeps"], "1")
+        name = parent.names.get(job.tail.fingerprint) if parent else None
+        if parent:
+            found["mlflow.parentRunId"] = self._parent_id(parent)
+        return terms.origin(name or start["name"]) | {
+            k: terms.text(value) for k, value in found.items() if value is not None
+        }
+
+    def _parent_id(self, sweep: Sweep) -> str:
+        entry = entries(sweep_record(self.store, sweep.id), self.uri).get(sweep.experiment, {})
+        if entry.get("created") != self._experiment(sweep.experiment)[1] or not entry.get("run"):
+            raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
+        return str(entry["run"])
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`rows` in parts as large as one call of MLflow takes."""
+    return (rows[first : first + size] for first in range(0, len(rows), size))
