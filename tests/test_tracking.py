@@ -303,6 +303,33 @@ def test_feeding_twice_changes_nothing_and_a_lost_record_neither(store: Store, u
     assert counts(uri) == before
 
 
+def test_what_is_there_is_read_once_for_many_runs_and_searched_for_one_among_many(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    asked: list[str] = []
+    search = MlflowClient.search_runs
+
+    def counted(self: MlflowClient, places: list[str], condition: str, **how: Any) -> Any:
+        asked.append(condition.partition("'")[0])
+        return search(self, places, condition, **how)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    runs = [make(store, number) for number in range(1, 13)]
+    feed(store, uri)
+    assert (counts(uri), asked) == ((12, 84), ["tags.`store.id` = "])
+    for run in runs:
+        run.mlflow_file.unlink()
+    feed(store, uri)
+    assert (counts(uri), asked) == ((12, 84), ["tags.`store.id` = "] * 2)
+    runs[5].mlflow_file.unlink()
+    feed(store, uri)
+    assert (counts(uri), asked[2:]) == ((12, 84), ["tags.`store.id` = ", "tags.`fingerprint` = "]), (
+        "of 12, 10 were read"
+    )
+
+
 def test_numbers_that_are_none_and_names_that_mlflow_refuses(store: Store, uri: str) -> None:
     run = make(store, epochs=0, end=None)
     run.journal.append("epoch", epoch=1, metrics={"train/loss": math.nan, "valid/f1@5": 1.0}, seconds=0.1)

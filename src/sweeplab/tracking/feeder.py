@@ -59,6 +59,7 @@ class Feeder:
         """Feed all that is not level; run or sweep id -> what went wrong."""
         jobs = self._jobs(alone)
         self._idle, lag = not jobs, dict(self.view.damaged)
+        self.writer.existing.expect(jobs)
         for number, job in enumerate(jobs, start=1):
             try:
                 self.writer.feed(job)

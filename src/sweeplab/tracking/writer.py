@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplab import config, metrics, store
 from sweeplab.tracking import address, database, library, terms
+from sweeplab.tracking.existing import FINGERPRINT, STORE_ID, SWEEP_ID, Existing
 from sweeplab.tracking.records import Node, entries, read_json, sweep_record
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ class Writer:
     def __init__(self, folder: store.Store, uri: str) -> None:
         self.store, self.uri = folder, uri
         self._experiments: dict[str, tuple[str, int]] = {}  # name -> (id, time of creation)
+        self.existing = Existing(folder)
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -66,6 +67,7 @@ class Writer:
     def check(self) -> None:
         """Raise AwayError unless the server answers."""
         self._experiments.clear()
+        self.existing.forget()
         try:
             self.client.search_experiments(max_results=1)
         except Exception as error:
@@ -125,40 +127,39 @@ class Writer:
         self.check()
         run_id = job.entry.get("run")
         try:
-            if run_id and not self._search(job, f"attributes.run_id = '{run_id}'"):
+            place = self._experiment(job.experiment)[0]
+            if run_id and not self.client.search_runs([place], f"attributes.run_id = '{run_id}'"):
                 self._note(job, None, {})
         except Exception as other:  # for example that the whole experiment was deleted
             return self.in_short(other)
         return self.in_short(error)
 
-    def _search(self, job: Job, condition: str) -> list[MlflowRun]:
-        return list(self.client.search_runs([self._experiment(job.experiment)[0]], condition))
-
-    def _run_id(self, job: Job, identity: Mapping[str, str], start: float | None, tags: Mapping[str, str]) -> str:
-        """The MLflow run of this identity: recorded, found, or created.
+    def _run_id(self, job: Job, tag: str, value: str, start: float | None, tags: Mapping[str, str]) -> tuple[str, bool]:
+        """The MLflow run with this tag: recorded, found, or created; and whether it has all these tags already.
 
         One that began at another time than the journal (`start`, if given) is of a run that was cleaned out of the
         store; it makes room.
         """
         if recorded := job.entry.get("run"):
-            return str(recorded)
-        identity = {**identity, "store.id": self.store.id}
-        found = self._search(job, " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items()))
-        same = [run for run in found if start is None or run.info.start_time == terms.ms(start)]
-        for other in found:
+            return str(recorded), False
+        place = self._experiment(job.experiment)[0]
+        found = self.existing.find(self.client, job, place, tag, value)
+        same = [run_id for run_id, began in found if start is None or began == terms.ms(start)]
+        for other, _ in found:
             if other not in same[-1:]:
-                self.client.delete_run(other.info.run_id)
+                self.client.delete_run(other)
         at = terms.ms(job.sweeps[0].manifest["time"] if start is None else start)
-        run = same[-1] if same else self._create_run(job, at, {**tags, **identity})
-        self._note(job, run.info.run_id, {})
-        return str(run.info.run_id)
+        run_id = same[-1] if same else self._create_run(job, at, {**tags, tag: value, STORE_ID: self.store.id})
+        self.existing.add(place, tag, value, run_id, at)
+        self._note(job, run_id, {})
+        return run_id, not same
 
-    def _create_run(self, job: Job, start: int, tags: dict[str, str]) -> MlflowRun:
+    def _create_run(self, job: Job, start: int, tags: dict[str, str]) -> str:
         """A server that is too slow to answer may make the run all the same, and later: a second one waits for that."""
         if time.time() - job.entry.get("asked", 0) < DOUBT:
             raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
         try:
-            return self.client.create_run(self._experiment(job.experiment)[0], start, tags)
+            return str(self.client.create_run(self._experiment(job.experiment)[0], start, tags).info.run_id)
         except Exception as error:
             if address.served(self.uri) and "Read timed out" in str(error):
                 self._note(job, None, {}, asked=time.time())
@@ -177,7 +178,7 @@ class Writer:
         tags = terms.origin(
             sweep.manifest["name"]
         )  # without the sweep's tag: the UI folds children away below a parent it shows
-        run_id = self._run_id(job, {"sweep.id": sweep.id}, None, tags)
+        run_id, _ = self._run_id(job, SWEEP_ID, sweep.id, None, tags)
         self._set_status(job, run_id, sweep.manifest.get("ended"))
         if self._upload(job, run_id, self.store.sweeps, "comparison"):
             summary = read_json(self.store.report_folder(sweep.id) / store.SUMMARY)
@@ -198,14 +199,16 @@ class Writer:
         events = tail.events()[: job.goal["lines"]]
         first = next(e for e in events if e["event"] == store.START)
         tags = self._tags(job, events)
-        run_id = self._run_id(job, {"fingerprint": tail.fingerprint}, first["time"], tags)
+        run_id, tagged = self._run_id(job, FINGERPRINT, tail.fingerprint, first["time"], tags)
         new = events[job.fed.get("lines", 0) :]
         changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
             e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
         )
         rows = terms.values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
-        self._log(run_id, rows, {} if job.fed else terms.params(first["config"]), tags if changed else {})
+        self._log(
+            run_id, rows, {} if job.fed else terms.params(first["config"]), tags if changed and not tagged else {}
+        )
         if not job.fed and (data := first.get("data")):
             self._log_data(run_id, data)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
