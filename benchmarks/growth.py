@@ -72,8 +72,8 @@ def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
     return lambda: loop.train_epoch(task, batches.epoch(1)).means()
 
 
-def epochs(rounds: int) -> Points:
-    """Median seconds of an epoch along each axis; what is compared takes turns."""
+def epochs(rounds: int) -> tuple[Points, float]:
+    """(median seconds of an epoch along each axis, the widest range of a point's rounds / its median), in turns."""
     import torch
 
     from sweeplab.data.splits import Held
@@ -92,7 +92,8 @@ def epochs(rounds: int) -> Points:
             run()
             seconds[key].append(time.perf_counter() - began)
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    return {a: [(value, statistics.median(seconds[a, value])) for value in values] for a, values in AXES.items()}
+    widest = max((max(took) - min(took)) / statistics.median(took) for took in seconds.values())
+    return {a: [(v, statistics.median(seconds[a, v])) for v in values] for a, values in AXES.items()}, widest
 
 
 # --- A sweep
@@ -260,7 +261,8 @@ def draw(kind: str, points: Points) -> Path:
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The raw numbers; written after each size, too, since the last take long."""
     if given.part == "epoch":
-        return {"kind": "epoch", "points": epochs(given.rounds)}
+        medians, widest = epochs(given.rounds)
+        return {"kind": "epoch", "points": medians, "rounds": given.rounds, "widest": widest}
     points: Points = {}
     found: dict[str, Any] = {"kind": "sweep", "configs": given.configs, "points": points}
     for count in given.runs:
@@ -293,6 +295,8 @@ def main() -> None:
     if given.part != "draw":
         given.json.write_text(json.dumps(found))
     print(table(found["points"]), f"\n{draw(found['kind'], found['points'])}")
+    if found["kind"] == "epoch":
+        print(f"medians of {found['rounds']} rounds, which lie within {100 * found['widest']:.0f} % of each other")
 
 
 if __name__ == "__main__":

@@ -155,12 +155,13 @@ def test_what_several_ranks_cannot_do_is_refused(train: Command, root: Path, sev
     ]
     lbfgs = ("optimizer=sgd", "optimizer._target_=torch.optim.LBFGS", "~optimizer.momentum", "~optimizer.weight_decay", "~optimizer.fused", "trainer.batch_size=120")  # fmt: skip
     assert "optimizer=torch.optim.LBFGS: would go by the loss of a share" in train(*WHOLE, *lbfgs).err
+    refusal = (2, "-m: torchrun has started 3 ranks of one run; start a sweep with python\n")
     sweep = train("-m", *WHOLE, "seed=1,2")
-    assert (sweep.code, sweep.err) == (
-        2,
-        "-m: torchrun has started 3 ranks of one run; start a sweep with python\n",
-    )
+    assert (sweep.code, sweep.err) == refusal
     assert list(root.iterdir()) == []
+    basic = train("-m", *WHOLE, "seed=1,2", "hydra/sweeper=basic", "hydra/launcher=sweeplab")
+    assert (basic.code, basic.err) == refusal
+    assert not (root / "runs").exists()
 
 
 def test_other_ranks_are_silent_and_leave_the_first_the_word(

@@ -11,6 +11,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
+def ensure_one_rank() -> None:
+    """Raise UserError if torchrun has started this command more than once."""
+    from sweeplab import ranks
+    from sweeplab.errors import UserError
+
+    if ranks.count() > 1:
+        raise UserError(f"-m: torchrun has started {ranks.count()} ranks of one run; start a sweep with python")
+
+
 class SweeplabLauncher(Launcher):
     """Trains on this machine, a process for each job. Our own sweeper hands it a plan; others only call `launch`."""
 
@@ -43,6 +52,7 @@ class SweeplabLauncher(Launcher):
         from sweeplab.sweep.plan import make
 
         del initial_job_idx
+        ensure_one_rank()
         assert self._context is not None
         assert self._config is not None
         loader, config = self._context.config_loader, self._config

@@ -15,12 +15,9 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Plan what the command line and `hydra.sweeper.params` ask for, and carry it out with the launcher."""
         from hydra_plugins.sweeplab import launcher as here
-        from sweeplab import ranks
-        from sweeplab.errors import UserError
         from sweeplab.screen import waiting
 
-        if ranks.count() > 1:
-            raise UserError(f"-m: torchrun has started {ranks.count()} ranks of one run; start a sweep with python")
+        here.ensure_one_rank()
         ours = self.launcher if isinstance(self.launcher, here.SweeplabLauncher) else None
         begun = ours.begin() if ours and "sweep.plan=true" not in arguments else None
         with waiting("loading PyTorch"):
