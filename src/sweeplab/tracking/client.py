@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -59,6 +59,7 @@ class _Feeding(Client):
             waited = time.monotonic() - began
             return waited >= seconds or (waited >= PATIENCE and _hopeless(state, self._uri))
 
+        _wake(self._store)
         lag = _until_level(self._store, self._uri, {run.id for run in runs}, give_up)
         count = len(lag)
         return f"MLflow lags behind by {count} run{'s'[: count > 1]}: {next(iter(lag.values()))}" if lag else None
@@ -152,6 +153,14 @@ def _state(store: Store) -> dict[str, object]:
     except PermissionError:  # alive, and another user's
         pass
     return state
+
+
+def _wake(store: Store) -> None:
+    """Have the feeder look at the store without a pause."""
+    pid = _state(store).get("pid")
+    if isinstance(pid, int) and locked(records.lock_file(store)):
+        with suppress(PermissionError, ProcessLookupError):
+            os.kill(pid, feeder.WAKE)
 
 
 def _hopeless(state: Mapping[str, object], uri: str) -> bool:
@@ -248,4 +257,5 @@ def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None])
 
     with records.clients_file(store).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # or the feeder would leave with what it has
+        _wake(store)
         return _until_level(store, uri, None, give_up, progress)

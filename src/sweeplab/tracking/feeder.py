@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -21,7 +22,8 @@ from sweeplab.tracking.view import Job, View
 from sweeplab.tracking.writer import AwayError, Writer
 
 MEMORY = "/dev/shm"  # noqa: S108  # a private folder in it; a new database is written hundreds of times over, and waits
-PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the store; with the server away
+PAUSE, LONGEST_PAUSE = 1.0, 5.0  # seconds between two looks at the store; with the server away
+WAKE = signal.SIGCONT  # which does nothing to a process that does not ask for it
 GRACE = 4.0  # seconds to drain in after the last client has gone
 
 
@@ -31,7 +33,7 @@ class Feeder:
     def __init__(self, folder: store.Store, uri: str, lock: FileLock, *, log: bool = True) -> None:
         self.store, self.uri, self._lock, self._log = folder, uri, lock, log
         self.view, self.writer = View(folder, uri), Writer(folder, uri)
-        self._alone = threading.Event()
+        self._alone, self._woken = threading.Event(), threading.Event()
         self._idle = False
         self._look = 0.0  # seconds that the last look at the store took
         self._state: Node = {}
@@ -109,9 +111,14 @@ class Feeder:
                 return
             pause = min(2 * pause, LONGEST_PAUSE) if level is None else PAUSE
             if not alone:
-                self._alone.wait(max(pause, 10 * self._look))
+                self._woken.wait(max(pause, 10 * self._look))
+                self._woken.clear()
             elif level is None:
                 time.sleep(PAUSE)
+
+    def wake(self) -> None:
+        """Look at the store now: somebody waits."""
+        self._woken.set()
 
     def _watch(self) -> None:
         """See the last client go; a feeder that cannot drain in time then leaves as it is: any later one goes on."""
@@ -124,6 +131,7 @@ class Feeder:
                 continue
             since = since or time.monotonic()
             self._alone.set()
+            self.wake()
             if time.monotonic() - since > GRACE and self._leave():
                 os._exit(0)
 
@@ -171,4 +179,6 @@ def main() -> None:
         lock.acquire(timeout=1)  # longer than a client's look at the lock
     except Timeout:
         return
-    Feeder(folder, order["uri"], lock).run()
+    feeder = Feeder(folder, order["uri"], lock)
+    signal.signal(WAKE, lambda *_: feeder.wake())
+    feeder.run()
