@@ -220,18 +220,18 @@ def slopes(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(np.polyfit(x, y, 1)[0]), float((y[-1] - y[-2]) / (x[-1] - x[-2]))
 
 
-def table(points: Points) -> str:
-    """A line for each cost, in Markdown; costs that have the same points stand below one head."""
+def table(kind: str, points: Points) -> str:
+    """In Markdown: a table for each axis of an epoch, one with a line for each cost of sweeps."""
     lines: list[str] = []
-    before: list[float] = []
     for name, values in points.items():
         places = [at for at, _ in values]
-        if places != before:
+        if kind == "epoch" or not lines:
             head = "".join(f" {at:,.0f} |" for at in places)
-            lines += ["", f"| |{head} slope | last step |", f"|---|{'---:|' * (len(places) + 2)}"]
-        before = places
+            axis = name if kind == "epoch" else "runs"
+            lines += ["", f"| {axis} |{head} slope | last step |", f"|---|{'---:|' * (len(places) + 2)}"]
         cells = "".join(f" {value:,.3g} |" if value < 1000 else f" {value:,.0f} |" for _, value in values)
-        lines.append("| {} |{} {:.2f} | {:.2f} |".format(name, cells, *slopes(values)))
+        cost = "an epoch (s)" if kind == "epoch" else name
+        lines.append("| {} |{} {:.2f} | {:.2f} |".format(cost, cells, *slopes(values)))
     return "\n".join(lines)
 
 
@@ -294,7 +294,7 @@ def main() -> None:
     found = json.loads(given.json.read_text()) if given.part == "draw" else measure(given)
     if given.part != "draw":
         given.json.write_text(json.dumps(found))
-    print(table(found["points"]), f"\n{draw(found['kind'], found['points'])}")
+    print(table(found["kind"], found["points"]), f"\n{draw(found['kind'], found['points'])}")
     if found["kind"] == "epoch":
         print(f"medians of {found['rounds']} rounds, which lie within {100 * found['widest']:.0f} % of each other")
 
