@@ -49,20 +49,6 @@ class PerExample(nn.CrossEntropyLoss):
         super().__init__(reduction="none")
 
 
-class Agreement:
-    """The share of right answers, as torchmetrics would have it."""
-
-    def reset(self) -> None:
-        self.right, self.seen = 0, 0
-
-    def update(self, output: Tensor, target: Tensor) -> None:
-        self.right += int((output.argmax(1) == target).sum())
-        self.seen += len(target)
-
-    def compute(self) -> float:
-        return self.right / self.seen
-
-
 def digits(*overrides: str) -> Config:
     return compose(["data=digits", *overrides])
 
@@ -154,11 +140,11 @@ class TestProblems:
         assert message in "\n".join(parts.problems(digits(*overrides)))
 
     def test_a_config_that_is_in_order_has_none(self) -> None:
-        share = (f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")
+        share = ("+metrics.share._target_=own.Share", "trainer.monitor=valid/share")
         assert parts.problems(digits(*share, "trainer.mode=max")) == []
 
     def test_which_way_a_metric_of_the_users_own_is_better_must_be_said(self) -> None:
-        share = (f"+metrics.share._target_={HERE}.Agreement", "trainer.monitor=valid/share")
+        share = ("+metrics.share._target_=own.Share", "trainer.monitor=valid/share")
         assert parts.problems(digits(*share)) == [
             "trainer.mode=auto: nothing says which way valid/share is better; give max or min"
         ]

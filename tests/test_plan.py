@@ -236,7 +236,7 @@ def test_a_job_is_refused_for_what_an_earlier_one_of_the_plan_was_not(planned: P
     with pytest.raises(UserError, match=r"trainer\.shift=1: is for pictures, but data\.shape=None"):
         planned("data.shape=null", "trainer.shift=null,1")
     with pytest.raises(UserError, match=r"trainer\.mode=auto: nothing says which way valid/share is better"):
-        planned("+metrics.share._target_=test_parts.Agreement", "trainer.monitor=valid/share", "trainer.mode=max,auto")
+        planned("+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=max,auto")
 
 
 # --- what becomes of each

@@ -16,7 +16,6 @@ import pytest
 import torch
 import yaml
 from conftest import Command, Ended
-from torch import Tensor, nn
 
 from sweeplab import cli, config, tracking
 from sweeplab import run as running
@@ -42,20 +41,6 @@ TEN = [
     ["model=cnn", "trainer.precision=bf16", "trainer.threads=2", "trainer.clip_norm=0.1", "trainer.epochs=1", "trainer.limit_batches=1", "trainer.eval_batch_size=100"],
     ["model._target_=torch.nn.Linear", "model=linear", "trainer.epochs=9", "trainer.patience=1", "optimizer.lr=0.5"],
 ]  # fmt: skip
-
-
-class Erratic(nn.Linear):
-    """A network whose numbers depend on how often it was built in this process."""
-
-    built = 0
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features)
-        Erratic.built += 1
-        self.shift = 0.001 * Erratic.built
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return super().forward(input) * (1 + self.shift)  # not a sum, which cross-entropy does not see
 
 
 class FromFile(Digits):
@@ -252,8 +237,8 @@ def test_a_run_that_diverged_or_ran_out_of_time_is_reproduced(train: Command, re
 
 
 def test_a_run_that_is_not_deterministic_is_said_to_be_so(train: Command, replay: Command, root: Path) -> None:
-    train(*DIGITS, "model=linear", f"model._target_={HERE}.Erratic", "trainer.deterministic=false")
-    ended = replay(only(root).id, "--trust", HERE)
+    train(*DIGITS, "model=linear", "model._target_=own.Erratic", "trainer.deterministic=false")
+    ended = replay(only(root).id, "--trust", "own")
     assert ended.code == 1
     assert "  epoch 1, train/loss: " in ended.err
     assert "trainer.deterministic=false promise no bits" in ended.err

@@ -12,28 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
-from torch import Tensor, nn
 
 from sweeplab import checkpoint, training
 from sweeplab.store import Run, Store
 
-HERE = __name__
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
 BITS = ("model.dropout=0.2", "scheduler=one_cycle", "trainer.precision=bf16")
-
-
-class Erratic(nn.Linear):
-    """A network whose numbers depend on how often it was built in this process."""
-
-    built = 0
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features)
-        Erratic.built += 1
-        self.shift = 0.001 * Erratic.built
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return super().forward(input) * (1 + self.shift)  # not a sum, which cross-entropy does not see
 
 
 def only(root: Path, folder: str = "runs") -> Run:
@@ -124,7 +108,7 @@ def test_without_any_checkpoint_the_run_starts_again_and_is_compared(
 
 
 def test_an_epoch_that_comes_out_otherwise_is_reported(train: Command, root: Path, stop: Callable[..., None]) -> None:
-    erratic = ("model=linear", f"model._target_={HERE}.Erratic")
+    erratic = ("model=linear", "model._target_=own.Erratic")
     stop("save")
     train(*WHOLE, *erratic)
     only(root).drop_checkpoints()

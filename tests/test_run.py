@@ -48,20 +48,6 @@ class Interrupting(nn.Linear):
         return super().forward(input)
 
 
-class Share:
-    """Accuracy once more, as a metric of the user's own."""
-
-    def reset(self) -> None:
-        self.right, self.seen = 0, 0
-
-    def update(self, output: Tensor, target: Tensor) -> None:
-        self.right += int((output.argmax(1) == target).sum())
-        self.seen += len(target)
-
-    def compute(self) -> float:
-        return self.right / self.seen
-
-
 def only_run(root: Path) -> Run:
     (run,) = Store(root / "runs").runs()
     return run
@@ -231,7 +217,7 @@ def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Pat
 
 
 def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(train: Command, root: Path) -> None:
-    share = (f"+metrics.share._target_={HERE}.Share", "trainer.monitor=valid/share", "trainer.mode=max")
+    share = ("+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=max")
     train(*DIGITS, *share, "trainer.epochs=2")
     run = only_run(root)
     assert all(m["valid/share"] == m["valid/accuracy"] for m in run.journal.epochs().values())

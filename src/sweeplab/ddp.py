@@ -147,7 +147,7 @@ def spread(task: loop.Task) -> None:
     if count() == 1:
         return
     if next(task.model.parameters()).is_cuda:
-        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)  # type: ignore[no-untyped-call]
+        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
     elif any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in task.model.modules()):
         screen.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
     task.model, task.sums, task.compile = Replica(task.model), Sums, False  # which hears of gradients as they are made

@@ -222,7 +222,8 @@ class _Stack:
             )
         if isinstance(layers[0], nn.BatchNorm1d):
             return self._norm(layers)
-        return layers[0]  # type: ignore[no-any-return]  # an activation
+        activation: Callable[[Tensor], Tensor] = layers[0]
+        return activation
 
     def _norm(self, layers: list[nn.BatchNorm1d]) -> Callable[[Tensor], Tensor]:
         self._norms += layers
@@ -234,4 +235,5 @@ class _Stack:
 
 
 def _split(tensor: Tensor, size: int, dim: int = 0) -> Sequence[Tensor]:
-    return tensor.split(size, dim)  # type: ignore[no-any-return,no-untyped-call]
+    parts: Sequence[Tensor] = tensor.split(size, dim)
+    return parts

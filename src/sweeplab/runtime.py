@@ -97,7 +97,7 @@ def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -
 
 def mkl_is_slow() -> bool:
     """Whether this CPU has AVX-512 and is not Intel's: MKL then computes without it, half as fast as oneDNN."""
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
     return both and torch.backends.cpu.get_cpu_capability() == "AVX512" and "GenuineIntel" not in _cpu_vendor()
 
 
