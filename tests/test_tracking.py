@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -756,6 +757,22 @@ def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(command: Comm
     ended = command("train.py", "data=digits", "tracking.uri=[1]")
     assert (ended.code, ended.err) == (2, "tracking.uri=[1]: must be a text, or null\n")
     assert list(root.iterdir()) == []
+
+
+def test_a_feeder_that_rests_is_woken_by_the_signal_of_a_command_that_waits(store: Store, uri: str) -> None:
+    worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
+    before = signal.signal(feeder.WAKE, lambda *_: worker.wake())
+    shots = threading.Thread(target=lambda: [os.kill(os.getpid(), feeder.WAKE) for _ in range(2000)])
+    began = time.monotonic()
+    try:
+        shots.start()
+        worker._rest(60)
+        shots.join()
+        worker._rest(0.05)  # what came meanwhile
+        assert worker._woken.empty()
+    finally:
+        signal.signal(feeder.WAKE, before)
+    assert time.monotonic() - began < 30
 
 
 def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from filelock import FileLock, Timeout
 
@@ -33,7 +34,8 @@ class Feeder:
     def __init__(self, folder: store.Store, uri: str, lock: FileLock, *, log: bool = True) -> None:
         self.store, self.uri, self._lock, self._log = folder, uri, lock, log
         self.view, self.writer = View(folder, uri), Writer(folder, uri)
-        self._alone, self._woken = threading.Event(), threading.Event()
+        self._alone = threading.Event()
+        self._woken: SimpleQueue[None] = SimpleQueue()  # no Event: a signal handler that sets one may wait for itself
         self._idle = False
         self._look = 0.0  # seconds that the last look at the store took
         self._state: Node = {}
@@ -111,14 +113,20 @@ class Feeder:
                 return
             pause = min(2 * pause, LONGEST_PAUSE) if level is None else PAUSE
             if not alone:
-                self._woken.wait(max(pause, 10 * self._look))
-                self._woken.clear()
+                self._rest(max(pause, 10 * self._look))
             elif level is None:
                 time.sleep(PAUSE)
 
     def wake(self) -> None:
-        """Look at the store now: somebody waits."""
-        self._woken.set()
+        """Look at the store now: somebody waits. A signal handler may call it."""
+        self._woken.put(None)
+
+    def _rest(self, seconds: float) -> None:
+        """So long, or until somebody wakes it."""
+        with suppress(Empty):
+            self._woken.get(timeout=seconds)
+            while True:
+                self._woken.get_nowait()
 
     def _watch(self) -> None:
         """See the last client go; a feeder that cannot drain in time then leaves as it is: any later one goes on."""
