@@ -322,7 +322,7 @@ def sync(root: Path, *overrides: str) -> None:
 
 def trial(number: int, seed: int, reference: Reference, folder: Path) -> Trial:
     """Kill and issue again until the run ends by itself; what was found then. What is wrong stays in `folder`."""
-    rng, result = random.Random(f"{seed}/{number}"), Trial(number)  # noqa: S311
+    rng, result = random.Random(f"{seed}/{number}"), Trial(number)
     began, root = time.monotonic(), folder / f"trial{number}"
     try:
         while not result.kills:  # a moment that came too late is drawn again

@@ -118,7 +118,7 @@ def refer(folder: Path, jobs: int) -> tuple[dict[str, str | None], float]:
 
 def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], seconds: float, folder: Path) -> Trial:
     """Kill the launcher at most so many times, once at least. Raises WrongError if the end is not as the reference."""
-    rng, done, root = random.Random(number), Trial(), folder / f"trial{number}"  # noqa: S311
+    rng, done, root = random.Random(number), Trial(), folder / f"trial{number}"
     root.mkdir()
     code = -signal.SIGKILL
     while code != 0:

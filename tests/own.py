@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +21,19 @@ class Erratic(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         return super().forward(input) * (1 + self.shift)  # not a sum, which cross-entropy does not see
+
+
+class Drawing(nn.Linear):
+    """A network that draws from every global random stream, in the constructor and in each forward pass."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.start = random.random() + float(np.random.rand())
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        noise = random.random() + float(np.random.normal())
+        output = super().forward(input) * (self.start + 0.1 * noise)
+        return output + 0.01 * torch.rand(1, device=output.device)
 
 
 class Share:

@@ -282,7 +282,7 @@ def test_targets_at_every_depth() -> None:
     assert code.targets(None) == []
 
 
-NOTHING = "7ec887659edf9970c3e0ea0237d7214fa9551463585f22932cc7fdc5148af9b9"  # sha256 of "[4, []]": NUMERICS, no files
+NOTHING = "b9127eb5322530d416e020e51fe3283bdc84002688fc8dee0eebd93bbc1b4894"  # sha256 of "[5, []]": NUMERICS, no files
 
 
 def test_the_code_of_others_contributes_nothing() -> None:

@@ -69,6 +69,19 @@ def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable
     assert "differs" not in events
 
 
+def test_a_resumed_run_draws_on_from_torch_random_and_numpy(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    drawing = (*WHOLE, "model=linear", "model._target_=own.Drawing")
+    train(*drawing, "store.root=whole")
+    stop("save")
+    train(*drawing)
+    assert train(*drawing).code == 0
+    assert facts(only(root)) == facts(only(root, "whole"))
+    train(*drawing, "store.root=again")
+    assert facts(only(root, "again")) == facts(only(root, "whole")), "seeded, not only continued"
+
+
 def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:

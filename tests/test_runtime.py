@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sweeplab import runtime
 from sweeplab.config import Trainer
 from sweeplab.errors import UserError
-from sweeplab.runtime import Runtime, choose_device, cores, provenance, seed_stream, start
+from sweeplab.runtime import (
+    Runtime,
+    choose_device,
+    cores,
+    provenance,
+    random_state,
+    seed_stream,
+    set_random_state,
+    start,
+)
 
 CPU = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
 
@@ -130,14 +141,29 @@ def test_precision_is_that_of_the_forward_pass(precision: str, dtype: torch.dtyp
 
 def draw(seed: int, stream: str) -> list[float]:
     seed_stream(seed, stream)
-    return torch.rand(4).tolist()
+    return [*torch.rand(4).tolist(), random.random(), *np.random.rand(2).tolist()]
 
 
 def test_a_stream_is_a_function_of_seed_and_purpose() -> None:
     first = draw(0, "initialisation")
     assert draw(0, "initialisation") == first
     assert draw(1, "initialisation") != first
-    assert draw(0, "dropout") != first
+    for other in (draw(1, "initialisation"), draw(0, "dropout")):
+        assert all(a != b for a, b in zip(first, other, strict=True)), "torch, random and numpy alike"
+
+
+def test_a_random_state_is_that_of_torch_random_and_numpy(tmp_path: Path) -> None:
+    seed_stream(0, "dropout")
+    np.random.normal()  # it makes two at once, and keeps the other
+    torch.save(random_state(CPU.device), tmp_path / "state.pt")
+
+    def drawn() -> list[float]:
+        return [*torch.rand(4).tolist(), random.random(), random.gauss(0, 1), *np.random.normal(size=3)]
+
+    first = drawn()
+    seed_stream(1, "dropout")
+    set_random_state(CPU.device, torch.load(tmp_path / "state.pt", weights_only=True))
+    assert drawn() == first
 
 
 def test_one_stream_does_not_depend_on_how_much_of_another_was_used() -> None:

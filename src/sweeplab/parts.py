@@ -15,7 +15,7 @@ from sweeplab import code, data, dynamo, loop, metrics
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
-from sweeplab.runtime import Runtime, seed_stream
+from sweeplab.runtime import Runtime, random_state, seed_stream, set_random_state
 from sweeplab.screen import Layer
 
 SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
@@ -93,11 +93,12 @@ def fit_optimizer(config: Config) -> None:
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    state = torch.get_rng_state()
+    """Leave the global random streams as they were: what is built on trial draws from them."""
+    state = random_state(torch.device("cpu"))
     try:
         yield
     finally:
-        torch.set_rng_state(state)
+        set_random_state(torch.device("cpu"), state)
 
 
 def input_shape(data: Data) -> list[int]:

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import random
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sweeplab import ranks
@@ -120,20 +122,42 @@ def keep_memory() -> None:
             mallopt(parameter, value)
 
 
+RandomState = dict[str, Any]
+"""The state of the global random streams, in types that a checkpoint may hold."""
+
+
 def seed_stream(seed: int, stream: str) -> None:
-    """Seed torch's global generators for one purpose: `initialisation` or `dropout`, independent of each other."""
-    torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "big") >> 1)
+    """Seed the global generators of torch, `random` and numpy for one purpose: `initialisation`, `dropout`, ...
+
+    The streams of two purposes, and those of two seeds, are independent of each other.
+    """
+    digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    random.seed(digest[8:])
+    np.random.seed(np.frombuffer(digest[8:], dtype=np.uint32))  # the generator that users' code draws from
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of the global random streams, which dropout draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+def random_state(device: torch.device) -> RandomState:
+    """Take the state of the global generators, which dropout and users' own code draw from."""
+    version, words, gauss = random.getstate()
+    algorithm, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # as above
+    state: RandomState = {
+        "cpu": torch.get_rng_state(),
+        "python": (version, torch.tensor(words), gauss),
+        "numpy": (algorithm, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
 
 
-def set_random_state(device: torch.device, state: dict[str, torch.Tensor]) -> None:
+def set_random_state(device: torch.device, state: RandomState) -> None:
     """Go on where `random_state` was taken."""
     torch.set_rng_state(state["cpu"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    algorithm, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # as above
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Raised by hand when sweeplab's own results change bits: every finished run is then stale.
 
-NUMERICS: int = 4
+NUMERICS: int = 5
 
 
 def digest(paths: Iterable[str]) -> str:
