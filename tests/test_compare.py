@@ -18,7 +18,9 @@ from conftest import Command
 
 from sweeplab import compare, config, store, tracking
 from sweeplab.compare import page, tables
+from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import TO_TARGET, columns, group, parsed, read, show
+from sweeplab.compare.target import bound
 from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
@@ -136,7 +138,7 @@ def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:
     assert best.half == pytest.approx(4.302652729749462 * 0.01 / math.sqrt(3), abs=1e-12)
     assert found.groups[1].by_seed("valid/accuracy") == {0: 0.95, 1: 0.95, 2: 0.95}  # at the best epoch, not the last
     assert tables.row(found, found.groups[0]) == [
-        "784", "3", "0.9700 ± 0.0248", "0.8000 ± 0.0000", "2.0 ± 0.0", "2.0 ± 0.0", "2.0 (n=1)", "1,000", "2.0 ± 0.0",
+        "784", "3", "0.9700 ± 0.0248", "0.8000 ± 0.0000", "2.0 ± 0.0", "2.0 ± 0.0", "≥ 2.7 ± 1.4 (1 of 3 got there)", "1,000", "2.0 ± 0.0",
     ]  # fmt: skip
 
 
@@ -341,7 +343,14 @@ def test_a_sweep_has_a_baseline_of_its_own(home: Store) -> None:
 
 def test_where_all_runs_stop_at_the_target_the_epochs_to_it_are_compared_first(home: Store) -> None:
     cells = [
-        add(home, f"model.batch_norm={norm}", "trainer.target=0.9", f"seed={seed}", valid=[0.5] * late + [0.95])
+        add(
+            home,
+            f"model.batch_norm={norm}",
+            "trainer.target=0.9",
+            "trainer.epochs=9",
+            f"seed={seed}",
+            valid=[0.5] * late + [0.95],
+        )
         for norm, late in ((True, 1), (False, 4))
         for seed in range(2)
     ]
@@ -421,10 +430,80 @@ def test_epochs_to_a_target(home: Store) -> None:
         add(home, "model.hidden=16", "seed=0", valid=[0.97]),
     ]
     found = compare.summarise(home, manifest(home, cells))
-    measured = {one.name: sorted(one.measured.get("epochs_to_target", {}).values()) for one in found.groups}
-    assert (found.target, measured) == (0.98, {"hidden=8": [1, 2], "hidden=16": []})
+    measured = {one.name: sorted(one.measured["epochs_to_target"].values()) for one in found.groups}
+    assert (found.target, found.limit) == (0.98, 3)
+    assert measured == {"hidden=8": [1, 2], "hidden=16": [3]}, "what never gets there counts with the limit"
     lower = compare.compare(home, home.manifests(), target=0.97)
     assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [[1, 2], [1]]
+    higher = compare.compare(home, home.manifests(), target=0.99)
+    assert [one.measured.get("epochs_to_target") for one in higher.groups] == [None, None], "nobody gets there"
+
+
+def to_target(home: Store, epochs: dict[str, Sequence[int | None]], limit: int = 20) -> Comparison:
+    """A sweep over batch_norm whose runs reach 0.9 at these epochs, seed by seed; None: never."""
+    cells = []
+    for norm, several in epochs.items():
+        for seed, epoch in enumerate(several):
+            valid = [0.5] * limit if epoch is None else [0.5] * (epoch - 1) + [0.95]
+            reason = "max_epochs" if epoch is None else "target"
+            given = (f"model.batch_norm={norm}", f"trainer.epochs={limit}", "trainer.target=0.9", f"seed={seed}")
+            cells.append(add(home, *given, valid=valid, stop_reason=reason))
+    return compare.summarise(home, manifest(home, cells, baseline="batch_norm=false"))
+
+
+def test_a_config_that_never_gets_there_is_compared_with_one_that_does(home: Store) -> None:
+    found = to_target(home, {"true": (8, 9, 10, 9, 8), "false": (None,) * 5})
+    (contrast,) = found.contrasts[TO_TARGET]
+    difference = contrast.paired.difference
+    assert difference is not None
+    assert (difference.mean, difference.n) == (-11.2, 5), "8.8 less the limit of 20"
+    # scipy.stats.ttest_rel([8, 9, 10, 9, 8], [20] * 5)
+    assert contrast.paired.p == pytest.approx(7.4184088607022805e-06, rel=1e-9)
+    assert (contrast.said, contrast.bound) == ("better", "at least")
+    assert tables.contrast_row(contrast, 1)[2:4] == ["5", "at least -11.2"]
+    cells = {one.name: tables.cell(found, one, TO_TARGET, 1) for one in found.groups}
+    assert cells == {"batch_norm=true": "8.8 ± 1.0", "batch_norm=false": "≥ 20.0 ± 0.0 (0 of 5 got there)"}
+    assert "did not reach 0.9 counts with the limit of 20 epochs" in tables.caption(found)
+    assert "'at least' ('at most'): only one side has runs that count with the limit" in tables.markdown(found)
+
+
+def test_some_that_do_not_get_there_stay_in_means_and_pairs(home: Store) -> None:
+    found = to_target(home, {"true": (5, 6, 7), "false": (6, None, 14)})
+    (contrast,) = found.contrasts[TO_TARGET]
+    assert contrast.paired.difference is not None
+    assert contrast.paired.difference.mean == pytest.approx(-22 / 3), "5 - 6, 6 - 20, 7 - 14"
+    (without,) = [one for one in found.groups if one.late]
+    assert tables.cell(found, without, TO_TARGET, 1) == "≥ 13.3 ± 17.4 (2 of 3 got there)"
+    assert [row["without_target"] for row in csv.DictReader(io.StringIO(tables.groups_csv(found)))] == ["0", "1"]
+    told = [row["without_target"] for row in csv.DictReader(io.StringIO(tables.runs_csv(found)))]
+    assert sorted(told) == ["false"] * 5 + ["true"]
+    assert json.loads(tables.as_json(found))["differences"][TO_TARGET][0]["bound"] == "at least"
+
+
+def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(home: Store) -> None:
+    cells = [
+        add(home, "model.hidden=8", "trainer.epochs=10", "seed=0", valid=[0.5] * 6 + [0.99]),
+        add(home, "model.hidden=8", "trainer.epochs=5", "seed=1", valid=[0.5, 0.99]),
+        add(home, "model.hidden=8", "trainer.epochs=3", "seed=2", valid=[0.5], status="interrupted"),
+        add(home, "model.hidden=8", "trainer.epochs=5", "seed=3", valid=[0.5, math.nan], stop_reason="diverged"),
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    epochs = {r.seed: one.measured.get(TO_TARGET, {}).get(r.id) for one in found.groups for r in one.replicas}
+    assert (found.limit, epochs) == (5, {0: 5, 1: 2, 2: None, 3: 5})
+    assert {seed for one in found.groups for seed in one.late_seeds()} == {0, 3}
+
+
+@pytest.mark.parametrize(
+    ("difference", "late", "late_baseline", "said"),
+    [
+        (-3, [], [1], "at least"), (-3, [1], [], "at most"), (3, [1], [], "at least"), (3, [], [1], "at most"),
+        (3, [], [], ""), (3, [1], [2], ""),
+    ],
+)  # fmt: skip
+def test_what_a_difference_with_a_limit_says_of_that_without(
+    difference: float, late: list[int], late_baseline: list[int], said: str
+) -> None:
+    assert bound(difference, late, late_baseline) == said
 
 
 def test_the_runs_own_target_is_the_target(home: Store) -> None:

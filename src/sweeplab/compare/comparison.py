@@ -13,6 +13,7 @@ from sweeplab import config, metrics, store
 from sweeplab.compare import groups as grouping
 from sweeplab.compare import statistics
 from sweeplab.compare.groups import TO_TARGET, Group, Node, Replica
+from sweeplab.compare.target import Target, bound, common_limit
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Store
 
@@ -28,6 +29,7 @@ class Contrast:
     against: Group | None
     paired: statistics.Paired
     said: str
+    bound: str = ""  # at least | at most: how the difference of epochs would change without a limit of epochs
 
 
 @dataclass(kw_only=True)
@@ -39,6 +41,7 @@ class Comparison:
     mode: str  # of the monitor: max | min
     score: str  # the test metric: reported, never selected by
     target: float | None  # of the monitored metric
+    limit: int | None  # epochs at which a run counts that does not reach the target
     columns: list[str]  # the swept keys
     groups: list[Group]  # the best first
     baseline: dict[str, str] = field(default_factory=dict)
@@ -163,8 +166,12 @@ def compare(
     monitor, mode, score = _watched(kept)
     target = target if target is not None else _target(kept, monitor)
     columns = _named(found)
+    limit = None if target is None else common_limit(kept)
+    goal = None if target is None else Target(monitor=monitor, mode=mode, value=target, limit=limit)
     for one in found:
-        one.measured = _measured(one.replicas, monitor, mode, target)
+        one.measured = _measured(one.replicas, monitor)
+    if goal is not None:
+        _measure_epochs(found, goal)
     first = dict(zip(columns, found[0].cells, strict=True)) if len(found) == 2 else {}
     result = Comparison(
         sweeps=list(sweeps),
@@ -172,6 +179,7 @@ def compare(
         mode=mode,
         score=score,
         target=target,
+        limit=limit,
         columns=columns,
         groups=_ranked(found, monitor, mode),
     )
@@ -232,21 +240,30 @@ def _common_target(replicas: Sequence[Replica]) -> float | None:
     return float(only) if len(given) == 1 and (only := given.pop()) is not None else None
 
 
-def _measured(
-    replicas: Sequence[Replica], monitor: str, mode: str, target: float | None
-) -> dict[str, dict[str, float]]:
+def _measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
     """Metric -> run id -> its value, of finished runs, where it is finite; the monitored one at the best epoch."""
     found: dict[str, dict[str, float]] = {}
     for replica in replicas:
         if replica.status != store.FINISHED:
             continue
         values = replica.metrics | {k: v for k, v in replica.chosen.items() if k == monitor}
-        if target is not None and (epoch := replica.reached(monitor, mode, target)) is not None:
-            values[TO_TARGET] = epoch
         for name, value in values.items():
             if math.isfinite(value):
                 found.setdefault(name, {})[replica.id] = value
     return found
+
+
+def _measure_epochs(found: Sequence[Group], goal: Target) -> None:
+    """Add the epochs to the target to what is measured of each group, unless no run of any group reached it."""
+    finished = [(one, r) for one in found for r in one.replicas if r.status == store.FINISHED]
+    if all(goal.is_late(replica) for _, replica in finished):
+        return
+    for one, replica in finished:
+        if goal.is_late(replica):
+            one.late.add(replica.id)
+        epochs = goal.epochs(replica)
+        if epochs is not None:
+            one.measured.setdefault(TO_TARGET, {})[replica.id] = epochs
 
 
 def _ranked(found: Sequence[Group], monitor: str, mode: str) -> list[Group]:
@@ -308,15 +325,19 @@ def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
     tests = [statistics.paired(one.by_seed(metric), to.by_seed(metric) if to else {}) for one, to in pairs]
     corrected = statistics.holm([test.p for test in tests])
     tests = [replace(test, holm=p) for test, p in zip(tests, corrected, strict=True)]
-    return [
-        Contrast(
-            group=one,
-            against=to,
-            paired=test,
-            said=statistics.verdict(test, more_is_better=more) if to else "no such baseline was run",
-        )
-        for (one, to), test in zip(pairs, tests, strict=True)
-    ]
+    contrasts = []
+    for (one, to), test in zip(pairs, tests, strict=True):
+        if to is None:
+            contrasts.append(Contrast(group=one, against=None, paired=test, said="no such baseline was run"))
+            continue
+        said = statistics.verdict(test, more_is_better=more)
+        contrast = Contrast(group=one, against=to, paired=test, said=said)
+        if metric == TO_TARGET and test.difference is not None:
+            common = one.by_seed(metric).keys() & to.by_seed(metric).keys()
+            late, late_baseline = one.late_seeds() & common, to.late_seeds() & common
+            contrast.bound = bound(test.difference.mean, late, late_baseline)
+        contrasts.append(contrast)
+    return contrasts
 
 
 def _machine(provenance: Mapping[str, Any]) -> str:

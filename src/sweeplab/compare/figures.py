@@ -223,16 +223,19 @@ def epochs_to_target(found: Comparison) -> Drawn | None:
     figure = _figure(1.2 + 0.32 * len(shown))
     panel = figure.subplots()
     for line, (m, one) in enumerate(shown):
-        values = _thinned(list(one.measured[TO_TARGET].values()), len(shown))
-        spread = [line + 0.3 * (place + 0.5) / len(values) - 0.15 for place in range(len(values))]
-        panel.plot(values, spread, "o", color=COLOURS[5], alpha=0.7)
+        runs = _thinned(list(one.measured[TO_TARGET].items()), len(shown))
+        epochs = [value for _, value in runs]
+        heights = [line + 0.3 * (place + 0.5) / len(runs) - 0.15 for place in range(len(runs))]
+        filled = ["none" if run_id in one.late else COLOURS[5] for run_id, _ in runs]
+        panel.scatter(epochs, heights, facecolors=filled, edgecolors=COLOURS[5], alpha=0.7)
         panel.plot([m.mean], [line], "D", color=COLOURS[0], markersize=6)
-        panel.annotate(f"{m.n} of {len(one.replicas)}", (1, line), xycoords=("axes fraction", "data"), va="center")
+        there_are = f"{m.n - len(one.late)} of {len(one.replicas)}"
+        panel.annotate(there_are, (1, line), xycoords=("axes fraction", "data"), va="center")
     panel.set_yticks(range(len(shown)), [_cut(_label(found, one), 50) for _, one in shown])
     panel.set(xlabel=f"epochs to {found.monitor} {found.target:g}", ylim=(len(shown) - 0.5, -0.5), xlim=(0, None))
-    never = sum(TO_TARGET not in one.measured for one in found.groups)
-    said = "Dots: seeds that reached it, and how many did. Diamonds: their mean, which the others would make larger."
-    said += f" Never reached by {never} configs." if never else ""
+    said = "Dots: seeds, and how many reached it. Diamonds: their mean."
+    if any(one.late for one in found.groups):
+        said += f" Circles: seeds that did not reach it; they count with the limit of {found.limit} epochs."
     said += _said_thinned(max((one.replicas for _, one in shown), key=len), "seeds", len(shown))
     said += f" The soonest {MOST_LINES} of {len(there)} are drawn." if len(there) > MOST_LINES else ""
     return figure, f"Epochs to {found.target:g}", said

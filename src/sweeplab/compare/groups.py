@@ -17,7 +17,7 @@ Node = dict[str, Any]
 
 RUNNING, MISSING = "running", "missing"  # states that no result.json has
 DIVERGED = "diverged"  # stop_reason of a run whose loss is no number any more
-TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it
+TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it, at most the limit
 
 PLACES = ("store.", "tracking.", "sweep.", "hydra.")
 HOW = {f"trainer.{key}" for key in config.HOW} | {"data.root", "data.workers", "data.memory"}
@@ -94,6 +94,7 @@ class Group:
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
     measured: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> run id -> finite value
+    late: set[str] = field(default_factory=set)  # run ids: they did not reach the target, and count at the limit
 
     def mean(self, name: str) -> statistics.Mean | None:
         return statistics.mean(self.measured.get(name, {}).values())
@@ -102,6 +103,10 @@ class Group:
         """Seed -> value, for pairing."""
         values = self.measured.get(name, {})
         return {r.seed: values[r.id] for r in self.replicas if r.seed is not None and r.id in values}
+
+    def late_seeds(self) -> set[int]:
+        """The seeds whose runs did not reach the target."""
+        return {r.seed for r in self.replicas if r.seed is not None and r.id in self.late}
 
     def text(self, column: str) -> str:
         """Its value of a column: a key of the config (a dash if it has none such), else what was typed."""

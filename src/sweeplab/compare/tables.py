@@ -44,10 +44,16 @@ def title(found: Comparison) -> str:
 
 def caption(found: Comparison) -> str:
     """What the numbers of the table are."""
-    return (
+    said = (
         f"mean ± 95 % confidence interval over n seeds; {found.score} is measured once, with the weights of the best "
         "epoch: nothing is ranked or chosen by it"
     )
+    if any(one.late for one in found.groups) and found.target is not None:
+        said += (
+            f"; a run that did not reach {found.target:g} counts with the limit of {found.limit} epochs, "
+            "so that a mean after ≥ would be larger without it"
+        )
+    return said
 
 
 def header(found: Comparison) -> list[str]:
@@ -81,9 +87,13 @@ def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
     if metric == metrics.PARAMETERS:
         return f"{mean.mean:,.0f}"
     text = screen.number(mean.mean, digits)
-    half = "" if mean.half is None else f" ± {mean.half:{'.1e' if 'e' in text else f'.{digits}f'}}"
+    if mean.half is not None:
+        form = ".1e" if "e" in text else f".{digits}f"
+        text += f" ± {mean.half:{form}}"
+    if metric == TO_TARGET and one.late:
+        return f"≥ {text} ({mean.n - len(one.late)} of {mean.n} got there)"
     ranked = len(one.measured.get(found.monitor, {}))
-    return f"{text}{half}" + (f" (n={mean.n})" if mean.n != ranked else "")
+    return text if mean.n == ranked else f"{text} (n={mean.n})"
 
 
 IMPORTANCE = ("key", "importance")
@@ -101,8 +111,15 @@ def contrast_caption(found: Comparison, metric: str) -> str:
     against = " ".join(f"{key}={value}" for key, value in found.baseline.items())
     what = measures(found)[metric][0]
     tested = sum(one.paired.p is not None for one in found.contrasts[metric])
-    corrected = f"; p by the paired t test, corrected for {tested} comparisons (Holm)" if tested > 1 else ""
-    return f"{what} minus that of {against}, paired by seed{corrected}"
+    said = f"{what} minus that of {against}, paired by seed"
+    if tested > 1:
+        said += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
+    if any(one.bound for one in found.contrasts[metric]):
+        said += (
+            f"; 'at least' ('at most'): only one side has runs that count with the limit of {found.limit} epochs, "
+            "and without it the difference would be larger (smaller) in size"
+        )
+    return said
 
 
 def contrast_row(one: Contrast, digits: int) -> list[str]:
@@ -116,7 +133,8 @@ def contrast_row(one: Contrast, digits: int) -> list[str]:
     )
     effect = "-" if test.d_z is None else f"{test.d_z:+.2f}"
     p = ["-" if value is None else f"{value:.2g}" for value in (test.p, test.holm)]
-    shown = [f"{d.n if d else 0}{unpaired}", _signed(d.mean, digits) if d else "-", interval, effect, *p]
+    difference = "-" if d is None else f"{one.bound} {_signed(d.mean, digits)}".strip()
+    shown = [f"{d.n if d else 0}{unpaired}", difference, interval, effect, *p]
     return [*one.group.cells, one.said, *shown]
 
 
@@ -226,27 +244,28 @@ def _is_number(text: str) -> bool:
 def groups_csv(found: Comparison) -> str:
     """A line for each group: the swept values, n, and mean, low and high of each metric, unrounded."""
     names = sorted({name for one in found.groups for name in one.measured})
-    columns = [*found.columns, "runs", *(f"{n}{part}" for n in names for part in ("", " low", " high", " n"))]
+    columns = [*found.columns, "runs", "without_target"]
+    columns += [f"{name}{part}" for name in names for part in ("", " low", " high", " n")]
     rows = []
     for one in found.groups:
         means = [one.mean(name) for name in names]
         numbers = [v for m in means for v in ((m.mean, m.low, m.high, m.n) if m else (None, None, None, 0))]
-        rows.append([*one.cells, len(one.replicas), *numbers])
+        rows.append([*one.cells, len(one.replicas), len(one.late), *numbers])
     return as_csv(columns, rows)
 
 
 def runs_csv(found: Comparison) -> str:
     """A line for each run, whatever became of it."""
     names = sorted({name for one in found.groups for name in one.measured})
-    columns = [*found.columns, "seed", "run", "status", "stop_reason", *names]
-    return as_csv(
-        columns,
-        [
-            [*g.cells, r.seed, r.id, r.status, r.stop_reason, *(g.measured.get(n, {}).get(r.id) for n in names)]
-            for g in found.groups
-            for r in g.replicas
-        ],
-    )
+    columns = [*found.columns, "seed", "run", "status", "stop_reason", "without_target", *names]
+    rows = []
+    for one in found.groups:
+        for replica in one.replicas:
+            late = "true" if replica.id in one.late else "false"
+            values = [one.measured.get(name, {}).get(replica.id) for name in names]
+            about = [replica.seed, replica.id, replica.status, replica.stop_reason, late]
+            rows.append([*one.cells, *about, *values])
+    return as_csv(columns, rows)
 
 
 def as_json(found: Comparison) -> str:
@@ -259,6 +278,7 @@ def as_json(found: Comparison) -> str:
         "mode": found.mode,
         "score": found.score,
         "target": found.target,
+        "limit": found.limit,
         "columns": found.columns,
         "groups": [_group(one) for one in found.groups],
         "baseline": found.baseline,
@@ -276,6 +296,7 @@ def _group(one: Group) -> dict[str, Any]:
         "values": {key: value for key, value in one.values.items() if value is not None},
         "cells": one.cells,
         "metrics": {n: {"mean": m.mean, "low": m.low, "high": m.high, "n": m.n} for n, m in means.items() if m},
+        "without_target": len(one.late),  # runs that count with the limit in epochs_to_target
         "runs": [
             {"id": r.id, "seed": r.seed, "status": r.status, "stop_reason": r.stop_reason,
              "metrics": {n: values[r.id] for n, values in one.measured.items() if r.id in values}}
@@ -286,4 +307,4 @@ def _group(one: Group) -> dict[str, Any]:
 
 def _contrast(one: Contrast) -> dict[str, Any]:
     named = {"name": one.group.name, "against": one.against.name if one.against else None, "said": one.said}
-    return named | asdict(one.paired)
+    return named | asdict(one.paired) | ({"bound": one.bound} if one.bound else {})
