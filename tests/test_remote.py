@@ -89,6 +89,14 @@ def table(out: str) -> str:
 
 
 @needs_ray
+def test_the_nodes_write_nothing_where_ray_keeps_what_runs_on_this_machine(nodes: Nodes) -> None:
+    _, equals, address = nodes.words[1].partition("=")
+    assert (equals, address.partition(":")[0]) == ("=", "127.0.0.1"), "they run, also where there is no /tmp/ray"
+    kept = Path("/tmp/ray/ray_current_cluster")  # noqa: S108  # a place of Ray's
+    assert not kept.exists() or address not in kept.read_text()
+
+
+@needs_ray
 def test_two_nodes_of_ray_train_the_same_bits(root: Path, train: Command, command: Command, nodes: Nodes) -> None:
     here = train(*WORDS, *FOUR, OURS, "store.root=here")
     there = command("train.py", *WORDS, *FOUR, *nodes.words, "store.root=there")
