@@ -400,6 +400,24 @@ def test_one_seed_each_is_warned_of(home: Store) -> None:
     assert note == "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
 
 
+def test_of_two_configs_with_a_baseline_the_differences_speak(home: Store) -> None:
+    spread = {8: (0.90, 0.92), 16: (0.91, 0.93)}
+    cells = [
+        add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    assert (found.baseline, found.notes()) == ({"model.hidden": "8"}, [])
+
+
+@pytest.mark.parametrize(("experiments", "title"), [((None, None), "2 sweeps"), (("width", None), "2 sweeps of width"), (("width", "depth"), "2 sweeps of depth, width")])  # fmt: skip
+def test_several_sweeps_are_named_by_their_experiments(
+    home: Store, experiments: Sequence[str | None], title: str
+) -> None:
+    for number, experiment in enumerate(experiments):
+        manifest(home, [add(home, f"seed={number}")], f"sweep{number}", experiment)
+    assert compare.compare(home, home.manifests()).title == title
+
+
 def test_overlapping_intervals_are_too_close_to_call(home: Store) -> None:
     spread = {8: (0.90, 0.92), 16: (0.91, 0.93), 32: (0.5000, 0.5001)}
     cells = [

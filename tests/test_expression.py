@@ -16,6 +16,7 @@ VALUES = {
     "trainer.epochs": 20,
     "seed": 0,
 }
+MOST_PARTS = f"{' + '.join(['a'] * 25)} >= 1 and {' + '.join(['a'] * 24)} >= 1"  # 200 of them
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,7 @@ def test_nothing_else_is_read(text: str, place: int) -> None:
         ("", "where: cannot be read: invalid syntax\n  \n  ^"),
         ("a" * 1001, "where: has 1001 characters; at most 1000 are read"),
         (" + ".join(["seed"] * 101), "where: has 402 parts; at most 200 are read"),
+        ("not " + MOST_PARTS, "where: has 202 parts; at most 200 are read"),
         ("\udcff == 1", "where: cannot be read; only these can be used here: and"),
     ],
 )
@@ -127,6 +129,10 @@ def test_what_cannot_be_read_is_shown(text: str, message: str) -> None:
 def test_deep_ones_are_refused_not_followed(text: str) -> None:
     with pytest.raises(UserError):
         Expression.read(text)
+
+
+def test_as_many_parts_as_are_allowed_are_read() -> None:
+    assert Expression.read(MOST_PARTS).holds({"a": 1}) is True
 
 
 def test_it_is_quiet_about_what_python_warns_of() -> None:

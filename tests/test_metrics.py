@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sweeplab.metrics import (
     default_mode,
     default_monitor,
     score,
+    watched,
 )
 from sweeplab.metrics import with_prefix as prefixed
 
@@ -48,6 +50,21 @@ def test_validation_is_monitored_unless_told_otherwise() -> None:
 )
 def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str, mode: str) -> None:
     assert default_mode(monitor) == mode
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, ("valid/accuracy", "max")),
+        ({"trainer": {"monitor": "auto", "mode": "auto"}}, ("valid/accuracy", "max")),
+        ({"data": {"task": "regression"}, "trainer": {"monitor": "auto"}}, ("valid/loss", "min")),
+        ({"trainer": {"monitor": "valid/loss"}}, ("valid/loss", "min")),
+        ({"trainer": {"monitor": "valid/f1", "mode": "max"}}, ("valid/f1", "max")),
+        ({"data": {"task": "regression"}, "trainer": {"monitor": "train/accuracy"}}, ("train/accuracy", "max")),
+    ],
+)
+def test_what_a_recorded_config_watches(config: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert watched(config) == expected
 
 
 def test_names_get_their_split_in_front() -> None:
