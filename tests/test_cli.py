@@ -12,7 +12,7 @@ from conftest import PROJECT, Command
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
     "model.hidden=0": "model.hidden=0: hidden must be a whole number >= 1 or a list of them, got 0 (sweeplab.models.MLP)",
-    "model.hidden=abc": "model.hidden=abc: hidden must be a whole number >= 1 or a list of them, got abc (sweeplab.models.MLP)",
+    "model.hidden=abc": "model.hidden=abc: must be a whole number or a list of whole numbers",
     "model.hidden=[]": "model.hidden=[]: hidden must be a whole number >= 1 or a list of them, got [] (sweeplab.models.MLP)",
     "model=mlpp": "model=mlpp: no such option; did you mean 'mlp'?",
     "optimizer.lr=-1": "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
@@ -35,7 +35,7 @@ WRONG = {
     "~model": "model: missing",
     "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'optuna'?",
     "store.root=/dev/null/x": "store.root=/dev/null/x: /dev/null is not a folder; name a folder that can be made",
-    "model.activation=[x]": 'model.activation=["x"]: activation must be one of torch.nn in lower case',
+    "model.activation=[x]": 'model.activation=["x"]: must be a text',
 }  # fmt: skip
 
 

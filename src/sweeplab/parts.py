@@ -44,8 +44,9 @@ def targets(config: Config) -> list[str]:
 
 
 def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
-    for name in ("model", "loss", "optimizer", "scheduler"):
+    for name in ("model", "loss", "optimizer"):
         yield name, getattr(config, name), SUPPLIED.get(name, ())
+    yield "scheduler", scheduler_node(config, steps=1), SUPPLIED["scheduler"]
     yield "data.dataset", config.data.dataset, _supplied_to_dataset(config)
     for name, node in config.metrics.items():
         yield f"metrics.{name}", node, ()

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from sweeplab.code.annotations import NAMED, argument, signature
 from sweeplab.code.lookup import locate
 from sweeplab.code.nodes import SPECIAL, as_plain, children, show
+from sweeplab.code.values import problem
 from sweeplab.errors import UserError, did_you_mean
 
 
@@ -48,8 +50,10 @@ def _node_problems(node: dict[str, Any], key: str, supplied: Sequence[str] | int
         return [str(error)]
     if not callable(found):
         return [f"{key}._target_={path}: is a {type(found).__name__}, not a class{_classes_in(found)}"]
-    signature = _signature(found)
-    return [] if signature is None else _argument_problems(node, key, signature, supplied)
+    known = signature(found)
+    if known is None:
+        return []
+    return _argument_problems(node, key, found, known, supplied)
 
 
 def _classes_in(module: object) -> str:
@@ -62,23 +66,22 @@ def _classes_in(module: object) -> str:
     )
 
 
-def _signature(found: Callable[..., object]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(found)
-    except (TypeError, ValueError):  # written in C, without one
-        return None
-
-
 def _argument_problems(
-    node: dict[str, Any], key: str, signature: inspect.Signature, supplied: Sequence[str] | int
+    node: dict[str, Any],
+    key: str,
+    target: Callable[..., object],
+    known: inspect.Signature,
+    supplied: Sequence[str] | int,
 ) -> list[str]:
-    path, parameters = node["_target_"], list(signature.parameters.values())
+    path, parameters = node["_target_"], list(known.parameters.values())
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p.name for p in parameters if p.kind in NAMED]
     kinds = {p.kind for p in parameters}
     count = supplied if isinstance(supplied, int) else 0
     ours = set(positional[:count] if isinstance(supplied, int) else supplied)
     listed = node.get("_args_") or []
+    if not isinstance(listed, list):
+        return [f"{key}._args_={show(listed)}: must be a list"]
     taken = ours | set(positional[: len(listed)])
     given = {name: value for name, value in node.items() if name not in SPECIAL}
 
@@ -98,9 +101,20 @@ def _argument_problems(
             problems.append(f"{said}: {path} has no argument '{name}'{hint}")
         elif value == "???":
             problems.append(f"{said}: must be given")
+        else:
+            problems += _value_problem(f"{key}.{name}", value, target, name)
+    for index, (name, value) in enumerate(zip(positional, [] if count else listed, strict=False)):
+        problems += _value_problem(f"{key}._args_[{index}]", value, target, name)
     if not node.get("_partial_"):
         problems += [f"{key}.{name}: is missing; {path} needs it" for name in _required(parameters, {*taken, *given})]
     return problems
+
+
+def _value_problem(key: str, value: Any, target: Callable[..., object], name: str) -> list[str]:
+    """What is wrong with the value of an argument, judged by its annotation and its default; at most one problem."""
+    known = argument(target, name)
+    said = problem(value, known) if known else ""
+    return [f"{key}={show(value)}: {said}"] if said else []
 
 
 def _required(parameters: Iterable[inspect.Parameter], present: set[str]) -> list[str]:
@@ -111,5 +125,5 @@ def _required(parameters: Iterable[inspect.Parameter], present: set[str]) -> lis
 def accepts(target: str | Callable[..., object], name: str) -> bool:
     """Whether `target`, a dotted name or the thing itself, has a parameter of that name (`**kwargs` is none)."""
     found = locate(target, "_target_") if isinstance(target, str) else target
-    signature = _signature(found) if callable(found) else None
-    return signature is not None and name in signature.parameters
+    known = signature(found) if callable(found) else None
+    return known is not None and name in known.parameters

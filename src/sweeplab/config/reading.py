@@ -109,6 +109,8 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
         return None
     kind = next(k for k in kinds if k is not types.NoneType)
     good, converted = _as_kind(value, kind)
+    if value == "None" and types.NoneType in kinds:
+        good = False  # Python's word: null is meant
     choices: Sequence[str] = rule.get("choices", ())
     if good and choices:
         good = converted in choices

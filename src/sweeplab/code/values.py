@@ -1,0 +1,219 @@
+"""The value of an argument, checked against its annotation and its default where these are plain.
+
+Plain are bool, int, float, str, None, Literal, and lists and unions of them. What else an annotation names (a tensor, a
+class, a function) may be made of anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections import abc
+from dataclasses import dataclass
+from enum import Enum
+from os import PathLike
+from typing import Any
+
+from sweeplab.errors import did_you_mean
+
+NO_HINT = inspect.Parameter.empty
+SWITCHES = frozenset({"on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"})
+"""Words that stand for a boolean or for null, but are texts to Hydra."""
+
+_LISTS = (list, tuple, set, frozenset)
+_ABSTRACT_LISTS = (abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence, abc.Set)
+_DICTS = (dict, abc.Mapping, abc.MutableMapping)
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", complex: "a number", str: "a text"}
+_PLURALS = {bool: "booleans", int: "whole numbers", float: "numbers", complex: "numbers", str: "texts"}
+
+
+class Unknown:
+    """Stands in an annotation for a class that cannot be looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What is known of an argument; NO_HINT stands for no annotation, and for no default."""
+
+    hint: Any
+    default: Any
+
+
+def problem(value: Any, argument: Argument) -> str:
+    """Say what the value must be (`must be true or false`); '' where nothing speaks against it."""
+    members = _members(argument.hint)
+    default = argument.default
+    if default is not NO_HINT and default is not None and not _fits(_listed(default), members):
+        members = [Any]  # an annotation that its own default contradicts tells nothing
+    if not _plain(members):
+        return _by_default(value, argument)
+    if value is None and default is None:
+        return ""
+    if _fits(value, members) and not _is_switch(value, members, default):
+        return ""
+    return f"must be {_in_words(members, default)}{_advice(value, members)}"
+
+
+def _by_default(value: Any, argument: Argument) -> str:
+    """Judge by the default alone: a text is neither a boolean nor, if it is one of SWITCHES, a number."""
+    default, word = argument.default, isinstance(value, str)
+    switch = word and value.lower() in SWITCHES
+    if isinstance(default, bool) and (switch or (word and argument.hint is NO_HINT)):
+        return f"must be true or false{_advice(value, [bool])}"
+    if isinstance(default, int | float) and switch:
+        return f"must be a number{_advice(value, [float])}"
+    if isinstance(default, tuple | list) and switch:
+        return "must be a list"
+    if default is None and value == "None":
+        return "is a text; null is none"
+    return ""
+
+
+def _members(hint: Any) -> list[Any]:
+    """The members of a union, of unions inside it, too; of anything else itself."""
+    while hasattr(hint, "__supertype__") or hasattr(hint, "__value__"):  # a NewType, a `type` statement
+        hint = getattr(hint, "__supertype__", None) or hint.__value__
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [member for each in typing.get_args(hint) for member in _members(each)]
+    if typing.get_origin(hint) in (typing.Annotated, typing.Final):
+        return _members(typing.get_args(hint)[0])
+    return [type(None) if hint is None else hint]
+
+
+def _is_list(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in (*_LISTS, *_ABSTRACT_LISTS)
+
+
+def _is_dict(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in _DICTS
+
+
+def _is_plain(kind: Any) -> bool:
+    literal = typing.get_origin(kind) is typing.Literal
+    return kind in _WORDS or kind is type(None) or literal or _is_list(kind) or _is_dict(kind)
+
+
+def _plain(members: list[Any]) -> bool:
+    """Whether the members say anything: all are plain, or a boolean is among them."""
+    return all(_is_plain(kind) for kind in members) or (bool in members and Any not in members)
+
+
+def _fits(value: Any, members: list[Any]) -> bool:
+    if isinstance(value, dict) and "_target_" in value:
+        return True  # what it makes is not known
+    return any(_fits_kind(value, kind, members) for kind in members)
+
+
+def _fits_kind(value: Any, kind: Any, members: list[Any]) -> bool:
+    if kind is type(None):
+        return value is None
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    if kind in (int, float, complex):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if typing.get_origin(kind) is typing.Literal:
+        return any(_is_choice(value, one) for one in typing.get_args(kind))
+    if _is_list(kind):
+        return _fits_list(value, kind)
+    if _is_dict(kind):
+        return isinstance(value, dict)
+    return not isinstance(value, str) or bool not in members or _takes_text(kind)
+
+
+def _is_choice(value: Any, choice: Any) -> bool:
+    """Whether a value is this member of a Literal: 1 is not true. A member of an enumeration may be written anyhow."""
+    return isinstance(choice, Enum) or (value == choice and type(value) is type(choice))
+
+
+def _fits_list(value: Any, kind: Any) -> bool:
+    items = [each for each in typing.get_args(kind) if each is not Ellipsis]
+    if isinstance(value, str):  # is a sequence of texts in Python, but no list
+        own = (typing.get_origin(kind) or kind) in _ABSTRACT_LISTS
+        return own and (not items or _fits("", _members(items[0])))
+    if isinstance(value, dict):  # is an iterable of its keys
+        return (typing.get_origin(kind) or kind) in (abc.Iterable, abc.Collection)
+    if not isinstance(value, list):
+        return False
+    if not items:
+        return True
+    fixed = typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind)
+    if fixed and len(items) != len(value):
+        return False
+    kinds = items if fixed else items[:1] * len(value)
+    return all(_fits(each, _members(its)) for each, its in zip(value, kinds, strict=True))
+
+
+def _takes_text(kind: Any) -> bool:
+    """Whether a class is one that texts stand for: a path, an enumeration."""
+    return isinstance(kind, type) and issubclass(kind, PathLike | Enum)
+
+
+def _is_switch(value: Any, members: list[Any], default: Any) -> bool:
+    """Whether a text that is allowed was surely meant as the boolean or the null that is allowed as well."""
+    if not isinstance(value, str) or any(value in _literals(kind) for kind in members):
+        return False
+    nothing = value == "None" and (type(None) in members or default is None)
+    return nothing or (bool in members and value.lower() in SWITCHES)
+
+
+def _literals(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+
+
+def _listed(value: Any) -> Any:
+    """A default as a config would hold it: tuples and sets are lists."""
+    return [_listed(each) for each in value] if isinstance(value, tuple | list | set | frozenset) else value
+
+
+def _in_words(members: list[Any], default: Any) -> str:
+    """The kinds that are allowed, null at the end."""
+    words = [_word(kind) for kind in members if kind not in (type(None), Unknown)]
+    if default is None or type(None) in members:
+        words.append("null")
+    words = list(dict.fromkeys(words))
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _word(kind: Any) -> str:
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if choices := _literals(kind):
+        return f"one of {', '.join(_typed(one) for one in choices)}"
+    if _is_dict(kind):
+        return "a section of keys"
+    if not _is_list(kind):
+        return f"a {getattr(kind, '__name__', kind)}"
+    items = typing.get_args(kind)
+    of = f" {_PLURALS[items[0]]}" if items and items[0] in _PLURALS else " values"
+    fixed = typing.get_origin(kind) is tuple and Ellipsis not in items
+    if fixed and items:
+        return f"a list of {len(items)}{of if len(set(items)) == 1 else ' values'}"
+    return f"a list of{of}" if of != " values" else "a list"
+
+
+def _typed(choice: Any) -> str:
+    """A choice as one would type it."""
+    names = {True: "true", False: "false", None: "null"}
+    return names[choice] if choice is None or isinstance(choice, bool) else str(choice)
+
+
+def _advice(value: Any, members: list[Any]) -> str:
+    """The nearest choice; or, where only quotes are wrong, a word about these."""
+    choices = [str(one) for kind in members for one in _literals(kind) if isinstance(one, str)]
+    text = str in members or bool(choices)
+    if isinstance(value, str):
+        near = did_you_mean(value, choices) if choices else ""
+        quoted = not text and (value.lower() in ("true", "false", "null") or _is_number(value))
+        return near if "did you mean" in near else "; leave the quotes out" if quoted else ""
+    if text and isinstance(value, bool):
+        return "; YAML reads on, off, yes and no as booleans: quote such a text"
+    return "; quote it" if str in members and isinstance(value, int | float) else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
