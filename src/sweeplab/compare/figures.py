@@ -224,10 +224,11 @@ def epochs_to_target(found: Comparison) -> Drawn | None:
     panel = figure.subplots()
     for line, (m, one) in enumerate(shown):
         runs = _thinned(list(one.measured[TO_TARGET].items()), len(shown))
-        epochs = [value for _, value in runs]
-        heights = [line + 0.3 * (place + 0.5) / len(runs) - 0.15 for place in range(len(runs))]
-        filled = ["none" if run_id in one.late else COLOURS[5] for run_id, _ in runs]
-        panel.scatter(epochs, heights, facecolors=filled, edgecolors=COLOURS[5], alpha=0.7)
+        for late, filling in ((False, COLOURS[5]), (True, "none")):
+            places = [place for place, (run_id, _) in enumerate(runs) if (run_id in one.late) is late]
+            epochs = [runs[place][1] for place in places]
+            heights = [line + 0.3 * (place + 0.5) / len(runs) - 0.15 for place in places]
+            panel.plot(epochs, heights, "o", color=COLOURS[5], markerfacecolor=filling, alpha=0.7)
         panel.plot([m.mean], [line], "D", color=COLOURS[0], markersize=6)
         there_are = f"{m.n - len(one.late)} of {len(one.replicas)}"
         panel.annotate(there_are, (1, line), xycoords=("axes fraction", "data"), va="center")
