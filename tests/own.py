@@ -1,4 +1,4 @@
-"""Classes as a user may have: a network whose numbers cannot be had again, and a metric."""
+"""Classes as a user may have: networks, losses, metrics and a set that draw random numbers, and plain ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import random
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR
+from torch.utils.data import Dataset
+
+rng = np.random.default_rng(0)  # of the module, and so one for all runs of a process
+
+
+def noise() -> float:
+    """Draw from every global random stream."""
+    return random.random() + float(np.random.normal()) + float(torch.rand(1))
 
 
 class Erratic(nn.Linear):
@@ -48,3 +58,48 @@ class Share:
 
     def compute(self) -> float:
         return self.right / self.seen
+
+
+class NoisyLoss(nn.CrossEntropyLoss):
+    """Cross-entropy of logits that are scaled at random."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input * (1 + 0.1 * noise()), target)
+
+
+class NoisyShare(Share):
+    """Accuracy plus a random number, of which the global random streams hear in training, too."""
+
+    def compute(self) -> float:
+        return super().compute() + 0.001 * noise()
+
+
+class ModuleShare(Share):
+    """Accuracy plus a random number of the module's own generator."""
+
+    def compute(self) -> float:
+        return super().compute() + 0.001 * float(rng.normal())
+
+
+class NoisySet(Dataset[tuple[Tensor, int]]):
+    """Examples that are another way each time they are read."""
+
+    def __len__(self) -> int:
+        return 120
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((64,), index / 120) + 0.1 * noise(), index % 10
+
+
+class Constant(ConstantLR):
+    """A schedule of a user's own, of one argument."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer, factor=1.0)
+
+
+class Falling:
+    """What a LambdaLR calls."""
+
+    def __call__(self, epoch: int) -> float:
+        return 0.9**epoch

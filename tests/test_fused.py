@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import own
 import pytest
 import torch
 from conftest import PROJECT, Command
@@ -19,11 +22,15 @@ from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from sweeplab import config, fused
+from sweeplab import cli, config, fused, loop
 from sweeplab.fused import drive, possible, train
+from sweeplab.job import Job, prepare
 from sweeplab.loop import Batch, Pass, Passed, Task, alone
 from sweeplab.metrics import CLASSIFICATION
-from sweeplab.models import MLP, NLLLoss, onednn
+from sweeplab.models import MLP, MSELoss, NLLLoss, onednn
+from sweeplab.run import train as train_run
+from sweeplab.run import train_fused
+from sweeplab.runtime import RandomStreams, seed_stream
 from sweeplab.store import END, START, Store
 
 WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
@@ -160,6 +167,93 @@ def test_which_networks_can_be_computed_as_one(overrides: list[str], expected: b
     assert possible(config.compose(["data=digits", "tracking=off", *overrides]).model) is expected
 
 
+# --- Random numbers ---------------------------------------------------------------------------------------------------
+
+
+def drawing(model: nn.Module, how: str, lr: float) -> Generator[Pass, Passed, list[Any]]:
+    """Two epochs of a run whose loss, metric or batches draw random numbers; returns all that came out."""
+    seed_stream(0, "dropout")
+    mine = task(model, lr)
+    if how == "loss":
+        mine.loss = own.NoisyLoss()
+    if how == "metric":
+        mine.metrics = {"share": own.NoisyShare()}
+
+    def given() -> Iterator[Batch]:
+        for inputs, targets in batches():
+            yield inputs + (own.noise() if how == "batches" else 0.0), targets
+
+    def trained() -> Iterator[Batch]:
+        return given() if how == "batches" else iter(batches())
+
+    found: list[Any] = []
+    for number in (1, 2):
+        result = yield from loop.epoch(mine, number, lambda _: trained(), batches)
+        found += [result.metrics, own.noise()]
+    return [*found, {name: value.tolist() for name, value in model.state_dict().items()}]
+
+
+@pytest.mark.parametrize("how", ["nothing", "loss", "metric", "batches"])
+@pytest.mark.parametrize("as_one", [True, False])
+def test_each_has_random_streams_of_its_own(how: str, as_one: bool) -> None:
+    torch.manual_seed(0)
+    model = MLP(WIDE, 10, 16)
+    one, other = ([drawing(copy.deepcopy(model), how, lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
+    before = RandomStreams()
+    together = drive(one, as_one=as_one)
+    assert not before.moved()
+    assert together == [alone(each) for each in other]
+
+
+def test_a_loss_that_is_seen_to_draw_is_computed_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fused, "shareable", lambda _: True)  # whose class does not tell
+    caplog.set_level(logging.INFO, logger="sweeplab.fused")
+    test_each_has_random_streams_of_its_own("loss", as_one=True)
+    assert caplog.messages == ["3 runs as one do not have the bits that they have alone: trained one by one"] * 2
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), random.random, lambda: np.random.rand()])
+def test_a_trial_leaves_the_random_streams_where_they_were(draw: Callable[[], object]) -> None:
+    class Loss(NLLLoss):
+        def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:  # noqa: A002
+            draw()
+            return super().forward(input, target)
+
+    tasks = [task(MLP(WIDE, 10, 16), lr) for lr in (0.1, 0.01)]
+    for each in tasks:
+        each.loss = Loss()
+    before = RandomStreams()
+    assert not fused._proven(tasks, False, *batches(1)[0])
+    assert not before.moved()
+    draw()
+    assert before.moved()
+
+
+def test_what_draws_later_in_an_epoch_does_not_pass_for_what_it_would_be_alone() -> None:
+    tasks = [task(MLP(WIDE, 10, 16), lr, cycle=True) for lr in (0.1, 0.01)]
+    tasks[0].optimizer.register_step_post_hook(lambda *_: own.noise())
+    with pytest.raises(RuntimeError, match=r"give sweep\.fuse=false$"):
+        train([Pass(task=each, epoch=1, batches=batches()) for each in tasks])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (nn.CrossEntropyLoss, True),
+        (nn.MSELoss, True),
+        (NLLLoss, True),
+        (MSELoss, True),
+        (own.NoisyLoss, False),
+        (nn.Linear, False),
+        (nn.AdaptiveLogSoftmaxWithLoss, False),
+    ],
+)
+def test_which_losses_can_be_computed_beside_others(loss: type, expected: bool) -> None:
+    assert fused.shareable(loss) is expected
+
+
 # --- Driving ----------------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +291,7 @@ def test_an_interrupt_ends_all_and_each_hears_of_it() -> None:
 def test_an_error_of_what_is_computed_for_all_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
     what: list[str] = []
     broken = MemoryError()
-    monkeypatch.setattr(fused, "train", lambda _: (_ for _ in ()).throw(broken))
+    monkeypatch.setattr(fused, "train", lambda *_: (_ for _ in ()).throw(broken))
     assert drive([asking(what, "a"), asking(what, "b")]) == [broken, broken]
     assert what == ["a: MemoryError", "b: MemoryError"]
 
@@ -280,3 +374,70 @@ def test_each_has_its_own_log(root: Path, train: Command) -> None:
         lines = [line for line in run.log_file.read_text().splitlines() if "epoch   2/2" in line]
         assert len(lines) == 1
         assert f"valid/loss {run.journal.epochs()[2]['valid/loss']:.4f}" in lines[0]
+
+
+# --- Parts that draw ------------------------------------------------------------------------------------------------------
+
+DRAWING = {
+    "loss": ["loss._target_=own.NoisyLoss"],
+    "metric": ["+metrics.share._target_=own.NoisyShare"],
+    "set": [
+        "data.dataset._target_=own.NoisySet",
+        "data.memory=0",
+        "data.version=1",
+        "trainer.batch_size=32",
+    ],
+}
+
+
+def replay_all(store: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Have each run of a store say that it comes out the same again."""
+    for run in Store(store).runs():
+        cli.main(["replay", run.id, "--trust", "own", f"store.root={store}", "data.memory=0"])
+        assert "identical: " in capfd.readouterr().out
+
+
+def jobs(store: str, *words: str) -> list[Job]:
+    """Three jobs that see the same batches."""
+    given = ["data=digits", "model.hidden=16", "trainer.epochs=3", "trainer.threads=1", "tracking=off", *words]
+    rates = ("0.001", "0.003", "0.01")
+    return [prepare(config.compose([*given, f"store.root={store}", f"optimizer.lr={rate}"]), []) for rate in rates]
+
+
+@pytest.mark.parametrize("what", DRAWING)
+def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
+    root: Path, capfd: pytest.CaptureFixture[str], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "shareable", lambda _: True)  # so that the proof alone has to tell
+    for store in ("runs", "alone"):
+        home = Store(root / store).open()
+        if store == "runs":
+            ended = train_fused(jobs(store, *DRAWING[what]), home)
+            assert [each.status for each in ended if not isinstance(each, BaseException)] == ["finished"] * 3, ended
+        else:
+            for each in jobs(store, *DRAWING[what]):
+                train_run(each, home)
+    one = outcomes(root)
+    (root / "runs").rename(root / "fused")
+    (root / "alone").rename(root / "runs")
+    assert one == outcomes(root)
+    replay_all(root / "fused", capfd)
+
+
+@pytest.mark.parametrize(
+    "drawing", [*DRAWING.values(), ["+metrics.share._target_=own.ModuleShare"]], ids=[*DRAWING, "generator of a module"]
+)
+def test_a_sweep_of_what_draws_has_the_results_of_one_that_is_not_fused(
+    root: Path, train: Command, capfd: pytest.CaptureFixture[str], drawing: list[str]
+) -> None:
+    how = (*SWEEP, *drawing, "trainer.epochs=2")
+    assert train(*how).code == 0
+    one = outcomes(root)
+    assert train(*how, "sweep.fuse=false", "store.root=alone").code == 0
+    (root / "runs").rename(root / "fused")
+    (root / "alone").rename(root / "runs")
+    assert one == outcomes(root)
+    assert len(one) == 4
+    if "ModuleShare" in drawing[0]:
+        return  # in this process its generator has been drawn from, as far as any test has
+    replay_all(root / "fused", capfd)

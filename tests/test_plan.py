@@ -479,6 +479,7 @@ def test_the_plan_of_a_single_run(train: Command, root: Path) -> None:
 
 # --- Trained as one -----------------------------------------------------------------------------------------------------
 
+CONSTANT = "scheduler=constant ~scheduler.factor ~scheduler.total_iters"
 FUSED = ("model.hidden=16", "optimizer.lr=0.1,0.2,0.3,0.4,0.5,0.6", "seed=0,1")
 
 
@@ -507,12 +508,22 @@ def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(plan
         "trainer.compile=true",
         "model.dropout=0.5",
         "model.hidden=3000",
+        "loss._target_=own.NoisyLoss",
+        "+metrics.share._target_=own.Share",
+        f"{CONSTANT} scheduler._target_=own.Constant",
+        f"{CONSTANT} scheduler._target_=torch.optim.lr_scheduler.LambdaLR +scheduler.lr_lambda._target_=own.Falling",
         "optimizer=sgd optimizer._target_=torch.optim.LBFGS ~optimizer.momentum ~optimizer.weight_decay ~optimizer.fused",
     ],
 )
 def test_what_needs_a_process_of_its_own_gets_one(planned: Planned, alone: str) -> None:
     plan = planned(*FUSED, *alone.split())
     assert [len(cells) for cells in Jobs(plan).groups(1)] == [1] * 12
+
+
+@pytest.mark.parametrize("loss", ["loss=nll", "+loss.weight._target_=torch.ones +loss.weight.size=[10]"])
+def test_losses_that_compute_the_same_at_any_time_are_computed_side_by_side(planned: Planned, loss: str) -> None:
+    plan = planned(*FUSED, *loss.split())
+    assert [len(cells) for cells in Jobs(plan).groups(1)] == [6, 6]
 
 
 def test_a_run_that_goes_on_is_not_trained_with_others(planned: Planned) -> None:

@@ -1,9 +1,10 @@
 """Many small runs trained as one: runs that see the same batches share them, and the widest of their computations.
 
 A small network's operations cost more than their arithmetic. Here the first linear layers of several networks are one
-product, and their BatchNorms and activations one operation each; every run keeps its own loss, optimizer, journal and
-result. Each epoch begins with a proof: its first step is computed in both ways, and only if all losses, outputs,
-gradients and statistics have the same bits are the runs trained as one.
+product, and their BatchNorms and activations one operation each; every run keeps its own loss, optimizer, random
+streams, journal and result. Each epoch begins with a proof: its first step is computed in both ways, and only if all
+losses, outputs, gradients and statistics have the same bits, and no random number was drawn, are the runs trained as
+one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from torch.nn import functional
 
 from sweeplab import code, loop
 from sweeplab.loop import Pass, Passed, Task
-from sweeplab.models import MLP, onednn
+from sweeplab.models import MLP, losses, onednn
+from sweeplab.runtime import RandomStreams
 
 T = TypeVar("T")
 
@@ -32,7 +34,24 @@ ELEMENTWISE = (
     nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
 )  # fmt: skip
 
+LOSSES = (nn.modules.loss.__name__, losses.__name__)  # modules whose losses draw nothing, learn nothing, keep nothing
+STATELESS = ("torch", "torchmetrics", "sweeplab")  # packages that keep nothing in a process which changes a result
+
 log = logging.getLogger(__name__)
+
+
+def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether all that these configs build comes from packages that several runs in one process may use.
+
+    What a user's own class does cannot be told: a generator of its module, or a counter of the class, is one for all
+    runs of a process, and then none of them has the numbers that it has alone.
+    """
+    return all(path.split(".")[0] in STATELESS for node in nodes for path in code.targets(node))
+
+
+def shareable(loss: type) -> bool:
+    """Whether this class of a loss computes the same of outputs and targets at any time."""
+    return loss.__module__ in LOSSES
 
 
 def possible(node: Mapping[str, Any]) -> bool:
@@ -49,10 +68,11 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 class _Asking(Generic[T]):
-    """A run that asks for what it needs, in a context of its own (contextvars), until it has an outcome."""
+    """A run that asks for what it needs until it has an outcome; its contextvars and random streams are its own."""
 
     def __init__(self, asking: Generator[Pass, Passed, T]) -> None:
         self._asking, self._context = asking, copy_context()
+        self.streams = RandomStreams()
         self.wanted: Pass | None = None
         self.outcome: T | BaseException | None = None
         self._resume(partial(next, asking))
@@ -67,25 +87,28 @@ class _Asking(Generic[T]):
     def _resume(self, how: Callable[[], Pass]) -> None:
         self.wanted = None
         try:
-            self.wanted = self._context.run(how)
+            with self.streams:
+                self.wanted = self._context.run(how)
         except StopIteration as done:
             self.outcome = done.value
         except BaseException as error:
             self.outcome = error
 
 
-def drive(asking: Iterable[Generator[Pass, Passed, T]]) -> list[T | BaseException]:
+def drive(asking: Iterable[Generator[Pass, Passed, T]], *, as_one: bool = True) -> list[T | BaseException]:
     """Give all of them what they ask for until all are done; what each returned, or what it raised.
 
-    An error ends the one that raised it, KeyboardInterrupt all.
+    An error ends the one that raised it, KeyboardInterrupt all. Without `as_one` each computes its training part alone.
     """
+    before = RandomStreams()
     runs = [_Asking(each) for each in asking]
     while left := [each for each in runs if each.wanted is not None]:
         stop: BaseException | None = next(
             (each.outcome for each in runs if isinstance(each.outcome, KeyboardInterrupt)), None
         )
+        passes, streams = [each.wanted for each in left if each.wanted is not None], [each.streams for each in left]
         try:
-            passed = [] if stop else train([each.wanted for each in left if each.wanted is not None])
+            passed = [] if stop else train(passes, streams) if as_one else _alone(passes, streams)
         except BaseException as error:
             stop = error
         for number, each in enumerate(left):
@@ -93,43 +116,68 @@ def drive(asking: Iterable[Generator[Pass, Passed, T]]) -> list[T | BaseExceptio
                 each.give(passed[number])
             else:
                 each.fail(stop)
+    before.restore()
     return [each.outcome for each in runs]  # type: ignore[misc]  # None only if T may be
 
 
-def train(passes: Sequence[Pass]) -> list[Passed]:
-    """Compute these training parts, those of the same epoch as one: of one seed, so that their batches are the same."""
+def train(passes: Sequence[Pass], streams: Sequence[RandomStreams] | None = None) -> list[Passed]:
+    """Compute these training parts, those of the same epoch as one: of one seed, so that their batches are the same.
+
+    `streams` are the random streams of each; they begin as the process's are now, unless given.
+    """
+    streams = streams or [RandomStreams() for _ in passes]
     found: dict[int, Passed] = {}
     for epoch in {each.epoch for each in passes}:
         same = [number for number, each in enumerate(passes) if each.epoch == epoch]
-        found |= dict(zip(same, _as_one([passes[number] for number in same]), strict=True))
+        passed = _as_one([passes[number] for number in same], [streams[number] for number in same])
+        found |= dict(zip(same, passed, strict=True))
     return [found[number] for number in range(len(passes))]
 
 
-def _as_one(passes: Sequence[Pass]) -> list[Passed]:
-    if len(passes) == 1:
-        return [passes[0].alone()]
-    started = time.perf_counter()
+def _alone(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed]:
+    """Compute one after the other, each with its own random streams."""
+    found = []
+    for each, its in zip(passes, streams, strict=True):
+        with its:
+            found.append(each.alone())
+    return found
+
+
+def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed]:
     tasks = [each.task for each in passes]
+    if len(passes) == 1 or not all(shareable(type(task.loss)) for task in tasks):
+        return _alone(passes, streams)
+    started = time.perf_counter()
     batches = iter(passes[0].batches)
-    first = next(batches)
-    one_product = next((so for so in (True, False) if _proven(tasks, so, *first)), None)
+    with streams[0]:
+        before = RandomStreams()
+        first = next(batches)
+    one_product = None
+    if not before.moved():
+        one_product = next((so for so in (True, False) if _proven(tasks, so, *first)), None)
     if one_product is None:
         log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
         theirs = [chain([first], batches), *(each.batches for each in passes[1:])]
-        return [replace(each, batches=its).alone() for each, its in zip(passes, theirs, strict=True)]
+        return _alone([replace(each, batches=its) for each, its in zip(passes, theirs, strict=True)], streams)
     sums = [task.sums(task.kind) for task in tasks]
     with _Stack(tasks, one_product=one_product) as stack:
         for inputs, targets in chain([first], batches):
             for task, total, (loss, output) in zip(tasks, sums, stack.gradients(inputs, targets), strict=True):
                 loop.update(task)
                 total.update(loss, output, targets)
+    if before.moved():  # too late to train them again: this would be nobody's bits
+        raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
     means = [each.means() for each in sums]
     share = (time.perf_counter() - started) / len(tasks)
     return [Passed(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
 
 
 def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
-    """Whether all that a step computes has the same bits as one as it has alone; nothing is changed by the trial."""
+    """Whether all that a step computes has the same bits as one as it has alone, and draws no random number.
+
+    Nothing is changed by the trial.
+    """
+    streams = RandomStreams()
     before = [[buffer.clone() for buffer in task.model.buffers()] for task in tasks]
 
     def found(results: Iterable[tuple[Tensor, Tensor]]) -> list[list[Tensor | None]]:
@@ -145,6 +193,9 @@ def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: T
     for task in tasks:
         task.model.train()
     alone = found([loop.eager(task, inputs, targets) for task in tasks])
+    if streams.moved():
+        streams.restore()
+        return False
     with _Stack(tasks, one_product=one_product) as stack:
         as_one = found(stack.gradients(inputs, targets))
     return all(_same(*both) for each in zip(alone, as_one, strict=True) for both in zip(*each, strict=True))

@@ -83,11 +83,16 @@ def train(
 def train_fused(
     jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
 ) -> list[store.Result | BaseException]:
-    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
+    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised.
+
+    Those of a streamed set read it, and what it draws, each by itself.
+    """
     splits = splits or data.load(jobs[0].config.data)
+    as_one = data.can_be_shared(splits)
     order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
     with recording.sigterm(), recording.informed():  # until the last of them has ended
-        ended = fused.drive([_steps(job, home, splits, fused=len(jobs)) for job in order])
+        asking = [_steps(job, home, splits, fused=len(jobs) if as_one else 1) for job in order]
+        ended = fused.drive(asking, as_one=as_one)
     found = {job.fingerprint: came for job, came in zip(order, ended, strict=True)}
     return [found[job.fingerprint] for job in jobs]
 

@@ -162,6 +162,44 @@ def set_random_state(device: torch.device, state: RandomState) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+class RandomStreams:
+    """The global random streams (torch, `random`, numpy) of one of several runs that share a process, on the CPU.
+
+    They begin as the process's are now. As a context manager they become the process's, and keep where they get to.
+    """
+
+    def __init__(self) -> None:
+        self._keep()
+
+    def __enter__(self) -> RandomStreams:
+        self.restore()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._keep()
+
+    def restore(self) -> None:
+        """Set the process's streams back to these."""
+        torch.set_rng_state(self._torch)
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # as above
+
+    def moved(self) -> bool:
+        """Whether anything was drawn from the process's streams since they were these."""
+        now = RandomStreams()
+        if not torch.equal(self._torch, now._torch) or self._python != now._python:
+            return True
+        algorithm, keys, *rest = self._numpy
+        algorithm_now, keys_now, *rest_now = now._numpy
+        return (algorithm, rest) != (algorithm_now, rest_now) or not np.array_equal(keys, keys_now)
+
+    def _keep(self) -> None:
+        # Not as `random_state` takes it: what a checkpoint may hold takes three times as long to make.
+        self._torch = torch.get_rng_state()
+        self._python = random.getstate()
+        self._numpy = np.random.get_state(legacy=True)  # as above
+
+
 def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     """What is recorded beside the config of a run, and not hashed; `folder` is where git is asked."""
     return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 
-from sweeplab import fused, runtime
+from sweeplab import code, fused, runtime
+from sweeplab.config import Node
 from sweeplab.job import Memo
 from sweeplab.store import Store
 from sweeplab.sweep import preview
@@ -20,10 +21,12 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
     """Equal for jobs that can be trained as one, which changes no bit of them and pays for small networks.
 
     They see the same batches (of one seed), have the same network, and begin now. What makes a process of its own
-    differ from several in one - a time limit, another device, more threads - keeps a job by itself.
+    differ from several in one - a time limit, another device, more threads, classes of the user's own - keeps a job by
+    itself.
     """
     config, trainer, alone = cell.job.config, cell.job.config.trainer, cell.job.fingerprint
     optimizer = str(config.optimizer["_target_"])
+    parts = [config.model, config.loss, config.optimizer, config.scheduler, *config.metrics.values()]
     if not (
         config.sweep.fuse
         and cell.fate.kind in (NEW, STALE)
@@ -34,12 +37,19 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
         and memo("device", trainer.device, lambda: runtime.choose_device(trainer.device)).type == "cpu"
         and optimizer.startswith("torch.optim.")
         and not optimizer.endswith(".LBFGS")  # which looks at a batch several times
+        and fused.stateless(parts)
+        and memo("shareable", config.loss, lambda: _shareable(config.loss))
         and sum(layer.parameters for layer in cell.job.layers) <= SMALL
         and memo("possible", config.model, lambda: fused.possible(config.model))
     ):
         return alone
     seen = (trainer.batch_size, trainer.limit_batches, trainer.overfit_batches, trainer.shift)
     return repr((config.model, config.loss, config.data, config.seed, seen))
+
+
+def _shareable(loss: Node) -> bool:
+    target = code.locate(loss["_target_"], "loss._target_")
+    return isinstance(target, type) and fused.shareable(target)
 
 
 class Jobs:
