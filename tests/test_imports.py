@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": BASE | {"store"},
     "parts": BASE | {"dynamo", "loop", "runtime", "screen", "data", "models"},
     "system": {"errors", "store"},
-    "fused": BASE | {"loop", "models"},
+    "fused": BASE | {"loop", "models", "runtime"},
     "ddp": BASE | {"ranks", "data", "loop", "runtime", "screen"},
     "job": BASE | LEAVES | {"store", "parts", "system"},
     "training": TRACKED | LEAVES | {"ranks", "parts", "job", "system", "ddp"},
