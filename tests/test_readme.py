@@ -21,6 +21,13 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
+def first_of(word: str) -> str:
+    """The first of the values that an override sweeps over."""
+    if "],[" in word:
+        return word.partition(",[")[0]
+    return word.split(",")[0].replace("range(5)", "0")
+
+
 def test_the_tree_is_the_one_on_disk() -> None:
     tree = README.partition("## What is where")[2].split("```")[1]
     named = {line.split()[0] for line in tree.strip().splitlines()}
@@ -35,6 +42,7 @@ def test_the_first_screen_has_the_two_commands_and_the_readme_is_short() -> None
         first = "\n".join(text.splitlines()[:12])
         assert "pip install uv && uv run train.py" in first
         assert "uv run pytest" in first
+        assert "source .venv/bin/activate" in first
     assert len(README.splitlines()) <= 200
 
 
@@ -43,7 +51,7 @@ def test_every_command_of_the_readmes_composes(root: Path, words: list[str]) -> 
     if any("my_package" in word for word in words) or "-sc" in words or "--help" in words or "--cfg" in words:
         pytest.skip("a command of the reader's own project, or of Hydra")
     given = [w for w in words if not w.startswith("-")]
-    single = [w if w.startswith("sweep.") else w.split(",")[0].replace("range(5)", "0") for w in given]
+    single = [w if w.startswith("sweep.") else first_of(w) for w in given]
     wrong = {"model.hiden=3"}
     if wrong & set(single):
         pytest.skip("shown as wrong, and refused in test_cli")

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import pytest
@@ -742,8 +744,16 @@ def test_a_ui_that_does_not_answer_in_time_is_an_error(uri: str) -> None:
         pass
 
 
-def test_no_free_port_is_an_error(uri: str) -> None:
-    with pytest.raises(UserError, match="ports 70000 to 70019"), tracking.serve(uri, 70000):
+@pytest.mark.parametrize("port", [-1, 70000])
+def test_a_number_that_is_no_port_is_an_error(uri: str, port: int) -> None:
+    wrong = f"--port={port}: must be a whole number from 0 to 65535"
+    with pytest.raises(UserError, match=wrong), tracking.serve(uri, port):
+        pass
+
+
+def test_no_free_port_is_an_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "bind", Mock(side_effect=OSError))
+    with pytest.raises(UserError, match=r"ports 5000 to 5019 of 127\.0\.0\.1 are all taken"), tracking.serve(uri, 5000):
         pass
 
 

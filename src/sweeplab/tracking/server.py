@@ -17,6 +17,8 @@ from sweeplab.errors import UserError
 from sweeplab.tracking import address, library
 from sweeplab.tracking.links import PORT, base_of
 
+MOST_PORT = 65535
+
 
 @contextmanager
 def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
@@ -86,7 +88,9 @@ def _healthy(port: int) -> bool:
 
 
 def _free_port(first: int) -> int:
-    """`first`, or the next port that is free. Raises UserError if 20 are taken."""
+    """`first`, or the next port that is free; any for 0. Raises UserError if 20 are taken."""
+    if not 0 <= first <= MOST_PORT:
+        raise UserError(f"--port={first}: must be a whole number from 0 to {MOST_PORT}; 0 takes any that is free")
     for port in range(first, first + 20):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,5 +98,5 @@ def _free_port(first: int) -> int:
                 trial.bind(("127.0.0.1", port))
             except (OSError, OverflowError):
                 continue
-            return port
+            return int(trial.getsockname()[1])
     raise UserError(f"ports {first} to {first + 19} of 127.0.0.1 are all taken; give another one")
