@@ -125,9 +125,25 @@ def test_start_leaves_a_cublas_setting_of_the_user_alone(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("_settings")
 def test_null_threads_are_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(runtime, "cores", lambda: 3)
     assert start(Trainer(device="cpu")).threads == 3
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("_settings")
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [("2", 2), (" 2 ", 2), ("2,4", 2), ("64", 3), ("0", 3), ("-1", 3), ("all", 3), ("", 3), ("²", 3), ("9" * 99, 3)],
+)
+def test_null_threads_are_those_that_openmp_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, threads: int
+) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert start(Trainer(device="cpu")).threads == threads
+    assert start(Trainer(device="cpu", threads=1)).threads == 1
+    assert start(Trainer(device="cpu"), alone=False).threads == 1, "in a sweep, whose workers are as many as cores"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

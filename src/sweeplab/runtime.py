@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeplab import ranks
+from sweeplab import cpus, ranks
 from sweeplab.config import Trainer
 from sweeplab.errors import UserError, did_you_mean
 
@@ -72,16 +72,17 @@ def _here(kind: str) -> bool:
 
 def cores() -> int:
     """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpus.count()
 
 
 def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -> Runtime:
     """Set the process up for a run: device, threads, reproducible operations.
 
-    The threads are those of the run that is resumed, else as configured, else all cores; one where a run is not alone.
+    The threads are those of the run that is resumed, else as configured, else OMP_NUM_THREADS, else all cores; but one
+    where a run is not alone.
     """
     device = choose_device(trainer.device)
-    threads = resumed or trainer.threads or (cores() if alone else 1)
+    threads = resumed or trainer.threads or (_threads() if alone else 1)
     torch.set_num_threads(threads)
     keep_memory()
     os.environ.setdefault(
@@ -95,6 +96,11 @@ def start(trainer: Trainer, resumed: int | None = None, *, alone: bool = True) -
     torch.backends.cudnn.benchmark = False
     onednn = device.type == "cpu" and not trainer.compile and mkl_is_slow()
     return Runtime(device=device, threads=threads, precision=trainer.precision, onednn=onednn)
+
+
+def _threads() -> int:
+    """Threads of a run that is alone: OMP_NUM_THREADS, as of any PyTorch program, but at most all cores."""
+    return min(cpus.asked() or cores(), cores())
 
 
 def mkl_is_slow() -> bool:

@@ -1,0 +1,99 @@
+"""How many CPU cores this process may use: by its affinity, by the quota of its control groups, by OMP_NUM_THREADS."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+PROCESS = Path("/proc/self")
+
+
+def count() -> int:
+    """CPU cores that this process may use, at least 1: those of its affinity, and no more than its quota pays for.
+
+    `docker run --cpus=2` on 64 cores leaves all 64 in the affinity, and makes whoever uses them wait.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(there, quota())))
+
+
+def asked() -> int | None:
+    """OMP_NUM_THREADS, which says how many threads a program that uses OpenMP begins; None where it is no number.
+
+    A list is of nested levels: the first counts.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if re.fullmatch("0*[1-9][0-9]{0,8}", text) else None
+
+
+def quota(process: Path = PROCESS) -> float:
+    """CPU time that the control groups of a process get, in seconds a second; infinite where nothing limits it."""
+    return min(_limits(process), default=math.inf)
+
+
+def _limits(process: Path) -> Iterator[float]:
+    """Read the quota of each control group of a process that can be seen, and of each that it lies in."""
+    with suppress(OSError, ValueError):
+        groups = _groups(process)
+        for kind, root, mounted in _mounts(process):
+            if kind not in groups:
+                continue
+            for folder in _folders(root, mounted, groups[kind]):
+                with suppress(OSError, ValueError, ZeroDivisionError):  # the topmost group has no such file
+                    allowed, period = _quota_of(folder, kind)
+                    if allowed > 0:  # -1: no limit
+                        yield allowed / period
+
+
+def _groups(process: Path) -> dict[str, str]:
+    """File system type -> the control group that limits CPU time; of version 1 the hierarchy with `cpu` in its name."""
+    found: dict[str, str] = {}
+    for line in _read(process / "cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            found["cgroup2"] = group
+        elif "cpu" in controllers.split(","):
+            found["cgroup"] = group
+    return found
+
+
+def _mounts(process: Path) -> Iterator[tuple[str, str, Path]]:
+    """List the mounted control groups that may limit CPU time: (file system type, the group at its root, where)."""
+    for line in _read(process / "mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(",")):
+            root, mounted = (_unescaped(word) for word in before.split(" ")[3:5])
+            yield kind, root, Path(mounted)
+
+
+def _unescaped(word: str) -> str:
+    """A path as the kernel writes it there: a space is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+
+
+def _folders(root: str, mounted: Path, group: str) -> Iterator[Path]:
+    """The folder of the control group, if it can be seen, and those of all that it lies in."""
+    inside = PurePosixPath(group)
+    # In a container the group may be named as its host does, while its own is all that is mounted.
+    below = inside.relative_to(root) if inside.is_relative_to(root) else PurePosixPath()
+    if ".." in below.parts:  # outside of the namespace of this process
+        below = PurePosixPath()
+    for part in (below, *below.parents):
+        yield mounted / part
+
+
+def _quota_of(folder: Path, kind: str) -> tuple[float, float]:
+    """(microseconds, of how many) of CPU time; the first is not positive where nothing limits it."""
+    if kind == "cgroup2":
+        allowed, period = _read(folder / "cpu.max").split()
+        return (-1.0 if allowed == "max" else float(allowed)), float(period)
+    return float(_read(folder / "cpu.cfs_quota_us")), float(_read(folder / "cpu.cfs_period_us"))
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
