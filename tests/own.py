@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import Dataset
@@ -103,3 +105,32 @@ class Falling:
 
     def __call__(self, epoch: int) -> float:
         return 0.9**epoch
+
+
+class Centres(nn.Module):
+    """A loss with all that a loss may have: parameters, a buffer that moves in training, a mode, and random numbers."""
+
+    modes: ClassVar[list[bool]] = []
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(classes, classes))
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        Centres.modes.append(self.training)
+        if self.training:
+            self.seen = self.seen + len(target)
+            output = output + 0.01 * torch.randn_like(output) + 0.01 * random.random() + 0.01 * float(np.random.rand())
+        away = (output - self.centres[target]).square().sum(1).mean()
+        return cross_entropy(self.scale * output, target) + 0.01 * away / (1 + self.seen / 1000)
+
+
+class Dice(nn.Module):
+    """A loss of a whole set, which is not the mean of those of its parts."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        share = output.softmax(1)
+        hit = share.gather(1, target[:, None]).sum()
+        return 1 - hit / share.square().sum()

@@ -91,6 +91,15 @@ def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(train: C
     assert [n.split(".")[0] for n in load_model(two.folder).state_dict()][:2] == ["0", "0"], "no `module.` before it"
 
 
+def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(train: Command, root: Path) -> None:
+    still = (*PLAIN, *UNEVEN, "loss._target_=own.Dice", "~loss.label_smoothing", "optimizer.lr=0", "trainer.epochs=1")
+    ended = end(start(root, *still, "store.root=two"))
+    assert (ended.code, ended.err) == (0, "")
+    train(*still)
+    one, two = (only(root, name).journal.epochs()[1] for name in ("runs", "two"))
+    assert two["valid/loss"] == pytest.approx(one["valid/loss"], rel=1e-6)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_run_with_a_killed_rank_goes_on_with_the_bits_of_one_undisturbed(root: Path, victim: int) -> None:
@@ -155,6 +164,10 @@ def test_what_several_ranks_cannot_do_is_refused(train: Command, root: Path, sev
     ]
     lbfgs = ("optimizer=sgd", "optimizer._target_=torch.optim.LBFGS", "~optimizer.momentum", "~optimizer.weight_decay", "~optimizer.fused", "trainer.batch_size=120")  # fmt: skip
     assert "optimizer=torch.optim.LBFGS: would go by the loss of a share" in train(*WHOLE, *lbfgs).err
+    centres = ("loss._target_=own.Centres", "~loss.label_smoothing", "+loss.classes=10", "trainer.batch_size=120")
+    assert "loss=own.Centres: has parameters or buffers, which ranks do not share" in train(*WHOLE, *centres).err
+    ignoring = train(*WHOLE, "+loss.ignore_index=3", "trainer.batch_size=120")
+    assert "loss: must be a mean over examples without weights" in ignoring.err
     refusal = (2, "-m: torchrun has started 3 ranks of one run; start a sweep with python\n")
     sweep = train("-m", *WHOLE, "seed=1,2")
     assert (sweep.code, sweep.err) == refusal

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
+from own import Centres
+from safetensors.torch import load_file
 
-from sweeplab import checkpoint, training
+from sweeplab import checkpoint, load_model, training
 from sweeplab.store import Run, Store
 
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
@@ -243,3 +245,52 @@ def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(train:
     assert again.code == 0
     assert run.result() == before
     assert run.journal.path.read_bytes() == journal, "nothing is tested a second time"
+
+
+CENTRES = ("model.hidden=16", "loss._target_=own.Centres", "~loss.label_smoothing", "+loss.classes=10")
+
+
+def test_a_loss_is_trained_counted_kept_and_switched_as_the_network_is(train: Command, root: Path) -> None:
+    Centres.modes = []
+    assert train(*WHOLE, *CENTRES).code == 0
+    run = only(root)
+    result, weights = run.result(), load_file(run.weights_file)
+    assert result is not None
+    network = sum(parameter.numel() for parameter in load_model(run.folder).parameters())
+    assert result.metrics["parameters"] == network + 10 * 10 + 1
+    assert weights[".loss.scale"].item() != 1.0, "trained"
+    best = int(result.metrics["best_epoch"])
+    assert weights[".loss.seen"].item() == best * (1319 // 128) * 128, "the buffer is that of the best epoch"
+    steps = 1319 // 128
+    trained, evaluated = Centres.modes.count(True), Centres.modes.count(False)
+    assert (trained - 5 * steps, evaluated) == (1, 6), "besides one trial: 5 epochs of steps, 5 validations and a test"
+
+
+def test_a_loss_with_a_state_goes_on_from_its_checkpoint(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    train(*WHOLE, *CENTRES, "store.root=whole")
+    for point in ("save", "_finish"):
+        stop(point)
+        assert train(*WHOLE, *CENTRES).code == 130
+    assert train(*WHOLE, *CENTRES).code == 0
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_a_loss_starts_from_the_weights_of_a_run_with_the_same_loss_alone(train: Command, root: Path) -> None:
+    train(*WHOLE, *CENTRES)
+    first = only(root)
+    again = (*WHOLE, f"trainer.init_from={first.id}", "trainer.epochs=1", "optimizer.lr=0", "store.root=runs")
+    for loss in (CENTRES, ("model.hidden=16",)):
+        assert train(*again, *loss).code == 0
+    same, other = (r for r in Store(root / "runs").runs() if r.id != first.id)
+    if ".loss.scale" not in load_file(same.weights_file):
+        same, other = other, same
+    before, after = load_file(first.weights_file), load_file(same.weights_file)
+    assert torch.equal(after[".loss.centres"], before[".loss.centres"])
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not [name for name in load_file(other.weights_file) if "loss" in name]
+
+
+def test_the_layer_table_has_a_row_for_a_loss_with_parameters(train: Command) -> None:
+    shown = train(*WHOLE, *CENTRES, "trainer.epochs=1").out
+    (row,) = [line for line in shown.splitlines() if "Centres" in line and "loss" in line]
+    assert "101" in row

@@ -3,45 +3,121 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import json
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from sweeplab.store import write_atomic
+from sweeplab import state as states
+from sweeplab.errors import UserError
+from sweeplab.state import State, snapshot
+from sweeplab.store import Run, write_atomic
 
-State = dict[str, Tensor]
 Saved = dict[str, Any]
 """A checkpoint: tensors, numbers, texts and containers of them."""
 
-
-def snapshot(model: nn.Module) -> State:
-    """A copy of the weights (and BatchNorm's statistics) that later steps do not change, where they are."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+VERSIONS = "versions"
+VERSIONS_SHA256 = ".sha256"  # no module has such a name
 
 
-def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
-    """The weights in the safetensors format; tied ones are written once under each name."""
-    return safetensors.torch.save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+def weights_bytes(state: Mapping[str, Any]) -> bytes:
+    """The weights in the safetensors format, tied ones once under each name; in torch's, if that cannot hold them."""
+    versions = states.metadata(state)
+    versions[VERSIONS_SHA256] = _versions_sha256(versions)
+    if all(states.is_ordinary(value) for value in state.values()):
+        try:
+            tensors = {name: _whole(value) for name, value in state.items()}
+            return safetensors.torch.save(tensors, {VERSIONS: json.dumps(versions)})
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError):
+            pass  # a type that safetensors does not have
+    kept = OrderedDict((name, _whole(v) if states.is_ordinary(v) else v) for name, v in state.items())
+    kept._metadata = versions  # type: ignore[attr-defined]  # as torch does it
+    return states.to_bytes(kept)
+
+
+def _whole(value: Tensor) -> Tensor:
+    """The numbers in memory of their own, in order: an expanded tensor's, a view's, a conjugate's."""
+    return value.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+def write_weights(run: Run, state: Mapping[str, Any]) -> None:
+    """Keep the weights in the run's folder, in the file whose name tells their format."""
+    content = weights_bytes(state)
+    file = run.weights_files[0 if _is_safetensors(content) else 1]
+    write_atomic(file, content)
+    for other in set(run.weights_files) - {file}:
+        other.unlink(missing_ok=True)
+
+
+def _is_safetensors(content: bytes) -> bool:
+    return not content.startswith(b"PK")  # as a zip file does, which torch.save makes
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> State:
-    """The weights of a safetensors file; nothing in it can run code."""
-    return {name: value.to(device) for name, value in safetensors.torch.load(path.read_bytes()).items()}
+    """The weights of a file, of network and loss; nothing in it can run code."""
+    return _weights_of(path.read_bytes(), device)
 
 
-def weights_sha256(state: Mapping[str, Tensor]) -> str:
+def _weights_of(content: bytes, device: torch.device | str = "cpu") -> State:
+    if _is_safetensors(content):
+        with_header = safetensors.torch.load(content)
+        versions = json.loads(_header(content).get(VERSIONS, "{}"))
+    else:
+        with_header = states.from_bytes(content)
+        versions = states.metadata(with_header)
+    if versions and versions.pop(VERSIONS_SHA256, None) != _versions_sha256(versions):
+        raise ValueError("the versions of its modules are damaged")
+    loaded = OrderedDict((n, v.to(device) if isinstance(v, Tensor) else v) for n, v in with_header.items())
+    loaded._metadata = versions  # type: ignore[attr-defined]  # as torch does it
+    return loaded
+
+
+def _header(content: bytes) -> dict[str, str]:
+    """What a safetensors file says beside its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+
+
+def _versions_sha256(versions: Mapping[str, Any]) -> str:
+    return hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()
+
+
+def weights_sha256(state: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and bits, in the order of the names: the same on every device."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return states.sha256(state)
+
+
+def try_saving(model: nn.Module, loss: nn.Module) -> None:
+    """Keep the weights once, in memory, and take them back: what fails at the end of a training fails here.
+
+    Raises UserError that names what cannot be kept.
+    """
+    try:
+        state = snapshot(model, loss)
+        refuse_unsafe(state, "model")
+        on_meta = any(isinstance(value, Tensor) and value.is_meta for value in state.values())
+        odd = not on_meta and not all(states.is_ordinary(value) for value in state.values())
+        states.restore(_weights_of(weights_bytes(state)) if odd else state, model, loss)
+    except UserError:
+        raise
+    except Exception as error:  # of the user's network, or of torch
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"model: its weights could not be saved and loaded again: {text}") from error
+
+
+def refuse_unsafe(value: Mapping[str, Any], key: str) -> None:
+    """Raise UserError with what no checkpoint can hold."""
+    if found := list(states.unsafe(value)):
+        raise UserError(
+            f"{key}: its state cannot be kept in a checkpoint: {', '.join(found)}; it may hold tensors, arrays, "
+            "numbers, texts, and lists and dicts of them"
+        )
 
 
 # --- Everything that a resume needs -----------------------------------------------------------------------------------
@@ -56,9 +132,7 @@ KEYS = (
 def save(folder: Path, epoch: int, saved: Saved) -> None:
     """Write the checkpoint of an epoch, whole or not at all, and keep it and the one before."""
     folder.mkdir(exist_ok=True)
-    content = io.BytesIO()
-    torch.save(saved, content)
-    write_atomic(folder / f"{epoch}.pt", content.getvalue())
+    write_atomic(folder / f"{epoch}.pt", states.to_bytes(saved))
     for number, file in _files(folder):
         if number < epoch - 1:
             file.unlink(missing_ok=True)
@@ -68,7 +142,7 @@ def latest(folder: Path, complain: Callable[[str], None]) -> Saved | None:
     """The last checkpoint that is whole; a damaged one is complained of, and the one before taken. None if none is."""
     for _, file in reversed(_files(folder)):
         try:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
+            saved = states.from_bytes(file)
             saved = {name: saved[name] for name in KEYS}
         except Exception as error:  # whatever torch makes of damaged bytes
             reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from sweeplab import code, config, data, loop, metrics, runtime, screen
 from sweeplab.errors import Interrupted, UserError
 from sweeplab.ranks import PATIENCE, count, number
+from sweeplab.reduction import Reduction, reduction
 
 T = TypeVar("T")
 
@@ -47,6 +49,8 @@ def _check(settings: config.Config) -> None:
     size, few = trainer.batch_size, trainer.overfit_batches
     loss: Any = code.build(settings.loss, "loss")
     weighted = getattr(loss, "reduction", "mean") != "mean" or getattr(loss, "weight", None) is not None
+    weighted |= reduction(loss) in (Reduction.SUM, Reduction.WEIGHTED)
+    stateful = not weighted and any(True for _ in chain(loss.parameters(), loss.buffers()))
     optimizer = code.build(settings.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
     wrong = {
         f"trainer.batch_size={size}: must be a multiple of {count()}, for equal shares": size % count(),
@@ -54,6 +58,7 @@ def _check(settings: config.Config) -> None:
         f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs": _cuda(trainer) and here > gpus,
         "optimizer=torch.optim.LBFGS: would go by the loss of a share": isinstance(optimizer, torch.optim.LBFGS),
         "loss: must be a mean over examples without weights, or that of shares is not that of a batch": weighted,
+        f"loss={settings.loss['_target_']}: has parameters or buffers, which ranks do not share": stateful,
         **{f"metrics.{name}: would see a share only; leave it out": True for name in settings.metrics},
     }
     if any(wrong.values()):
@@ -118,12 +123,21 @@ class Share(data.Batches):
 class Sums(metrics.Sums):
     """Over what all ranks have seen; to be read once, and by all of them."""
 
-    def totals(self) -> tuple[float, float, int]:
+    def totals(self) -> tuple[float, float, float, int]:
         total = torch.tensor(super().totals(), dtype=torch.float64)
         dist.all_reduce(total)
-        loss, value, examples = total.tolist()
+        loss, share, value, examples = total.tolist()
         self._examples = int(examples)
-        return loss, value, self._examples
+        return loss, share, value, self._examples
+
+
+def gathered(shares: list[loop.Batch]) -> list[loop.Batch]:
+    """Gather the parts of an evaluation's batches from all ranks, in the order of the set."""
+    given: list[Any] = [None] * count()
+    dist.all_gather_object(given, [(output.cpu(), target.cpu()) for output, target in shares])
+    device = shares[0][0].device if shares else torch.device("cpu")
+    in_order = [part for parts in zip_longest(*given) for part in parts if part is not None]
+    return [(output.to(device), target.to(device)) for output, target in in_order]
 
 
 class Replica(nn.parallel.DistributedDataParallel):
@@ -150,5 +164,6 @@ def spread(task: loop.Task) -> None:
         task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
     elif any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in task.model.modules()):
         screen.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
-    task.model, task.sums, task.compile = Replica(task.model), Sums, False  # which hears of gradients as they are made
+    task.model, task.compile = Replica(task.model), False  # which hears of gradients as they are made
+    task.averager, task.together = Sums, gathered
     task.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch

@@ -159,7 +159,7 @@ def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Pa
         log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
         theirs = [chain([first], batches), *(each.batches for each in passes[1:])]
         return _alone([replace(each, batches=its) for each, its in zip(passes, theirs, strict=True)], streams)
-    sums = [task.sums(task.kind) for task in tasks]
+    sums = [task.sums() for task in tasks]
     with _Stack(tasks, one_product=one_product) as stack:
         for inputs, targets in chain([first], batches):
             for task, total, (loss, output) in zip(tasks, sums, stack.gradients(inputs, targets), strict=True):
@@ -191,7 +191,7 @@ def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: T
         return everything
 
     for task in tasks:
-        task.model.train()
+        task.train()
     alone = found([loop.eager(task, inputs, targets) for task in tasks])
     if streams.moved():
         streams.restore()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from sweeplab.metrics import TRAIN, VALID, EpochResult, Sums, with_prefix
+from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, Sums, with_prefix
+from sweeplab.reduction import Reduction, reduction, share
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
@@ -44,13 +45,14 @@ class Task:
     clip_norm: float | None = None
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    sums: Callable[[str], Sums] = Sums
+    averager: Callable[..., Sums] = Sums
+    together: Callable[[list[Batch]], list[Batch]] = list  # this rank's outputs and targets -> those of all
     compile: bool = False  # forward and backward pass as one graph
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained, and what is not."""
-        return list(self.model.parameters())
+        """All parameters of network and loss, frozen ones included, each once."""
+        return list(dict.fromkeys([*self.model.parameters(), *self.loss.parameters()]))
 
     @cached_property
     def trained(self) -> list[nn.Parameter]:
@@ -73,6 +75,25 @@ class Task:
         if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # an older PyTorch makes two graphs
             torch._dynamo.config.trace_autograd_ops = True
         return torch.compile(passes)
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        """How the loss of a set follows from those of its batches."""
+        return reduction(self.loss)
+
+    def sums(self) -> Sums:
+        """Start to add up batches."""
+        return self.averager(self.kind, share(self.loss), total=self.reduction is Reduction.SUM)
+
+    def train(self) -> None:
+        """Switch network and loss to training."""
+        self.model.train()
+        self.loss.train()
+
+    def eval(self) -> None:
+        """Switch network and loss to evaluation."""
+        self.model.eval()
+        self.loss.eval()
 
     @cached_property
     def steps_each_batch(self) -> bool:
@@ -141,9 +162,12 @@ def alone(asking: Generator[Pass, Passed, T]) -> T:
 
 
 def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
-    """One pass over the batches; the sums are of the outputs as they were before each step."""
-    task.model.train()
-    sums = task.sums(task.kind)
+    """One pass over the batches; the sums are of the outputs as they were before each step.
+
+    The loss of a user's own, of which no more is known, is summed as a mean over examples.
+    """
+    task.train()
+    sums = task.sums()
     for inputs, targets in batches:
         loss, output = train_step(task, inputs, targets)
         sums.update(loss, output, targets)
@@ -208,16 +232,30 @@ def step_epoch(task: Task, metrics: Mapping[str, float]) -> None:
 
 @torch.no_grad()
 def evaluate(task: Task, batches: Iterable[Batch]) -> dict[str, float]:
-    """Loss, accuracy (or mae) and the further metrics over all batches, without gradients, in eval mode."""
-    task.model.eval()
-    sums = task.sums(task.kind)
+    """Loss, accuracy (or mae) and the further metrics over all batches, without gradients, in eval mode.
+
+    The loss is that of the whole set, and does not depend on the size of the batches. Where a loss does not say how
+    that follows from the batches', as one of a user's own, all outputs are kept, and it is computed of them at once.
+    """
+    task.eval()
+    sums = task.sums()
+    whole: list[Batch] = []
     for metric in task.metrics.values():
         metric.reset()
     for inputs, targets in batches:
         with task.autocast():
             output = task.model(inputs)
         output = output.float()
-        sums.update(task.loss(output, targets), output, targets)
+        if task.reduction is Reduction.WHOLE:
+            whole.append((output, targets))
+            loss = output.new_zeros(())
+        else:
+            loss = task.loss(output, targets)
+        sums.update(loss, output, targets)
         for metric in task.metrics.values():
             metric.update(output, targets)
-    return sums.means() | {name: float(metric.compute()) for name, metric in task.metrics.items()}
+    means = sums.means()
+    if task.reduction is Reduction.WHOLE and (together := task.together(whole)):
+        outputs, all_targets = zip(*together, strict=True)
+        means[LOSS] = float(task.loss(torch.cat(outputs), torch.cat(all_targets)))
+    return means | {name: float(metric.compute()) for name, metric in task.metrics.items()}

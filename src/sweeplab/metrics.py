@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,15 +76,20 @@ class Sums:
     Correct predictions are counted in integers, so an accuracy is exact: not a mean of batch means.
     """
 
-    def __init__(self, task: str) -> None:
-        self._task = task
+    def __init__(self, task: str, share: Callable[[Tensor], Tensor] | None = None, *, total: bool = False) -> None:
+        """`share` tells of a batch's targets how much its loss counts: by default as many as there are.
+
+        `total`: the loss of all batches is their sum, not their mean.
+        """
+        self._task, self._share_of, self._total = task, share, total
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # batches not yet added: a few at once cost as one
         self._loss: Tensor | float = 0.0
+        self._share: Tensor | float = 0.0
         self._score: Tensor | int = 0
         self._examples = 0
 
     def update(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
-        """Add a batch: `loss` is its mean (a scalar), `output` [B, C], `target` [B] classes or [B, C] values."""
+        """Add a batch: `loss` is a scalar, `output` [B, C], `target` [B] classes or [B, C] values."""
         self._waiting.append((loss.detach(), output.detach(), target))
         self._examples += len(target)
         if len(self._waiting) == AT_ONCE or output.numel() > LARGE:
@@ -96,8 +101,10 @@ class Sums:
         losses, outputs, targets = zip(*self._waiting, strict=True)
         # float32 sums of a few hundred terms lose digits; MPS has no float64.
         exact = torch.float32 if losses[0].device.type == "mps" else torch.float64
-        sizes = torch.tensor([len(target) for target in targets], dtype=exact)
-        self._loss += (torch.stack(losses).to(exact) * sizes.to(losses[0].device, non_blocking=True)).sum()
+        shares = self._shares(targets).to(exact).to(losses[0].device, non_blocking=True)
+        # The mean of a batch whose targets are all ignored is nan, and counts nothing.
+        self._loss += (torch.stack(losses).to(exact) * shares).where(shares != 0, 0.0).sum()
+        self._share += shares.sum()
         output, target = torch.cat(outputs), torch.cat(targets)
         if self._task == CLASSIFICATION:
             self._score += (output.argmax(dim=1) == target).sum()
@@ -105,17 +112,26 @@ class Sums:
             self._score += (output - target).abs().mean(dim=1).sum()
         self._waiting.clear()
 
+    def _shares(self, targets: Sequence[Tensor]) -> Tensor:
+        """How much each batch counts."""
+        import torch
+
+        if self._share_of is None:
+            return torch.tensor([len(target) for target in targets])
+        return torch.stack([self._share_of(target) for target in targets])
+
     @property
     def examples(self) -> int:
         return self._examples
 
-    def totals(self) -> tuple[float, float, int]:
-        """The sums of loss and score, and of how many examples they are."""
+    def totals(self) -> tuple[float, float, float, int]:
+        """The sums of the losses, of what they count, and of the score; and of how many examples they are."""
         if self._waiting:
             self._add()
-        return float(self._loss), float(self._score), self._examples
+        return float(self._loss), float(self._share), float(self._score), self._examples
 
     def means(self) -> dict[str, float]:
         """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
-        loss, value, count = self.totals()
-        return {LOSS: loss / (count or math.nan), score(self._task): value / (count or math.nan)}
+        loss, shares, value, count = self.totals()
+        of_one = 1.0 if self._total and count else shares or math.nan
+        return {LOSS: loss / of_one, score(self._task): value / (count or math.nan)}

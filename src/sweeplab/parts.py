@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import code, data, dynamo, loop, metrics
+from sweeplab import checkpoint, code, data, dynamo, loop, metrics, state
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
@@ -79,7 +79,15 @@ def fit_network(config: Config) -> list[Layer]:
         loss = _module(config.loss, "loss")
         for name, node in config.metrics.items():
             code.build(node, f"metrics.{name}")
-        return _try(config, model, loss.to("meta"))
+        rows = [*_try(config, model, loss), *_layer_of_loss(loss)]
+        checkpoint.try_saving(model, loss)
+        return rows
+
+
+def _layer_of_loss(loss: nn.Module) -> list[Layer]:
+    """A row for what the loss trains; none where it does not."""
+    size = sum(parameter.numel() for parameter in loss.parameters())
+    return [Layer(name="loss", kind=type(loss).__name__, output="", parameters=size)] if size else []
 
 
 def fit_optimizer(config: Config) -> None:
@@ -107,11 +115,11 @@ def input_shape(data: Data) -> list[int]:
     return [data.in_features] if data.flatten or data.shape is None else data.shape
 
 
-def fit_weights(config: Config, weights: Mapping[str, Tensor]) -> None:
+def fit_weights(config: Config, weights: Mapping[str, Any]) -> None:
     """Raise UserError unless the network has weights of exactly these names and shapes."""
     with torch.device("meta"):
-        wanted = {name: list(value.shape) for name, value in _module(config.model, "model").state_dict().items()}
-    given = {name: list(value.shape) for name, value in weights.items()}
+        wanted = state.forms(_module(config.model, "model").state_dict())
+    given = state.forms(state.parts(weights)[0])
     wrong = [
         f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
         for name in {**wanted, **given}
@@ -182,18 +190,16 @@ def _try_loss(config: Config, loss: nn.Module, output: Tensor) -> None:
     hint = "loss=mse trains on one-hot targets" if classes else "loss=mse"
     try:
         # On real numbers: a loss may look at the values of its targets. Two examples cost nothing.
-        value = loss.to_empty(device="cpu")(torch.zeros(output.shape), target) if _stateless(loss) else None
+        value = loss(torch.zeros(output.shape), target)
     except Exception as error:
         raise UserError(
             f"loss={config.loss['_target_']}: does not fit outputs {_shape(output)} and the targets of "
             f"data={config.data.name} ({hint}): {_line(error)}"
         ) from error
-    if value is not None and value.shape != ():
+    if not isinstance(value, Tensor):
+        raise UserError(f"loss={config.loss['_target_']}: must give a tensor, gave a {type(value).__name__}")
+    if value.shape != ():
         raise UserError(f"loss={config.loss['_target_']}: must give one number a batch, not shape {list(value.shape)}")
-
-
-def _stateless(loss: nn.Module) -> bool:
-    return not loss.state_dict()
 
 
 def _line(error: Exception) -> str:
@@ -244,11 +250,13 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         model.compile()
     else:
         dynamo.spare()
-    optimizer = code.instantiate(config.optimizer, model.parameters())
+    loss: nn.Module = code.instantiate(config.loss).to(runtime.device)
+    optimizer = code.instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
+    further = {name: code.instantiate(node) for name, node in config.metrics.items()}
     seed_stream(config.seed, "dropout")
     return loop.Task(
         model=model,
-        loss=code.instantiate(config.loss).to(runtime.device),
+        loss=loss,
         optimizer=optimizer,
         scheduler=code.instantiate(scheduler_node(config, steps), optimizer),
         kind=config.data.task,
@@ -257,5 +265,5 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         clip_norm=config.trainer.clip_norm,
         autocast=runtime.autocast,
         compile=config.trainer.compile,
-        metrics={name: code.instantiate(node) for name, node in config.metrics.items()},
+        metrics=further,
     )

@@ -23,6 +23,7 @@ from sweeplab import (
     ranks,
     recording,
     screen,
+    state,
     store,
     tracking,
 )
@@ -185,7 +186,7 @@ def _load(run: store.Run) -> nn.Module:
     if not run.weights_file.exists():
         raise UserError(f"{run.folder}: has no weights; its status is {run.status}")
     model: nn.Module = code.instantiate(run.config()["model"])
-    model.load_state_dict(checkpoint.load_weights(run.weights_file))
+    state.restore(checkpoint.load_weights(run.weights_file), model)
     return model.eval()
 
 

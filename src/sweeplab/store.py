@@ -30,6 +30,7 @@ ID_LENGTH = 16
 
 FINGERPRINT_LENGTH = 64
 
+WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
 SUMMARY = "summary.json"  # beside a sweep's report
 
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
@@ -171,11 +172,17 @@ class Run:
     config_file = property(lambda self: self.folder / "config.yaml")
     overrides_file = property(lambda self: self.folder / "overrides.yaml")
     result_file = property(lambda self: self.folder / "result.json")
-    weights_file = property(lambda self: self.folder / "weights.safetensors")
+    weights_files = property(lambda self: [self.folder / name for name in WEIGHTS])
     log_file = property(lambda self: self.folder / "run.log")
     mlflow_file = property(lambda self: self.folder / "mlflow.json")
     lock_file = property(lambda self: self.folder / "lock")
     checkpoints = property(lambda self: self.folder / "checkpoints")
+
+    @property
+    def weights_file(self) -> Path:
+        """Where the weights are; where they would be, if there are none."""
+        ordinary, other = (self.folder / name for name in WEIGHTS)
+        return other if other.exists() and not ordinary.exists() else ordinary
 
     def result(self) -> Result | None:
         """What came out; None while the run is unfinished without a word."""

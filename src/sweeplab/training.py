@@ -16,6 +16,7 @@ from sweeplab.ddp import Share, from_first, placed, spread
 from sweeplab.job import Job, initial_run
 from sweeplab.metrics import EpochResult
 from sweeplab.ranks import count, is_first
+from sweeplab.state import State, collect, restore, restore_loss, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Training:
         self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
         self.task = parts.build(job.config, self.runtime, len(self.train))
+        checkpoint.try_saving(self.task.model, self.task.loss)
         spread(self.task)
         self.stopping = stopping.Stopping(
             monitor=job.config.monitor,
@@ -49,10 +51,11 @@ class Training:
             time_limit=trainer.time_limit,
             min_delta=trainer.min_delta,
         )
-        self.best: checkpoint.State | None = None
+        self.best: State | None = None
         self.epoch = 0
         self.reason: str | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
+        checkpoint.refuse_unsafe(self._state(), "trainer")
         self._begin(saved)
 
     def _batches(self, splits: data.Splits) -> tuple[data.Batches, data.Batches, data.Batches]:
@@ -97,7 +100,10 @@ class Training:
             return
         if settings.trainer.init_from is not None:
             run, _ = initial_run(settings, store.Store(settings.store.root))
-            self.task.model.load_state_dict(checkpoint.load_weights(run.weights_file))
+            initial = checkpoint.load_weights(run.weights_file)
+            restore(initial, self.task.model)
+            if run.config()["loss"] == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
+                restore_loss(initial, self.task.loss)
         self.folder.journal.append(
             store.START,
             fingerprint=self.job.fingerprint,
@@ -135,7 +141,7 @@ class Training:
             result = from_first(result)  # seconds, too: what stops one rank stops all
             self.epoch, self.reason = result.epoch, self.stopping.update(result)
             if self.stopping.best_epoch == result.epoch:
-                self.best = checkpoint.snapshot(self.task.model)
+                self.best = snapshot(self.task.model, self.task.loss)
             self.trained_examples += result.examples
             self.train_seconds += result.train_seconds
             self._journal(result, known.get(result.epoch))
@@ -165,7 +171,7 @@ class Training:
             "epoch": self.epoch,
             "reason": self.reason,
             "threads": self.runtime.threads,
-            "model": self.task.model.state_dict(),
+            "model": collect(self.task.model, self.task.loss),
             "best": self.best,
             "optimizer": self.task.optimizer.state_dict(),
             "scheduler": self.task.scheduler.state_dict(),
@@ -177,7 +183,7 @@ class Training:
 
     def _restore(self, saved: checkpoint.Saved) -> None:
         self.epoch, self.reason = saved["epoch"], saved["reason"]
-        self.task.model.load_state_dict(saved["model"])
+        restore(saved["model"], self.task.model, self.task.loss)
         self.best = saved["best"]
         self.task.optimizer.load_state_dict(saved["optimizer"])
         self.task.scheduler.load_state_dict(saved["scheduler"])
@@ -189,17 +195,17 @@ class Training:
         """Test with the best weights, keep them, and write down what came out; the journal first."""
         values: dict[str, float] = {
             metrics.EARLY_STOP_EPOCH: self.epoch,
-            metrics.PARAMETERS: sum(p.numel() for p in self.task.model.parameters()),
+            metrics.PARAMETERS: sum(p.numel() for p in self.task.parameters),
             metrics.EXAMPLES_PER_SECOND: self.trained_examples / self.train_seconds,
             metrics.SECONDS: self.stopping.seconds,
         }
         digest = None
         if self.best is not None and self.stopping.best_epoch is not None:
-            self.task.model.load_state_dict(self.best)
+            restore(self.best, self.task.model, self.task.loss)
             tested = loop.evaluate(self.task, self.test.epoch(0))
             values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
             digest = checkpoint.weights_sha256(self.best)
-            store.write_atomic(self.folder.weights_file, checkpoint.weights_bytes(self.best))
+            checkpoint.write_weights(self.folder, self.best)
         self.folder.journal.append(
             store.END, status=store.FINISHED, stop_reason=reason, metrics=values, weights_sha256=digest
         )

@@ -26,7 +26,7 @@ STATUS = {
     store.PRUNED: KILLED,
     "running": RUNNING,
 }
-FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", "weights.safetensors")
+FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 
 

@@ -1,0 +1,73 @@
+"""How the losses of batches make up the loss of a whole set, whatever the size of the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sweeplab.models import MSELoss, NLLLoss
+
+BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, NLLLoss)
+"""Losses whose mean is weighted by the classes of the targets."""
+
+BY_EXAMPLE = (
+    nn.MSELoss, MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss,
+    nn.PoissonNLLLoss, nn.SoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss,
+    nn.HingeEmbeddingLoss,
+)  # fmt: skip
+"""Losses whose mean counts every example alike, weights of classes or not."""
+
+
+class Reduction(Enum):
+    """What the loss of a set is, in terms of those of its batches."""
+
+    MEAN = "mean"  # their mean, weighted by the number of examples
+    WEIGHTED = "weighted"  # their mean, weighted by the weights of the targets' classes
+    SUM = "sum"  # their sum
+    WHOLE = "whole"  # not known: it is computed of all outputs and targets at once
+
+
+def reduction(loss: nn.Module) -> Reduction:
+    """Tell how this loss reduces; only torch.nn's losses and ours, computed by their own code, are known."""
+    if not _computes_as(loss, BY_CLASS + BY_EXAMPLE):
+        return Reduction.WHOLE
+    if loss.reduction == "sum":
+        return Reduction.SUM
+    if not _weighs(loss):
+        return Reduction.MEAN
+    # Smoothing gives a target of weight 0 a loss, too, which a batch of such targets divides by 0.
+    smoothed = loss.weight is not None and float(getattr(loss, "label_smoothing", 0.0)) > 0
+    return Reduction.WHOLE if smoothed else Reduction.WEIGHTED
+
+
+def _weighs(loss: nn.Module) -> bool:
+    """Whether the class of a target decides how much it counts; no class is negative, as what is ignored by default."""
+    return _computes_as(loss, BY_CLASS) and (loss.weight is not None or int(str(loss.ignore_index)) >= 0)
+
+
+def _computes_as(loss: nn.Module, known: tuple[type[nn.Module], ...]) -> bool:
+    """Whether the loss is computed by the code of one of these classes, and nothing is hooked onto it."""
+    hooked = loss._forward_hooks or loss._forward_pre_hooks or "forward" in vars(loss)
+    return not hooked and any(type(loss).forward is one.forward for one in known)
+
+
+def share(loss: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """How much a batch with these targets counts; None: by the number of its examples."""
+    if reduction(loss) is Reduction.SUM:
+        return lambda targets: torch.ones((), device=targets.device)
+    return partial(_weights, loss) if _weighs(loss) else None
+
+
+def _weights(loss: Any, targets: Tensor) -> Tensor:
+    """The weights of the targets' classes in all, 0 for those that are ignored: what the mean is divided by."""
+    ignored: Tensor = targets.eq(loss.ignore_index)
+    if loss.weight is None:
+        return ignored.logical_not().float().sum()
+    weights: Tensor = loss.weight.detach()
+    # The index that is ignored need not be a class.
+    return weights[targets.masked_fill(ignored, 0)].masked_fill(ignored, 0.0).sum()
