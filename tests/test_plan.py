@@ -307,6 +307,30 @@ def test_a_stale_run_says_what_changed(
     assert fates(planned(*mine)) == ["stale: other code"]
 
 
+def test_a_file_or_a_package_that_changed_makes_a_run_stale(
+    planned: Planned, net: Callable[..., None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = root / "site-packages"
+    monkeypatch.syspath_prepend(site)
+    (site / "nets-1.0.dist-info").mkdir(parents=True)
+    (site / "nets.py").write_text("class Act: pass")
+    (root / "words.txt").write_text("one")
+    (root / "my_net.py").write_text(
+        "import torch\nclass Net(torch.nn.Linear):\n"
+        "    def __init__(self, in_features, out_features, act=None, vocab=None):\n"
+        "        super().__init__(in_features, out_features)"
+    )
+    act = "+model.act={_target_:hydra.utils.get_class,path:nets.Act}"
+    mine = ("model=linear", "model._target_=my_net.Net", act, "+model.vocab=words.txt")
+    record(planned(*mine).cells[0].job)
+    assert fates(planned(*mine)) == ["reuse"]
+    (root / "words.txt").write_text("other")
+    assert fates(planned(*mine)) == ["stale: model.vocab (file) changed"]
+    (root / "words.txt").write_text("one")
+    (site / "nets-1.0.dist-info").rename(site / "nets-1.1.dist-info")
+    assert fates(planned(*mine)) == ["stale: nets (version) changed"]
+
+
 def test_parts_of_the_code_change_when_the_digest_does(net: Callable[..., None]) -> None:
     before = code.digest(["my_net.Net"]), code.parts(["my_net.Net"])
     net(7)

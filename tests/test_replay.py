@@ -17,7 +17,7 @@ import torch
 import yaml
 from conftest import Command, Ended
 
-from sweeplab import cli, config, tracking
+from sweeplab import cli, code, config, tracking
 from sweeplab import run as running
 from sweeplab.config import Tracking
 from sweeplab.data import Digits
@@ -210,6 +210,7 @@ def test_all_that_was_otherwise_then_is_named(
         '  platform: "Solaris" then, "',
         '  torch.cpu_capability: "DEFAULT" then, "',
         "  the code: sweeplab's own (NUMERICS), or that of the record's classes\n",
+        f'  code.numerics: "{code.NUMERICS}" then, "99" now\n',
     ):
         assert said in err
     assert "cores" not in err

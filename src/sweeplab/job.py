@@ -95,8 +95,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
             f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
             "give at most that"
         )
-    targets = parts.targets(settings)
-    digest, pieces = memo("code", targets, lambda: (code.digest(targets), code.parts(targets)))
+    named = parts.targets(settings), parts.words(settings, held=facts.held)
+    digest, pieces = memo("code", named, lambda: (code.digest(*named), code.parts(*named)))
     fingerprint, question = _identity(settings, facts.digest, digest, home, memo)
     finished = home.run(fingerprint).status == store.FINISHED
     return Job(

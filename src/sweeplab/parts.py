@@ -43,6 +43,20 @@ def targets(config: Config) -> list[str]:
     return [path for _, node, _ in _nodes(config) for path in code.targets(node)]
 
 
+def words(config: Config, *, held: bool) -> dict[str, str]:
+    """All strings that this config gives to its `_target_`s, by their dotted keys: they may name code, or files.
+
+    The files of a data set that is `held` in memory are left out: its examples are known, wherever they lie.
+    """
+    found: dict[str, str] = {}
+    for name, node, _ in _nodes(config):
+        given = code.words(node, name)
+        if held and name == "data.dataset":
+            given = {key: word for key, word in given.items() if not code.is_file(word)}
+        found |= given
+    return found
+
+
 def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
     for name in ("model", "loss", "optimizer"):
         yield name, getattr(config, name), SUPPLIED.get(name, ())

@@ -127,19 +127,25 @@ def _changed(record: Record) -> list[str]:
 
 
 def _code(record: Record, job: Job) -> list[str]:
-    """Whether the journal's first line, data included, would have another fingerprint now, by its code alone."""
+    """Whether the journal's first line, data included, would have another fingerprint now, by its code alone; and which
+    modules, packages and files are other than then.
+    """
     try:
         canonical = config.canonical(config.parse(record.start["config"]))
     except UserError:
         return ["  the config: this version of sweeplab does not take the journal's first line"]
     if job.config.trainer.init_from is not None:
         canonical["trainer"]["init_from"] = initial_run(job.config, store.Store(job.config.store.root))[1]
-    digest = code.digest(parts.targets(job.config))
+    named = parts.targets(job.config), parts.words(job.config, held=job.facts.held)
+    digest = code.digest(*named)
     fingerprint, question = store.fingerprint(canonical, record.start["data"].get("digest"), digest)
     if question != record.start.get("question"):
         return ["  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"]
-    same = fingerprint == record.start.get("fingerprint")
-    return [] if same else ["  the code: sweeplab's own (NUMERICS), or that of the record's classes"]
+    if fingerprint == record.start.get("fingerprint"):
+        return []
+    then = record.start.get("code")
+    pieces = _unequal(then, code.parts(*named), "code.") if isinstance(then, dict) else []
+    return ["  the code: sweeplab's own (NUMERICS), or that of the record's classes", *pieces]
 
 
 def _unequal(

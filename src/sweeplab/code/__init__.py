@@ -1,9 +1,10 @@
 """What a config calls: its `_target_`s looked up, checked, trusted, built, and their code hashed."""
 
 from sweeplab.code.building import build, instantiate
+from sweeplab.code.files import exists as is_file
 from sweeplab.code.hashing import NUMERICS, digest, parts
 from sweeplab.code.lookup import locate
-from sweeplab.code.nodes import targets
+from sweeplab.code.nodes import targets, words
 from sweeplab.code.signatures import accepts, check
 from sweeplab.code.trust import ensure_trusted
 
@@ -15,7 +16,9 @@ __all__ = [
     "digest",
     "ensure_trusted",
     "instantiate",
+    "is_file",
     "locate",
     "parts",
     "targets",
+    "words",
 ]

@@ -1,122 +1,58 @@
-"""The digest of the code that a config calls, found without executing it."""
+"""The digest of what a config computes with: its code and its files, found without executing anything."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-import sys
-import sysconfig
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec, spec_from_file_location
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+
+from sweeplab.code import files
+from sweeplab.code.nodes import is_dotted
+from sweeplab.code.sources import code_of, leads_to_code
 
 # Raised by hand when sweeplab's own results change bits: every finished run is then stale.
 
 NUMERICS: int = 5
 
 
-def digest(paths: Iterable[str]) -> str:
-    """SHA-256 over NUMERICS and the code of every project file that the targets `paths` import, however indirectly.
+def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over NUMERICS, the code of every project module that the targets `paths` import, however indirectly,
+    the versions of the packages that they name, and the files that the config names.
 
-    A project file is Python source outside the standard library, installed packages and sweeplab. It is hashed under
-    its module name without comments, docstrings and layout, and nothing is executed to find it. An import by a computed
-    name is not seen. `ast.unparse` may write new syntax differently in another minor version of Python.
+    `words` are the other strings of the config by their dotted keys. One that is the dotted name of a project's class
+    or function counts as a target; one that names a file or a folder counts by its content.
+
+    A project module is hashed under its name without comments, docstrings and layout (a compiled one by its bytes), and
+    nothing is executed to find it. What is not seen: an import by a computed name, what a compiled module imports, and
+    files that the code opens by itself (`importlib.resources`). `ast.unparse` may write new syntax differently in
+    another minor version of Python.
     """
-    return hashlib.sha256(json.dumps([NUMERICS, sorted(_sources(paths).items())]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([NUMERICS, sorted(_pieces(paths, words or {}).items())]).encode()).hexdigest()
 
 
-def parts(paths: Iterable[str]) -> dict[str, str]:
-    """What `digest` is over, piece by piece, so that two records tell what changed: module -> a short digest of its
-    code; and sweeplab's own NUMERICS under `numerics`.
+def parts(paths: Iterable[str], words: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What `digest` is over, piece by piece, so that two records tell what changed: sweeplab's own NUMERICS under
+    `numerics`; module -> a short digest of its code; `timm (version)` -> a version; `model.vocab (file)` -> a short
+    digest of what the key names.
     """
-    sources = sorted(_sources(paths).items())
-    return {"numerics": str(NUMERICS)} | {n: hashlib.sha256(c.encode()).hexdigest()[:12] for n, c in sources}
+    pieces = sorted(_pieces(paths, words or {}).items())
+    return {"numerics": str(NUMERICS)} | {name: _short(name, text) for name, text in pieces}
 
 
-def _sources(paths: Iterable[str]) -> dict[str, str]:
-    code: dict[str, str] = {}
-    queue = list(paths)
-    for path in queue:  # it grows on the way
-        for name, file in _project_files(path):
-            if name not in code:
-                stat = file.stat()
-                code[name], imports = _read(str(file), stat.st_mtime_ns, stat.st_size)
-                package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-                found = (_absolute(each, level, package) for level, each in imports)
-                queue += [each for each in found if each not in queue]
-    return code
+def _short(name: str, text: str) -> str:
+    if name.endswith("(version)") and len(text) <= 12:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _project_files(path: str) -> Iterator[tuple[str, Path]]:
-    """The project modules along a dotted name, packages first: what importing it would execute."""
-    name, locations = "", None
-    for part in path.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = _find(name, locations)
-        if spec is None or name == "sweeplab":
-            return
-        if spec.origin:  # a namespace package has none
-            if not _is_project(spec.origin):
-                return
-            yield name, Path(spec.origin)
-        locations = spec.submodule_search_locations
-        if locations is None:
-            return
+def _pieces(paths: Iterable[str], words: Mapping[str, str]) -> dict[str, str]:
+    found = code_of([*paths, *_named(words.values())])
+    pieces = dict(found.modules)
+    pieces |= {f"{name} (version)": version for name, version in found.versions.items()}
+    return pieces | {f"{key} (file)": content for key, content in files.contents(words).items()}
 
 
-def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
-    """The spec of a module, or of a submodule in its package's `locations`: no module is executed to find it."""
-    if locations is not None:
-        return PathFinder.find_spec(name, list(locations))
-    if not name.isidentifier():
-        return None
-    try:
-        return find_spec(name)
-    except ValueError:  # in sys.modules without a spec: __main__, the script that was started
-        file = getattr(sys.modules[name], "__file__", None)
-        return spec_from_file_location(name, file) if file else None
-
-
-@lru_cache(maxsize=4096)
-def _is_project(origin: str) -> bool:
-    file = Path(origin).absolute()
-    standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    foreign = {"site-packages", "dist-packages"} & set(file.parts) or standard & set(file.parents)
-    return file.suffix == ".py" and not foreign
-
-
-@lru_cache(maxsize=4096)
-def _read(file: str, _mtime: int, _size: int) -> tuple[str, list[tuple[int, str]]]:
-    """A file's code without comments and docstrings, and its imports as (level, dotted name)."""
-    source = Path(file).read_bytes()
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # importing it will say so
-        return source.decode(errors="replace"), []
-    imports: list[tuple[int, str]] = []
-    for item in ast.walk(tree):
-        if isinstance(item, ast.Import):
-            imports += [(0, alias.name) for alias in item.names]
-        elif isinstance(item, ast.ImportFrom):
-            # `from a import b`: b may be a module of a. If it is none, looking for a.b still finds a.
-            imports += [(item.level, f"{item.module or ''}.{alias.name}".strip(".")) for alias in item.names]
-        elif isinstance(item, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            _drop_docstring(item)
-    return ast.unparse(tree), imports
-
-
-def _drop_docstring(item: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    first = item.body[0] if item.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        item.body[:1] = [] if len(item.body) > 1 or isinstance(item, ast.Module) else [ast.Pass()]
-
-
-def _absolute(name: str, level: int, package: str) -> str:
-    """`..b` in package `p.q` is `p.b`."""
-    if level == 0:
-        return name
-    parents = package.split(".")
-    return ".".join([*parents[: len(parents) - level + 1], name])
+def _named(words: Iterable[str]) -> list[str]:
+    """Those of the words that are dotted names of code; `mine:act` is another way to write `mine.act`."""
+    names = [word.replace(":", ".", 1) for word in words if not files.exists(word)]
+    return [name for name in names if is_dotted(name) and leads_to_code(name)]

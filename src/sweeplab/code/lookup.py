@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from types import ModuleType
 
-from sweeplab.code.nodes import show
+from sweeplab.code.nodes import is_dotted, show
 from sweeplab.errors import UserError, did_you_mean
 
 
@@ -31,10 +31,6 @@ def locate(path: str, key: str) -> object:
         if found is None:
             raise UserError(f"{key}={path}: {_not_found(parent, names, depth)}")
     return found
-
-
-def is_dotted(path: str) -> bool:
-    return all(name.isidentifier() for name in path.split("."))
 
 
 @lru_cache(maxsize=1024)

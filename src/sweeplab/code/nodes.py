@@ -21,6 +21,8 @@ def as_plain(value: Any, *, resolve: bool = True) -> Any:
         return {key: as_plain(item, resolve=resolve) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_plain(item, resolve=resolve) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -57,6 +59,16 @@ def targeted(value: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def targets(node: object) -> list[str]:
     """All `_target_`s, at every depth, in the order of the config."""
     return [sub["_target_"] for _, sub in targeted(as_plain(node), "") if isinstance(sub["_target_"], str)]
+
+
+def words(node: object, key: str) -> dict[str, str]:
+    """All strings that are arguments, at every depth, by their dotted keys."""
+    found = ((at, value) for at, value in leaves(as_plain(node), key) if isinstance(value, str))
+    return {at: value for at, value in found if at.rpartition(".")[2] not in SPECIAL}
+
+
+def is_dotted(path: str) -> bool:
+    return all(name.isidentifier() for name in path.split("."))
 
 
 def show(value: object) -> str:

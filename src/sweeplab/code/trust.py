@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
-from sweeplab.code.lookup import is_dotted, load, locate
-from sweeplab.code.nodes import as_plain, leaves, show, targeted
+from sweeplab.code.lookup import load, locate
+from sweeplab.code.nodes import as_plain, is_dotted, leaves, show, targeted
 from sweeplab.errors import UserError
 
 _TRUSTED = ("torch.nn", "torch.optim", "sweeplab")

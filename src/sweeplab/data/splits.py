@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,7 @@ class Facts:
     valid: int
     test: int
     digest: str
+    held: bool = field(default=True, compare=False)  # in memory, so that the digest is over all examples
 
 
 def load(data: Data) -> Splits:
@@ -109,7 +110,8 @@ def facts(data: Data) -> Facts:
         digest = combined(target.digest_of_half(train) for train in (True, False))
         return Facts(*_sizes(data, *target.sizes), digest=digest)
     splits = load(data)
-    return Facts(len(splits.train), len(splits.valid), len(splits.test), splits.digest)
+    sizes = len(splits.train), len(splits.valid), len(splits.test)
+    return Facts(*sizes, digest=splits.digest, held=isinstance(splits.train, Held))
 
 
 def supplied(data: Data) -> list[str]:

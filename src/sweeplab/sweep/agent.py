@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -28,8 +28,9 @@ class Probe:
 
     token: Path  # a file in the store, locked by the launcher
     targets: list[str]
-    code: dict[str, str]  # of these targets, as code.parts gives it
+    code: dict[str, str]  # of these targets and words, as code.parts gives it
     versions: dict[str, str]
+    words: dict[str, str] = field(default_factory=dict)  # the other strings of the config
 
     def problem(self) -> str | None:
         """What keeps this machine from working with that one; None if nothing does."""
@@ -53,7 +54,7 @@ class Probe:
                 f"has {_listed(found)}, and this machine {_listed(self.versions)}; results would not be the same bits"
             )
         try:
-            here = code.parts(self.targets)
+            here = code.parts(self.targets, self.words)
         except UserError as error:
             return f"cannot do the job: {error}"
         changed = sorted(name for name in {**here, **self.code} if here.get(name) != self.code.get(name))

@@ -155,8 +155,10 @@ class Cluster:
         token = Path(self._home.root, f".probe-{uuid.uuid4().hex}").absolute()
         self._open.callback(token.unlink, missing_ok=True)
         self._open.enter_context(FileLock(token))
-        targets = parts.targets(self._settings)
-        return Probe(token=token, targets=targets, code=code.parts(targets), versions=versions())
+        # Without the files of the data, which may be large: a job that does not see them says so.
+        targets, words = parts.targets(self._settings), parts.words(self._settings, held=True)
+        pieces = code.parts(targets, words)
+        return Probe(token=token, targets=targets, words=words, code=pieces, versions=versions())
 
     def _look(self) -> None:
         """Ask nodes that are new to join."""

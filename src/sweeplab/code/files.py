@@ -1,0 +1,130 @@
+"""The files that a config names, by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+WHOLE = 2**30
+"""Bytes of a file, or of all files of a folder, up to which every byte counts."""
+
+MOST_FILES = 1000
+"""A folder of more files is a set of examples, whose state `data.version` names."""
+
+_BLOCK, _BLOCKS = 2**16, 16  # what counts of each larger file, besides its size
+_PLACE = re.compile(r"(?:.*_)?(?:root|path|file|filename|folder|dir|directory)s?", re.IGNORECASE)
+_OUTPUT = re.compile(
+    r"(?:.*_)?(?:cache|logs?|out|outputs?|save|results?|tmp|temp|work)_?(?:dir|directory|folder|root)"
+    r"|(?:cache|log|out|output|save|tmp)(?:_(?:to|path|file))?",
+    re.IGNORECASE,
+)
+
+
+def contents(words: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each file or folder that one of the `words` of a config names, by the same dotted key.
+
+    A relative path starts at the current folder, as for `open`, and `~` is the home. Left out are words that name
+    nothing, a folder of more than MOST_FILES files, a folder that the program works in, and what is written to by its
+    argument's name (`cache_dir`, `log_file`). A word without a dot or a slash names a folder only where its argument's
+    name says so (`root`, `model_dir`). Above WHOLE, the size and evenly spread blocks of each file stand for it.
+    """
+    found: dict[str, str] = {}
+    for key, text in words.items():
+        digest = _content(_argument(key), text)
+        if digest is not None:
+            found[key] = digest
+    return found
+
+
+def exists(text: str) -> bool:
+    """Whether a word of a config names a file or a folder."""
+    return bool(text) and _status(_path(text)) is not None
+
+
+def _argument(key: str) -> str:
+    """`path` of `model.layers[0].path[1]`."""
+    return re.sub(r"\[\d+\]", "", key).rpartition(".")[2]
+
+
+def _content(argument: str, text: str) -> str | None:
+    if not text or _OUTPUT.fullmatch(argument):
+        return None
+    path = _path(text)
+    status = _status(path)
+    if status is None:
+        return None
+    if stat.S_ISREG(status.st_mode):
+        return _of_file(path, status, whole=status.st_size <= WHOLE)
+    looks_like_a_path = re.search(r"[./\\~]", text) or _PLACE.fullmatch(argument)
+    return _of_folder(path) if stat.S_ISDIR(status.st_mode) and looks_like_a_path else None
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except (OSError, RuntimeError):  # `~nobody`
+        return Path(text)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # there is none, or `path` is no path at all
+        return None
+
+
+def _of_folder(folder: Path) -> str | None:
+    """A digest over the names and contents of all files; None of a folder that is no input."""
+    if Path.cwd().is_relative_to(folder.resolve()):
+        return None
+    files: dict[Path, os.stat_result] = {}
+    for path in _files_in(folder):
+        status = _status(path)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            files[path] = status
+        if len(files) > MOST_FILES:
+            return None
+    whole = sum(status.st_size for status in files.values()) <= WHOLE
+    sha = hashlib.sha256()
+    for path in sorted(files):
+        content = _of_file(path, files[path], whole=whole)
+        sha.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode(errors="surrogateescape"))
+    return sha.hexdigest() if files else None
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Every file below `folder`, but hidden ones and bytecode; a folder that is linked twice is entered once."""
+    entered: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        status = _status(Path(here))
+        if status is None or (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        yield from (Path(here, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _of_file(path: Path, status: os.stat_result, *, whole: bool) -> str:
+    """The digest, or why the file cannot be read: whoever opens it will say so, too."""
+    try:
+        return _digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, whole)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, _mtime: int, _ctime: int, _inode: int, whole: bool) -> str:
+    with path.open("rb") as file:
+        if whole or size <= _BLOCK * _BLOCKS:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        sha = hashlib.sha256(str(size).encode())
+        for n in range(_BLOCKS):
+            file.seek(n * (size - _BLOCK) // (_BLOCKS - 1))
+            sha.update(file.read(_BLOCK))
+        return sha.hexdigest()

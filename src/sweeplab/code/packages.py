@@ -1,0 +1,99 @@
+"""Installed packages: which one a module file belongs to, its version, and whether it is a project of the user's."""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+_SITES = frozenset({"site-packages", "dist-packages"})
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An installed package. It is the user's `own` if it was not installed from an index."""
+
+    name: str
+    version: str | None  # None if it was copied there by hand
+    own: bool
+
+
+def is_standard(file: Path) -> bool:
+    """Whether a file belongs to Python's standard library."""
+    return _site(file) is None and not _standard().isdisjoint(file.parents)
+
+
+@lru_cache
+def _standard() -> frozenset[Path]:
+    return frozenset(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+
+
+def package_of(file: Path) -> Package | None:
+    """The installed package of a module file; None for a file outside the folders of installed packages.
+
+    A file in site-packages that no package lists was copied or linked there by hand: it is the user's own.
+    """
+    site = _site(file)
+    if site is None:
+        return None
+    claimed = _claimed(site, file.relative_to(site))
+    metadata = _owner(str(site), site.stat().st_mtime_ns, claimed.as_posix())
+    if metadata is None:
+        return Package(name=claimed.parts[0], version=None, own=site.name == "site-packages")
+    name, version = _name_and_version(metadata)
+    return Package(name=name, version=version, own=(metadata / "direct_url.json").is_file())
+
+
+def _site(file: Path) -> Path | None:
+    return next((folder for folder in file.parents if folder.name in _SITES), None)
+
+
+def _claimed(site: Path, relative: Path) -> Path:
+    """The file whose owner owns `relative`: the `__init__.py` of its outermost package, or the file itself."""
+    folder = site
+    for part in relative.parts[:-1]:
+        folder /= part
+        init = folder / "__init__.py"
+        if init.exists():
+            return init.relative_to(site)
+    return relative
+
+
+@lru_cache(maxsize=4096)
+def _owner(site: str, _mtime: int, relative: str) -> Path | None:
+    """The folder with the metadata of the package that lists the file; found anew when something is installed."""
+    top = relative.partition("/")[0].partition(".")[0]
+    folders = [each for each in Path(site).iterdir() if each.suffix in (".dist-info", ".egg-info")]
+    folders.sort(key=lambda folder: (_normal(folder.stem.partition("-")[0]) != _normal(top), folder.name))
+    return next((folder for folder in folders if _lists(folder, relative, top)), None)
+
+
+def _lists(metadata: Path, relative: str, top: str) -> bool:
+    record = _text(metadata / "RECORD")
+    if record:
+        return f"\n{relative}," in f"\n{record}"
+    alike = _normal(metadata.stem.partition("-")[0]) == _normal(top)
+    return alike or top in _text(metadata / "top_level.txt").split()
+
+
+def _name_and_version(metadata: Path) -> tuple[str, str]:
+    name, _, version = metadata.stem.partition("-")
+    try:
+        said = PathDistribution(metadata).metadata
+        return str(said["Name"] or name), str(said["Version"] or version)
+    except (OSError, TypeError, KeyError, ValueError):  # without a METADATA that can be read
+        return name, version
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
