@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sweeplab.checkpoint import load_weights, snapshot, weights_bytes, weights_sha256
+from sweeplab import checkpoint
+from sweeplab.checkpoint import load_weights, snapshot, verified_weights, weights_bytes, weights_sha256
+from sweeplab.errors import UserError
+from sweeplab.store import Result, Run
 
 STATE = {"bias": torch.tensor([0.5]), "weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
 
@@ -81,3 +85,60 @@ def test_a_snapshot_is_not_changed_by_later_steps() -> None:
     nn.init.constant_(model.weight, 5.0)
     assert kept["weight"].item() == 2.0
     assert not kept["weight"].requires_grad
+
+
+# --- Checkpoints, and what is read back of a run
+
+
+SAVED = {**dict.fromkeys(checkpoint.KEYS, 0), "model": {"weight": torch.arange(64.0)}}
+
+
+def saved_in(folder: Path) -> list[Path]:
+    """Checkpoints of two epochs."""
+    for epoch in (1, 2):
+        checkpoint.save(folder, epoch, {**SAVED, "epoch": epoch})
+    return [folder / "1.pt", folder / "2.pt"]
+
+
+def test_no_flipped_byte_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
+    first, second = saved_in(tmp_path / "checkpoints")
+    whole = second.read_bytes()
+    believed, told = [], list[str]()
+    for at in range(0, len(whole), 7):
+        second.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found = checkpoint.latest(first.parent, told.append)
+        assert found is not None
+        if found["epoch"] == 2 and not torch.equal(found["model"]["weight"], SAVED["model"]["weight"]):
+            believed.append(at)
+    assert believed == []
+    assert len(told) > 0.9 * len(range(0, len(whole), 7)), "all but the comment's own beginning"
+    assert all(line.startswith(f"{second}: this checkpoint is damaged (") for line in told)
+
+
+def test_a_checkpoint_is_read_by_torch_alone_and_one_without_a_digest_by_us(tmp_path: Path) -> None:
+    _, second = saved_in(tmp_path / "checkpoints")
+    assert torch.load(second, weights_only=True)["epoch"] == 2
+    torch.save({**SAVED, "epoch": 2}, second)
+    found = checkpoint.latest(second.parent, lambda told: pytest.fail(told))
+    assert found is not None
+    assert found["epoch"] == 2
+
+
+def with_weights(folder: Path) -> Run:
+    run = Run(folder)
+    run.weights_file.write_bytes(weights_bytes(STATE))
+    values = {"fingerprint": "f" * 64, "question": "0" * 64, "status": "finished", "stop_reason": "patience"}
+    run.write_result(Result(**values, metrics={}, weights_sha256=weights_sha256(STATE)))
+    return run
+
+
+def test_weights_come_back_if_they_are_those_that_were_recorded(tmp_path: Path) -> None:
+    assert weights_sha256(verified_weights(with_weights(tmp_path))) == weights_sha256(STATE)
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-1] + bytes([c[-1] ^ 1]), lambda c: c[:-2], lambda _: b"", lambda c: c.replace(b"bias", b"bibs")])  # fmt: skip
+def test_damaged_weights_are_named_and_not_believed(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    run = with_weights(tmp_path)
+    run.weights_file.write_bytes(damage(run.weights_file.read_bytes()))
+    with pytest.raises(UserError, match=f"^{run.weights_file}: is damaged: .*; remove {tmp_path} and issue its"):
+        verified_weights(run)

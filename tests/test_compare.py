@@ -215,11 +215,13 @@ def test_the_terminal_tells_it_too(home: Store, sweeplab: Command) -> None:
 
 def test_a_run_whose_files_cannot_be_read_is_told(home: Store) -> None:
     one = add(home, "seed=0")
-    home.run(one["fingerprint"]).journal.path.write_text("{nonsense\n")
+    journal = home.run(one["fingerprint"]).journal.path
+    journal.write_text("{nonsense\n")
     found = compare.summarise(home, manifest(home, [one]))
-    assert [why for *_, why in found.troubles()] == [
-        "unfinished before its first epoch ended: its files cannot be read"
-    ]
+    ((_, replica, why),) = found.troubles()
+    assert replica.status == "damaged"
+    assert why.startswith(f"its journal cannot be read: {journal}: is damaged: line 1: ")
+    assert why.endswith("; remove its folder and train it again")
 
 
 def test_an_error_of_an_earlier_attempt_is_not_told(home: Store) -> None:
@@ -686,7 +688,8 @@ def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) ->
     found = compare.summarise(home, sweep)
     tables.as_json(found)
     tables.markdown(found)
-    assert sorted(opened) == sorted(run.journal.path for run in home.runs())
+    files = [file for run in home.runs() for file in (run.result_file, run.journal.path)]
+    assert sorted(opened) == sorted([home.sweeps / f"{sweep[:16]}.json", *files])
 
 
 def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": BASE | LEAVES | {"store", "parts", "system"},
     "training": TRACKED | LEAVES | {"ranks", "state", "parts", "job", "system", "ddp"},
     "outcome": TRACKED | {"screen", "job"},
-    "recording": BASE | {"store", "stopping", "job"},
+    "recording": BASE | {"store", "screen", "stopping", "job"},
     "run": TRACKED | LEAVES | {"ranks", "state", "parts", "job", "ddp", "fused", "training", "recording", "outcome"},
     "listing": {"errors", "metrics", "config", "store", "screen"},
     "compare": TRACKED | {"expression", "screen"},

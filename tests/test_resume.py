@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +97,13 @@ def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda c: b"x" + c[1:]]
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda _: b"",
+        lambda c: b"x" + c[1:],
+        lambda c: c[: len(c) // 2] + bytes([c[len(c) // 2] ^ 64]) + c[len(c) // 2 + 1 :],  # among the weights
+    ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     train: Command, root: Path, stop: Callable[..., None], damage: Callable[[bytes], bytes]
@@ -294,3 +302,67 @@ def test_the_layer_table_has_a_row_for_a_loss_with_parameters(train: Command) ->
     shown = train(*WHOLE, *CENTRES, "trainer.epochs=1").out
     (row,) = [line for line in shown.splitlines() if "Centres" in line and "loss" in line]
     assert "101" in row
+
+
+def test_a_damaged_journal_is_set_aside_and_the_run_begins_anew(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    train(*WHOLE, "store.root=whole")
+    stop("save")
+    train(*WHOLE)
+    run = only(root)
+    content = run.journal.path.read_bytes()
+    run.journal.path.write_bytes(content.replace(b'"epoch": 2', b'"epoch": 7'))
+    again = train(*WHOLE)
+    assert again.code == 0
+    assert f"{run.journal.path}: is damaged: line 3: its content does not fit its checksum" in again.err
+    assert f"run {run.id} begins anew" in again.err
+    assert facts(run) == facts(only(root, "whole"))
+    assert (run.folder / "damaged" / "journal.jsonl").exists()
+    assert not (run.folder / "damaged" / "checkpoints").exists(), "the run is finished"
+
+
+def test_a_journal_that_lost_an_epoch_that_a_checkpoint_has_begins_anew(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    train(*WHOLE, "store.root=whole")
+    stop("save")
+    train(*WHOLE)
+    run = only(root)
+    run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[:3]))
+    again = train(*WHOLE)
+    assert f"{run.journal.path}: is damaged: epoch 3 is missing; run {run.id} begins anew" in again.err
+    assert facts(run) == facts(only(root, "whole"))
+
+
+@pytest.mark.parametrize("gone", ["journal.jsonl", ".", ".."])
+def test_what_vanishes_during_training_ends_it_with_one_line(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    def remove(folder: Path, epoch: int, saved: object) -> None:
+        del epoch, saved
+        place = folder.parent / gone
+        shutil.rmtree(place.resolve()) if place.is_dir() else place.unlink()
+
+    monkeypatch.setattr(checkpoint, "save", remove)
+    ended = train(*WHOLE)
+    monkeypatch.undo()
+    monkeypatch.chdir(root)
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) == 1
+    assert re.search(r"run [0-9a-f]{16} \(.*\) had to stop: .*journal\.jsonl has vanished; issue the same", ended.err)
+    assert not list(root.glob("runs/*/journal.jsonl"))
+    assert train(*WHOLE).code == 0
+
+
+def test_flipped_weights_are_not_started_from(train: Command, root: Path) -> None:
+    train(*WHOLE)
+    run = only(root)
+    content = run.weights_file.read_bytes()
+    run.weights_file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    ended = train(*WHOLE, f"trainer.init_from={run.id}", "trainer.epochs=1")
+    assert ended.code == 2
+    assert ended.err.startswith(
+        f"trainer.init_from={run.id}: {run.weights_file}: is damaged: these are not the weights"
+    )
+    assert len(ended.err.splitlines()) == 1

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Command
+from conftest import PROJECT, Command
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -271,6 +275,71 @@ def test_load_model_gives_the_trained_network_back(train: Command, root: Path) -
     run.weights_file.unlink()
     with pytest.raises(UserError, match="has no weights; its status is finished"):
         load_model(run.id)
+
+
+def test_flipped_weights_do_not_load(train: Command, root: Path) -> None:
+    train(*DIGITS, "trainer.epochs=2")
+    run = only_run(root)
+    content = run.weights_file.read_bytes()
+    run.weights_file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with pytest.raises(UserError, match=f"^{run.weights_file}: is damaged: these are not the weights"):
+        load_model(run.id)
+
+
+def test_a_network_that_is_not_what_the_journal_says_does_not_load(train: Command, root: Path) -> None:
+    train(*DIGITS, "trainer.epochs=2", "model.dropout=0.25")
+    run = only_run(root)
+    run.config_file.write_text(run.config_file.read_text().replace("dropout: 0.25", "dropout: 0.26"))
+    with pytest.raises(UserError, match=f"^{run.config_file}: is damaged: its model is not the one"):
+        load_model(run.id)
+    run.config_file.write_text("{")
+    with pytest.raises(UserError, match=f"^{run.config_file}: is damaged: "):
+        load_model(run.id)
+
+
+READ_ONLY = "mount --bind runs runs && mount -o remount,ro,bind runs && "
+can_mount = pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0,
+    reason="no mount namespace of one's own",
+)
+
+
+@can_mount
+def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> None:
+    one = (*DIGITS, "trainer.epochs=2")
+    table = train(*one).out.splitlines()
+    run = only_run(root)
+    train("-m", *one, "seed=1,2")
+
+    def reading(*words: str) -> subprocess.CompletedProcess[str]:
+        program = ["-m", "sweeplab.cli"] if words[0] != "train.py" else [str(PROJECT / "train.py")]
+        command = shlex.join([sys.executable, *program, *words[words[0] == "train.py" :]])
+        shell = ["unshare", "-rm", "sh", "-c", READ_ONLY + command]
+        environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+        return subprocess.run(shell, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+    def contents() -> dict[Path, tuple[int, int]]:
+        return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in root.glob("runs/**/*")}
+
+    before = contents()
+    again = reading("train.py", *one)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert [line.strip() for line in again.stdout.splitlines() if "test accuracy" in line] == [
+        line.strip() for line in table if "test accuracy" in line
+    ]
+    assert "cannot be written, and nothing is sent to MLflow" in again.stdout
+    swept = reading("train.py", "-m", *one, "seed=1,2")
+    assert (swept.returncode, swept.stderr) == (0, "")
+    assert "2 runs of 1 config: 2 finished" in swept.stdout
+    for words in (["runs"], ["compare"], ["compare", "--json"], ["replay", run.id], ["ui", "--help"]):
+        done = reading(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    for words in (["train.py", *one, "seed=9"], ["sync"]):
+        refused = reading(*words)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"store.root={root}/runs: {root}/runs cannot be written")
+        assert len(refused.stderr.splitlines()) == 1
+    assert contents() == before
 
 
 def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ import pytest
 
 from sweeplab import store
 from sweeplab.errors import UserError
-from sweeplab.store import Journal, Result, Run, Store, fingerprint, locked, write_atomic
+from sweeplab.store import DamagedError, Journal, Result, Run, Store, fingerprint, locked, read_json, write_atomic
 
 CONFIG = {"seed": 0, "model": {"hidden": [392, 196]}}
 
@@ -131,7 +132,8 @@ def test_a_journal_line_is_one_json_object(tmp_path: Path, monkeypatch: pytest.M
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("epoch", epoch=1, metrics={"valid/accuracy": 0.5})
     assert journal.path.read_text() == (
-        '{"time": 1700000000.5, "event": "epoch", "epoch": 1, "metrics": {"valid/accuracy": 0.5}}\n'
+        # python -c 'import zlib; print(f"{zlib.crc32(LINE):08x}")', LINE being all before the comma
+        '{"time": 1700000000.5, "event": "epoch", "epoch": 1, "metrics": {"valid/accuracy": 0.5}, "crc": "da71edec"}\n'
     )
 
 
@@ -193,6 +195,46 @@ def test_a_repeated_epoch_keeps_its_first_line(tmp_path: Path) -> None:
         journal.append("epoch", epoch=epoch, metrics={"valid/loss": loss})
     journal.append("end", metrics={"test/loss": 0.1})
     assert journal.epochs() == {1: {"valid/loss": 0.5}, 2: {"valid/loss": 0.4}, 3: {"valid/loss": 0.2}}
+
+
+def test_a_digit_that_was_changed_is_found_by_the_line_s_checksum(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("epoch", epoch=1, metrics={"valid/accuracy": 0.5})
+    journal.append("epoch", epoch=2, metrics={"valid/accuracy": 0.6})
+    journal.path.write_bytes(journal.path.read_bytes().replace(b"0.6", b"0.7"))
+    with pytest.raises(DamagedError) as refused:
+        journal.events()
+    assert str(refused.value) == f"{journal.path}: is damaged: line 2: its content does not fit its checksum"
+
+
+@pytest.mark.parametrize("line", [b"\xff\n", b"[]\n", b"1\n", b"{}\n", b'{"event": 1}\n', b'{"event": "epoch"}\n', b"[" * 9999 + b"\n", b'{"event": "end", "metrics": {"a": "b"}}\n', b'{"event": "start", "config": 1}\n'])  # fmt: skip
+def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.path.write_bytes(line)
+    with pytest.raises(DamagedError, match=r"journal\.jsonl: is damaged: line 1: "):
+        journal.events()
+
+
+def test_a_journal_without_checksums_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.path.write_text('{"time": 1.0, "event": "epoch", "epoch": 1, "metrics": {"valid/loss": 0.5}}\n')
+    assert journal.epochs() == {1: {"valid/loss": 0.5}}
+
+
+def test_a_journal_that_was_taken_away_is_not_begun_in_its_middle(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("start")
+    journal.path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"journal\.jsonl"):
+        journal.append("epoch", epoch=1, metrics={})
+    assert not journal.path.exists()
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    for write in (Journal(Path("/dev/full")).append, lambda _: write_atomic(tmp_path / "none" / "file", b"")):
+        with pytest.raises(OSError, match=r"/dev/full|none/file") as full:
+            write("start")
+        assert full.value.filename in ("/dev/full", str(tmp_path / "none" / "file"))
 
 
 # --- A run ------------------------------------------------------------------------------------------------------------
@@ -268,6 +310,112 @@ def test_a_lock_is_held_while_a_claim_is(home: Store) -> None:
     with run.claim():
         assert locked(run.lock_file)
     assert not locked(run.lock_file)
+
+
+def finished(home: Store, digit: str = "f") -> Run:
+    """A run that has finished, as training writes it."""
+    run = home.run(digit * 64)
+    run.folder.mkdir()
+    run.journal.append("start", fingerprint=digit * 64, question="0" * 64, overrides=["seed=0"])
+    run.journal.append("epoch", epoch=1, metrics={"valid/loss": 0.5})
+    run.journal.append("end", status="finished", stop_reason="patience", metrics={"test/loss": 0.25}, weights_sha256="1" * 64)  # fmt: skip
+    run.write_result(result(fingerprint=digit * 64, overrides=["seed=0"], weights_sha256="1" * 64))
+    return run
+
+
+@pytest.mark.parametrize("damage", [lambda c: c.replace(b"0.25", b"0.26"), lambda c: c[:-9], lambda _: b"", lambda _: b"[]", lambda _: b"\xff", lambda c: c + b"x"])  # fmt: skip
+def test_the_journal_makes_up_for_a_damaged_result(home: Store, damage: Callable[[bytes], bytes]) -> None:
+    run = finished(home)
+    before = run.result()
+    run.result_file.write_bytes(damage(run.result_file.read_bytes()))
+    assert run.result() == before
+    assert (run.mend_result() or "").startswith(f"{run.result_file}: is damaged: ")
+    assert read_json(run.result_file)["metrics"] == {"test/loss": 0.25}
+    assert run.mend_result() is None
+
+
+def test_a_damaged_result_beside_a_damaged_journal_is_none(home: Store) -> None:
+    run = finished(home)
+    for file in (run.result_file, run.journal.path):
+        file.write_bytes(file.read_bytes().replace(b"0.25", b"0.26"))
+    assert run.result() is None
+    assert run.status == "unfinished"
+
+
+def test_a_result_without_a_digest_is_read(home: Store) -> None:
+    run = finished(home)
+    values = read_json(run.result_file)
+    run.result_file.write_text(json.dumps(values))
+    assert run.result() == Result(**values)
+
+
+@pytest.mark.parametrize(("kept", "missing"), [(0, "end"), (2, "end"), (-2, "beginning")])
+def test_a_finished_run_whose_journal_has_lost_lines_is_damaged(home: Store, kept: int, missing: str) -> None:
+    run = finished(home)
+    lines = run.journal.path.read_bytes().splitlines(keepends=True)
+    run.journal.path.write_bytes(b"".join(lines[kept:] if kept < 0 else lines[:kept]))
+    with pytest.raises(DamagedError, match=f"{run.journal.path}: is damaged: its {missing} is missing"):
+        run.history()
+    assert [each.id for each in home.runs()] == [run.id]
+
+
+def test_a_run_whose_journal_is_gone_is_still_listed(home: Store) -> None:
+    run = finished(home)
+    run.journal.path.unlink()
+    assert [each.id for each in home.runs()] == [run.id]
+    assert home.find(run.id[:4]).id == run.id
+
+
+def test_an_unfinished_journal_that_lacks_an_epoch_of_a_checkpoint_is_set_aside(home: Store) -> None:
+    run = home.run("f" * 64)
+    run.checkpoints.mkdir(parents=True)
+    run.journal.append("start")
+    run.journal.append("epoch", epoch=1, metrics={})
+    (run.checkpoints / "1.pt").touch()
+    assert run.damage() is None
+    (run.checkpoints / "2.pt").touch()
+    assert run.damage() == f"{run.journal.path}: is damaged: epoch 2 is missing"
+    run.set_aside()
+    assert sorted(p.name for p in run.folder.iterdir()) == ["damaged"]
+    assert sorted(p.name for p in (run.folder / "damaged").iterdir()) == ["checkpoints", "journal.jsonl"]
+
+
+def test_a_claim_removes_what_a_killed_writer_left_but_not_what_the_feeder_writes(home: Store) -> None:
+    run = started(home, "f" * 64)
+    run.checkpoints.mkdir()
+    left = [".config.yaml.x7ab", ".weights.safetensors.q1", ".result.json.zz", "checkpoints/.3.pt.ab"]
+    for name in (*left, ".mlflow.json.k3"):
+        (run.folder / name).touch()
+    (run.folder / ".model-abc").mkdir()
+    with run.claim():
+        assert [p.name for p in run.folder.glob("**/.*")] == [".mlflow.json.k3"]
+    assert run.config_file.exists()
+
+
+def test_opening_a_store_removes_what_is_certainly_dead(home: Store) -> None:
+    old, new = home.sweeps / ".0123456789abcdef.json.x7", home.root / ".feeder.json.y8"
+    for file in (old, new):
+        file.touch()
+    os.utime(old, (0, 0))
+    home.open()
+    assert not old.exists()
+    assert new.exists(), "somebody may be writing it"
+
+
+def test_a_look_at_a_lock_writes_nothing(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, opened = started(home, "f" * 64), os.open
+
+    def reading(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        assert flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) == 0, path
+        return opened(path, flags, *more, **named)
+
+    assert not run.claimed
+    with run.claim():
+        monkeypatch.setattr(os, "open", reading)
+        assert run.claimed
+        monkeypatch.undo()
+    monkeypatch.setattr(os, "open", reading)
+    assert not run.claimed
 
 
 # --- The store --------------------------------------------------------------------------------------------------------
@@ -367,7 +515,7 @@ def test_the_store_s_own_name_is_made_once(home: Store) -> None:
     assert len(found) == 8
     assert set(found) == {home.id}
     assert len(home.id) == 32
-    assert json.loads((home.root / "store.json").read_text()) == {"id": home.id}
+    assert read_json(home.root / "store.json") == {"id": home.id}
 
 
 def test_two_stores_have_two_names(tmp_path: Path) -> None:
@@ -384,8 +532,31 @@ def test_manifests_come_the_oldest_first(home: Store) -> None:
 
 def test_a_manifest_written_again_takes_the_place_of_the_first(home: Store) -> None:
     for status in ("running", "finished"):
-        home.write_manifest({"id": "a" * 64, "time": 1.0, "status": status})
+        home.write_manifest({"id": "a" * 64, "time": 1.0, "cells": [], "status": status})
     assert [sweep["status"] for sweep in home.manifests()] == ["finished"]
+
+
+@pytest.mark.parametrize("damage", [lambda c: c.replace(b"1.0", b"2.0"), lambda c: c[: len(c) // 2], lambda _: b"", lambda _: b"[1]", lambda _: b'{"id": 1}'])  # fmt: skip
+def test_a_damaged_manifest_is_told_and_the_others_are_read(home: Store, damage: Callable[[bytes], bytes]) -> None:
+    for letter, at in (("a", 1.0), ("b", 3.0)):
+        home.write_manifest({"id": letter * 64, "time": at, "cells": []})
+    file = home.sweeps / f"{'a' * 16}.json"
+    file.write_bytes(damage(file.read_bytes()))
+    told: list[str] = []
+    assert [sweep["time"] for sweep in home.manifests(told.append)] == [3.0]
+    assert len(told) == 1
+    assert told[0].startswith(f"{file}: is damaged: ")
+    assert told[0].endswith("; issue the sweep's command again, which writes it anew")
+    with pytest.raises(UserError, match="is damaged"):
+        home.manifest("a" * 64)
+
+
+def test_a_store_that_cannot_be_written_can_be_read(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home.root)
+    assert not home.writable
+    assert home.check(to_write=False) is home
+    with pytest.raises(UserError, match="cannot be written"):
+        home.check()
 
 
 def test_the_words_for_a_status_are_those_of_the_journal() -> None:

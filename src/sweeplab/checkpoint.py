@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sweeplab import state as states
 from sweeplab.errors import UserError
 from sweeplab.state import State, snapshot
-from sweeplab.store import Run, write_atomic
+from sweeplab.store import DamagedError, Run, write_atomic
 
 Saved = dict[str, Any]
 """A checkpoint: tensors, numbers, texts and containers of them."""
@@ -88,6 +88,26 @@ def _versions_sha256(versions: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()
 
 
+def verified_weights(run: Run) -> State:
+    """The weights of a run, found to be those it ended with. Raises UserError if they are not, or it has none."""
+    result = run.result()
+    if result is None or result.weights_sha256 is None or not run.weights_file.exists():
+        raise UserError(f"{run.folder}: has no weights; its status is {run.status}")
+    advice = f"remove {run.folder} and issue its command again"
+    try:
+        weights = load_weights(run.weights_file)
+    except Exception as error:  # whatever safetensors makes of damaged bytes
+        raise DamagedError(run.weights_file, first_line(error), advice) from error
+    if weights_sha256(weights) != result.weights_sha256:
+        raise DamagedError(run.weights_file, "these are not the weights that the run ended with", advice)
+    return weights
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, shortened; its kind if that is nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def weights_sha256(state: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and bits, in the order of the names: the same on every device."""
     return states.sha256(state)
@@ -128,11 +148,15 @@ KEYS = (
     "trained_examples", "train_seconds",
 )  # fmt: skip
 
+NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment
+DIGEST = b"sha256:"
+COMMENT_LENGTH = (len(DIGEST) + 64).to_bytes(2, "little")
+
 
 def save(folder: Path, epoch: int, saved: Saved) -> None:
     """Write the checkpoint of an epoch, whole or not at all, and keep it and the one before."""
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / f"{epoch}.pt", states.to_bytes(saved))
+    write_atomic(folder / f"{epoch}.pt", _sealed(states.to_bytes(saved)))
     for number, file in _files(folder):
         if number < epoch - 1:
             file.unlink(missing_ok=True)
@@ -142,14 +166,28 @@ def latest(folder: Path, complain: Callable[[str], None]) -> Saved | None:
     """The last checkpoint that is whole; a damaged one is complained of, and the one before taken. None if none is."""
     for _, file in reversed(_files(folder)):
         try:
-            saved = states.from_bytes(file)
+            saved = states.from_bytes(_opened(file.read_bytes()))
             saved = {name: saved[name] for name in KEYS}
         except Exception as error:  # whatever torch makes of damaged bytes
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            complain(f"{file}: this checkpoint is damaged ({reason}); the one before is taken")
+            complain(f"{file}: this checkpoint is damaged ({first_line(error)}); the one before is taken")
             continue
         return saved
     return None
+
+
+def _sealed(archive: bytes) -> bytes:
+    """The archive of `torch.save` with its digest as the comment that ends a ZIP file, which torch passes over."""
+    assert archive.endswith(NO_COMMENT)
+    body = archive[: -len(NO_COMMENT)]
+    return body + COMMENT_LENGTH + DIGEST + hashlib.sha256(body).hexdigest().encode()
+
+
+def _opened(content: bytes) -> bytes:
+    """The same bytes, found to fit their digest; one without a digest is taken as it is. Raises ValueError."""
+    head, mark, digest = content.rpartition(COMMENT_LENGTH + DIGEST)
+    if mark and hashlib.sha256(head).hexdigest().encode() != digest:
+        raise ValueError("its content does not fit the digest in it")
+    return content
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

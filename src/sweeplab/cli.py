@@ -114,6 +114,9 @@ def _told(error: BaseException) -> int:
     if message := explain(error):
         complain(redact(message))
         return BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder that has gone
+        complain(redact(f"{error.filename}: {error.strerror}; when that is mended, issue the same command again"))
+        return FAILED
     traceback.print_exception(error)
     return FAILED
 
@@ -193,12 +196,14 @@ def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
 
 def _links(settings: Config, uri: str, base: str) -> dict[str, str]:
     """What is most likely wanted: the latest sweep's runs if it is the latest thing, and the latest run."""
-    from sweeplab import tracking
+    from sweeplab import screen, tracking
     from sweeplab.store import Store
 
     home = Store(settings.store.root)
+    for wrong in tracking.damaged_records(home):
+        screen.complain(f"{wrong}; made anew by: {screen.command('sweeplab sync')}")
     links: dict[str, str] = {}
-    for sweep in home.manifests()[-1:]:
+    for sweep in home.manifests(screen.complain)[-1:]:
         found = tracking.links(home, sweep, uri, base)
         links |= {f"{what} of the latest sweep ({sweep['name']})": link for what, link in found.items()}
     for run in home.runs()[-1:]:

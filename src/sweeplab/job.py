@@ -88,7 +88,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     if settings.tracking.enabled and settings.tracking.system_metrics:
         system.check()
     memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))
-    home = memo("store", settings.store.root, lambda: store.Store(settings.store.root).check())
+    home = store.Store(settings.store.root)
+    memo("place", settings.store.root, lambda: home.check(to_write=False))
     facts = memo("facts", settings.data, lambda: data.facts(settings.data))
     if settings.trainer.batch_size > facts.train:
         raise UserError(
@@ -99,6 +100,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     digest, pieces = memo("code", named, lambda: (code.digest(*named), code.parts(*named)))
     fingerprint, question = _identity(settings, facts.digest, digest, home, memo)
     finished = home.run(fingerprint).status == store.FINISHED
+    if not finished:
+        memo("store", settings.store.root, home.check)
     return Job(
         config=settings,
         overrides=overrides,
@@ -150,6 +153,14 @@ def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
     return run, result.weights_sha256
 
 
+def _weights(settings: Config, run: store.Run) -> dict[str, Any]:
+    try:
+        run.recorded("loss")  # by which it is decided whether the loss starts from them, too
+        return checkpoint.verified_weights(run)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={settings.trainer.init_from}: {error}") from error
+
+
 def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run, str]:
     return memo("init_from", [settings.store.root, settings.trainer.init_from], lambda: initial_run(settings, home))
 
@@ -165,6 +176,6 @@ def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
         memo(
             "weights",
             [settings.model, digest],
-            lambda: parts.fit_weights(settings, checkpoint.load_weights(run.weights_file)),
+            lambda: parts.fit_weights(settings, _weights(settings, run)),
         )
     return layers

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from sweeplab import metrics, screen
 from sweeplab.errors import UserError
-from sweeplab.store import END, EPOCH, FINISHED, START, Run, Store, numbers
+from sweeplab.store import END, FINISHED, START, UNFINISHED, DamagedError, Run, Store, epochs_of, numbers
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
@@ -41,6 +41,7 @@ class Row:
     bytes: int
     time: float  # of its last event, Unix seconds
     folder: str
+    damage: str = ""  # what is wrong with its journal
 
 
 def rows(home: Store) -> list[Row]:
@@ -50,22 +51,22 @@ def rows(home: Store) -> list[Row]:
 
 def _row(run: Run) -> Row:
     try:
-        events, unreadable = run.journal.events(), ""
-    except ValueError:
-        events, unreadable = [], "(its journal cannot be read)"
+        (result, events), damage = run.history(), ""
+    except DamagedError as error:
+        result, events, damage = run.result(), [], str(error)
     start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == START), {})
     config = start.get("config", {})
     monitor, mode = metrics.watched(config)
     score = f"{metrics.TEST}/{metrics.score(config.get('data', {}).get('task', metrics.CLASSIFICATION))}"
-    epochs = {e["epoch"]: numbers(e["metrics"]) for e in events if e["event"] == EPOCH}
+    epochs = epochs_of(events)
     seen = [value for m in epochs.values() if (value := _finite(m, monitor)) is not None]
     final = next((numbers(e["metrics"]) for e in reversed(events) if e["event"] == END), {})
     chosen = epochs.get(int(final.get(metrics.BEST_EPOCH, 0)))
-    status = run.status
+    status = UNFINISHED if result is None else result.status
     return Row(
         id=run.id,
         status=RUNNING if status != FINISHED and run.claimed else status,
-        name=start.get("name", unreadable),
+        name=start.get("name", "(its journal cannot be read)" if damage else ""),
         overrides=start.get("overrides", []),
         monitor=monitor,
         best=_finite(chosen, monitor) if chosen else (max if mode == "max" else min)(seen, default=None),
@@ -73,8 +74,9 @@ def _row(run: Run) -> Row:
         test=_finite(final, score),
         epochs=max(epochs, default=0),
         bytes=_size(run.folder),
-        time=run.journal.path.stat().st_mtime,
+        time=run.last_written or 0.0,
         folder=str(run.folder),
+        damage=damage,
     )
 
 
@@ -102,6 +104,9 @@ def show(found: Sequence[Row], title: str) -> None:
     if len(found) > MOST_ROWS:
         screen.say(f"the latest {MOST_ROWS:,} are shown; sweeplab runs --json has all")
     screen.table("", columns, [_cells(row, named=not same) for row in found[-MOST_ROWS:]], left=3)
+    for row in found:
+        if row.damage:
+            screen.complain(row.damage)
 
 
 def _cells(row: Row, *, named: bool) -> tuple[str, ...]:
@@ -130,7 +135,11 @@ def _age(seconds: float) -> str:
 
 def as_json(found: Sequence[Row]) -> str:
     """The runs for scripts."""
-    return json.dumps([asdict(row) for row in found], indent=2, allow_nan=False)
+    rows = [asdict(row) for row in found]
+    for row in rows:
+        if not row["damage"]:
+            del row["damage"]
+    return json.dumps(rows, indent=2, allow_nan=False)
 
 
 def seconds(text: str) -> float:

@@ -31,9 +31,9 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
 
 
 def best(job: Job, run: store.Run, result: store.Result) -> float | None:
-    """The monitored metric at the best epoch: what runs are chosen by."""
+    """The monitored metric at the best epoch: what runs are chosen by; None if the journal cannot be read."""
     epoch = result.metrics.get(metrics.BEST_EPOCH)
-    return None if epoch is None else run.journal.epochs()[int(epoch)][job.config.monitor]
+    return None if epoch is None else run.epochs().get(int(epoch), {}).get(job.config.monitor)
 
 
 def best_of(job: Job, home: store.Store) -> float | None:
@@ -47,11 +47,12 @@ def value_of(job: Job, home: store.Store, metric: str) -> float:
     """A metric of a finished run: a final one, else that of its best epoch; nan if it has none."""
     found = home.run(job.fingerprint)
     result = found.result()
-    assert result is not None
+    if result is None:
+        return math.nan
     if metric in result.metrics:
         return result.metrics[metric]
     epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
-    return math.nan if math.isnan(epoch) else found.journal.epochs()[int(epoch)].get(metric, math.nan)
+    return math.nan if math.isnan(epoch) else found.epochs().get(int(epoch), {}).get(metric, math.nan)
 
 
 def brief(job: Job, result: store.Result, best: float | None) -> str:

@@ -49,6 +49,8 @@ def read(run: store.Run) -> Record:
     settings = _load(run.config_file)
     try:
         record = _parsed(run, settings)
+    except store.DamagedError:
+        raise
     except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError) as error:
         raise UserError(f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}") from error
     if record.status != store.FINISHED:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from sweeplab import config, stopping, store
+from sweeplab import config, screen, stopping, store
 from sweeplab.errors import Interrupted, Pruned, RunFailed
 from sweeplab.job import Job
 
@@ -21,18 +21,15 @@ log = logging.getLogger(__name__)
 
 _logged: ContextVar[Path | None] = ContextVar("logged", default=None)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_DISK = (errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 @contextmanager
 def recorded(run: store.Run, job: Job) -> Iterator[None]:
     """Record what is asked for; whatever ends the run early is journalled, too, and kept as its result."""
-    run.journal.mend()
-    if run.status == store.FAILED:
-        run.drop_checkpoints()  # it raised, and would again
-    run.result_file.unlink(missing_ok=True)
-    run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
     try:
         with _log_to(run.log_file), sigterm():
+            _begin(run, job)
             yield
     except Pruned:
         _end(run, job, store.PRUNED, stopping.PRUNED)
@@ -46,14 +43,29 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
             _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
             raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
         if _may_go_on(error):
-            with suppress(OSError):  # the disk may still be full; a run without a result is unfinished just as well
-                _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
             raise RunFailed(
                 f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
                 "it goes on from its last checkpoint"
             ) from error
+        if isinstance(error, OSError) and not run.journal.path.exists():
+            raise RunFailed(
+                f"run {run.id} ({job.name}) had to stop: {run.journal.path} has vanished; issue the same command again"
+            ) from error
         _end(run, job, store.FAILED, None, said)
         raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+
+
+def _begin(run: store.Run, job: Job) -> None:
+    """Bring the run's folder in order, and write down what is asked for."""
+    run.journal.mend()
+    if (wrong := run.damage()) is not None:
+        run.set_aside()
+        screen.complain(f"{wrong}; run {run.id} begins anew, and the old journal is kept in its folder '{store.ASIDE}'")
+    if run.status == store.FAILED:
+        run.drop_checkpoints()  # it raised, and would again
+    run.result_file.unlink(missing_ok=True)
+    run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
 
 
 def _taken_away(error: Exception) -> bool:
@@ -63,23 +75,34 @@ def _taken_away(error: Exception) -> bool:
 
 
 def _may_go_on(error: Exception) -> bool:
-    """Whether the machine was at fault, not the run: no space left, no memory left."""
+    """Whether the machine was at fault, not the run: no space left, no memory left, no disk."""
     if isinstance(error, OSError):
-        return error.errno in NO_SPACE
+        return error.errno in (*NO_SPACE, *NO_DISK)
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str | None = None) -> None:
-    """A run that did not come to its end: the journal first, then the result."""
-    run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
-    run.write_result(job.result(status, reason))
+    """A run that did not come to its end: the journal first, then the result.
+
+    Without either it is unfinished just as well: the disk may be full, or the folder gone.
+    """
+    with suppress(OSError):
+        run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
+        run.write_result(job.result(status, reason))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that never stands in the way."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Say nothing where a line cannot be written: the run itself will meet the full disk, and say so."""
 
 
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
     """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
-    handler = logging.FileHandler(file)
+    handler = _LogFile(file)
     handler.addFilter(lambda _: _logged.get() in (file, None))
     _logged.set(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -94,7 +117,8 @@ def _log_to(file: Path) -> Iterator[None]:
     finally:
         _logged.set(None)
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what is left of the log does not fit on the disk
+            handler.close()
 
 
 @contextmanager

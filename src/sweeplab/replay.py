@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
     with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
         scratch = Path(folder)
         record = read(_find(name, local, scratch / name))
-        settings = rebuild(record, local, scratch / "runs", trusted)
-        with screen.waiting("checking the record"):
-            job = prepare(settings, [])
+        with _explained(record):
+            settings = rebuild(record, local, scratch / "runs", trusted)
+            with screen.waiting("checking the record"):
+                job = prepare(settings, [])
         _announce(record, settings, local)
         again = _train(record, job)
         if differences := _differences(record, again):
@@ -45,6 +47,17 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
     digest = record.final["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     screen.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
+
+
+@contextmanager
+def _explained(record: Record) -> Iterator[None]:
+    """Say of a config that is refused that it is not the one that was trained, if so: the file may be damaged."""
+    try:
+        yield
+    except UserError as error:
+        if not _changed(record):
+            raise
+        raise UserError(f"{error} ({record.run.config_file} is not what the journal began with)") from error
 
 
 def _local(overrides: Sequence[str]) -> Config:

@@ -48,7 +48,11 @@ def main(raw: DictConfig) -> None:
 
 def _lead(job: Job, splits: data.Splits | None) -> None:
     settings = job.config
-    home = store.Store(settings.store.root).open()
+    home = store.Store(settings.store.root)
+    if job.finished and not home.writable:
+        _show(job, home)
+        return
+    home.open()
     place = None if settings.sweep.id is None else outcome.planned(job, home)
     with tracking.feeding(home, settings.tracking) as client:
         result = train(job, home, splits, client.tend)
@@ -58,6 +62,15 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
         else:
             outcome.report(job, run, result)
             outcome.say_tracking(client.wait([run], settings.tracking.wait), settings)
+
+
+def _show(job: Job, home: store.Store) -> None:
+    """Say what came out of a run that is finished in a store that can only be read."""
+    run = home.run(job.fingerprint)
+    result = run.result()
+    assert result is not None
+    screen.say(f"run {run.id} is finished already; {home.root} cannot be written, and nothing is sent to MLflow")
+    outcome.report(job, run, result)
 
 
 def _follow(job: Job, splits: data.Splits | None) -> None:
@@ -107,8 +120,8 @@ def _steps(
 ) -> Asking[store.Result]:
     run = home.run(job.fingerprint)
     with run.claim(lambda: screen.say(f"run {run.id} is being trained by another process: waiting for it")):
-        done = run.result() or _journalled(job, run)
-        if done is not None and done.status == store.FINISHED:
+        done = _finished(run)
+        if done is not None:
             ddp.from_first(False)  # there is nothing to compute
             want(run, job.config)
             run.drop_checkpoints()
@@ -126,23 +139,28 @@ def _steps(
     return result
 
 
-def _journalled(job: Job, run: store.Run) -> store.Result | None:
-    """The result of a run that was killed after its journal said that it had finished, written now; else None."""
-    ends = [e for e in run.journal.events() if e["event"] in (store.START, store.RESUME, store.END)]
-    if not ends or ends[-1].get("status") != store.FINISHED:
-        return None
-    said = ends[-1]
-    values, digest = store.numbers(said["metrics"]), said["weights_sha256"]
-    result = job.result(store.FINISHED, said["stop_reason"], metrics=values, weights_sha256=digest)
-    run.journal.mend()
-    run.write_result(result)
-    return result
+def _finished(run: store.Run) -> store.Result | None:
+    """The result of a claimed run that needs no training; one that is damaged or was not written is mended first."""
+    if (wrong := run.mend_result()) is not None:
+        screen.complain(f"{wrong}; what the journal says is taken")
+    result = run.result()
+    if result is None:  # it may have been killed after its journal said that it had finished
+        result = run.journalled()
+        if result is not None and result.status == store.FINISHED:
+            run.journal.mend()
+            run.write_result(result)
+    return result if result is not None and result.status == store.FINISHED else None
 
 
 def want(run: store.Run, settings: Config) -> None:
     """A run that is asked for under another MLflow experiment than before is to be seen there too."""
     experiment = tracking.experiment_name(settings.tracking)
-    known = {event.get("experiment") for event in run.journal.events() if event["event"] in (store.START, store.TRACK)}
+    try:
+        _, events = run.history()
+    except store.DamagedError as error:
+        screen.complain(f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again")
+        return
+    known = {event.get("experiment") for event in events if event["event"] in (store.START, store.TRACK)}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
         run.journal.append(store.TRACK, experiment=experiment)
 
@@ -183,10 +201,13 @@ def load_model(run: str | Path, root: str | Path | None = None) -> nn.Module:
 
 
 def _load(run: store.Run) -> nn.Module:
-    if not run.weights_file.exists():
-        raise UserError(f"{run.folder}: has no weights; its status is {run.status}")
-    model: nn.Module = code.instantiate(run.config()["model"])
-    state.restore(checkpoint.load_weights(run.weights_file), model)
+    weights = checkpoint.verified_weights(run)
+    model: nn.Module = code.instantiate(run.recorded("model"))
+    try:
+        state.restore(weights, model)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{run.folder}: its network is not what it was when it was trained: {reason}") from error
     return model.eval()
 
 
@@ -196,5 +217,5 @@ def _load_from_mlflow(run_id: str, missing: UserError) -> nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
         found = store.Run(Path(folder))
-        code.ensure_trusted(found.config()["model"], "model")
+        code.ensure_trusted(found.recorded("model"), "model")
         return _load(found)

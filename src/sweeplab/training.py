@@ -100,9 +100,9 @@ class Training:
             return
         if settings.trainer.init_from is not None:
             run, _ = initial_run(settings, store.Store(settings.store.root))
-            initial = checkpoint.load_weights(run.weights_file)
+            initial = checkpoint.verified_weights(run)
             restore(initial, self.task.model)
-            if run.config()["loss"] == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
+            if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
                 restore_loss(initial, self.task.loss)
         self.folder.journal.append(
             store.START,

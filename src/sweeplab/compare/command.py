@@ -34,7 +34,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     for name in names:
         if not found[name]:
             raise UserError(f"{name}: {_no_sweep(home)}{did_you_mean(name, _experiments(home))}")
-    chosen = [sweep for several in found.values() for sweep in several] or home.manifests()[-1:]
+    chosen = [sweep for several in found.values() for sweep in several] or home.manifests(screen.complain)[-1:]
     if not chosen:
         raise UserError(f"no sweep in {home.root} yet; as in: python train.py -m model.hidden=392,256 'seed=range(5)'")
     unique = list({sweep["id"]: sweep for sweep in chosen}.values())
@@ -53,7 +53,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
 
 def sweeps(home: Store, name: str, uri: str) -> list[Node]:
     """The sweeps of this name: the beginning of an id, an MLflow parent run, or an experiment; the oldest first."""
-    all_of_them = home.manifests()
+    all_of_them = home.manifests(screen.complain)
     begun = [sweep for sweep in all_of_them if name and sweep["id"].startswith(name)]
     if len(begun) > 1:
         raise UserError(f"{name}: several sweeps begin so: {', '.join(sweep['id'][:12] for sweep in begun)}")

@@ -34,6 +34,8 @@ def _differing(one: Node, other: Node) -> dict[str, Pair]:
 def _facts(run: Run) -> dict[str, Node]:
     replica = groups.read_run(run)
     start = replica.start
+    if replica.status == groups.DAMAGED:
+        raise UserError(str(replica.error))
     if not start:
         raise UserError(f"{run.folder}: has no start in its journal; nothing is known of what it was asked")
     asked = groups.asked(start)

@@ -15,7 +15,7 @@ from sweeplab.store import Run, Store
 
 Node = dict[str, Any]
 
-RUNNING, MISSING = "running", "missing"  # states that no result.json has
+RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"  # states that no result.json has
 DIVERGED = "diverged"  # stop_reason of a run whose loss is no number any more
 TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it, at most the limit
 
@@ -32,7 +32,7 @@ class Replica:
 
     id: str
     cell: Node  # of the manifest: fingerprint, name, overrides
-    status: str  # finished | failed | interrupted | pruned | unfinished | running | missing
+    status: str  # finished | failed | interrupted | pruned | unfinished | running | missing | damaged
     stop_reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -68,6 +68,8 @@ class Replica:
         match self.status:
             case "missing":
                 return "missing: never started"
+            case "damaged":
+                return f"its journal cannot be read: {self.error}; remove its folder and train it again"
             case "failed":
                 return f"failed: {self.error}" if self.error else "failed"
             case "running":
@@ -139,19 +141,15 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
     """A run as it is now; its result first, so that a finished run's journal is whole."""
     cell = cell or {"overrides": []}
     try:
-        result, events = run.result(), run.journal.events()
-    except (ValueError, TypeError):
-        return Replica(id=run.id, cell=cell, status=store.UNFINISHED, error="its files cannot be read")
+        result, events = run.history()
+    except store.DamagedError as error:
+        return Replica(id=run.id, cell=cell, status=DAMAGED, error=str(error))
     done = result is not None and result.status == store.FINISHED
     status = store.UNFINISHED if result is None else result.status
     if not done and run.claimed:
         status = RUNNING
     elif not events and result is None:
         status = MISSING
-    epochs: dict[int, dict[str, float]] = {}
-    for event in events:
-        if event["event"] == store.EPOCH:
-            epochs.setdefault(event["epoch"], store.numbers(event["metrics"]))
     starts = [event for event in events if event["event"] == store.START]
     ends = [event for event in events if event["event"] in (store.START, store.RESUME, store.END)]
     return Replica(
@@ -160,7 +158,7 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
         status=status,
         stop_reason=result.stop_reason if result else None,
         metrics=result.metrics if result else {},
-        epochs=epochs,
+        epochs=store.epochs_of(events),
         start=starts[-1] if starts else {},
         error=ends[-1].get("error") if ends else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 from sweeplab import compare, data, outcome, screen, store, tracking
 from sweeplab.config import Config, Sweep
@@ -14,6 +15,7 @@ from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
 
+Node = dict[str, Any]
 Launch = Callable[[Sequence[Sequence[str]]], object]
 
 OURS = ("workers", "job_timeout", "retries", "fail_fast", "time_limit")  # what only workers of our own know to do
@@ -28,6 +30,9 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     if launch is not None:
         _ensure_none_is_ours(settings.sweep)
     home = store.Store(settings.store.root)
+    if not jobs.left and not home.writable:
+        _show(plan, home)
+        return
     # What is wrong with the data shows before anything is made.
     load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
@@ -36,12 +41,18 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
     started = time.time()
 
+    def manifest(status: str) -> Node:
+        return plan.manifest(experiment, status, started)
+
     def record(status: str = "running") -> None:
-        home.write_manifest(plan.manifest(experiment, status, started))
+        try:
+            home.write_manifest(manifest(status))
+        except OSError as error:  # the jobs go on
+            screen.complain(f"the sweep cannot be noted: {error.filename}: {error.strerror}")
 
     jobs.begin(home, record)
     screen.say(jobs.summary())
-    record()
+    home.write_manifest(manifest("running"))
     with tracking.feeding(home, settings.tracking) as client:
         status, cut, trained = store.INTERRUPTED, None, False
         try:
@@ -53,7 +64,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
         finally:
             jobs.end()
             record(status)
-        _compare(plan, home, trained=trained)
+        _compare(jobs, home, manifest(status), trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
         outcome.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
     _raise_for(jobs, home, cut)
@@ -65,17 +76,31 @@ def _ensure_none_is_ours(given: Sweep) -> None:
             raise UserError(f"sweep.{key}={value}: this launcher is not sweeplab's, and knows only hydra.launcher.*")
 
 
-def _compare(plan: Plan, home: store.Store, *, trained: bool) -> None:
+def _show(plan: Plan, home: store.Store) -> None:
+    """Compare the runs of a sweep that is finished in a store that can only be read."""
+    compare.show(compare.compare(home, [plan.manifest(None, store.FINISHED, time.time())]))
+    screen.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
+
+
+def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) -> None:
     """The table of what came out, and the report beside the sweep's manifest, which goes to MLflow, too."""
-    found = compare.summarise(home, plan.id)
+    plan = jobs.plan
+    found = compare.compare(home, [manifest])
     compare.show(found)
     folder = home.report_folder(plan.id)
-    if not plan.settings.sweep.report or (folder.exists() and not trained):
+    if not plan.settings.sweep.report or (not trained and (folder / store.SUMMARY).exists()):
         return
-    with screen.waiting("drawing the report"):
-        file = compare.write_report(found, folder)
-        home.write_summary(plan.id, found.metrics(), found.markdown())
-    screen.say(f"report: {file}")
+    finished = sum(replica.status == store.FINISHED for replica in found.replicas)
+    to_go_on = [run for _, run in _unfinished(jobs, home) if run.status != store.FAILED]
+    metrics = {} if to_go_on else found.metrics()  # those of a part of the runs would not hold
+    try:
+        with screen.waiting("drawing the report"):
+            file = compare.write_report(found, folder)
+            home.write_summary(plan.id, metrics, found.markdown(), finished)
+    except OSError as error:
+        screen.complain(f"the report cannot be written: {error.filename or folder}: {error.strerror}")
+    else:
+        screen.say(f"report: {file}")
 
 
 def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:

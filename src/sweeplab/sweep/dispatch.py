@@ -165,7 +165,7 @@ class Dispatch:
         if code == LOST and self._again_elsewhere(member, was):
             return
         if was.pruned:
-            self._view.finished(cell.name, f"pruned after epoch {max(found.journal.epochs(), default=0)}", None)
+            self._view.finished(cell.name, f"pruned after epoch {max(found.epochs(), default=0)}", None)
             self._jobs.ended(cell)
             return
         raised = code == BAD_INPUT or (result is not None and result.status == store.FAILED)
@@ -234,9 +234,10 @@ class Dispatch:
 def _threads(config: Config, found: store.Run) -> int:
     """The cores that a job computes on: a resumed run's as before, else as configured, else one."""
     if found.checkpoints.is_dir() and any(found.checkpoints.iterdir()):
-        for event in reversed(found.journal.events()):
-            if event["event"] in (store.START, store.RESUME):
-                return int(event["provenance"]["threads"])
+        with suppress(store.DamagedError):  # which begins anew
+            for event in reversed(found.journal.events()):
+                if event["event"] in (store.START, store.RESUME):
+                    return int(event["provenance"]["threads"])
     return config.trainer.threads or 1
 
 
@@ -256,7 +257,7 @@ def _how(code: int) -> str:
 def _row(each: Member) -> screen.Working:
     """How far a job has come, by its journal."""
     config = each.cell.job.config
-    epochs = each.run.journal.epochs()
+    epochs = each.run.epochs()
     last = max(epochs, default=0)
     value = epochs[last].get(config.monitor) if epochs else None
     return screen.Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)

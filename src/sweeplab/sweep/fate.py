@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ def of(planned: Job, memo: Memo) -> Fate:
         return Fate(kind=REUSE, text=", ".join(["reuse", *_remarks(planned, run)]))
     if run.status == store.FAILED:
         return Fate(kind=FAILED, text="failed before: trained from the start")
-    saved = [int(file.stem) for file in run.checkpoints.glob("*.pt") if file.stem.isdigit()]
+    saved = run.saved()
     if saved:
         return Fate(kind=RESUME, text=f"resume after epoch {max(saved)}", epoch=max(saved))
     for other in memo("finished", planned.config.store.root, lambda: job.finished_runs(home)).get(planned.question, [])[
@@ -44,10 +43,9 @@ def start(run: store.Run) -> dict[str, Any]:
     """The first line of a run's journal, which says what it was asked to compute, and how; nothing if there is none."""
     try:
         with run.journal.path.open("rb") as file:
-            line = json.loads(file.readline())
-    except (OSError, ValueError):
+            return store.parsed(file.readline().rstrip(b"\n"), run.journal.path, 1)
+    except (OSError, store.DamagedError):
         return {}
-    return line if isinstance(line, dict) else {}
 
 
 def _remarks(planned: Job, run: store.Run) -> list[str]:

@@ -262,7 +262,7 @@ class Search(Jobs):
 
     def hopeless(self, cell: Cell) -> bool:
         """Whether no trial has a use for this run any more."""
-        if not self._options.prunes or not self._run(cell).journal.epochs():
+        if not self._options.prunes or not self._run(cell).epochs():
             return False
         asked = [each for each in self._asked if cell.job.fingerprint in each.waiting]
         for each in asked:
@@ -271,7 +271,7 @@ class Search(Jobs):
 
     def _report(self, asked: Asked) -> None:
         """Report each epoch that all replicas have reached, as their mean, until the pruner has seen enough."""
-        replicas = [(cell.job.config, self._run(cell).journal.epochs()) for cell in asked.cells]
+        replicas = [(cell.job.config, self._run(cell).epochs()) for cell in asked.cells]
         for epoch in range(asked.reported + 1, 1 + min(max(epochs, default=0) for _, epochs in replicas)):
             if asked.hopeless:
                 return

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
@@ -119,8 +120,9 @@ class Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):  # its log is on a full disk
+                    stream.flush()
             os._exit(code)  # without the server's own clean-up
 
     def _reap(self) -> None:
@@ -161,10 +163,13 @@ def _work(order: Order, splits: data.Splits | None) -> int:
     first, *others = order.jobs
     home = store.Store(first.config.store.root)
     log = home.run(first.fingerprint).log_file
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+    except OSError as error:
+        return _code(error)
     faulthandler.enable()  # a segmentation fault says where
     if not others:
         try:
@@ -184,7 +189,10 @@ def _code(error: BaseException) -> int:
     if isinstance(error, errors.RunFailed | errors.UserError):
         print(error, file=sys.stderr)
         return BAD_INPUT if isinstance(error, errors.UserError) else RAISED
-    traceback.print_exception(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
     return RAISED
 
 

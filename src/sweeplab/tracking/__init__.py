@@ -7,7 +7,7 @@ from sweeplab.tracking.address import experiment_name, public, resolve_uri, serv
 from sweeplab.tracking.artifacts import download, save_model
 from sweeplab.tracking.client import Client, early, feeding, lagging, sync
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
-from sweeplab.tracking.records import Place, run_places, sweep_places
+from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
 from sweeplab.tracking.server import serve
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Place",
     "base_of",
     "compare_link",
+    "damaged_records",
     "download",
     "early",
     "experiment_name",

@@ -43,7 +43,7 @@ class _Feeding(Client):
         self._started: int | None = None  # a feeder, by its process id
 
     def tend(self) -> None:
-        if time.monotonic() - self._looked < 1.5:
+        if time.monotonic() - self._looked < 1.5 or not self._store.root.is_dir():
             return
         self._looked = time.monotonic()
         if not locked(records.lock_file(self._store)) and not _alive(self._started):  # or it still loads
@@ -60,7 +60,10 @@ class _Feeding(Client):
             return waited >= seconds or (waited >= PATIENCE and _hopeless(state, self._uri))
 
         _wake(self._store)
-        lag = _until_level(self._store, self._uri, {run.id for run in runs}, give_up)
+        try:
+            lag = _until_level(self._store, self._uri, {run.id for run in runs}, give_up)
+        except OSError as error:
+            return f"MLflow lags behind: {error.filename}: {error.strerror}"
         count = len(lag)
         return f"MLflow lags behind by {count} run{'s'[: count > 1]}: {next(iter(lag.values()))}" if lag else None
 
@@ -148,7 +151,7 @@ def _state(store: Store) -> dict[str, object]:
     try:
         state = records.read_json(records.state_file(store))
         os.kill(state["pid"], 0)
-    except (KeyError, ProcessLookupError):
+    except (KeyError, TypeError, OverflowError, ProcessLookupError):
         return {}
     except PermissionError:  # alive, and another user's
         pass
@@ -217,6 +220,7 @@ def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int],
     """
     if not store.root.is_dir():
         return []
+    store.check()  # what MLflow was fed is noted in it
     store.sweeps.mkdir(exist_ok=True)
     uri = address.checked(address.resolve_uri(tracking))
     lock = FileLock(records.lock_file(store), timeout=0)

@@ -44,7 +44,9 @@ class Feeder:
         """Tell the clients, by a file, what stands in the way."""
         state = {"pid": os.getpid(), "uri": address.public(self.uri), "error": error, "lag": dict(lag or {})}
         if state != self._state:
-            store.write_json(records.state_file(self.store), state)
+            file = records.state_file(self.store)
+            store.remove_leftovers(file.parent, f".{file.name}.*")
+            store.write_json(file, state)
             if self._log:
                 print(time.strftime("%F %T"), error or lag or "at work", flush=True)
         self._state = state

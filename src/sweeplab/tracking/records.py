@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +38,32 @@ def nobody(folder: store.Store, leaving: Callable[[], None] = lambda: None) -> b
 
 
 def read_json(file: Path) -> Node:
-    """What the file holds; nothing if there is none."""
+    """What the file holds; nothing if there is none, or it is damaged: all of it can be found out again."""
     try:
-        return dict(json.loads(file.read_text()))
-    except FileNotFoundError:
+        return store.read_json(file)
+    except (FileNotFoundError, store.DamagedError):
         return {}
 
 
 def entries(file: Path, uri: str) -> dict[str, Node]:
     """Of a record (`mlflow.json`): experiment name -> {experiment, created, run, fed} at this URI."""
-    return dict(read_json(file).get(public(uri), {}))
+    found = read_json(file).get(public(uri))
+    known = found.items() if isinstance(found, dict) else ()
+    return {name: entry for name, entry in known if isinstance(entry, dict) and isinstance(entry.get("fed"), dict)}
+
+
+def damaged_records(folder: store.Store) -> list[str]:
+    """What is wrong with the records of a store, one line each; feeding makes them anew."""
+    found = []
+    for pattern in ("*/mlflow.json", "sweeps/*.mlflow.json"):
+        for file in folder.root.glob(pattern):
+            try:
+                store.read_json(file)
+            except FileNotFoundError:
+                continue
+            except store.DamagedError as error:
+                found.append(str(error))
+    return found
 
 
 def sweep_record(folder: store.Store, sweep_id: str) -> Path:
@@ -67,7 +82,7 @@ class Place:
 
 def _places(record: Path, uri: str) -> list[Place]:
     found = entries(record, uri).items()
-    return [Place(name, entry["experiment"], entry["run"]) for name, entry in found if entry.get("run")]
+    return [Place(name, str(entry.get("experiment")), entry["run"]) for name, entry in found if entry.get("run")]
 
 
 def run_places(run: store.Run, uri: str) -> list[Place]:

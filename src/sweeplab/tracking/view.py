@@ -8,7 +8,6 @@ again, the feeder therefore ends in the same place.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeplab import store
-from sweeplab.tracking.records import Node, entries, read_json, sweep_record
+from sweeplab.tracking.records import Node, entries, sweep_record
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
@@ -42,6 +41,7 @@ class Tail:
     def _reset(self) -> None:
         self.lines = self._offset = 0
         self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
+        self.started = False
         self.model = False
         self.own: dict[str, None] = {}  # experiments of its start events, in order
         self.tracked: dict[str, None] = {}
@@ -58,7 +58,9 @@ class Tail:
         with self.run.journal.path.open("rb") as file:
             file.seek(self._offset)
             whole = file.read().rpartition(b"\n")[0]
-        new = [json.loads(line) for line in whole.split(b"\n")] if whole else []
+        lines = whole.split(b"\n") if whole else []
+        path = self.run.journal.path
+        new = [store.parsed(line, path, number) for number, line in enumerate(lines, start=self.lines + 1)]
         self._offset += len(whole) + 1 if whole else 0
         self.lines += len(new)
         for event in new:
@@ -70,6 +72,7 @@ class Tail:
 
     def _note(self, event: Node) -> None:
         if event["event"] == store.START:
+            self.started = True
             self.fingerprint = event.get("fingerprint") or self.run.id
             self.sweep = event.get("sweep") or ""
             self.own |= dict.fromkeys(filter(None, [event.get("experiment")]))
@@ -145,9 +148,10 @@ class View:
         self.store, self.uri = folder, uri
         self.created: dict[str, int] = {}  # of the experiments looked up: another time is another database
         self.experiments: set[str] = set()  # all that the store asks for
-        self.damaged: dict[str, str] = {}  # run id -> what is wrong with its journal
+        self.damaged: dict[str, str] = {}  # run or sweep id -> what is wrong with its journal or manifest
         self._tails: dict[str, Tail] = {}
         self._sweeps: dict[Path, Sweep] = {}
+        self._damaged_sweeps: dict[Path, int] = {}  # manifests that cannot be read -> the version of the file
         self._members: dict[str, list[Sweep]] = {}
 
     def unsettle(self) -> None:
@@ -173,12 +177,19 @@ class View:
     def _read_sweeps(self) -> None:
         files = [f for f in self.store.sweeps.glob("*.json") if len(f.stem) == store.ID_LENGTH]
         versions = {file: file.stat().st_mtime_ns for file in files}
-        if versions == {file: sweep.version for file, sweep in self._sweeps.items()}:
+        if versions == self._damaged_sweeps | {file: sweep.version for file, sweep in self._sweeps.items()}:
             return
-        known = self._sweeps
+        known: dict[Path, Sweep] = {}
+        self._damaged_sweeps = {}
         for file, version in versions.items():
-            if file not in known or known[file].version != version:
-                known[file] = Sweep(read_json(file), version)
+            self.damaged.pop(file.stem, None)
+            before = self._sweeps.get(file)
+            try:
+                same = before is not None and before.version == version
+                known[file] = before if before and same else Sweep(store.read_manifest(file), version)
+            except store.DamagedError as error:
+                self._damaged_sweeps[file] = version
+                self.damaged[file.stem] = str(error)
         self._sweeps = dict(sorted(known.items(), key=lambda item: float(item[1].manifest["time"])))
         self._members = {}
         for sweep in self._sweeps.values():
@@ -196,16 +207,29 @@ class View:
             return self._children(tail) if tail.read() or not tail.settled else []
         except FileNotFoundError:  # not begun, or cleaned away
             del self._tails[name]
-        except (ValueError, KeyError) as error:
-            self.damaged[name] = f"its journal cannot be read: {error!r}"
+            self._note_lost(tail)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = error if isinstance(error, store.DamagedError) else repr(error)
+            self.damaged[name] = f"its journal cannot be read: {reason}"
         return []
+
+    def _note_lost(self, tail: Tail) -> None:
+        """Note a finished run whose journal has vanished."""
+        try:
+            tail.run.ensure_end(ended=False)
+        except store.DamagedError as error:
+            self.damaged[tail.run.id] = str(error)
 
     def _children(self, tail: Tail) -> list[Job]:
         sweeps = self._members.get(tail.run.id, [])
         wanted = {**tail.own, **tail.tracked, **dict.fromkeys(s.experiment for s in sweeps if s.experiment)}
         tail.settled = not wanted
+        if not tail.lines:
+            tail.run.ensure_end(ended=False)
         if not wanted or not tail.lines:
             return []
+        if not tail.started:
+            raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
         record, jobs = entries(tail.run.mlflow_file, self.uri), []
         for experiment in wanted:
             entry = self._valid(record, experiment)
@@ -228,6 +252,8 @@ class View:
         alive = tail.run.claimed
         if tail.read():  # it may have ended, and let go of its lock, since the journal was read
             return tail.ended or RUNNING
+        if not alive:
+            tail.run.ensure_end(ended=False)
         return RUNNING if alive else KILLED
 
     def _parent(self, sweep: Sweep, alone: bool) -> list[Job]:

@@ -80,6 +80,8 @@ class Writer:
 
     def in_short(self, error: BaseException) -> str:
         """One line, without what is secret in the URI."""
+        if isinstance(error, OSError) and error.filename:
+            return f"{error.filename}: {error.strerror}"
         text = str(error).replace(self.uri, address.public(self.uri))
         known = next((found for pattern in CAUSES if (found := re.search(pattern, text))), None)
         line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
@@ -117,6 +119,7 @@ class Writer:
         job.entry = entry
         record = read_json(job.file)
         record.setdefault(address.public(self.uri), {})[job.experiment] = entry
+        store.remove_leftovers(job.file.parent, f".{job.file.name}.*")  # of a feeder that was killed here
         store.write_json(job.file, record)
 
     def failed(self, job: Job, error: Exception) -> str:
@@ -181,11 +184,20 @@ class Writer:
         run_id, _ = self._run_id(job, SWEEP_ID, sweep.id, None, tags)
         self._set_status(job, run_id, sweep.manifest.get("ended"))
         if self._upload(job, run_id, self.store.sweeps, "comparison"):
-            summary = read_json(self.store.report_folder(sweep.id) / store.SUMMARY)
-            at = terms.ms(summary.get("time", 0))
-            rows = [(name, value, at, 0) for name, value in store.numbers(summary.get("metrics", {})).items()]
-            self._log(run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
+            self._summarise(run_id, self.store.summary(sweep.id))
         return run_id
+
+    def _summarise(self, run_id: str, summary: Node) -> None:
+        """Tell what came out of a sweep: its description, and those metrics that MLflow has not, or has otherwise.
+
+        A summary is written anew when a sweep is issued again; each value is to be there once. The step is the number
+        of finished runs, so that the latest value is that of the most runs.
+        """
+        known = self.client.get_run(run_id).data.metrics
+        at, step = terms.ms(summary.get("time", 0)), int(summary.get("runs", 0))
+        values = store.numbers(summary.get("metrics", {}))
+        rows = [(name, value, at, step) for name, value in values.items() if known.get(terms.key(name)) != value]
+        self._log(run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
 
     def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
         """The goal's files that have changed; whether there were any."""

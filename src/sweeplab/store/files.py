@@ -1,0 +1,143 @@
+"""Files that are written whole or not at all, and known to be whole when they are read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sweeplab.errors import UserError
+
+DIGEST = b',\n  "sha256": "'  # begins the last line of a JSON file: the digest of all that stands before
+HEX_DIGITS = 64
+TAIL = b'"\n}\n'
+DEAD_AFTER = 3600.0  # seconds; no file takes so long to be written
+
+
+class DamagedError(UserError):
+    """A file of the store is not as it was written. The message names it."""
+
+    def __init__(self, file: Path, why: str, advice: str = "") -> None:
+        self.why = why
+        super().__init__(f"{file}: is damaged: {why}{f'; {advice}' if advice else ''}")
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, whenever the process or the machine stops."""
+    with (
+        naming(path),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
+    ):
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(
+                file.fileno(), 0o666 & ~_umask()
+            )  # others may read it, as any new file; a temporary one is private
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else the new name may be lost with the power
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have what goes wrong with the file meanwhile name it: a full disk alone does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as indented JSON, atomically, with a digest of itself as its last key, `sha256`."""
+    body = json.dumps(plain(value), indent=2).encode().removesuffix(b"\n}")
+    digest = hashlib.sha256(body).hexdigest().encode()
+    write_atomic(path, body + DIGEST + digest + TAIL)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` has written; a file without a digest is taken as it is.
+
+    Raises FileNotFoundError if there is none, DamagedError if it is not whole.
+    """
+    content = read_bytes(path)
+    body, mark, rest = content.rpartition(DIGEST)
+    if mark and rest.endswith(TAIL) and hashlib.sha256(body).hexdigest().encode() != rest.removesuffix(TAIL):
+        raise DamagedError(path, "its content does not fit the digest in it")
+    try:
+        value = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(path, in_short(error)) from error
+    if not isinstance(value, dict):
+        raise DamagedError(path, "it holds no JSON object")
+    value.pop("sha256", None)
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content. Raises FileNotFoundError if there is none, DamagedError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(path, error.strerror or in_short(error)) from error
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of an error, or its kind if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def plain(value: Any) -> Any:
+    """JSON has no nan and no infinity: they are written as the strings that `float` reads."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def remove_leftovers(folder: Path, pattern: str = ".*", *, older: float = 0.0, keep: str | None = None) -> None:
+    """Remove what killed writers have left in a folder: hidden files that fit the pattern.
+
+    To be called where nobody writes them any more: under the lock of those who do, or with an age.
+    `keep` begins the names of those that somebody else may be writing.
+    """
+    try:
+        found = list(folder.glob(pattern))
+    except OSError:
+        return
+    for file in found:
+        if not file.name.startswith(".") or (keep is not None and file.name.startswith(keep)):
+            continue
+        try:
+            if time.time() - file.lstat().st_mtime < older:
+                continue
+            shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
+        except OSError:  # gone, or not ours to remove
+            continue

@@ -1,0 +1,194 @@
+"""The folder of runs, and of the sweeps that asked for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from sweeplab.errors import UserError
+from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.run import Run
+
+SCHEMA = 1
+"""Raised when the form of what is hashed changes."""
+
+ID_LENGTH = 16
+"""Hex digits of a fingerprint that name a run's folder."""
+
+FINGERPRINT_LENGTH = 64
+
+SUMMARY = "summary.json"  # beside a sweep's report
+
+
+def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str) -> tuple[str, str]:
+    """(fingerprint, question) of what a run is asked to compute, each 64 hex digits.
+
+    The question leaves out the code digest: runs with the same question and other fingerprints differ in code only.
+    """
+    question = {"schema": SCHEMA, "config": canonical, "data": data_digest}
+    return _sha256({**question, "code": code_digest}), _sha256(question)
+
+
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """The folder of runs."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.sweeps = self.root / "sweeps"
+
+    def check(self, *, to_write: bool = True) -> Store:
+        """Raise UserError if the folder cannot be made or written; nothing is made to find out.
+
+        `to_write=False`: one that is there and cannot be written will do, for what only reads.
+        """
+        there = self._there()
+        if not there.is_dir():
+            raise self._refusal(f"{there} is not a folder")
+        if not self.writable and (to_write or there != self.root.absolute()):
+            raise self._refusal(f"{there} cannot be written")
+        return self
+
+    @property
+    def writable(self) -> bool:
+        """Whether runs can be added; one that cannot be written can still be read."""
+        return os.access(self._there(), os.W_OK | os.X_OK)
+
+    def _there(self) -> Path:
+        """The folder, or the nearest one above it that there is."""
+        try:
+            return next(folder for folder in (self.root.absolute(), *self.root.absolute().parents) if folder.exists())
+        except OSError as error:
+            raise self._refusal(error.strerror) from error
+
+    def open(self) -> Store:
+        """Make the folder if need be, and remove what killed writers left in it. Raises UserError if that fails."""
+        try:
+            self.check().sweeps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refusal(error.strerror) from error
+        for folder in (self.root, self.sweeps):
+            remove_leftovers(folder, ".*.json.*", older=DEAD_AFTER)
+        return self
+
+    def _refusal(self, why: str | None) -> UserError:
+        return UserError(f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs")
+
+    @property
+    def id(self) -> str:
+        """The store's own name, made on first use: runs of other stores on one MLflow server are told apart by it."""
+        file = self.root / "store.json"
+        if not file.exists():
+            with FileLock(self.root / "store.lock"):
+                if not file.exists():
+                    write_json(file, {"id": uuid.uuid4().hex})
+        try:
+            return str(read_json(file)["id"])
+        except DamagedError as error:
+            raise UserError(f"{error}; remove it, and what was sent to MLflow before will be sent once more") from error
+
+    def run(self, fingerprint: str) -> Run:
+        """The run of this fingerprint, whether it exists yet or not."""
+        return Run(self.root / fingerprint[:ID_LENGTH])
+
+    def runs(self) -> list[Run]:
+        """All runs, the one that was at work last at the end."""
+        if not self.root.is_dir():
+            return []
+        found = [Run(path) for path in self.root.iterdir() if len(path.name) == ID_LENGTH]
+        times = {run: at for run in found if (at := run.last_written) is not None}
+        return sorted(times, key=times.__getitem__)
+
+    def find(self, name: str) -> Run:
+        """The run with this id or the beginning of one, this fingerprint, or this folder.
+
+        Raises UserError if there is not exactly one.
+        """
+        if Run(Path(name)).last_written is not None:
+            return Run(Path(name).resolve())
+        whole = len(name) == FINGERPRINT_LENGTH
+        found = [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)] if name else []
+        if len(found) != 1:
+            many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else "no such run"
+            raise UserError(f"{name}: {many} in {self.root}; its folders are the runs' names")
+        return found[0]
+
+    def write_manifest(self, sweep: Mapping[str, Any]) -> None:
+        """Record a sweep under its `id`: what it asks for, its cells, how it ended."""
+        write_json(self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json", sweep)
+
+    def manifest(self, sweep: str) -> dict[str, Any]:
+        """The manifest of this sweep id. Raises UserError if there is none, or it is damaged."""
+        file = self.sweeps / f"{sweep[:ID_LENGTH]}.json"
+        try:
+            return read_manifest(file)
+        except FileNotFoundError as error:
+            raise UserError(f"{file}: there is no such sweep") from error
+
+    def study_file(self, sweep: str) -> Path:
+        """Where Optuna keeps the trials of the search of this sweep id."""
+        return self.sweeps / f"{sweep[:ID_LENGTH]}.optuna.jsonl"
+
+    def report_folder(self, sweep: str) -> Path:
+        """Where the report of this sweep id is."""
+        return self.sweeps / sweep[:ID_LENGTH]
+
+    def write_summary(self, sweep: str, metrics: Mapping[str, float], description: str, runs: int) -> None:
+        """What MLflow is told of a sweep as a whole, beside its report: metrics, and a description in Markdown.
+
+        `runs` is the number of runs that the metrics are of.
+        """
+        content = {"time": time.time(), "metrics": metrics, "description": description, "runs": runs}
+        remove_leftovers(self.report_folder(sweep), f".{SUMMARY}.*", older=DEAD_AFTER)
+        write_json(self.report_folder(sweep) / SUMMARY, content)
+
+    def summary(self, sweep: str) -> dict[str, Any]:
+        """What `write_summary` wrote; nothing if it did not. Raises DamagedError, which says what to do."""
+        folder = self.report_folder(sweep)
+        try:
+            return read_json(folder / SUMMARY)
+        except FileNotFoundError:
+            return {}
+        except DamagedError as error:
+            advice = f"remove {folder} and issue the sweep's command again"
+            raise DamagedError(folder / SUMMARY, error.why, advice) from error
+
+    def manifests(self, complain: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+        """All sweeps, the oldest first; of one whose manifest is damaged `complain` is told."""
+        found = []
+        for file in self.sweeps.glob("*.json"):
+            if len(file.stem) != ID_LENGTH:
+                continue
+            try:
+                found.append(read_manifest(file))
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            except DamagedError as error:
+                complain(str(error))
+        return sorted(found, key=lambda sweep: float(sweep["time"]))
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """What a sweep asked for. Raises FileNotFoundError, or DamagedError, which says what to do."""
+    advice = "issue the sweep's command again, which writes it anew"
+    try:
+        manifest = read_json(file)
+    except DamagedError as error:
+        raise DamagedError(file, error.why, advice) from error
+    cells = manifest.get("cells")
+    known = isinstance(manifest.get("id"), str) and isinstance(manifest.get("time"), int | float)
+    if not known or not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+        raise DamagedError(file, "it is no sweep's", advice)
+    return manifest

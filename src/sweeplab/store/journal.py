@@ -1,0 +1,128 @@
+"""A run's append-only event log: one JSON object a line, each with a checksum of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeplab.store.files import DamagedError, in_short, naming, plain, read_bytes
+
+START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
+SYSTEM = "system"  # a look at the machine
+MODEL = "model"  # the network lies in the folder of this name, for MLflow to serve
+DIFFERS = "differs"  # an epoch that was trained again came out otherwise
+
+Event = dict[str, Any]
+
+CHECKSUM = b', "crc": "'  # begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits
+CHECKSUM_LENGTH = len(CHECKSUM) + 8 + len('"}')
+
+MAPPINGS = ("config", "data", "provenance", "metrics")  # fields of events
+
+_ONE_AT_A_TIME = threading.Lock()  # of the threads that append to a journal, one may have to mend it
+
+
+class Journal:
+    """A run's event log. Each line has `time` (Unix seconds), `event`, and at its end `crc`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begun = False  # by this object; if the file is gone then, it was taken away
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add an event; it is with the operating system before this returns.
+
+        Raises FileNotFoundError if the journal has vanished since this object last appended to it.
+        """
+        line = written({"time": time.time(), "event": event, **fields})
+        flags = os.O_WRONLY | os.O_APPEND | (0 if self._begun else os.O_CREAT)
+        with _ONE_AT_A_TIME, naming(self.path):
+            descriptor = os.open(self.path, flags, 0o666)
+            try:
+                with os.fdopen(descriptor, "ab") as file:
+                    file.write(line)
+            except OSError:
+                self.mend()  # a full disk takes half a line
+                raise
+            self._begun = True
+
+    def events(self, first: int = 0) -> list[Event]:
+        """The complete lines from number `first` (0 is the first); a torn last line is not one.
+
+        Raises DamagedError for a line that is not as it was written.
+        """
+        try:
+            lines = read_bytes(self.path).split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        return [parsed(line, self.path, number) for number, line in enumerate(lines[first:], start=first + 1)]
+
+    def epochs(self) -> dict[int, dict[str, float]]:
+        """Epoch -> metrics; of a repeated epoch the first line counts."""
+        return epochs_of(self.events())
+
+    def mend(self) -> None:
+        """Cut off a torn last line, as a killed process leaves it; to be called before the next append."""
+        if self.path.is_file() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+
+def written(event: Mapping[str, Any]) -> bytes:
+    """An event as a line of a journal."""
+    body = json.dumps(plain(event)).encode().removesuffix(b"}")
+    return body + CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
+
+
+def parsed(line: bytes, file: Path, number: int) -> Event:
+    """A line of a journal as an event; a line without a checksum is taken as it is.
+
+    Raises DamagedError, which names the file and the number of the line (from 1), if it is not as it was written.
+    """
+    try:
+        return _parsed(line)
+    except (ValueError, RecursionError, TypeError, LookupError) as error:
+        raise DamagedError(file, f"line {number}: {in_short(error)}") from error
+
+
+def _parsed(line: bytes) -> Event:
+    end = len(line) - CHECKSUM_LENGTH
+    if line[end : end + len(CHECKSUM)] == CHECKSUM and line[-10:-2] != b"%08x" % zlib.crc32(line[:end]):
+        raise ValueError("its content does not fit its checksum")
+    event = json.loads(line.decode())
+    if not isinstance(event, dict):
+        raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
+    event.pop("crc", None)
+    plain_kinds = isinstance(event["event"], str) and isinstance(event.get("time", 0.0), int | float)
+    if not plain_kinds or not all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS):
+        raise ValueError("it is no event of a run")
+    if event["event"] == EPOCH and not isinstance(event["epoch"], int):
+        raise ValueError("its epoch is no number")
+    if event["event"] in (EPOCH, END):
+        numbers(dict(event.get("metrics", {})))
+    return event
+
+
+def epochs_of(events: list[Event]) -> dict[int, dict[str, float]]:
+    """Epoch -> metrics; of a repeated epoch the first line counts."""
+    result: dict[int, dict[str, float]] = {}
+    for event in events:
+        if event["event"] == EPOCH:
+            result.setdefault(event["epoch"], numbers(event["metrics"]))
+    return result
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as read from JSON, "NaN" and "Infinity" as the numbers they stand for."""
+    return {sys.intern(name): float(value) for name, value in values.items()}
+
+
+def differing(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """The names of the metrics that are not the same bits; nan is nan, and a missing one differs."""
+    return [name for name in {**before, **now} if repr(before.get(name)) != repr(now.get(name))]
