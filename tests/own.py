@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar
+from collections import defaultdict
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -134,3 +135,53 @@ class Dice(nn.Module):
         share = output.softmax(1)
         hit = share.gather(1, target[:, None]).sum()
         return 1 - hit / share.square().sum()
+
+
+class Odd(nn.Linear):
+    """A network whose state holds what safetensors cannot: plain values, an expanded buffer, one that grows."""
+
+    _version = 2
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.calls = {"forward": 0}
+        self.register_buffer("turn", torch.tensor([1 + 1j], dtype=torch.complex128))
+        self.register_buffer("scale", torch.ones(1).expand(out_features))
+        self.register_buffer("bank", torch.zeros(0))
+        self.register_buffer("late", None)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        output = super().forward(input) * self.scale
+        if self.training:
+            self.calls["forward"] += 1
+            self.bank = torch.cat([self.bank, output.detach().mean()[None]])
+            self.late = output.detach().mean(0)
+        return output
+
+    def get_extra_state(self) -> dict[str, int]:
+        return self.calls
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *more: Any) -> None:
+        assert local_metadata.get("version") == 2
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *more)
+
+
+class Unsavable(nn.Linear):
+    """A network whose state cannot be read back without running code."""
+
+    def get_extra_state(self) -> object:
+        return object()
+
+    def set_extra_state(self, state: object) -> None:
+        pass
+
+
+class OddSchedule(ConstantLR):
+    """A schedule with a state that no checkpoint holds."""
+
+    def __init__(self, optimizer: Optimizer, **options: Any) -> None:
+        self.calls: defaultdict[int, int] = defaultdict(int)
+        super().__init__(optimizer, **options)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
-from own import Centres
+from own import Centres, Odd
 from safetensors.torch import load_file
 
 from sweeplab import checkpoint, load_model, training
+from sweeplab.checkpoint import weights_sha256
+from sweeplab.state import snapshot
 from sweeplab.store import Run, Store
 
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
@@ -366,3 +368,29 @@ def test_flipped_weights_are_not_started_from(train: Command, root: Path) -> Non
         f"trainer.init_from={run.id}: {run.weights_file}: is damaged: these are not the weights"
     )
     assert len(ended.err.splitlines()) == 1
+
+
+ODD = (*WHOLE, "model._target_=own.Odd", "model=linear")
+
+
+def test_a_network_with_an_odd_state_is_trained_resumed_and_loaded(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    ended = train(*ODD, "store.root=whole")
+    assert ended.code == 0, ended.err
+    whole = only(root, "whole")
+    assert whole.weights_file.name == "weights.pt"
+    model = load_model(whole.folder)
+    assert isinstance(model, Odd)
+    result = whole.result()
+    assert result is not None
+    best = int(result.metrics["best_epoch"])
+    assert model.calls["forward"] == len(model.bank)
+    assert model.calls["forward"] >= best * (1319 // 128)
+    assert weights_sha256(snapshot(model)) == result.weights_sha256
+    for point in ("save", "_finish"):
+        stop(point)
+        assert train(*ODD).code == 130
+    assert train(*ODD).code == 0
+    assert facts(only(root)) == facts(whole)
+    assert train(*ODD, f"trainer.init_from={whole.folder}", "trainer.epochs=1", "store.root=third").code == 0

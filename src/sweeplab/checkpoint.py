@@ -120,7 +120,8 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
     """
     try:
         state = snapshot(model, loss)
-        refuse_unsafe(state, "model")
+        of_model, of_loss = states.parts(state)
+        refuse_unsafe({"model": of_model, "loss": of_loss})
         on_meta = any(isinstance(value, Tensor) and value.is_meta for value in state.values())
         odd = not on_meta and not all(states.is_ordinary(value) for value in state.values())
         states.restore(_weights_of(weights_bytes(state)) if odd else state, model, loss)
@@ -131,12 +132,12 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
         raise UserError(f"model: its weights could not be saved and loaded again: {text}") from error
 
 
-def refuse_unsafe(value: Mapping[str, Any], key: str) -> None:
+def refuse_unsafe(value: Mapping[str, Any]) -> None:
     """Raise UserError with what no checkpoint can hold."""
     if found := list(states.unsafe(value)):
         raise UserError(
-            f"{key}: its state cannot be kept in a checkpoint: {', '.join(found)}; it may hold tensors, arrays, "
-            "numbers, texts, and lists and dicts of them"
+            f"{', '.join(found)}: cannot be kept in a checkpoint, since it cannot be read back without running code; "
+            "a state may hold tensors, arrays, numbers, texts, and lists and dicts of them"
         )
 
 

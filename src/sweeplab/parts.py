@@ -132,12 +132,13 @@ def input_shape(data: Data) -> list[int]:
 def fit_weights(config: Config, weights: Mapping[str, Any]) -> None:
     """Raise UserError unless the network has weights of exactly these names and shapes."""
     with torch.device("meta"):
-        wanted = state.forms(_module(config.model, "model").state_dict())
-    given = state.forms(state.parts(weights)[0])
+        model = _module(config.model, "model")
+    wanted, given = state.forms(model.state_dict()), state.forms(state.parts(weights)[0])
+    free = state.open_buffers(model)
     wrong = [
         f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
         for name in {**wanted, **given}
-        if wanted.get(name) != given.get(name)
+        if name not in free and wanted.get(name) != given.get(name)
     ]
     if wrong:
         raise UserError("\n".join([f"trainer.init_from={config.trainer.init_from}: its weights do not fit:", *wrong]))
@@ -151,6 +152,7 @@ def _try_scheduler(config: Config, optimizer: Optimizer) -> None:
         scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
     except Exception as error:
         raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
+    checkpoint.refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
 
 
 def _module(node: Node, key: str) -> nn.Module:

@@ -10,9 +10,8 @@ import copy
 import hashlib
 import io
 import warnings
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,7 @@ SAFE: list[Any] = [
     np.zeros(0).__reduce__()[0],  # what numpy makes an array of, and a number
     np.float64(0).__reduce__()[0],
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
-    deque,
     frozenset,
-    date,
-    datetime,
-    timedelta,
 ]
 """What is read back besides what torch itself calls safe: plain data, all of it."""
 
@@ -99,10 +94,17 @@ def restore_loss(state: Mapping[str, Any], loss: nn.Module) -> None:
 
 
 def forms(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of each value; of what is no tensor, the name of its type."""
-    return {
-        name: list(value.shape) if isinstance(value, Tensor) else type(value).__name__ for name, value in state.items()
-    }
+    """The shape of each value, and that there is one, where it is no tensor."""
+    return {name: list(value.shape) if isinstance(value, Tensor) else "a value" for name, value in state.items()}
+
+
+def open_buffers(module: nn.Module) -> set[str]:
+    """The names of buffers that are not set or empty at first, and take what comes."""
+    found = set()
+    for prefix, part in module.named_modules():
+        free = [name for name, buffer in part._buffers.items() if buffer is None or not buffer.numel()]
+        found |= {f"{prefix}.{name}" if prefix else name for name in free}
+    return found
 
 
 def _load(module: nn.Module, state: State) -> None:
@@ -203,7 +205,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
             yield from _pieces(item)
     elif isinstance(value, set | frozenset):
         yield from _pieces(sorted(value, key=repr))
-    elif isinstance(value, list | tuple | deque):
+    elif isinstance(value, list | tuple):
         yield f"{type(value).__name__} {len(value)}\n".encode()
         for item in value:
             yield from _pieces(item)
