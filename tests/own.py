@@ -185,3 +185,10 @@ class OddSchedule(ConstantLR):
     def __init__(self, optimizer: Optimizer, **options: Any) -> None:
         self.calls: defaultdict[int, int] = defaultdict(int)
         super().__init__(optimizer, **options)
+
+
+class Lazy(nn.Sequential):
+    """A network whose first layer learns of its size from the first batch."""
+
+    def __init__(self, out_features: int, **_: int) -> None:
+        super().__init__(nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, out_features))

@@ -394,3 +394,13 @@ def test_a_network_with_an_odd_state_is_trained_resumed_and_loaded(
     assert train(*ODD).code == 0
     assert facts(only(root)) == facts(whole)
     assert train(*ODD, f"trainer.init_from={whole.folder}", "trainer.epochs=1", "store.root=third").code == 0
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_a_lazy_network_is_trained_and_resumed(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    lazy = (*WHOLE, "model._target_=own.Lazy", "model=linear", "optimizer=sgd")
+    assert train(*lazy, "store.root=whole").code == 0
+    stop("save")
+    assert train(*lazy).code == 130
+    assert train(*lazy).code == 0
+    assert facts(only(root)) == facts(only(root, "whole"))

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sweeplab import state as states
 from sweeplab.errors import UserError
@@ -118,6 +119,8 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
 
     Raises UserError that names what cannot be kept.
     """
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        return  # they have no numbers yet
     try:
         state = snapshot(model, loss)
         of_model, of_loss = states.parts(state)

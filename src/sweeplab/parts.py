@@ -134,7 +134,7 @@ def fit_weights(config: Config, weights: Mapping[str, Any]) -> None:
     with torch.device("meta"):
         model = _module(config.model, "model")
     wanted, given = state.forms(model.state_dict()), state.forms(state.parts(weights)[0])
-    free = state.open_buffers(model)
+    free = state.undecided(model)
     wrong = [
         f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
         for name in {**wanted, **given}

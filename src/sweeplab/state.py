@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 State = dict[str, Any]
 """Names and values, in the order of the modules; an OrderedDict, with the attribute `_metadata`."""
@@ -95,14 +96,20 @@ def restore_loss(state: Mapping[str, Any], loss: nn.Module) -> None:
 
 def forms(state: Mapping[str, Any]) -> dict[str, Any]:
     """The shape of each value, and that there is one, where it is no tensor."""
-    return {name: list(value.shape) if isinstance(value, Tensor) else "a value" for name, value in state.items()}
+    return {
+        name: list(value.shape) if isinstance(value, Tensor) and not is_lazy(value) else "a value"
+        for name, value in state.items()
+    }
 
 
-def open_buffers(module: nn.Module) -> set[str]:
-    """The names of buffers that are not set or empty at first, and take what comes."""
+def undecided(module: nn.Module) -> set[str]:
+    """The names of what takes any shape: buffers that are not set or empty at first, and what torch calls lazy."""
     found = set()
     for prefix, part in module.named_modules():
-        free = [name for name, buffer in part._buffers.items() if buffer is None or not buffer.numel()]
+        free = [
+            name for name, buffer in part._buffers.items() if buffer is None or is_lazy(buffer) or not buffer.numel()
+        ]
+        free += [name for name, parameter in part._parameters.items() if is_lazy(parameter)]
         found |= {f"{prefix}.{name}" if prefix else name for name in free}
     return found
 
@@ -121,7 +128,7 @@ def _make_room(module: nn.Module, state: Mapping[str, Any]) -> None:
     for prefix, part in module.named_modules():
         for name, buffer in part._buffers.items():
             value = state.get(f"{prefix}.{name}" if prefix else name)
-            if isinstance(value, Tensor) and (buffer is None or buffer.shape != value.shape):
+            if isinstance(value, Tensor) and not is_lazy(buffer) and (buffer is None or buffer.shape != value.shape):
                 part._buffers[name] = value.detach().clone().to(None if buffer is None else buffer.device)
     for value in module.state_dict(keep_vars=True).values():
         if isinstance(value, Tensor) and _overlaps(value):
@@ -130,7 +137,7 @@ def _make_room(module: nn.Module, state: Mapping[str, Any]) -> None:
 
 def _overlaps(value: Tensor) -> bool:
     """Whether several of its numbers are one in memory, as in what `expand` returns."""
-    if not is_ordinary(value):
+    if is_lazy(value) or not is_ordinary(value):
         return False
     return any(step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True))
 

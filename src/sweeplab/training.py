@@ -55,7 +55,8 @@ class Training:
         self.epoch = 0
         self.reason: str | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
-        checkpoint.refuse_unsafe(self._state())
+        optimizer, scheduler = self.task.optimizer.state_dict(), self.task.scheduler.state_dict()
+        checkpoint.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
         self._begin(saved)
 
     def _batches(self, splits: data.Splits) -> tuple[data.Batches, data.Batches, data.Batches]:
