@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeplab import cli
+from sweeplab.config import redaction
 from sweeplab.store import Store
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
@@ -70,6 +71,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(redaction, "_known", {})  # of a command: another one has other secrets
     yield tmp_path
     if (said := tmp_path / "out").is_file():
         print(said.read_text(errors="replace"))  # shown by pytest if the test failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from typing import Any, ClassVar
@@ -192,3 +193,20 @@ class Lazy(nn.Sequential):
 
     def __init__(self, out_features: int, **_: int) -> None:
         super().__init__(nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, out_features))
+
+
+class Guarded(nn.Linear):
+    """A network with a setting that is called like a secret, and with a secret, which it repeats when it is asked to."""
+
+    def __init__(
+        self, in_features: int, out_features: int, class_token: object = None, password: str = "", says: str = ""
+    ) -> None:
+        super().__init__(in_features, out_features)
+        self.class_token, self.password, self.says = class_token, password, says
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if self.says and input.device.type != "meta":
+            logging.getLogger("own").warning("logged in with %s", self.password)
+            if self.says == "raise":
+                raise RuntimeError(f"no access with {self.password}")
+        return super().forward(input)

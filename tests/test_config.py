@@ -16,9 +16,12 @@ from sweeplab.config import (
     canonical,
     compose,
     flat,
+    know,
     parse,
     redact,
     redact_override,
+    redact_text,
+    reveal,
     to_dict,
 )
 from sweeplab.config import (
@@ -193,22 +196,115 @@ def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:
         "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://me:pw@host/db?sslpassword=x", "list": ["http://u:p@h"],
     }  # fmt: skip
     assert redact(given) == {
-        "password": "***", "api_key": "***", "hf_token": "***", "apikey": "***", "secret": None,
-        "max_tokens": 5, "tokenizer": "bpe", "uri": "postgresql://***@host/db?sslpassword=***", "list": ["http://***@h"],
+        "password": "*** (sha256 ca978112)", "api_key": "*** (sha256 3e23e816)", "hf_token": "*** (sha256 2e7d2c03)",
+        "apikey": "*** (sha256 18ac3e73)", "secret": None, "max_tokens": 5, "tokenizer": "bpe",
+        "uri": "postgresql://***@host/db?sslpassword=*** (sha256 aa3a968a)", "list": ["http://***@h (sha256 e7d7b479)"],
     }  # fmt: skip
+
+
+KEYS_OF_ACCESS = """
+    password db_password PASSWORD userPassword password2 password_hash passphrase pwd secret client_secret clientSecret
+    token authToken auth_token hf_token HF_TOKEN access-token id_token sas_token token_value authtoken api_key apiKey
+    X-Api-Key apikey private_key privateKey access_key aws_secret_access_key AWSSecretAccessKey AccountKey credential
+    credentials cookie Set-Cookie dsn bearer Authorization auth connection_string jwt db_pass 비밀번호
+"""
+
+
+@pytest.mark.parametrize("key", KEYS_OF_ACCESS.split())
+def test_a_secret_of_this_key_is_hidden(key: str) -> None:
+    assert redact({"model": {key: "hunter2"}}) == {"model": {key: "*** (sha256 f52fbd32)"}}
+    assert redact({key: True, "x": {key: 3}, "y": {key: 0.5}, "z": {key: None}}) == {
+        key: True, "x": {key: 3}, "y": {key: 0.5}, "z": {key: None}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("class_token", "cls"), ("cls_token", "first"), ("mask_token", "[MASK]"), ("pad_token", "<pad>"), ("eos_token", "</s>"),
+    ("token", "<|endoftext|>"), ("token", "mean"), ("tokens", ["a", "b"]), ("classToken", "learned"), ("num_tokens", 4),
+    ("tokenizer", "bpe"), ("token_dim", "auto"), ("key", "label"), ("keys", ["image", "mask"]), ("author", "hunter2"),
+    ("password_file", "there"), ("low_pass", "butter"), ("auth", "basic"), ("monkey", "hunter2"), ("secret_sharing", "x"),
+    ("hf_token", "${oc.env:HF_TOKEN}"), ("signature", "x: int -> float"),
+])  # fmt: skip
+def test_a_setting_that_is_called_like_a_secret_is_none(key: str, value: object) -> None:
+    assert redact({key: value}) == {key: value}
+
+
+@pytest.mark.parametrize("secret", [
+    "9f86d081884c7d659a2feaa0c55ad015", "q7Rt2LmX9vB4nK8sPz3W", "hf_AbCdEfGhIjKlMnOpQrStUv", "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+])  # fmt: skip
+@pytest.mark.parametrize("key", ["class_token", "key", "tokens"])
+def test_what_looks_random_is_a_secret_where_it_may_be_one(key: str, secret: str) -> None:
+    assert redact({key: secret})[key].startswith("*** (sha256 ")
+
+
+def test_all_in_a_section_of_secrets_is_hidden_but_its_class() -> None:
+    given = {
+        "credentials": {"_target_": "my.Login", "user": "me", "ports": [1, 2], "all": ["a"]},
+        "token": {"dim": "x"},
+    }
+    assert redact(given) == {
+        "credentials": {
+            "_target_": "my.Login", "user": "*** (sha256 2744ccd1)", "ports": [1, 2], "all": ["*** (sha256 ca978112)"]
+        },
+        "token": {"dim": "x"},
+    }  # fmt: skip
+    assert redact(redact(given)) == redact(given), "hidden once"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("model.password=hunter2: no such key", "model.password=*** (sha256 f52fbd32): no such key"),
+    ("model.password: no such key", "model.password: no such key"),
+    ("password=12345: must be a text", "password=12345: must be a text"),
+    ("invalid choice: 'model.password=hunter2'", "invalid choice: 'model.password=*** (sha256 f52fbd32)'"),
+    ("got {'password': 'hunter2', 'n': 3}", "got {'password': *** (sha256 f52fbd32), 'n': 3}"),
+    ("x.where=model.password == 'hunter2'", "x.where=model.password == *** (sha256 f52fbd32)"),
+    ("Authorization: Bearer hunter2hunter2", "Authorization: Bearer *** (sha256 76880d60)"),
+    ("Server=h;Password=hunter2;Db=x", "Server=h;Password=*** (sha256 f52fbd32);Db=x"),
+    ("https://h/a?sig=hunter2&v=1", "https://h/a?sig=***&v=1"),
+    ("in f(token=token, key=self.key)", "in f(token=token, key=self.key)"),
+    ("    token = tokens[i]", "    token = tokens[i]"),
+    ("unexpected token: foo", "unexpected token: foo"),
+    ("ghp_0123456789abcdefghijABCDEFGHIJ456789 is refused", "*** (sha256 cf588c7a) is refused"),
+])  # fmt: skip
+def test_secrets_in_a_text_are_hidden_by_their_form(root: Path, text: str, said: str) -> None:
+    assert redact_text(text) == said
+    assert redact_text(said) == said, "hidden once"
+
+
+def test_a_text_that_repeats_a_known_secret_hides_it(root: Path) -> None:
+    know(["model.password='a b/c'", "x.token=abc", "data.uri=http://me:se5ame@h", "my.passphrase=longer-than-8"])
+    assert redact_text("a b/c, a%20b%2Fc, se5ame, xse5amex, abc, (longer-than-8)") == (
+        "*** (sha256 539138d5), *** (sha256 539138d5), *** (sha256 bf9921b6), xse5amex, abc, (*** (sha256 da426a6d))"
+    )
+
+
+def test_nothing_is_built_of_a_hidden_value(root: Path) -> None:
+    with pytest.raises(UserError, match=r"^model.activation, data.root: \*\*\* stands for a secret"):
+        parse({"model": {"activation": "*** (sha256 f52fbd32)"}, "data": {"root": "http://***@h (sha256 f52fbd32)"}})
+    with pytest.raises(UserError, match=r"^m.b=\*\*\*: its value is a secret, .*; give m.b$"):
+        reveal({"a": 1, "b": "***"}, "m", {}, "give {key}")
+    recorded = redact({"password": "hunter2", "uri": "http://u:p@h"})
+    assert reveal(recorded, "m", {"m.password": "hunter2", "m.uri": "http://u:p@h"}, "") == {
+        "password": "hunter2", "uri": "http://u:p@h"
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"^m.password: what is given is not the value of the record"):
+        reveal(recorded, "m", {"m.password": "hunter3", "m.uri": "http://u:p@h"}, "")
 
 
 @pytest.mark.parametrize(
     ("given", "written"),
     [
-        ("+data.dataset.token=abc", "+data.dataset.token=***"),
-        ("data.dataset={_target_:my.Set,password:abc}", "data.dataset={_target_:my.Set,password:***}"),
-        ("tracking.uri=http://me:pw@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000"),
-        ("tracking.uri=http://me:p@w@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000"),
-        ("tracking.uri=postgresql://me:p/w?@h/db", "tracking.uri=postgresql://***@h/db"),
+        ("+data.dataset.token=abc", "+data.dataset.token=*** (sha256 ba7816bf)"),
+        (
+            "data.dataset={_target_:my.Set,password:abc}",
+            "data.dataset={_target_:my.Set,password:*** (sha256 ba7816bf)}",
+        ),
+        ("tracking.uri=http://me:pw@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000 (sha256 8caf5064)"),
+        ("tracking.uri=http://me:p@w@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000 (sha256 ef6d5715)"),
+        ("tracking.uri=postgresql://me:p/w?@h/db", "tracking.uri=postgresql://***@h/db (sha256 293742b6)"),
         (
             "tracking.uri=postgresql://h/db?user=me&password=pw&x=1",
-            "tracking.uri=postgresql://h/db?user=me&password=***",
+            "tracking.uri=postgresql://h/db?user=me&password=***&x=1 (sha256 c28751f4)",
         ),
         ("data.dataset.url=http://host:5000/a@b", "data.dataset.url=http://host:5000/a@b"),
         ("model.hidden=[392,196]", "model.hidden=[392,196]"),

@@ -132,6 +132,25 @@ def test_ten_different_runs_are_reproduced(train: Command, replay: Command, root
     assert contents(root) == before
 
 
+def test_a_record_with_a_secret_is_replayed_by_who_gives_it(train: Command, replay: Command, root: Path) -> None:
+    guarded = ("model=linear", "model._target_=own.Guarded", "+model.password=correct-horse", "+model.class_token=cls")
+    assert train(*DIGITS, *guarded).code == 0
+    name, trust = only(root).id, ("--trust", "own")
+    ended = replay(name, *trust)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "model.password=*** (sha256 9dca666e): its value is a secret, which the record hides; "
+        "give it: '+model.password=...'\n"
+    )
+    assert replay(name, *trust, "+model.password=correct-horse").code == 0
+    ended = replay(name, *trust, "+model.password=wrong-horse")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("model.password: what is given is not the value of the record")
+    ended = replay(name, *trust, "+model.class_token=mean")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("+model.class_token=mean: replay trains what the record says")
+
+
 def test_an_edited_learning_rate_is_found_at_epoch_1_and_named(copy: Run, replay: Command, root: Path) -> None:
     edit(copy, lambda c: c["optimizer"].update(lr=0.002))
     ended = replay("copy")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sweeplab import load_model
+from sweeplab.compare.groups import group, read_run
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Store
 
@@ -347,3 +348,87 @@ def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:
     assert not [
         name for name in ("outputs", "multirun", ".hydra", "train.log", "multirun.yaml") if (root / name).exists()
     ]
+
+
+SECRET = "correct-horse"  # noqa: S105  # of nothing
+GUARDED = (*DIGITS, "model=linear", "model._target_=own.Guarded", f"+model.password={SECRET}", "trainer.epochs=1")
+
+
+def written(root: Path, secret: str) -> list[str]:
+    """The files below `root` in which the secret stands."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return [path.name for path in files if secret.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("says", ["log", "raise"])
+def test_a_secret_is_neither_said_nor_written_whatever_repeats_it(train: Command, root: Path, says: str) -> None:
+    ended = train(*GUARDED, f"+model.says={says}")
+    assert ended.code == (1 if says == "raise" else 0), ended.err
+    assert SECRET not in ended.out + ended.err
+    assert written(root, SECRET) == []
+    run = only_run(root)
+    assert "own: logged in with *** (sha256 9dca666e)\n" in run.log_file.read_text()
+    assert "  password: '*** (sha256 9dca666e)'\n" in run.config_file.read_text()
+    assert "+model.password=*** (sha256 9dca666e)" in run.overrides_file.read_text()
+    if says == "raise":
+        assert run.journal.events()[-1]["error"] == "RuntimeError: no access with *** (sha256 9dca666e)"
+        assert "failed: RuntimeError: no access with *** (sha256 9dca666e)" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (f"model.password={SECRET}", "model.password=*** (sha256 9dca666e): no such key; valid: "),
+        (f"+trainer.password={SECRET}", "trainer.password=*** (sha256 9dca666e): no such key; valid: "),
+        (f"--password={SECRET}", "--password=*** (sha256 9dca666e): no such option of train.py"),
+        (f"model.password=[{SECRET}", "model.password=*** (sha256 e2cbd847): cannot be read: "),
+        (f"+model={{password: {SECRET}}}", ""),
+        (f"trainer={{password: {SECRET}}}", ""),
+        (f"tracking.uri=nowhere://me:{SECRET}@h trainer.epochs={SECRET}", "trainer.epochs="),
+        (f"-m model.password={SECRET},x", "model.password=*** (sha256 9dca666e): no such key"),
+    ],
+)
+def test_no_message_repeats_a_secret(train: Command, root: Path, wrong: str, says: str) -> None:
+    ended = train(*(wrong.split() if wrong.startswith(("-m", "tracking")) else [wrong]))
+    assert ended.code == 2, ended.out
+    assert SECRET not in ended.out + ended.err
+    assert ended.err.startswith(says)
+    assert list(root.iterdir()) == []
+
+
+def test_control_characters_of_a_value_do_not_reach_the_terminal(train: Command, root: Path) -> None:
+    ended = train("model.activation='\x1b[31mre\u202elu'")
+    assert ended.code == 2
+    assert r"\x1b[31mre\u202elu" in ended.err
+    assert "\x1b" not in ended.err
+
+
+def test_settings_called_like_secrets_stay_and_secrets_have_to_be_given(train: Command, root: Path) -> None:
+    for value in ("true", "3", "cls", "false"):
+        assert train(*GUARDED, f"+model.class_token={value}").code == 0
+    runs = Store(root / "runs").runs()
+    assert [run.config()["model"]["class_token"] for run in runs] == [True, 3, "cls", False]
+    key = "model.password"
+    with pytest.raises(
+        UserError, match=rf"^{key}=\*\*\* \(sha256 9dca666e\): its value is a secret, .* give it: load_m"
+    ):
+        load_model(runs[1].id)
+    with pytest.raises(UserError, match=rf"^{key}: what is given is not the value of the record"):
+        load_model(runs[1].id, given={key: "another"})
+    models = [load_model(run.id, given={key: SECRET}) for run in runs]
+    assert [model.class_token for model in models] == [True, 3, "cls", False]
+    assert [model.password for model in models] == [SECRET] * 4
+
+
+def test_configs_with_other_secrets_stay_apart(train: Command, command: Command, home: Store, root: Path) -> None:
+    words = [*GUARDED[:-2], "+model.password=first-one,second-one", "trainer.epochs=1"]
+    ended = train("-m", *words)
+    assert ended.code == 0, ended.err
+    assert "password=*** (sha256 fa44385b)" in ended.out
+    groups = group(read_run(run) for run in home.runs())
+    assert sorted(one.values["model.password"] for one in groups) == ["*** (sha256 00bf267c)", "*** (sha256 fa44385b)"]
+    for run in home.runs():
+        run.journal.append("track", experiment="sweeplab")
+    assert command("sweeplab", "sync").code == 0
+    assert written(root, "mlflow.runName") == ["mlflow.db"], "what is written to MLflow is found"
+    assert written(root, "first-one") == written(root, "second-one") == []

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 from sweeplab import ranks
 from sweeplab.errors import Interrupted, RunFailed, UserError
@@ -42,6 +42,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         ranks.hush()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
+            _know_secrets(program)
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_first_speak(error)
@@ -50,6 +51,15 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
             _end()
 
     return run
+
+
+def _know_secrets(program: Callable[..., object]) -> None:
+    """Note the secrets of the command line before anything repeats them, as Hydra does with words it cannot read."""
+    from sweeplab.config import ensure_options, know
+
+    know(word.lstrip("-") for word in sys.argv[1:])
+    if hasattr(program, "__wrapped__"):  # decorated by hydra.main
+        ensure_options(sys.argv[1:])
 
 
 def _end() -> None:
@@ -95,35 +105,51 @@ def _plan(config: DictConfig) -> None:
 
 def _told(error: BaseException) -> int:
     """Say on stderr what happened; returns the exit code."""
-    from sweeplab.config import explain, redact
+    from sweeplab.config import explain
     from sweeplab.screen import complain
 
     if TRACEBACKS:
-        traceback.print_exception(error)
+        _trace(error)
     if isinstance(error, KeyboardInterrupt):
         terminated = isinstance(error, Interrupted)
         complain(f"{'terminated' if terminated else 'interrupted'}: what was finished is kept; {AGAIN}")
         return SIGTERM if terminated else CTRL_C
     if isinstance(error, UserError):
-        complain(redact(str(error)))
+        complain(str(error))
         return BAD_INPUT
     if isinstance(error, RunFailed):
-        complain(redact(str(error)))
+        complain(str(error))
         return FAILED
     assert isinstance(error, Exception)
     if message := explain(error):
-        complain(redact(message))
+        complain(message)
         return BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder that has gone
-        complain(redact(f"{error.filename}: {error.strerror}; when that is mended, issue the same command again"))
+        complain(f"{error.filename}: {error.strerror}; when that is mended, issue the same command again")
         return FAILED
-    traceback.print_exception(error)
+    _trace(error)
     return FAILED
+
+
+def _trace(error: BaseException) -> None:
+    """Print the traceback, secrets hidden."""
+    from sweeplab.config import redact_text
+
+    print(redact_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Hides the secrets in what it cannot read."""
+
+    def error(self, message: str) -> NoReturn:
+        from sweeplab.screen import shown
+
+        super().error(shown(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `sweeplab` command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sweeplab",
         description="Look at what train.py has recorded. Every command takes config overrides after its own arguments, "
         "as in: sweeplab ui store.root=elsewhere",
@@ -161,7 +187,7 @@ def _terminate(*_: object) -> None:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[_Parser],
     name: str,
     run: Callable[[argparse.Namespace, list[str]], None],
     text: str,

@@ -119,7 +119,9 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     if trusted:  # where the user's own modules are; last, so that they take no other's place
         sys.path.append(str(config.root()))
     code.ensure_trusted(raw, "", trusted)
-    parts_of = {name: _placed(raw[name], name, {}) for name in (*config.COMPONENTS, "metrics") if name in raw}
+    parts = (*config.COMPONENTS, "metrics")
+    secrets = config.flat({name: getattr(local, name) for name in parts})
+    parts_of = {name: _placed(raw[name], name, {}, secrets) for name in parts if name in raw}
     data_of, trainer_of = (_section(raw, name) for name in ("data", "trainer"))
     known = config.flat({"data": {"dataset": local.data.dataset}})
     here: Node = {"root": local.data.root, "workers": local.data.workers, "memory": local.data.memory}
@@ -130,7 +132,7 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     return config.parse({
         **raw,
         **parts_of,
-        "data": {**data_of, **here, "dataset": _placed(data_of.get("dataset"), "data.dataset", known)},
+        "data": {**data_of, **here, "dataset": _placed(data_of.get("dataset"), "data.dataset", known, known)},
         "trainer": {**trainer_of, **how},
         "tracking": {"enabled": False},
         "store": {"root": str(home)},
@@ -171,14 +173,16 @@ def places(local: Config) -> dict[str, str | None]:
     return {"data.root": local.data.root, "store.root": local.store.root, "tracking.uri": local.tracking.uri}
 
 
-def _placed(value: Any, key: str, known: Mapping[str, Any]) -> Any:
-    """A node with the local config's value for every argument that is a place, or hidden; UserError if it has none."""
+def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
+    """A node with the local config's value for every argument that is a place, or a secret; UserError without one."""
     if isinstance(value, dict):
-        return {name: _placed(item, f"{key}.{name}", known) for name, item in value.items()}
+        return {name: _placed(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_placed(item, f"{key}[{index}]", known) for index, item in enumerate(value)]
+        return [_placed(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)]
+    if config.is_hidden(value):
+        return config.reveal(value, key, secrets, "give it: '+{key}=...'")
     name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
-    if not isinstance(value, str) or not (_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.|^\*\*\*$", value)):
+    if not isinstance(value, str) or not (_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value)):
         return value
     if key in known:
         return known[key]

@@ -38,7 +38,7 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
         _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
+        said = config.redact_text(f"{type(error).__name__}: {error}")
         if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
             _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
             raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
@@ -99,13 +99,20 @@ class _LogFile(logging.FileHandler):
         """Say nothing where a line cannot be written: the run itself will meet the full disk, and say so."""
 
 
+class _Redacted(logging.Formatter):
+    """Hides what is secret in a line of the log, its traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return config.redact_text(super().format(record))
+
+
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
     """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
     handler = _LogFile(file)
     handler.addFilter(lambda _: _logged.get() in (file, None))
     _logged.set(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:

@@ -32,10 +32,12 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
     `trusted` are modules whose classes the record may use, besides those of torch.nn, torch.optim and sweeplab.
     Raises UserError for a record that is none, is unfinished or is refused, RunFailed if the bits differ.
     """
-    local = _local(overrides)
+    _ensure_local(overrides)
+    local = config.compose(overrides)
     with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
         scratch = Path(folder)
         record = read(_find(name, local, scratch / name))
+        _ensure_local(overrides, set(config.hidden_keys(record.config)))
         with _explained(record):
             settings = rebuild(record, local, scratch / "runs", trusted)
             with screen.waiting("checking the record"):
@@ -60,11 +62,13 @@ def _explained(record: Record) -> Iterator[None]:
         raise UserError(f"{error} ({record.run.config_file} is not what the journal began with)") from error
 
 
-def _local(overrides: Sequence[str]) -> Config:
+def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
+    """Raise UserError for an override that says what to train; `secrets` that the record hides may be given."""
     for override in overrides:
-        if not override.lstrip("+~").startswith(LOCAL):
+        key = override.lstrip("+~").partition("=")[0]
+        secret = config.redact_override(override) != override if secrets is None else key in secrets
+        if not key.startswith(LOCAL) and not secret:
             raise UserError(f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given")
-    return config.compose(overrides)
 
 
 def _find(name: str, local: Config, copy: Path) -> store.Run:
@@ -144,9 +148,11 @@ def _code(record: Record, job: Job) -> list[str]:
     modules, packages and files are other than then.
     """
     try:
-        canonical = config.canonical(config.parse(record.start["config"]))
+        canonical = config.canonical(config.typed(record.start["config"]))
     except UserError:
         return ["  the config: this version of sweeplab does not take the journal's first line"]
+    if secrets := list(config.hidden_keys(canonical)):
+        return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
     if job.config.trainer.init_from is not None:
         canonical["trainer"]["init_from"] = initial_run(job.config, store.Store(job.config.store.root))[1]
     named = parts.targets(job.config), parts.words(job.config, held=job.facts.held)

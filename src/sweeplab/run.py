@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -176,7 +176,7 @@ def _export(run: store.Run, settings: Config) -> None:
     about = {"run": run.id, "data": settings.data.name, "mean": settings.data.mean, "std": settings.data.std}
     try:
         if not (run.folder / store.MODEL).exists():
-            network, example = _load(run), torch.zeros(2, *parts.input_shape(settings.data))
+            network, example = _load(run, settings.model), torch.zeros(2, *parts.input_shape(settings.data))
             tracking.save_model(network, example, run.folder / store.MODEL, about)
         if all(event["event"] != store.MODEL for event in run.journal.events()):
             run.journal.append(store.MODEL)
@@ -185,24 +185,32 @@ def _export(run: store.Run, settings: Config) -> None:
         screen.complain(f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}")
 
 
-def load_model(run: str | Path, root: str | Path | None = None) -> nn.Module:
+def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None) -> nn.Module:
     """The trained network of a run, on the CPU, in eval mode.
 
     `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs` in the root), or an
-    MLflow run id. Raises UserError if there is no such run, or it has no weights. What comes from an MLflow server is
+    MLflow run id. `given` are the secrets that its record hides, by their keys: {"model.password": "..."}. Raises
+    UserError if there is no such run, it has no weights, or a secret is missing. What comes from an MLflow server is
     built only if it is a class of torch.nn or sweeplab.
     """
     home = store.Store(root or config.root() / config.Store().root)
     try:
         found = home.find(str(run))
     except UserError as missing:
-        return _load_from_mlflow(str(run), missing)
-    return _load(found)
+        return _load_from_mlflow(str(run), missing, given or {})
+    return _load(found, _recorded(found, given or {}))
 
 
-def _load(run: store.Run) -> nn.Module:
+def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
+    """The network's node of a record, with the secrets that are given."""
+    advice = "give it: load_model(..., given={{'{key}': ...}})"
+    node: config.Node = config.reveal(run.recorded("model"), "model", given, advice)
+    return node
+
+
+def _load(run: store.Run, node: config.Node) -> nn.Module:
     weights = checkpoint.verified_weights(run)
-    model: nn.Module = code.instantiate(run.recorded("model"))
+    model: nn.Module = code.instantiate(node)
     try:
         state.restore(weights, model)
     except RuntimeError as error:
@@ -211,11 +219,11 @@ def _load(run: store.Run) -> nn.Module:
     return model.eval()
 
 
-def _load_from_mlflow(run_id: str, missing: UserError) -> nn.Module:
+def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any]) -> nn.Module:
     if len(run_id) != 32:  # MLflow's run ids are 32 hex digits
         raise missing
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
         found = store.Run(Path(folder))
         code.ensure_trusted(found.recorded("model"), "model")
-        return _load(found)
+        return _load(found, _recorded(found, given))

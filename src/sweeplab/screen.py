@@ -6,6 +6,7 @@ On a terminal a live bar; elsewhere one line per epoch. What users type is never
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,9 +30,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweeplab import config
 from sweeplab.metrics import EpochResult
 
 T = TypeVar("T")
+
+# What moves a terminal's cursor, colours it or turns its lines round: control characters, bidirectional marks, and
+# halves of characters, which cannot be written at all. Line ends and tabs stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -49,14 +55,24 @@ def console() -> Console:
     return rich.get_console()
 
 
+def shown(text: str) -> str:
+    """A text as it may be shown: secrets hidden, and control characters that somebody put into it spelled out."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), config.redact_text(text))
+
+
+def plain(text: str, style: str = "") -> Text:
+    """A text for rich, which takes nothing in it for markup."""
+    return Text(shown(text), style=style)
+
+
 def say(text: str, style: str = "") -> None:
     """One line (or several) as it is: no markup, never wrapped, so that paths and links can be copied."""
-    console().print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console().print(shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """A message on stderr."""
-    Console(stderr=True).print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(shown(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def command(name: str) -> str:
@@ -66,12 +82,12 @@ def command(name: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
     """A table; the first `left` columns are flush left, the others (numbers) flush right."""
-    grid = Table(title=Text(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         text = index < left
-        grid.add_column(Text(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        grid.add_column(plain(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(plain(cell) for cell in row))
     show(grid)
 
 
@@ -214,7 +230,7 @@ class SweepScreen:
         for each in working:
             value = "" if each.value is None else f"{self._monitor} {number(each.value)}"
             share = ProgressBar(total=each.epochs, completed=each.epoch, width=16)
-            grid.add_row(Text(each.name), share, Text(f"epoch {each.epoch}/{each.epochs}"), Text(value))
+            grid.add_row(plain(each.name), share, plain(f"epoch {each.epoch}/{each.epochs}"), plain(value))
         self._shown.update(Group(self._overall(len(working)), grid), refresh=True)
 
     def _overall(self, working: int) -> Group:
@@ -222,10 +238,10 @@ class SweepScreen:
         bar = Table.grid(padding=(0, 2, 0, 0))
         counts = f"{self._finished} finished, {self._reused} reused, {self._failed} failed, {working} at work"
         left = self._left()
-        bar.add_row(ProgressBar(total=self._total, completed=done, width=24), Text(f"{done}/{self._total}"),
-                    Text(counts), Text("" if left is None else f"about {duration(left)} left"))  # fmt: skip
+        bar.add_row(ProgressBar(total=self._total, completed=done, width=24), plain(f"{done}/{self._total}"),
+                    plain(counts), plain("" if left is None else f"about {duration(left)} left"))  # fmt: skip
         best = "" if self._best is None else f"best so far: {self._monitor} {number(self._best[0])} ({self._best[1]})"
-        return Group(bar, Text(best, style="green"))
+        return Group(bar, plain(best, style="green"))
 
     def _left(self) -> float | None:
         """Seconds, by what was done in the time so far."""
@@ -243,11 +259,11 @@ def duration(seconds: float) -> str:
 
 def result(title: str, rows: Mapping[str, str]) -> None:
     """The result of a run, a line for each thing that matters."""
-    grid = Table(title=Text(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False)
+    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False)
     grid.add_column(justify="left")
     grid.add_column(justify="left", overflow="fold")
     for name, value in rows.items():
-        grid.add_row(Text(name), Text(value))
+        grid.add_row(plain(name), plain(value))
     show(grid)
 
 
@@ -257,7 +273,7 @@ def waiting(text: str) -> Iterator[None]:
     if not console().is_terminal:
         yield
         return
-    with console().status(Text(text)):
+    with console().status(plain(text)):
         yield
 
 
@@ -268,7 +284,7 @@ def counting(text: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda _done, _total: None
         return
     with Progress(
-        TextColumn(text, markup=False), BarColumn(), MofNCompleteColumn(), console=console(), transient=True
+        TextColumn(shown(text), markup=False), BarColumn(), MofNCompleteColumn(), console=console(), transient=True
     ) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

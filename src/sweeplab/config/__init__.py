@@ -1,9 +1,18 @@
 """The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
 
 from sweeplab.config.canon import HOW, canonical, flat, to_dict
-from sweeplab.config.composing import compose, conf_dir, explain, task_overrides
+from sweeplab.config.composing import compose, conf_dir, ensure_options, explain, task_overrides
 from sweeplab.config.reading import parse, resolved, root, typed
-from sweeplab.config.redaction import redact, redact_override
+from sweeplab.config.redaction import (
+    hidden_keys,
+    is_hidden,
+    know,
+    redact,
+    redact_override,
+    redact_text,
+    redact_uri,
+    reveal,
+)
 from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer
 
 __all__ = [
@@ -20,12 +29,19 @@ __all__ = [
     "canonical",
     "compose",
     "conf_dir",
+    "ensure_options",
     "explain",
     "flat",
+    "hidden_keys",
+    "is_hidden",
+    "know",
     "parse",
     "redact",
     "redact_override",
+    "redact_text",
+    "redact_uri",
     "resolved",
+    "reveal",
     "root",
     "task_overrides",
     "to_dict",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeplab.config.reading import parse
-from sweeplab.config.redaction import redact_override
+from sweeplab.config.redaction import know, redact_override
 from sweeplab.config.sections import Config
-from sweeplab.errors import did_you_mean
+from sweeplab.errors import UserError, did_you_mean
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
@@ -17,6 +17,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    know(overrides)
     with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
         return parse(hydra_compose("config", overrides=list(overrides)))
 
@@ -25,6 +26,15 @@ def conf_dir() -> Path:
     """The folder of YAML files: inside the installed package, in a checkout beside `src/`."""
     package = Path(__file__).resolve().parents[1]
     return next(folder for folder in (package / "conf", package.parents[1] / "conf") if folder.is_dir())
+
+
+def ensure_options(words: Sequence[str]) -> None:
+    """Raise UserError for a word of the command line that Hydra's parser would refuse with its usage."""
+    from hydra._internal.utils import get_args_parser
+
+    unknown = get_args_parser().parse_known_args(list(words))[1]
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such option of train.py; settings are given as key=value, without dashes")
 
 
 def task_overrides() -> list[str]:

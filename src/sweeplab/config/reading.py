@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sweeplab.config.redaction import hidden_keys, redact
 from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Node
 from sweeplab.errors import UserError, did_you_mean
 
@@ -34,7 +35,8 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
 def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """A composed config as plain nested data with its interpolations resolved; Hydra's own section is left out.
 
-    Raises UserError for an interpolation that leads nowhere, and for a value that is missing.
+    Raises UserError for an interpolation that leads nowhere, for a value that is missing, and for one that was copied
+    from a record, which hides it.
     """
     from omegaconf import DictConfig, OmegaConf, errors
 
@@ -47,6 +49,9 @@ def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(container, dict)
     plain = {str(key): value for key, value in container.items()}
+    redact(plain)  # from here on its secrets are known, and hidden wherever a message repeats them
+    if masked := list(hidden_keys(plain)):
+        raise UserError(f"{', '.join(masked)}: *** stands for a secret that a record hides; give its value instead")
     model = plain.get("model")
     if isinstance(model, dict) and isinstance(hidden := model.get("hidden"), list) and len(hidden) == 1:
         model["hidden"] = hidden[0]  # one layer has one name, in every record and column

@@ -65,7 +65,7 @@ class Plan:
             "experiment": experiment,
             "name": self.name,
             "overrides": self.overrides,
-            "baseline": self.settings.sweep.baseline,
+            "baseline": _shown(self.settings.sweep.baseline),
             "cells": [
                 {"fingerprint": c.job.fingerprint, "name": c.name, "overrides": c.job.overrides} for c in self.cells
             ],
@@ -94,6 +94,10 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose) 
         overrides=[config.redact_override(o) for o in given],
         settings=cells[0].job.config,
     )
+
+
+def _shown(text: str | None) -> str | None:
+    return None if text is None else config.redact_override(text)
 
 
 def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
@@ -175,6 +179,7 @@ def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
 
 def _prepared(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
     """The job, or None if it is not of those that `sweep.where` asks for; those need not be in order."""
+    config.know(overrides)
     try:
         composed = compose(overrides)
     except Exception as error:
@@ -212,7 +217,7 @@ def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
 
 
 def _values(overrides: Sequence[str], varied: dict[str, str]) -> dict[str, str]:
-    pairs = (override.partition("=") for override in overrides)
+    pairs = (config.redact_override(override).partition("=") for override in overrides)
     return {key: YAML.get(value, value) for key, _, value in pairs if key in varied}
 
 

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import torch
 
-from sweeplab import data, errors, run, runtime, store
+from sweeplab import config, data, errors, run, runtime, store
 from sweeplab.job import Job
 
 HUGE, MADV_COLLAPSE = 2**21, 25  # bytes of a huge page; from Linux's mman-common.h
@@ -187,12 +187,12 @@ def _code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
     if isinstance(error, errors.RunFailed | errors.UserError):
-        print(error, file=sys.stderr)
+        print(config.redact_text(str(error)), file=sys.stderr)
         return BAD_INPUT if isinstance(error, errors.UserError) else RAISED
     if isinstance(error, OSError) and error.filename is not None:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        print(config.redact_text(f"{error.filename}: {error.strerror}"), file=sys.stderr)
     else:
-        traceback.print_exception(error)
+        print(config.redact_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     return RAISED
 
 

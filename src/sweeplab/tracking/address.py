@@ -34,7 +34,7 @@ def experiment_name(tracking: config.Tracking) -> str:
 
 def public(uri: str) -> str:
     """The URI as it may be written down."""
-    return str(config.redact(uri)).partition("?")[0]
+    return config.redact_uri(uri).partition("?")[0]
 
 
 def served(uri: str) -> bool:

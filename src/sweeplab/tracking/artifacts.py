@@ -66,5 +66,7 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
             client.download_artifacts(run_id, name, str(folder))
     except (MlflowException, OSError) as error:
         reason = str(error).replace(uri, address.public(uri)).splitlines()[0]
-        raise UserError(f"{run_id}: cannot be fetched from {address.public(uri)}: {config.redact(reason)}") from error
+        raise UserError(
+            f"{run_id}: cannot be fetched from {address.public(uri)}: {config.redact_text(reason)}"
+        ) from error
     return names

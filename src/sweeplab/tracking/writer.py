@@ -85,7 +85,7 @@ class Writer:
         text = str(error).replace(self.uri, address.public(self.uri))
         known = next((found for pattern in CAUSES if (found := re.search(pattern, text))), None)
         line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
-        return REFUSED if line == "401" else str(config.redact(line))[:300]
+        return REFUSED if line == "401" else config.redact_text(line)[:300]
 
     def _experiment(self, name: str) -> tuple[str, int]:
         if name not in self._experiments:

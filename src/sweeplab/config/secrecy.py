@@ -1,0 +1,135 @@
+"""Decide what is a secret: by the words of its key, and by the value itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+ALWAYS, MOSTLY, PERHAPS, NEVER = "always", "mostly", "perhaps", "never"
+"""How sure a key is that a text below it is a secret."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# camelCase, snake_case, kebab-case and dotted keys in words; `AWSSecretKey` is three, a Korean word is one.
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+
+_PASSWORDS = frozenset({"password", "passwd", "passphrase", "비밀번호", "암호", "패스워드"})
+_NO_PASSWORD = _words(  # `password_file` is none
+    "file path env var variable name field column length policy type prompt id"
+)
+_SECRETS = _words(
+    "password passwords passwd passphrase passcode pwd pw secret secrets credential credentials cred creds "
+    "authorization cookie cookies dsn bearer jwt sas netrc"
+)
+_OWN_KEYS = _words(  # before `key`: `api_key`
+    "api private secret access account encryption decryption signing auth ssh master license storage subscription "
+    "deploy consumer"
+)
+_GLUED = ("password", "passwd", "passphrase", "apikey", "secretkey", "privatekey", "accesskey", "secret",
+          "credential", "credentials", "pwd", "cookie", "connectionstring")  # fmt: skip
+_AFTER = _words("value string str text hex base64 b64 old new plain raw header prod production dev")
+"""Words after a secret's name that leave it one: `token_value`."""
+
+_TOKENS = frozenset({"token", "tokens"})
+_OF_ACCESS = _words("auth access api refresh bearer session secret csrf oauth hf github gitlab wandb")
+_OF_TEXT = _words(  # before `token`: a part of what a network reads
+    "class cls mask masked pad padding eos bos sos sep unk unknown start end stop begin special image img audio "
+    "video visual vision time query register reg dist distill distillation num n max min per prefix suffix prompt "
+    "separator blank null dummy empty space word sub subword char byte patch latent memory mem global local learned "
+    "learnable task domain language lang decoder encoder forced control cond condition conditional motion state "
+    "action reward goal object point position positional speaker fill sink summary pool pooling pooled extra "
+    "additional oov newline target source src tgt return think tool"
+)
+_OF_FILTERS = _words("low high band forward backward single multi first second one two per")
+"""Words before `pass` that make a filter, or a way through a network, of it."""
+
+_SETTINGS = _words(  # values of `token`, `auth` and `pass` that are ways, no secrets
+    "none null true false yes no on off first last mean avg average max min sum cls class all any default auto learned "
+    "random zero zeros basic digest bearer oauth oauth2 ldap kerberos ntlm token iam"
+)
+_BRACKETED = re.compile(r"\[[A-Z0-9_]+\]|<[^<>\s]+>")  # [MASK], <pad>, <|endoftext|>
+_PLAIN = re.compile(
+    r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?|true|false|null|none|~|[+-]?(?:inf|nan)", re.IGNORECASE
+)
+
+COMMON = _words("password passwd secret token admin root user test mlflow postgres sweeplab auto none null")
+"""Values that are not looked for in other texts: no message could be read without these words."""
+
+KNOWN_FORMS = re.compile(
+    r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|sk-[\w-]{16,}"
+    r"|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|dapi[0-9a-f]{32}|npm_[A-Za-z0-9]{30,}"
+    r"|pypi-[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
+"""What those who give out secrets made recognizable, and private keys."""
+
+
+@lru_cache(maxsize=4096)
+def sureness(key: str) -> str:
+    """Say how sure the words of a key are that a text below it is a secret; the last words decide."""
+    words = [word.lower() for word in _WORD.findall(key)]
+    if words[-2:] in (["connection", "string"], ["conn", "str"]):
+        return ALWAYS
+    while len(words) > 1 and (words[-1] in _AFTER or words[-1].isdigit()):
+        words.pop()
+    if not words:
+        return NEVER
+    before, last = words[:-1], words[-1]
+    if not _PASSWORDS.isdisjoint(words) and last not in _NO_PASSWORD:
+        return ALWAYS
+    if last in _SECRETS or last.endswith(_GLUED):
+        return ALWAYS
+    if last in ("key", "keys"):
+        return ALWAYS if before and before[-1] in _OWN_KEYS else PERHAPS
+    if last.endswith(tuple(_TOKENS)):
+        return _of_token(before, last)
+    if last in ("auth", "pass"):
+        return PERHAPS if before and before[-1] in _OF_FILTERS else MOSTLY
+    return PERHAPS if last in ("signature", "sig", "salt") else NEVER
+
+
+def _of_token(before: Sequence[str], last: str) -> str:
+    """Tell an access token from a part of a text: `hf_token` from `mask_token`; several are parts of a text."""
+    own = {*before, last.removesuffix("s").removesuffix("token")}
+    if not own.isdisjoint(_OF_ACCESS):
+        return MOSTLY
+    return PERHAPS if last.endswith("s") or not own.isdisjoint(_OF_TEXT) else MOSTLY
+
+
+def is_secret(key: str, text: str) -> bool:
+    """Whether a text below this key is a secret, and not a setting such as `[MASK]` or `mean`."""
+    sure = sureness(key)
+    if not text.strip() or sure == NEVER:
+        return False
+    if sure == MOSTLY:
+        return text.lower() not in _SETTINGS and not _BRACKETED.fullmatch(text) and any(c.isalnum() for c in text)
+    return sure == ALWAYS or looks_random(text)
+
+
+def is_signature(name: str) -> bool:
+    """Whether this key of an address's query is what a signed address is signed with."""
+    return name.lower().rpartition("-")[2] in ("sig", "signature")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text of the command line stands for a number, true, false or null."""
+    return _PLAIN.fullmatch(text.strip()) is not None
+
+
+def looks_random(text: str) -> bool:
+    """Whether a long piece of the text changes between letters, capitals and digits as words never do."""
+    if _BRACKETED.fullmatch(text):
+        return False
+    return any(_share_of_changes(piece) > 0.35 for piece in re.findall(r"[A-Za-z0-9+/=]{16,}", text.replace("-", "")))
+
+
+def _share_of_changes(piece: str) -> float:
+    kinds = ["digit" if c.isdigit() else "capital" if c.isupper() else "small" for c in piece]
+    changes = sum(a != b for a, b in pairwise(kinds))
+    return changes / len(piece)
