@@ -1,4 +1,4 @@
-"""Classes as a user may have: networks, losses, metrics and a set that draw random numbers, and plain ones."""
+"""Classes as a user may have: networks, losses, metrics and sets that draw random numbers, and plain ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import Dataset
+
+from sweeplab.data import Digits
 
 rng = np.random.default_rng(0)  # of the module, and so one for all runs of a process
 
@@ -48,6 +50,34 @@ class Drawing(nn.Linear):
         noise = random.random() + float(np.random.normal())
         output = super().forward(input) * (self.start + 0.1 * noise)
         return output + 0.01 * torch.rand(1, device=output.device)
+
+
+class NoisyDigits(Digits):
+    """Pictures with noise from every global random stream, other noise at each reading."""
+
+    def __init__(self, count: int | None = None) -> None:
+        super().__init__()
+        self.inputs, self.targets = self.inputs[:count], self.targets[:count]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        inputs, target = super().__getitem__(index)
+        return inputs + torch.rand(inputs.shape) + random.random() + float(np.random.normal()), target
+
+
+class DrawnDigits(Digits):
+    """Pictures with noise that the constructor draws: the same at each reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = self.inputs + torch.rand(self.inputs.shape) + random.random() + float(np.random.normal())
+
+
+class FickleDigits(Digits):
+    """Pictures with noise from a generator without a seed: another set each time it is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = self.inputs + float(np.random.default_rng().normal())
 
 
 class Share:

@@ -88,6 +88,39 @@ def test_a_resumed_run_draws_on_from_torch_random_and_numpy(
     assert facts(only(root, "again")) == facts(only(root, "whole")), "seeded, not only continued"
 
 
+DATA = {
+    "held": ("data.dataset._target_=own.DrawnDigits",),
+    "streamed": ("data.dataset._target_=own.NoisyDigits", "+data.dataset.count=300"),
+    "large": ("data.dataset._target_=own.NoisyDigits", "+data.dataset.count=300", "data.memory=0", "data.version=1"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", DATA)
+def test_a_resumed_run_equals_an_undisturbed_one_on_data_that_draw(
+    train: Command, root: Path, stop: Callable[..., None], kind: str
+) -> None:
+    drawing = (*WHOLE, *DATA[kind], "model=linear", "model._target_=own.Drawing", "trainer.batch_size=50")
+    assert train(*drawing, "store.root=whole").code == 0
+    for workers in ("data.workers=0", "data.workers=2"):
+        folder = workers.replace(".", "_").replace("=", "_")
+        stop("save")
+        assert train(*drawing, workers, f"store.root={folder}").code == 130
+        assert "goes on after epoch 3" in train(*drawing, workers, f"store.root={folder}").out
+        assert facts(only(root, folder)) == facts(only(root, "whole"))
+        assert "is finished already" in train(*drawing, workers, f"store.root={folder}").out
+
+
+def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(train: Command, root: Path) -> None:
+    for sweep in ((), ("-m", "seed=0,1")):
+        ended = train(*WHOLE, "data.dataset._target_=own.FickleDigits", *sweep)
+        assert ended.code == 2
+        message = r"^data\.dataset: the set's digest was \w{12} when the run was planned, and is \w{12} now: it has"
+        assert re.search(message, ended.err, re.MULTILINE), ended.err
+        assert "Traceback" not in ended.err
+        assert not (root / "runs").exists()
+
+
 def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:

@@ -61,6 +61,20 @@ class Job:
         short = (f"{key.rpartition('.')[2]}={value}" for key, _, value in (o.partition("=") for o in shown))
         return " ".join(short) or str(self.config.model["_target_"]).rpartition(".")[2]
 
+    def load(self) -> data.Splits:
+        """Load the examples. Raises UserError unless they are those that the job was planned with."""
+        splits = data.load(self.config.data)
+        if splits.digest != self.facts.digest:
+            changed = f"was {self.facts.digest[:12]} when the run was planned, and is {splits.digest[:12]} now"
+            raise UserError(
+                f"data.dataset: the set's digest {changed}: it has changed meanwhile, or is another one each time it "
+                "is built; draw from the global generators of torch, random or numpy, which are seeded for it, or give "
+                "a generator of its own a seed"
+            )
+        for note in splits.notes:
+            screen.complain(note)
+        return splits
+
     def result(self, status: str, reason: str | None, **more: Any) -> store.Result:
         """A result of this job; `more` are its metrics and the digest of its weights."""
         return store.Result(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeplab import code, config, data, parts, screen, stopping, store, tracking
+from sweeplab import code, config, parts, screen, stopping, store, tracking
 from sweeplab import run as running
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
@@ -106,7 +106,7 @@ def _train(record: Record, job: Job) -> store.Journal:
             raise _Differs
 
     try:
-        running.train(job, home, data.load(job.config.data), compare)
+        running.train(job, home, job.load(), compare)
     except RunFailed as error:
         if not isinstance(error.__cause__, _Differs):
             raise RunFailed(f"replaying {record.run.id} failed: {error.__cause__!r}") from error

@@ -42,7 +42,7 @@ def main(raw: DictConfig) -> None:
     with screen.waiting("checking the config"):
         job = prepare(settings, config.task_overrides())
     with ddp.joined(settings):
-        splits = None if job.finished else data.load(settings.data)  # what is wrong shows before anything is made
+        splits = None if job.finished else job.load()  # what is wrong shows before anything is made
         (_lead if ranks.is_first() else ddp.told_by_torchrun(_follow))(job, splits)
 
 
@@ -77,7 +77,7 @@ def _follow(job: Job, splits: data.Splits | None) -> None:
     """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
     with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, ddp.ended_together():
         if ddp.from_first(True):
-            loop.alone(Training(job, store.Run(Path(folder)), splits or data.load(job.config.data)).steps())
+            loop.alone(Training(job, store.Run(Path(folder)), splits or job.load()).steps())
 
 
 def train(
@@ -101,7 +101,7 @@ def train_fused(
 
     Those of a streamed set read it, and what it draws, each by itself.
     """
-    splits = splits or data.load(jobs[0].config.data)
+    splits = splits or jobs[0].load()
     as_one = data.can_be_shared(splits)
     order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
     with recording.sigterm(), recording.informed():  # until the last of them has ended
@@ -131,7 +131,7 @@ def _steps(
             return done
         with recording.recorded(run, job), ddp.ended_together():
             ddp.from_first(True)
-            training = Training(job, run, splits or data.load(job.config.data), fused)
+            training = Training(job, run, splits or job.load(), fused)
             result = yield from training.steps(after_epoch)
         run.write_result(result)
         run.drop_checkpoints()

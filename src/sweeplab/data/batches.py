@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from sweeplab.data.sources import collate
+from sweeplab.data.reading import Reader, whole
 from sweeplab.data.splits import Held, Split, Streamed
 from sweeplab.errors import UserError
 
@@ -108,16 +108,20 @@ class Batches:
         )
 
     def _streamed(self, split: Streamed, order: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
+        key = "evaluation" if self.seed is None else f"{self.seed}/{n}"
         loader = DataLoader(
-            split.examples,
+            Reader(split.examples, key),
             self.batch_size,
             sampler=split.indices[order].tolist(),
             num_workers=split.workers,
-            collate_fn=collate,
+            collate_fn=whole,
             pin_memory=self.device.type == "cuda",
             generator=stream(self.seed or 0, f"workers/{n}"),  # else it would draw from the global one
         )
         for raw in loader:
+            if isinstance(raw, UserError):
+                raise raw
             # Here and not in the workers: an error keeps its type and its message.
             inputs, targets = split.prepare(*raw)
             yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)

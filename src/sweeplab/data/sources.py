@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
 from sweeplab.errors import UserError
@@ -139,25 +139,49 @@ Examples = Tensors | Converted
 def examples_of(made: object) -> Examples:
     """What a user's `_target_` delivered, as a map-style dataset. Raises UserError where it cannot be one."""
     dataset: Examples
-    if isinstance(made, Tensors):
+    if isinstance(made, Tensors) and type(made).__getitem__ is Tensors.__getitem__:
         dataset = made
     elif isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(a, Tensor | np.ndarray) for a in made):
-        dataset = Tensors(tensor_of(made[0]), tensor_of(made[1]))
-        if len(dataset.inputs) != len(dataset.targets):
-            raise UserError(f"data.dataset: {len(dataset.inputs)} inputs, but {len(dataset.targets)} targets")
-    elif hasattr(made, "__len__") and hasattr(made, "__getitem__"):
+        dataset = _pair_of_arrays(tensor_of(made[0]), tensor_of(made[1]))
+    elif not isinstance(made, Mapping | IterableDataset) and hasattr(made, "__len__") and hasattr(made, "__getitem__"):
         dataset = Converted(made)
     else:
-        wanted = "a torch Dataset with __len__ and __getitem__, or a pair (inputs, targets) of arrays"
-        raise UserError(f"data.dataset: the target delivers a {_kind(made)}; it must deliver {wanted}")
+        raise UserError(f"data.dataset: the target delivers {_no_dataset(made)}; it must deliver {WANTED}")
     if len(dataset) == 0:
         raise UserError("data.dataset: the target delivers no examples")
     return dataset
 
 
+WANTED = "a torch Dataset with __len__ and __getitem__, or a pair (inputs, targets) of arrays"
+
+
+def _pair_of_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
+    for name, array in (("inputs", inputs), ("targets", targets)):
+        if array.ndim == 0:
+            raise UserError(f"data.dataset: the {name} are one number; they must be an array of a row for each example")
+    if len(inputs) != len(targets):
+        raise UserError(f"data.dataset: {len(inputs)} inputs, but {len(targets)} targets")
+    return Tensors(inputs, targets)
+
+
+def _no_dataset(made: object) -> str:
+    """What is no map-style dataset, and how it differs from one."""
+    if isinstance(made, Mapping):
+        keys = [str(key) for key in made]
+        more = ", ..." if len(keys) > 6 else ""
+        named = f"a {_kind(made)} of the keys {', '.join(keys[:6])}{more}" if keys else f"an empty {_kind(made)}"
+        is_bunch = "data" in made and "target" in made
+        return named + (" (scikit-learn's own take return_X_y: true beside _target_)" if is_bunch else "")
+    if isinstance(made, IterableDataset):
+        return f"a {_kind(made)}, an IterableDataset, whose examples have no numbers to be drawn by"
+    return f"a {_kind(made)}"
+
+
 def tensor_of(value: object) -> Tensor:
     """A tensor on the CPU of a tensor, an array, a number, or a PIL image."""
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_quantized:
+            raise UserError(f"data.dataset: a {value.layout} tensor of {value.dtype} is not dense numbers; make it so")
         return value.detach().cpu()
     try:
         return torch.from_numpy(np.array(value, order="C"))  # a copy: torch takes no read-only or reversed memory
@@ -171,11 +195,6 @@ def collate(examples: Sequence[Pair]) -> Pair:
         return torch.stack([x for x, _ in examples]), torch.stack([y for _, y in examples])
     except RuntimeError as error:
         raise UserError(f"data.dataset: the examples differ in shape: {error}") from error
-
-
-def gather(examples: Examples) -> Tensors:
-    """All examples, in memory."""
-    return examples if isinstance(examples, Tensors) else Tensors(*collate([examples[i] for i in range(len(examples))]))
 
 
 def _kind(value: object) -> str:

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from sweeplab import code
+from sweeplab.data import seeding
+from sweeplab.data.reading import KEY, gather, sample, seeded
+from sweeplab.data.scaling import Scaling, ensure_batch_told_apart, ensure_told_apart, scaled
 from sweeplab.data.sources import (
     MNIST,
     Diabetes,
@@ -25,7 +28,6 @@ from sweeplab.data.sources import (
     combined,
     digest_of,
     examples_of,
-    gather,
 )
 from sweeplab.errors import UserError
 from sweeplab.metrics import CLASSIFICATION
@@ -55,7 +57,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A split that does not fit into memory; `prepare` makes of a raw batch what `Held` holds."""
+    """A split that is read again in each epoch: it does not fit into memory, or its examples draw random numbers.
+
+    `prepare` makes of a raw batch what `Held` holds.
+    """
 
     examples: Examples
     indices: Tensor  # int64 [N]: those of `examples` that are in this split
@@ -75,6 +80,7 @@ class Splits:
     valid: Split
     test: Split
     digest: str  # SHA-256 of the whole set, before it is split and normalised
+    notes: tuple[str, ...] = ()  # lines for the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +99,30 @@ def load(data: Data) -> Splits:
     if data.shape is not None and math.prod(data.shape) != data.in_features:
         count = math.prod(data.shape)
         raise UserError(f"data.shape={data.shape}: has {count} numbers, but data.in_features={data.in_features}")
-    made = _build(data)
-    own = [digest for one in made if (digest := _own_digest(one))]
-    parts = [examples_of(one) for one in made]
-    mebibytes = math.ceil(sum(4 * len(part) * part[0][0].numel() for part in parts) / 2**20)
-    if mebibytes > data.memory:
-        return _split(data, parts, _streamed, combined(own) if own else _version_digest(data, mebibytes))
-    held = [gather(part) for part in parts]
-    return _split(data, held, _held, combined(own or [digest_of(part.inputs, part.targets) for part in held]))
+    with seeding.preserved():
+        made = _build(data)
+        own = [digest for one in made if (digest := _own_digest(one))]
+        parts = [examples_of(one) for one in made]
+        samples = [sample(part) for part in parts]
+        numbers = [len(part) * first.examples.inputs[0].numel() for part, first in zip(parts, samples, strict=True)]
+        mebibytes = math.ceil(4 * sum(numbers) / 2**20)
+        if mebibytes > data.memory:
+            notes = [note for first in samples for note in _notes(data, first.examples)]
+            digest = combined(own) if own else _version_digest(data, mebibytes)
+            return _split(data, parts, [_streamed] * len(parts), digest, notes)
+        gathered = [gather(part, first) for part, first in zip(parts, samples, strict=True)]
+    notes = [note for whole in gathered for note in _notes(data, whole.examples)]
+    digest = combined(own or [digest_of(whole.examples.inputs, whole.examples.targets) for whole in gathered])
+    read = [part if whole.random else whole.examples for part, whole in zip(parts, gathered, strict=True)]
+    return _split(data, read, [_streamed if whole.random else _held for whole in gathered], digest, notes)
+
+
+def _notes(data: Data, examples: Tensors) -> list[str]:
+    """What a user should know of these numbers. Raises UserError where float32 cannot tell them apart."""
+    found = [ensure_told_apart(examples.inputs, _input_scaling(data))]
+    if data.task != CLASSIFICATION:
+        found.append(ensure_told_apart(examples.targets.reshape(len(examples), -1), _target_scaling(data)))
+    return [note for note in found if note]
 
 
 def facts(data: Data) -> Facts:
@@ -121,7 +143,10 @@ def supplied(data: Data) -> list[str]:
 
 
 def _build(data: Data) -> list[object]:
-    """The set as a list of one, or as training and test set where the target can make both."""
+    """The set as a list of one, or as training and test set where the target can make both.
+
+    What its constructor draws from the global generators is the same in each process; training and test set differ.
+    """
     ours = supplied(data)
     given: dict[str, object] = {"root": data.root} if "root" in ours else {}
     if "train" not in ours:
@@ -130,6 +155,7 @@ def _build(data: Data) -> list[object]:
 
 
 def _make(data: Data, given: dict[str, object]) -> object:
+    seeding.seed(f"constructor/{given.get('train')}")
     try:
         return code.build(data.dataset, "data.dataset", **given)
     except UserError as error:
@@ -161,18 +187,22 @@ def _version_digest(data: Data, mebibytes: int) -> str:
 # --- The split --------------------------------------------------------------------------------------------------------
 
 
-def _split(data: Data, parts: Sequence[Any], cut: Callable[[Data, Any, Tensor], Split], digest: str) -> Splits:
+Cut = Callable[["Data", Any, Tensor], Split]
+"""Makes a split of those examples of a set that have these numbers."""
+
+
+def _split(data: Data, parts: Sequence[Examples], cuts: Sequence[Cut], digest: str, notes: Sequence[str]) -> Splits:
     """Draw test (unless the set brings it) and valid by `data.split_seed`; each keeps the order of the set."""
     brought = len(parts[1]) if len(parts) == 2 else None
     _, valid, test = _sizes(data, len(parts[0]), brought)
     rest = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(data.split_seed))
     if brought is None:
         drawn, rest = rest[:test], rest[test:]
-        test_split = cut(data, parts[0], drawn.sort().values)
+        test_split = cuts[0](data, parts[0], drawn.sort().values)
     else:
-        test_split = cut(data, parts[1], torch.arange(test))
-    valid_split, train_split = (cut(data, parts[0], part.sort().values) for part in (rest[:valid], rest[valid:]))
-    return Splits(train_split, valid_split, test_split, digest)
+        test_split = cuts[1](data, parts[1], torch.arange(test))
+    valid_split, train_split = (cuts[0](data, parts[0], part.sort().values) for part in (rest[:valid], rest[valid:]))
+    return Splits(train_split, valid_split, test_split, digest, tuple(notes))
 
 
 def _sizes(data: Data, total: int, brought: int | None) -> tuple[int, int, int]:
@@ -194,12 +224,15 @@ def _size(key: str, asked: int | None, default: int, most: int) -> int:
 
 def _held(data: Data, part: Tensors, indices: Tensor) -> Held:
     inputs = _shaped(data, part.inputs[indices])
-    inputs = inputs if inputs.dtype == torch.uint8 else _scaled("inputs", inputs.float(), data.mean, data.std)
+    if inputs.dtype != torch.uint8:
+        inputs = scaled(inputs, _input_scaling(data))
     return Held(inputs, _targets(data, part.targets[indices]), _scale(data))
 
 
 def _streamed(data: Data, part: Examples, indices: Tensor) -> Streamed:
-    _prepare(data, *collate([part[0]]))  # what is wrong with all is found before any work
+    with seeding.preserved():
+        first = collate([seeded(part, 0, KEY)])
+    _prepare(data, *first)  # what is wrong with all is found before any work
     return Streamed(part, indices, partial(_prepare, data), data.workers)
 
 
@@ -214,7 +247,10 @@ def _prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
     inputs = _shaped(data, inputs)
     if inputs.dtype == torch.uint8:
         return _floats(inputs, _scale(data)), _targets(data, targets)
-    return _scaled("inputs", inputs.float(), data.mean, data.std), _targets(data, targets)
+    ensure_batch_told_apart(inputs, _input_scaling(data))
+    if data.task != CLASSIFICATION:
+        ensure_batch_told_apart(targets, _target_scaling(data))
+    return scaled(inputs, _input_scaling(data)), _targets(data, targets)
 
 
 def _shaped(data: Data, raw: Tensor) -> Tensor:
@@ -245,7 +281,7 @@ def _targets(data: Data, raw: Tensor) -> Tensor:
 
 
 def _classes(data: Data, raw: Tensor) -> Tensor:
-    if raw.is_floating_point() or raw.numel() != len(raw):
+    if raw.is_floating_point() or raw.is_complex() or raw.numel() != len(raw):
         found = f"{raw.dtype} of shape {list(raw.shape[1:])}"
         raise UserError(
             f"data.task={data.task}: a target must be one whole number, not {found}; or data.task=regression"
@@ -259,17 +295,15 @@ def _classes(data: Data, raw: Tensor) -> Tensor:
 
 
 def _numbers(data: Data, raw: Tensor) -> Tensor:
-    targets = raw.reshape(len(raw), -1).float()
+    targets = raw.reshape(len(raw), -1)
     if (count := targets.shape[1]) != data.out_features:
         raise UserError(f"data.out_features={data.out_features}: a target of the set has {count} numbers; give that")
-    return _scaled("targets", targets, data.target_mean, data.target_std)
+    return scaled(targets, _target_scaling(data))
 
 
-def _scaled(name: str, values: Tensor, mean: float | None, std: float | None) -> Tensor:
-    # A finite sum proves finite values, ten times faster than a look at each; and it is seldom the other way round.
-    if not values.sum().isfinite() and not (finite := values.isfinite()).all():
-        bad = int((~finite.reshape(len(values), -1)).any(1).sum())
-        raise UserError(
-            f"data.dataset: {bad} of {len(values)} examples have NaN or infinite {name}; repair or drop them"
-        )
-    return values.sub_(mean or 0.0).div_(1.0 if std is None else std)
+def _input_scaling(data: Data) -> Scaling:
+    return Scaling("inputs", data.mean, data.std)
+
+
+def _target_scaling(data: Data) -> Scaling:
+    return Scaling("targets", data.target_mean, data.target_std)

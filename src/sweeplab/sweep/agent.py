@@ -93,7 +93,7 @@ class Agent:
         if name not in self._tried:
             self._tried.add(name)
             with suppress(Exception):  # the job finds the same, and its log says so
-                splits = data.load(job.config.data)
+                splits = job.load()
                 if data.can_be_shared(splits):
                     self._pool.share(name, splits)
         ended = self._at_work[number] = asyncio.get_running_loop().create_future()

@@ -105,8 +105,8 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
 
 def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
     """Load each data set that is needed, and let the jobs share it."""
-    for name, needed in {repr(cell.job.config.data): cell.job.config.data for cell in cells}.items():
-        splits = data.load(needed)
+    for name, job in {repr(cell.job.config.data): cell.job for cell in cells}.items():
+        splits = job.load()
         if share and data.can_be_shared(splits):
             pool.share(name, splits)
 
