@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store, system
+from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store, system, trial
 from sweeplab.config import Config
 from sweeplab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -182,14 +185,25 @@ def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run
 def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
     """Whether the parts fit, the weights to start from included; returns the layer table."""
     network = [settings.model, settings.loss, settings.metrics, settings.data]
-    layers = memo("network", network, lambda: parts.fit_network(settings))
-    how = [settings.optimizer, settings.scheduler, settings.mode]
-    memo("optimizer", how, lambda: parts.fit_optimizer(settings))
+    fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
+    how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, settings.trainer.device]
+    memo("optimizer", how, lambda: trial.fit_optimizer(settings, fitted.parameters))
     if settings.trainer.init_from is not None:
         run, digest = _initial(settings, home, memo)
         memo(
             "weights",
             [settings.model, digest],
-            lambda: parts.fit_weights(settings, _weights(settings, run)),
+            lambda: trial.fit_weights(settings, fitted, _weights(settings, run)),
         )
-    return layers
+    return fitted.layers
+
+
+def _examples(settings: Config, memo: Memo) -> Tensor:
+    """The inputs of the first examples of the training split."""
+
+    def first() -> Tensor:
+        split = data.load(settings.data).train
+        inputs, _ = next(data.Batches(split, trial.EXAMPLES, device="cpu", limit=1).epoch(0))
+        return inputs
+
+    return memo("examples", settings.data, first)
