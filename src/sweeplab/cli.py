@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
-from sweeplab import ranks
+from sweeplab import ranks, terminal
 from sweeplab.errors import Interrupted, RunFailed, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
 
     @wraps(program)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        started = sys.modules["__main__"].__dict__.get(program.__name__) is run
+        if started:
+            terminal.start_in_utf_8()
+        terminal.start()
         ranks.hush()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
@@ -47,7 +51,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_first_speak(error)
             sys.exit(_told(error))
-        if sys.modules["__main__"].__dict__.get(program.__name__) is run:
+        if started:
             _end()
 
     return run
@@ -149,6 +153,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `sweeplab` command."""
+    if arguments is None:
+        terminal.start_in_utf_8()
+    terminal.start()
     parser = _Parser(
         prog="sweeplab",
         description="Look at what train.py has recorded. Every command takes config overrides after its own arguments, "

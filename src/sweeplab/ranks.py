@@ -34,4 +34,4 @@ def let_first_speak(error: BaseException) -> None:
 def hush() -> None:
     """Say nothing unless this is the first: the others would say the same."""
     if not is_first():
-        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # until the process ends
+        sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115  # until the process ends

@@ -91,7 +91,7 @@ def _load(file: Path) -> Node:
     import yaml
 
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UserError(f"{file.name}: refused: a record has no aliases")  # a few lines of them fill the memory
         loaded = yaml.safe_load(text)

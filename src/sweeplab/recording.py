@@ -109,7 +109,7 @@ class _Redacted(logging.Formatter):
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
     """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
-    handler = _LogFile(file)
+    handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     handler.addFilter(lambda _: _logged.get() in (file, None))
     _logged.set(file)
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))

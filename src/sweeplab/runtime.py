@@ -112,7 +112,7 @@ def mkl_is_slow() -> bool:
 def _cpu_vendor() -> str:
     """As the kernel names it; '' where it does not."""
     try:
-        with Path("/proc/cpuinfo").open() as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
             return next((line for line in lines if line.startswith("vendor_id")), "")
     except OSError:
         return ""
@@ -256,7 +256,15 @@ def _device_name(device: torch.device) -> str:
 
 def _git(*arguments: str, folder: Path) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603, S607  # fixed arguments; git is looked up on PATH as in a shell
+        done = subprocess.run(  # noqa: S603  # fixed arguments
+            ["git", *arguments],  # noqa: S607  # looked up on PATH as in a shell
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

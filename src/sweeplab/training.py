@@ -227,6 +227,6 @@ def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[Non
     folder = run.folder / "profile"
     folder.mkdir(exist_ok=True)
     text = profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20)
-    (folder / "table.txt").write_text(text)
+    (folder / "table.txt").write_text(text, encoding="utf-8")
     profiler.export_chrome_trace(str(folder / "trace.json"))
     screen.say(f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,7 +68,11 @@ def draw(found: Comparison) -> list[Drawing]:
 def _saved(figure: Figure, kind: str) -> bytes:
     out = io.BytesIO()
     background = "none" if kind == "svg" else "white"
-    figure.savefig(out, format=kind, dpi=160, facecolor=background, metadata={"Date": None} if kind == "svg" else None)
+    metadata = {"Date": None} if kind == "svg" else None
+    with warnings.catch_warnings():
+        # matplotlib's own font has no Korean, say: a PNG shows boxes then; the page has text, and the browser's fonts.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")
+        figure.savefig(out, format=kind, dpi=160, facecolor=background, metadata=metadata)
     return out.getvalue()
 
 

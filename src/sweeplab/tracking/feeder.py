@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from filelock import FileLock, Timeout
 
-from sweeplab import store
+from sweeplab import store, terminal
 from sweeplab.tracking import address, database, library, records
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import Job, View
@@ -156,7 +156,7 @@ def give_way(process: int, level: int = 10) -> None:
     `level` as of nice, of an autogroup: Linux shares the cores between these first, and a feeder has one of its own.
     """
     with suppress(OSError):
-        Path(f"/proc/{process}/autogroup").write_text(str(level))
+        Path(f"/proc/{process}/autogroup").write_text(str(level), encoding="utf-8")
 
 
 def main() -> None:
@@ -165,6 +165,7 @@ def main() -> None:
     The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`. With the argument `fresh`,
     an empty database is made meanwhile, too, to be copied to where there is none.
     """
+    terminal.start(encoding="utf-8")  # its log
     library.quieten()
     sys.modules["pandas"] = None  # type: ignore[assignment]  # MLflow does without, and is there a third of a second sooner
     import mlflow.store.tracking.sqlalchemy_store  # takes a second, in which who asks for it loads PyTorch
