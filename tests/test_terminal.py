@@ -112,7 +112,7 @@ def test_a_single_run_where_nothing_but_ascii_can_be_shown(tmp_path: Path) -> No
 def test_a_path_that_is_no_text_is_shown(tmp_path: Path, environment: dict[str, str]) -> None:
     ended = command(tmp_path, environment, "sweeplab", "runs", b"store.root='not\xff there'")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == f"store.root={tmp_path}/not\\xff there: is no text in UTF-8; rename it\n"
+    assert ended.err == f"store.root={tmp_path}/not\\udcff there: is no text in UTF-8; rename it\n"
 
 
 def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> N
     os.mkdir(root)  # noqa: PTH102  # of bytes
     ended = command(Path(os.fsdecode(root)), {}, "train.py", "data=digits", "model=linear")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == f"store.root={tmp_path}/not\\xff there/runs: is no text in UTF-8; rename it\n"
+    assert ended.err == f"store.root={tmp_path}/not\\udcff there/runs: is no text in UTF-8; rename it\n"
     assert os.listdir(root) == []  # noqa: PTH208  # of bytes
     ended = command(tmp_path, {}, "train.py", "data=digits", b"+loss.names=[a,'\xff']", "data.root=d")
-    assert (ended.code, ended.err) == (2, "loss.names[1]=\\xff: is no text in UTF-8; rename it\n")
+    assert (ended.code, ended.err) == (2, "loss.names[1]=\\udcff: is no text in UTF-8; rename it\n")
 
 
 def test_what_a_stream_cannot_show_is_shown_by_something_near_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
