@@ -112,8 +112,8 @@ def test_a_resumed_run_equals_an_undisturbed_one_on_data_that_draw(
 
 
 def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(train: Command, root: Path) -> None:
-    for sweep in ((), ("-m", "seed=0,1")):
-        ended = train(*sweep, *WHOLE, "data.dataset._target_=own.FickleDigits")
+    for more in ((), ("-m", "seed=0,1"), ("data.memory=0", "data.version=1")):
+        ended = train(*more, *WHOLE, "data.dataset._target_=own.FickleDigits")
         assert ended.code == 2
         message = r"^data\.dataset: the set's digest was \w{12} when the run was planned, and is \w{12} now: it has"
         assert re.search(message, ended.err, re.MULTILINE), ended.err

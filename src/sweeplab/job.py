@@ -67,8 +67,9 @@ class Job:
     def load(self) -> data.Splits:
         """Load the examples. Raises UserError unless they are those that the job was planned with."""
         splits = data.load(self.config.data)
-        if splits.digest != self.facts.digest:
-            changed = f"was {self.facts.digest[:12]} when the run was planned, and is {splits.digest[:12]} now"
+        planned, loaded = self.facts.sample or self.facts.digest, splits.sample or splits.digest
+        if loaded != planned:
+            changed = f"was {planned[:12]} when the run was planned, and is {loaded[:12]} now"
             raise UserError(
                 f"data.dataset: the set's digest {changed}: it has changed meanwhile, or is another one each time it "
                 "is built; draw from the global generators of torch, random or numpy, which are seeded for it, or give "

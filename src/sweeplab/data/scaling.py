@@ -173,7 +173,7 @@ def _sorted_sample(raw: Tensor, most: int) -> Tensor:
     step = math.ceil(columns / (most // 64))
     rows = min(len(raw), most // math.ceil(columns / step))
     chosen = torch.linspace(0, len(raw) - 1, rows, dtype=torch.float64).long()
-    return _signed(raw[chosen].reshape(rows, -1)[:, ::step]).sort(dim=0).values
+    return _signed(raw.reshape(len(raw), -1)[:, ::step][chosen]).sort(dim=0).values
 
 
 def _loss(ordered: Tensor, scaling: Scaling) -> Loss:

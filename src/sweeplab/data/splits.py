@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,7 @@ class Splits:
     test: Split
     digest: str  # SHA-256 of the whole set, before it is split and normalised
     notes: tuple[str, ...] = ()  # lines for the user
+    sample: str = ""  # SHA-256 of a few examples, where the digest is not over the examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Facts:
     test: int
     digest: str
     held: bool = field(default=True, compare=False)  # in memory, so that the digest is over all examples
+    sample: str = field(default="", compare=False)  # as in Splits
 
 
 def load(data: Data) -> Splits:
@@ -109,12 +111,17 @@ def load(data: Data) -> Splits:
         if mebibytes > data.memory:
             notes = [note for first in samples for note in _notes(data, first.examples)]
             digest = combined(own) if own else _version_digest(data, mebibytes)
-            return _split(data, parts, [_streamed] * len(parts), digest, notes)
+            splits = _split(data, parts, [_streamed] * len(parts), digest, notes)
+            return replace(splits, sample=combined(_digest(first.examples) for first in samples))
         gathered = [gather(part, first) for part, first in zip(parts, samples, strict=True)]
     notes = [note for whole in gathered for note in _notes(data, whole.examples)]
-    digest = combined(own or [digest_of(whole.examples.inputs, whole.examples.targets) for whole in gathered])
+    digest = combined(own or [_digest(whole.examples) for whole in gathered])
     read = [part if whole.random else whole.examples for part, whole in zip(parts, gathered, strict=True)]
     return _split(data, read, [_streamed if whole.random else _held for whole in gathered], digest, notes)
+
+
+def _digest(examples: Tensors) -> str:
+    return digest_of(examples.inputs, examples.targets)
 
 
 def _notes(data: Data, examples: Tensors) -> list[str]:
@@ -133,7 +140,7 @@ def facts(data: Data) -> Facts:
         return Facts(*_sizes(data, *target.sizes), digest=digest)
     splits = load(data)
     sizes = len(splits.train), len(splits.valid), len(splits.test)
-    return Facts(*sizes, digest=splits.digest, held=isinstance(splits.train, Held))
+    return Facts(*sizes, digest=splits.digest, held=isinstance(splits.train, Held), sample=splits.sample)
 
 
 def supplied(data: Data) -> list[str]:
