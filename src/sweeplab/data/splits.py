@@ -14,8 +14,9 @@ from torch import Tensor
 
 from sweeplab import code
 from sweeplab.data import seeding
+from sweeplab.data.preparing import byte_scale, floats, input_scaling, prepare, shaped, target_scaling, targets_of
 from sweeplab.data.reading import KEY, gather, sample, seeded
-from sweeplab.data.scaling import Scaling, ensure_batch_told_apart, ensure_told_apart, scaled
+from sweeplab.data.scaling import ensure_told_apart, scaled
 from sweeplab.data.sources import (
     MNIST,
     Diabetes,
@@ -49,7 +50,7 @@ class Held:
 
     def batch(self, indices: Tensor) -> Pair:
         """These examples as a model takes them: a copy."""
-        return _floats(self.inputs.index_select(0, indices), self.scale), self.targets.index_select(0, indices)
+        return floats(self.inputs.index_select(0, indices), self.scale), self.targets.index_select(0, indices)
 
     def to(self, device: torch.device) -> Held:
         return Held(self.inputs.to(device), self.targets.to(device), self.scale)
@@ -126,9 +127,9 @@ def _digest(examples: Tensors) -> str:
 
 def _notes(data: Data, examples: Tensors) -> list[str]:
     """What a user should know of these numbers. Raises UserError where float32 cannot tell them apart."""
-    found = [ensure_told_apart(examples.inputs, _input_scaling(data))]
+    found = [ensure_told_apart(examples.inputs, input_scaling(data))]
     if data.task != CLASSIFICATION:
-        found.append(ensure_told_apart(examples.targets.reshape(len(examples), -1), _target_scaling(data)))
+        found.append(ensure_told_apart(examples.targets.reshape(len(examples), -1), target_scaling(data)))
     return [note for note in found if note]
 
 
@@ -230,87 +231,14 @@ def _size(key: str, asked: int | None, default: int, most: int) -> int:
 
 
 def _held(data: Data, part: Tensors, indices: Tensor) -> Held:
-    inputs = _shaped(data, part.inputs[indices])
+    inputs = shaped(data, part.inputs[indices])
     if inputs.dtype != torch.uint8:
-        inputs = scaled(inputs, _input_scaling(data))
-    return Held(inputs, _targets(data, part.targets[indices]), _scale(data))
+        inputs = scaled(inputs, input_scaling(data))
+    return Held(inputs, targets_of(data, part.targets[indices]), byte_scale(data))
 
 
 def _streamed(data: Data, part: Examples, indices: Tensor) -> Streamed:
     with seeding.preserved():
         first = collate([seeded(part, 0, KEY)])
-    _prepare(data, *first)  # what is wrong with all is found before any work
-    return Streamed(part, indices, partial(_prepare, data), data.workers)
-
-
-# --- Checked and normalised -------------------------------------------------------------------------------------------
-
-
-def _prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
-    """A raw batch as a model takes it: changed in place, so give a copy.
-
-    Raises UserError where it contradicts `data`.
-    """
-    inputs = _shaped(data, inputs)
-    if inputs.dtype == torch.uint8:
-        return _floats(inputs, _scale(data)), _targets(data, targets)
-    ensure_batch_told_apart(inputs, _input_scaling(data))
-    if data.task != CLASSIFICATION:
-        ensure_batch_told_apart(targets, _target_scaling(data))
-    return scaled(inputs, _input_scaling(data)), _targets(data, targets)
-
-
-def _shaped(data: Data, raw: Tensor) -> Tensor:
-    shape = list(raw.shape[1:])
-    if (count := math.prod(shape)) != data.in_features:
-        raise UserError(f"data.in_features={data.in_features}: the set's examples have {count} numbers, shape {shape}")
-    # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
-    if data.shape and len(shape) > 1 and [n for n in shape if n > 1] != [n for n in data.shape if n > 1]:
-        raise UserError(f"data.shape={data.shape}: the set's examples have the shape {shape}; give that")
-    return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
-
-
-def _scale(data: Data) -> tuple[float, float]:
-    """(b / 255 - mean) / std as b * factor - shift. Bytes are pictures, from 0 to 255, as everywhere in torchvision."""
-    std = 1.0 if data.std is None else data.std
-    return 1 / (255 * std), (data.mean or 0.0) / std
-
-
-def _floats(inputs: Tensor, scale: tuple[float, float]) -> Tensor:
-    """Bytes as numbers; what are numbers already stays as it is."""
-    if inputs.dtype != torch.uint8:
-        return inputs
-    return torch.add(torch.tensor(-scale[1]), inputs.float(), alpha=scale[0])  # in one pass
-
-
-def _targets(data: Data, raw: Tensor) -> Tensor:
-    return _classes(data, raw) if data.task == CLASSIFICATION else _numbers(data, raw)
-
-
-def _classes(data: Data, raw: Tensor) -> Tensor:
-    if raw.is_floating_point() or raw.is_complex() or raw.numel() != len(raw):
-        found = f"{raw.dtype} of shape {list(raw.shape[1:])}"
-        raise UserError(
-            f"data.task={data.task}: a target must be one whole number, not {found}; or data.task=regression"
-        )
-    classes = raw.reshape(-1).to(torch.int64)
-    low, high = int(classes.min()), int(classes.max())
-    if low < 0 or high >= data.out_features:
-        allowed = f"the classes must be 0 to {data.out_features - 1}"
-        raise UserError(f"data.out_features={data.out_features}: {allowed}, the set's are {low} to {high}")
-    return classes
-
-
-def _numbers(data: Data, raw: Tensor) -> Tensor:
-    targets = raw.reshape(len(raw), -1)
-    if (count := targets.shape[1]) != data.out_features:
-        raise UserError(f"data.out_features={data.out_features}: a target of the set has {count} numbers; give that")
-    return scaled(targets, _target_scaling(data))
-
-
-def _input_scaling(data: Data) -> Scaling:
-    return Scaling("inputs", data.mean, data.std)
-
-
-def _target_scaling(data: Data) -> Scaling:
-    return Scaling("targets", data.target_mean, data.target_std)
+    prepare(data, *first)  # what is wrong with all is found before any work
+    return Streamed(part, indices, partial(prepare, data), data.workers)
