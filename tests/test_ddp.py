@@ -153,7 +153,7 @@ def rank_at_work(root: Path, torchrun: int, rank: int) -> int:
 
 def test_what_several_ranks_cannot_do_is_refused(train: Command, root: Path, several: Callable[..., None]) -> None:
     several(3)
-    ended = train(*WHOLE, "trainer.overfit_batches=2", "+loss.reduction=sum", "+metrics.f1._target_=torch.nn.Identity")
+    ended = train(*WHOLE, "trainer.overfit_batches=2", "+loss.reduction=sum", "+metrics.f1._target_=own.Share")
     assert ended.code == 2
     assert ended.err.splitlines() == [
         "torchrun has started 3 ranks of one run:",

@@ -437,3 +437,13 @@ def test_a_lazy_network_is_trained_and_resumed(train: Command, root: Path, stop:
     assert train(*lazy).code == 130
     assert train(*lazy).code == 0
     assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_a_metric_that_draws_goes_on_where_it_was(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    drawing = (*WHOLE, "model.dropout=0.2", "+metrics.share._target_=own.NoisyShare")
+    assert train(*drawing, "store.root=whole").code == 0
+    for point in ("save", "_finish"):
+        stop(point)
+        assert train(*drawing).code == 130
+    assert train(*drawing).code == 0
+    assert facts(only(root)) == facts(only(root, "whole"))

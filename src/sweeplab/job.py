@@ -185,8 +185,10 @@ def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run
 
 def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
     """Whether the parts fit, the weights to start from included; returns the layer table."""
-    network = [settings.model, settings.loss, settings.metrics, settings.data]
+    network = [settings.model, settings.loss, settings.data]
     fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
+    further = [settings.metrics, settings.data, settings.monitor]
+    memo("metrics", further, lambda: trial.fit_metrics(settings))
     how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, settings.trainer.device]
     memo("optimizer", how, lambda: trial.fit_optimizer(settings, fitted.parameters))
     if settings.trainer.init_from is not None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from sweeplab import measured
+from sweeplab.measured import Metric
 from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, Sums, with_prefix
 from sweeplab.reduction import Reduction, reduction, share
 
@@ -21,14 +24,6 @@ T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
 BY_STEP = (OneCycleLR, CyclicLR)
 """Schedulers whose documentation has them step after every batch."""
-
-
-class Metric(Protocol):
-    """A further metric, as torchmetrics has it."""
-
-    def update(self, output: Tensor, target: Tensor) -> None: ...
-    def compute(self) -> Any: ...
-    def reset(self) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -45,6 +40,7 @@ class Task:
     clip_norm: float | None = None
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)  # what they gave at last besides numbers
     averager: Callable[..., Sums] = Sums
     together: Callable[[list[Batch]], list[Batch]] = list  # this rank's outputs and targets -> those of all
     compile: bool = False  # forward and backward pass as one graph
@@ -135,6 +131,7 @@ def epoch(
     trained, examples, train_seconds = yield Pass(task=task, epoch=number, batches=train(number))
     started = time.perf_counter()
     metrics = with_prefix(TRAIN, trained) | with_prefix(VALID, evaluate(task, valid()))
+    metrics.setdefault(task.monitor, math.nan)  # a dict of a metric may lack it at times
     step_epoch(task, metrics)
     return EpochResult(
         epoch=number,
@@ -258,4 +255,5 @@ def evaluate(task: Task, batches: Iterable[Batch]) -> dict[str, float]:
     if task.reduction is Reduction.WHOLE and (together := task.together(whole)):
         outputs, all_targets = zip(*together, strict=True)
         means[LOSS] = float(task.loss(torch.cat(outputs), torch.cat(all_targets)))
-    return means | {name: float(metric.compute()) for name, metric in task.metrics.items()}
+    numbers, task.others = measured.read(task.metrics)
+    return means | numbers

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from sweeplab import code, data, dynamo, loop, metrics
+from sweeplab import code, data, dynamo, loop, measured, metrics
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
@@ -22,9 +22,11 @@ def problems(config: Config) -> list[str]:
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
     known = epoch_metrics(config)
-    if config.monitor not in known:
+    if not measures(config, config.monitor):
         found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
-    if config.trainer.mode == "auto" and config.monitor.removeprefix(f"{metrics.VALID}/") in config.metrics:
+    taken = [name for name in (metrics.LOSS, metrics.score(config.data.task)) if name in config.metrics]
+    found += [f"metrics.{name}: every run has a metric of this name; give it another" for name in taken]
+    if config.trainer.mode == "auto" and _further(config, config.monitor):
         found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
     return found
 
@@ -71,6 +73,18 @@ def epoch_metrics(config: Config) -> list[str]:
     return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
 
 
+def measures(config: Config, name: str) -> bool:
+    """Whether an epoch measures this; of a dict that a metric gives, only the trial tells which numbers it has."""
+    return name in epoch_metrics(config) or _further(config, name)
+
+
+def _further(config: Config, name: str) -> bool:
+    """Whether it is of a metric of the user's own."""
+    split, _, own = name.partition("/")
+    further = [each for each in config.metrics if each not in (metrics.LOSS, metrics.score(config.data.task))]
+    return split == metrics.VALID and measured.is_of(own, further)
+
+
 def input_shape(data: Data) -> list[int]:
     """The shape of one example, as a network gets it."""
     return [data.in_features] if data.flatten or data.shape is None else data.shape
@@ -94,7 +108,7 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         dynamo.spare()
     loss: nn.Module = code.instantiate(config.loss).to(runtime.device)
     optimizer = code.instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
-    further = {name: code.instantiate(node) for name, node in config.metrics.items()}
+    further = {n: measured.moved(code.instantiate(node), runtime.device) for n, node in config.metrics.items()}
     seed_stream(config.seed, "dropout")
     return loop.Task(
         model=model,

@@ -11,7 +11,21 @@ from typing import TypeVar
 
 import torch
 
-from sweeplab import checkpoint, config, data, loop, metrics, parts, runtime, screen, stopping, store, system, tracking
+from sweeplab import (
+    attachments,
+    checkpoint,
+    config,
+    data,
+    loop,
+    metrics,
+    parts,
+    runtime,
+    screen,
+    stopping,
+    store,
+    system,
+    tracking,
+)
 from sweeplab.ddp import Share, from_first, placed, spread
 from sweeplab.job import Job, initial_run
 from sweeplab.metrics import EpochResult
@@ -143,6 +157,8 @@ class Training:
             self.epoch, self.reason = result.epoch, self.stopping.update(result)
             if self.stopping.best_epoch == result.epoch:
                 self.best = snapshot(self.task.model, self.task.loss)
+            if self.stopping.best_epoch in (result.epoch, None):
+                attachments.keep(self.folder.folder, metrics.VALID, self.task.others, self.task.metrics)
             self.trained_examples += result.examples
             self.train_seconds += result.train_seconds
             self._journal(result, known.get(result.epoch))
@@ -204,6 +220,7 @@ class Training:
         if self.best is not None and self.stopping.best_epoch is not None:
             restore(self.best, self.task.model, self.task.loss)
             tested = loop.evaluate(self.task, self.test.epoch(0))
+            attachments.keep(self.folder.folder, metrics.TEST, self.task.others, self.task.metrics)
             values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
             digest = checkpoint.weights_sha256(self.best)
             checkpoint.write_weights(self.folder, self.best)

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import checkpoint, code, dynamo, metrics, state
+from sweeplab import checkpoint, code, dynamo, metric_trial, metrics, state
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
 from sweeplab.parts import input_shape, scheduler_node
@@ -56,19 +56,27 @@ class Fitted:
 
 
 def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
-    """Build network, loss and metrics, and try them on two examples.
+    """Build network and loss, and try them on two examples.
 
-    A matter of the sections model, loss, metrics and data. Raises UserError for what a constructor refuses, and where
+    A matter of the sections model, loss and data. Raises UserError for what a constructor refuses, and where
     network, loss and data disagree.
     """
     dynamo.spare()
     with _same_random_numbers():
         loss = _module(config.loss, "loss")
         fitted = _tried(config, loss, examples)
-        for name, node in config.metrics.items():
-            code.build(node, f"metrics.{name}")
         _try_loss(config, loss)
         return fitted
+
+
+def fit_metrics(config: Config) -> None:
+    """Try the metrics: a matter of the sections metrics and data, and of what is monitored.
+
+    Raises UserError for what they refuse.
+    """
+    dynamo.spare()
+    with _same_random_numbers():
+        metric_trial.check(config)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from sweeplab.store.journal import END, RESUME, START, Event, Journal, epochs_of
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
 
+METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
 ASIDE = "damaged"  # the folder in a run's folder that keeps a damaged journal, and what goes with it
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim

@@ -75,7 +75,7 @@ class Options:
                 raise UserError(f"hydra.sweeper.metric={name}: is given twice")
             if name.startswith(f"{metrics.TEST}/"):
                 raise UserError(f"hydra.sweeper.metric={name}: nothing is chosen by the test set; take valid/...")
-            if name not in known:
+            if name not in known and not parts.measures(settings, name):
                 raise UserError(f"hydra.sweeper.metric={name}: no such metric{did_you_mean(name, known)}")
         modes = [settings.mode if name == settings.monitor else metrics.default_mode(name) for name in names]
         ways = self.direction or [DIRECTIONS[mode == "min"] for mode in modes]

@@ -277,7 +277,8 @@ class View:
 
 def stamps(folder: Path) -> dict[str, list[int]]:
     """The files that go to MLflow when a run has ended -> [size, time of change]."""
-    return _stamped([*(folder / name for name in FILES), *folder.glob("profile/**/*")], folder)
+    further = (*folder.glob("profile/**/*"), *folder.glob(f"{store.METRICS}/*"))
+    return _stamped([*(folder / name for name in FILES), *further], folder)
 
 
 def _stamped(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
