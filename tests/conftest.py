@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,13 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+
+
+can_mount = pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no mount namespace of one's own",
+)
 
 
 def unsealed(content: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -13,18 +15,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kill
 import kill_sweep
 import pytest
 import torch
-from conftest import PROJECT, Command
+from conftest import PROJECT, Command, can_mount
 from test_kill import until
 
 from sweeplab import data
 from sweeplab.config import Data
 from sweeplab.store import END, FINISHED, START, Run, Store
 from sweeplab.sweep import leases
+from sweeplab.sweep.dispatch import Dispatch
 
 SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
 OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch; a signal goes to one of its own
@@ -101,6 +105,63 @@ def test_what_died_is_started_again_and_what_raised_is_not(
     assert "    started again (1 of 1)\n" in ended.out
     assert ended.out.count("hidden=2: failed") == 1
     assert "2 of 3 runs did not finish" in ended.err
+
+
+def test_a_sweep_issued_again_after_a_kill_has_its_metrics_once(
+    root: Path, train: Command, faults: Callable[..., None]
+) -> None:
+    words = ("-m", OURS, *FAULTY, "+model.hidden=1,2,3", "sweep.report=true", "tracking.enabled=true")
+
+    def best() -> list[tuple[str, int, float]]:
+        kill.sync(root)
+        with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as database:
+            query = "select key, step, value from metrics where key like 'best/%' order by key"
+            return database.execute(query).fetchall()
+
+    faults(h3="kill")
+    assert train(*words, tracking=True).code == 1
+    assert best() == [], "what a part of the runs gives does not hold"
+    faults()
+    assert train(*words, tracking=True).code == 0
+    first = best()
+    assert [(key, step) for key, step, _ in first] == [("best/parameters", 3), ("best/test/accuracy", 3), ("best/valid/accuracy", 3)]  # fmt: skip
+    shutil.rmtree(next(Store(root / "runs").sweeps.glob("*/")))  # its report, which is drawn anew
+    assert train(*words, tracking=True).code == 0
+    assert best() == first
+
+
+@can_mount
+def test_a_full_disk_stops_the_jobs_that_it_has_no_room_for(root: Path) -> None:
+    (root / "runs").mkdir()
+    words = ("-m", *SMALL, "model.hidden=8,2000,16", "sweep.report=false", OURS)
+    program = shlex.join([sys.executable, str(PROJECT / "train.py"), *words])
+    steps = ["mount -t tmpfs -o size=1500k tmpfs runs", program, "echo code $?"]
+    steps += ["mount -o remount,size=60m runs", program, "echo code $?"]
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    shell = ["unshare", "-rm", "sh", "-c", "; ".join(steps)]
+    done = subprocess.run(shell, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert re.findall(r"^code \d", done.stdout, re.MULTILINE) == ["code 1", "code 0"], done.stdout + done.stderr
+    assert "3 runs of 3 configs: 2 finished, 1 interrupted" in done.stdout
+    assert "had to stop: OSError: [Errno 28] No space left on device" in done.stdout
+    assert "3 jobs: 2 reused, 1 " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_store_that_vanishes_during_a_sweep_ends_it_with_its_list(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_it = Dispatch.run
+
+    def vanish(dispatch: Dispatch, *more: Any) -> str | None:
+        said = run_it(dispatch, *more)
+        shutil.rmtree(root / "runs")
+        return said
+
+    monkeypatch.setattr(Dispatch, "run", vanish)
+    ended = train("-m", OURS, *SMALL, "model.hidden=8,16")
+    assert ended.code == 1
+    assert "2 of 2 runs did not finish:\n  hidden=8: not started\n" in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, train: Command, faults: Callable[..., None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROJECT, Command
+from conftest import PROJECT, Command, can_mount
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -299,10 +298,6 @@ def test_a_network_that_is_not_what_the_journal_says_does_not_load(train: Comman
 
 
 READ_ONLY = "mount --bind runs runs && mount -o remount,ro,bind runs && "
-can_mount = pytest.mark.skipif(
-    shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0,
-    reason="no mount namespace of one's own",
-)
 
 
 @can_mount

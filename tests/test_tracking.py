@@ -492,6 +492,56 @@ def test_a_damaged_journal_lags_and_holds_nothing_up(store: Store, uri: str) -> 
     assert lag[0].startswith(f"{bad.id}: its journal cannot be read")
 
 
+@pytest.mark.parametrize("lost", ["beginning", "end", "all", "file"])
+def test_a_journal_that_lost_lines_lags_and_says_so(store: Store, uri: str, lost: str) -> None:
+    bad, good = make(store, 1), make(store, 2)
+    values = {"fingerprint": bad.id, "question": "q", "status": "finished", "stop_reason": None, "metrics": {}}
+    write_json(bad.result_file, values)
+    lines = bad.journal.path.read_bytes().splitlines(keepends=True)
+    kept = {"beginning": lines[1:], "end": lines[:-1], "all": []}
+    bad.journal.path.write_bytes(b"".join(kept.get(lost, [])))
+    if lost == "file":
+        bad.journal.path.unlink()
+    worker = feed(store, uri)
+    for _ in range(2):
+        assert "journal.jsonl: is damaged: its " in state(store)["lag"][bad.id]
+        worker.once()
+    assert mlflow_run(good, uri).info.status == "FINISHED"
+
+
+def test_a_damaged_manifest_lags_and_holds_nothing_up(store: Store, uri: str) -> None:
+    run = make(store, 1)
+    manifest(store, [run])
+    file = store.sweeps / f"{SWEEP[:16]}.json"
+    file.write_bytes(file.read_bytes().replace(b"a sweep", b"a swoop"))
+    feed(store, uri)
+    assert state(store)["lag"] == {
+        SWEEP[:16]: f"{file}: is damaged: its content does not fit the digest in it; "
+        "issue the sweep's command again, which writes it anew"
+    }
+    assert mlflow_run(run, uri).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"sqlite": 1}', b'{"x": {"demo": 2}}'])
+def test_a_damaged_record_is_made_anew(store: Store, uri: str, content: bytes) -> None:
+    run = make(store, 1)
+    feed(store, uri)
+    before = counts(uri)
+    run.mlflow_file.write_bytes(content)
+    assert len(records.damaged_records(store)) == (0 if content.startswith(b'{"') else 1)
+    feed(store, uri)
+    assert counts(uri) == before
+    assert records.damaged_records(store) == []
+
+
+def test_a_damaged_store_json_is_told(store: Store, uri: str) -> None:
+    make(store, 1)
+    (store.root / "store.json").write_text("{")
+    feed(store, uri)
+    (lag,) = state(store)["lag"].values()
+    assert lag.startswith(f"{store.root}/store.json: is damaged: ")
+
+
 # ---- runs that died, and the files that tell ----
 
 

@@ -118,8 +118,11 @@ def _log_to(file: Path) -> Iterator[None]:
     try:
         with informed():
             yield
-    except Exception:
-        log.exception("the run failed")
+    except Exception as error:
+        if _may_go_on(error):
+            log.error("%s: %s", type(error).__name__, error)  # noqa: TRY400  # a traceback tells no more
+        else:
+            log.exception("the run failed")
         raise
     finally:
         _logged.set(None)

@@ -97,8 +97,8 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
         with screen.waiting("drawing the report"):
             file = compare.write_report(found, folder)
             home.write_summary(plan.id, metrics, found.markdown(), finished)
-    except OSError as error:
-        screen.complain(f"the report cannot be written: {error.filename or folder}: {error.strerror}")
+    except (OSError, UserError) as error:
+        screen.complain(f"the report cannot be written: {error.__cause__ or error}")
     else:
         screen.say(f"report: {file}")
 

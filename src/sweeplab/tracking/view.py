@@ -209,6 +209,7 @@ class View:
             del self._tails[name]
             self._note_lost(tail)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            tail.settled = False
             reason = error if isinstance(error, store.DamagedError) else repr(error)
             self.damaged[name] = f"its journal cannot be read: {reason}"
         return []
@@ -226,10 +227,10 @@ class View:
         tail.settled = not wanted
         if not tail.lines:
             tail.run.ensure_end(ended=False)
+        if tail.lines and not tail.started:
+            raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
         if not wanted or not tail.lines:
             return []
-        if not tail.started:
-            raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
         record, jobs = entries(tail.run.mlflow_file, self.uri), []
         for experiment in wanted:
             entry = self._valid(record, experiment)
