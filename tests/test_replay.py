@@ -321,6 +321,8 @@ def test_only_a_finished_run_can_be_replayed(copy: Run, replay: Command, root: P
     edit_journal(copy, lambda events: events[-1].update(status="interrupted"))
     assert replay("copy").err == "copy: is interrupted; only a finished run can be replayed\n"
     edit_journal(copy, lambda events: events.pop())
+    assert replay("copy").err == f"{copy.journal.path}: is damaged: its end is missing\n"
+    copy.result_file.unlink()
     assert replay("copy").err == "copy: is unfinished; only a finished run can be replayed\n"
     copy.journal.path.unlink()
     assert replay("copy").err == "copy: has no journal.jsonl; a record is a config.yaml and a journal.jsonl\n"

@@ -60,7 +60,7 @@ def read(run: store.Run) -> Record:
 
 def _parsed(run: store.Run, settings: Node) -> Record:
     """Raises any of the errors of plain values that are not what they should be."""
-    events = run.journal.events()
+    _, events = run.history()
     marks = [e for e in events if e["event"] in (store.START, store.RESUME, store.END)]
     start, end = next(e for e in marks if e["event"] == store.START), marks[-1]
     provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.END)

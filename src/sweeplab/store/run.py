@@ -139,11 +139,13 @@ class Run:
         return result, events
 
     def ensure_end(self, *, ended: bool) -> None:
-        """Raise DamagedError for a journal that has not `ended` although the run has finished."""
+        """Raise DamagedError for a journal that has not `ended` although the run has a result."""
         self._ensure_end(self.result(), ended=ended)
 
     def _ensure_end(self, result: Result | None, *, ended: bool) -> None:
-        if not ended and result is not None and result.status == FINISHED:
+        if ended or result is None:
+            return
+        if result.status == FINISHED or not self.claimed:  # else somebody is about to go on with it
             raise DamagedError(self.journal.path, "its end is missing")
 
     @property

@@ -58,11 +58,14 @@ def damaged_records(folder: store.Store) -> list[str]:
     for pattern in ("*/mlflow.json", "sweeps/*.mlflow.json"):
         for file in folder.root.glob(pattern):
             try:
-                store.read_json(file)
+                places = store.read_json(file).values()
             except FileNotFoundError:
                 continue
             except store.DamagedError as error:
                 found.append(str(error))
+            else:
+                if not all(isinstance(place, dict) for place in places):
+                    found.append(f"{file}: is no record of the feeder's")
     return found
 
 

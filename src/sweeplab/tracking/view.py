@@ -225,7 +225,7 @@ class View:
         sweeps = self._members.get(tail.run.id, [])
         wanted = {**tail.own, **tail.tracked, **dict.fromkeys(s.experiment for s in sweeps if s.experiment)}
         tail.settled = not wanted
-        if not tail.lines:
+        if not tail.ended and not (wanted and tail.lines):  # else `_status` looks
             tail.run.ensure_end(ended=False)
         if tail.lines and not tail.started:
             raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
