@@ -198,6 +198,24 @@ def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(train: Command,
     assert states(root) == ["COMPLETE"] * 4
 
 
+def test_a_damaged_study_is_refused_in_one_line(train: Command, root: Path) -> None:
+    words = (*FAST, LR, "hydra.sweeper.n_trials=2")
+    assert train(*words).code == 0
+    (file,) = (root / "runs/sweeps").glob("*.optuna.jsonl")
+    whole = file.read_bytes()
+    value = re.search(rb'"values": \[0\.(\d)', whole)
+    assert value is not None
+    other = whole[: value.start(1)] + (b"1" if value[1] != b"1" else b"2") + whole[value.end(1) :]
+    for content in (other, whole.replace(b"{", b"\xff", 1), b"[]\n" + whole):
+        file.write_bytes(content)
+        ended = train(*words)
+        assert ended.code == 2
+        assert ended.err.startswith(f"{file}: is damaged: ")
+        assert len(ended.err.splitlines()) == 1
+    file.unlink()
+    assert train(*words).code == 0
+
+
 def test_several_objectives(train: Command, root: Path) -> None:
     ended = train(*FAST, "model.hidden=range(4,32)", "hydra.sweeper.metric=[valid/loss,parameters]",
                   "hydra.sweeper.direction=[minimize,minimize]", "hydra.sweeper.n_trials=2")  # fmt: skip

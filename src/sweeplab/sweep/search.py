@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Node = dict[str, Any]
 
 LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
+STUDY_ADVICE = "remove it, and the same command searches anew; runs that are finished are reused"
 ENOUGH = 4  # complete trials before it is said which key mattered
 
 
@@ -148,14 +149,19 @@ class Search(Jobs):
             raise UserError(f"another process is at work on this search: {self._study_file}") from None
         store.Journal(self._study_file).mend()
         Path(f"{self._study_file}.lock").unlink(missing_ok=True)  # Optuna's own, of a process that was killed
-        self._study: Study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self._study_file))),
-            study_name=self.plan.id[: store.ID_LENGTH],
-            pruner=self._options.new_pruner(),
-            directions=list[Any](self._objectives.values()),
-            load_if_exists=True,
-        )
-        self._take_up(self._study.get_trials(deepcopy=False))
+        try:
+            self._study: Study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(self._study_file))),
+                study_name=self.plan.id[: store.ID_LENGTH],
+                pruner=self._options.new_pruner(),
+                directions=list[Any](self._objectives.values()),
+                load_if_exists=True,
+            )
+            self._take_up(self._study.get_trials(deepcopy=False))
+        except Exception as error:  # whatever Optuna makes of a damaged file
+            self._lock.release()
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise store.DamagedError(self._study_file, why, STUDY_ADVICE) from error
         self._study.sampler = self._options.sampler_after(self._count)
 
     def _take_up(self, trials: Sequence[FrozenTrial]) -> None:
@@ -175,7 +181,18 @@ class Search(Jobs):
             if each.state == TrialState.PRUNED:
                 self.given_up |= {cell.job.fingerprint for cell in cells}
                 cells = [cell for cell in cells if self._run(cell).journal.path.exists()]  # not all were started
+            if each.state == TrialState.COMPLETE:
+                self._ensure_known(each, cells)
             self._add(cells)
+
+    def _ensure_known(self, trial: FrozenTrial, cells: Sequence[Cell]) -> None:
+        """Raise ValueError for a complete trial whose values are not those that its finished runs have."""
+        if not cells:
+            raise ValueError(f"trial {trial.number} has values that the search has not")
+        if all(self._run(cell).status == store.FINISHED for cell in cells):
+            values = [self._mean(name, cells) for name in self._objectives]
+            if values != trial.values and not any(map(math.isnan, values)):
+                raise ValueError(f"trial {trial.number} has {trial.values}, its runs have {values}")
 
     def end(self) -> None:
         """Say which keys mattered, and let go of the study."""
