@@ -92,13 +92,19 @@ def parsed(line: bytes, file: Path, number: int) -> Event:
 
 
 def _parsed(line: bytes) -> Event:
-    end = len(line) - CHECKSUM_LENGTH
-    if line[end : end + len(CHECKSUM)] == CHECKSUM and line[-10:-2] != b"%08x" % zlib.crc32(line[:end]):
+    if line[-CHECKSUM_LENGTH:-10] != CHECKSUM:
+        return _checked(json.loads(line.decode()))
+    if line[-10:-2] != b"%08x" % zlib.crc32(line[:-CHECKSUM_LENGTH]):
         raise ValueError("its content does not fit its checksum")
-    event = json.loads(line.decode())
+    event: Event = json.loads(line.decode())  # of the form that it was written in
+    del event["crc"]
+    return event
+
+
+def _checked(event: Any) -> Event:
+    """An event of a line without a checksum, if it has the form of one; else any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
-    event.pop("crc", None)
     plain_kinds = isinstance(event["event"], str) and isinstance(event.get("time", 0.0), int | float)
     if not plain_kinds or not all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS):
         raise ValueError("it is no event of a run")
