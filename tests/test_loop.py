@@ -105,6 +105,55 @@ def test_clip_norm_is_of_all_gradients_together() -> None:
     assert sum(norm.item() > 0 for norm in norms) == 3  # both of the first layer, the bias of the last
 
 
+class Shaped(nn.Module):
+    """A network whose output has another shape in evaluation, for a batch of one, or always."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        output = self.layer(x)
+        shapes = {
+            "flat": output[:, 0],
+            "flat in evaluation": output if self.training else output[:, 0],
+            "squeezed": output.squeeze(0),
+            "pair": (output, x),
+            "wide": output.repeat(1, 3),
+        }
+        return shapes[self.kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "evaluated", "message"),
+    [
+        ("flat", 2, False, r"the network's output has the shape \[2\], but \[2, 1\] is needed"),
+        ("wide", 2, False, r"the network's output has the shape \[2, 3\], but \[2, 1\] is needed"),
+        ("pair", 2, False, r"the network's output is a tuple, but \[2, 1\] is needed"),
+        ("squeezed", 1, True, r"the network's output has the shape \[1\], but \[1, 1\] is needed"),
+        ("flat in evaluation", 2, True, r"the network's output has the shape \[2\], but \[2, 1\] is needed"),
+    ],
+)
+def test_an_output_of_another_shape_is_refused_before_a_step(
+    kind: str, size: int, evaluated: bool, message: str
+) -> None:
+    job = task(Shaped(kind), outputs=1)
+    before = [parameter.clone() for parameter in job.model.parameters()]
+    inputs, targets = torch.ones(size, 2), torch.ones(size, 1)
+    with pytest.raises(ValueError, match=message):
+        evaluate(job, [(inputs, targets)]) if evaluated else train_step(job, inputs, targets)
+    assert all(torch.equal(*both) for both in zip(before, job.model.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_one_number_is_refused() -> None:
+    class Listed(nn.MSELoss):
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+            return super().forward(input, target).reshape(1)
+
+    with pytest.raises(ValueError, match=r"must be one number, not of shape \[1\]"):
+        train_step(task(linear([[1.0]]), Listed()), *ONE[0])
+
+
 def test_an_optimizer_that_looks_several_times_takes_a_step_too() -> None:
     layer = linear([[2.0]])
     job = task(layer, optimizer=torch.optim.LBFGS(layer.parameters()))

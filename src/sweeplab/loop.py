@@ -44,6 +44,7 @@ class Task:
     averager: Callable[..., Sums] = Sums
     together: Callable[[list[Batch]], list[Batch]] = list  # this rank's outputs and targets -> those of all
     compile: bool = False  # forward and backward pass as one graph
+    outputs: int | None = None  # numbers that the network gives for an example; None: not checked
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -60,12 +61,12 @@ class Task:
 
         As two graphs, which `model.compile()` gives, a step of a small network takes a quarter longer.
         """
-        model, loss, autocast, trained = self.model, self.loss, self.autocast, self.trained
+        model, loss, autocast, trained, outputs = self.model, self.loss, self.autocast, self.trained, self.outputs
 
         def passes(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
             with autocast():
-                output = model(inputs)
-            value = loss(output.float(), targets)
+                output = fitting(model(inputs), len(inputs), outputs)
+            value = one_number(loss(output.float(), targets))
             return value.detach(), output.detach(), torch.autograd.grad(value, trained, allow_unused=True)
 
         if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # an older PyTorch makes two graphs
@@ -201,13 +202,29 @@ def _clip(task: Task) -> None:
         nn.utils.clip_grad_norm_(task.parameters, task.clip_norm)
 
 
+def fitting(output: Tensor, examples: int, outputs: int | None) -> Tensor:
+    """Return the output, [examples, outputs]. Raises ValueError for another shape: a loss may broadcast it silently."""
+    shape = getattr(output, "shape", None)
+    if outputs is not None and shape != (examples, outputs):
+        got = f"has the shape {list(shape)}" if shape is not None else f"is a {type(output).__name__}"
+        raise ValueError(f"the network's output {got}, but [{examples}, {outputs}] is needed")
+    return output
+
+
+def one_number(loss: Tensor) -> Tensor:
+    """Return the loss of a batch. Raises ValueError if it is not one number."""
+    if loss.dim() > 0:
+        raise ValueError(f"the loss of a batch must be one number, not of shape {list(loss.shape)}")
+    return loss
+
+
 def eager(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """(the loss, the outputs) of a batch; the gradients are in the parameters."""
     for parameter in task.parameters:  # as the optimizer's zero_grad would, which takes a percent of a step
         parameter.grad = None
     with task.autocast():
-        output = task.model(inputs)
-    loss: Tensor = task.loss(output.float(), targets)
+        output = fitting(task.model(inputs), len(inputs), task.outputs)
+    loss = one_number(task.loss(output.float(), targets))
     loss.backward()
     return loss, output
 
@@ -241,7 +258,7 @@ def evaluate(task: Task, batches: Iterable[Batch]) -> dict[str, float]:
         metric.reset()
     for inputs, targets in batches:
         with task.autocast():
-            output = task.model(inputs)
+            output = fitting(task.model(inputs), len(inputs), task.outputs)
         output = output.float()
         if task.reduction is Reduction.WHOLE:
             whole.append((output, targets))

@@ -121,5 +121,6 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         clip_norm=config.trainer.clip_norm,
         autocast=runtime.autocast,
         compile=config.trainer.compile,
+        outputs=config.data.out_features,
         metrics=further,
     )
