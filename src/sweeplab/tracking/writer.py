@@ -117,7 +117,7 @@ class Writer:
         experiment_id, created = self._experiment(job.experiment)
         entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed, **more}
         job.entry = entry
-        record = read_json(job.file)
+        record = {uri: places for uri, places in read_json(job.file).items() if isinstance(places, dict)}
         record.setdefault(address.public(self.uri), {})[job.experiment] = entry
         store.remove_leftovers(job.file.parent, f".{job.file.name}.*")  # of a feeder that was killed here
         store.write_json(job.file, record)
