@@ -25,7 +25,9 @@ from conftest import PROJECT, Command, can_mount
 from test_kill import until
 
 from sweeplab import data
+from sweeplab import run as running
 from sweeplab.config import Data
+from sweeplab.errors import UserError
 from sweeplab.store import END, FINISHED, START, Run, Store
 from sweeplab.sweep import leases
 from sweeplab.sweep.dispatch import Dispatch
@@ -283,6 +285,78 @@ def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
     assert mine is not None
     assert other is not None
     assert (mine.fingerprint, mine.weights_sha256) == (other.fingerprint, other.weights_sha256)
+
+
+ELSEWHERE = """
+import multiprocessing
+from torch import nn
+if multiprocessing.current_process().name != "MainProcess":
+    raise OSError("this node has no driver")
+class Net(nn.Linear):
+    def __init__(self, in_features, out_features, hidden): super().__init__(in_features, out_features)
+"""
+
+
+def test_why_a_job_was_not_started_is_said_under_another_launcher(root: Path, command: Command) -> None:
+    (root / "elsewhere.py").write_text(ELSEWHERE)
+    words = (*SMALL, "model=linear", "model._target_=elsewhere.Net", "+model.hidden=1,2", "hydra/launcher=joblib")
+    ended = command("train.py", "-m", *words, PYTHONPATH=str(root))
+    assert ended.code == 1, ended.err
+    why = (
+        "model._target_=elsewhere.Net: the module 'elsewhere' exists, but failed to import: "
+        "OSError: this node has no driver"
+    )
+    assert f"2 of 2 runs did not finish:\n  hidden=1: not started: {why}\n  hidden=2: not started: {why}\n" in ended.err
+
+
+def test_why_a_job_was_not_started_is_said_in_the_same_process(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("the job was not to be\ntrained here")
+
+    monkeypatch.setattr(running, "prepare", refuse)
+    ended = train("-m", "hydra/launcher=basic", "sweep.report=false", *SMALL, "model.hidden=8,16")
+    assert ended.code == 1
+    assert "  hidden=8: not started: the job was not to be trained here\n" in ended.err
+
+
+def test_a_launcher_that_gives_up_is_the_reason(root: Path, train: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quit_(*_: object) -> None:
+        raise SystemExit("no room")
+
+    monkeypatch.setattr(running, "prepare", quit_)
+    ended = train("-m", "hydra/launcher=basic", "sweep.report=false", *SMALL, "model.hidden=8,16")
+    assert ended.code == 1
+    assert "  hidden=16: not started: the launcher gave up: SystemExit: no room\n" in ended.err
+
+
+SCRIPT = """
+import hydra
+from torch import nn
+from sweeplab.cli import guarded, train
+class Net(nn.Linear):
+    pass
+@guarded
+@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+def main(config):
+    train(config)
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_class_of_the_script_is_for_single_runs(root: Path, train: Command) -> None:
+    shutil.copytree(PROJECT / "conf", root / "conf")
+    (root / "mine.py").write_text(SCRIPT)
+    words = (*SMALL, "model=linear", "model._target_=__main__.Net")
+    single = train(*words, script=root / "mine.py")
+    assert single.code == 0, single.err
+    assert "__main__.Net: known to this script only; put it into a module for load_model" in single.err
+    swept = train("-m", *words, "seed=1,2", script=root / "mine.py")
+    assert swept.code == 2
+    assert "model._target_=__main__.Net: the jobs of a sweep cannot import it from the script" in swept.err
+    assert len(list(Store(root / "runs").runs())) == 1
 
 
 def test_another_sweeper_may_use_our_launcher(root: Path, train: Command) -> None:

@@ -104,7 +104,7 @@ def _plan(config: DictConfig) -> None:
     from sweeplab.sweep.preview import show
 
     given = task_overrides()
-    show(make([given], given, lambda _: config))
+    show(make([given], given, lambda _: config, alone=True))
 
 
 def _told(error: BaseException) -> int:

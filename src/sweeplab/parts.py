@@ -50,6 +50,14 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
     return found
 
 
+def of_script(config: Config) -> dict[str, str]:
+    """The names that this config takes from the started script (`__main__.Net`), by their dotted keys."""
+    found: dict[str, str] = {}
+    for name, node, _ in _nodes(config):
+        found |= code.of_script(node, name)
+    return found
+
+
 def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
     for name in ("model", "loss", "optimizer"):
         yield name, getattr(config, name), SUPPLIED.get(name, ())

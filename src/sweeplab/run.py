@@ -54,6 +54,8 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
         return
     home.open()
     place = None if settings.sweep.id is None else outcome.planned(job, home)
+    if names := parts.of_script(settings):
+        screen.complain(f"{', '.join(names.values())}: known to this script only; put it into a module for load_model")
     with tracking.feeding(home, settings.tracking) as client:
         result = train(job, home, splits, client.tend)
         run = home.run(job.fingerprint)

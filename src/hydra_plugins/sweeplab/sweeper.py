@@ -7,6 +7,7 @@ from typing import Any
 from hydra._internal.core_plugins import basic_sweeper  # the module: Hydra would take the class for another plugin
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
 
 
 class SweeplabSweeper(basic_sweeper.BasicSweeper):
@@ -31,8 +32,9 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
 
-        def launch(overrides: Sequence[Sequence[str]]) -> object:
-            return launcher.launch(overrides, initial_job_idx=0)
+        def launch(overrides: Sequence[Sequence[str]]) -> list[BaseException | None]:
+            returned = launcher.launch(overrides, initial_job_idx=0)
+            return [each._return_value if each.status == JobStatus.FAILED else None for each in returned]
 
         with ours.workers(begun) if ours else Pool() as pool:
             jobs = self._jobs(parsed, given, compose.Composer(loader, config), pool, bool(ours))

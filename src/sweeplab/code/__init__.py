@@ -4,7 +4,7 @@ from sweeplab.code.building import build, instantiate
 from sweeplab.code.files import exists as is_file
 from sweeplab.code.hashing import NUMERICS, digest, parts
 from sweeplab.code.lookup import locate
-from sweeplab.code.nodes import targets, words
+from sweeplab.code.nodes import of_script, one_line, targets, words
 from sweeplab.code.signatures import accepts, check
 from sweeplab.code.trust import ensure_trusted
 
@@ -18,6 +18,8 @@ __all__ = [
     "instantiate",
     "is_file",
     "locate",
+    "of_script",
+    "one_line",
     "parts",
     "targets",
     "words",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from sweeplab import compare, data, outcome, screen, store, tracking
+from sweeplab.code import one_line
 from sweeplab.config import Config, Sweep
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep.dispatch import Dispatch
@@ -16,7 +17,8 @@ from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
 
 Node = dict[str, Any]
-Launch = Callable[[Sequence[Sequence[str]]], object]
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
+"""Trains jobs, each a list of overrides, by a launcher of Hydra's; what each raised, None where it did not."""
 
 OURS = ("workers", "job_timeout", "retries", "fail_fast", "time_limit")  # what only workers of our own know to do
 
@@ -55,9 +57,10 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     home.write_manifest(manifest("running"))
     with tracking.feeding(home, settings.tracking) as client:
         status, cut, trained = store.INTERRUPTED, None, False
+        reasons: dict[str, str] = {}
         try:
             if launch is not None:
-                trained = _there(jobs, launch)
+                trained = _there(jobs, launch, reasons)
             elif jobs.left:
                 trained, cut = _here(jobs, home, pool, client.tend)
             status = store.FAILED if _unfinished(jobs, home) else store.FINISHED
@@ -67,7 +70,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
         _compare(jobs, home, manifest(status), trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
         outcome.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
-    _raise_for(jobs, home, cut)
+    _raise_for(jobs, home, cut, reasons)
 
 
 def _ensure_none_is_ours(given: Sweep) -> None:
@@ -111,18 +114,27 @@ def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
             pool.share(name, splits)
 
 
-def _there(jobs: Jobs, launch: Launch) -> bool:
-    """By a launcher of Hydra's, which gets them in batches; whether anything was to be trained."""
+def _there(jobs: Jobs, launch: Launch, reasons: dict[str, str]) -> bool:
+    """By a launcher of Hydra's, which gets them in batches; whether anything was to be trained.
+
+    Notes in `reasons`, by fingerprint, why jobs did not come to their end.
+    """
     source, trained = iter(jobs), False
     while batch := list(islice(source, jobs.batch)):
         if left := [cell for cell in batch if not cell.job.finished]:
             trained = True
             try:
-                launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
+                raised = launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
             except UserError:
                 raise
-            except Exception as error:  # whatever it makes of a job that was killed; what the others do is in the store
-                screen.complain(f"the launcher gave up: {type(error).__name__}: {error}")
+            except (Exception, SystemExit) as error:
+                # Whatever it makes of a job that was killed; what the others do is in the store.
+                said = f"the launcher gave up: {type(error).__name__}: {error}"
+                screen.complain(said)
+                reasons |= dict.fromkeys((cell.job.fingerprint for cell in left), " ".join(said.split()))
+            else:
+                pairs = zip(left, raised, strict=False)
+                reasons |= {cell.job.fingerprint: one_line(error) for cell, error in pairs if error is not None}
         for cell in batch:
             jobs.ended(cell)
     return trained
@@ -147,14 +159,17 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
     return [(cell, r) for cell, r in found if r.status != store.FINISHED]
 
 
-def _raise_for(jobs: Jobs, home: store.Store, cut: str | None) -> None:
+def _raise_for(jobs: Jobs, home: store.Store, cut: str | None, reasons: Mapping[str, str]) -> None:
     plan = jobs.plan
     if bad := _unfinished(jobs, home):
-        lines = [f"  {cell.name}: {_outcome(r)}" for cell, r in bad]
+        lines = [f"  {cell.name}: {_outcome(r, reasons.get(cell.job.fingerprint))}" for cell, r in bad]
         head = f"{len(bad)} of {len(plan.cells)} runs did not finish{f' ({cut})' if cut else ''}:"
         last = "" if plan.search and not cut else "issue the same command again for just those"
         raise RunFailed("\n".join([head, *lines, *filter(None, [last])]))
 
 
-def _outcome(found: store.Run) -> str:
-    return f"{found.status}, its log: {found.log_file}" if found.log_file.exists() else "not started"
+def _outcome(found: store.Run, reason: str | None) -> str:
+    """What became of a run, and where to read more: in its log, if it came so far."""
+    if found.log_file.exists():
+        return f"{found.status}, its log: {found.log_file}"
+    return f"not started: {reason}" if reason else "not started"

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, screen
+from sweeplab import config, parts, screen
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.expression import Expression
 from sweeplab.job import Job, Memo, prepare
@@ -75,13 +75,13 @@ class Plan:
         }
 
 
-def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose) -> Plan:
+def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose, *, alone: bool = False) -> Plan:
     """Compose and check all jobs, each a list of overrides, and look up what becomes of them.
 
     `given` is what the user typed. Jobs for which `sweep.where` does not hold are dropped, and none of several that ask
     for the same run but the first is kept. Raises UserError that lists what is wrong with which jobs.
     """
-    cells = _checked(jobs, compose)
+    cells = _checked(jobs, compose, alone=alone)
     _ensure_one_sweep(cells)
     _ensure_baseline(cells)
     if len(cells) < len(jobs):
@@ -128,14 +128,14 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
             raise UserError(f"sweep.baseline={given}: no job has {key}={text}{did_you_mean(text, values)}")
 
 
-def _checked(jobs: Sequence[Sequence[str]], compose: Compose) -> list[Cell]:
+def _checked(jobs: Sequence[Sequence[str]], compose: Compose, *, alone: bool) -> list[Cell]:
     varied = varied_keys(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}
     memo = Memo()
     for overrides in _counted(jobs):
         try:
-            cell = checked(overrides, varied, compose, memo)
+            cell = checked(overrides, varied, compose, memo, alone=alone)
         except UserError as error:
             errors.setdefault(str(error), []).append(_name(overrides, varied))
             continue
@@ -148,14 +148,28 @@ def _checked(jobs: Sequence[Sequence[str]], compose: Compose) -> list[Cell]:
     return cells
 
 
-def checked(overrides: Sequence[str], varied: dict[str, str], compose: Compose, memo: Memo) -> Cell | None:
-    """One job, found to be in order; None if it is not of those that `sweep.where` asks for. Raises UserError."""
+def checked(
+    overrides: Sequence[str], varied: dict[str, str], compose: Compose, memo: Memo, *, alone: bool = False
+) -> Cell | None:
+    """One job, found to be in order; None if it is not of those that `sweep.where` asks for. Raises UserError.
+
+    `alone`: it is a single run, which this process trains.
+    """
     job = _prepared(list(overrides), compose, memo)
     if job is None:
         return None
+    if not alone:
+        _ensure_importable(job.config)
     name = _name(overrides, varied) or job.name
     values = _values(overrides, varied)
     return Cell(name=name, overrides=list(overrides), varied=values, job=job, fate=fate.of(job, memo))
+
+
+def _ensure_importable(settings: config.Config) -> None:
+    """Raise UserError for classes of the script itself: the jobs are other processes, with another `__main__`."""
+    if found := parts.of_script(settings):
+        listed = ", ".join(f"{key}={name}" for key, name in found.items())
+        raise UserError(f"{listed}: the jobs of a sweep cannot import it from the script; put it into a module")
 
 
 def _name(overrides: Sequence[str], varied: dict[str, str]) -> str:
