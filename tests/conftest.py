@@ -77,7 +77,13 @@ def unsealed(content: bytes) -> bytes:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder that is the current one, and no tracking server from the environment."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_EXPERIMENT_NAME",
+        "SWEEPLAB_ROOT",
+        "HYDRA_FULL_ERROR",
+        "UV_RUN_RECURSION_DEPTH",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(redaction, "_known", {})  # of a command: another one has other secrets
     yield tmp_path

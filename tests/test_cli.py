@@ -170,3 +170,17 @@ def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> No
 def test_train_py_is_short_and_decides_nothing() -> None:
     assert len((PROJECT / "train.py").read_text().splitlines()) <= 30
     assert os.access(PROJECT / "train.py", os.R_OK)
+
+
+def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, root: Path) -> None:
+    (root / "what? 100%20 #1").mkdir()
+    here = {"HOME": str(root / "what? 100%20 #1"), "SWEEPLAB_ROOT": "~/lab", "MLFLOW_EXPERIMENT_NAME": "theirs"}
+    words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "tracking.wait=60")
+    ended = command("train.py", *words, "store.root=~/runs", **here)
+    assert (ended.code, ended.err) == (0, "")
+    assert command("sweeplab", "sync", "store.root=~/runs", **here).out == "MLflow is level with the store\n"
+    home = root / "what? 100%20 #1"
+    assert [p.name for p in root.iterdir()] == [home.name]
+    assert sorted(p.name for p in home.iterdir()) == ["lab", "runs"]
+    assert sorted(p.name for p in (home / "lab").iterdir()) == ["mlflow.db", "mlruns"]
+    assert list((home / "lab/mlruns/theirs").glob("*/artifacts/weights.safetensors")) != []

@@ -6,6 +6,7 @@ import http.client
 import json
 import math
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -26,7 +27,7 @@ from filelock import FileLock
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Journal, Run, Store, write_json
-from sweeplab.tracking import address, feeder, records
+from sweeplab.tracking import address, feeder, records, terms
 from sweeplab.tracking.client import _alive, _Feeding
 from sweeplab.tracking.view import Tail, View
 
@@ -202,9 +203,179 @@ def test_the_uri_is_the_configs_then_the_environments_then_sqlite_in_the_root(
     assert tracking.resolve_uri(config.Tracking(uri="some/folder")) == f"{root}/some/folder"
 
 
-def test_the_experiment_is_sweeplab_unless_named() -> None:
+@pytest.mark.parametrize(("given", "told"), [
+    ("databricks", "databricks"), ("databricks://lab", "databricks://lab"), ("databricks-uc", "databricks-uc"),
+    ("uc:http://h", "uc:http://h"), ("my-plugin://h/x", "my-plugin://h/x"), ("my.plugin+x:y", "my.plugin+x:y"),
+    ("~/mlflow.db", "sqlite:///HOME/mlflow.db"), ("sqlite:///~/x/y.db", "sqlite:///HOME/x/y.db"),
+    ("some/runs.sqlite", "sqlite:///ROOT/some/runs.sqlite"), ("~/some/folder", "HOME/some/folder"),
+    ("sqlite:///~nobody-here/x.db", "sqlite:///ROOT/~nobody-here/x.db"), ("sqlite:///a%3Fb.db", "sqlite+pysqlite:///ROOT/a%3Fb.db"),
+])  # fmt: skip
+def test_what_mlflow_knows_is_passed_on_and_a_path_is_made_absolute(
+    root: Path, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+) -> None:
+    monkeypatch.setenv("HOME", str(root / "home"))
+    expected = told.replace("HOME", f"{root}/home").replace("ROOT", str(root))
+    assert tracking.resolve_uri(config.Tracking(uri=given)) == expected
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    assert tracking.resolve_uri(config.Tracking()) == expected
+
+
+def test_a_scheme_needs_a_plugin_that_brings_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        UserError, match=r"^tracking.uri=htp://\*\*\*@h: MLflow has no such kind of store, and no plugin"
+    ):
+        address.checked("htp://me:pw@h")
+    for uri in (
+        "databricks",
+        "databricks://lab",
+        "file:///x",
+        "/a/folder",
+        "mysql://h/d",
+        "http://h",
+        "sqlite:////x.db",
+    ):
+        assert address.checked(uri) == uri
+    monkeypatch.setattr(address, "entry_points", lambda group, name: [group] if name == "my-store" else [])
+    assert address.checked("my-store://h") == "my-store://h"
+    assert [address.artifact_location(uri, "x") for uri in ("my-store://h", "databricks", "http://h")] == [None] * 3
+    assert address.artifact_location("mysql://h/d", "x") == f"file://{root}/mlruns/x"
+    monkeypatch.setenv("DATABRICKS_HOST", "https://lab.databricks.com/")
+    with tracking.serve("databricks") as base:
+        assert base == "https://lab.databricks.com"
+
+
+def test_paths_begin_at_home_where_they_say_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root / "home"))
+    settings = config.compose(["store.root=~/runs", "data.root='~/data'"])
+    assert (settings.store.root, settings.data.root) == (f"{root}/home/runs", f"{root}/home/data")
+    monkeypatch.setenv("SWEEPLAB_ROOT", "~/lab")
+    assert config.root() == root / "home" / "lab"
+    assert config.compose([]).store.root == f"{root}/home/lab/runs"
+    folder = root / "home" / "copy"
+    folder.mkdir(parents=True)
+    Journal(folder / "journal.jsonl").append("start")
+    assert Store(root / "runs").find("~/copy").folder == folder
+
+
+@pytest.mark.parametrize(
+    "name", ["what?", "a%20b", "a#b", "a b & c", "내 폴더", "a=b;c", "(x)'y'", "a+b,c@d:e", "[x]{y}"]
+)
+def test_a_root_of_any_name_holds_all_that_is_its_own(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    place = root / name
+    place.mkdir()
+    monkeypatch.chdir(place)
+    at = tracking.resolve_uri(config.Tracking())
+    assert address.file(at) == place / "mlflow.db"
+    assert address.public(at) == at
+    home = Store(place / "runs").open()
+    run = make(home)
+    assert tracking.sync(home, config.Tracking(), lambda *_: None) == []
+    assert [p.name for p in root.iterdir()] == [name]
+    (found,) = tracking.run_places(run, at)
+    assert list(place.glob(f"mlruns/*/{found.run_id}/artifacts/journal.jsonl")) != []
+    assert "journal.jsonl" in tracking.download(at, found.run_id, place / "copy")
+    assert (place / "copy/journal.jsonl").read_bytes() == run.journal.path.read_bytes()
+    assert [p.name for p in root.iterdir()] == [name]
+
+
+def test_the_ui_serves_a_root_of_any_name(root: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: bytes) -> None:
+    place = root / "내 %20 what?#&"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "mlflow.db").write_bytes(fresh_database)
+    home = Store(place / "runs").open()
+    run = make(home)
+    assert tracking.sync(home, config.Tracking(), lambda *_: None) == []
+    at = tracking.resolve_uri(config.Tracking())
+    (found,) = tracking.run_places(run, at)
+    with tracking.serve(at, 5650) as base:
+        host, port = base.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("GET", f"/get-artifact?path=journal.jsonl&run_uuid={found.run_id}")
+        assert connection.getresponse().read() == run.journal.path.read_bytes()
+        connection.close()
+    assert [p.name for p in root.iterdir()] == [place.name]
+
+
+def test_the_experiment_is_the_configs_then_the_environments_then_sweeplab(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert tracking.experiment_name(config.Tracking()) == "sweeplab"
     assert tracking.experiment_name(config.Tracking(experiment="mine")) == "mine"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    assert tracking.experiment_name(config.compose([]).tracking) == "theirs"
+    assert tracking.experiment_name(config.compose(["tracking.experiment=mine"]).tracking) == "mine"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    assert tracking.experiment_name(config.compose([]).tracking) == "sweeplab"
+
+
+KEYS = {
+    "model.hidden": "model.hidden", "valid/loss": "valid/loss", "a b:c-d_e": "a b:c-d_e", "사과": "사과", "max_x1": "max_x1",
+    "a@b": "a_x40_b", "a+b": "a_x2b_b", "a_b": "a_b", "../x": "_x2e_./x", "a//b": "a/_x2f_b", "a/": "a_x2f_", "": "_x0_",
+    "a_x40_b": "a_x5f_x40_b", "[0]": "_x5b_0_x5d_",
+}  # fmt: skip
+
+
+def test_a_key_is_legible_and_mlflow_takes_it() -> None:
+    assert {name: terms.key(name) for name in KEYS} == KEYS
+    long = terms.key("x" * 300)
+    assert (len(long), long[:214]) == (250, "x" * 214)
+
+
+def test_other_names_have_other_keys_and_mlflow_takes_all_of_them() -> None:
+    from mlflow.utils import validation
+
+    rng = random.Random(16)
+    letters = [
+        "a",
+        "x",
+        "_",
+        "_x",
+        "4",
+        "40",
+        "/",
+        ".",
+        "..",
+        "@",
+        "+",
+        "사과",
+        " ",
+        "\n",
+        ":",
+        "-",
+        "%",
+        "é",
+        "\ud800",
+        "\0",
+        "[0]",
+    ]
+    names = ["".join(rng.choices(letters, k=rng.randrange(8))) for _ in range(4000)]
+    names += [terms.key(name) for name in names]
+    names += ["y" * rng.randrange(200, 260) + rng.choice(letters) + "z" * rng.randrange(60) for _ in range(1000)]
+    names += [terms.key(name) for name in names[-1000:]]
+    keys = {name: terms.key(name) for name in names}
+    assert len(set(keys.values())) == len(keys) > 4000
+    for key in keys.values():
+        validation._validate_metric(key, 0.5, 0, 0)
+        validation._validate_param(key, "")
+        validation._validate_tag(key, "")
+        assert len(key) <= 250
+
+
+def test_a_run_whose_names_mlflow_does_not_take_is_level(store: Store, uri: str) -> None:
+    run = make(store, end=None)
+    start, *rest = run.journal.events()
+    start["config"]["model"] = {"사과": 0, "포도": 1, "a@b": 2, "a+b": 3, "a_b": 4, "y" * 260: 5, "y" * 261: 6}
+    run.journal.path.write_text("".join(json.dumps(event) + "\n" for event in (start, *rest)))
+    run.journal.append("epoch", epoch=3, metrics={"valid/p@1": 0.25, "valid/p+1": 0.5}, seconds=0.1)
+    finish(run)
+    feed(store, uri)
+    assert state(store)["lag"] == {}
+    data = mlflow_run(run, uri).data
+    assert sorted(value for name, value in data.params.items() if name.startswith("model.")) == list("0123456")
+    assert data.params["model.사과"] == "0"
+    assert (data.metrics["valid/p_x40_1"], data.metrics["valid/p_x2b_1"]) == (0.25, 0.5)
+    assert statuses(uri) == ["FINISHED"]
 
 
 def test_importing_the_door_imports_no_mlflow() -> None:

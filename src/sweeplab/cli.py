@@ -46,7 +46,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         ranks.hush()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
-            _know_secrets(program)
+            _look_at_words(program)
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_first_speak(error)
@@ -57,13 +57,14 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
     return run
 
 
-def _know_secrets(program: Callable[..., object]) -> None:
-    """Note the secrets of the command line before anything repeats them, as Hydra does with words it cannot read."""
-    from sweeplab.config import ensure_options, know
+def _look_at_words(program: Callable[..., object]) -> None:
+    """Note the secrets of the command line before anything repeats them, and have Hydra get what it can read."""
+    from sweeplab.config import ensure_options, know, readable
 
     know(word.lstrip("-") for word in sys.argv[1:])
     if hasattr(program, "__wrapped__"):  # decorated by hydra.main
         ensure_options(sys.argv[1:])
+        sys.argv[1:] = readable(sys.argv[1:])
 
 
 def _end() -> None:
@@ -223,7 +224,7 @@ def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
     with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
         for name, link in _links(settings, uri, base).items():
             screen.say(f"{name}:\n  {link}")
-        if not tracking.served(uri):
+        if not tracking.has_page(uri):
             _until_ctrl_c()
 
 

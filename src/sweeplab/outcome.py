@@ -89,6 +89,8 @@ def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) ->
         return
     uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
     base = tracking.base_of(uri)
-    screen.say("in MLflow:" if tracking.served(uri) else f"in MLflow, while {screen.command('sweeplab ui')} serves it:")
+    screen.say(
+        "in MLflow:" if tracking.has_page(uri) else f"in MLflow, while {screen.command('sweeplab ui')} serves it:"
+    )
     for what, link in tracking.links(home, home.manifest(sweep), uri, base).items():
         screen.say(f"  {what}: {link}")

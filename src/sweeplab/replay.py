@@ -75,8 +75,8 @@ def _find(name: str, local: Config, copy: Path) -> store.Run:
     try:
         return store.Store(local.store.root).find(name)
     except UserError:
-        if name and Path(name).is_dir():
-            return store.Run(Path(name).resolve())  # reading it will say what it lacks
+        if name and (folder := config.expanded(name)).is_dir():
+            return store.Run(folder.resolve())  # reading it will say what it lacks
         if not _MLFLOW_ID.fullmatch(name):
             raise
     tracking.download(tracking.resolve_uri(local.tracking), name, copy)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeplab import screen, tracking
+from sweeplab import config, screen, tracking
 from sweeplab.compare import differences, page, tables
 from sweeplab.compare.comparison import baseline_of, compare
 from sweeplab.compare.groups import Node
@@ -46,7 +46,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     if given.write:
         screen.say(f"written: {page.write(result, conf_dir().parent / 'experiments', names[0])}")
     if given.report is not None:
-        file = write_report(result, Path(given.report))
+        file = write_report(result, config.expanded(given.report))
         if not (given.json or given.csv):
             screen.say(f"report: {file.resolve()}")
 

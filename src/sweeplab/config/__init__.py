@@ -1,8 +1,8 @@
 """The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
 
 from sweeplab.config.canon import HOW, canonical, flat, to_dict
-from sweeplab.config.composing import compose, conf_dir, ensure_options, explain, task_overrides
-from sweeplab.config.reading import parse, resolved, root, typed
+from sweeplab.config.composing import compose, conf_dir, ensure_options, explain, readable, task_overrides
+from sweeplab.config.reading import expanded, parse, place, resolved, root, typed
 from sweeplab.config.redaction import (
     hidden_keys,
     is_hidden,
@@ -30,12 +30,15 @@ __all__ = [
     "compose",
     "conf_dir",
     "ensure_options",
+    "expanded",
     "explain",
     "flat",
     "hidden_keys",
     "is_hidden",
     "know",
     "parse",
+    "place",
+    "readable",
     "redact",
     "redact_override",
     "redact_text",

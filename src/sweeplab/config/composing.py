@@ -19,13 +19,18 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
 
     know(overrides)
     with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
-        return parse(hydra_compose("config", overrides=list(overrides)))
+        return parse(hydra_compose("config", overrides=readable(overrides)))
 
 
 def conf_dir() -> Path:
     """The folder of YAML files: inside the installed package, in a checkout beside `src/`."""
     package = Path(__file__).resolve().parents[1]
     return next(folder for folder in (package / "conf", package.parents[1] / "conf") if folder.is_dir())
+
+
+def readable(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with quotes around `~/runs`, which Hydra cannot read without them."""
+    return [re.sub(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)", r"\1'\2'", word) if "=~" in word else word for word in words]
 
 
 def ensure_options(words: Sequence[str]) -> None:

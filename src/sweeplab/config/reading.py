@@ -24,7 +24,17 @@ T = TypeVar("T")
 
 def root() -> Path:
     """The one place where things are: SWEEPLAB_ROOT, else the current folder."""
-    return Path(os.environ.get("SWEEPLAB_ROOT") or Path.cwd()).resolve()
+    return expanded(os.environ.get("SWEEPLAB_ROOT") or ".").resolve()
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder in place of `~` or `~user`; of a user that there is not, as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
+
+
+def place(path: str | Path) -> Path:
+    """Read a path as a user gives it: `~` is the home folder, and a relative path is the root's."""
+    return root() / expanded(path)
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -79,8 +89,9 @@ def typed(plain: Mapping[str, Any]) -> Config:
         raise UserError("\n".join(problems))
     nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
     config = Config(seed=seed, **{**nodes, **sections})
-    config.store.root = str(root() / config.store.root)
-    config.data.root = str(root() / config.data.root)
+    config.store.root = str(place(config.store.root))
+    config.data.root = str(place(config.data.root))
+    config.tracking.experiment = config.tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
     _ensure_utf_8({**plain, "store": {**plain["store"], "root": config.store.root}})
     return config
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from sweeplab import config
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
 from sweeplab.store.run import Run
@@ -116,8 +117,9 @@ class Store:
 
         Raises UserError if there is not exactly one.
         """
-        if Run(Path(name)).last_written is not None:
-            return Run(Path(name).resolve())
+        folder = config.expanded(name)
+        if Run(folder).last_written is not None:
+            return Run(folder.resolve())
         whole = len(name) == FINGERPRINT_LENGTH
         found = [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)] if name else []
         if len(found) != 1:

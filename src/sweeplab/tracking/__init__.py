@@ -3,7 +3,7 @@
 What is written is written by `feeder`, in a process of its own. mlflow is imported here only, inside functions.
 """
 
-from sweeplab.tracking.address import experiment_name, public, resolve_uri, served
+from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
 from sweeplab.tracking.artifacts import download, save_model
 from sweeplab.tracking.client import Client, early, feeding, lagging, sync
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
@@ -20,6 +20,7 @@ __all__ = [
     "early",
     "experiment_name",
     "feeding",
+    "has_page",
     "lagging",
     "links",
     "public",

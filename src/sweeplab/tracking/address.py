@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +13,12 @@ from sweeplab import config
 from sweeplab.errors import UserError
 
 DEFAULT_EXPERIMENT = "sweeplab"
+DATABRICKS = ("databricks", "databricks-uc", "uc")  # the only ones that MLflow takes without `://`, too
+
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]+):")
+_DATABASE = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?:")
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
+_FILES = (".db", ".sqlite", ".sqlite3")  # what a path ends in that is a database's, without `sqlite:///`
 
 
 def resolve_uri(tracking: config.Tracking) -> str:
@@ -20,12 +27,25 @@ def resolve_uri(tracking: config.Tracking) -> str:
 
 
 def resolved(given: str | None) -> str:
-    root = config.root()
+    """What MLflow is told: a scheme of its own, of a database or of a plugin as it is, a path made absolute."""
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    database = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)", uri)
+    database = _SQLITE.fullmatch(uri)
     if database:
-        return f"{database[1]}{root / database[2]}{database[3]}"
-    return uri if re.match(r"[\w+]+:", uri) else str(root / uri)
+        return f"{sqlite(config.place(unquote(database[2])), database[1])}{database[3]}"
+    if uri in DATABRICKS or _SCHEME.match(uri):
+        return uri
+    path = config.place(uri)
+    return sqlite(path) if path.suffix in _FILES else str(path)
+
+
+def sqlite(path: Path, prefix: str = "sqlite:///") -> str:
+    """The URI of an SQLite file: what SQLAlchemy would read otherwise is quoted, all else stays readable.
+
+    Behind `sqlite:///`, and no other prefix, MLflow makes the folder that the text names, quoted as it is.
+    """
+    text = str(path).replace("%", "%25").replace("?", "%3F")
+    plain = text == str(path) or prefix != "sqlite:///"
+    return f"{prefix if plain else 'sqlite+pysqlite:///'}{text}"
 
 
 def experiment_name(tracking: config.Tracking) -> str:
@@ -42,8 +62,32 @@ def served(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def database(uri: str) -> bool:
+    """Whether it is the address of a database."""
+    return _DATABASE.match(uri) is not None
+
+
+def databricks(uri: str) -> bool:
+    """Whether it is a workspace of Databricks, which has a page of its own."""
+    return uri.partition(":")[0] in DATABRICKS
+
+
+def has_page(uri: str) -> bool:
+    """Whether there is a page for what is tracked there without `sweeplab ui`."""
+    return served(uri) or databricks(uri)
+
+
 def checked(uri: str) -> str:
-    """The same; UserError if what talks to PostgreSQL is not installed, which does not pass as an absence does."""
+    """The same; UserError if MLflow knows no such scheme, or what talks to PostgreSQL is not installed: neither passes
+    as a server's absence does.
+    """
+    scheme = _SCHEME.match(uri)
+    known = served(uri) or database(uri) or databricks(uri) or scheme is None or scheme[1] == "file"
+    if not known and not entry_points(group="mlflow.tracking_store", name=scheme[1] if scheme else ""):
+        raise UserError(
+            f"tracking.uri={public(uri)}: MLflow has no such kind of store, and no plugin brings it; "
+            "give http(s)://, sqlite:///, postgresql://, mysql://, mssql:// or databricks"
+        )
     if re.match(r"postgresql(\+psycopg)?://", uri) and find_spec("psycopg") is None:
         raise UserError("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'")
     return uri
@@ -51,8 +95,8 @@ def checked(uri: str) -> str:
 
 def file(uri: str) -> Path | None:
     """The file of an SQLite database; None of another URI."""
-    path = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(unquote(path[1])) if path else None
+    path = _SQLITE.match(uri)
+    return Path(unquote(path[2])) if path else None
 
 
 def folder(uri: str) -> Path | None:
@@ -62,8 +106,8 @@ def folder(uri: str) -> Path | None:
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Beside an SQLite database, for other databases in the root; a server decides by itself."""
-    if served(uri):
+    """Beside an SQLite database, for other databases in the root; a server or a plugin decides by itself."""
+    if not database(uri):
         return None
     beside = folder(uri) or config.root()
     return (beside / "mlruns" / re.sub(r"[^\w.-]+", "_", experiment)).as_uri()

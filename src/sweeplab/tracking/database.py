@@ -9,9 +9,8 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from sweeplab.tracking import address
 
@@ -38,6 +37,9 @@ def _postgresql(uri: str) -> Iterator[None]:
 @contextmanager
 def _sqlite(uri: str) -> Iterator[None]:
     where = address.folder(uri)
+    if where is not None:
+        with suppress(OSError):  # MLflow will say why
+            where.mkdir(parents=True, exist_ok=True)
     if where is None or not where.is_dir():
         yield
         return
@@ -72,5 +74,5 @@ def make_empty(path: Path) -> Path:
     """An SQLite database of MLflow's there, without any runs; it takes about a second."""
     from mlflow import MlflowClient
 
-    MlflowClient(tracking_uri=f"sqlite:///{quote(str(path))}").search_experiments(max_results=1)
+    MlflowClient(tracking_uri=address.sqlite(path)).search_experiments(max_results=1)
     return path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from sweeplab.store import Store
-from sweeplab.tracking.address import public, served
+from sweeplab.tracking.address import databricks, public, served
 from sweeplab.tracking.records import run_places, sweep_places
 from sweeplab.tracking.view import SWEEP_LENGTH
 
@@ -58,6 +59,8 @@ def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[st
 
 def base_of(uri: str, port: int = PORT) -> str:
     """The address of the UI: the server's own, else where `sweeplab ui` serves a database."""
+    if databricks(uri):
+        return os.environ.get("DATABRICKS_HOST", uri).rstrip("/")
     if not served(uri):
         return f"http://127.0.0.1:{port}"
     return public(uri).replace("://***@", "://").rstrip("/")

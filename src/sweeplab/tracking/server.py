@@ -24,10 +24,11 @@ MOST_PORT = 65535
 def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
     """An MLflow server of this database on 127.0.0.1, at `port` or the next free one; yields its address.
 
-    Of an http(s) URI that is the server itself, and nothing is started. Raises UserError if it does not answer within
+    Of an http(s) URI, or of Databricks, that is the server itself, and nothing is started.
+    Raises UserError if it does not answer within
     `seconds`.
     """
-    if address.served(uri):
+    if address.served(uri) or address.databricks(address.checked(uri)):
         yield base_of(uri)
         return
     port = _free_port(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,29 @@ def ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+KEY_LENGTH = 250  # characters of the name of a parameter, a metric or a tag
+
+_ODD = re.compile(r"[^\w\-. :/]")  # MLflow takes letters and digits of any script
+_NO_PATH = re.compile(r"(?:^|(?<=/))[./]|/$| $")  # a name is no path that leads elsewhere, as `../x`, `a//b` or `a/`
+_ESCAPE = re.compile(r"_x[0-9a-f]+_")
+
+
 def key(name: str) -> str:
-    """The name in the characters that MLflow allows."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
+    """The name as MLflow takes it, another one for each: `a@b` is `a_x40_b`, and what is too long ends in a digest.
+
+    What MLflow would refuse is written as `_x`, its number in Unicode, `_`; a name that looks so is written so, too.
+    """
+    if _ODD.search(name) or _NO_PATH.search(name) or _ESCAPE.search(name) or not name:
+        name = re.sub(r"_(?=x)", _escaped, name)
+        name = _NO_PATH.sub(_escaped, re.sub(r"[^\w\-. :/]", _escaped, name)) or "_x0_"
+    if len(name) <= KEY_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return f"{name[: KEY_LENGTH - 36]}._x{digest}_"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"_x{ord(found[0]):02x}_"
 
 
 def text(value: object) -> str:
