@@ -472,9 +472,9 @@ def test_hostile_records_are_refused(nothing_happened: Callable[[], bool], targe
         ("torch.load", "only names in torch.nn, torch.optim, sweeplab, mine are trusted (--trust MODULE)"),
         ("torch.nn.modules.module.torch.load", "'torch' leads out of the trusted modules to 'torch'"),
         ("torch.nn.Linaer", "'Linaer' is not in a trusted module"),
-        ("mine.load", "no Module, Optimizer, scheduler, Dataset or metric of a trusted module"),
-        ("mine.Other", "no Module, Optimizer, scheduler, Dataset or metric of a trusted module"),
-        ("mine.OrderedDict", "no Module, Optimizer, scheduler, Dataset or metric of a trusted module"),
+        ("torch.nn.Parameter", "no Module, Optimizer, scheduler, Dataset or metric of a trusted module"),
+        ("mine.load", "it is defined in torch.serialization, which is not trusted"),
+        ("mine.OrderedDict", "it is defined in collections, which is not trusted"),
     ],
 )
 def test_a_refusal_says_why(project: Write, target: str, says: str) -> None:

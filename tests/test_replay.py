@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -515,3 +516,121 @@ def test_own_classes_need_trust_and_their_places_come_from_here(train: Command, 
     assert ended.code == 1
     assert "  data.digest: " in ended.err
     assert "  data.train: " in ended.err
+
+
+# --- honest records that call a user's own functions
+
+HONEST = """
+import functools
+import numpy as np
+import torch
+from dataclasses import dataclass
+from torch import nn
+from torch.utils.data import Dataset
+
+def examples(n):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 64)).astype("float32"), rng.integers(0, 10, n)
+
+class Pictures(Dataset):
+    def __init__(self, transform):
+        self.inputs, self.targets = (torch.from_numpy(each) for each in examples(300))
+        self.transform = transform
+    def __len__(self): return len(self.inputs)
+    def __getitem__(self, i): return self.transform(self.inputs[i].reshape(1, 8, 8)), self.targets[i]
+
+def sgd(params, lr, **how): return torch.optim.SGD(params, lr=2 * lr, **how)
+def decay(epoch, rate): return rate**epoch
+def schedule(optimizer, rate): return torch.optim.lr_scheduler.LambdaLR(optimizer, functools.partial(decay, rate=rate))
+@torch.no_grad()
+def act(x): return torch.tanh(x)
+def smooth(amount): return nn.CrossEntropyLoss(label_smoothing=amount)
+
+@dataclass
+class Sizes:
+    width: int = 8
+
+class Net(nn.Sequential):
+    def __init__(self, in_features, out_features, act=nn.ReLU, sizes=None):
+        width = sizes.width if sizes else 8
+        last = act() if isinstance(act, type) else nn.Identity()
+        super().__init__(nn.Linear(in_features, width), last, nn.Linear(width, out_features))
+        self.act = act if callable(act) and not isinstance(act, type) else None
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.act is None else y + self.act(y)
+    @classmethod
+    def small(cls, in_features, out_features): return cls(in_features, out_features)
+@functools.lru_cache
+def width(): return 6
+def build(in_features, out_features): return Net(in_features, out_features, sizes=Sizes(width()))
+
+class Share:
+    def reset(self): self.right = self.seen = 0
+    def update(self, output, target):
+        self.right += int((output.argmax(1) == target).sum())
+        self.seen += len(target)
+    def compute(self): return self.right / self.seen
+def share(): return Share()
+"""
+NET = ("model=linear", "model._target_=honest.Net")
+LAMBDA = ("scheduler=constant", "scheduler._target_=torch.optim.lr_scheduler.LambdaLR", "~scheduler.factor", "~scheduler.total_iters")  # fmt: skip
+INVERT = "+data.dataset.transform={_target_:torchvision.transforms.Normalize,mean:[0.5],std:[0.5]}"
+PROGRAMS: dict[str, list[str]] = {
+    "a function as data set": ["data.dataset._target_=honest.examples", "+data.dataset.n=300"],
+    "a transform in a data set": ["data.dataset._target_=honest.Pictures", INVERT],
+    "a function as optimizer": ["optimizer=sgd", "optimizer._target_=honest.sgd"],
+    "a function in LambdaLR": [*LAMBDA, "+scheduler.lr_lambda={_target_:honest.decay,_partial_:true,rate:0.5}"],
+    "a function as schedule": ["scheduler=constant", "scheduler._target_=honest.schedule", "~scheduler.factor", "~scheduler.total_iters", "+scheduler.rate=0.5"],
+    "a metric": ["+metrics.share._target_=honest.Share"],
+    "a function as metric": ["+metrics.share._target_=honest.share"],
+    "get_method": [*NET, "+model.act={_target_:hydra.utils.get_method,path:honest.act}"],
+    "get_class": [*NET, "+model.act={_target_:hydra.utils.get_class,path:torch.nn.Tanh}"],
+    "a partial function": [*NET, "+model.act={_target_:honest.act,_partial_:true}"],
+    "a class of no known kind": [*NET, "+model.sizes={_target_:honest.Sizes,width:5}"],
+    "a class method": ["model=linear", "model._target_=honest.Net.small"],
+    "a function as network": ["model=linear", "model._target_=honest.build"],
+    "a function as loss": ["loss._target_=honest.smooth", "+loss.amount=0.1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_honest_record_is_replayed_with_the_trust_that_its_refusal_names(
+    train: Command, replay: Command, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.syspath_prepend(root)
+    (root / "honest.py").write_text(HONEST)
+    sys.modules.pop("honest", None)
+    assert train("data=digits", "model=linear", "trainer.threads=1", "trainer.epochs=2", *PROGRAMS[name]).code == 0
+    run = only(root)
+    refused = replay(run.id)
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    trusts = re.findall(r"--trust [\w.]+", refused.err)
+    wanted = ["--trust honest", *(["--trust torchvision.transforms"] if "transform" in name else [])]
+    assert trusts == wanted
+    ended = replay(run.id, *(word for trust in trusts for word in trust.split()))
+    assert (ended.code, ended.err) == (0, "")
+    assert "identical: 2 epochs, same weights" in ended.out
+    sys.modules.pop("honest", None)
+
+
+def test_trust_in_one_module_is_no_trust_in_what_it_imports(
+    copy: Run, replay: Command, root: Path, untouched: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "careless.py").write_text("import os\nfrom os import system\nfrom torch import load\ndef fn(): pass\n")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import careless  # type: ignore[import-not-found]  # written above
+
+    assert careless.fn() is None
+    honest = copy.config_file.read_text()
+    for path in ("careless.load", "careless.os.system", "careless.fn.__globals__", "careless.__builtins__.exec"):
+        for node in ({"_target_": path}, {"_target_": "hydra.utils.get_object", "path": path}):
+            for where, wrap in WRAPPED.items():
+                copy.config_file.write_text(honest)
+                edit(copy, lambda c, wrap=wrap, node=node: wrap(c, node))  # type: ignore[misc]
+                ended = replay("copy", "--trust", "careless")
+                assert ended.code == 2, where
+                assert ": refused: " in ended.err, where
+                assert ended.err.count("\n") == 1, where
+    del sys.modules["careless"]

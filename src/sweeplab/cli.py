@@ -178,7 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
     form.add_argument("--csv", action="store_true", help="the groups, unrounded, instead of the table")
     replay = _command(commands, "replay", _replay, "train a recorded run again, and compare every bit", "RUN")
-    replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help="whose classes it may use, too")
+    replay.add_argument(
+        "--trust", metavar="MODULE", action="append", default=[], help="whose classes and functions it may call, too"
+    )
     runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
     runs.add_argument("--json", action="store_true", help="for scripts")
     runs.add_argument("--clean", action="store_true", help="remove failed, interrupted and unfinished runs")

@@ -108,7 +108,7 @@ def _load(file: Path) -> Node:
 def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Config:
     """What to train, in the store `home`: the record's config, computed as it was then; every place is the local one.
 
-    Raises UserError for what could call, read or write anything else than the trusted classes do.
+    Raises UserError for what could call, read or write anything else than what is trusted does.
     """
     raw = record.config
     _refuse_odd_values(raw, "")
@@ -174,7 +174,12 @@ def places(local: Config) -> dict[str, str | None]:
 
 
 def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
-    """A node with the local config's value for every argument that is a place, or a secret; UserError without one."""
+    """A node with the local config's value for every argument that is a place, or a secret; UserError without one.
+
+    The `path` of a node that looks a dotted name up is no place; it was judged as a name.
+    """
+    if code.is_lookup(value):
+        return value
     if isinstance(value, dict):
         return {name: _placed(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
     if isinstance(value, list):

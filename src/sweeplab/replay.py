@@ -29,7 +29,8 @@ class _Differs(Exception):
 def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> None:
     """Replay a run (store id or the beginning of one, folder, MLflow run id) and say what came out.
 
-    `trusted` are modules whose classes the record may use, besides those of torch.nn, torch.optim and sweeplab.
+    `trusted` are modules whose classes and functions the record may call, besides the networks, losses, optimizers,
+    schedulers, sets and metrics of torch.nn, torch.optim and sweeplab.
     Raises UserError for a record that is none, is unfinished or is refused, RunFailed if the bits differ.
     """
     _ensure_local(overrides)

@@ -6,7 +6,7 @@ from sweeplab.code.hashing import NUMERICS, digest, parts
 from sweeplab.code.lookup import locate
 from sweeplab.code.nodes import of_script, one_line, targets, words
 from sweeplab.code.signatures import accepts, check
-from sweeplab.code.trust import ensure_trusted
+from sweeplab.code.trust import ensure_trusted, is_lookup
 
 __all__ = [
     "NUMERICS",
@@ -17,6 +17,7 @@ __all__ = [
     "ensure_trusted",
     "instantiate",
     "is_file",
+    "is_lookup",
     "locate",
     "of_script",
     "one_line",

@@ -1,0 +1,47 @@
+"""Where a class or function is defined, as opposed to merely imported."""
+
+from __future__ import annotations
+
+import sys
+from functools import _lru_cache_wrapper, partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+
+def home_of(found: object) -> str:
+    """The module in which a class or function is defined; '' of anything else, such as an instance.
+
+    Of a decorated function, and of a `functools.partial`, that is where the innermost function is defined.
+    """
+    inner = unwrapped(found)
+    home: object = ""
+    if isinstance(inner, type):
+        home = inner.__module__
+    elif isinstance(inner, FunctionType):
+        home = inner.__globals__.get("__name__")  # its __module__ can be set by whoever decorates it
+    elif isinstance(inner, BuiltinFunctionType) and isinstance(inner.__self__, ModuleType):
+        home = inner.__self__.__name__
+    return home if isinstance(home, str) else ""
+
+
+def unwrapped(found: object) -> object:
+    """The innermost function of a decorated one, a static or class method, or a partial."""
+    for _ in range(100):  # a circle has no end
+        if isinstance(found, classmethod | staticmethod):
+            found = found.__func__
+        elif type(found) is partial:
+            found = found.func
+        elif isinstance(found, FunctionType | _lru_cache_wrapper) and "__wrapped__" in vars(found):
+            found = vars(found)["__wrapped__"]
+        else:
+            return found
+    return None
+
+
+def is_at_its_name(found: object) -> bool:
+    """Whether the module in which a class says it is defined has it under its own name; true of functions."""
+    if not isinstance(found, type):
+        return True
+    place: object = sys.modules.get(found.__module__)
+    for name in found.__qualname__.split("."):
+        place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
+    return place is found
