@@ -132,7 +132,7 @@ def changed(before: Job, after: Job) -> list[str]:
         ["+model.act=acts:act"],
         ["+model.act._target_=acts.act", "+model.act._partial_=true"],
         ["+model.layers=[3,{name:acts.act}]"],
-        ["+model.layers=[{_target_:torch.nn.Linear,_partial_:true,_args_:[acts.act]}]"],
+        ["+model.layers=[{_target_:torch.nn.Identity,_args_:[acts.act]}]"],
         ["+metrics.share._target_=own.Share", "+model.layers={a:{b:acts.act}}"],
     ],
     ids=str,

@@ -590,7 +590,7 @@ PROGRAMS: dict[str, list[str]] = {
     "a class of no known kind": [*NET, "+model.sizes={_target_:honest.Sizes,width:5}"],
     "a class method": ["model=linear", "model._target_=honest.Net.small"],
     "a function as network": ["model=linear", "model._target_=honest.build"],
-    "a function as loss": ["loss._target_=honest.smooth", "+loss.amount=0.1"],
+    "a function as loss": ["loss._target_=honest.smooth", "~loss.label_smoothing", "+loss.amount=0.1"],
 }  # fmt: skip
 
 
