@@ -22,12 +22,14 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kill
 import torch
 
 from sweeplab import checkpoint, cli, load_model, metrics
@@ -138,10 +140,12 @@ def ensure(done: Said) -> None:
 
 
 def leave(root: Path) -> None:
-    """Wait until no feeder is at work in this root."""
-    import kill
-
-    kill.leave(root)
+    """Wait until no feeder is at work in this root, which would write into it."""
+    until = time.monotonic() + kill.LIMIT
+    while kill.feeders(root):
+        if time.monotonic() > until:
+            raise RuntimeError("a feeder does not leave")
+        time.sleep(0.1)
 
 
 def named(root: Path, epochs: int) -> Run:
@@ -396,8 +400,8 @@ def damage(file: Path, how: Callable[[bytes, random.Random], bytes] | None, rng:
 # ---- the program ----
 
 
-def refer(folder: Path) -> tuple[Place, dict[str, Said]]:
-    """Make the store, and issue each command on it while it is whole."""
+def refer(folder: Path) -> Place:
+    """Make the store, and keep a copy of it while it is whole."""
     root = folder / "root"
     root.mkdir()
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -408,8 +412,7 @@ def refer(folder: Path) -> tuple[Place, dict[str, Said]]:
         finished, stopped = named(root, 3), named(root, 5)
         place = Place(root, folder / "pristine", finished.id, stopped.id, home.manifests()[0]["id"])
     shutil.copytree(root, place.pristine)
-    actions = {action.__name__: action for _, chosen in KINDS.values() for action in chosen}
-    return place, {name: issue(action, place) for name, action in actions.items()}
+    return place
 
 
 def empty_database(file: Path) -> None:
@@ -441,6 +444,7 @@ def issue(action: Action, place: Place, harm: Callable[[], object] = lambda: Non
 
 
 def trial(number: int, seed: int, place: Place, reference: dict[str, Said]) -> Trial:
+    """Damage one file, and issue the commands that read it; `reference` keeps what each says of the whole store."""
     rng = random.Random(f"{seed}/{number}")
     restore(place)
     kind = list(KINDS)[number % len(KINDS)]
@@ -449,6 +453,8 @@ def trial(number: int, seed: int, place: Place, reference: dict[str, Said]) -> T
     name = file.relative_to(place.root).as_posix()
     done = Trial(number, name, "folder" if how is None else how.__name__)
     for action in actions:
+        if action.__name__ not in reference:
+            reference[action.__name__] = issue(action, place)
         result = issue(action, place, lambda: damage(file, how, random.Random(state)))
         expected = reference[action.__name__]
         if "Traceback" in result.text:
@@ -466,7 +472,7 @@ def trial(number: int, seed: int, place: Place, reference: dict[str, Said]) -> T
 
 
 def run(numbers: Sequence[int], seed: int, folder: Path) -> Iterator[Trial]:
-    place, reference = refer(folder)
+    place, reference = refer(folder), dict[str, Said]()
     for number in numbers:
         yield trial(number, seed, place, reference)
 
