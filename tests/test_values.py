@@ -6,7 +6,7 @@ import enum
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
 from torch import Tensor, nn
@@ -52,6 +52,12 @@ def takes(
     names: list[str] | None = None,
     flags: list[bool] | None = None,
     table: Mapping[str, int] | None = None,
+    switches: dict[str, bool] | None = None,
+    triple: list[bool | None] = [],  # noqa: B006
+    bare_flags=(True, False),  # type: ignore[no-untyped-def]  # noqa: ANN001
+    bare_rates=(0.9, 0.999),  # type: ignore[no-untyped-def]  # noqa: ANN001
+    record: Record | None = None,
+    keys: Keys | None = None,
     width: Width = Width(1),
     noted: Annotated[int, "of layers"] = 1,
     layer: Callable[..., nn.Module] | None = None,
@@ -93,6 +99,13 @@ class Record:
     sizes: list[int]
 
 
+class Keys(TypedDict, total=False):
+    """A section of keys."""
+
+    on: bool
+    inside: Record
+
+
 def refusals(target: str, **given: object) -> list[str]:
     return code.check({"_target_": target, **given}, "k")
 
@@ -132,7 +145,12 @@ def refusals(target: str, **given: object) -> list[str]:
         ("pair", 0.9, "a list of 2 numbers"),
         ("names", ["a", 1], "a list of texts or null"),
         ("flags", ["off"], "a list of booleans or null"),
-        ("table", [1], "a section of keys or null"),
+        ("table", [1], "a section of keys with whole numbers or null"),
+        ("table", {"a": "off"}, "a section of keys with whole numbers or null"),
+        ("switches", {"a": True, "b": "off"}, "a section of keys with booleans or null"),
+        ("triple", [True, "off", None], "a list of values, each true or false or null"),
+        ("bare_flags", [True, "off"], "a list of booleans"),
+        ("bare_rates", [0.9, "no"], "a list of numbers"),
         ("width", "wide", "a whole number"),
         ("noted", "many", "a whole number"),
         ("number", "off", "a number"),
@@ -152,6 +170,7 @@ def test_a_value_that_cannot_be_meant_is_refused(name: str, value: object, says:
         {"bare": None, "anything": 3, "rate": 1, "note": None, "note2": "off"},
         {"count": -3, "rate": 0.5, "name": "off", "mode": "slow", "level": None, "sizes": [], "either": [3, 4]},
         {"pair": [0, 1], "names": ["off"], "flags": [True, False], "table": {"a": 1}, "width": 3, "noted": 2},
+        {"switches": {"a": True}, "bare_flags": [False], "bare_rates": ["auto", 1], "record": {"on": True, "x": "off"}},
         {"layer": {"_target_": "torch.nn.ReLU"}, "flag": {"_target_": "builtins.bool"}, "norm": "batch"},
         {"wrong": 0.25, "number": "random", "nothing": "off", "names": None, "nested": [["a", 1]], "sizes": [3]},
     ],
@@ -178,6 +197,14 @@ def test_positional_arguments_and_fields_are_checked() -> None:
     assert refusals(f"{HERE}.Record", on="yes", sizes=[1, "b"]) == [
         "k.on=yes: must be true or false",
         'k.sizes=[1, "b"]: must be a list of whole numbers',
+    ]
+
+
+def test_a_section_of_keys_is_checked_by_the_fields_that_it_stands_for() -> None:
+    assert refusals(f"{HERE}.takes", record={"on": "off"}, keys={"on": "no", "inside": {"on": "n"}}) == [
+        "k.record.on=off: must be true or false",
+        "k.keys.on=no: must be true or false",
+        "k.keys.inside.on=n: must be true or false",
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sweeplab.code.annotations import NAMED, argument, signature
 from sweeplab.code.lookup import locate
 from sweeplab.code.nodes import SPECIAL, as_plain, children, show
-from sweeplab.code.values import problem
+from sweeplab.code.values import Argument, fields, problem
 from sweeplab.errors import UserError, did_you_mean
 
 
@@ -111,10 +111,19 @@ def _argument_problems(
 
 
 def _value_problem(key: str, value: Any, target: Callable[..., object], name: str) -> list[str]:
-    """What is wrong with the value of an argument, judged by its annotation and its default; at most one problem."""
+    """What is wrong with the value of an argument, judged by its annotation and its default."""
     known = argument(target, name)
-    said = problem(value, known) if known else ""
-    return [f"{key}={show(value)}: {said}"] if said else []
+    return _problems_of(key, value, known) if known else []
+
+
+def _problems_of(key: str, value: Any, known: Argument) -> list[str]:
+    if said := problem(value, known):
+        return [f"{key}={show(value)}: {said}"]
+    if not isinstance(value, dict) or "_target_" in value:
+        return []
+    known_fields = fields(known.hint)
+    given = [(name, item) for name, item in value.items() if name in known_fields]
+    return [said for name, item in given for said in _problems_of(f"{key}.{name}", item, known_fields[name])]
 
 
 def _required(parameters: Iterable[inspect.Parameter], present: set[str]) -> list[str]:

@@ -10,7 +10,8 @@ import inspect
 import types
 import typing
 from collections import abc
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from os import PathLike
 from typing import Any
@@ -65,9 +66,32 @@ def _by_default(value: Any, argument: Argument) -> str:
         return f"must be a number{_advice(value, [float])}"
     if isinstance(default, tuple | list) and switch:
         return "must be a list"
+    if isinstance(default, tuple | list) and isinstance(value, list):
+        return _items_by_default(value, default)
     if default is None and value == "None":
         return "is a text; null is none"
     return ""
+
+
+def _items_by_default(value: list[Any], default: Sequence[Any]) -> str:
+    """Judge the items of a list by those of the default: none of SWITCHES stands for a boolean or a number."""
+    kinds = {type(each) for each in default}
+    if not kinds or not kinds <= {bool, int, float}:
+        return ""
+    if not any(isinstance(each, str) and each.lower() in SWITCHES for each in value):
+        return ""
+    return f"must be a list of {'booleans' if kinds == {bool} else 'numbers'}"
+
+
+def fields(hint: Any) -> Mapping[str, Argument]:
+    """The fields of a dataclass or a TypedDict in an annotation, which may be given as a section of keys."""
+    for kind in _members(hint):
+        if typing.is_typeddict(kind) or (isinstance(kind, type) and is_dataclass(kind)):
+            try:
+                return {name: Argument(its, NO_HINT) for name, its in typing.get_type_hints(kind).items()}
+            except Exception:  # whatever a user's annotation does when it is evaluated
+                return {}
+    return {}
 
 
 def _members(hint: Any) -> list[Any]:
@@ -117,7 +141,7 @@ def _fits_kind(value: Any, kind: Any, members: list[Any]) -> bool:
     if _is_list(kind):
         return _fits_list(value, kind)
     if _is_dict(kind):
-        return isinstance(value, dict)
+        return isinstance(value, dict) and _fits_values(value, kind)
     return not isinstance(value, str) or bool not in members or _takes_text(kind)
 
 
@@ -142,6 +166,14 @@ def _fits_list(value: Any, kind: Any) -> bool:
         return False
     kinds = items if fixed else items[:1] * len(value)
     return all(_fits(each, _members(its)) for each, its in zip(value, kinds, strict=True))
+
+
+def _fits_values(value: dict[Any, Any], kind: Any) -> bool:
+    kinds = typing.get_args(kind)
+    if len(kinds) != 2:
+        return True
+    members = _members(kinds[1])
+    return not _plain(members) or all(_fits(each, members) for each in value.values())
 
 
 def _takes_text(kind: Any) -> bool:
@@ -181,11 +213,14 @@ def _word(kind: Any) -> str:
     if choices := _literals(kind):
         return f"one of {', '.join(_typed(one) for one in choices)}"
     if _is_dict(kind):
-        return "a section of keys"
+        inner = typing.get_args(kind)[1:]
+        return f"a section of keys with {_PLURALS[inner[0]]}" if inner and inner[0] in _PLURALS else "a section of keys"
     if not _is_list(kind):
         return f"a {getattr(kind, '__name__', kind)}"
     items = typing.get_args(kind)
     of = f" {_PLURALS[items[0]]}" if items and items[0] in _PLURALS else " values"
+    if len(items) == 1 and bool in (inside := _members(items[0])) and len(inside) > 1:
+        return f"a list of values, each {_in_words(inside, NO_HINT)}"
     fixed = typing.get_origin(kind) is tuple and Ellipsis not in items
     if fixed and items:
         return f"a list of {len(items)}{of if len(set(items)) == 1 else ' values'}"
