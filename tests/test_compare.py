@@ -704,6 +704,21 @@ def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: p
     assert re.search(r"784 +3 +0.9700 ± 0.0248 +0.8000 ± 0.0000", text)
 
 
+def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    found = compare.summarise(home, widths(home))
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=80, no_color=True)
+    monkeypatch.setattr("sweeplab.screen.console", lambda: narrow)
+    compare.show(found)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
+    assert "the terminal has no room for d_z, p, pairs, p (Holm); the report does" in text
+    assert re.search(r"model\.hidden +verdict +difference +95 % interval", text)
+    assert re.search(r"784 +3 pairs cannot tell +\+0\.0200 +-0\.0048 to \+0\.0448", text)
+
+
 def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:
     cells = [add(home, f"model.hidden={w}", "seed=0", valid=[v]) for w, v in (("[8,4]", 0.75), ("[8|4]", 0.5))]
     found = compare.summarise(home, manifest(home, cells)).metrics()

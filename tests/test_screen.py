@@ -173,6 +173,14 @@ def test_a_terminal_has_a_bar_of_all_batches(terminal: Shown) -> None:
     assert "20/30" in terminal()
 
 
+def test_the_counts_of_a_sweep_fit_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = _record(monkeypatch, terminal=True, width=80)
+    with screen.SweepScreen(total=6000, reused=1000, monitor="valid/accuracy", mode="max") as view:
+        view.failed("one", final=True)
+        view.show([])
+    assert "0 finished, 1000 reused, 1 failed, 0 at work\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown())
+
+
 def test_waiting_is_silent_where_there_is_no_terminal(plain: Shown) -> None:
     with screen.waiting("fetching"):
         pass

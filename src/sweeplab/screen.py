@@ -239,9 +239,9 @@ class SweepScreen:
         counts = f"{self._finished} finished, {self._reused} reused, {self._failed} failed, {working} at work"
         left = self._left()
         bar.add_row(ProgressBar(total=self._total, completed=done, width=24), plain(f"{done}/{self._total}"),
-                    plain(counts), plain("" if left is None else f"about {duration(left)} left"))  # fmt: skip
+                    plain("" if left is None else f"about {duration(left)} left"))  # fmt: skip
         best = "" if self._best is None else f"best so far: {self._monitor} {number(self._best[0])} ({self._best[1]})"
-        return Group(bar, plain(best, style="green"))
+        return Group(bar, plain(counts), plain(best, style="green"))
 
     def _left(self) -> float | None:
         """Seconds, by what was done in the time so far."""

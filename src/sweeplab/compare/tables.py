@@ -105,6 +105,7 @@ def importance_rows(found: Comparison) -> list[list[str]]:
 
 
 CONTRAST = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
+SPARE_CONTRAST = ("d_z", "p", "pairs", "p (Holm)")  # what a narrow terminal does without first
 
 
 def contrast_caption(found: Comparison, metric: str) -> str:
@@ -159,7 +160,10 @@ def show(found: Comparison) -> None:
         screen.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
     for metric, digits in shown_contrasts(found)[:1]:
         lines = [contrast_row(one, digits) for one in found.contrasts[metric][:LINES]]
-        screen.table(contrast_caption(found, metric), [*found.columns, *CONTRAST], lines, left=len(found.columns) + 1)
+        names, left = [*found.columns, *CONTRAST], len(found.columns) + 1
+        left_out = _table_on_screen(contrast_caption(found, metric), names, lines, SPARE_CONTRAST, left)
+        if left_out:
+            screen.say(f"the terminal has no room for {', '.join(left_out)}; the report does", style="dim")
     for note in found.notes():
         screen.say(note, style="yellow")
     if found.importance:
@@ -172,18 +176,29 @@ def show(found: Comparison) -> None:
 
 
 def _grid_on_screen(found: Comparison) -> list[str]:
-    """Print the table of groups; the columns for which a terminal has no room, least wanted first."""
-    names = header(found)
-    lines = [names, *(row(found, one) for one in found.groups[:LINES])]
-    widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
+    """Print the table of groups; returns the columns for which a terminal has no room."""
     titles = measures(found)
     spare = [titles[name][0] for name in SPARE if name in titles]
+    rows = [row(found, one) for one in found.groups[:LINES]]
+    return _table_on_screen(title(found), header(found), rows, spare, len(found.columns))
+
+
+def _table_on_screen(
+    caption: str, names: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], left: int
+) -> list[str]:
+    """Print a table without the columns for which a terminal has no room; returns them.
+
+    Those of `spare` go, the first one first. The first `left` columns are flush left.
+    """
+    lines = [names, *rows]
+    widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
+    candidates = [name for name in spare if name in widths]
     left_out: list[str] = []
-    while screen.console().is_terminal and spare and sum(widths.values()) > screen.console().width:
-        left_out.append(spare.pop(0))
+    while screen.console().is_terminal and candidates and sum(widths.values()) + 1 > screen.console().width:
+        left_out.append(candidates.pop(0))
         del widths[left_out[-1]]
     kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines]
-    screen.table(title(found), kept[0], kept[1:], left=len(found.columns))
+    screen.table(caption, kept[0], kept[1:], left=left)
     return left_out
 
 
