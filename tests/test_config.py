@@ -264,6 +264,7 @@ def test_all_in_a_section_of_secrets_is_hidden_but_its_class() -> None:
     ("in f(token=token, key=self.key)", "in f(token=token, key=self.key)"),
     ("    token = tokens[i]", "    token = tokens[i]"),
     ("unexpected token: foo", "unexpected token: foo"),
+    ("give http://USER:PASSWORD@HOST", "give http://USER:PASSWORD@HOST"),
     ("ghp_0123456789abcdefghijABCDEFGHIJ456789 is refused", "*** (sha256 cf588c7a) is refused"),
 ])  # fmt: skip
 def test_secrets_in_a_text_are_hidden_by_their_form(root: Path, text: str, said: str) -> None:
