@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Command
 
+from sweeplab.config.explanation import LOGGERS, NAMES, OVERRIDE, QUOTES
+
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
     "model.hidden=0": "model.hidden=0: hidden must be a whole number >= 1 or a list of them, got 0 (sweeplab.models.MLP)",
@@ -28,9 +30,44 @@ WRONG = {
     "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",
     "trainer.shift=1 data=diabetes loss=mse model=linear": "trainer.shift=1: is for pictures, but data.shape=None",
     "tracking.urii=https://me:p@w@host/db?password=pw": "tracking.urii=https://***@host/db?password=***",
-    "experiment=null": "experiment, model and other groups of options take a name",
+    "experiment=null": f"experiment=null: {NAMES}",
     "experiment=nope": "experiment=nope: no such option; valid: ",
-    "seed=": "seed=: must be a whole number",
+    "seed=": "seed=: must be a whole number >= 0",
+    "seed=-1": "seed=-1: must be a whole number >= 0",
+    "seed=18446744073709551616": "seed=18446744073709551616: must be at most 9223372036854775807",
+    "~seed": "seed: missing",
+    "~sweep": "sweep: missing",
+    "~store": "store: missing",
+    "~data": "data.name: missing; give the data set a name, as in name: mine",
+    "trainer.threads=1e308": "trainer.threads=1e+308: must be at most 1024; null switches it off",
+    "trainer.time_limit=inf": "trainer.time_limit=inf: must be finite; null switches it off",
+    "sweep=3": "sweep=3: a section of keys is expected",
+    "sweep.id=.nan": "sweep.id=.nan: is set by the sweep that a run belongs to; leave it out",
+    "sweep.id=abc": "sweep.id=abc: is set by the sweep that a run belongs to; leave it out",
+    "hydra.verbose=1.5": f"hydra.verbose=1.5: {LOGGERS}",
+    "hydra.verbose=[1]": f"hydra.verbose=[1]: {LOGGERS}",
+    "hydra.verbose=null": f"hydra.verbose=null: {LOGGERS}",
+    "data=[null]": f"data=[null]: {NAMES}",
+    "data=3": f"data=3: {NAMES}",
+    "model=[mlp,1.5]": f"model=[mlp,1.5]: {NAMES}",
+    "hydra/sweeper=[0]": f"hydra/sweeper=[0]: {NAMES}",
+    "hydra/launcher=[null]": f"hydra/launcher=[null]: {NAMES}",
+    "-m data=[null],digits": f"data=[null]: {NAMES}",
+    "-m model=mlp,3": f"model=3: {NAMES}",
+    "-m model=[0],[1]": f"model=[0]: {NAMES}",
+    "hydra.job.env_copy=[1]": "hydra.job.env_copy=[1]: Hydra cannot take it: KeyError: '1'",
+    "--cfg job -m": "--cfg job -m tracking=off hydra/launcher=basic sweep.report=false: ValueError: Only one of ",
+    "-m hydra.sweeper.params=3": "hydra.sweeper.params=3: must be a section of keys, each with the values to sweep over",
+    "seed=1 -m model.hidden=3,4": "model.hidden=3,4: settings stand together; give -m and other options before or after",
+    "model=한글": f"model=한글: cannot be read: {QUOTES}",
+    "model": f"model: cannot be read: {OVERRIDE}",
+    "model.hidden[0]=3": f"model.hidden[0]=3: cannot be read: 'model.hidden[0]' is no key; {OVERRIDE}",
+    "model=../x": "model=../x: no such option; valid: cnn, linear, mlp",
+    "seed=1,": "seed=1,: cannot be read: a value is missing at its end",
+    "seed=,1": "seed=,1: cannot be read: ',' is not expected there",
+    "experiment=../../x": "experiment=../../x: no such option; valid: ",
+    "--config-name=x": "x: no such config; Cannot find primary config 'x'.",
+    "--config-path=nowhere": f"{PROJECT}/nowhere: there is no such folder; make it (it may stay empty): ",
     "trainer=slow": "trainer=slow: no such option; valid: ",
     "~model": "model: missing",
     "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'optuna'?",
@@ -44,9 +81,22 @@ def test_wrong_input_is_one_message_and_nothing_is_left(train: Command, root: Pa
     ended = train(*wrong.split(" "))
     assert ended.code == 2, ended.out
     assert ended.err.startswith(WRONG[wrong])
-    assert ended.err.count("\n") == 1
+    said = [line for line in ended.err.splitlines() if line != "nothing was trained"]
+    assert len(said) == (2 if wrong == "-m model=[0],[1]" else 1), ended.err
     assert ended.out == ""
     assert list(root.iterdir()) == []
+
+
+def test_a_program_without_a_conf_folder_is_told_to_make_one(train: Command, root: Path) -> None:
+    (root / "train.py").write_text((PROJECT / "train.py").read_text())
+    ended = train("data=digits", "debug=smoke", script=root / "train.py")
+    assert ended.code == 2
+    assert ended.err == (
+        f"{root}/conf: there is no such folder; make it (it may stay empty): options of your own go there, beside those "
+        "that ship with sweeplab\n"
+    )
+    (root / "conf").mkdir()
+    assert train("data=digits", "debug=smoke", script=root / "train.py").code == 0
 
 
 def test_a_data_root_below_a_file_is_refused(train: Command, root: Path) -> None:
@@ -124,6 +174,13 @@ def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
     assert ended.code == 0, ended.err
     (result,) = root.glob("runs/*/result.json")
     assert json.loads(result.read_text())["metrics"]["test/accuracy"] > 0.9
+    few = ("data=mine", "trainer.threads=1", "trainer.batch_size=32", "debug=smoke")
+    for keys in (["data.valid=100"], ["-m", "data.valid=50,100", "data.memory=100"]):  # which mine.yaml lacks
+        assert train(*keys, *few, script=script).code == 0
+    sizes = [text for file in root.glob("runs/*/config.yaml") if "valid: null" not in (text := file.read_text())]
+    assert len(sizes) == 2, "100 was trained already"
+    ended = train(*few, "data.vald=100", script=script)
+    assert (ended.code, ended.err) == (2, "data.vald=100: no such key; did you mean 'valid'?\n")
     assert train("data=mines", script=script).err == "data=mines: no such option; did you mean 'mine'?\n"
 
 

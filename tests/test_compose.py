@@ -57,7 +57,7 @@ def outcome(compose: Any, overrides: list[str]) -> Any:
     try:
         composed = compose(overrides)
     except Exception as error:
-        return type(error).__name__, str(error), config.explain(error)
+        return type(error).__name__, str(error), config.explain(error, overrides)
     if "hydra" in composed:
         with flag_override(composed, ["struct", "readonly"], False):
             del composed["hydra"]
@@ -175,6 +175,9 @@ def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
         (["model.hidden=1,2", "e=3,4"], ["model.hiden", "e"], "sweep.zip=model.hiden: is not swept; did you mean 'model.hidden'?"),
         (["a=1", "e=3,4"], ["a", "e"], "sweep.zip=a: is not swept; valid: e"),
         (["a=1,2,3", "e=3,4"], ["a", "e"], "sweep.zip: needs as many values of each key: a has 3, e has 2"),
+        (["a=range(0)"], [], "a=range(0): has no value; give one or more, as in a=1,2"),
+        (["a=range(1000000000)"], [], "a=range(1000000000): has too many values; a sweep has at most 1000000 jobs"),
+        (["a=range(2000)", "e=range(3000)"], [], "-m: 6000000 combinations are asked for; a sweep has at most 1000000 jobs"),
         (["a=interval(0,1)"], [], "a=interval(0,1): has no list of values; give some, as in a=1,2"),
     ],
 )  # fmt: skip

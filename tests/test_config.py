@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,31 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("trainer", "target", "high", "trainer.target=high: must be a number, or null"),
         ("trainer", "precision", "fp12", "trainer.precision=fp12: must be one of fp32, bf16; did you mean 'fp32'?"),
         ("trainer", "epoch", 3, "trainer.epoch=3: no such key; did you mean 'epochs'?"),
-        ("data", "shape", "big", "data.shape=big: must be a list of whole numbers, or null"),
+        ("data", "shape", "big", "data.shape=big: must be a list of whole numbers >= 1, or null"),
+        ("data", "shape", [0, 64], "data.shape=[0, 64]: must be a list of whole numbers >= 1, or null"),
+        ("data", "shape", [], "data.shape=[]: must be a list of whole numbers >= 1, or null"),
+        ("data", "split_seed", -1, "data.split_seed=-1: must be a whole number >= 0"),
+        ("data", "split_seed", 2**70, "data.split_seed=1180591620717411303424: must be at most 9223372036854775807"),
+        ("data", "workers", 10**9, "data.workers=1000000000: must be at most 1024"),
+        ("data", "std", math.inf, "data.std=inf: must be finite; null switches it off"),
+        ("trainer", "threads", 1e308, "trainer.threads=1e+308: must be at most 1024; null switches it off"),
+        ("trainer", "threads", 100000, "trainer.threads=100000: must be at most 1024; null switches it off"),
+        ("trainer", "epochs", 1e308, "trainer.epochs=1e+308: must be at most 2147483647"),
+        ("trainer", "batch_size", 10**30, f"trainer.batch_size={10**30}: must be at most 2147483647"),
+        ("trainer", "eval_batch_size", 1e18, "trainer.eval_batch_size=1e+18: must be at most 2147483647"),
+        ("trainer", "patience", math.inf, "trainer.patience=inf: must be a whole number >= 1, or null"),
+        ("trainer", "time_limit", math.inf, "trainer.time_limit=inf: must be finite; null switches it off"),
+        ("trainer", "time_limit", math.nan, "trainer.time_limit=nan: must be a number > 0 (seconds), or null"),
+        ("trainer", "time_limit", 1e300, "trainer.time_limit=1e+300: must be at most 1000000000; null switches it off"),
+        ("trainer", "clip_norm", math.inf, "trainer.clip_norm=inf: must be finite; null switches it off"),
+        ("trainer", "clip_norm", 10**310, f"trainer.clip_norm={10**310}: must be finite; null switches it off"),
+        ("trainer", "min_delta", math.inf, "trainer.min_delta=inf: must be finite"),
+        ("trainer", "min_delta", math.nan, "trainer.min_delta=nan: must be a number >= 0"),
+        ("trainer", "target", -math.inf, "trainer.target=-inf: must be finite; null switches it off"),
+        ("trainer", "shift", 28, "trainer.shift=28: must be less than 28, the smaller side of data.shape=[1, 28, 28]"),
+        ("tracking", "wait", math.inf, "tracking.wait=inf: must be finite"),
+        ("sweep", "workers", 10**9, "sweep.workers=1000000000: must be at most 100000"),
+        ("sweep", "job_timeout", 1e12, "sweep.job_timeout=1000000000000.0: must be at most 1000000000; null switches it off"),
         ("data", "task", "classify", "data.task=classify: must be one of classification, regression; did you mean 'classification'?"),
         ("tracking", "uri", [1], "tracking.uri=[1]: must be a text, or null"),
         ("store", "root", None, "store.root=None: must be a text"),
@@ -125,7 +150,7 @@ def test_sections_must_be_sections(plain: dict[str, Any]) -> None:
         "model=mlp: a section of keys is expected",
     ]
     del plain["data"]["name"]
-    assert problems(plain) == ["data.name: missing"]
+    assert problems(plain) == ["data.name: missing; give the data set a name, as in name: mine"]
 
 
 def test_a_reference_that_leads_nowhere_is_named(plain: dict[str, Any]) -> None:
@@ -135,7 +160,32 @@ def test_a_reference_that_leads_nowhere_is_named(plain: dict[str, Any]) -> None:
 
 def test_the_seed_is_a_whole_number_and_zero_is_one(plain: dict[str, Any]) -> None:
     assert parse(plain | {"seed": 0}).seed == 0
-    assert problems(plain | {"seed": None}) == ["seed=None: must be a whole number"]
+    assert parse(plain | {"seed": 2**63 - 1}).seed == 2**63 - 1
+    for wrong in (None, -1, 1.5, "nan"):
+        assert problems(plain | {"seed": wrong}) == [f"seed={wrong}: must be a whole number >= 0"]
+    assert problems(plain | {"seed": 2**64}) == ["seed=18446744073709551616: must be at most 9223372036854775807"]
+
+
+def test_the_limits_themselves_are_allowed(plain: dict[str, Any]) -> None:
+    plain["trainer"] |= {"threads": 1024, "epochs": 2**31 - 1, "time_limit": 1e9, "shift": 27}
+    plain["data"]["shape"] = [1.0, 28, 28]
+    config = parse(plain)
+    assert (config.trainer.threads, config.trainer.time_limit, config.trainer.shift) == (1024, 1e9, 27)
+    assert str(config.data.shape) == "[1, 28, 28]"
+
+
+def test_keys_that_a_file_of_a_users_own_lacks_have_their_defaults(root: Path) -> None:
+    (root / "conf" / "trainer").mkdir(parents=True)
+    (root / "conf" / "data").mkdir()
+    (root / "conf" / "trainer" / "short.yaml").write_text("epochs: 3\n")
+    (root / "conf" / "data" / "mine.yaml").write_text("name: mine\nin_features: 5\nout_features: 2\n")
+    config = compose(["trainer=short", "data=mine", "data.valid=100", "trainer.patience=null"], root / "conf")
+    assert config.trainer == Trainer(epochs=3, patience=None)
+    assert (config.data.name, config.data.valid, config.data.memory) == ("mine", 100, 2048)
+    assert config.model["in_features"] == 5
+    with pytest.raises(UserError) as error:
+        compose(["data=mine", "~data.name"], root / "conf")
+    assert str(error.value) == "data.name: missing; give the data set a name, as in name: mine"
 
 
 def changed(*overrides: str) -> dict[str, Any]:

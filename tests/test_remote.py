@@ -258,6 +258,8 @@ def test_what_a_node_must_find(home: Store) -> None:
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"), "127.0.0.1:1: [Errno 111] Connection refused"),
         (("hydra/launcher=ray_cluster",), "hydra.launcher.address=auto: [Errno 111] Connection refused"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=ray://h:1"), "hydra.launcher.address=ray://h:1: "),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.address=[]"), "hydra.launcher.address=[]: must be auto, local, or"),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.cpus_per_node=x"), "hydra.launcher.cpus_per_node=x: must be a whole"),
         (("hydra/launcher=basic", "sweep.retries=2"), "sweep.retries=2: this launcher is not sweeplab's, and knows only"),
     ],
 )  # fmt: skip

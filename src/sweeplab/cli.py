@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
@@ -86,16 +86,30 @@ def train(config: DictConfig) -> None:
     from sweeplab import tracking
     from sweeplab.screen import waiting
 
-    if config.sweep.id:
+    given = config.get("sweep")
+    sweep = given if isinstance(given, Mapping) else {}  # what is wrong is told where the whole config is read
+    if sweep.get("id"):
         from sweeplab.run import main as job
 
-        return job(config)
-    if config.sweep.plan is True:
+        return (job if _is_job() else guarded(_refuse_sweep_id))(config)
+    if sweep.get("plan") is True:
         return guarded(_plan)(config)
     with tracking.early(config):
         with waiting("loading PyTorch"):
             from sweeplab.run import main as run
         return guarded(run)(config)
+
+
+def _is_job() -> bool:
+    """Whether this is a job of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _refuse_sweep_id(config: DictConfig) -> None:
+    raise UserError(f"sweep.id={config.sweep.id}: is set by the sweep that a run belongs to; leave it out")
 
 
 def _plan(config: DictConfig) -> None:

@@ -12,7 +12,7 @@ from hydra_plugins.sweeplab import launcher  # the module: Hydra would take the 
 class RayLauncher(launcher.SweeplabLauncher):
     """Trains on the nodes of a Ray cluster as the launcher that it extends does on one machine."""
 
-    def __init__(self, address: str, cpus_per_node: int | None = None) -> None:
+    def __init__(self, address: Any, cpus_per_node: Any = None) -> None:
         super().__init__()
         self._address, self._cpus = address, cpus_per_node
 
@@ -22,6 +22,10 @@ class RayLauncher(launcher.SweeplabLauncher):
 
         if find_spec("ray") is None:
             raise UserError('hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"')
+        if not isinstance(self._address, str) or not self._address:
+            raise UserError(f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT")
+        if self._cpus is not None and (type(self._cpus) is not int or self._cpus < 1):
+            raise UserError(f"hydra.launcher.cpus_per_node={self._cpus}: must be a whole number >= 1, or null")
 
     def workers(self, begun: Any = None) -> Any:
         del begun

@@ -10,7 +10,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from sweeplab.config import conf_dir
+from sweeplab.config import conf_dir, defaults
 from sweeplab.errors import UserError
 
 
@@ -35,3 +35,6 @@ def register_experiments(folder: Path) -> None:
             raise UserError(f"{file}: must be a mapping of keys to values, as the config is")
         named = OmegaConf.merge({"tracking": {"experiment": file.stem}}, node)
         ConfigStore.instance().store(group="experiment", name=file.stem, node=named, package="_global_")
+
+
+ConfigStore.instance().store(name="sections", node=defaults(), provider="sweeplab")

@@ -1,13 +1,21 @@
 """Hydra's door to sweeplab's sweeps: Hydra's own sweep grammar, our plan."""
 
 # No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins import basic_sweeper  # the module: Hydra would take the class for another plugin
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
+
+
+def ensure_params(params: Any) -> None:
+    """Raise UserError if the section `hydra.sweeper.params` is none."""
+    from sweeplab.errors import UserError
+
+    if params is not None and not isinstance(params, Mapping):
+        raise UserError(f"hydra.sweeper.params={params}: must be a section of keys, each with the values to sweep over")
 
 
 class SweeplabSweeper(basic_sweeper.BasicSweeper):
@@ -28,6 +36,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
+        ensure_params(self.params)
         loader, config, launcher = self.hydra_context.config_loader, self.config, self.launcher
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)

@@ -1,7 +1,8 @@
 """The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
 
 from sweeplab.config.canon import HOW, canonical, flat, to_dict
-from sweeplab.config.composing import compose, conf_dir, ensure_options, explain, readable, task_overrides
+from sweeplab.config.composing import compose, conf_dir, ensure_options, readable, task_overrides
+from sweeplab.config.explanation import explain
 from sweeplab.config.reading import expanded, parse, place, resolved, root, typed
 from sweeplab.config.redaction import (
     hidden_keys,
@@ -13,7 +14,7 @@ from sweeplab.config.redaction import (
     redact_uri,
     reveal,
 )
-from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer
+from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer, defaults
 
 __all__ = [
     "COMPONENTS",
@@ -29,6 +30,7 @@ __all__ = [
     "canonical",
     "compose",
     "conf_dir",
+    "defaults",
     "ensure_options",
     "expanded",
     "explain",

@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import know, redact_override
 from sweeplab.config.sections import Config
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
@@ -38,6 +38,8 @@ def ensure_options(words: Sequence[str]) -> None:
     from hydra._internal.utils import get_args_parser
 
     unknown = get_args_parser().parse_known_args(list(words))[1]
+    if unknown and not unknown[0].startswith("-"):
+        raise UserError(f"{unknown[0]}: settings stand together; give -m and other options before or after all of them")
     if unknown:
         raise UserError(f"{unknown[0]}: no such option of train.py; settings are given as key=value, without dashes")
 
@@ -48,30 +50,3 @@ def task_overrides() -> list[str]:
 
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return [redact_override(override) for override in given if not override.startswith("sweep.id=")]
-
-
-def explain(error: Exception) -> str | None:
-    """What Hydra's or OmegaConf's exception says about a config, in one or two lines; None if it is not about one."""
-    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-
-    cause = error.__cause__
-    if isinstance(error, MissingConfigException):
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={option}: no such option{did_you_mean(option, error.options or [])}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read: {str(error).splitlines()[0]}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        if cause.key == "experiment":
-            return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
-        asked = re.search(r"use \+(\S+)", str(error))
-        valid = [] if cause.parent_node is None else [str(key) for key in cause.parent_node if str(key) != "hydra"]
-        return f"{asked[1] if asked else cause.full_key}: no such key{did_you_mean(str(cause.key), valid)}"
-    if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
-    if isinstance(error, HydraException):
-        text = " ".join(str(error).split())
-        return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be a string"):
-        return "experiment, model and other groups of options take a name, as in model=mlp, not null: leave it out"
-    return None

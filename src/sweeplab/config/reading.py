@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplab.config.redaction import hidden_keys, redact
-from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Node
+from sweeplab.config.sections import COMPONENTS, SECTIONS, SEEDS, Config, Data, Node, Trainer
 from sweeplab.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 T = TypeVar("T")
+
+UNNAMED = ("data", "name", None)  # what `sections.defaults` has in the place of a name
 
 
 def root() -> Path:
@@ -81,10 +83,11 @@ def typed(plain: Mapping[str, Any]) -> Config:
     sections: dict[str, Any] = {
         name: _section(cls, plain.get(name) or {}, name, problems) for name, cls in SECTIONS.items()
     }
-    seed = _convert(plain.get("seed"), int, "seed", {"allowed": "a whole number"}, problems)
+    seed: Any = _convert(plain["seed"], int, "seed", SEEDS, problems) if "seed" in plain else None
     for name in (*COMPONENTS, "metrics"):
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
+    problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
         raise UserError("\n".join(problems))
     nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
@@ -123,6 +126,16 @@ def _is_utf_8(text: str) -> bool:
     return True
 
 
+def _shift_problems(trainer: Trainer | None, data: Data | None) -> list[str]:
+    """Whether pictures could be moved out of sight: `trainer.shift` has to be less than their smaller side."""
+    if trainer is None or data is None or trainer.shift is None or data.shape is None:
+        return []
+    side = min(data.shape[1:], default=math.inf)
+    if trainer.shift < side:
+        return []
+    return [f"trainer.shift={trainer.shift}: must be less than {side}, the smaller side of data.shape={data.shape}"]
+
+
 _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow
 
 
@@ -139,10 +152,10 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
     good = {
         key: _convert(values[key], hints[key], f"{name}.{key}", known[key].metadata, problems)
         for key in known
-        if key in values
+        if key in values and (name, key, values[key]) != UNNAMED
     }
-    if name == "data" and "name" not in values:
-        problems.append("data.name: missing")
+    if name == "data" and values.get("name") is None:
+        problems.append("data.name: missing; give the data set a name, as in name: mine")
     return cls(**good) if len(problems) == before else None
 
 
@@ -164,7 +177,18 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
         allowed = rule.get("allowed") or (f"one of {', '.join(choices)}" if choices else _in_words(kind, kinds))
         near = did_you_mean(str(value), choices) if choices else ""
         problems.append(f"{key}={value}: must be {allowed}{near if 'did you mean' in near else ''}")
+    elif excess := _excess(converted, rule.get("most")):
+        problems.append(f"{key}={value}: must be {excess}{'; null switches it off' if types.NoneType in kinds else ''}")
     return converted
+
+
+def _excess(value: Any, most: float | None) -> str:
+    """What a number that is too large must be instead; empty for one that is not."""
+    if isinstance(value, float) and math.isinf(value):
+        return "finite"
+    if most is not None and isinstance(value, int | float) and value > most:
+        return f"at most {int(most)}"
+    return ""
 
 
 def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
@@ -175,16 +199,33 @@ def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         return whole, int(value) if whole else value
     if kind is float:
-        number = isinstance(value, int | float) and not math.isnan(value)
-        return number, float(value) if number else value
+        number = isinstance(value, int) or (isinstance(value, float) and not math.isnan(value))
+        return number, _float(value) if number else value
     if kind is str:
         simple = isinstance(value, str | int | float)
         return simple, str(value) if simple else value
     if kind is Any:
         return True, value
     if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(_as_kind(v, typing.get_args(kind)[0])[0] for v in value), value
+        return _as_list(value, typing.get_args(kind)[0])
     return isinstance(value, dict), value
+
+
+def _as_list(value: Any, kind: Any) -> tuple[bool, Any]:
+    """As `_as_kind`, for a list whose items are to be of that kind."""
+    if not isinstance(value, list):
+        return False, value
+    items = [_as_kind(item, kind) for item in value]
+    good = all(fits for fits, _ in items)
+    return good, [item for _, item in items] if good else value
+
+
+def _float(value: int | float) -> float:
+    """The number as a float; infinite where it is a whole one too large for that."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _in_words(kind: Any, kinds: Sequence[Any]) -> str:

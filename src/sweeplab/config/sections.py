@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeplab import metrics
@@ -13,18 +13,37 @@ COMPONENTS = ("model", "loss", "optimizer", "scheduler")
 """The sections that are a `_target_` with its arguments."""
 
 
-def _rule(default: Any, allowed: str, test: Callable[[Any], bool]) -> Any:
-    """A dataclass field with the values it allows, in words and as a test; None passes where the type has it."""
-    return field(default=default, metadata={"allowed": allowed, "test": test})
+COUNT = 2**31 - 1
+"""The most that a count may be: no computation ends that needs more, and PyTorch takes no larger sizes everywhere."""
+THREADS = 1024
+RUNS_AT_ONCE = 100_000
+SEED = 2**63 - 1
+SECONDS = 1e9
+"""More than 30 years; the system's clocks take no wait that is much longer."""
 
 
-def _at_least(least: int, default: Any = None, unit: str = "", *, off: bool = True) -> Any:
+def _rule(default: Any, allowed: str, test: Callable[[Any], bool], most: float | None = None) -> Any:
+    """A dataclass field with the values it allows, in words and as a test; None passes where the type has it.
+
+    `most` is named only to those who ask for more.
+    """
+    return field(default=default, metadata={"allowed": allowed, "test": test, "most": most})
+
+
+def _at_least(least: int, default: Any = None, unit: str = "", *, off: bool = True, most: int = COUNT) -> Any:
     allowed = f"a whole number >= {least}{unit}" + (", or null" if default is None and off else "")
-    return _rule(default, allowed, lambda v: v >= least)
+    return _rule(default, allowed, lambda v: v >= least, most)
 
 
-def _positive(default: Any = None, unit: str = "") -> Any:
-    return _rule(default, f"a number > 0{unit}" + (", or null" if default is None else ""), lambda v: v > 0)
+def _positive(default: Any = None, unit: str = "", most: float | None = None) -> Any:
+    return _rule(default, f"a number > 0{unit}" + (", or null" if default is None else ""), lambda v: v > 0, most)
+
+
+def _seconds(default: float | None = None) -> Any:
+    """A field with a time: above 0, or null for no limit; with a default it may be 0."""
+    if default is None:
+        return _positive(unit=" (seconds)", most=SECONDS)
+    return _rule(default, "a number >= 0 (seconds)", lambda v: v >= 0, SECONDS)
 
 
 def _one_of(*names: str) -> Any:
@@ -40,19 +59,21 @@ class Data:
     task: str = _one_of(metrics.CLASSIFICATION, metrics.REGRESSION)
     in_features: int = _at_least(1, 1)
     out_features: int = _at_least(1, 1)
-    shape: list[int] | None = None
+    shape: list[int] | None = _rule(  # noqa: RUF009  # as the others, whose types ruff knows
+        None, "a list of whole numbers >= 1, or null", lambda v: bool(v) and min(v) >= 1
+    )
     flatten: bool = True
     dataset: Node = field(default_factory=dict)
     root: str = "data"
     valid: int | None = _at_least(1)
     test: int | None = _at_least(1)
-    split_seed: int = 0
+    split_seed: int = _at_least(0, 0, most=SEED)
     mean: float | None = None
     std: float | None = _positive()
     target_mean: float | None = None
     target_std: float | None = _positive()
     version: str | None = None
-    workers: int = _at_least(0, 0)
+    workers: int = _at_least(0, 0, most=THREADS)
     memory: int = _at_least(0, 2048, " (MiB)")
 
 
@@ -63,19 +84,19 @@ class Trainer:
     epochs: int = _at_least(1, 20)
     batch_size: int = _at_least(1, 128)
     eval_batch_size: int = _at_least(1, 1000)
-    patience: int | None = _rule(5, "a whole number >= 1, or null", lambda v: v >= 1)
+    patience: int | None = _rule(5, "a whole number >= 1, or null", lambda v: v >= 1, COUNT)
     min_delta: float = _rule(0.0, "a number >= 0", lambda v: v >= 0)
     monitor: str = "auto"
     mode: str = _one_of("auto", "max", "min")
     target: float | None = None
-    time_limit: float | None = _positive(unit=" (seconds)")
+    time_limit: float | None = _seconds()
     clip_norm: float | None = _positive()
     shift: int | None = _at_least(1, unit=" (pixels)")
     scheduler_interval: str = _one_of("auto", "step", "epoch")
     precision: str = _one_of("fp32", "bf16")
     compile: bool = False
     device: str = "auto"
-    threads: int | None = _at_least(1)
+    threads: int | None = _at_least(1, most=THREADS)
     deterministic: bool = True
     limit_batches: int | None = _at_least(1)
     overfit_batches: int | None = _at_least(1)
@@ -91,7 +112,7 @@ class Tracking:
     enabled: bool = True
     uri: str | None = None
     experiment: str | None = None
-    wait: float = _rule(10.0, "a number >= 0 (seconds)", lambda v: v >= 0)
+    wait: float = _seconds(10.0)
     log_model: bool = False
     system_metrics: bool = False
 
@@ -113,21 +134,31 @@ class Sweep:
     zip: list[str] = field(default_factory=list)
     where: str | None = None
     baseline: str | None = None
-    workers: Any = _rule(  # noqa: RUF009  # as the others, whose types ruff knows
-        "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1)
+    workers: Any = _rule(  # noqa: RUF009  # as above
+        "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1), RUNS_AT_ONCE
     )
     gpus_per_worker: float | None = _rule(
-        None, "a number > 0, above 1 a whole one, or null", lambda v: 0 < v < 1 or (v >= 1 and v.is_integer())
+        None, "a number > 0, above 1 a whole one, or null", lambda v: 0 < v < 1 or (v >= 1 and v.is_integer()), THREADS
     )
-    job_timeout: float | None = _positive(unit=" (seconds)")
+    job_timeout: float | None = _seconds()
     retries: int = _at_least(0, 0)
     fail_fast: bool = False
-    time_limit: float | None = _positive(unit=" (seconds)")
+    time_limit: float | None = _seconds()
     report: bool = True
     fuse: bool = True
 
 
+SEEDS = {"allowed": "a whole number >= 0", "test": lambda v: v >= 0, "most": SEED}
+"""The rule of the top-level key `seed`."""
+
 SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Tracking, "store": Store, "sweep": Sweep}
+
+
+def defaults() -> dict[str, Node]:
+    """Return every key of every typed section with its default; `data.name`, which has none, is null."""
+    nodes = {name: asdict(cls(name="") if cls is Data else cls()) for name, cls in SECTIONS.items()}
+    nodes["data"]["name"] = None
+    return nodes
 
 
 @dataclass(kw_only=True, slots=True)

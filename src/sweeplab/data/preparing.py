@@ -38,8 +38,20 @@ def shaped(data: Data, raw: Tensor) -> Tensor:
         raise UserError(f"data.in_features={data.in_features}: the set's examples have {count} numbers, shape {shape}")
     # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
     if data.shape and len(shape) > 1 and [n for n in shape if n > 1] != [n for n in data.shape if n > 1]:
-        raise UserError(f"data.shape={data.shape}: the set's examples have the shape {shape}; give that")
+        raise UserError(
+            f"data.shape={data.shape}: the set's examples have the shape {shape}; {_shape_advice(data, shape)}"
+        )
     return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
+
+
+def _shape_advice(data: Data, shape: list[int]) -> str:
+    """What to do where the examples have another shape than `data.shape`."""
+    if data.shape is not None and len(shape) == 3 and shape == [*data.shape[1:], data.shape[0]]:
+        return (
+            "channels come last there, and networks take them first: turn each picture in the data set, "
+            "as picture.permute(2, 0, 1) does, or numpy's moveaxis(picture, -1, 0)"
+        )
+    return "give that"
 
 
 def byte_scale(data: Data) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
 
+MOST_JOBS = 1_000_000  # each is composed and checked before the first one starts: this many take an hour
 BASES = 256  # choices of config groups that are kept composed
 
 _OF_HYDRA = re.compile(r"\$\{[^}]*(?:hydra|\$\{)")
@@ -33,6 +35,8 @@ def combinations(given: Sequence[Override], zipped: Sequence[str] = ()) -> list[
     swept = {override.get_key_element() for override in given if override.is_sweep_override()}
     together = _zipped(zipped, {key: len(values[key]) for key in values if key in swept})
     axes = [together if key in together else [key] for key in values if key not in together[1:]]
+    if (count := math.prod(len(values[axis[0]]) for axis in axes)) > MOST_JOBS:
+        raise UserError(f"-m: {count} combinations are asked for; a sweep has at most {MOST_JOBS} jobs")
     picks = itertools.product(*(zip(*(values[key] for key in axis), strict=True) for axis in axes))
     order = [key for axis in axes for key in axis]
     jobs = (dict(zip(order, itertools.chain(*pick), strict=True)) for pick in picks)
@@ -52,12 +56,20 @@ def zipped_keys(given: Sequence[Override], master: DictConfig) -> list[str]:
 
 
 def values_of(override: Override) -> list[str]:
-    """The texts of a swept override, or of any other the one. Raises UserError for an interval, which has none."""
+    """The texts of a swept override, or of any other the one.
+
+    Raises UserError where there are none, as of an interval, or more than a sweep may have jobs.
+    """
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: has no list of values; give some, as in {override.key_or_group}=1,2")
-    return list(override.sweep_string_iterator())
+    texts = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+    if not texts:
+        raise UserError(f"{override.input_line}: has no value; give one or more, as in {override.key_or_group}=1,2")
+    if len(texts) > MOST_JOBS:
+        raise UserError(f"{override.input_line}: has too many values; a sweep has at most {MOST_JOBS} jobs")
+    return texts
 
 
 def _zipped(zipped: Sequence[str], swept: dict[str, int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sweeplab import code, metrics, parts
@@ -38,6 +38,12 @@ class Options:
         from omegaconf import OmegaConf
 
         plain: Node = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in given.items()}
+        known = [each.name for each in fields(cls)]
+        unknown = [key for key in plain if key not in known]
+        problems = [f"hydra.sweeper.{key}={plain[key]}: no such key{did_you_mean(key, known)}" for key in unknown]
+        problems += [f"hydra.sweeper.{key}: missing" for key in known if key not in plain]
+        if problems:
+            raise UserError("\n".join(problems))
         for key in ("n_trials", "n_jobs"):
             if type(plain[key]) is not int or plain[key] < 1:
                 raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
@@ -48,7 +54,7 @@ class Options:
             if direction not in DIRECTIONS:
                 hint = did_you_mean(str(direction), DIRECTIONS)
                 raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
-        problems = [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
+        problems += [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
         if problems:
             raise UserError("\n".join(problems))
         return cls(**plain)

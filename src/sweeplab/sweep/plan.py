@@ -196,10 +196,8 @@ def _prepared(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
     config.know(overrides)
     try:
         composed = compose(overrides)
-    except Exception as error:
-        if message := config.explain(error):
-            raise UserError(message) from error
-        raise
+    except Exception as error:  # Hydra's, over what was typed
+        raise UserError(config.explain(error, overrides) or str(error)) from error
     plain = config.resolved(composed)
     sweep = plain.get("sweep")
     where = sweep.get("where") if isinstance(sweep, dict) else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.sweep.compose import values_of
+from sweeplab.sweep.compose import MOST_JOBS, values_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -111,12 +113,16 @@ def _dimension(key: str, override: Override) -> Dimension:
 def _numbers(key: str, override: Override, sweep: Any) -> Dimension | None:
     """A range or an interval; None if it is neither."""
     if override.is_range_sweep():
-        values = list(sweep.range())
+        values = list(islice(sweep.range(), MOST_JOBS + 1))
         if not values:
             raise ValueError("the range is empty")
+        if len(values) > MOST_JOBS:
+            raise ValueError(f"the range has more than {MOST_JOBS} values; give an interval")
         step = None if "log" in sweep.tags else abs(sweep.step)
         return Dimension(key=key, low=min(values), high=max(values), step=step, log="log" in sweep.tags)
     if override.is_interval_sweep():
+        if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
+            raise ValueError("its ends must be finite numbers")
         whole = "int" in sweep.tags or isinstance(sweep.start, int)
         low, high = (int(end) if whole else float(end) for end in (sweep.start, sweep.end))
         return Dimension(key=key, low=low, high=high, log="log" in sweep.tags)

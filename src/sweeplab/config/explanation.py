@@ -1,0 +1,141 @@
+"""What an exception of Hydra's or OmegaConf's says to the user who typed the command."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeplab.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+NAMES = "a group of options takes a name, or a list of names, as in model=mlp; leave it out for the default"
+QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
+OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
+KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
+LOGGERS = "must be true, false, the name of a logger, or a list of names"
+
+
+def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | None:
+    """Say in one or two lines what is wrong with a config or a command line; None if the error is about neither.
+
+    With `overrides`, the error was raised while Hydra composed them; without, they are those of this process's command.
+    """
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+    cause = error.__cause__
+    words = sys.argv[1:] if overrides is None else overrides
+    if isinstance(error, MissingConfigException):
+        return _missing(error, words)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read: {_reason(error)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        if cause.key == "experiment":
+            return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
+        asked = re.search(r"use \+(\S+)", str(error))
+        valid = [] if cause.parent_node is None else [str(key) for key in cause.parent_node if str(key) != "hydra"]
+        return f"{asked[1] if asked else cause.full_key}: no such key{did_you_mean(str(cause.key), valid)}"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
+    if isinstance(error, HydraException):
+        text = " ".join(str(error).split())
+        return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
+    if overrides is not None or _raised_by_hydra(error):
+        return _refused(error, words)
+    return None
+
+
+def _missing(error: Any, words: Sequence[str]) -> str:
+    """An option, a whole config or the folder of configs that is not there."""
+    if folder := re.search(r"config directory '(.+?)'", str(error)):
+        return (
+            f"{folder[1]}: there is no such folder; make it (it may stay empty): options of your own go there, "
+            "beside those that ship with sweeplab"
+        )
+    name = error.missing_cfg_file or ""
+    if not error.options:
+        return f"{name}: no such config; " + " ".join(str(error).split())
+    group, _, option = name.rpartition("/")
+    for override in _typed(words):
+        if name.startswith(f"{override.key_or_group}/"):
+            group = override.key_or_group
+            option = name.removeprefix(f"{group}/")
+    return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
+
+
+def _reason(error: Any) -> str:
+    """Why an override cannot be read. The parser's own words tell only where it gave up."""
+    key, equals, _ = str(error.override).partition("=")
+    if not equals:
+        return OVERRIDE
+    if not KEY.fullmatch(key):
+        return f"{key!r} is no key; {OVERRIDE}"
+    lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See https"))]
+    if not lines or lines[0].startswith("LexerNoViableAltException"):
+        return QUOTES
+    if unexpected := re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0]):
+        end = unexpected[1] == "<EOF>"
+        return "a value is missing at its end" if end else f"{unexpected[1]!r} is not expected there"
+    return lines[0]
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether Hydra raised it over what was typed: before any task of ours ran, and not in our own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [Path(frame.filename).parts for frame in frames]
+    ours = any(
+        {"sweeplab", "hydra_plugins"} & set(file) and file[-1] not in ("cli.py", "composing.py") for file in files
+    )
+    return not ours and any("hydra" in file or "omegaconf" in file for file in files)
+
+
+def _refused(error: Exception, words: Sequence[str]) -> str:
+    """Name those of the overrides that Hydra stumbles over without a message of its own."""
+    typed = list(_typed(words))
+    for override in typed:
+        if override.key_or_group == "hydra.verbose":
+            return f"{override.input_line}: {LOGGERS}"
+    nameless = [override.input_line for override in typed if not _names_options(override)]
+    if nameless:
+        return f"{' '.join(map(str, nameless))}: {NAMES}"
+    reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    if "--" in reason:  # about options, not overrides
+        return f"{' '.join(words)}: {reason}"
+    of_hydra = [str(override.input_line) for override in typed if override.key_or_group.startswith("hydra")]
+    return f"{' '.join(of_hydra or words)}: Hydra cannot take it: {reason}"
+
+
+def _typed(words: Sequence[str]) -> Iterator[Override]:
+    """The overrides among the words of a command line that can be read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for word in words:
+        if word.startswith("-") or "=" not in word:
+            continue
+        try:
+            yield parser.parse_override(word)
+        except HydraException:
+            continue
+
+
+def _names_options(override: Override) -> bool:
+    """Whether what may be a choice of options is one: a name, or a list of names; a dict is a section of keys."""
+    from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+
+    if "." in override.key_or_group or override.key_or_group == "seed" or override.is_delete():
+        return True
+    value: Any = override._value
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    texts = str | QuotedString
+    return all(
+        all(isinstance(name, texts) for name in value) if isinstance(value, list) else isinstance(value, texts | dict)
+        for value in values
+    )
