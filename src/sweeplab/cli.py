@@ -84,6 +84,7 @@ def train(config: DictConfig) -> None:
     a job of a sweep raises instead, so that the others go on.
     """
     from sweeplab import tracking
+    from sweeplab.config import is_job
     from sweeplab.screen import waiting
 
     given = config.get("sweep")
@@ -91,21 +92,13 @@ def train(config: DictConfig) -> None:
     if sweep.get("id"):
         from sweeplab.run import main as job
 
-        return (job if _is_job() else guarded(_refuse_sweep_id))(config)
+        return (job if is_job() else guarded(_refuse_sweep_id))(config)
     if sweep.get("plan") is True:
         return guarded(_plan)(config)
     with tracking.early(config):
         with waiting("loading PyTorch"):
             from sweeplab.run import main as run
         return guarded(run)(config)
-
-
-def _is_job() -> bool:
-    """Whether this is a job of a sweep."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _refuse_sweep_id(config: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
 
 from sweeplab.config.canon import HOW, canonical, flat, to_dict
-from sweeplab.config.composing import compose, conf_dir, ensure_options, readable, task_overrides
+from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, readable, task_overrides
 from sweeplab.config.explanation import explain
 from sweeplab.config.reading import expanded, parse, place, resolved, root, typed
 from sweeplab.config.redaction import (
@@ -37,6 +37,7 @@ __all__ = [
     "flat",
     "hidden_keys",
     "is_hidden",
+    "is_job",
     "know",
     "parse",
     "place",

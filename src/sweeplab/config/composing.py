@@ -50,3 +50,11 @@ def task_overrides() -> list[str]:
 
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return [redact_override(override) for override in given if not override.startswith("sweep.id=")]
+
+
+def is_job() -> bool:
+    """Whether the running Hydra program is a job of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
