@@ -61,10 +61,7 @@ def test_all_errors_of_all_jobs_are_listed_and_nothing_is_trained(train: Command
             "  (in 2 of 6 jobs: hidden=0 lr=0.1, ...)"
         ),
         "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)  (in hidden=8 lr=-1)",
-        (
-            "model.hidden=x: hidden must be a whole number >= 1 or a list of them, got x (sweeplab.models.MLP)"
-            "  (in 2 of 6 jobs: hidden=x lr=0.1, ...)"
-        ),
+        ("model.hidden=x: must be a whole number or a list of whole numbers  (in 2 of 6 jobs: hidden=x lr=0.1, ...)"),
         "nothing was trained",
     ]
     assert list(root.iterdir()) == []
