@@ -257,6 +257,7 @@ KEYS_OF_ACCESS = """
     token authToken auth_token hf_token HF_TOKEN access-token id_token sas_token token_value authtoken api_key apiKey
     X-Api-Key apikey private_key privateKey access_key aws_secret_access_key AWSSecretAccessKey AccountKey credential
     credentials cookie Set-Cookie dsn bearer Authorization auth connection_string jwt db_pass 비밀번호
+    wandb_key WANDB_KEY kaggle.key openai_key passwort datenbank_kennwort
 """
 
 
@@ -274,6 +275,8 @@ def test_a_secret_of_this_key_is_hidden(key: str) -> None:
     ("tokenizer", "bpe"), ("token_dim", "auto"), ("key", "label"), ("keys", ["image", "mask"]), ("author", "hunter2"),
     ("password_file", "there"), ("low_pass", "butter"), ("auth", "basic"), ("monkey", "hunter2"), ("secret_sharing", "x"),
     ("hf_token", "${oc.env:HF_TOKEN}"), ("signature", "x: int -> float"),
+    ("pass", "forward"), ("password_strength_dataset", "rockyou"), ("passphrase_encoder", "lstm"),
+    ("arch", "sk-resnext50-32x4d-cifar10"), ("arch", "rk_test_3"), ("url", "https://discord.com/api/docs"),
 ])  # fmt: skip
 def test_a_setting_that_is_called_like_a_secret_is_none(key: str, value: object) -> None:
     assert redact({key: value}) == {key: value}
@@ -285,6 +288,16 @@ def test_a_setting_that_is_called_like_a_secret_is_none(key: str, value: object)
 @pytest.mark.parametrize("key", ["class_token", "key", "tokens"])
 def test_what_looks_random_is_a_secret_where_it_may_be_one(key: str, secret: str) -> None:
     assert redact({key: secret})[key].startswith("*** (sha256 ")
+
+
+@pytest.mark.parametrize("secret", [
+    "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "sk-proj-" + "q7Rt2LmX9vB4nK8sPz3W-x_1",
+    "https://hooks.slack.com/services/" + "T00000000/B00000000/q7Rt2LmX9vB4nK8sPz3W",
+    "https://discord.com/api/webhooks/" + "123456789/q7Rt2LmX9vB4-nK8sPz3W",
+])  # fmt: skip
+def test_a_secret_is_told_by_its_form_under_any_key(secret: str) -> None:
+    assert "*** (sha256 " in redact({"x": secret})["x"]
+    assert secret[-14:] not in redact({"x": secret})["x"]
 
 
 def test_all_in_a_section_of_secrets_is_hidden_but_its_class() -> None:

@@ -14,7 +14,7 @@ from sweeplab import code
 from sweeplab.errors import UserError
 
 MINE = """
-import collections, dataclasses, enum, math, os
+import collections, dataclasses, enum, http, math, os
 from functools import lru_cache, partial, wraps
 from os import path as places, system
 from torch import load, nn, no_grad
@@ -65,6 +65,7 @@ class Other: pass
 @dataclasses.dataclass
 class Sizes:
     width: int = 1
+Foreign, found = http.HTTPStatus, http.HTTPStatus.OK
 class Color(enum.Enum):
     RED = 1
 Point = collections.namedtuple("Point", "x y")
@@ -152,6 +153,7 @@ def looked_up(path: object, how: str = "get_object", **more: Any) -> dict[str, A
         "mine.Other",
         "mine.Sizes",
         "mine.Color",
+        "mine.Color.RED",
         "mine.Point",
         "mine.LocalNet",
         "pkg.fn",
@@ -193,7 +195,9 @@ def test_what_a_trusted_module_defines_may_be_called(path: str) -> None:
         ("mine.number", "it is neither a class nor a function"),
         ("mine.table", "it is neither a class nor a function"),
         ("mine.circle", "it is neither a class nor a function"),
-        ("mine.Color.RED", "'RED' is not in a trusted module"),
+        ("mine.Color.GREEN", "'GREEN' is not in a trusted module"),
+        ("mine.Foreign.OK", "'OK' is not in a trusted module"),
+        ("mine.found", "it is defined in http, which is not trusted"),
         ("mine.lazy", "'lazy' is not in a trusted module"),
         ("mine.nope", "'nope' is not in a trusted module"),
         ("mine.Net.method", "'method' is not in a trusted module"),
@@ -313,6 +317,12 @@ def test_functions_of_torch_need_to_be_trusted_by_name() -> None:
     says = "it is defined in torch._C._nn, which is not trusted (--trust torch._C._nn)"
     assert refusal({"_target_": "torch.nn.functional.gelu"}, "torch.nn.functional").endswith(says)
     code.ensure_trusted({"_target_": "torch.nn.functional.gelu"}, "k", ["torch._C._nn"])
+    says = "it is defined in torch._VF, which is not trusted (--trust torch._VF)"
+    assert refusal(looked_up("torch.nn.functional.conv2d"), "torch.nn.functional").endswith(says)
+    code.ensure_trusted(looked_up("torch.nn.functional.conv2d"), "k", ["torch._VF"])
+    for path in ("torch.relu", "torch.float32"):
+        refusal(looked_up(path))
+        code.ensure_trusted(looked_up(path), "k", ["torch"])
     code.ensure_trusted(looked_up("torch.nn.Tanh", "get_class"), "k")
     code.ensure_trusted({"_target_": "math.exp"}, "k", ["math"])
 
@@ -323,6 +333,7 @@ def test_torchvision_is_trusted_where_that_is_said() -> None:
     code.ensure_trusted(compose, "k", ["torchvision.transforms"])
     code.ensure_trusted({"_target_": "torchvision.transforms.v2.ToImage"}, "k", ["torchvision.transforms"])
     code.ensure_trusted({"_target_": "torchvision.models.resnet18"}, "k", ["torchvision"])
+    code.ensure_trusted(looked_up("torchvision.transforms.InterpolationMode.BILINEAR"), "k", ["torchvision"])
     assert "leads out of" in refusal({"_target_": "torchvision.models.resnet.torch.load"}, "torchvision")
 
 

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from functools import _lru_cache_wrapper, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 
 def home_of(found: object) -> str:
-    """The module in which a class or function is defined; '' of anything else, such as an instance.
+    """The module in which a class, a function or the member of an enumeration is defined; '' of any other instance.
 
     Of a decorated function, and of a `functools.partial`, that is where the innermost function is defined.
+    PyTorch's own functions in C++ (`torch.relu`, `torch.conv2d`) do not say where they are: it is `torch._VF`.
     """
     inner = unwrapped(found)
     home: object = ""
     if isinstance(inner, type):
         home = inner.__module__
+    elif isinstance(inner, Enum) or _is_dtype(inner):
+        home = type(inner).__module__
     elif isinstance(inner, FunctionType):
         home = inner.__globals__.get("__name__")  # its __module__ can be set by whoever decorates it
     elif isinstance(inner, BuiltinFunctionType) and isinstance(inner.__self__, ModuleType):
         home = inner.__self__.__name__
+    elif isinstance(inner, BuiltinFunctionType) and _is_of_torch(inner):
+        home = "torch._VF"
     return home if isinstance(home, str) else ""
+
+
+def _is_dtype(found: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and type(found) is torch.dtype
+
+
+def _is_of_torch(function: BuiltinFunctionType) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and getattr(torch._C._VariableFunctions, function.__name__, None) is function
 
 
 def unwrapped(found: object) -> object:
@@ -38,7 +54,12 @@ def unwrapped(found: object) -> object:
 
 
 def is_at_its_name(found: object) -> bool:
-    """Whether the module in which a class says it is defined has it under its own name; true of functions."""
+    """Whether the module in which a class says it is defined has it under its own name; true of functions.
+
+    Of the member of an enumeration, that is asked of its class.
+    """
+    if isinstance(found, Enum):
+        found = type(found)
     if not isinstance(found, type):
         return True
     place: object = sys.modules.get(found.__module__)

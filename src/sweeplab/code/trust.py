@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from enum import EnumType
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +24,8 @@ def ensure_trusted(node: object, key: str, trusted: Sequence[str] = ()) -> None:
     """Raise UserError unless everything that a foreign `node` would call is known to be harmless.
 
     That is: a class that is defined in `torch.nn`, `torch.optim`, sweeplab or a module of `trusted`, and is a Module,
-    an Optimizer, a scheduler, a Dataset or a metric; and of `trusted` every class and function that is defined there.
+    an Optimizer, a scheduler, a Dataset or a metric; and of `trusted` every class and function that is defined there,
+    and every member of its enumerations.
     What a module merely imports is not. What Hydra's own `get_class`, `get_method` and `get_object` look up is judged
     in the same way.
 
@@ -89,7 +91,7 @@ def _is_for_advice(module: str) -> bool:
     """Whether to name a module as one that could be trusted: not where most of it could do harm."""
     top = module.partition(".")[0]
     return bool(module) and (
-        _under(module, ["torch.nn.functional", "torch.nn.init", "torch.utils.data", "torch._C._nn"])
+        _under(module, ["torch.nn.functional", "torch.nn.init", "torch.utils.data", "torch._C._nn", "torch._VF"])
         or top not in {*sys.stdlib_module_names, "torch", "sweeplab", "hydra", "omegaconf"}
     )
 
@@ -139,6 +141,7 @@ def _walk_trusted(path: str, key: str, prefixes: Sequence[str]) -> object:
 
 def _inside(found: object, name: str, prefixes: Sequence[str]) -> object:
     """What a module, or a class that is defined in a trusted one, has under this name; no method of an instance.
+    Of an enumeration that is a member, too.
 
     By vars(), not getattr(): neither descriptors nor a module's __getattr__ run.
     """
@@ -146,6 +149,8 @@ def _inside(found: object, name: str, prefixes: Sequence[str]) -> object:
         return vars(found).get(name)
     if not isinstance(found, type) or not _under(home_of(found), prefixes):
         return None
+    if isinstance(found, EnumType) and name in vars(found)["_member_map_"]:
+        return vars(found)["_member_map_"][name]
     child = next((vars(base)[name] for base in found.__mro__ if name in vars(base)), None)
     return child if isinstance(child, type | classmethod | staticmethod) else None
 
