@@ -600,3 +600,21 @@ class TestOptimizers:
         assert "SparseAdam does not support dense gradients" in self.fit(
             "torch.optim.SparseAdam", "~optimizer.weight_decay"
         )
+
+
+class LazyHead(nn.Module):
+    """A loss whose parameters have no shape before its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.LazyLinear(10)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.head(output), target)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_lazy_loss_is_refused_by_name() -> None:
+    config = compose(["data=digits", f"loss._target_={__name__}.LazyHead", "~loss.label_smoothing"])
+    with pytest.raises(UserError, match=r"^loss: has parameters without a shape"):
+        trial.fit_network(config)

@@ -119,6 +119,8 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
 
     Raises UserError that names what cannot be kept.
     """
+    if any(is_lazy(parameter) for parameter in loss.parameters()):
+        raise UserError("loss: has parameters without a shape, as torch.nn's Lazy modules have; only networks may")
     if any(is_lazy(parameter) for parameter in model.parameters()):
         return  # they have no numbers yet
     try:
