@@ -220,6 +220,27 @@ def test_what_mlflow_knows_is_passed_on_and_a_path_is_made_absolute(
     assert tracking.resolve_uri(config.Tracking()) == expected
 
 
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("127.0.0.1:5000", r"give tracking\.uri=http://127\.0\.0\.1:5000$"),
+        ("localhost:5000", r"give tracking\.uri=http://localhost:5000$"),
+        ("lab-7:80/", r"give tracking\.uri=http://lab-7:80/$"),
+        ("sqlite://", r"names no file; give sqlite:///mlflow\.db$"),
+        ("sqlite:///", r"names no file"),
+        ("sqlite:mlflow.db", r"names no file"),
+    ],
+)
+def test_an_address_that_lacks_its_scheme_or_its_file_is_refused(uri: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        address.checked(address.resolved(uri))
+
+
+def test_spaces_around_an_address_are_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", " databricks ")
+    assert address.resolved(None) == "databricks"
+
+
 def test_a_scheme_needs_a_plugin_that_brings_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         UserError, match=r"^tracking.uri=htp://\*\*\*@h: MLflow has no such kind of store, and no plugin"

@@ -18,6 +18,7 @@ DATABRICKS = ("databricks", "databricks-uc", "uc")  # the only ones that MLflow 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]+):")
 _DATABASE = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?:")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}/?")  # of a server, whose `http://` was left out
 _FILES = (".db", ".sqlite", ".sqlite3")  # what a path ends in that is a database's, without `sqlite:///`
 
 
@@ -28,11 +29,11 @@ def resolve_uri(tracking: config.Tracking) -> str:
 
 def resolved(given: str | None) -> str:
     """What MLflow is told: a scheme of its own, of a database or of a plugin as it is, a path made absolute."""
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = (given or os.environ.get("MLFLOW_TRACKING_URI") or "").strip() or "sqlite:///mlflow.db"
     database = _SQLITE.fullmatch(uri)
     if database:
         return f"{sqlite(config.place(unquote(database[2])), database[1])}{database[3]}"
-    if uri in DATABRICKS or _SCHEME.match(uri):
+    if uri in DATABRICKS or _SCHEME.match(uri) or _HOST_AND_PORT.fullmatch(uri):
         return uri
     path = config.place(uri)
     return sqlite(path) if path.suffix in _FILES else str(path)
@@ -78,9 +79,13 @@ def has_page(uri: str) -> bool:
 
 
 def checked(uri: str) -> str:
-    """The same; UserError if MLflow knows no such scheme, or what talks to PostgreSQL is not installed: neither passes
-    as a server's absence does.
+    """The same; UserError if MLflow knows no such scheme, if a database has no file, or if what talks to PostgreSQL is
+    not installed: none of it passes as a server's absence does.
     """
+    if _HOST_AND_PORT.fullmatch(uri):
+        raise UserError(f"tracking.uri={uri}: what kind of server? give tracking.uri=http://{uri}")
+    if uri.startswith("sqlite") and file(uri) is None:
+        raise UserError(f"tracking.uri={public(uri)}: names no file; give sqlite:///mlflow.db")
     scheme = _SCHEME.match(uri)
     known = served(uri) or database(uri) or databricks(uri) or scheme is None or scheme[1] == "file"
     if not known and not entry_points(group="mlflow.tracking_store", name=scheme[1] if scheme else ""):
