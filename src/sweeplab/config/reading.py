@@ -178,7 +178,7 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
         near = did_you_mean(str(value), choices) if choices else ""
         problems.append(f"{key}={value}: must be {allowed}{near if 'did you mean' in near else ''}")
     elif excess := _excess(converted, rule.get("most")):
-        problems.append(f"{key}={value}: must be {excess}{'; null switches it off' if types.NoneType in kinds else ''}")
+        problems.append(f"{key}={value}: must be {excess}{', or null' if types.NoneType in kinds else ''}")
     return converted
 
 
