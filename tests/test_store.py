@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,6 +341,27 @@ def test_a_damaged_result_beside_a_damaged_journal_is_none(home: Store) -> None:
         file.write_bytes(file.read_bytes().replace(b"0.25", b"0.26"))
     assert run.result() is None
     assert run.status == "unfinished"
+
+
+def test_what_is_another_run_s_is_not_taken_for_this_one_s(home: Store) -> None:
+    one, other = (home.run(digit * 64) for digit in "ab")
+    for run, digit, loss in ((one, "a", 0.25), (other, "b", 0.5)):
+        run.folder.mkdir()
+        run.journal.append("start", fingerprint=digit * 64, question="0" * 64)
+        run.journal.append("end", status="finished", stop_reason="patience", metrics={"test/loss": loss})
+        run.write_result(result(fingerprint=digit * 64, metrics={"test/loss": loss}))
+    shutil.copy(other.result_file, one.result_file)
+    found = one.result()
+    assert found is not None
+    assert (found.fingerprint, found.metrics) == ("a" * 64, {"test/loss": 0.25})
+    assert one.mend_result() == f"{one.result_file}: is damaged: it is that of another run"
+    shutil.copy(other.journal.path, one.journal.path)
+    with pytest.raises(DamagedError, match=f"{one.journal.path}: is damaged: it is that of another run"):
+        one.history()
+    shutil.copy(other.result_file, one.result_file)
+    assert one.result() is None
+    copied = Run(shutil.copytree(other.folder, home.root / "a copy"))
+    assert copied.result() == other.result(), "by any other name"
 
 
 def test_a_result_without_a_digest_is_read(home: Store) -> None:

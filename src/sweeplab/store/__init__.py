@@ -1,7 +1,7 @@
 """The store: a folder of runs under their fingerprints, each with its journal and its result; and sweep manifests."""
 
 from sweeplab.store.files import DamagedError, plain, read_json, remove_leftovers, write_atomic, write_json
-from sweeplab.store.folder import FINGERPRINT_LENGTH, ID_LENGTH, SCHEMA, SUMMARY, Store, fingerprint, read_manifest
+from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, SUMMARY, Store, fingerprint, read_manifest
 from sweeplab.store.journal import (
     DIFFERS,
     END,
@@ -22,6 +22,7 @@ from sweeplab.store.run import (
     FAILED,
     FED,
     FINISHED,
+    ID_LENGTH,
     INTERRUPTED,
     METRICS,
     PRUNED,

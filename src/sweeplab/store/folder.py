@@ -16,13 +16,10 @@ from filelock import FileLock
 from sweeplab import config
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
-from sweeplab.store.run import Run
+from sweeplab.store.run import ID_LENGTH, Run
 
 SCHEMA = 1
 """Raised when the form of what is hashed changes."""
-
-ID_LENGTH = 16
-"""Hex digits of a fingerprint that name a run's folder."""
 
 FINGERPRINT_LENGTH = 64
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from string import hexdigits
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -25,6 +26,9 @@ from sweeplab.store.files import (
     write_json,
 )
 from sweeplab.store.journal import END, RESUME, START, Event, Journal, epochs_of, numbers
+
+ID_LENGTH = 16
+"""Hex digits of a fingerprint that name a run's folder."""
 
 FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
 PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
@@ -87,9 +91,17 @@ class Run:
         except FileNotFoundError:
             return None
         try:
-            return Result(**{**values, "metrics": numbers(values["metrics"])})
+            result = Result(**{**values, "metrics": numbers(values["metrics"])})
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise DamagedError(self.result_file, in_short(error)) from error
+        if self._is_of_another(result.fingerprint):
+            raise DamagedError(self.result_file, "it is that of another run")
+        return result
+
+    def _is_of_another(self, fingerprint: object) -> bool:
+        """Whether this is no fingerprint of the run that the folder is named after; a copy may have any name."""
+        named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
+        return named and isinstance(fingerprint, str) and not fingerprint.startswith(self.id)
 
     def journalled(self) -> Result | None:
         """The result that the end of the journal tells of; None if there is no such end, or it cannot be read."""
@@ -98,7 +110,7 @@ class Run:
         except DamagedError:
             return None
         start, end = _last(events, START), _last(events, START, RESUME, END)
-        if start is None or end is None or end["event"] != END:
+        if start is None or end is None or end["event"] != END or self._is_of_another(start.get("fingerprint")):
             return None
         return Result(
             fingerprint=str(start.get("fingerprint")),
@@ -129,11 +141,15 @@ class Run:
     def history(self) -> tuple[Result | None, list[Event]]:
         """The result and the journal, read in this order, so that a finished run's journal has its end.
 
-        Raises DamagedError if a line of the journal is damaged, or its beginning or its end is missing.
+        Raises DamagedError if a line of the journal is damaged, its beginning or its end is missing, or it is that of
+        another run.
         """
         result, events = self.result(), self.journal.events()
-        if events and _last(events, START) is None:
+        start = _last(events, START)
+        if events and start is None:
             raise DamagedError(self.journal.path, "its beginning is missing")
+        if start is not None and self._is_of_another(start.get("fingerprint")):
+            raise DamagedError(self.journal.path, "it is that of another run")
         last = _last(events, START, RESUME, END)
         self._ensure_end(result, ended=last is not None and last["event"] == END)
         return result, events
