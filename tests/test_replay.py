@@ -284,7 +284,7 @@ def test_a_run_that_started_from_another_needs_that_one_in_the_store(
     train(*SMALL, f"trainer.init_from={first.folder}", "trainer.epochs=2")
     (second,) = [run for run in Store(root / "runs").runs() if run.id != first.id]
     assert replay(second.id).code == 0
-    second = copied(second)
+    other, second = second.id, copied(second)
     shutil.move(first.folder, root / "away")
     ended = replay("copy")
     assert ended.code == 2
@@ -294,9 +294,11 @@ def test_a_run_that_started_from_another_needs_that_one_in_the_store(
     )
     edit(second, lambda c: c["trainer"].update(init_from=str(root / "away")))
     assert replay("copy").err.startswith(f'trainer.init_from="{root}/away": refused: a record can only name a run')
+    edit(second, lambda c: c["trainer"].update(init_from=other))
+    assert "or trainer.init_from holds other weights" in replay("copy").err
     shutil.copytree(second.folder, first.folder)
     edit(second, lambda c: c["trainer"].update(init_from=first.id))
-    assert "or trainer.init_from holds other weights" in replay("copy").err
+    assert "that run has no weights" in replay("copy").err, "a folder that bears another run's name is not that run"
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code

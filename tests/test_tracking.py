@@ -529,7 +529,7 @@ def test_numbers_that_are_none_and_names_that_mlflow_refuses(store: Store, uri: 
     run = make(store, epochs=0, end=None)
     run.journal.append("epoch", epoch=1, metrics={"train/loss": math.nan, "valid/f1@5": 1.0}, seconds=0.1)
     feed(store, uri)
-    assert rows(uri, "select key, is_nan from metrics order by key") == [("train/loss", 1), ("valid/f1_5", 0)]
+    assert rows(uri, "select key, is_nan from metrics order by key") == [("train/loss", 1), ("valid/f1_x40_5", 0)]
 
 
 def test_many_epochs_params_and_tags_are_fed_in_parts(store: Store, uri: str) -> None:
