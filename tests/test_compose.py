@@ -178,6 +178,7 @@ def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
         (["a=range(0)"], [], "a=range(0): has no value; give one or more, as in a=1,2"),
         (["a=range(1000000000)"], [], "a=range(1000000000): has too many values; a sweep has at most 1000000 jobs"),
         (["a=range(2000)", "e=range(3000)"], [], "-m: 6000000 combinations are asked for; a sweep has at most 1000000 jobs"),
+        (["a=range(0,1,0)"], [], "a=range(0,1,0): has no list of values: range() arg 3 must not be zero"),
         (["a=interval(0,1)"], [], "a=interval(0,1): has no list of values; give some, as in a=1,2"),
     ],
 )  # fmt: skip

@@ -36,6 +36,8 @@ def takes(
     quoted: Optional[bool] = False,  # noqa: UP045
     absent: bool | Absent = False,
     tensor: bool | Tensor = False,
+    speed: float | Tensor = 0.1,
+    pair_of_speeds: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
     text_too: bool | str = False,
     path_too: bool | pathlib.Path = False,
     bare=False,  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -118,6 +120,8 @@ def refusals(target: str, **given: object) -> list[str]:
         *[(name, "off", "true or false or null") for name in ("maybe", "implicit", "quoted")],
         ("absent", "banana", "true or false"),
         ("tensor", "off", "true or false or a Tensor"),
+        *[("speed", word, "a number") for word in ("abc", "off", None, True)],
+        ("pair_of_speeds", [0.9, "off"], "a list of 2 values"),
         ("text_too", "no", "true or false or a text"),
         ("path_too", "none", "true or false or a Path"),
         ("bare", "banana", "true or false"),
@@ -172,6 +176,7 @@ def test_a_value_that_cannot_be_meant_is_refused(name: str, value: object, says:
         {"pair": [0, 1], "names": ["off"], "flags": [True, False], "table": {"a": 1}, "width": 3, "noted": 2},
         {"switches": {"a": True}, "bare_flags": [False], "bare_rates": ["auto", 1], "record": {"on": True, "x": "off"}},
         {"layer": {"_target_": "torch.nn.ReLU"}, "flag": {"_target_": "builtins.bool"}, "norm": "batch"},
+        {"speed": 1, "pair_of_speeds": [0.9, 0.99]},
         {"wrong": 0.25, "number": "random", "nothing": "off", "names": None, "nested": [["a", 1]], "sizes": [3]},
     ],
 )

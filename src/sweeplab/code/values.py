@@ -119,8 +119,18 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _plain(members: list[Any]) -> bool:
-    """Whether the members say anything: all are plain, or a boolean is among them."""
-    return all(_is_plain(kind) for kind in members) or (bool in members and Any not in members)
+    """Whether the members say anything: all are plain, or a boolean is among them.
+
+    A tensor beside a number, as in `lr: float | Tensor`, takes nothing away: no config can hold one.
+    """
+    if bool in members and Any not in members:
+        return True
+    return all(_is_plain(kind) or _is_tensor_for_number(kind, members) for kind in members)
+
+
+def _is_tensor_for_number(kind: Any, members: list[Any]) -> bool:
+    is_tensor = getattr(kind, "__module__", "") == "torch" and getattr(kind, "__name__", "") == "Tensor"
+    return is_tensor and not {int, float, complex}.isdisjoint(members)
 
 
 def _fits(value: Any, members: list[Any]) -> bool:
@@ -142,6 +152,8 @@ def _fits_kind(value: Any, kind: Any, members: list[Any]) -> bool:
         return _fits_list(value, kind)
     if _is_dict(kind):
         return isinstance(value, dict) and _fits_values(value, kind)
+    if _is_tensor_for_number(kind, members):
+        return False
     return not isinstance(value, str) or bool not in members or _takes_text(kind)
 
 
@@ -200,7 +212,9 @@ def _listed(value: Any) -> Any:
 
 def _in_words(members: list[Any], default: Any) -> str:
     """The kinds that are allowed, null at the end."""
-    words = [_word(kind) for kind in members if kind not in (type(None), Unknown)]
+    odd = (type(None), Unknown)
+    named = [kind for kind in members if kind not in odd and not _is_tensor_for_number(kind, members)]
+    words = [_word(kind) for kind in named]
     if default is None or type(None) in members:
         words.append("null")
     words = list(dict.fromkeys(words))

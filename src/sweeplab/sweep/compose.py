@@ -64,7 +64,10 @@ def values_of(override: Override) -> list[str]:
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: has no list of values; give some, as in {override.key_or_group}=1,2")
-    texts = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+    try:
+        texts = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+    except (ArithmeticError, TypeError, ValueError) as error:  # as of a range with a step of 0
+        raise UserError(f"{override.input_line}: has no list of values: {error}") from error
     if not texts:
         raise UserError(f"{override.input_line}: has no value; give one or more, as in {override.key_or_group}=1,2")
     if len(texts) > MOST_JOBS:
