@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Command
 
-from sweeplab.config.explanation import LOGGERS, NAMES, OVERRIDE, QUOTES
+from sweeplab.config.explanation import LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
 
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
@@ -241,3 +241,12 @@ def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, ro
     assert sorted(p.name for p in home.iterdir()) == ["lab", "runs"]
     assert sorted(p.name for p in (home / "lab").iterdir()) == ["mlflow.db", "mlruns"]
     assert list((home / "lab/mlruns/theirs").glob("*/artifacts/weights.safetensors")) != []
+
+
+@pytest.mark.parametrize(("module", "by_hydra"), [("hydra.core.x", True), ("omegaconf.x", True), ("mine", False)])
+def test_whose_error_it_is_does_not_depend_on_the_folder_of_the_project(module: str, by_hydra: bool) -> None:
+    """A clone in a folder `sweeplab` has Hydra below it, in its environment."""
+    code = compile("raise TypeError('no')", "/home/me/sweeplab/.venv/hydra/core/x.py", "exec")
+    with pytest.raises(TypeError) as raised:
+        exec(code, {"__name__": module})  # noqa: S102
+    assert _raised_by_hydra(raised.value) is by_hydra

@@ -6,7 +6,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeplab.errors import did_you_mean
@@ -18,6 +17,8 @@ NAMES = "a group of options takes a name, or a list of names, as in model=mlp; l
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
+OWN = ("sweeplab.", "hydra_plugins.sweeplab.")  # how the names of our own modules begin
+PASSING = ("sweeplab.cli", "sweeplab.config.composing")  # those of them that only hand a command on to Hydra
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
 
 
@@ -87,12 +88,10 @@ def _reason(error: Any) -> str:
 
 def _raised_by_hydra(error: Exception) -> bool:
     """Whether Hydra raised it over what was typed: before any task of ours ran, and not in our own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    files = [Path(frame.filename).parts for frame in frames]
-    ours = any(
-        {"sweeplab", "hydra_plugins"} & set(file) and file[-1] not in ("cli.py", "composing.py") for file in files
-    )
-    return not ours and any("hydra" in file or "omegaconf" in file for file in files)
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [name for name in modules if name.startswith(OWN) and name not in PASSING]
+    of_hydra = [name for name in modules if name.split(".")[0] in ("hydra", "omegaconf")]
+    return bool(of_hydra) and not own
 
 
 def _refused(error: Exception, words: Sequence[str]) -> str:
