@@ -202,7 +202,7 @@ def test_a_digit_that_was_changed_is_found_by_the_line_s_checksum(tmp_path: Path
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("epoch", epoch=1, metrics={"valid/accuracy": 0.5})
     journal.append("epoch", epoch=2, metrics={"valid/accuracy": 0.6})
-    journal.path.write_bytes(journal.path.read_bytes().replace(b"0.6", b"0.7"))
+    journal.path.write_bytes(journal.path.read_bytes().replace(b": 0.6}", b": 0.7}"))
     with pytest.raises(DamagedError) as refused:
         journal.events()
     assert str(refused.value) == f"{journal.path}: is damaged: line 2: its content does not fit its checksum"

@@ -36,7 +36,7 @@ class Layer(nn.Linear):
 def command(root: Path, environment: Mapping[str, str], name: str, *words: str | bytes) -> Ended:
     """A command in a process of its own, whose output is bytes: as ASCII where it is."""
     program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.cli"]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON", "HYDRA"))}
     done = subprocess.run(
         [sys.executable, *program, *words],
         cwd=root,
