@@ -259,9 +259,10 @@ def test_what_it_merely_imports_may_not(path: str, says: str) -> None:
     ],
 )
 def test_a_look_up_is_judged_by_what_it_looks_up(node: dict[str, Any]) -> None:
-    refusal(node, "mine")
-    refusal({"_target_": "torch.nn.Sequential", "_args_": [[{"deep": node}]]}, "mine")
-    refusal(node, "mine", "hydra")
+    assert ": refused: " in refusal(node, "mine")
+    deep = {"_target_": "torch.nn.Sequential", "_args_": [[{"deep": node}]]}
+    assert ": refused: " in refusal(deep, "mine")
+    assert ": refused: " in refusal(node, "mine", "hydra")
 
 
 @pytest.mark.parametrize(
@@ -283,8 +284,9 @@ def test_a_look_up_is_judged_by_what_it_looks_up(node: dict[str, Any]) -> None:
     ],
 )
 def test_what_sweeplab_does_is_never_a_records_to_call(path: str) -> None:
-    refusal({"_target_": path})
-    refusal({"_target_": path}, "sweeplab", "sweeplab.run", "sweeplab.data.fetch")
+    said = f"k._target_={path}: refused: "
+    assert refusal({"_target_": path}).startswith(said)
+    assert refusal({"_target_": path}, "sweeplab", "sweeplab.run", "sweeplab.data.fetch").startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +308,8 @@ def test_what_sweeplab_does_is_never_a_records_to_call(path: str) -> None:
     ],
 )
 def test_of_what_is_always_trusted_only_known_kinds_may_be_called(path: str) -> None:
-    refusal({"_target_": path})
-    refusal(looked_up(path))
+    assert refusal({"_target_": path}).startswith(f"k._target_={path}: refused: ")
+    assert refusal(looked_up(path)).startswith(f"k.path={path}: refused: ")
 
 
 def test_functions_of_torch_need_to_be_trusted_by_name() -> None:
