@@ -309,26 +309,24 @@ def test_why_a_job_was_not_started_is_said_under_another_launcher(root: Path, co
     assert f"2 of 2 runs did not finish:\n  hidden=1: not started: {why}\n  hidden=2: not started: {why}\n" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (UserError("the job was not to be\ntrained here"), "the job was not to be trained here"),
+        (SystemExit("no room"), "the launcher gave up: SystemExit: no room"),
+    ],
+    ids=["refused", "launcher"],
+)
 def test_why_a_job_was_not_started_is_said_in_the_same_process(
-    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+    train: Command, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise UserError("the job was not to be\ntrained here")
+    def end(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(running, "prepare", refuse)
+    monkeypatch.setattr(running, "prepare", end)
     ended = train("-m", "hydra/launcher=basic", "sweep.report=false", *SMALL, "model.hidden=8,16")
     assert ended.code == 1
-    assert "  hidden=8: not started: the job was not to be trained here\n" in ended.err
-
-
-def test_a_launcher_that_gives_up_is_the_reason(root: Path, train: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quit_(*_: object) -> None:
-        raise SystemExit("no room")
-
-    monkeypatch.setattr(running, "prepare", quit_)
-    ended = train("-m", "hydra/launcher=basic", "sweep.report=false", *SMALL, "model.hidden=8,16")
-    assert ended.code == 1
-    assert "  hidden=16: not started: the launcher gave up: SystemExit: no room\n" in ended.err
+    assert f"  hidden=16: not started: {why}\n" in ended.err
 
 
 SCRIPT = """

@@ -339,13 +339,18 @@ def test_the_layer_table_has_a_row_for_a_loss_with_parameters(train: Command) ->
     assert "101" in row
 
 
-def test_a_damaged_journal_is_set_aside_and_the_run_begins_anew(
-    train: Command, root: Path, stop: Callable[..., None]
-) -> None:
+def stopped_beside_a_whole_one(train: Command, root: Path, stop: Callable[..., None]) -> Run:
+    """Train the run to its end in the store `whole`, and in the root's up to its fourth epoch."""
     train(*WHOLE, "store.root=whole")
     stop("save")
     train(*WHOLE)
-    run = only(root)
+    return only(root)
+
+
+def test_a_damaged_journal_is_set_aside_and_the_run_begins_anew(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    run = stopped_beside_a_whole_one(train, root, stop)
     content = run.journal.path.read_bytes()
     run.journal.path.write_bytes(content.replace(b'"epoch": 2', b'"epoch": 7'))
     again = train(*WHOLE)
@@ -360,10 +365,7 @@ def test_a_damaged_journal_is_set_aside_and_the_run_begins_anew(
 def test_a_journal_that_lost_an_epoch_that_a_checkpoint_has_begins_anew(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:
-    train(*WHOLE, "store.root=whole")
-    stop("save")
-    train(*WHOLE)
-    run = only(root)
+    run = stopped_beside_a_whole_one(train, root, stop)
     run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[:3]))
     again = train(*WHOLE)
     assert f"{run.journal.path}: is damaged: epoch 3 is missing; run {run.id} begins anew" in again.err
