@@ -513,11 +513,100 @@ def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(
     assert {seed for one in found.groups for seed in one.late_seeds()} == {0, 3}
 
 
+def two_arms(
+    home: Store, first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], reason: str, *given: str
+) -> list[Node]:
+    """Cells of `model.hidden=8` that end by themselves, and of `=16` that this reason ends, seed by seed."""
+    arms = ((8, first, "max_epochs"), (16, second, reason))
+    return [
+        add(home, f"model.hidden={width}", "trainer.epochs=20", *given, f"seed={seed}", valid=valid, stop_reason=why)
+        for width, several, why in arms
+        for seed, valid in enumerate(several)
+    ]
+
+
+def reached(epoch: int) -> list[float]:
+    """A curve that is at 0.99 first at this epoch."""
+    return [0.5] * (epoch - 1) + [0.99]
+
+
+def limited(found: Comparison) -> dict[str, list[float] | None]:
+    """Group -> min(T, limit) of its runs, in order."""
+    return {one.name: sorted(one.measured[TO_TARGET].values()) if TO_TARGET in one.measured else None
+            for one in found.groups}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["time_limit", "target"])
+def test_a_run_that_was_cut_off_says_nothing_of_later_epochs(home: Store, reason: str) -> None:
+    cells = two_arms(home, [reached(3), reached(9)], [[0.5] * 7, reached(8)], reason)
+    found = compare.summarise(home, manifest(home, cells))
+    assert (found.limit, limited(found)) == (7, {"hidden=8": [3, 7], "hidden=16": [7, 7]})
+    (contrast,) = found.contrasts[TO_TARGET]
+    assert contrast.paired.difference is not None
+    assert (contrast.paired.difference.mean, contrast.bound) == (2, ""), "both sides have a run beyond epoch 7"
+    note = "epochs to 0.98 are told up to 7 epochs only: 1 run was cut off, by a time limit or an easier target"
+    assert note in found.notes()
+
+
+def test_where_all_that_got_there_did_so_after_another_was_cut_off_nothing_is_told(home: Store) -> None:
+    cells = two_arms(home, [reached(9), reached(8)], [[0.5] * 4, [0.5] * 6], "time_limit")
+    found = compare.summarise(home, manifest(home, cells))
+    assert limited(found) == {"hidden=8": None, "hidden=16": None}
+    assert TO_TARGET not in found.contrasts
+    assert found.notes()[-2:] == [
+        "epochs to 0.98 are told up to 4 epochs only: 2 runs were cut off, by a time limit or an easier target",
+        "no run reached valid/accuracy 0.98 within 4 epochs",
+    ]
+
+
+def test_a_time_limit_after_the_target_changes_nothing(home: Store) -> None:
+    cells = two_arms(home, [reached(3), [0.5] * 20], [[*reached(4), 0.5], reached(5)], "time_limit")
+    found = compare.summarise(home, manifest(home, cells))
+    assert (found.limit, limited(found)) == (20, {"hidden=8": [3, 20], "hidden=16": [4, 5]})
+
+
+def test_a_run_that_its_patience_ended_never_gets_there(home: Store) -> None:
+    cells = two_arms(home, [reached(15), reached(17)], [[0.5] * 6, [0.5] * 7], "patience")
+    found = compare.summarise(home, manifest(home, cells))
+    assert (found.limit, limited(found)) == (20, {"hidden=8": [15, 17], "hidden=16": [20, 20]})
+    assert "with the limit of 20 epochs, also if its patience ended it sooner, so" in tables.caption(found)
+
+
+def test_a_run_that_reached_it_in_the_last_epoch_is_not_the_same_as_one_that_never_did(home: Store) -> None:
+    cells = two_arms(home, [reached(1)] * 3, [[0.5]] * 3, "max_epochs", "trainer.epochs=1")
+    found = compare.summarise(home, manifest(home, cells))
+    (contrast,) = found.contrasts[TO_TARGET]
+    assert (contrast.said, contrast.bound) == ("the same within the limit in all 3 pairs", "at least")
+    assert "counts with the limit of 1 epoch, so" in tables.caption(found)
+
+
+def test_a_finished_run_without_the_metric_is_not_late(home: Store) -> None:
+    found = compare.summarise(home, manifest(home, two_arms(home, [reached(3)], [[]], "max_epochs")))
+    assert limited(found) == {"hidden=8": [3], "hidden=16": None}
+    assert [one.late for one in found.groups] == [set(), set()]
+
+
+def test_who_asks_for_a_target_that_no_run_reached_is_told(home: Store) -> None:
+    manifest(home, two_arms(home, [reached(3)] * 2, [reached(4)] * 2, "max_epochs"))
+    found = compare.compare(home, home.manifests(), target=0.995)
+    assert "no run reached valid/accuracy 0.995 within 20 epochs" in found.notes()
+    assert list(json.loads(tables.as_json(found))["differences"]) == ["valid/accuracy", "test/accuracy"]
+    with pytest.raises(UserError, match=r"^--target=nan: must be a finite number$"):
+        compare.compare(home, home.manifests(), target=math.nan)
+
+
+def test_mlflow_is_told_how_many_did_not_get_there(home: Store) -> None:
+    cells = two_arms(home, [[*reached(1), 1.0], [*reached(3), 1.0], [0.9, 0.96]], [], "max_epochs")
+    found = compare.summarise(home, manifest(home, cells))
+    measured = found.metrics()
+    assert (measured["best/epochs_to_target"], measured["best/without_target"]) == (8, 1), "1, 3, and the limit of 20"
+
+
 @pytest.mark.parametrize(
     ("difference", "late", "late_baseline", "said"),
     [
         (-3, [], [1], "at least"), (-3, [1], [], "at most"), (3, [1], [], "at least"), (3, [], [1], "at most"),
-        (3, [], [], ""), (3, [1], [2], ""),
+        (3, [], [], ""), (3, [1], [2], ""), (0, [1], [], "at least"), (0, [], [1], "at least"), (0, [], [], ""),
     ],
 )  # fmt: skip
 def test_what_a_difference_with_a_limit_says_of_that_without(

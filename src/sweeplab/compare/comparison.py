@@ -13,7 +13,7 @@ from sweeplab import config, metrics, store
 from sweeplab.compare import groups as grouping
 from sweeplab.compare import statistics
 from sweeplab.compare.groups import TO_TARGET, Group, Node, Replica
-from sweeplab.compare.target import Target, bound, common_limit
+from sweeplab.compare.target import Target, bound, target_of
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Store
 
@@ -40,12 +40,21 @@ class Comparison:
     monitor: str
     mode: str  # of the monitor: max | min
     score: str  # the test metric: reported, never selected by
-    target: float | None  # of the monitored metric
-    limit: int | None  # epochs at which a run counts that does not reach the target
+    goal: Target | None  # of the monitored metric, for epochs to it
     columns: list[str]  # the swept keys
     groups: list[Group]  # the best first
     baseline: dict[str, str] = field(default_factory=dict)
     contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
+
+    @property
+    def target(self) -> float | None:
+        """The value of the monitored metric to which epochs are counted."""
+        return None if self.goal is None else self.goal.value
+
+    @property
+    def limit(self) -> int | None:
+        """Epochs at which a run counts that does not reach the target."""
+        return None if self.goal is None else self.goal.limit
 
     @property
     def replicas(self) -> list[Replica]:
@@ -91,6 +100,8 @@ class Comparison:
         other = {r.watched()[0] for r in self.replicas if r.start} - {self.monitor}
         if other:
             said.append(f"the best epoch of some runs was chosen by {', '.join(sorted(other))}, not by {self.monitor}")
+        if self.goal is not None:
+            said += self.goal.notes(self.groups)
         made = self.machines()
         if len(made) > 1:
             said.append("made in different ways, so seconds do not compare: " + "; ".join(made))
@@ -126,6 +137,8 @@ class Comparison:
                     continue
                 if rank == 0:
                     found[f"best/{metric}"] = mean.mean
+                    if metric == TO_TARGET:
+                        found["best/without_target"] = float(len(one.late))
                 if metric in (self.monitor, self.score):
                     found[_free(f"group/{metric}/{name}", found)] = mean.mean
         return found
@@ -154,7 +167,7 @@ def compare(
 
     `where` keeps those whose config makes the expression true. `baseline` maps swept keys to the values that others are
     compared with; unless told otherwise it is that of the latest sweep (`sweep.baseline`), and of two groups the one
-    that came first. Raises UserError for a baseline that is none, or if no run is left.
+    that came first. Raises UserError for a baseline or a target that is none, or if no run is left.
     """
     cells = {cell["fingerprint"]: cell for sweep in sweeps for cell in sweep["cells"]}
     known: dict[str, Node] = {}
@@ -164,22 +177,19 @@ def compare(
         raise UserError(f"--where={where}: none of {len(replicas)} runs" if replicas else "the sweep has no runs yet")
     found = grouping.group(kept)
     monitor, mode, score = _watched(kept)
-    target = target if target is not None else _target(kept, monitor)
+    goal = _goal(kept, monitor, mode, target)
     columns = _named(found)
-    limit = None if target is None else common_limit(kept)
-    goal = None if target is None else Target(monitor=monitor, mode=mode, value=target, limit=limit)
     for one in found:
         one.measured = _measured(one.replicas, monitor)
     if goal is not None:
-        _measure_epochs(found, goal)
+        goal.measure(found)
     first = dict(zip(columns, found[0].cells, strict=True)) if len(found) == 2 else {}
     result = Comparison(
         sweeps=list(sweeps),
         monitor=monitor,
         mode=mode,
         score=score,
-        target=target,
-        limit=limit,
+        goal=goal,
         columns=columns,
         groups=_ranked(found, monitor, mode),
     )
@@ -187,7 +197,8 @@ def compare(
     if result.baseline:
         # Where every run stops at the target, the question is how soon it gets there.
         order = (monitor, score, TO_TARGET) if _common_target(kept) is None else (TO_TARGET, monitor, score)
-        result.contrasts = {name: _contrasts(result, name) for name in order}
+        measured = {name for one in found for name in one.measured} | {monitor, score}
+        result.contrasts = {name: _contrasts(result, name) for name in order if name in measured}
     return result
 
 
@@ -229,9 +240,16 @@ def _watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
     return monitor, mode, f"{metrics.TEST}/{metrics.score(task or metrics.CLASSIFICATION)}"
 
 
-def _target(replicas: Sequence[Replica], monitor: str) -> float | None:
-    default = TARGET if monitor.endswith(metrics.ACCURACY) else None
-    return default if (common := _common_target(replicas)) is None else common
+def _goal(replicas: Sequence[Replica], monitor: str, mode: str, asked: float | None) -> Target | None:
+    """The target that is asked for, else the one at which all runs stop, else that of an accuracy."""
+    if asked is not None and not math.isfinite(asked):
+        raise UserError(f"--target={asked}: must be a finite number")
+    asked = _common_target(replicas) if asked is None else asked
+    if asked is not None:
+        return target_of(replicas, monitor, mode, asked)
+    if monitor.endswith(metrics.ACCURACY):
+        return target_of(replicas, monitor, mode, TARGET, asked=False)
+    return None
 
 
 def _common_target(replicas: Sequence[Replica]) -> float | None:
@@ -251,19 +269,6 @@ def _measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, 
             if math.isfinite(value):
                 found.setdefault(name, {})[replica.id] = value
     return found
-
-
-def _measure_epochs(found: Sequence[Group], goal: Target) -> None:
-    """Add the epochs to the target to what is measured of each group, unless no run of any group reached it."""
-    finished = [(one, r) for one in found for r in one.replicas if r.status == store.FINISHED]
-    if all(goal.is_late(replica) for _, replica in finished):
-        return
-    for one, replica in finished:
-        if goal.is_late(replica):
-            one.late.add(replica.id)
-        epochs = goal.epochs(replica)
-        if epochs is not None:
-            one.measured.setdefault(TO_TARGET, {})[replica.id] = epochs
 
 
 def _ranked(found: Sequence[Group], monitor: str, mode: str) -> list[Group]:
@@ -330,13 +335,15 @@ def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
         if to is None:
             contrasts.append(Contrast(group=one, against=None, paired=test, said="no such baseline was run"))
             continue
-        said = statistics.verdict(test, more_is_better=more)
-        contrast = Contrast(group=one, against=to, paired=test, said=said)
-        if metric == TO_TARGET and test.difference is not None:
+        late: set[int] = set()
+        late_baseline: set[int] = set()
+        if metric == TO_TARGET:
             common = one.by_seed(metric).keys() & to.by_seed(metric).keys()
             late, late_baseline = one.late_seeds() & common, to.late_seeds() & common
-            contrast.bound = bound(test.difference.mean, late, late_baseline)
-        contrasts.append(contrast)
+        within = "within the limit " if late or late_baseline else ""
+        said = statistics.verdict(test, more_is_better=more, within=within)
+        told = "" if test.difference is None else bound(test.difference.mean, late, late_baseline)
+        contrasts.append(Contrast(group=one, against=to, paired=test, said=said, bound=told))
     return contrasts
 
 

@@ -97,15 +97,17 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def verdict(found: Paired, *, more_is_better: bool) -> str:
-    """What a comparison says, in words."""
+def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
+    """What a comparison says, in words; `within` (`within the limit `) says how far equal values are known to be so."""
     if found.difference is None:
         return "no seed in common: nothing can be told"
     center, half, n = found.difference.mean, found.difference.half, found.difference.n
     if half is None:
         return "one pair only: one seed cannot tell"
     if found.holm is None:
-        return f"the same in all {n} pairs" if center == 0 else f"differs alike in all {n} pairs: no spread to test by"
+        if center == 0:
+            return f"the same {within}in all {n} pairs"
+        return f"differs alike in all {n} pairs: no spread to test by"
     better = (center > 0) is more_is_better
     if found.holm < 1 - LEVEL:
         return "better" if better else "worse"

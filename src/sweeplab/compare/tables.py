@@ -15,6 +15,7 @@ from typing import Any
 from sweeplab import metrics, screen, store
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.groups import DIVERGED, TO_TARGET, Group, Replica, finite
+from sweeplab.compare.target import PATIENCE, counted
 
 SHOWN, LINES = 10, 100  # troubles and configs on the terminal; the report has all
 MOST_ROWS = 200  # of a description in MLflow
@@ -48,9 +49,11 @@ def caption(found: Comparison) -> str:
         f"mean ± 95 % confidence interval over n seeds; {found.score} is measured once, with the weights of the best "
         "epoch: nothing is ranked or chosen by it"
     )
-    if any(one.late for one in found.groups) and found.target is not None:
+    late = [r for one in found.groups for r in one.replicas if r.id in one.late]
+    if late and found.target is not None:
+        early = ", also if its patience ended it sooner" if any(r.stop_reason == PATIENCE for r in late) else ""
         said += (
-            f"; a run that did not reach {found.target:g} counts with the limit of {found.limit} epochs, "
+            f"; a run that did not reach {found.target:g} counts with the limit of {counted(found.limit)}{early}, "
             "so that a mean after ≥ would be larger without it"
         )
     return said
@@ -117,7 +120,7 @@ def contrast_caption(found: Comparison, metric: str) -> str:
         said += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(one.bound for one in found.contrasts[metric]):
         said += (
-            f"; 'at least' ('at most'): only one side has runs that count with the limit of {found.limit} epochs, "
+            f"; 'at least' ('at most'): only one side has runs that count with the limit of {counted(found.limit)}, "
             "and without it the difference would be larger (smaller) in size"
         )
     return said
