@@ -282,7 +282,7 @@ def test_targets_at_every_depth() -> None:
     assert code.targets(None) == []
 
 
-NOTHING = "b9127eb5322530d416e020e51fe3283bdc84002688fc8dee0eebd93bbc1b4894"  # sha256 of "[5, []]": NUMERICS, no files
+NOTHING = "d13c23bf73330deedf9d2f8d016655e80c3971f6760143f2cac17cdbe37080a5"  # sha256 of "[6, []]": NUMERICS, no files
 
 
 def test_the_code_of_others_contributes_nothing() -> None:

@@ -75,6 +75,30 @@ def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable
     assert "differs" not in events
 
 
+def test_the_kept_weights_are_those_of_the_best_epoch_whatever_min_delta_is(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    train(*WHOLE, "store.root=plain")
+    stop("save")
+    assert train(*WHOLE, "trainer.min_delta=0.5").code == 130
+    train(*WHOLE, "trainer.min_delta=0.5")
+    accuracies = {epoch: values["valid/accuracy"] for epoch, values in only(root).journal.epochs().items()}
+    best = max(accuracies, key=accuracies.__getitem__)
+    assert accuracies[best] < accuracies[1] + 0.5, "or min_delta would decide nothing here"
+    result = only(root).result()
+    assert result is not None
+    assert result.metrics["best_epoch"] == best > 1
+    assert facts(only(root)) == facts(only(root, "plain"))
+
+
+def test_a_run_keeps_the_epoch_that_reached_its_target(train: Command, root: Path) -> None:
+    train("data=digits", "trainer.threads=1", "trainer.target=0.94", "trainer.min_delta=0.1")
+    result = only(root).result()
+    assert result is not None
+    assert result.stop_reason == "target"
+    assert result.metrics["best_epoch"] == result.metrics["early_stop_epoch"] > 1
+
+
 def test_a_resumed_run_draws_on_from_torch_random_and_numpy(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:

@@ -46,10 +46,26 @@ def test_without_patience_it_waits_for_ever() -> None:
     assert feed(stopping(patience=None), *[0.5] * 50) == [None] * 50
 
 
-def test_a_change_of_no_more_than_min_delta_is_no_improvement() -> None:
-    stop = stopping(min_delta=0.25)
-    feed(stop, 0.25, 0.5, 0.75)
-    assert (stop.best, stop.best_epoch, stop.waited) == (0.75, 3, 0)  # 0.5 is 0.25 more than the best; 0.75 is 0.5 more
+def test_to_patience_a_change_of_no_more_than_min_delta_is_no_improvement() -> None:
+    stop = stopping(min_delta=0.25, patience=2)
+    assert feed(stop, 0.25, 0.5, 0.75) == [None, None, None]
+    assert (stop.improved, stop.waited) == (0.75, 0)  # 0.5 is 0.25 more than 0.25, and 0.75 is 0.5 more
+    assert feed(stopping(min_delta=0.25, patience=2), 0.25, 0.5, 0.5) == [None, None, "patience"]
+
+
+@pytest.mark.parametrize(("mode", "values"), [("max", (0.5, 0.6, 0.55)), ("min", (0.5, 0.4, 0.45))])
+def test_the_best_is_the_best_whatever_min_delta_is(mode: str, values: tuple[float, ...]) -> None:
+    stop = stopping(mode=mode, monitor="valid/mae", min_delta=0.25)
+    feed(stop, *values)
+    assert (stop.best, stop.best_epoch) == (values[1], 2)
+    assert (stop.improved, stop.waited) == (0.5, 2)
+
+
+@pytest.mark.parametrize(("mode", "values"), [("max", (0.79, 0.84)), ("min", (0.21, 0.16))])
+def test_the_epoch_that_reaches_the_target_is_the_best(mode: str, values: tuple[float, float]) -> None:
+    stop = stopping(mode=mode, monitor="valid/mae", min_delta=0.1, target=values[1])
+    assert feed(stop, *values) == [None, "target"]
+    assert (stop.best, stop.best_epoch) == (values[1], 2)
 
 
 @pytest.mark.parametrize(("mode", "best_epoch"), [("max", 2), ("min", 3)])
@@ -62,7 +78,10 @@ def test_mode_says_which_way_is_better(mode: str, best_epoch: int) -> None:
 def test_min_delta_works_downwards_too() -> None:
     stop = stopping(mode="min", monitor="valid/mae", min_delta=0.25)
     feed(stop, 1.0, 0.75, 0.5)
-    assert (stop.best, stop.best_epoch) == (0.5, 3)
+    assert (stop.improved, stop.waited) == (0.5, 0)
+    assert (
+        feed(stopping(mode="min", monitor="valid/mae", min_delta=0.25, patience=2), 1.0, 0.75, 0.76)[-1] == "patience"
+    )
 
 
 @pytest.mark.parametrize(("mode", "values"), [("max", (0.5, 0.98)), ("min", (1.5, 0.98))])
@@ -108,10 +127,11 @@ def test_nan_is_never_the_best() -> None:
 
 
 def test_its_state_goes_on_in_another_process() -> None:
-    first = stopping(patience=2)
-    feed(first, 0.5, 0.4)
-    second = stopping(patience=2)
+    first = stopping(patience=2, min_delta=0.25)
+    feed(first, 0.5, 0.6)
+    second = stopping(patience=2, min_delta=0.25)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert second == first
-    assert first.state_dict() == {"best": 0.5, "best_epoch": 1, "waited": 1, "seconds": 2.0}
-    assert second.update(result(3, 0.4)) == "patience"
+    assert first.state_dict() == {"best": 0.6, "best_epoch": 2, "improved": 0.5, "waited": 1, "seconds": 2.0}
+    assert second.update(result(3, 0.7)) == "patience"
+    assert second.best_epoch == 3

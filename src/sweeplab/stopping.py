@@ -10,11 +10,15 @@ from sweeplab.metrics import EpochResult
 
 PATIENCE, TARGET, MAX_EPOCHS = "patience", "target", "max_epochs"
 TIME_LIMIT, DIVERGED, INTERRUPTED, PRUNED = "time_limit", "diverged", "interrupted", "pruned"
+STATE = ("best", "best_epoch", "improved", "waited", "seconds")
 
 
 @dataclass(kw_only=True, slots=True)
 class Stopping:
-    """Fed one epoch after the other; the fields after `min_delta` are the state that a resume needs."""
+    """Fed one epoch after the other; the fields after `min_delta` are the state that a resume needs.
+
+    The best epoch is the best, however little better it is; `min_delta` decides only whether patience starts anew.
+    """
 
     monitor: str  # the metric of an epoch that decides
     mode: str  # max | min
@@ -22,10 +26,11 @@ class Stopping:
     patience: int | None = None  # epochs without improvement before stopping
     target: float | None = None  # value of the monitored metric at which to stop
     time_limit: float | None = None  # seconds of training in all
-    min_delta: float = 0.0  # a change of no more than this is no improvement
+    min_delta: float = 0.0  # to patience, a change of no more than this is no improvement
     best: float | None = None
     best_epoch: int | None = None
-    waited: int = 0
+    improved: float | None = None  # the value that last counted as an improvement
+    waited: int = 0  # epochs since then
     seconds: float = 0.0
 
     def update(self, result: EpochResult) -> str | None:
@@ -34,18 +39,20 @@ class Stopping:
         value = result.metrics[self.monitor]
         if not result.finite:
             return DIVERGED
-        if self._improves(value):
-            self.best, self.best_epoch, self.waited = value, result.epoch, 0
+        if self._is_better(value, self.best):
+            self.best, self.best_epoch = value, result.epoch
+        if self._is_better(value, self.improved, by=self.min_delta):
+            self.improved, self.waited = value, 0
         else:
             self.waited += 1
         return self._reason(result.epoch, value)
 
-    def _improves(self, value: float) -> bool:
+    def _is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
         if math.isnan(value):
             return False
-        if self.best is None:
+        if than is None:
             return True
-        return value > self.best + self.min_delta if self.mode == "max" else value < self.best - self.min_delta
+        return value > than + by if self.mode == "max" else value < than - by
 
     def _reason(self, epoch: int, value: float) -> str | None:
         if self.target is not None and (value >= self.target if self.mode == "max" else value <= self.target):
@@ -58,9 +65,9 @@ class Stopping:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""
-        return {k: v for k, v in asdict(self).items() if k in ("best", "best_epoch", "waited", "seconds")}
+        return {name: value for name, value in asdict(self).items() if name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of another process."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.waited, self.seconds = state["waited"], state["seconds"]
+        for name in STATE:
+            setattr(self, name, state[name])
