@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
+from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import Dataset
 
@@ -216,6 +217,77 @@ class OddSchedule(ConstantLR):
     def __init__(self, optimizer: Optimizer, **options: Any) -> None:
         self.calls: defaultdict[int, int] = defaultdict(int)
         super().__init__(optimizer, **options)
+
+
+class Remembering(nn.Linear):
+    """A network with state in plain attributes and generators of its own, on which its outputs depend."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.steps, self.pair = 0, (0, 0.0)
+        self.kept: list[Tensor] = []
+        self.recent: deque[float] = deque(maxlen=3)
+        self.seen = {"examples": 0}
+        self.same = self.seen  # the same dict
+        self.mean = torch.zeros(out_features)
+        self.register_buffer("slow", torch.zeros(out_features), persistent=False)
+        self.torch, self.numpy, self.python = torch.Generator().manual_seed(0), np.random.default_rng(0), Random(0)
+        self.legacy = np.random.RandomState(0)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        output = super().forward(input)
+        if input.device.type == "meta":
+            return output
+        if self.training:
+            self.steps, self.pair = self.steps + 1, (self.steps, 0.5 * self.steps)
+            self.kept = [*self.kept, output.detach().mean(0)][-2:]
+            self.recent.append(float(output.detach().std()))
+            self.seen["examples"] += len(input)
+            self.mean = 0.9 * self.mean + 0.1 * output.detach().mean(0)
+            self.slow = 0.99 * self.slow + 0.01 * self.mean
+            noise = float(torch.rand(1, generator=self.torch)) + float(self.numpy.normal()) + self.python.random()
+            output = output * (1 + 0.1 * noise + 0.1 * float(self.legacy.rand()))
+        state = self.steps + sum(self.pair) + sum(self.recent) + self.same["examples"] / 100
+        return output * (1 + state / 100) - self.mean + self.slow + 0.1 * sum(self.kept)
+
+
+class RememberingLoss(nn.CrossEntropyLoss):
+    """A loss that grows with the number of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ReLU()
+        self.inner.steps = 0
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        self.inner.steps += self.training
+        return super().forward(input, target) * (1 + 0.1 * self.inner.steps)
+
+
+class RememberingSGD(SGD):
+    """An optimizer with noise from a generator of its own; it holds the parameters once more."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.noise, self.all = torch.Generator().manual_seed(0), list(self.param_groups[0]["params"])
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for parameter in self.all:
+                parameter.add_(torch.randn(parameter.shape, generator=self.noise), alpha=0.001)
+        return loss
+
+
+class RememberingShare(Share):
+    """Accuracy, and how often it was computed."""
+
+    def __init__(self) -> None:
+        self.computed = 0
+
+    def compute(self) -> float:
+        self.computed += 1
+        return super().compute() + self.computed
 
 
 class Lazy(nn.Sequential):

@@ -90,7 +90,7 @@ def test_a_snapshot_is_not_changed_by_later_steps() -> None:
 # --- Checkpoints, and what is read back of a run
 
 
-SAVED = {**dict.fromkeys(checkpoint.KEYS, 0), "model": {"weight": torch.arange(64.0)}}
+SAVED = {**dict.fromkeys(checkpoint.KEYS, 0), "fingerprint": "f" * 64, "model": {"weight": torch.arange(64.0)}}
 
 
 def saved_in(folder: Path) -> list[Path]:
@@ -106,7 +106,7 @@ def test_no_flipped_byte_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
     believed, told = [], list[str]()
     for at in range(0, len(whole), 7):
         second.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        found = checkpoint.latest(first.parent, told.append)
+        found = checkpoint.latest(first.parent, "f" * 64, told.append)
         assert found is not None
         if found["epoch"] == 2 and not torch.equal(found["model"]["weight"], SAVED["model"]["weight"]):
             believed.append(at)
@@ -119,9 +119,26 @@ def test_a_checkpoint_is_read_by_torch_alone_and_one_without_a_digest_by_us(tmp_
     _, second = saved_in(tmp_path / "checkpoints")
     assert torch.load(second, weights_only=True)["epoch"] == 2
     torch.save({**SAVED, "epoch": 2}, second)
-    found = checkpoint.latest(second.parent, lambda told: pytest.fail(told))
+    found = checkpoint.latest(second.parent, "f" * 64, lambda told: pytest.fail(told))
     assert found is not None
     assert found["epoch"] == 2
+
+
+def test_a_checkpoint_of_another_run_or_an_earlier_version_is_left_aside(tmp_path: Path) -> None:
+    first, second = saved_in(tmp_path / "checkpoints")
+    told: list[str] = []
+    checkpoint.save(first.parent, 2, {**SAVED, "epoch": 2, "fingerprint": "0123456789abcdef" * 4})
+    found = checkpoint.latest(first.parent, "f" * 64, told.append)
+    assert found is not None
+    assert found["epoch"] == 1
+    older = {name: value for name, value in SAVED.items() if name not in ("fingerprint", "attributes")}
+    checkpoint.save(first.parent, 2, older)
+    assert checkpoint.latest(first.parent, "0" * 64, told.append) is None
+    assert told == [
+        f"{second}: this checkpoint is of run 0123456789abcdef; it is left aside",
+        f"{second}: this checkpoint has no fingerprint, attributes, as of an earlier version; it is left aside",
+        f"{first}: this checkpoint is of run ffffffffffffffff; it is left aside",
+    ]
 
 
 def with_weights(folder: Path) -> Run:

@@ -270,6 +270,37 @@ def test_a_config_that_is_edited_while_a_sweep_runs_changes_nothing_in_it(
     assert [run.config()["trainer"]["batch_size"] for run in runs(root).values()] == [128, 128]
 
 
+EDITING = """
+from pathlib import Path
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self, in_features, out_features, hidden):
+        super().__init__(in_features, out_features)
+    def forward(self, input):
+        if self.training and input.device.type != "meta":
+            Path(__file__).write_text(Path(__file__).read_text().replace("x = 1", "x = 2"))
+        return super().forward(input)
+x = 1
+"""
+
+
+def test_code_that_is_edited_while_a_sweep_runs_is_not_trained_under_the_old_name(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (root / "editing.py").write_text(EDITING)
+    sweep = ("-m", OURS, *SMALL, "model=linear", "model._target_=editing.Net", "+model.hidden=1,2", "sweep.workers=1")
+    ended = train(*sweep)
+    assert ended.code == 1
+    assert "editing: changed after the run was planned; issue the command again" in ended.out
+    assert {number: run.status for number, run in runs(root).items()} == {1: "finished"}
+    del sys.modules["editing"]  # as in a new process
+    assert train(*sweep).code == 0
+    assert [run.status for run in Store(root / "runs").runs()] == ["finished"] * 3
+    del sys.modules["editing"]
+
+
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
     root: Path, train: Command, command: Command, launcher: str

@@ -112,6 +112,40 @@ def test_a_resumed_run_draws_on_from_torch_random_and_numpy(
     assert facts(only(root, "again")) == facts(only(root, "whole")), "seeded, not only continued"
 
 
+REMEMBERING = {
+    "network": ("model._target_=own.Remembering",),
+    "loss": ("~loss", "+loss._target_=own.RememberingLoss"),
+    "optimizer": ("~optimizer", "+optimizer._target_=own.RememberingSGD", "+optimizer.lr=0.01"),
+    "metric": ("+metrics.share._target_=own.RememberingShare",),
+}
+
+
+@pytest.mark.parametrize("part", REMEMBERING)
+def test_a_resumed_run_has_the_plain_attributes_and_generators_of_its_parts(
+    train: Command, root: Path, stop: Callable[..., None], part: str
+) -> None:
+    how = (*WHOLE, "model=linear", *REMEMBERING[part])
+    assert train(*how, "store.root=whole").code == 0
+    stop("save")
+    assert train(*how).code == 130
+    assert "goes on after epoch 3" in train(*how).out
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(train: Command, root: Path, stop: Callable[..., None]) -> None:
+    train(*WHOLE, "seed=1", "store.root=whole")
+    stop("save")
+    train(*WHOLE, "seed=2", "store.root=other")
+    stop("save")
+    train(*WHOLE, "seed=1")
+    for name in ("2.pt", "3.pt"):
+        shutil.copy(only(root, "other").checkpoints / name, only(root).checkpoints / name)
+    again = train(*WHOLE, "seed=1")
+    assert again.code == 0
+    assert f"this checkpoint is of run {only(root, 'other').id}; it is left aside" in again.err
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
 DATA = {
     "held": ("data.dataset._target_=own.DrawnDigits",),
     "streamed": ("data.dataset._target_=own.NoisyDigits", "+data.dataset.count=300"),

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from sweeplab import state as states
 from sweeplab.errors import UserError
 from sweeplab.state import State, snapshot
-from sweeplab.store import DamagedError, Run, write_atomic
+from sweeplab.store import ID_LENGTH, DamagedError, Run, write_atomic
 
 Saved = dict[str, Any]
 """A checkpoint: tensors, numbers, texts and containers of them."""
@@ -150,8 +150,8 @@ def refuse_unsafe(value: Mapping[str, Any]) -> None:
 
 
 KEYS = (
-    "epoch", "reason", "threads", "model", "best", "optimizer", "scheduler", "stopping", "random",
-    "trained_examples", "train_seconds",
+    "fingerprint", "epoch", "reason", "threads", "model", "best", "optimizer", "scheduler", "stopping", "attributes",
+    "random", "trained_examples", "train_seconds",
 )  # fmt: skip
 
 NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment
@@ -168,16 +168,24 @@ def save(folder: Path, epoch: int, saved: Saved) -> None:
             file.unlink(missing_ok=True)
 
 
-def latest(folder: Path, complain: Callable[[str], None]) -> Saved | None:
-    """The last checkpoint that is whole; a damaged one is complained of, and the one before taken. None if none is."""
+def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> Saved | None:
+    """The last checkpoint that is whole and of the run with this fingerprint. None if there is none.
+
+    One that is damaged, or another run's, is complained of, and the one before taken.
+    """
     for _, file in reversed(_files(folder)):
         try:
             saved = states.from_bytes(_opened(file.read_bytes()))
-            saved = {name: saved[name] for name in KEYS}
+            found = {name: saved[name] for name in KEYS if name in saved}
         except Exception as error:  # whatever torch makes of damaged bytes
             complain(f"{file}: this checkpoint is damaged ({first_line(error)}); the one before is taken")
             continue
-        return saved
+        if missing := [name for name in KEYS if name not in found]:
+            complain(f"{file}: this checkpoint has no {', '.join(missing)}, as of an earlier version; it is left aside")
+        elif found["fingerprint"] != fingerprint:
+            complain(f"{file}: this checkpoint is of run {found['fingerprint'][:ID_LENGTH]}; it is left aside")
+        else:
+            return found
     return None
 
 

@@ -4,14 +4,15 @@ A small network's operations cost more than their arithmetic. Here the first lin
 product, and their BatchNorms and activations one operation each; every run keeps its own loss, optimizer, random
 streams, journal and result. Each epoch begins with a proof: its first step is computed in both ways, and only if all
 losses, outputs, gradients and statistics have the same bits, and no random number was drawn, are the runs trained as
-one.
+one. Where a step has few numbers, which may agree by chance, the proof is repeated on random inputs.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,12 @@ ELEMENTWISE = (
 LOSSES = (nn.modules.loss.__name__, losses.__name__)  # modules whose losses draw nothing, learn nothing, keep nothing
 STATELESS = ("torch", "torchmetrics", "sweeplab")  # packages that keep nothing in a process which changes a result
 
+FEWEST = 8  # examples in a batch; a single row of several is laid out in memory in another way than alone
+NUMBERS = 4096  # outputs of the first layer that a proof is over: another order of adding up changes a third of them
+
 log = logging.getLogger(__name__)
+
+_known: dict[Hashable, bool] = {}  # what the proofs on random inputs gave, in this process
 
 
 def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
@@ -81,7 +87,7 @@ class _Asking(Generic[T]):
         self._resume(partial(self._asking.send, passed))
 
     def fail(self, error: BaseException) -> None:
-        """It may have to record that."""
+        """Raise the error where it asked: it may have to record that."""
         self._resume(partial(self._asking.throw, error))
 
     def _resume(self, how: Callable[[], Pass]) -> None:
@@ -95,38 +101,42 @@ class _Asking(Generic[T]):
             self.outcome = error
 
 
-def drive(asking: Iterable[Generator[Pass, Passed, T]], *, as_one: bool = True) -> list[T | BaseException]:
+def drive(asking: Iterable[Generator[Pass, Passed, T]]) -> list[T | BaseException]:
     """Give all of them what they ask for until all are done; what each returned, or what it raised.
 
-    An error ends the one that raised it, KeyboardInterrupt all. Without `as_one` each computes its training part alone.
+    An error ends the one that raised it, KeyboardInterrupt all.
     """
     before = RandomStreams()
     runs = [_Asking(each) for each in asking]
     while left := [each for each in runs if each.wanted is not None]:
-        stop: BaseException | None = next(
-            (each.outcome for each in runs if isinstance(each.outcome, KeyboardInterrupt)), None
-        )
-        passes, streams = [each.wanted for each in left if each.wanted is not None], [each.streams for each in left]
-        try:
-            passed = [] if stop else train(passes, streams) if as_one else _alone(passes, streams)
-        except BaseException as error:
-            stop = error
-        for number, each in enumerate(left):
-            if stop is None:
-                each.give(passed[number])
+        for each, came in zip(left, _answers(runs, left), strict=True):
+            if isinstance(came, BaseException):
+                each.fail(came)
             else:
-                each.fail(stop)
+                each.give(came)
     before.restore()
     return [each.outcome for each in runs]  # type: ignore[misc]  # None only if T may be
 
 
-def train(passes: Sequence[Pass], streams: Sequence[RandomStreams] | None = None) -> list[Passed]:
+def _answers(runs: Sequence[_Asking[T]], left: Sequence[_Asking[T]]) -> Sequence[Passed | BaseException]:
+    """What those that are left asked for, or the error with which they end."""
+    stop = next((each.outcome for each in runs if isinstance(each.outcome, KeyboardInterrupt)), None)
+    if stop is not None:
+        return [stop] * len(left)
+    try:
+        return train([each.wanted for each in left if each.wanted is not None], [each.streams for each in left])
+    except BaseException as error:  # of what is computed for all
+        return [error] * len(left)
+
+
+def train(passes: Sequence[Pass], streams: Sequence[RandomStreams] | None = None) -> list[Passed | Exception]:
     """Compute these training parts, those of the same epoch as one: of one seed, so that their batches are the same.
 
-    `streams` are the random streams of each; they begin as the process's are now, unless given.
+    What only one of them raised stands in its place. `streams` are the random streams of each; they begin as the
+    process's are now, unless given.
     """
     streams = streams or [RandomStreams() for _ in passes]
-    found: dict[int, Passed] = {}
+    found: dict[int, Passed | Exception] = {}
     for epoch in {each.epoch for each in passes}:
         same = [number for number, each in enumerate(passes) if each.epoch == epoch]
         passed = _as_one([passes[number] for number in same], [streams[number] for number in same])
@@ -134,16 +144,19 @@ def train(passes: Sequence[Pass], streams: Sequence[RandomStreams] | None = None
     return [found[number] for number in range(len(passes))]
 
 
-def _alone(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed]:
+def _alone(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed | Exception]:
     """Compute one after the other, each with its own random streams."""
-    found = []
+    found: list[Passed | Exception] = []
     for each, its in zip(passes, streams, strict=True):
-        with its:
-            found.append(each.alone())
+        try:
+            with its:
+                found.append(each.alone())
+        except Exception as error:
+            found.append(error)
     return found
 
 
-def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed]:
+def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed | Exception]:
     tasks = [each.task for each in passes]
     if len(passes) == 1 or not all(shareable(type(task.loss)) for task in tasks):
         return _alone(passes, streams)
@@ -153,23 +166,44 @@ def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Pa
         before = RandomStreams()
         first = next(batches)
     one_product = None
-    if not before.moved():
-        one_product = next((so for so in (True, False) if _proven(tasks, so, *first)), None)
+    if len(first[0]) >= FEWEST and not before.moved():
+        one_product = next((so for so in (True, False) if _same_as_alone(tasks, so, *first)), None)
     if one_product is None:
         log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
         theirs = [chain([first], batches), *(each.batches for each in passes[1:])]
         return _alone([replace(each, batches=its) for each, its in zip(passes, theirs, strict=True)], streams)
     sums = [task.sums() for task in tasks]
+    broken: dict[int, Exception] = {}  # those whose optimizer or scheduler raised; their weights stay as they are
     with _Stack(tasks, one_product=one_product) as stack:
         for inputs, targets in chain([first], batches):
-            for task, total, (loss, output) in zip(tasks, sums, stack.gradients(inputs, targets), strict=True):
-                loop.update(task)
-                total.update(loss, output, targets)
+            for number, (loss, output) in enumerate(stack.gradients(inputs, targets)):
+                if number in broken:
+                    continue
+                try:
+                    loop.update(tasks[number])
+                except Exception as error:
+                    broken[number] = error
+                sums[number].update(loss, output, targets)
     if before.moved():  # too late to train them again: this would be nobody's bits
         raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
     means = [each.means() for each in sums]
     share = (time.perf_counter() - started) / len(tasks)
-    return [Passed(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
+    passed = [Passed(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
+    return [broken.get(number, each) for number, each in enumerate(passed)]
+
+
+def _same_as_alone(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+    """Whether such batches give, as one, the bits that they give alone; nothing is changed by the trial."""
+    if not _proven(tasks, one_product, inputs, targets):
+        return False
+    layers = _layers(tasks[0].model)
+    numbers = inputs.shape[0] * getattr(layers[0], "out_features")  # noqa: B009  # of the first layer, a linear one
+    key = one_product, len(tasks), inputs.shape, tuple((type(layer), repr(layer)) for layer in layers)
+    if key not in _known:
+        generator = torch.Generator().manual_seed(0)
+        more = (torch.randn(inputs.shape, generator=generator) for _ in range(math.ceil(NUMBERS / numbers) - 1))
+        _known[key] = all(_proven(tasks, one_product, random, targets) for random in more)
+    return _known[key]
 
 
 def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
@@ -205,7 +239,11 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     """Bit for bit: nan is nan, and -0 is not 0."""
     if one is None or other is None:
         return one is other
-    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+    return torch.equal(_bytes(one), _bytes(other))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)  # one column of several is not contiguous
 
 
 class _Stack:

@@ -79,6 +79,20 @@ class Job:
             screen.complain(note)
         return splits
 
+    def ensure_unchanged(self) -> None:
+        """Import its code. Raises UserError if that, or a file, is not what it was planned with.
+
+        It was edited meanwhile, and the results would stand under the fingerprint of the code before.
+        """
+        paths, words = named(self.config, self.facts)
+        for path in paths:
+            code.locate(path, "_target_")
+        now = code.parts(
+            paths, words
+        )  # only now: what was changed before the import and what was changed after it shows
+        if changed := [name for name in {**self.code, **now} if self.code.get(name) != now.get(name)]:
+            raise UserError(f"{', '.join(changed)}: changed after the run was planned; issue the command again")
+
     def result(self, status: str, reason: str | None, **more: Any) -> store.Result:
         """A result of this job; `more` are its metrics and the digest of its weights."""
         return store.Result(
@@ -114,8 +128,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
             f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
             "give at most that"
         )
-    named = parts.targets(settings), parts.words(settings, held=facts.held)
-    digest, pieces = memo("code", named, lambda: (code.digest(*named), code.parts(*named)))
+    given = named(settings, facts)
+    digest, pieces = memo("code", given, lambda: (code.digest(*given), code.parts(*given)))
     fingerprint, question = _identity(settings, facts.digest, digest, home, memo)
     finished = home.run(fingerprint).status == store.FINISHED
     if not finished:
@@ -130,6 +144,11 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
         code=pieces,
         finished=finished,
     )
+
+
+def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str]]:
+    """What a config names that may be code or a file, as `code.digest` takes it."""
+    return parts.targets(settings), parts.words(settings, held=facts.held)
 
 
 def finished_runs(home: store.Store) -> dict[str, list[store.Run]]:

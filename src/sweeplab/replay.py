@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeplab import code, config, parts, screen, stopping, store, tracking
+from sweeplab import code, config, screen, stopping, store, tracking
 from sweeplab import run as running
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.job import Job, initial_run, prepare
+from sweeplab.job import Job, initial_run, named, prepare
 from sweeplab.record import Record, final_of, places, read, rebuild, show
 
 LOCAL = ("data.root", "data.workers", "data.memory", "data.dataset.", "store.", "tracking", "trainer.progress")
@@ -156,15 +156,15 @@ def _code(record: Record, job: Job) -> list[str]:
         return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
     if job.config.trainer.init_from is not None:
         canonical["trainer"]["init_from"] = initial_run(job.config, store.Store(job.config.store.root))[1]
-    named = parts.targets(job.config), parts.words(job.config, held=job.facts.held)
-    digest = code.digest(*named)
+    given = named(job.config, job.facts)
+    digest = code.digest(*given)
     fingerprint, question = store.fingerprint(canonical, record.start["data"].get("digest"), digest)
     if question != record.start.get("question"):
         return ["  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"]
     if fingerprint == record.start.get("fingerprint"):
         return []
     then = record.start.get("code")
-    pieces = _unequal(then, code.parts(*named), "code.") if isinstance(then, dict) else []
+    pieces = _unequal(then, code.parts(*given), "code.") if isinstance(then, dict) else []
     return ["  the code: sweeplab's own (NUMERICS), or that of the record's classes", *pieces]
 
 

@@ -99,16 +99,12 @@ def train(
 def train_fused(
     jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
 ) -> list[store.Result | BaseException]:
-    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised.
-
-    Those of a streamed set read it, and what it draws, each by itself.
-    """
+    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
     splits = splits or jobs[0].load()
-    as_one = data.can_be_shared(splits)
     order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
     with recording.sigterm(), recording.informed():  # until the last of them has ended
-        asking = [_steps(job, home, splits, fused=len(jobs) if as_one else 1) for job in order]
-        ended = fused.drive(asking, as_one=as_one)
+        asking = [_steps(job, home, splits, fused=len(jobs)) for job in order]
+        ended = fused.drive(asking)
     found = {job.fingerprint: came for job, came in zip(order, ended, strict=True)}
     return [found[job.fingerprint] for job in jobs]
 
@@ -131,6 +127,7 @@ def _steps(
             if job.config.sweep.id is None:
                 screen.say(f"run {run.id} is finished already: reused from {run.folder}")
             return done
+        job.ensure_unchanged()
         with recording.recorded(run, job), ddp.ended_together():
             ddp.from_first(True)
             training = Training(job, run, splits or job.load(), fused)

@@ -26,6 +26,7 @@ from sweeplab import (
     system,
     tracking,
 )
+from sweeplab.attributes import Attributes
 from sweeplab.ddp import Share, from_first, placed, spread
 from sweeplab.job import Job, initial_run
 from sweeplab.metrics import EpochResult
@@ -48,13 +49,15 @@ class Training:
         """`fused`: how many runs, with this one, are trained as one."""
         trainer = job.config.trainer
         self.job, self.folder, self._fused = job, run, fused
-        saved = from_first(checkpoint.latest(run.checkpoints, screen.complain))
+        saved = from_first(checkpoint.latest(run.checkpoints, job.fingerprint, screen.complain))
         # Another number of threads would give other bits: a resumed run keeps its own.
         alone = job.config.sweep.id is None
         self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
         self.task = parts.build(job.config, self.runtime, len(self.train))
         checkpoint.try_saving(self.task.model, self.task.loss)
+        owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}
+        self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.task.metrics.items()})
         spread(self.task)
         self.stopping = stopping.Stopping(
             monitor=job.config.monitor,
@@ -185,6 +188,7 @@ class Training:
 
     def _state(self) -> checkpoint.Saved:
         return {
+            "fingerprint": self.job.fingerprint,
             "epoch": self.epoch,
             "reason": self.reason,
             "threads": self.runtime.threads,
@@ -193,6 +197,7 @@ class Training:
             "optimizer": self.task.optimizer.state_dict(),
             "scheduler": self.task.scheduler.state_dict(),
             "stopping": self.stopping.state_dict(),
+            "attributes": self.attributes.changed(),
             "random": runtime.random_state(self.runtime.device),
             "trained_examples": self.trained_examples,
             "train_seconds": self.train_seconds,
@@ -205,6 +210,7 @@ class Training:
         self.task.optimizer.load_state_dict(saved["optimizer"])
         self.task.scheduler.load_state_dict(saved["scheduler"])
         self.stopping.load_state_dict(saved["stopping"])
+        self.attributes.restore(saved["attributes"], self.runtime.device)
         runtime.set_random_state(self.runtime.device, saved["random"])
         self.trained_examples, self.train_seconds = saved["trained_examples"], saved["train_seconds"]
 

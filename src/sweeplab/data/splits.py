@@ -93,7 +93,7 @@ class Facts:
     valid: int
     test: int
     digest: str
-    held: bool = field(default=True, compare=False)  # in memory, so that the digest is over all examples
+    held: bool = field(default=True, compare=False)  # all in memory, so that the digest is over all examples
     sample: str = field(default="", compare=False)  # as in Splits
 
 
@@ -141,7 +141,8 @@ def facts(data: Data) -> Facts:
         return Facts(*_sizes(data, *target.sizes), digest=digest)
     splits = load(data)
     sizes = len(splits.train), len(splits.valid), len(splits.test)
-    return Facts(*sizes, digest=splits.digest, held=isinstance(splits.train, Held), sample=splits.sample)
+    held = isinstance(splits.train, Held) and isinstance(splits.test, Held)
+    return Facts(*sizes, digest=splits.digest, held=held, sample=splits.sample)
 
 
 def supplied(data: Data) -> list[str]:

@@ -21,8 +21,8 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
     """Equal for jobs that can be trained as one, which changes no bit of them and pays for small networks.
 
     They see the same batches (of one seed), have the same network, and begin now. What makes a process of its own
-    differ from several in one - a time limit, another device, more threads, classes of the user's own - keeps a job by
-    itself.
+    differ from several in one - a time limit, another device, more threads, classes of the user's own, a set that is
+    read while they train - keeps a job by itself.
     """
     config, trainer, alone = cell.job.config, cell.job.config.trainer, cell.job.fingerprint
     optimizer = str(config.optimizer["_target_"])
@@ -33,17 +33,18 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
         and config.sweep.job_timeout is trainer.time_limit is None
         and trainer.threads in (None, 1)
         and trainer.precision == "fp32"
-        and not (trainer.compile or trainer.profile or trainer.init_from)
+        and not (trainer.compile or trainer.profile or trainer.init_from or trainer.overfit_batches)
         and memo("device", trainer.device, lambda: runtime.choose_device(trainer.device)).type == "cpu"
         and optimizer.startswith("torch.optim.")
         and not optimizer.endswith(".LBFGS")  # which looks at a batch several times
+        and cell.job.facts.held
         and fused.stateless(parts)
         and memo("shareable", config.loss, lambda: _shareable(config.loss))
         and sum(layer.parameters for layer in cell.job.layers) <= SMALL
         and memo("possible", config.model, lambda: fused.possible(config.model))
     ):
         return alone
-    seen = (trainer.batch_size, trainer.limit_batches, trainer.overfit_batches, trainer.shift)
+    seen = (trainer.batch_size, trainer.limit_batches, trainer.shift)
     return repr((config.model, config.loss, config.data, config.seed, seen))
 
 
