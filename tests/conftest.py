@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,3 +160,12 @@ def command(root: Path) -> Command:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def planned(root: Path) -> Iterator[Callable[..., Any]]:
+    """Make the plan that `train.py -m ...` makes, on digits, in this process."""
+    from planning import planner
+
+    with planner() as plan:
+        yield plan

@@ -18,9 +18,12 @@ from conftest import Command
 
 from sweeplab import compare, config, store, tracking
 from sweeplab.compare import page, tables
+from sweeplab.compare.baseline import read as baseline_of
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.groups import TO_TARGET, columns, group, parsed, read, show
+from sweeplab.compare.groups import TO_TARGET, columns, group
+from sweeplab.compare.replicas import read
 from sweeplab.compare.target import bound
+from sweeplab.config import parsed, show
 from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
@@ -136,7 +139,11 @@ def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:
     assert best is not None
     assert (round(best.mean, 12), best.n) == (0.97, 3)
     assert best.half == pytest.approx(4.302652729749462 * 0.01 / math.sqrt(3), abs=1e-12)
-    assert found.groups[1].by_seed("valid/accuracy") == {0: 0.95, 1: 0.95, 2: 0.95}  # at the best epoch, not the last
+    assert found.groups[1].by_replica("valid/accuracy") == {
+        0: 0.95,
+        1: 0.95,
+        2: 0.95,
+    }  # at the best epoch, not the last
     assert tables.row(found, found.groups[0]) == [
         "784", "3", "0.9700 ± 0.0248", "0.8000 ± 0.0000", "2.0 ± 0.0", "2.0 ± 0.0", "≥ 2.7 ± 1.4 (1 of 3 got there)", "1,000", "2.0 ± 0.0",
     ]  # fmt: skip
@@ -386,7 +393,7 @@ def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, ro
 
 
 def test_a_baseline_is_read_with_its_commas() -> None:
-    assert compare.baseline_of(["model.hidden=[392,196],optimizer=adam", "lr=1"]) == {
+    assert baseline_of(["model.hidden=[392,196],optimizer=adam", "lr=1"]) == {
         "model.hidden": "[392,196]", "optimizer": "adam", "lr": "1",
     }  # fmt: skip
 
@@ -510,7 +517,7 @@ def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(
     found = compare.summarise(home, manifest(home, cells))
     epochs = {r.seed: one.measured.get(TO_TARGET, {}).get(r.id) for one in found.groups for r in one.replicas}
     assert (found.limit, epochs) == (5, {0: 5, 1: 2, 2: None, 3: 5})
-    assert {seed for one in found.groups for seed in one.late_seeds()} == {0, 3}
+    assert {seed for one in found.groups for seed in one.late_replicas()} == {0, 3}
 
 
 def two_arms(

@@ -237,7 +237,8 @@ def test_what_is_computed_is_all_in_the_canonical_form(root: Path, override: str
 
 
 def test_flat_names_are_those_of_the_command_line() -> None:
-    assert flat({"model": {"hidden": [3, 4], "x": {}}, "seed": 0}) == {"model.hidden": [3, 4], "seed": 0}
+    nested = {"model": {"hidden": [3, 4], "x": {}}, "seed": 0}
+    assert flat(nested) == {"model.hidden": [3, 4], "model.x": {}, "seed": 0}
 
 
 def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:

@@ -11,55 +11,21 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, Command
-from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from planning import DIGITS, Planned, record
 
 from sweeplab import code, config, data, screen
 from sweeplab import job as jobs
 from sweeplab.errors import UserError
 from sweeplab.job import Job, Memo
-from sweeplab.store import FAILED, FINISHED, START, Run, Store
-from sweeplab.sweep import compose, estimate, preview
+from sweeplab.store import FAILED, Store
+from sweeplab.sweep import estimate, preview
 from sweeplab.sweep import plan as planning
 from sweeplab.sweep.fate import Fate
 from sweeplab.sweep.jobs import Jobs
-from sweeplab.sweep.plan import Plan, make
-
-Planned = Callable[..., Plan]
-
-DIGITS = ("data=digits", "tracking=off", "trainer.threads=1")
-
-
-@pytest.fixture
-def planned(root: Path) -> Iterator[Planned]:
-    """The plan that `train.py -m ...` makes, on digits."""
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-
-        def plan(*overrides: str) -> Plan:
-            given = [*DIGITS, *overrides]
-            master = hydra.compose_config("config", given, run_mode=RunMode.MULTIRUN, from_shell=False)
-            parsed = OverridesParser.create().parse_overrides(given)
-            combined = compose.combinations(parsed, compose.zipped_keys(parsed, master))
-            return make(combined, given, compose.Composer(hydra.config_loader, master))
-
-        yield plan
-
-
-def record(job: Job, status: str = FINISHED, threads: int = 1, **metrics: float) -> Run:
-    """A run as it would be left in the store."""
-    home = Store(job.config.store.root).open()
-    run = home.run(job.fingerprint)
-    run.folder.mkdir()
-    provenance = {"threads": threads}
-    run.journal.append(START, config=config.to_dict(job.config), provenance=provenance, code=job.code)
-    measured = {"seconds": 8.0, "early_stop_epoch": 4.0, "parameters": 1234.0, **metrics}
-    run.write_result(job.result(status, "patience", metrics=measured))
-    return run
+from sweeplab.sweep.plan import Plan
 
 
 def names(plan: Plan) -> list[str]:
@@ -109,8 +75,8 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
         (["sweep.where='sed > 1'", "seed=0,1"], "sweep.where: sed: no such key; did you mean 'seed'?; a text needs quotes: 'sed'  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
         (["sweep.where=true", "seed=0,1"], "sweep.where=True: must be a text, or null  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
         (["sweep.workers=1,2"], "sweep.workers: must be the same for all jobs of a sweep; it is carried out as one"),
-        (["seed=0,1", "sweep.baseline='sed=1'"], "sweep.baseline=sed=1: sed is not swept; did you mean 'seed'?"),
-        (["seed=0,1", "sweep.baseline='seed=2'"], "sweep.baseline=seed=2: no job has seed=2; valid: 0, 1"),
+        (["seed=0,1", "sweep.baseline='sed=1'"], "sweep.baseline: sed=1: sed is not a swept key; valid: data"),
+        (["seed=0,1", "sweep.baseline='seed=2'"], "sweep.baseline: seed=2: configs are repeated over seed; name a swept key that is compared"),
         (["seed=0,1", "sweep.baseline=seed"], "baseline seed: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
         (["store.root=a,b"], "store, tracking: must be the same for all jobs of a sweep; it is one place"),
     ],
@@ -298,7 +264,7 @@ def test_a_stale_run_says_what_changed(
     run = record(job)
     net(22)
     assert fates(planned(*mine)) == ["stale: my_widths changed"]
-    assert fates(planned(*mine, "store.reuse=any")) == ["reuse, my_widths changed"]
+    assert fates(planned(*mine, "store.reuse=any")) == [f"reuse, my_widths changed since run {run.id}"]
     monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", code.NUMERICS + 1)
     assert fates(planned(*mine)) == ["stale: my_widths, sweeplab's own numerics changed"]
     run.journal.path.write_text('{"event": "start"}\n')

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sweeplab import load_model
-from sweeplab.compare.groups import group, read_run
+from sweeplab.compare.groups import group
+from sweeplab.compare.replicas import read_run
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Store
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sweeplab import checkpoint, code, config, data, parts, runtime, screen, store, system, trial
+from sweeplab import checkpoint, code, config, data, identity, parts, runtime, screen, store, system, trial
 from sweeplab.config import Config
 from sweeplab.errors import UserError
+from sweeplab.identity import Identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,10 +54,17 @@ class Job:
     overrides: list[str]
     facts: data.Facts
     layers: list[screen.Layer]
-    fingerprint: str
-    question: str
+    identity: Identity
     code: dict[str, str]  # what the code digest is over, as code.parts gives it
     finished: bool  # the store has its result
+
+    @property
+    def fingerprint(self) -> str:
+        return self.identity.fingerprint
+
+    @property
+    def question(self) -> str:
+        return self.identity.question
 
     @property
     def name(self) -> str:
@@ -63,6 +72,25 @@ class Job:
         shown = [o for o in self.overrides if not o.startswith(("store.", "tracking", "data.root", "sweep."))]
         short = (f"{key.rpartition('.')[2]}={value}" for key, _, value in (o.partition("=") for o in shown))
         return " ".join(short) or str(self.config.model["_target_"]).rpartition(".")[2]
+
+    def record(self) -> dict[str, Any]:
+        """What the journal's first line says of the job, as it may be written down."""
+        return {
+            "fingerprint": self.fingerprint,
+            "question": self.question,
+            "name": self.name,
+            "overrides": self.overrides,
+            "config": config.redact(config.to_dict(self.config)),
+            **self.outline(),
+        }
+
+    def outline(self) -> dict[str, Any]:
+        """What is asked for, and of which examples and code: by this the runs of a sweep are compared."""
+        return {
+            "asked": config.redact(self.identity.asked),
+            "data": {"name": self.config.data.name, **asdict(self.facts)},
+            "code": self.code,
+        }
 
     def load(self) -> data.Splits:
         """Load the examples. Raises UserError unless they are those that the job was planned with."""
@@ -130,8 +158,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
         )
     given = named(settings, facts)
     digest, pieces = memo("code", given, lambda: (code.digest(*given), code.parts(*given)))
-    fingerprint, question = _identity(settings, facts.digest, digest, home, memo)
-    finished = home.run(fingerprint).status == store.FINISHED
+    found = _identity(settings, facts, digest, home, memo)
+    finished = home.run(found.fingerprint).status == store.FINISHED
     if not finished:
         memo("store", settings.store.root, home.check)
     return Job(
@@ -139,8 +167,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
         overrides=overrides,
         facts=facts,
         layers=[] if finished else _fit(settings, home, memo),  # what was trained was in order
-        fingerprint=fingerprint,
-        question=question,
+        identity=found,
         code=pieces,
         finished=finished,
     )
@@ -151,43 +178,33 @@ def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str
     return parts.targets(settings), parts.words(settings, held=facts.held)
 
 
-def finished_runs(home: store.Store) -> dict[str, list[store.Run]]:
-    """Question -> the finished runs that answer it, by other code each; the latest last."""
-    found: dict[str, list[store.Run]] = {}
-    for run in home.runs():
-        result = run.result()
-        if result is not None and result.status == store.FINISHED:
-            found.setdefault(result.question, []).append(run)
+def other_answers(settings: Config, question: str, home: store.Store, memo: Memo) -> list[store.Run]:
+    """The finished runs that answer the same question by other code, the latest last."""
+    targets = sorted(parts.targets(settings))
+    found = memo("answers", [settings.store.root, targets], lambda: identity.answers(home, targets))
+    return found.get(question, [])
+
+
+def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, memo: Memo) -> Identity:
+    """Which run is asked for; with `store.reuse=any` the latest finished one that was asked the same of other code."""
+    weights = None if settings.trainer.init_from is None else _initial(settings, home, memo)[1]
+    found = identity.identify(_asked(settings, facts, weights, memo), facts.digest, digest)
+    if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.FINISHED:
+        for run in other_answers(settings, found.question, home, memo)[-1:]:
+            result = run.result()
+            assert result is not None
+            return replace(found, fingerprint=result.fingerprint)
     return found
 
 
-def _identity(settings: Config, examples: str, digest: str, home: store.Store, memo: Memo) -> tuple[str, str]:
-    """(fingerprint, question) for a data and a code digest; with `store.reuse=any` those of a finished run that asked
-    the same of other code.
-    """
-    canonical = config.canonical(settings)
-    if settings.trainer.init_from is not None:  # the weights count, not where they came from
-        canonical["trainer"]["init_from"] = _initial(settings, home, memo)[1]
-    fingerprint, question = store.fingerprint(canonical, examples, digest)
-    if settings.store.reuse == "any" and home.run(fingerprint).status != store.FINISHED:
-        for run in memo("finished", settings.store.root, lambda: finished_runs(home)).get(question, [])[:1]:
-            result = run.result()
-            assert result is not None
-            fingerprint = result.fingerprint
-    return fingerprint, question
+def _asked(settings: Config, facts: data.Facts, weights: str | None, memo: Memo) -> dict[str, Any]:
+    """`identity.asked`, in which sections that are the same in several jobs of a plan are kept once."""
+    found = identity.asked(settings, facts, weights)
+    return {name: memo("asked", [name, value], partial(_itself, value)) for name, value in found.items()}
 
 
-def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
-    """The run whose weights `trainer.init_from` names, and their digest. Raises UserError if there is none."""
-    assert settings.trainer.init_from is not None
-    try:
-        run = home.find(settings.trainer.init_from)
-    except UserError as error:
-        raise UserError(f"trainer.init_from={error}") from error
-    result = run.result()
-    if result is None or result.weights_sha256 is None or not run.weights_file.exists():
-        raise UserError(f"trainer.init_from={settings.trainer.init_from}: that run has no weights; it is {run.status}")
-    return run, result.weights_sha256
+def _itself(value: T) -> T:
+    return value
 
 
 def _weights(settings: Config, run: store.Run) -> dict[str, Any]:
@@ -199,7 +216,9 @@ def _weights(settings: Config, run: store.Run) -> dict[str, Any]:
 
 
 def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run, str]:
-    return memo("init_from", [settings.store.root, settings.trainer.init_from], lambda: initial_run(settings, home))
+    return memo(
+        "init_from", [settings.store.root, settings.trainer.init_from], lambda: identity.initial_run(settings, home)
+    )
 
 
 def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:

@@ -98,8 +98,11 @@ def input_shape(data: Data) -> list[int]:
     return [data.in_features] if data.flatten or data.shape is None else data.shape
 
 
-def scheduler_node(config: Config, steps: int) -> Node:
-    """The scheduler's config with what only the run knows: null `steps_per_epoch` and `mode` are filled in."""
+def scheduler_node(config: Config, steps: int | None) -> Node:
+    """The scheduler's config with what only the run knows: null `steps_per_epoch` and `mode` are filled in.
+
+    Where the number of `steps` is not known either, `steps_per_epoch` stays null.
+    """
     known = {"steps_per_epoch": steps, "mode": config.mode}
     return {k: known.get(k) if v is None else v for k, v in config.scheduler.items()}
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeplab import code, config, screen, stopping, store, tracking
+from sweeplab import code, config, identity, screen, stopping, store, tracking
 from sweeplab import run as running
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.job import Job, initial_run, named, prepare
+from sweeplab.job import Job, named, prepare
 from sweeplab.record import Record, final_of, places, read, rebuild, show
 
 LOCAL = ("data.root", "data.workers", "data.memory", "data.dataset.", "store.", "tracking", "trainer.progress")
@@ -149,19 +149,21 @@ def _code(record: Record, job: Job) -> list[str]:
     modules, packages and files are other than then.
     """
     try:
-        canonical = config.canonical(config.typed(record.start["config"]))
+        settings = config.typed(record.start["config"])
     except UserError:
         return ["  the config: this version of sweeplab does not take the journal's first line"]
-    if secrets := list(config.hidden_keys(canonical)):
-        return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
+    weights = None
     if job.config.trainer.init_from is not None:
-        canonical["trainer"]["init_from"] = initial_run(job.config, store.Store(job.config.store.root))[1]
+        weights = identity.initial_run(job.config, store.Store(job.config.store.root))[1]
+    asked = identity.asked(settings, job.facts, weights)
+    if secrets := list(config.hidden_keys(asked)):
+        return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
     given = named(job.config, job.facts)
     digest = code.digest(*given)
-    fingerprint, question = store.fingerprint(canonical, record.start["data"].get("digest"), digest)
-    if question != record.start.get("question"):
+    now = identity.identify(asked, record.start["data"].get("digest"), digest)
+    if now.question != record.start.get("question"):
         return ["  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"]
-    if fingerprint == record.start.get("fingerprint"):
+    if now.fingerprint == record.start.get("fingerprint"):
         return []
     then = record.start.get("code")
     pieces = _unequal(then, code.parts(*given), "code.") if isinstance(then, dict) else []

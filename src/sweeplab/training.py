@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +27,8 @@ from sweeplab import (
 )
 from sweeplab.attributes import Attributes
 from sweeplab.ddp import Share, from_first, placed, spread
-from sweeplab.job import Job, initial_run
+from sweeplab.identity import initial_run
+from sweeplab.job import Job
 from sweeplab.metrics import EpochResult
 from sweeplab.ranks import count, is_first
 from sweeplab.state import State, collect, restore, restore_loss, snapshot
@@ -104,7 +104,7 @@ class Training:
 
     def _begin(self, saved: checkpoint.Saved | None) -> None:
         """Start from the seed (or another run's weights), or go on from a checkpoint; journalled either way."""
-        settings, facts = self.job.config, self.job.facts
+        settings = self.job.config
         origin = runtime.provenance(self.runtime, Path.cwd())
         if self._fused > 1:
             origin["fused"] = self._fused
@@ -124,13 +124,7 @@ class Training:
                 restore_loss(initial, self.task.loss)
         self.folder.journal.append(
             store.START,
-            fingerprint=self.job.fingerprint,
-            question=self.job.question,
-            name=self.job.name,
-            overrides=self.job.overrides,
-            config=config.redact(config.to_dict(settings)),
-            data={"name": settings.data.name, **asdict(facts)},
-            code=self.job.code,
+            **self.job.record(),
             provenance=origin,
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,

@@ -1,6 +1,7 @@
 """What a config calls: its `_target_`s looked up, checked, trusted, built, and their code hashed."""
 
 from sweeplab.code.building import build, instantiate
+from sweeplab.code.defaults import without_silent
 from sweeplab.code.files import exists as is_file
 from sweeplab.code.hashing import NUMERICS, digest, parts
 from sweeplab.code.lookup import locate
@@ -23,5 +24,6 @@ __all__ = [
     "one_line",
     "parts",
     "targets",
+    "without_silent",
     "words",
 ]

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeplab import config, screen, tracking
-from sweeplab.compare import differences, page, tables
-from sweeplab.compare.comparison import baseline_of, compare
-from sweeplab.compare.groups import Node
+from sweeplab.compare import baseline, differences, page, tables
+from sweeplab.compare.making import compare
+from sweeplab.compare.replicas import Node
 from sweeplab.compare.report import write_report
 from sweeplab.config import Config, conf_dir
 from sweeplab.errors import UserError, did_you_mean
@@ -38,7 +38,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     if not chosen:
         raise UserError(f"no sweep in {home.root} yet; as in: python train.py -m model.hidden=392,256 'seed=range(5)'")
     unique = list({sweep["id"]: sweep for sweep in chosen}.values())
-    result = compare(home, unique, where=given.where, baseline=baseline_of(given.baseline), target=given.target)
+    result = compare(home, unique, where=given.where, baseline=baseline.read(given.baseline), target=given.target)
     if given.json or given.csv:
         print(tables.as_json(result) if given.json else tables.groups_csv(result), end="\n" if given.json else "")
     else:

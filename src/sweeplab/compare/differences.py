@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeplab import config, screen
-from sweeplab.compare import groups
-from sweeplab.compare.groups import Node
+from sweeplab.compare import groups, replicas
+from sweeplab.compare.replicas import Node
 from sweeplab.errors import UserError
 from sweeplab.store import Run
 
@@ -23,7 +23,13 @@ def differences(first: Run, second: Run) -> dict[str, dict[str, Pair]]:
     never started.
     """
     one, other = _facts(first), _facts(second)
+    if one["data"].get("digest") == other["data"].get("digest"):  # the same examples, wherever they come from
+        one["config"], other["config"] = _without_set(one["config"]), _without_set(other["config"])
     return {section: _differing(one[section], other[section]) for section in SECTIONS}
+
+
+def _without_set(asked: Node) -> Node:
+    return {k: v for k, v in asked.items() if k != "data.name" and not k.startswith("data.dataset.")}
 
 
 def _differing(one: Node, other: Node) -> dict[str, Pair]:
@@ -32,18 +38,18 @@ def _differing(one: Node, other: Node) -> dict[str, Pair]:
 
 
 def _facts(run: Run) -> dict[str, Node]:
-    replica = groups.read_run(run)
+    replica = replicas.read_run(run)
     start = replica.start
-    if replica.status == groups.DAMAGED:
+    if replica.status == replicas.DAMAGED:
         raise UserError(str(replica.error))
     if not start:
         raise UserError(f"{run.folder}: has no start in its journal; nothing is known of what it was asked")
-    asked = groups.asked(start)
+    asked = groups.asked(start, over=())
     code = {key.removeprefix("code."): asked.pop(key) for key in list(asked) if key.startswith("code.")}
-    asked.pop("data.digest")
+    asked.pop(groups.DATA_DIGEST)
     deterministic = start["config"].get("trainer", {}).get("deterministic")
     return {
-        "config": asked | {"seed": start["config"]["seed"]},
+        "config": asked,
         "code": code if "code" in start else {"(not recorded)": start["fingerprint"][: groups.DIGITS]},
         "data": dict(start.get("data", {})),
         "environment": config.flat(start.get("provenance", {})) | {"deterministic": deterministic},
@@ -63,8 +69,8 @@ def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None else groups.show(value)
+    return "-" if value is None else config.show(value)
 
 
 def as_json(found: Mapping[str, Mapping[str, Pair]]) -> str:
-    return json.dumps(groups.finite(found), indent=2, allow_nan=False)
+    return json.dumps(replicas.finite(found), indent=2, allow_nan=False)

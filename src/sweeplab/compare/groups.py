@@ -1,98 +1,35 @@
-"""The runs of a comparison, read from the store once, and grouped: a group is a config, its runs are its replicas."""
+"""Groups: a group is what several runs were asked alike, its runs are its replicas."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplab import config, metrics, store
 from sweeplab.compare import statistics
-from sweeplab.store import Run, Store
+from sweeplab.compare.replicas import MISSING, SEED, Node, Replica, key_of
 
-Node = dict[str, Any]
-
-RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"  # states that no result.json has
-DIVERGED = "diverged"  # stop_reason of a run whose loss is no number any more
 TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it, at most the limit
 
 PLACES = ("store.", "tracking.", "sweep.", "hydra.")
 HOW = {f"trainer.{key}" for key in config.HOW} | {"data.root", "data.workers", "data.memory"}
-WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+INIT_FROM, WEIGHTS, DATA_DIGEST = "trainer.init_from", "trainer.init_from (weights)", "data.digest"
 DEFAULT = "(default)"  # a choice (`model=mlp`) that some sweeps were given and this one was not
 DIGITS = 12  # of a digest, where it is shown as a value
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class Replica:
-    """One run of a group, or the cell of a sweep that no run was started for."""
-
-    id: str
-    cell: Node  # of the manifest: fingerprint, name, overrides
-    status: str  # finished | failed | interrupted | pruned | unfinished | running | missing | damaged
-    stop_reason: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
-    start: Node = field(default_factory=dict)  # the last `start` event; empty if there is none
-    error: str | None = None
-
-    @property
-    def seed(self) -> int | None:
-        given = [o.partition("=")[2] for o in self.cell["overrides"] if _key(o) == "seed"]
-        seed = self.start["config"]["seed"] if self.start else parsed(given[-1]) if given else None
-        return seed if isinstance(seed, int) else None
-
-    @property
-    def chosen(self) -> Mapping[str, float]:
-        """The metrics of the best epoch: what selection may go by; none unless the run is finished."""
-        best = self.metrics.get(metrics.BEST_EPOCH, math.nan)
-        return self.epochs.get(int(best), {}) if self.status == store.FINISHED and math.isfinite(best) else {}
-
-    def watched(self) -> tuple[str, str]:
-        """(monitored metric, `max` or `min`), `auto` resolved."""
-        return metrics.watched(self.start.get("config", {}))
-
-    def reached(self, monitor: str, mode: str, target: float) -> int | None:
-        """The first epoch at which the monitored metric was as good as the target."""
-        sign = 1 if mode == "max" else -1
-        return next(
-            (e for e, m in sorted(self.epochs.items()) if sign * m.get(monitor, math.nan) >= sign * target), None
-        )
-
-    def trouble(self, wanted: Sequence[str]) -> str | None:
-        """What keeps the run, or one of these metrics of it, out of the means; None if nothing does."""
-        after = f"after epoch {max(self.epochs)}" if self.epochs else "before its first epoch ended"
-        match self.status:
-            case "missing":
-                return "missing: never started"
-            case "damaged":
-                return f"its journal cannot be read: {self.error}; remove its folder and train it again"
-            case "failed":
-                return f"failed: {self.error}" if self.error else "failed"
-            case "running":
-                return f"still running, {after}"
-            case "finished":
-                values = {**self.metrics, **self.chosen}
-                odd = [name for name in wanted if not math.isfinite(values.get(name, math.nan))]
-                kept = " (its metrics are those of the best epoch before)" if not odd else ""
-                diverged = f"diverged {after}{kept}" if self.stop_reason == DIVERGED else ""
-                named = ", ".join(f"{name} is {values[name]}" if name in values else f"no {name}" for name in odd)
-                return "; ".join(filter(None, (diverged, named))) or None
-        return f"{'interrupted' if self.status == store.INTERRUPTED else self.status} {after}" + (
-            f": {self.error}" if self.error else ""
-        )
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
 class Group:
-    """A config under several seeds."""
+    """A config under several seeds, or under several values of other keys over which it is replicated."""
 
-    values: Node  # flat: the config, the digests of data and code; without the seed, and without places
-    choices: dict[str, str]  # override key -> text, as typed, of what all its cells were given
-    replicas: list[Replica] = field(default_factory=list)
+    values: Node  # flat: what was asked, and the digests of data and code; without the keys of `over`
+    over: tuple[str, ...]  # the keys whose values tell its replicas apart
+    choices: dict[str, str] = field(default_factory=dict)  # override key -> text, of what its cells were given
+    replicas: list[Replica] = field(default_factory=list)  # each value of `over` once
+    repeated: list[Replica] = field(default_factory=list)  # earlier runs of a value that is there already
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
     measured: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> run id -> finite value
@@ -101,111 +38,173 @@ class Group:
     def mean(self, name: str) -> statistics.Mean | None:
         return statistics.mean(self.measured.get(name, {}).values())
 
-    def by_seed(self, name: str) -> dict[int, float]:
-        """Seed -> value, for pairing."""
-        values = self.measured.get(name, {})
-        return {r.seed: values[r.id] for r in self.replicas if r.seed is not None and r.id in values}
+    def replica_of(self, run: Replica) -> Hashable:
+        """What tells a run from the others of its group: its seed, or the values of all keys of `over`."""
+        values = tuple(_hashable(run.value(key)) for key in self.over)
+        if all(value is None for value in values):
+            return None
+        return values[0] if len(values) == 1 else values
 
-    def late_seeds(self) -> set[int]:
+    def by_replica(self, name: str) -> dict[Hashable, float]:
+        """Seed (or what else is replicated over) -> value, for pairing."""
+        values = self.measured.get(name, {})
+        found = {self.replica_of(run): values[run.id] for run in self.replicas if run.id in values}
+        return {key: value for key, value in found.items() if key is not None}
+
+    def late_replicas(self) -> set[Hashable]:
         """The seeds whose runs did not reach the target."""
-        return {r.seed for r in self.replicas if r.seed is not None and r.id in self.late}
+        return {self.replica_of(run) for run in self.replicas if run.id in self.late} - {None}
 
     def text(self, column: str) -> str:
         """Its value of a column: a key of the config (a dash if it has none such), else what was typed."""
         if column in self.values:
-            return show(self.values[column])
+            return config.show(self.values[column])
         return self.choices.get(column, "-" if "." in column else DEFAULT)
 
-
-def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Replica:
-    """The run of a cell as it is now.
-
-    Runs that are read with the same `known` share in memory what their records have in common, which is most.
-    """
-    found = read_run(home.run(cell["fingerprint"]), cell)
-    if known is not None and found.start:
-        found.start = _shared(found.start, known)
-        found.start["config"] = _shared(found.start["config"], known)
-    return found
+    def value(self, column: str) -> Any:
+        """What tells it from other groups in a column: null is what has no such key."""
+        return self.values.get(column) if "." in column else self.text(column)
 
 
-def _shared(node: Node, known: dict[str, Node]) -> Node:
-    """The same, each part of it the first one that was equal."""
-    return {
-        sys.intern(k): known.setdefault(repr(v), v) if isinstance(v, dict) and k != "config" else v
-        for k, v in node.items()
-    }
+def _hashable(value: Any) -> Hashable:
+    return value if isinstance(value, Hashable) else json.dumps(value)
 
 
-def read_run(run: Run, cell: Node | None = None) -> Replica:
-    """A run as it is now; its result first, so that a finished run's journal is whole."""
-    cell = cell or {"overrides": []}
-    try:
-        result, events = run.history()
-    except store.DamagedError as error:
-        return Replica(id=run.id, cell=cell, status=DAMAGED, error=str(error))
-    done = result is not None and result.status == store.FINISHED
-    status = store.UNFINISHED if result is None else result.status
-    if not done and run.claimed:
-        status = RUNNING
-    elif not events and result is None:
-        status = MISSING
-    starts = [event for event in events if event["event"] == store.START]
-    ends = [event for event in events if event["event"] in (store.START, store.RESUME, store.END)]
-    return Replica(
-        id=run.id,
-        cell=cell,
-        status=status,
-        stop_reason=result.stop_reason if result else None,
-        metrics=result.metrics if result else {},
-        epochs=store.epochs_of(events),
-        start=starts[-1] if starts else {},
-        error=ends[-1].get("error") if ends else None,
-    )
-
-
-def group(replicas: Iterable[Replica]) -> list[Group]:
-    """Replicas by config, in the order of their first ones.
-
-    A cell without a journal goes where the others with its overrides (but for the seed) are.
-    """
+def group(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> list[Group]:
+    """Replicas by what they were asked but for the keys of `over`, in the order of their first ones."""
     found: dict[str, Group] = {}
-    by_overrides: dict[str, str] = {}
-    for replica in sorted(replicas, key=lambda r: not r.start):
-        given = _given(replica.cell["overrides"])
-        typed = json.dumps(sorted(given.items()))
-        if replica.start:
-            values = asked(replica.start)
-            key = json.dumps({k: _number(v) for k, v in values.items() if v is not None}, sort_keys=True)
-        else:
-            values, key = {k: parsed(text) for k, text in given.items()}, by_overrides.get(typed, typed)
-        by_overrides.setdefault(typed, key)
-        place = found.setdefault(key, Group(values=values, choices=given))
-        place.choices = {k: text for k, text in place.choices.items() if given.get(k) == text}
+    places = _Places()
+    for replica in sorted(replicas, key=lambda run: not run.start):
+        key = _identity(replica, over) if replica.start else places.of(replica)
+        places.note(replica, key)
+        choices = given(replica.cell)
+        values = asked(replica.start, over) if replica.start else {k: config.parsed(v) for k, v in choices.items()}
+        place = found.setdefault(key, Group(values=values, over=tuple(over)))
+        place.choices = {**choices, **place.choices}
         place.replicas.append(replica)
     for one in found.values():
-        one.replicas.sort(key=lambda r: (r.seed is None, r.seed))
+        _count_once(one)
     return list(found.values())
 
 
-def asked(start: Node) -> Node:
-    """What a run was asked to compute, flat: its config without seed and places; shortened digests."""
-    flat = {k: v for k, v in config.flat(start["config"]).items() if _is_asked(k)}
+class _Places:
+    """Where runs belong that were never started: with those of which their sweep says that they are asked alike."""
+
+    def __init__(self) -> None:
+        self._by_group: dict[str, str] = {}
+        self._by_text: dict[str, set[str]] = {}
+
+    def note(self, replica: Replica, key: str) -> None:
+        if "group" in replica.cell:
+            self._by_group.setdefault(replica.cell["group"], key)
+        self._by_text.setdefault(_typed(replica), set()).add(key)
+
+    def of(self, replica: Replica) -> str:
+        """The key of the group; of a sweep that an earlier version planned, by what was typed, if that is clear."""
+        typed = _typed(replica)
+        if "group" in replica.cell:
+            return self._by_group.get(replica.cell["group"], str(replica.cell["group"]))
+        known = self._by_text.get(typed, set())
+        return next(iter(known)) if len(known) == 1 else typed
+
+
+def _typed(replica: Replica) -> str:
+    return json.dumps(sorted(given(replica.cell).items()))
+
+
+def _identity(replica: Replica, over: Sequence[str]) -> str:
+    """What the runs of a group have in common, as text."""
+    start = replica.start
+    values = {key: value for key, value in _config(start, over).items() if value is not None}
+    return json.dumps([values, _digests(start, over)], sort_keys=True)
+
+
+def asked(start: Node, over: Sequence[str] = (SEED,)) -> Node:
+    """What a run was asked to compute, flat: without seed and places, with the digests of data and code, in short.
+
+    Which set it is, is there for people: the digest of its examples tells runs apart.
+    """
+    data = {key: value for key, value in _data(start).items() if key not in over}
+    found = data | _config(start, over) | {name: digest[:DIGITS] for name, digest in _digests(start, over).items()}
+    if "asked" in start and INIT_FROM in found:  # whose weights they are is told beside what they are
+        found[WEIGHTS] = str(found.pop(INIT_FROM))[:DIGITS]
+        if name := start.get("config", {}).get("trainer", {}).get("init_from"):
+            found[INIT_FROM] = name
+    return found
+
+
+def _config(start: Node, over: Sequence[str]) -> Node:
+    """The config in the form that fingerprints are made of; of a record without it, all that could be part of that."""
+    if "asked" in start:
+        flat = config.flat(start["asked"])
+        return {key: value for key, value in flat.items() if key not in over}
+    flat = config.flat(config.normal(start["config"]))
     monitor, mode = metrics.watched(start["config"])
     flat |= {"trainer.monitor": monitor, "trainer.mode": mode}
-    digests = {"data.digest": start.get("data", {}).get("digest", "")}
-    digests |= {f"code.{module}": digest for module, digest in (start.get("code") or {}).items()}
-    return flat | {name: str(digest)[:DIGITS] for name, digest in digests.items()}
+    return {key: value for key, value in flat.items() if _is_asked(key) and key not in over and value != {}}
+
+
+def _data(start: Node) -> Node:
+    """The name of the set and what it is built of, flat."""
+    data = start.get("config", {}).get("data", {})
+    return config.flat({"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}})
+
+
+def _digests(start: Node, over: Sequence[str]) -> dict[str, str]:
+    """The digests of the examples and of the code, piece by piece.
+
+    Runs that are replicated over an argument of the set have other examples each.
+    """
+    found = {f"code.{name}": str(digest) for name, digest in (start.get("code") or {}).items()}
+    if not any(key.startswith("data.dataset.") for key in over):
+        found[DATA_DIGEST] = str(start.get("data", {}).get("digest", ""))
+    return found
 
 
 def _is_asked(key: str) -> bool:
-    return key != "seed" and key not in HOW and not key.startswith(PLACES)
+    return key not in HOW and not key.startswith(PLACES)
+
+
+def _count_once(one: Group) -> None:
+    """Keep one run of each seed, the latest finished one; runs of which no seed is known are all kept."""
+    latest: dict[Hashable, Replica] = {}
+    for run in sorted(one.replicas, key=lambda run: (run.status == store.FINISHED, run.start.get("time", 0.0))):
+        key = one.replica_of(run)
+        latest[run.id if key is None else key] = run
+    kept = set(map(id, latest.values()))
+    one.repeated = [run for run in one.replicas if id(run) not in kept]
+    one.replicas = sorted((run for run in one.replicas if id(run) in kept), key=lambda run: _order(one, run))
+
+
+def _order(one: Group, run: Replica) -> tuple[Any, ...]:
+    """Numbers first, by size; then texts; what is not known last."""
+    values = [run.value(key) for key in one.over]
+    return tuple((v is None, isinstance(v, str), v if isinstance(v, int | float | str) else str(v)) for v in values)
+
+
+def place(outline: Node, over: Sequence[str], varied: Mapping[str, str]) -> Node:
+    """Where a job belongs among those of its sweep: a digest of its group, its seed (or what else sweeps replicate
+    over), and its values of the `varied` keys; of those that are no part of what is asked the given text.
+    """
+    values = asked(outline, over)
+    run = Replica(id="", cell={"overrides": []}, status=MISSING, start=outline)
+    keys = {key.lstrip("+~"): text for key, text in varied.items()}
+    texts = {
+        key: config.show(values[key] if key in values else config.parsed(text))
+        for key, text in keys.items()
+        if _is_asked(key) and key not in over
+    }
+    return {
+        "group": hashlib.sha256(_identity(run, over).encode()).hexdigest(),
+        "replica": {key: run.value(key) for key in over},
+        "values": texts | ({WEIGHTS: values[WEIGHTS]} if WEIGHTS in values else {}),
+    }
 
 
 def columns(groups: Sequence[Group]) -> list[str]:
     """The swept keys: those of the command line whose values differ, and what else tells groups apart."""
     typed = dict.fromkeys(key for one in groups for key in one.choices)
-    differ = [key for key in typed if len({one.text(key) for one in groups}) > 1]
+    differ = [key for key in typed if _differs(groups, key)]
     buckets: dict[tuple[str, ...], list[Group]] = {}
     for one in groups:
         buckets.setdefault(tuple(one.text(key) for key in differ), []).append(one)
@@ -213,6 +212,20 @@ def columns(groups: Sequence[Group]) -> list[str]:
         keys = dict.fromkeys(key for one in alike for key in one.values if key not in differ)
         differ += [key for key in keys if len({one.text(key) for one in alike}) > 1]
     return differ if len(groups) > 1 else list(typed)
+
+
+def named(groups: Sequence[Group]) -> list[str]:
+    """Give each group its cells and its name; returns the columns."""
+    keys = columns(groups)
+    for one in groups:
+        one.cells = [one.text(column) for column in keys]
+        pairs = zip(short(keys), one.cells, strict=True)
+        one.name = " ".join(f"{key}={text}" for key, text in pairs if text != DEFAULT)
+    return keys
+
+
+def _differs(groups: Sequence[Group], key: str) -> bool:
+    return len({config.show(one.value(key)) for one in groups}) > 1
 
 
 def short(keys: Sequence[str]) -> list[str]:
@@ -223,44 +236,16 @@ def short(keys: Sequence[str]) -> list[str]:
     ]
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
+def given(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> text of what a cell of a sweep was given to compute, in YAML's spelling.
 
-
-def _given(overrides: Sequence[str]) -> dict[str, str]:
-    """Key -> text of the overrides that say what to compute, in YAML's spelling."""
-    pairs = ((_key(override), override.partition("=")[2]) for override in overrides)
-    return {key: show(parsed(text)) for key, text in pairs if _is_asked(key) and key not in ("tracking", "store")}
-
-
-def parsed(text: str) -> Any:
-    """An override's value: Hydra hands swept ones on in Python's spelling."""
-    if text in WORDS:
-        return WORDS[text]
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def show(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(_number(value), separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def _number(value: Any) -> Any:
-    """Numbers that are equal are the same number."""
-    if isinstance(value, list):
-        return [_number(v) for v in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def finite(value: Any) -> Any:
-    """For JSON, which has no nan and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    Where the sweep says to which value an override came (`model.hidden=${data.in_features}`: 784), that value.
+    """
+    pairs = ((key_of(override), override.partition("=")[2]) for override in cell["overrides"])
+    replicated = cell.get("replica", (SEED,))
+    typed = {
+        key: config.show(config.parsed(text))
+        for key, text in pairs
+        if _is_asked(key) and key not in replicated and key not in ("tracking", "store")
+    }
+    return {**typed, **cell.get("values", {})}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sweeplab.compare import figures, tables
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.groups import Group, Node, Replica
+from sweeplab.compare.groups import Group
+from sweeplab.compare.replicas import SEED, Node, Replica, key_of
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
@@ -173,11 +174,15 @@ def _commands(found: Comparison) -> str:
 
 def command(replicas: Sequence[Replica]) -> str:
     """What to type for these runs of one config: the overrides of their cells, all seeds at once."""
-    overrides = [o for o in replicas[0].cell["overrides"] if not o.startswith("seed=")]
-    seeds = [o.partition("=")[2] for r in replicas for o in r.cell["overrides"] if o.startswith("seed=")]
-    words = [*overrides, *([f"seed={','.join(dict.fromkeys(seeds))}"] if seeds else [])]
-    multirun = ["-m"] if len(set(seeds)) > 1 else []
-    return shlex.join(["python", "train.py", *multirun, *words])
+    over = replicas[0].cell.get("replica", (SEED,))
+    words = [o for o in replicas[0].cell["overrides"] if key_of(o) not in over]
+    several = False
+    for key in over:
+        given = [o for run in replicas for o in run.cell["overrides"] if key_of(o) == key]
+        values = list(dict.fromkeys(override.partition("=")[2] for override in given))
+        several = several or len(values) > 1
+        words += [f"{given[0].partition('=')[0]}={','.join(values)}"] if values else []
+    return shlex.join(["python", "train.py", *(["-m"] if several else []), *words])
 
 
 def _table(

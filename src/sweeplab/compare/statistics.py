@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -65,9 +65,9 @@ class Paired:
     n_all: int = 0  # seeds of either side
 
 
-def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+def paired(values: Mapping[Hashable, float], baseline: Mapping[Hashable, float]) -> Paired:
     """Paired t test over the seeds that both have; each argument maps seed -> value."""
-    seeds = sorted(values.keys() & baseline.keys())
+    seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
     found, n, n_all = mean(differences), len(seeds), len(values.keys() | baseline.keys())
     if n < 2:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweeplab import metrics, screen, store
+from sweeplab import config, metrics, screen, store
 from sweeplab.compare.comparison import Comparison, Contrast
-from sweeplab.compare.groups import DIVERGED, TO_TARGET, Group, Replica, finite
+from sweeplab.compare.groups import TO_TARGET, Group, short
+from sweeplab.compare.replicas import DIVERGED, Replica, finite
 from sweeplab.compare.target import PATIENCE, counted
 
 SHOWN, LINES = 10, 100  # troubles and configs on the terminal; the report has all
@@ -207,7 +208,10 @@ def _table_on_screen(
 
 def label(one: Group, replica: Replica) -> str:
     """`hidden=392 seed=0`."""
-    return " ".join(filter(None, (one.name, f"seed={replica.seed}" if replica.seed is not None else replica.id)))
+    values = {key: replica.value(key) for key in one.over}
+    pairs = zip(short(one.over), values.values(), strict=True)
+    told = [f"{key}={config.show(value)}" for key, value in pairs if value is not None]
+    return " ".join(filter(None, (one.name, *(told or [replica.id]))))
 
 
 def markdown(found: Comparison) -> str:

@@ -11,11 +11,12 @@ target of its own, might have got there: the limit is no later than its end.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 from sweeplab import store
-from sweeplab.compare.groups import TO_TARGET, Group, Replica
+from sweeplab.compare.groups import TO_TARGET, Group
+from sweeplab.compare.replicas import Replica
 
 AT_LEAST, AT_MOST = "at least", "at most"
 PATIENCE = "patience"  # a reason to stop
@@ -112,7 +113,7 @@ def _given(replica: Replica) -> int:
     return epochs if isinstance(epochs, int) else max(replica.epochs)
 
 
-def bound(difference: float, late: Collection[int], late_baseline: Collection[int]) -> str:
+def bound(difference: float, late: Collection[Hashable], late_baseline: Collection[Hashable]) -> str:
     """Tell what a difference of restricted means says of the difference without a limit.
 
     `late` and `late_baseline` are the seeds of the pairs that did not reach the target, on either side. Returns

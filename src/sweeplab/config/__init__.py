@@ -15,6 +15,7 @@ from sweeplab.config.redaction import (
     reveal,
 )
 from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer, defaults
+from sweeplab.config.text import normal, parsed, same, show
 
 __all__ = [
     "COMPONENTS",
@@ -39,7 +40,9 @@ __all__ = [
     "is_hidden",
     "is_job",
     "know",
+    "normal",
     "parse",
+    "parsed",
     "place",
     "readable",
     "redact",
@@ -49,6 +52,8 @@ __all__ = [
     "resolved",
     "reveal",
     "root",
+    "same",
+    "show",
     "task_overrides",
     "to_dict",
     "typed",

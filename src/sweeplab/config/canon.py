@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeplab.config.sections import COMPONENTS, Config
+from sweeplab.config.text import normal
 
 HOW = frozenset({"device", "threads", "deterministic", "progress"})
 """Trainer keys that say how a run is computed, not what: recorded, not hashed."""
@@ -31,25 +32,15 @@ def canonical(config: Config) -> dict[str, Any]:
     parts = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
     sections = {"trainer": trainer, "data": data}
     on = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
-    plain = _normal({**parts, **on})
+    plain = normal({**parts, **on})
     assert isinstance(plain, dict)
     return plain
 
 
-def _normal(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _normal(v) for k, v in sorted(value.items(), key=lambda item: str(item[0]))}
-    if isinstance(value, list | tuple):
-        return [_normal(v) for v in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"hidden": 392}}` -> `{"model.hidden": 392}`; lists stay whole, an empty section is left out."""
+    """`{"model": {"hidden": 392}}` -> `{"model.hidden": 392}`; lists and empty sections stay whole."""
     result: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, Mapping) else {sys.intern(name): value}
+        result |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {sys.intern(name): value}
     return result

@@ -134,6 +134,7 @@ class Sweep:
     zip: list[str] = field(default_factory=list)
     where: str | None = None
     baseline: str | None = None
+    replicate: list[str] = field(default_factory=lambda: ["seed"])
     workers: Any = _rule(  # noqa: RUF009  # as above
         "auto", "auto, or a whole number >= 1", lambda v: v == "auto" or (type(v) is int and v >= 1), RUNS_AT_ONCE
     )

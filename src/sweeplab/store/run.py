@@ -25,7 +25,7 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.journal import END, RESUME, START, Event, Journal, epochs_of, numbers
+from sweeplab.store.journal import END, RESUME, START, Event, Journal, epochs_of, numbers, parsed
 
 ID_LENGTH = 16
 """Hex digits of a fingerprint that name a run's folder."""
@@ -102,6 +102,14 @@ class Run:
         """Whether this is no fingerprint of the run that the folder is named after; a copy may have any name."""
         named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
         return named and isinstance(fingerprint, str) and not fingerprint.startswith(self.id)
+
+    def start(self) -> Event:
+        """The first line of the journal: what was asked, and how it was begun; empty if it cannot be read."""
+        try:
+            with self.journal.path.open("rb") as file:
+                return parsed(file.readline().rstrip(b"\n"), self.journal.path, 1)
+        except (OSError, DamagedError):
+            return {}
 
     def journalled(self) -> Result | None:
         """The result that the end of the journal tells of; None if there is no such end, or it cannot be read."""

@@ -7,6 +7,7 @@ import math
 import pickle
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST_JOBS = 1_000_000  # each is composed and checked before the first one starts: this many take an hour
 BASES = 256  # choices of config groups that are kept composed
 
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _OF_HYDRA = re.compile(r"\$\{[^}]*(?:hydra|\$\{)")
 """An interpolation that may lead into Hydra's own section; a nested one may lead anywhere."""
 
@@ -68,11 +70,24 @@ def values_of(override: Override) -> list[str]:
         texts = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
     except (ArithmeticError, TypeError, ValueError) as error:  # as of a range with a step of 0
         raise UserError(f"{override.input_line}: has no list of values: {error}") from error
+    if override.is_range_sweep():
+        texts = [_rounded(text, str(override.input_line)) for text in texts]
     if not texts:
         raise UserError(f"{override.input_line}: has no value; give one or more, as in {override.key_or_group}=1,2")
     if len(texts) > MOST_JOBS:
         raise UserError(f"{override.input_line}: has too many values; a sweep has at most {MOST_JOBS} jobs")
     return texts
+
+
+def _rounded(text: str, typed: str) -> str:
+    """Round a number of a range to as many decimals as were typed, as 0.30000000000000004 of `range(0.1,0.35,0.1)`."""
+    if "." not in text and "e" not in text.lower():
+        return text
+    numbers = [
+        Decimal(each) for each in re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", typed.partition("=")[2])
+    ]
+    decimals = max((-int(number.as_tuple().exponent) for number in numbers), default=0)
+    return repr(round(float(text), max(decimals, 1)))
 
 
 def _zipped(zipped: Sequence[str], swept: dict[str, int]) -> list[str]:

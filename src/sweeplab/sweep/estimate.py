@@ -15,7 +15,7 @@ import torch
 from sweeplab import config, loop, metrics, parts, runtime, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.job import Job, finished_runs
+from sweeplab.job import Job
 from sweeplab.sweep import fate, leases
 from sweeplab.sweep.fate import Fate
 
@@ -89,17 +89,17 @@ def _past(jobs: Sequence[tuple[Job, Fate]]) -> dict[Hashable, list[float]]:
     found: dict[Hashable, list[float]] = {}
     if all(its.kind == fate.REUSE for _, its in jobs):
         return found
-    for runs in finished_runs(store.Store(jobs[0][0].config.store.root)).values():
-        for run in runs:
-            result = run.result()
-            assert result is not None
-            try:
-                seeds, network = _keys(config.typed(fate.start(run).get("config", {})))
-            except UserError:  # of another version, or without a record
-                continue
-            seconds, epochs = result.metrics[metrics.SECONDS], result.metrics[metrics.EARLY_STOP_EPOCH]
-            found.setdefault(seeds, []).append(seconds)
-            found.setdefault(network, []).append(seconds / epochs)
+    for run in store.Store(jobs[0][0].config.store.root).runs():
+        result = run.result()
+        if result is None or result.status != store.FINISHED:
+            continue
+        try:
+            seeds, network = _keys(config.typed(run.start().get("config", {})))
+        except UserError:  # of another version, or without a record
+            continue
+        seconds, epochs = result.metrics[metrics.SECONDS], result.metrics[metrics.EARLY_STOP_EPOCH]
+        found.setdefault(seeds, []).append(seconds)
+        found.setdefault(network, []).append(seconds / epochs)
     return found
 
 

@@ -31,21 +31,11 @@ def of(planned: Job, memo: Memo) -> Fate:
     saved = run.saved()
     if saved:
         return Fate(kind=RESUME, text=f"resume after epoch {max(saved)}", epoch=max(saved))
-    for other in memo("finished", planned.config.store.root, lambda: job.finished_runs(home)).get(planned.question, [])[
-        -1:
-    ]:
-        changed = _changed(planned, start(other))
+    others = job.other_answers(planned.config, planned.question, home, memo)
+    if others:
+        changed = _changed(planned, others[-1].start())
         return Fate(kind=STALE, text=f"stale: {changed or 'other code'}")
     return Fate(kind=NEW, text=NEW)
-
-
-def start(run: store.Run) -> dict[str, Any]:
-    """The first line of a run's journal, which says what it was asked to compute, and how; nothing if there is none."""
-    try:
-        with run.journal.path.open("rb") as file:
-            return store.parsed(file.readline().rstrip(b"\n"), run.journal.path, 1)
-    except (OSError, store.DamagedError):
-        return {}
 
 
 def _remarks(planned: Job, run: store.Run) -> list[str]:
@@ -53,10 +43,14 @@ def _remarks(planned: Job, run: store.Run) -> list[str]:
     asked, anything = planned.config.trainer.threads, planned.config.store.reuse == "any"
     if asked is None and not anything:
         return []
-    began = start(run)
+    began = run.start()
     threads = began.get("provenance", {}).get("threads", asked)
     changed = _changed(planned, began) if anything else ""
-    remarks = [changed, f"computed with trainer.threads={threads}" if asked not in (None, threads) else ""]
+    commit = (began.get("provenance", {}).get("git") or {}).get("commit") if changed else None
+    remarks = [
+        f"{changed} since run {run.id}{f' (commit {commit[:12]})' if commit else ''}" if changed else "",
+        f"computed with trainer.threads={threads}" if asked not in (None, threads) else "",
+    ]
     return [remark for remark in remarks if remark]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, parts, screen
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 Compose = Callable[[list[str]], "DictConfig"]
 
 SHOWN_ERRORS = 20
+SEED = "seed"
 PATIENCE = 2.0  # seconds of planning after which it is counted
 YAML = {"True": "true", "False": "false", "None": "null"}  # Hydra hands swept values on in Python's spelling
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Cell:
     """One job of a sweep."""
 
@@ -34,6 +36,18 @@ class Cell:
     varied: dict[str, str]  # the swept keys and its values of them
     job: Job
     fate: fate.Fate
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What the sweep's manifest says of it: which run, and how it stands among the others, before it is started."""
+        from sweeplab.compare import groups
+
+        return {
+            "fingerprint": self.job.fingerprint,
+            "name": self.name,
+            "overrides": self.job.overrides,
+            **groups.place(self.job.outline(), self.job.config.sweep.replicate, self.varied),
+        }
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -66,9 +80,8 @@ class Plan:
             "name": self.name,
             "overrides": self.overrides,
             "baseline": _shown(self.settings.sweep.baseline),
-            "cells": [
-                {"fingerprint": c.job.fingerprint, "name": c.name, "overrides": c.job.overrides} for c in self.cells
-            ],
+            "replicate": self.settings.sweep.replicate,
+            "cells": [cell.record for cell in self.cells],
             "status": status,
             "ended": None if status == "running" else time.time(),
             **({"search": self.search} if self.search else {}),
@@ -83,12 +96,14 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose, 
     """
     cells = _checked(jobs, compose, alone=alone)
     _ensure_one_sweep(cells)
+    _ensure_replicated(cells)
     _ensure_baseline(cells)
     if len(cells) < len(jobs):
         screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
     if len(unique) < len(cells):
-        screen.say(f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another: trained once")
+        twice = f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another"
+        screen.say(f"{twice}: trained once{_why_the_same(cells, unique)}")
     return Plan(
         cells=list(reversed(unique.values())),
         overrides=[config.redact_override(o) for o in given],
@@ -109,23 +124,35 @@ def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
         raise UserError(f"{', '.join(keys)}: must be the same for all jobs of a sweep; it is carried out as one")
 
 
-def _ensure_baseline(cells: Sequence[Cell]) -> None:
-    """What the others will be compared with has to be among them."""
-    if (given := cells[0].job.config.sweep.baseline) is None:
-        return
-    from sweeplab.compare import baseline_of
-    from sweeplab.compare.groups import parsed, short, show
+def _ensure_replicated(cells: Sequence[Cell]) -> None:
+    """What runs are replicated over has to be swept, but for the seed, and to be one value."""
+    swept = {key.lstrip("+"): values for cell in cells for key, values in cell.varied.items()}
+    for key in cells[0].job.config.sweep.replicate:
+        if key not in swept and key != SEED:
+            raise UserError(f"sweep.replicate={key}: is not swept{did_you_mean(key, [*swept, SEED])}")
+        if "." not in key and key != SEED:
+            raise UserError(f"sweep.replicate={key}: is a choice of many keys; name one of these, as data.split_seed")
 
-    keys = list(dict.fromkeys(key for cell in cells for key in cell.varied))
-    names = dict(zip(short(keys), keys, strict=True)) | {key: key for key in keys}
-    for key, text in baseline_of([given]).items():
-        if key not in names:
-            raise UserError(f"sweep.baseline={given}: {key} is not swept{did_you_mean(key, keys)}")
-        values = list(
-            dict.fromkeys(show(parsed(cell.varied[names[key]])) for cell in cells if names[key] in cell.varied)
-        )
-        if show(parsed(text)) not in values:
-            raise UserError(f"sweep.baseline={given}: no job has {key}={text}{did_you_mean(text, values)}")
+
+def _why_the_same(cells: Sequence[Cell], unique: Mapping[str, Cell]) -> str:
+    """The swept keys in which jobs differ that ask for the same run: they say nothing about what is computed."""
+    pairs = [(cell.varied, unique[cell.job.fingerprint].varied) for cell in cells]
+    keys = [key for key in cells[0].varied if any(a.get(key) != b.get(key) for a, b in pairs)]
+    return f"; {', '.join(keys)} had no effect on what they ask for" if keys else ""
+
+
+def _ensure_baseline(cells: Sequence[Cell]) -> None:
+    """What the others will be compared with has to be among them, as the comparison will show it."""
+    settings = cells[0].job.config.sweep
+    if settings.baseline is None:
+        return
+    from sweeplab.compare import baseline
+    from sweeplab.compare.groups import group, named
+    from sweeplab.compare.replicas import planned
+
+    runs = [planned(cell.record, cell.job.outline()) for cell in cells]
+    found = group(runs, settings.replicate)
+    baseline.find(named(found), found, baseline.read([settings.baseline]), "sweep.baseline: ")
 
 
 def _checked(jobs: Sequence[Sequence[str]], compose: Compose, *, alone: bool) -> list[Cell]:

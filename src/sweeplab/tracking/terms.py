@@ -60,10 +60,17 @@ def origin(name: str) -> dict[str, str]:
     }
 
 
-def params(resolved: Mapping[str, Any]) -> dict[str, str]:
-    """The config as MLflow parameters: dotted keys, and not where the run is kept."""
-    kept = {k: v for k, v in resolved.items() if k not in ("tracking", "store", "sweep")}
-    return {name: text(value)[:6000] for name, value in config.flat(kept).items()}
+def params(start: Mapping[str, Any]) -> dict[str, str]:
+    """The config of a `start` event as MLflow parameters: dotted keys, and not where the run is kept.
+
+    What was asked is told in the form that fingerprints are made of, so that equal runs have equal parameters.
+    """
+    kept = {k: v for k, v in start["config"].items() if k not in ("tracking", "store", "sweep")}
+    if asked := start.get("asked"):
+        kept |= {name: asked.get(name, {}) for name in (*config.COMPONENTS, "metrics")}
+        kept |= {name: kept[name] | asked[name] for name in ("data", "trainer")}
+    values = config.flat(config.normal(kept))
+    return {name: text(value)[:6000] for name, value in values.items() if value != {}}
 
 
 def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:

@@ -218,9 +218,7 @@ class Writer:
         )
         rows = terms.values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
-        self._log(
-            run_id, rows, {} if job.fed else terms.params(first["config"]), tags if changed and not tagged else {}
-        )
+        self._log(run_id, rows, {} if job.fed else terms.params(first), tags if changed and not tagged else {})
         if not job.fed and (data := first.get("data")):
             self._log_data(run_id, data)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])

@@ -1,0 +1,50 @@
+"""Plans that are made in this process, and runs as they would be left in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from conftest import PROJECT
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from sweeplab.job import Job
+from sweeplab.store import END, FINISHED, START, Run, Store
+from sweeplab.sweep import compose
+from sweeplab.sweep.plan import Plan, make
+
+Planned = Callable[..., Plan]
+
+DIGITS = ("data=digits", "tracking=off", "trainer.threads=1")
+
+
+@contextmanager
+def planner() -> Iterator[Planned]:
+    """Make the plans that `train.py -m ...` makes, on digits."""
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+
+        def plan(*overrides: str) -> Plan:
+            given = [*DIGITS, *overrides]
+            master = hydra.compose_config("config", given, run_mode=RunMode.MULTIRUN, from_shell=False)
+            parsed = OverridesParser.create().parse_overrides(given)
+            combined = compose.combinations(parsed, compose.zipped_keys(parsed, master))
+            return make(combined, given, compose.Composer(hydra.config_loader, master))
+
+        yield plan
+
+
+def record(job: Job, status: str = FINISHED, threads: int = 1, **metrics: float) -> Run:
+    """A run as it would be left in the store."""
+    home = Store(job.config.store.root).open()
+    run = home.run(job.fingerprint)
+    run.folder.mkdir()
+    run.journal.append(START, **job.record(), provenance={"threads": threads})
+    measured = {"seconds": 8.0, "early_stop_epoch": 4.0, "parameters": 1234.0, **metrics}
+    run.journal.append(END, status=status, stop_reason="patience", metrics=measured)
+    run.write_result(job.result(status, "patience", metrics=measured))
+    return run
