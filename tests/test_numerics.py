@@ -19,10 +19,10 @@ from sweeplab.job import prepare
 from sweeplab.store import Store
 
 FINGERPRINTS = {
-    "": "baebf2bee98c24a1713f12cac252168a01cea0b2d71b0d0d7b8ba84e21f5d352",
-    "model=linear seed=4": "39d9c5e99b8887fcdd582239915b4b3bbd15a194ee8044b8b2fd6dc8fe0b6f93",
-    "model=cnn data=digits trainer.patience=null": "8bd838c3ed57859bf1aafd0890b9e489ebfe8aeda803a89343c2a16c6380bf70",
-    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "73b0948c088b99d9e03d08471231fd52b87df2e17a4d25290c6f0de09b74b62e",
+    "": "7d6145b3202be71292f7eeaba5fe98b972dcc3252e6dfb448a6c9df65ae89fec",
+    "model=linear seed=4": "833f910516bd7c96e593aee5a89ac4628bd7a19fa1347ed5a3fd09337348d06f",
+    "model=cnn data=digits trainer.patience=null": "3ae560efb5168497a6f676790acd1f45fb11dd308df9e14bccdd165dafe181ac",
+    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "7c42814cfc35da87df0b24e092b778447c92f7119b05ff43b374e14ef0ddff65",
 }  # fmt: skip
 
 EPOCH_3 = {
