@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ready
 
 from sweeplab import cli
 from sweeplab.config import redaction
 from sweeplab.store import Store
+from sweeplab.sweep import fork
+from sweeplab.tracking import client
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a hundred processes compiles all of sweeplab
@@ -72,6 +75,15 @@ can_mount = pytest.mark.skipif(
 def unsealed(content: bytes) -> bytes:
     """A record's file without digest and checksums, as earlier versions wrote it: one that may be edited."""
     return re.sub(rb',\s*"(?:crc|sha256)": "[0-9a-f]+"(?=\s*})', b"", content)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded() -> Iterator[None]:
+    """Feeders and servers of sweeps that are started from here need not load PyTorch or MLflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        for starts in (fork, client):
+            patch.setattr(starts, "subprocess", ready)
+        yield
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ready
+
 from sweeplab import metrics
 from sweeplab.store import DIFFERS, FINISHED, START, Run, Store
-from sweeplab.tracking import view
+from sweeplab.tracking import database, view
 from sweeplab.tracking.client import PROGRAM
 
 PROJECT = Path(__file__).parent.parent
@@ -97,18 +99,21 @@ class Trial:
 # ---- processes ----
 
 
-def command(root: Path, *words: str, out: str = "out") -> subprocess.Popen[bytes]:
-    """`python ...` in this root, in a process group of its own; what it says is added to the file `out`."""
+def command(root: Path, *words: str, out: str = "out", loaded: bool = True) -> subprocess.Popen[bytes]:
+    """`python ...` in this root, in a process group of its own; what it says is added to the file `out`.
+
+    `loaded`: forked from a process that has loaded PyTorch already.
+    """
     gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR")
     environment = {k: v for k, v in os.environ.items() if k not in gone} | {"OMP_NUM_THREADS": "1"}
     with (root / out).open("ab") as file:
-        return subprocess.Popen(
+        return (ready.Popen if loaded else subprocess.Popen)(
             [sys.executable, *words], cwd=root, env=environment, stdout=file, stderr=file, start_new_session=True
         )
 
 
-def train(root: Path, overrides: Sequence[str], out: str = "out") -> subprocess.Popen[bytes]:
-    return command(root, str(PROJECT / "train.py"), *overrides, out=out)
+def train(root: Path, overrides: Sequence[str], out: str = "out", *, loaded: bool = True) -> subprocess.Popen[bytes]:
+    return command(root, str(PROJECT / "train.py"), *overrides, out=out, loaded=loaded)
 
 
 def end(process: subprocess.Popen[bytes], what: str) -> int:
@@ -308,12 +313,10 @@ def refer(folder: Path, overrides: Sequence[str]) -> Reference:
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    _same("the reference's exit code", end(train(root, overrides), "the reference"), 0)
+    _same("the reference's exit code", end(train(root, overrides, loaded=False), "the reference"), 0)
     seconds = time.monotonic() - began
     sync(root)
-    code = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
-    _same("exit code", end(command(folder, "-c", code, f"sqlite:///{folder}/empty.db"), "MLflow"), 0)
-    return Reference(tuple(overrides), seconds, outcome(root), (folder / "empty.db").read_bytes())
+    return Reference(tuple(overrides), seconds, outcome(root), database.make_empty(folder / "empty.db").read_bytes())
 
 
 def sync(root: Path, *overrides: str) -> None:
@@ -344,7 +347,7 @@ def torment(rng: random.Random, root: Path, reference: Reference, result: Trial)
     """Issue the command until it ends by itself, killing at most three times, less and less likely."""
     code = -signal.SIGKILL
     while code != 0:
-        process = train(root, reference.overrides)
+        process = train(root, reference.overrides, loaded=False)
         while process.poll() is None and rng.random() < (1.0, 0.6, 0.4, 0.0)[len(result.kills)]:
             victim = rng.choice(VICTIMS) if result.kills else VICTIMS[result.number % 3]
             strike(process, root, victim, draw(rng, reference.seconds, victim), result)

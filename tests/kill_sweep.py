@@ -107,7 +107,7 @@ def refer(folder: Path, jobs: int) -> tuple[dict[str, str | None], float]:
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    kill._same("the reference's exit code", kill.end(kill.train(root, SWEEPS[jobs]), "the reference"), 0)
+    kill._same("the reference's exit code", kill.end(kill.train(root, SWEEPS[jobs], loaded=False), "the reference"), 0)
     seconds = time.monotonic() - began
     found = weights(root)
     kill._same("runs of the reference", len(found), jobs)
@@ -122,7 +122,7 @@ def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], s
     root.mkdir()
     code = -signal.SIGKILL
     while code != 0:
-        process = kill.train(root, SWEEPS[jobs])
+        process = kill.train(root, SWEEPS[jobs], loaded=False)
         if len(done.kills) < most and rng.random() < (0.8 if done.kills else 1):
             moment = draw(rng, jobs, seconds)
             come(root, process, *moment)

@@ -1,0 +1,213 @@
+"""Processes that need not load PyTorch or MLflow, which takes seconds each time: forked from one that has.
+
+`ready.Popen` is `subprocess.Popen` for `python ...`, on Linux. The first one starts a process that loads what a command
+loads, and each of them is forked from that, with the arguments, the environment and the files that it was given.
+What a command does before it has loaded everything is not tested so; a test of that starts a real one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import inspect
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, TimeoutExpired
+from typing import Any, NamedTuple
+
+from sweeplab.tracking import client
+
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "Popen", "TimeoutExpired"]
+
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, from Linux's prctl.h
+HIGH = 500  # file descriptors from there are in nobody's way
+COMMAND, FEEDER = "command", "feeder"
+FEEDS = {"sync", client.PROGRAM}  # words of what loads MLflow instead of PyTorch
+PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+_execute = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+
+
+class Order(NamedTuple):
+    """What a process is to become."""
+
+    words: list[str]
+    cwd: str
+    environment: dict[str, str]
+    files: list[int]  # the numbers that the files have there, which are sent along
+    session: bool
+
+
+class Popen(subprocess.Popen[Any]):
+    """A child of this process, like any other; of `python`, whose options but -P, -c, -m and -u it does not know."""
+
+    def _execute_child(self, *given: Any) -> None:
+        told = _execute.bind(self, *given).arguments
+        streams = [told["p2cread"], told["c2pwrite"], told["errwrite"]]
+        mine = [number if file == -1 else file for number, file in enumerate(streams)]
+        words = [os.fspath(word) for word in told["args"][1:]]
+        order = Order(
+            words,
+            os.fspath(told["cwd"] or Path.cwd()),
+            dict(os.environ if told["env"] is None else told["env"]),
+            [0, 1, 2, *told["pass_fds"]],
+            told["start_new_session"],
+        )
+        with _adopting():
+            self.pid = _ask(FEEDER if FEEDS.intersection(words) else COMMAND, order, mine)
+        self._child_created = True
+        self._close_pipe_fds(*(told[name] for name in PIPES))  # type: ignore[attr-defined]
+
+
+def run(words: Sequence[Any], *, timeout: float | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run`, with what it has said."""
+    with Popen(words, stdout=PIPE, stderr=PIPE, text=True, **how) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Children of a child that ends meanwhile become this process's own, for which it can wait."""
+    prctl = ctypes.CDLL(None).prctl
+    before = ctypes.c_int()
+    prctl(SUBREAPER + 1, ctypes.byref(before), 0, 0, 0)
+    prctl(SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(SUBREAPER, before.value, 0, 0, 0)
+
+
+def _ask(kind: str, order: Order, files: list[int]) -> int:
+    """The id of the process that was forked for it."""
+    with tempfile.TemporaryFile("w", encoding="utf-8") as file:  # however long the environment is
+        json.dump(order, file)
+        file.flush()
+        server = _server(kind)
+        socket.send_fds(server, [b"!"], [file.fileno(), *files, *order.files[3:]])
+        return int.from_bytes(server.recv(8), "big")
+
+
+@cache
+def _server(kind: str) -> socket.socket:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        words = [sys.executable, "-P", __file__, kind, str(theirs.fileno())]
+        process = subprocess.Popen(words, stdin=DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
+    process.returncode = 0  # it ends when this process does
+    return ours
+
+
+# ---- there ----
+
+
+def _load(kind: str) -> None:
+    if kind == FEEDER:
+        from sweeplab.tracking import database, library
+
+        library.quieten()
+        sys.modules["pandas"] = None  # type: ignore[assignment]  # as the feeder does
+        with tempfile.TemporaryDirectory() as folder:
+            database.make_empty(Path(folder) / "mlflow.db")  # imports the rest
+    else:
+        import torch
+
+        from sweeplab import config, dynamo
+
+        torch.set_num_threads(1)  # a process forked from one with a thread pool hangs
+        dynamo.spare()
+        for name in (
+            "sympy",
+            "matplotlib.figure",
+            "torch.fx.experimental.symbolic_shapes",
+            "torch.nested._internal.nested_tensor",
+        ):
+            import_module(name)
+        for name in ("compare", "models", "run", "sweep.server"):
+            import_module(f"sweeplab.{name}")
+        config.compose([])  # loads Hydra, and its plugins
+
+
+def _serve(launcher: socket.socket) -> Order | None:
+    """Fork for each order, and return in the process that is to become it; None at the end."""
+    while True:
+        message, files, _, _ = socket.recv_fds(launcher, 1, 64)
+        if not message:
+            return None
+        told, tell = os.pipe()
+        between = os.fork()
+        if between == 0:
+            if process := os.fork():
+                os.write(tell, process.to_bytes(8, "big"))
+                os._exit(0)  # which leaves the process to who has asked for it
+            launcher.close()
+            return _dressed([*files, told, tell])
+        os.waitpid(between, 0)
+        launcher.send(os.read(told, 8))
+        for file in (*files, told, tell):
+            os.close(file)
+
+
+def _dressed(files: list[int]) -> Order:
+    """Give this process what its order says."""
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, HIGH) for file in files[:-2]]
+    for file in files:
+        os.close(file)
+    with os.fdopen(moved[0], encoding="utf-8") as told:
+        told.seek(0)
+        order = Order(*json.load(told))
+    for here, there in zip(moved[1:], order.files, strict=True):
+        os.dup2(here, there)
+        os.close(here)
+    if order.session:
+        os.setsid()
+    os.chdir(order.cwd)
+    os.environ.clear()
+    os.environ.update(order.environment)
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    return order
+
+
+def _become(words: list[str]) -> None:
+    """Run the program as Python would."""
+    before = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    here = ""
+    while words[0] in ("-P", "-u"):
+        here = None if words[0] == "-P" else here
+        del words[0]
+    if words[0] not in ("-c", "-m"):
+        here = str(Path(words[0]).parent)
+    sys.path[:0] = [*([] if here is None else [here]), *before]
+    kind, *words = words if words[0] in ("-c", "-m") else ["", *words]
+    sys.argv = [kind or words[0], *words[1:]]
+    if kind == "-c":
+        exec(words[0], {"__name__": "__main__"})  # noqa: S102
+    elif kind == "-m":
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _load(sys.argv[1])
+    gc.freeze()  # or each of them would copy the memory that its garbage collection looks through
+    ordered = _serve(socket.socket(fileno=int(sys.argv[2])))
+    if ordered is None:
+        os._exit(0)
+    _become(ordered.words)
