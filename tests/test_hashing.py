@@ -182,6 +182,82 @@ def test_what_a_module_imports_counts(write: Write, text: str, modules: list[str
     assert list(code.parts(["mine.Net"]))[1:] == sorted(["mine", *modules])
 
 
+COMPUTED = "import importlib\nfor n in NAMES:\n    "
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "modules"),
+    [
+        ("mine", "import importlib\nx = importlib.import_module(name='other')", ["other"]),
+        ("mine", "from importlib import import_module as load\nx = load('other')", ["other"]),
+        ("mine", "import importlib\nx = importlib.import_module('.a', 'pkg')", ["pkg", "pkg.a"]),
+        ("mine", "import importlib\nx = importlib.import_module('.a', package='pkg')", ["pkg", "pkg.a"]),
+        ("mine", "x = __import__('pkg', fromlist=['a'])", ["pkg", "pkg.a"]),
+        ("mine", "import runpy\nx = runpy.run_module('other')", ["other"]),
+        ("mine", "from hydra.utils import instantiate\nx = instantiate({'_target_': 'other.f'})", ["other"]),
+        ("mine", "from hydra.utils import instantiate\nx = instantiate(dict(_target_='other.f'))", ["other"]),
+        ("mine", "import pydoc\nx = pydoc.locate('other.f')", ["other"]),
+        ("mine", "import pkgutil\nx = pkgutil.resolve_name('other:f')", ["other"]),
+        ("mine", "class Net:\n    def __init__(self, act='other.f'): pass", ["other"]),
+        ("mine", "'Like other.f.'\nclass Net:\n    'other.f'\n    x: int = 1\n    'other.f'", []),
+        ("mine", "x = 'mine.csv', 'other.g', 'a.b', 'no module.f'", []),
+        # By a computed name: all modules of the package.
+        ("mine", COMPUTED + "importlib.import_module(f'pkg.{n}')", ["pkg", "pkg.a", "pkg.inner.c"]),
+        ("mine", COMPUTED + "importlib.import_module('pkg.' + n)", ["pkg", "pkg.a", "pkg.inner.c"]),
+        ("mine", COMPUTED + "importlib.import_module('pkg.%s' % n)", ["pkg", "pkg.a", "pkg.inner.c"]),
+        ("mine", COMPUTED + "importlib.import_module('pkg.{}'.format(n))", ["pkg", "pkg.a", "pkg.inner.c"]),
+        ("mine", COMPUTED + "importlib.import_module('.' + n, 'pkg')", ["pkg", "pkg.a", "pkg.inner.c"]),
+        ("mine", COMPUTED + "importlib.import_module(f'space.{n}')", ["space.d"]),
+        ("mine", COMPUTED + "importlib.import_module(n)", []),
+        ("mine", COMPUTED + "importlib.import_module(f'torch.{n}')", []),
+        ("lab", COMPUTED + "importlib.import_module(f'.{n}', __name__)", ["lab.e"]),
+        ("lab", COMPUTED + "importlib.import_module(f'{__name__}.{n}')", ["lab.e"]),
+        ("lab", COMPUTED + "importlib.import_module(__name__ + '.' + n)", ["lab.e"]),
+        ("lab", COMPUTED + "importlib.import_module(n)", ["lab.e"]),
+        ("lab", "def __getattr__(n): return __import__(n)", ["lab.e"]),
+        # What only type checkers see.
+        ("mine", "from typing import TYPE_CHECKING\nif TYPE_CHECKING: import other\nelse: import space.d", ["space.d"]),
+        ("mine", "import typing\nif typing.TYPE_CHECKING:\n    import other", []),
+    ],
+)
+def test_what_a_module_names_counts_as_if_it_were_imported(
+    write: Write, name: str, text: str, modules: list[str]
+) -> None:
+    write({
+        "mine.py" if name == "mine" else "lab/__init__.py": text,
+        "other.py": "def f(): return 1",
+        "pkg/__init__.py": "",
+        "pkg/a.py": "x = 1",
+        "pkg/data/x.txt": "1",
+        "pkg/inner/c.py": "x = 1",
+        "space/d.py": "x = 1",
+        "lab/e.py": "x = 1",
+    })  # fmt: skip
+    assert list(code.parts([f"{name}.Net"]))[1:] == sorted([name, *modules])
+
+
+@pytest.mark.parametrize("text", ["globals()['act'] = 1", "import sys\nsetattr(sys.modules[__name__], 'act', 1)"])
+def test_a_name_that_is_bound_in_another_way_counts(write: Write, text: str) -> None:
+    write({"mine.py": text})
+    assert named("mine.act") == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'A text.'\nclass Net:\n    'Another.'\n    x = 1000\n    'One of x.'",
+        "class Net:\n\n\tx = (1_000)  # much",
+        "\ufeffclass Net:\r\n    x = 1000\r\n",
+    ],
+)
+def test_what_does_not_compute_does_not_count(write: Write, text: str) -> None:
+    write({"mine.py": "class Net:\n    x = 1000"})
+    before = code.digest(["mine.Net"])
+    time.sleep(0.02)
+    write({"mine.py": text})
+    assert code.digest(["mine.Net"]) == before
+
+
 def test_names_that_an_init_brings(write: Write) -> None:
     write({"lab/__init__.py": "from .nets import Net", "lab/nets.py": "from .sizes import W\nclass Net: pass", "lab/sizes.py": "W = 1"})  # fmt: skip
     assert named("lab.Net") == ["lab", "lab.nets", "lab.sizes"]
@@ -326,6 +402,8 @@ def test_a_package_that_is_really_installed() -> None:
         ("sub/../words.txt", "model.vocab"),
         ("{root}/words.txt", "model.vocab"),
         ("~/words.txt", "model.vocab"),
+        ("$HOME/words.txt", "model.vocab"),
+        ("file://{root}/words.txt", "model.vocab"),
         ("link.txt", "model.vocab"),
         ("noname", "model.vocab"),
     ],
@@ -397,7 +475,8 @@ def test_words_that_name_no_input_add_nothing(
         "model.device": "/dev/null",
     }
     assert files.contents(words) == {}
-    assert list(files.contents({"model.act_dir": "relu", "model.x": "relu/"})) == ["model.act_dir", "model.x"]
+    folders = dict.fromkeys(["model.act_dir", "model.weights", "model.pretrained", "model.my_tokenizer"], "relu")
+    assert list(files.contents({**folders, "model.x": "relu/"})) == [*folders, "model.x"]
 
 
 def test_a_folder_counts_by_the_files_in_it(write: Write, root: Path) -> None:

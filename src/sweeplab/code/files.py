@@ -17,7 +17,11 @@ MOST_FILES = 1000
 """A folder of more files is a set of examples, whose state `data.version` names."""
 
 _BLOCK, _BLOCKS = 2**16, 16  # what counts of each larger file, besides its size
-_PLACE = re.compile(r"(?:.*_)?(?:root|path|file|filename|folder|dir|directory)s?", re.IGNORECASE)
+_PLACE = re.compile(
+    r"(?:.*_)?(?:root|path|file|filename|folder|dir|directory|weight|checkpoint|ckpt|vocab|tokenizer)s?"
+    r"|(?:.*_)?(?:pretrained|vocabulary|state_dict)",
+    re.IGNORECASE,
+)
 _OUTPUT = re.compile(
     r"(?:.*_)?(?:cache|logs?|out|outputs?|save|results?|tmp|temp|work)_?(?:dir|directory|folder|root)"
     r"|(?:cache|log|out|output|save|tmp)(?:_(?:to|path|file))?",
@@ -28,10 +32,11 @@ _OUTPUT = re.compile(
 def contents(words: Mapping[str, str]) -> dict[str, str]:
     """SHA-256 of each file or folder that one of the `words` of a config names, by the same dotted key.
 
-    A relative path starts at the current folder, as for `open`, and `~` is the home. Left out are words that name
-    nothing, a folder of more than MOST_FILES files, a folder that the program works in, and what is written to by its
-    argument's name (`cache_dir`, `log_file`). A word without a dot or a slash names a folder only where its argument's
-    name says so (`root`, `model_dir`). Above WHOLE, the size and evenly spread blocks of each file stand for it.
+    A relative path starts at the current folder, as for `open`, `~` is the home, `$NAME` of the environment, and
+    `file://` may stand before it. Left out are words that name nothing, a folder of more than MOST_FILES files, a
+    folder that the program works in, and what is written to by its argument's name (`cache_dir`, `log_file`). A word
+    without a dot or a slash names a folder only where its argument's name says so (`root`, `model_dir`, `weights`).
+    Above WHOLE, the size and evenly spread blocks of each file stand for it.
     """
     found: dict[str, str] = {}
     for key, text in words.items():
@@ -66,7 +71,7 @@ def _content(argument: str, text: str) -> str | None:
 
 def _path(text: str) -> Path:
     try:
-        return Path(text).expanduser().absolute()
+        return Path(os.path.expandvars(text.removeprefix("file://"))).expanduser().absolute()
     except (OSError, RuntimeError):  # `~nobody`
         return Path(text)
 

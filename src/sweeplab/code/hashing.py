@@ -23,9 +23,11 @@ def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
     or function counts as a target; one that names a file or a folder counts by its content.
 
     A project module is hashed under its name without comments, docstrings and layout (a compiled one by its bytes), and
-    nothing is executed to find it. What is not seen: an import by a computed name, what a compiled module imports, and
-    files that the code opens by itself (`importlib.resources`). `ast.unparse` may write new syntax differently in
-    another minor version of Python.
+    nothing is executed to find it. What it imports counts, and code that it names in a text (`"mine.act"`); where it
+    computes the name of an import, every module of that package, or of its own. What is not seen: an import by a name
+    of which nothing is written down outside of any package, what a compiled module imports, and files that the code
+    opens by itself (`Path(__file__).with_name("words.txt")`): give their names in the config. `ast.unparse` may write
+    new syntax differently in another minor version of Python.
     """
     return hashlib.sha256(json.dumps([NUMERICS, sorted(_pieces(paths, words or {}).items())]).encode()).hexdigest()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import os
 import pkgutil
 import sys
 import zipfile
@@ -14,13 +14,13 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 
+from sweeplab.code import syntax
 from sweeplab.code.packages import is_standard, package_of
 
 RECORDED = frozenset({"sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"})
 """Packages whose version is recorded with each run, but is no part of its fingerprint."""
 
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
-_BY_NAME = frozenset({"import_module", "__import__", "get_class", "get_method", "get_object"})
 
 
 @dataclass(slots=True)
@@ -29,16 +29,6 @@ class Code:
 
     modules: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file: its code without comments and docstrings, and what it says about names."""
-
-    text: str
-    imports: list[tuple[int, str]] = field(default_factory=list)  # level, dotted name
-    names: frozenset[str] = frozenset()  # bound anywhere in it
-    exports: tuple[str, ...] = ()  # `__all__`, which `from package import *` imports
 
 
 def code_of(paths: Iterable[str]) -> Code:
@@ -60,8 +50,12 @@ def code_of(paths: Iterable[str]) -> Code:
             found.modules[name] = source.text
             package = name if file.name.startswith("__init__.") else name.rpartition(".")[0]
             waiting += _new(queue, (_absolute(each, level, package) for level, each in source.imports))
-        if path.endswith(".*") and last is not None:
-            waiting += _new(queue, (f"{path[:-2]}.{name}" for name in last.exports))
+            waiting += _new(queue, (each for each in source.words if leads_to_code(each)))
+        folder, _, name = path.rpartition(".")
+        if name == "*" and last is not None:
+            waiting += _new(queue, (f"{folder}.{name}" for name in last.exports))
+        if name == syntax.ANY and (last is not None or not any(modules(folder))):
+            waiting += _new(queue, _below(folder))
     return found
 
 
@@ -120,6 +114,26 @@ def modules(path: str) -> Iterator[tuple[str, Path]]:
             return
 
 
+def _below(package: str) -> Iterator[str]:
+    """All modules of a package, at any depth, those in folders without an `__init__.py`, too."""
+    name = ""
+    locations: list[str] | None = None
+    for part in package.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = None if name in RECORDED else _find(name, locations)
+        if spec is None or spec.submodule_search_locations is None:
+            return
+        locations = list(spec.submodule_search_locations)
+    for location in locations or []:
+        for here, folders, files in os.walk(location):
+            folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+            inside = [package, *Path(here).relative_to(location).parts]
+            names = (file.partition(".")[0] for file in files if file.endswith((".py", *_COMPILED)))
+            yield from (
+                ".".join([*inside, name]) for name in sorted(names) if name.isidentifier() and name != "__init__"
+            )
+
+
 def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
     """The spec of a module, or of a submodule in its package's `locations`: no module is executed to find it."""
     if locations is not None:
@@ -149,7 +163,7 @@ def _find_inside(name: str, locations: Iterable[str]) -> ModuleSpec | None:
     return spec
 
 
-def read(file: Path) -> Source | None:
+def read(file: Path) -> syntax.Source | None:
     """A module's file, in a zip file, too; None if it is gone."""
     holder = file if file.exists() else next((each for each in file.parents if each.is_file()), None)
     if holder is None:
@@ -159,22 +173,13 @@ def read(file: Path) -> Source | None:
 
 
 @lru_cache(maxsize=4096)
-def _read(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> Source | None:
+def _read(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> syntax.Source | None:
     content = _bytes(Path(holder), Path(file))
     if content is None:
         return None
     if file.endswith(_COMPILED):  # what it imports cannot be seen
-        return Source(hashlib.sha256(content).hexdigest())
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # importing it will say so
-        return Source(content.decode(errors="replace"), names=frozenset("*"))
-    imports = list(_imports(tree))
-    names, exports = frozenset(_names(tree)), tuple(_exports(tree))
-    for item in ast.walk(tree):
-        if isinstance(item, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            _drop_docstring(item)
-    return Source(ast.unparse(tree), imports, names, exports)
+        return syntax.Source(hashlib.sha256(content).hexdigest())
+    return syntax.source(content)
 
 
 def _bytes(holder: Path, file: Path) -> bytes | None:
@@ -185,46 +190,6 @@ def _bytes(holder: Path, file: Path) -> bytes | None:
             return archive.read(file.relative_to(holder).as_posix())
     except (zipfile.BadZipFile, KeyError):
         return None
-
-
-def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for item in ast.walk(tree):
-        if isinstance(item, ast.Import):
-            yield from ((0, alias.name) for alias in item.names)
-        elif isinstance(item, ast.ImportFrom):
-            # `from a import b`: b may be a module of a. If it is none, looking for a.b still finds a.
-            yield from ((item.level, f"{item.module or ''}.{alias.name}".strip(".")) for alias in item.names)
-        elif isinstance(item, ast.Call) and item.args:
-            called = getattr(item.func, "attr", None) or getattr(item.func, "id", None)
-            path = getattr(item.args[0], "value", None)
-            if called in _BY_NAME and isinstance(path, str):  # `importlib.import_module("mine.nets")`
-                yield len(path) - len(path.lstrip(".")), path.lstrip(".")
-
-
-def _names(tree: ast.Module) -> Iterator[str]:
-    """What the code binds, at any depth; `*` for what another module may bring."""
-    for item in ast.walk(tree):
-        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield item.name
-        elif isinstance(item, ast.Import | ast.ImportFrom):
-            yield from ((alias.asname or alias.name).partition(".")[0] for alias in item.names)
-        elif isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store):
-            yield item.id
-
-
-def _exports(tree: ast.Module) -> Iterator[str]:
-    for item in tree.body:
-        targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            for each in ast.walk(item):
-                if isinstance(each, ast.Constant) and isinstance(each.value, str):
-                    yield each.value
-
-
-def _drop_docstring(item: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    first = item.body[0] if item.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        item.body[:1] = [] if len(item.body) > 1 or isinstance(item, ast.Module) else [ast.Pass()]
 
 
 def _absolute(name: str, level: int, package: str) -> str:
