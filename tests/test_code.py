@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -356,6 +357,39 @@ def test_the_digest_of_a_started_script(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "script.py").write_text("class Net: pass")
     script.__file__ = str(tmp_path / "script.py")
     assert code.digest(["__main__.Net"]) != NOTHING
+
+
+MADE = "from torch import nn\nclass Net(nn.Linear): pass\ndef act(x): return x\n"
+
+
+def test_what_only_this_process_has_is_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, made, known = ModuleType("__main__"), ModuleType("made_by_hand"), ModuleType("json.own")
+    exec(MADE, script.__dict__)  # noqa: S102
+    exec(MADE, made.__dict__)  # noqa: S102
+    for name, module in (("__main__", script), ("made_by_hand", made)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(json, "Net", script.__dict__["Net"], raising=False)
+    monkeypatch.setattr(json, "act", script.__dict__["act"], raising=False)
+    monkeypatch.setattr(json, "own", known, raising=False)
+    known.Net = script.__dict__["Net"]  # type: ignore[attr-defined]
+    here = {
+        "_target_": "__main__.Net",
+        "a": "made_by_hand.Net",
+        "b": {"_target_": "made_by_hand.inner.Net"},
+        "c": ["json.Net", "json.own.Net"],
+        "d": "json.act",
+    }
+    assert code.of_script(here, "model") == {
+        "model._target_": "__main__.Net",
+        "model.a": "made_by_hand.Net",
+        "model.b._target_": "made_by_hand.inner.Net",
+        "model.c[0]": "json.Net",
+        "model.c[1]": "json.own.Net",
+        "model.d": "json.act",
+    }
+    elsewhere = ["json.JSONDecoder", "json.decoder.JSONDecoder", "json.missing", "sys.path", "zipimport.zipimporter",
+                 "made_by_hand", "made by hand.x", "not_imported.Net", "xml.dom", "1.5", ""]  # fmt: skip
+    assert code.of_script({"_target_": "torch.nn.Linear", "words": elsewhere}, "model") == {}
 
 
 # ensure_trusted

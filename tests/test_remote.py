@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ from sweeplab.errors import RunFailed
 from sweeplab.store import END, EPOCH, RESUME, START, Store
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.cluster import Cluster
+from sweeplab.sweep.paths import same_modules
 
 __all__ = ["faults"]
 
@@ -125,6 +127,51 @@ def test_on_ray_too_what_raises_dies_or_hangs_fails_alone(
     assert ended.out.count("hidden=3: stopped after sweep.job_timeout=15 s\n") == 2
     assert "    started again (1 of 1)\n" in ended.out
     assert "3 of 4 runs did not finish" in ended.err
+
+
+def test_programs_that_a_launcher_starts_find_the_modules_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "either.py").write_text(f"print({name!r})")
+    (tmp_path / "second" / "beside.py").write_text("print('beside')")
+    monkeypatch.setenv("PYTHONPATH", "before")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), *sys.path, "second"])
+    monkeypatch.chdir(tmp_path)
+    with same_modules():
+        found = os.environ["PYTHONPATH"].split(os.pathsep)
+        program = [sys.executable, "-c", "import either, beside"]
+        done = subprocess.run(program, cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout == "first\nbeside\n"
+    assert (found[0], found[-1]) == (str(tmp_path / "first"), str(tmp_path / "second"))
+    assert not {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")} & set(found)
+    assert os.environ["PYTHONPATH"] == "before"
+    monkeypatch.delenv("PYTHONPATH")
+    with same_modules():
+        assert "PYTHONPATH" in os.environ
+    assert "PYTHONPATH" not in os.environ
+
+
+@needs_submitit
+@pytest.mark.full
+def test_what_lies_beside_the_script_is_found_by_jobs_of_submitit(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT / "conf", project / "conf")
+    shutil.copy(PROJECT / "train.py", project)
+    (project / "beside.py").write_text("from torch import nn\nclass Net(nn.Linear): pass\n")
+    words = ("-m", "data=digits", "tracking=off", "trainer.epochs=1", "model=linear", "model._target_=beside.Net")
+    done = subprocess.run(
+        [sys.executable, str(project / "train.py"), *words, "seed=1,2", *SUBMITIT, "sweep.report=false"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [run.status for run in Store(root / "runs").runs()] == ["finished", "finished"]
 
 
 @needs_ray

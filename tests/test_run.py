@@ -16,11 +16,12 @@ from conftest import PROJECT, Command, can_mount
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sweeplab import load_model
+from sweeplab import load_model, parts, record
 from sweeplab.compare.groups import group
 from sweeplab.compare.replicas import read_run
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Store
+from sweeplab.tracking.view import View
 
 HERE = __name__
 DIGITS = ("data=digits", "trainer.threads=1")
@@ -63,6 +64,49 @@ def sha256(root: Path) -> str:
     assert result is not None
     assert result.weights_sha256 is not None
     return result.weights_sha256
+
+
+def test_a_run_that_fails_before_it_begins_is_failed_not_damaged(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object) -> None:
+        raise OSError("this machine\nhas no driver")
+
+    words = (*DIGITS, "model=linear", "trainer.epochs=1", "seed=1,2")
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "build", build)
+        ended = train("-m", *words)
+    assert ended.code == 1
+    assert "seed=1: failed: OSError: this machine has no driver\n" in ended.out
+    assert "2 of 2 runs did not finish:\n  seed=1: failed, its log: " in ended.err
+    for run in Store(root / "runs").runs():
+        assert [event["event"] for event in run.journal.events()] == ["end"]
+        assert run.history()[0] == run.result()
+        assert run.damage() is None
+        with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
+            record.read(run)
+    view = View(Store(root / "runs"), f"sqlite:///{root}/mlflow.db")
+    assert (view.jobs(), view.damaged) == ([], {})
+    again = train("-m", *words)
+    assert (again.code, again.err) == (0, "")
+    for run in Store(root / "runs").runs():
+        assert [event["event"] for event in run.journal.events()] == ["end", "start", "epoch", "end"]
+        assert run.status == "finished"
+
+
+def test_a_journal_without_its_beginning_is_damaged(train: Command, root: Path) -> None:
+    assert train(*DIGITS, "model=linear", "trainer.epochs=1").code == 0
+    run = only_run(root)
+    for kept in (2, 1):
+        run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[-kept:]))
+        assert run.damage() == f"{run.journal.path}: is damaged: its beginning is missing"
+
+
+def test_a_run_that_fails_in_its_first_epoch_cannot_be_replayed(train: Command, root: Path) -> None:
+    assert train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken", "trainer.epochs=1").code == 1
+    run = only_run(root)
+    with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
+        record.read(run)
 
 
 def test_a_run_leaves_config_journal_result_and_weights(train: Command, root: Path) -> None:

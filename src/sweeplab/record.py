@@ -37,8 +37,7 @@ class Record:
     resumed: bool
     epochs: dict[int, dict[str, float]]
     last_epoch: int
-    status: str
-    final: dict[str, Any]  # of a finished run: what came out, but the times
+    final: dict[str, Any]  # what came out, but the times
 
 
 def read(run: store.Run) -> Record:
@@ -48,21 +47,22 @@ def read(run: store.Run) -> Record:
             raise UserError(f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl")
     settings = _load(run.config_file)
     try:
-        record = _parsed(run, settings)
-    except store.DamagedError:
+        return _parsed(run, settings)
+    except (store.DamagedError, UserError):
         raise
     except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError) as error:
         raise UserError(f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}") from error
-    if record.status != store.FINISHED:
-        raise UserError(f"{run.id}: is {record.status}; only a finished run can be replayed")
-    return record
 
 
 def _parsed(run: store.Run, settings: Node) -> Record:
     """Raises any of the errors of plain values that are not what they should be."""
     _, events = run.history()
     marks = [e for e in events if e["event"] in (store.START, store.RESUME, store.END)]
-    start, end = next(e for e in marks if e["event"] == store.START), marks[-1]
+    end = marks[-1]
+    status = end["status"] if end["event"] == store.END else store.UNFINISHED
+    if status != store.FINISHED:  # it may have failed before it had a start, or an epoch
+        raise UserError(f"{run.id}: is {status}; only a finished run can be replayed")
+    start = next(e for e in marks if e["event"] == store.START)
     provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.END)
     epochs = {int(n): values for n, values in run.journal.epochs().items()}
     return Record(
@@ -75,8 +75,7 @@ def _parsed(run: store.Run, settings: Node) -> Record:
         resumed=any(e["event"] == store.RESUME for e in marks),
         epochs=epochs,
         last_epoch=max(epochs),
-        status=end["status"] if end["event"] == store.END else store.UNFINISHED,
-        final=final_of(end) if end.get("status") == store.FINISHED else {},
+        final=final_of(end),
     )
 
 

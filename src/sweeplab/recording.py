@@ -48,7 +48,7 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
                 f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
                 "it goes on from its last checkpoint"
             ) from error
-        if isinstance(error, OSError) and not run.journal.path.exists():
+        if isinstance(error, OSError) and run.journal.has_vanished:
             raise RunFailed(
                 f"run {run.id} ({job.name}) had to stop: {run.journal.path} has vanished; issue the same command again"
             ) from error

@@ -2,10 +2,11 @@
 
 from sweeplab.code.building import build, instantiate
 from sweeplab.code.defaults import without_silent
+from sweeplab.code.definition import of_script
 from sweeplab.code.files import exists as is_file
 from sweeplab.code.hashing import NUMERICS, digest, parts
 from sweeplab.code.lookup import locate
-from sweeplab.code.nodes import of_script, one_line, targets, words
+from sweeplab.code.nodes import one_line, targets, words
 from sweeplab.code.signatures import accepts, check
 from sweeplab.code.trust import ensure_trusted, is_lookup
 

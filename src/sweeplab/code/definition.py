@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from enum import Enum
-from functools import _lru_cache_wrapper, partial
+from functools import _lru_cache_wrapper, lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from sweeplab.code.nodes import as_plain, is_dotted, leaves
+
+SCRIPT = "__main__"
 
 
 def home_of(found: object) -> str:
@@ -66,3 +71,38 @@ def is_at_its_name(found: object) -> bool:
     for name in found.__qualname__.split("."):
         place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
     return place is found
+
+
+def of_script(node: object, key: str) -> dict[str, str]:
+    """All strings that name something which only this process has, by their dotted keys.
+
+    That is what the started script defines, also where it is reached as `mine.Net`, and whatever is in a module that
+    was made by hand, which no other process could import.
+    """
+    found = ((at, value) for at, value in leaves(as_plain(node), key) if isinstance(value, str))
+    return {at: value for at, value in found if _is_of_script(value)}
+
+
+def _is_of_script(path: str) -> bool:
+    """Whether a dotted name, all of which is imported already, stands for what no other process has."""
+    top, _, rest = path.partition(".")
+    if not rest or not is_dotted(path) or top not in sys.modules:
+        return False
+    if top == SCRIPT or not _can_be_imported(top, tuple(sys.path)):
+        return True
+    found: object = sys.modules[top]
+    name = top
+    for part in rest.split("."):
+        name = f"{name}.{part}"
+        found = getattr(found, part, None) or sys.modules.get(name)
+    return home_of(found) == SCRIPT
+
+
+@lru_cache(maxsize=256)
+def _can_be_imported(module: str, _path: tuple[str, ...]) -> bool:
+    """Whether something on `sys.path`, or another finder, has the module, which is imported."""
+    for finder in sys.meta_path:
+        with suppress(Exception):
+            if finder.find_spec(module, None) is not None:
+                return True
+    return False

@@ -67,12 +67,6 @@ def words(node: object, key: str) -> dict[str, str]:
     return {at: value for at, value in found if at.rpartition(".")[2] not in SPECIAL}
 
 
-def of_script(node: object, key: str) -> dict[str, str]:
-    """All strings that name something of the started script, as `__main__.Net` does, by their dotted keys."""
-    found = ((at, value) for at, value in leaves(as_plain(node), key) if isinstance(value, str))
-    return {at: value for at, value in found if value.startswith("__main__.")}
-
-
 def is_dotted(path: str) -> bool:
     return all(name.isidentifier() for name in path.split("."))
 

@@ -130,6 +130,7 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
         status = MISSING
     starts = [event for event in events if event["event"] == store.START]
     ends = [event for event in events if event["event"] in (store.START, store.RESUME, store.END)]
+    why = ends[-1].get("error") if ends else None
     return Replica(
         id=run.id,
         cell=cell,
@@ -139,7 +140,7 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
         weights=result.weights_sha256 if result else None,
         epochs=store.epochs_of(events),
         start=starts[-1] if starts else {},
-        error=ends[-1].get("error") if ends else None,
+        error=" ".join(str(why).split()) if why else None,
     )
 
 

@@ -30,6 +30,7 @@ from sweeplab.store.run import (
     WEIGHTS,
     Result,
     Run,
+    is_early_end,
     locked,
 )
 
@@ -63,6 +64,7 @@ __all__ = [
     "differing",
     "epochs_of",
     "fingerprint",
+    "is_early_end",
     "locked",
     "numbers",
     "parsed",

@@ -36,6 +36,11 @@ class Journal:
         self.path = path
         self._begun = False  # by this object; if the file is gone then, it was taken away
 
+    @property
+    def has_vanished(self) -> bool:
+        """Whether the file is gone that this object appended to, or the folder in which it would begin."""
+        return not (self.path.exists() if self._begun else self.path.parent.is_dir())
+
     def append(self, event: str, **fields: Any) -> None:
         """Add an event; it is with the operating system before this returns.
 

@@ -150,11 +150,11 @@ class Run:
         """The result and the journal, read in this order, so that a finished run's journal has its end.
 
         Raises DamagedError if a line of the journal is damaged, its beginning or its end is missing, or it is that of
-        another run.
+        another run. A run that failed, or was stopped, before it could begin has no beginning.
         """
         result, events = self.result(), self.journal.events()
         start = _last(events, START)
-        if events and start is None:
+        if start is None and _has_begun(events):
             raise DamagedError(self.journal.path, "its beginning is missing")
         if start is not None and self._is_of_another(start.get("fingerprint")):
             raise DamagedError(self.journal.path, "it is that of another run")
@@ -302,3 +302,13 @@ def locked(path: Path) -> bool:
 
 def _last(events: Sequence[Event], *kinds: str) -> Event | None:
     return next((event for event in reversed(events) if event["event"] in kinds), None)
+
+
+def _has_begun(events: list[Event]) -> bool:
+    """Whether a journal tells of more than of ends that came too early."""
+    return not all(is_early_end(event) for event in events)
+
+
+def is_early_end(event: Event) -> bool:
+    """Whether it is the end of a run that is not finished."""
+    return event["event"] == END and event.get("status") != FINISHED

@@ -13,6 +13,7 @@ from sweeplab.config import Config, Sweep
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
 
@@ -124,7 +125,8 @@ def _there(jobs: Jobs, launch: Launch, reasons: dict[str, str]) -> bool:
         if left := [cell for cell in batch if not cell.job.finished]:
             trained = True
             try:
-                raised = launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
+                with same_modules():
+                    raised = launch([[*cell.overrides, f"sweep.id={jobs.plan.id}"] for cell in left])
             except UserError:
                 raise
             except (Exception, SystemExit) as error:

@@ -42,6 +42,7 @@ class Tail:
         self.lines = self._offset = 0
         self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
         self.started = False
+        self.begun = False  # whether there is more than ends that came too early
         self.model = False
         self.own: dict[str, None] = {}  # experiments of its start events, in order
         self.tracked: dict[str, None] = {}
@@ -71,6 +72,7 @@ class Tail:
         return True
 
     def _note(self, event: Node) -> None:
+        self.begun |= not store.is_early_end(event)
         if event["event"] == store.START:
             self.started = True
             self.fingerprint = event.get("fingerprint") or self.run.id
@@ -227,6 +229,9 @@ class View:
         tail.settled = not wanted
         if not tail.ended and not (wanted and tail.lines):  # else `_status` looks
             tail.run.ensure_end(ended=False)
+        if tail.lines and not tail.begun:  # it failed too early to say what it was to be
+            tail.settled = True
+            return []
         if tail.lines and not tail.started:
             raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
         if not wanted or not tail.lines:
