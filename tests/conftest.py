@@ -84,6 +84,7 @@ def _loaded() -> Iterator[None]:
         for starts in (fork, client):
             patch.setattr(starts, "subprocess", ready)
         yield
+    ready.end()
 
 
 @pytest.fixture
@@ -155,20 +156,16 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
 
 @pytest.fixture
 def command(root: Path) -> Command:
-    """A command in a process of its own: `command("train.py", "data=digits")` or `command("sweeplab", "sync")`."""
+    """A command in a process of its own: `command("train.py", "data=digits")` or `command("sweeplab", "sync")`.
 
-    def run(name: str, *arguments: str, timeout: float = 120, **environment: str) -> Ended:
+    `loaded=True`: forked from a process that has loaded PyTorch, or MLflow for `sync`.
+    """
+
+    def run(name: str, *arguments: str, timeout: float = 120, loaded: bool = False, **environment: str) -> Ended:
         program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.cli"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        done = subprocess.run(
-            [sys.executable, *program, *arguments],
-            cwd=root,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        how: dict[str, Any] = {"cwd": root, "env": env, "capture_output": True, "text": True, "check": False}
+        done = (ready if loaded else subprocess).run([sys.executable, *program, *arguments], timeout=timeout, **how)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 
 class Net(nn.Linear):
-    def __init__(self, in_features: int, out_features: int, hidden: int) -> None:
+    def __init__(self, in_features: int, out_features: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__(in_features, out_features)
-        self.hidden = hidden
+        self.hidden, self.dropout = hidden, dropout
         self.steps = 0
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         self.steps += self.training and input.device.type != "meta"
         if self.steps == 15:  # in the second epoch of digits
             fault(json.loads(Path("faults.json").read_text()).get(str(self.hidden)))
-        return super().forward(input)
+        return super().forward(nn.functional.dropout(input, self.dropout, self.training))
 
 
 def fault(kind: str | None) -> None:

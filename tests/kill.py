@@ -51,7 +51,7 @@ WATCHED = {  # what a moment waits for -> (its files, how many changes there are
 }
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
 LIMIT = 300.0  # seconds after which a command hangs
-LEAVING = 8.0  # seconds that a feeder has to leave in when there is nothing left to do
+LEAVING = 60.0  # seconds after which a feeder that has nothing left to do hangs
 
 
 class WrongError(Exception):

@@ -18,24 +18,26 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, TimeoutExpired
 from typing import Any, NamedTuple
+from unittest import mock
 
 from sweeplab.tracking import client
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Popen", "TimeoutExpired"]
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, from Linux's prctl.h
+NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000  # from Linux's sched.h
 HIGH = 500  # file descriptors from there are in nobody's way
 COMMAND, FEEDER = "command", "feeder"
 FEEDS = {"sync", client.PROGRAM}  # words of what loads MLflow instead of PyTorch
 PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-_execute = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+_Popen = subprocess.Popen
+_execute = inspect.signature(_Popen._execute_child)  # type: ignore[attr-defined]
 
 
 class Order(NamedTuple):
@@ -48,8 +50,11 @@ class Order(NamedTuple):
     session: bool
 
 
-class Popen(subprocess.Popen[Any]):
-    """A child of this process, like any other; of `python`, whose options but -P, -c, -m and -u it does not know."""
+class Popen(_Popen[Any]):
+    """A child of this process, like any other; of `python`, whose options but -P, -c, -m and -u it does not know.
+
+    `[sys.executable, "--apart", SHELL, ...]`: as root in a mount namespace of its own, where SHELL is done first.
+    """
 
     def _execute_child(self, *given: Any) -> None:
         told = _execute.bind(self, *given).arguments
@@ -69,15 +74,10 @@ class Popen(subprocess.Popen[Any]):
         self._close_pipe_fds(*(told[name] for name in PIPES))  # type: ignore[attr-defined]
 
 
-def run(words: Sequence[Any], *, timeout: float | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
-    """`subprocess.run`, with what it has said."""
-    with Popen(words, stdout=PIPE, stderr=PIPE, text=True, **how) as process:
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except BaseException:
-            process.kill()
-            raise
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+def run(*given: Any, **how: Any) -> subprocess.CompletedProcess[Any]:
+    """`subprocess.run`, which starts what that module calls Popen."""
+    with mock.patch.object(subprocess, "Popen", Popen):
+        return subprocess.run(*given, **how)
 
 
 @contextmanager
@@ -103,12 +103,26 @@ def _ask(kind: str, order: Order, files: list[int]) -> int:
         return int.from_bytes(server.recv(8), "big")
 
 
-@cache
+_servers: dict[str, socket.socket] = {}
+
+
+def end() -> None:
+    """Have the processes that others are forked from end."""
+    while _servers:
+        _servers.popitem()[1].close()
+
+
 def _server(kind: str) -> socket.socket:
+    if kind not in _servers:
+        _servers[kind] = _start(kind)
+    return _servers[kind]
+
+
+def _start(kind: str) -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         words = [sys.executable, "-P", __file__, kind, str(theirs.fileno())]
-        process = subprocess.Popen(words, stdin=DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
+        process = _Popen(words, stdin=DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
     process.returncode = 0  # it ends when this process does
     return ours
 
@@ -184,10 +198,24 @@ def _dressed(files: list[int]) -> Order:
     return order
 
 
+def _apart(shell: str) -> None:
+    """As `unshare -rm sh -c SHELL` would be, but in this process."""
+    own = {"uid_map": f"0 {os.getuid()} 1", "gid_map": f"0 {os.getgid()} 1"}
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(NEW_USER | NEW_MOUNTS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    for name, text in ({"setgroups": "deny"} | own).items():
+        Path(f"/proc/self/{name}").write_text(text)
+    subprocess.run(["sh", "-c", f"mount --make-rprivate / && {shell}"], check=True)
+
+
 def _become(words: list[str]) -> None:
     """Run the program as Python would."""
     before = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     here = ""
+    if words[0] == "--apart":
+        _apart(words[1])
+        del words[:2]
     while words[0] in ("-P", "-u"):
         here = None if words[0] == "-P" else here
         del words[0]

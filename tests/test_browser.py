@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import kill
+import flip
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_compare import factorial
@@ -85,12 +85,11 @@ def brightness(colour: str) -> float:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A root with two sweeps in MLflow, and the links that the second one printed."""
     root = tmp_path_factory.mktemp("swept")
-    words = ["-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "hydra/launcher=basic"]
-    for hidden in ("8", "16,24"):
-        process = kill.train(root, [*words, f"model.hidden={hidden}", "seed=0,1"], out=f"out{hidden}")
-        assert kill.end(process, "the sweep") == 0, (root / f"out{hidden}").read_text()
-    found = re.findall(r"^  (curves|side by side): (http\S+)$", (root / "out16,24").read_text(), re.MULTILINE)
-    return root, dict(found)
+    words = ("-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "sweep.report=false")
+    with flip.inside(root):
+        other, done = (flip.train(*words, f"model.hidden={hidden}", "seed=0,1") for hidden in ("8", "16,24"))
+    assert (other.code, done.code) == (0, 0), other.text + done.text
+    return root, dict(re.findall(r"^  (curves|side by side): (http\S+)$", done.text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,7 @@ def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
 
 
 def test_tracebacks_are_shown_when_asked_for(command: Command) -> None:
-    ended = command("train.py", "trainer.epochs=0", HYDRA_FULL_ERROR="1")
+    ended = command("train.py", "trainer.epochs=0", "tracking=off", HYDRA_FULL_ERROR="1")
     assert ended.code == 2
     assert "Traceback (most recent call last)" in ended.err
     assert ended.err.endswith("trainer.epochs=0: must be a whole number >= 1\n")
@@ -235,7 +235,9 @@ def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, ro
     words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "tracking.wait=60")
     ended = command("train.py", *words, "store.root=~/runs", **here)
     assert (ended.code, ended.err) == (0, "")
-    assert command("sweeplab", "sync", "store.root=~/runs", **here).out == "MLflow is level with the store\n"
+    assert (
+        command("sweeplab", "sync", "store.root=~/runs", loaded=True, **here).out == "MLflow is level with the store\n"
+    )
     home = root / "what? 100%20 #1"
     assert [p.name for p in root.iterdir()] == [home.name]
     assert sorted(p.name for p in home.iterdir()) == ["lab", "runs"]

@@ -1,6 +1,6 @@
 """One run on several ranks: the numbers of one process, one journal, and an end that all ranks share.
 
-They are started as a user starts them, by torchrun, and compute on the CPU with gloo. What CUDA does otherwise
+They are started as a user starts them, by torchrun, or with what that sets, and compute on the CPU with gloo. What CUDA does otherwise
 (NCCL, SyncBatchNorm) is not tested here.
 """
 
@@ -16,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ready
 import torch
 from conftest import PROJECT, Command, Ended
+from servers import free_port
 from test_resume import facts, only
 from torch import Tensor, nn
 
@@ -63,6 +65,25 @@ def start(root: Path, *overrides: str, **environment: str) -> subprocess.Popen[s
     return subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def both(root: Path, *overrides: str) -> list[Ended]:
+    """Two ranks without torchrun itself, forked from a process that has loaded PyTorch."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "0"}
+    words = [sys.executable, str(PROJECT / "train.py"), *overrides]
+    ranks = [
+        ready.Popen(
+            words,
+            cwd=root,
+            env=env | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=ready.PIPE,
+            stderr=ready.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    return [end(rank) for rank in ranks]
+
+
 def end(started: subprocess.Popen[str]) -> Ended:
     out, err = started.communicate(timeout=150)
     return Ended(started.returncode, out, err)
@@ -93,8 +114,7 @@ def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(train: C
 
 def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(train: Command, root: Path) -> None:
     still = (*PLAIN, *UNEVEN, "loss._target_=own.Dice", "~loss.label_smoothing", "optimizer.lr=0", "trainer.epochs=1")
-    ended = end(start(root, *still, "store.root=two"))
-    assert (ended.code, ended.err) == (0, "")
+    assert [(ended.code, ended.err) for ended in both(root, *still, "store.root=two")] == [(0, "")] * 2
     train(*still)
     one, two = (only(root, name).journal.epochs()[1] for name in ("runs", "two"))
     assert two["valid/loss"] == pytest.approx(one["valid/loss"], rel=1e-6)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import sqlite3
@@ -20,6 +19,7 @@ from typing import Any
 import kill
 import kill_sweep
 import pytest
+import ready
 import torch
 from conftest import PROJECT, Command, can_mount
 from test_kill import until
@@ -67,33 +67,31 @@ def starts(run: Run) -> int:
 def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_finish(
     root: Path, train: Command, faults: Callable[..., None]
 ) -> None:
-    sweep = ("-m", OURS, *FAULTY, "+model.hidden=range(1,25)", "sweep.job_timeout=10")
-    faults(h3="raise", h9="kill", h15="segfault", h20="hang")
+    sweep = ("-m", OURS, *FAULTY, "+model.hidden=range(1,13)", "sweep.job_timeout=10")
+    faults(h3="raise", h5="kill", h7="segfault", h9="hang")
     first = train(*sweep)
     assert first.code == 1, first.err
-    expected = dict.fromkeys(range(1, 25), "finished") | {3: "failed", 9: "unfinished", 15: "unfinished"}
-    assert statuses(root) == expected | {20: "interrupted"}
+    expected = dict.fromkeys(range(1, 13), "finished") | {3: "failed", 5: "unfinished", 7: "unfinished"}
+    assert statuses(root) == expected | {9: "interrupted"}
     told = {hidden: first.out.index(f"hidden={hidden}: {how}") for hidden, how in (
-        (3, "failed\n"), (9, "died: SIGKILL; unfinished\n"), (15, "died: SIGSEGV; unfinished\n"),
+        (3, "failed\n"), (5, "died: SIGKILL; unfinished\n"), (7, "died: SIGSEGV; unfinished\n"),
     )}  # fmt: skip
-    assert "hidden=20: stopped after sweep.job_timeout=10 s\n" in first.out
+    assert "hidden=9: stopped after sweep.job_timeout=10 s\n" in first.out
     assert told[3] < first.out.index("hidden=12: valid/accuracy"), "when it happens, not at the end"
     assert "RuntimeError: no more" in first.out
     assert "Segmentation fault" in first.out, "the last lines of its log"
-    assert f"log: {runs(root)[9].log_file}\n" in first.out
-    assert "4 of 24 runs did not finish:\n  hidden=3: failed, its log: " in first.err
+    assert f"log: {runs(root)[5].log_file}\n" in first.out
+    assert "4 of 12 runs did not finish:\n  hidden=3: failed, its log: " in first.err
     assert first.err.endswith("issue the same command again for just those\n")
-    before = {
-        hidden: run.journal.path.read_bytes() for hidden, run in runs(root).items() if hidden not in (3, 9, 15, 20)
-    }
+    before = {hidden: run.journal.path.read_bytes() for hidden, run in runs(root).items() if hidden not in (3, 5, 7, 9)}
     faults()
     again = train(*sweep)
     assert again.code == 0, again.err
     assert set(statuses(root).values()) == {"finished"}
     assert {hidden: runs(root)[hidden].journal.path.read_bytes() for hidden in before} == before
     assert starts(runs(root)[3]) == 2, "it raised: from the start"
-    assert starts(runs(root)[9]) == 1, "it died: from its checkpoint"
-    assert re.findall(r"^(\d+/24) ", again.out, re.MULTILINE) == ["21/24", "22/24", "23/24", "24/24"]
+    assert starts(runs(root)[5]) == 1, "it died: from its checkpoint"
+    assert re.findall(r"^(\d+/12) ", again.out, re.MULTILINE) == ["9/12", "10/12", "11/12", "12/12"]
 
 
 def test_what_died_is_started_again_and_what_raised_is_not(
@@ -132,16 +130,25 @@ def test_a_sweep_issued_again_after_a_kill_has_its_metrics_once(
     assert best() == first
 
 
+IN_A_SMALL_STORE = """
+import os, runpy, subprocess, sys
+for size in ("1500k", "60m"):
+    subprocess.run(["mount", "-o", f"remount,size={size}", "runs"], check=True)
+    if not (child := os.fork()):
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        os._exit(0)
+    print("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
 @can_mount
 def test_a_full_disk_stops_the_jobs_that_it_has_no_room_for(root: Path) -> None:
     (root / "runs").mkdir()
     words = ("-m", *SMALL, "model.hidden=8,2000,16", "sweep.report=false", OURS)
-    program = shlex.join([sys.executable, str(PROJECT / "train.py"), *words])
-    steps = ["mount -t tmpfs -o size=1500k tmpfs runs", program, "echo code $?"]
-    steps += ["mount -o remount,size=60m runs", program, "echo code $?"]
+    program = f"import sys; sys.argv = {[str(PROJECT / 'train.py'), *words]}{IN_A_SMALL_STORE}"
+    small = [sys.executable, "--apart", "mount -t tmpfs tmpfs runs", "-c", program]
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    shell = ["unshare", "-rm", "sh", "-c", "; ".join(steps)]
-    done = subprocess.run(shell, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    done = ready.run(small, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert re.findall(r"^code \d", done.stdout, re.MULTILINE) == ["code 1", "code 0"], done.stdout + done.stderr
     assert "3 runs of 3 configs: 2 finished, 1 interrupted" in done.stdout
     assert "had to stop: OSError: [Errno 28] No space left on device" in done.stdout
@@ -307,7 +314,7 @@ def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
 ) -> None:
     for hidden, store in ((8, "runs"), (16, "alone")):
         assert train(*SMALL, f"model.hidden={hidden}", "trainer.threads=1", f"store.root={store}").code == 0
-    ended = command("train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16")
+    ended = command("train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16", loaded=True)
     assert ended.code == 0, ended.err
     assert statuses(root) == {8: "finished", 16: "finished"}
     assert [starts(run) for run in runs(root).values()] == [1, 1]
@@ -331,7 +338,7 @@ class Net(nn.Linear):
 def test_why_a_job_was_not_started_is_said_under_another_launcher(root: Path, command: Command) -> None:
     (root / "elsewhere.py").write_text(ELSEWHERE)
     words = (*SMALL, "model=linear", "model._target_=elsewhere.Net", "+model.hidden=1,2", "hydra/launcher=joblib")
-    ended = command("train.py", "-m", *words, PYTHONPATH=str(root))
+    ended = command("train.py", "-m", *words, PYTHONPATH=str(root), loaded=True)
     assert ended.code == 1, ended.err
     why = (
         "model._target_=elsewhere.Net: the module 'elsewhere' exists, but failed to import: "
@@ -394,20 +401,25 @@ def test_another_sweeper_may_use_our_launcher(root: Path, train: Command) -> Non
     assert statuses(root) == {8: "finished", 16: "finished"}
 
 
-def test_a_sweep_whose_launcher_is_killed(root: Path, train: Command, request: pytest.FixtureRequest) -> None:
+def test_a_sweep_whose_launcher_is_killed(
+    root: Path, train: Command, faults: Callable[..., None], request: pytest.FixtureRequest
+) -> None:
     if request.config.getoption("full"):
         program = [sys.executable, str(PROJECT / "tests/kill_sweep.py"), "--count", "20"]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return
-    sweep = (*kill_sweep.SWEEPS[4], "tracking.wait=90")
-    assert train(*sweep, OURS, "store.root=reference").code == 0
-    process = kill.train(root, sweep)
-    until(lambda: len(Store(root / "runs").runs()) == 2)
+    sweep = ("-m", *FAULTY, "+model.hidden=1,2", "seed=0,1", "+model.dropout=0.2")
+    assert train(*sweep, "store.root=reference").code == 0
+    sweep = (*sweep, "tracking.enabled=true", "tracking.wait=90")
+    faults(h1="hang")
+    process = kill.train(root, (*sweep, "sweep.workers=2"))
+    until(lambda: [bool(run.journal.epochs()) for run in Store(root / "runs").runs()] == [True, True])
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert kill_sweep.gone(root) <= kill_sweep.OUTLIVE
     assert {run.status for run in Store(root / "runs").runs()} == {"unfinished"}
+    faults()
     assert train(*sweep, OURS, tracking=True).code == 0
     reference = {run.id: run.result() for run in Store(root / "reference").runs()}
     assert list(kill_sweep.weights(root).values()) == [

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ready
 from conftest import PROJECT
 
 RUN = """
@@ -36,9 +37,10 @@ print(sys.modules["torch._dynamo"].__file__)
 """
 
 
-def python(program: str, *arguments: str, root: Path) -> str:
+def python(program: str, *arguments: str, root: Path, loaded: bool) -> str:
+    """What it says; `loaded`: forked from a process that has loaded PyTorch as a command does."""
     words = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    done = (ready if loaded else subprocess).run(words, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,7 +49,7 @@ def python(program: str, *arguments: str, root: Path) -> str:
     "overrides", ["", "optimizer.lr=0.1,0.2 sweep.report=false -m", "model=cnn optimizer=sgd scheduler=one_cycle"]
 )
 def test_a_run_does_without(root: Path, overrides: str) -> None:
-    out = python(RUN.format(script=str(PROJECT / "train.py")), *overrides.split(), root=root)
+    out = python(RUN.format(script=str(PROJECT / "train.py")), *overrides.split(), root=root, loaded=bool(overrides))
     assert out.endswith("loaded:\n")
 
 
@@ -62,4 +64,4 @@ def test_a_run_does_without(root: Path, overrides: str) -> None:
     ],
 )
 def test_who_asks_for_it_gets_it(root: Path, asked: str) -> None:
-    assert "_dynamo/__init__.py" in python(ASK.format(asked=asked), root=root)
+    assert "_dynamo/__init__.py" in python(ASK.format(asked=asked), root=root, loaded=True)

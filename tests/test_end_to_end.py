@@ -62,11 +62,11 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
 
 def test_two_fresh_processes_in_two_empty_roots_give_the_same_bits(command: Command, root: Path) -> None:
     found = []
-    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+    for folder, seed, loaded in (("a", 0, False), ("b", 0, False), ("c", 1, True)):
         (root / folder).mkdir()
         ended = command(
             "train.py", "data=digits", "trainer.epochs=2", f"seed={seed}", "tracking=off", "trainer.threads=1",
-            SWEEPLAB_ROOT=str(root / folder),
+            SWEEPLAB_ROOT=str(root / folder), loaded=loaded,
         )  # fmt: skip
         assert ended.code == 0, ended.err
         (run,) = Store(root / folder / "runs").runs()
@@ -96,9 +96,9 @@ def test_a_server_that_is_away_is_said_once_and_loses_nothing(command: Command, 
     assert "bring it level with: sweeplab sync" in ended.out
     (result,) = root.glob("runs/*/result.json")
     assert json.loads(result.read_text())["status"] == "finished"
-    lagging = command("sweeplab", "sync", MLFLOW_TRACKING_URI="http://127.0.0.1:1")
+    lagging = command("sweeplab", "sync", loaded=True, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert lagging.code == 1
     assert "1 run lags behind in MLflow:" in lagging.err
-    level = command("sweeplab", "sync")
+    level = command("sweeplab", "sync", loaded=True)
     assert (level.code, level.out) == (0, "MLflow is level with the store\n")
     assert rows(root, "select status from runs") == [("FINISHED",)]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import own
 import pytest
+import ready
 import torch
 from conftest import PROJECT, Command
 from test_kill import until
@@ -400,7 +401,7 @@ def test_a_fused_sweep_has_the_results_of_one_that_is_not(root: Path, train: Com
 def at_work(root: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep of four runs that are trained as one, in its second epoch."""
     words = [*SWEEP, "sweep.workers=1", "trainer.epochs=2000", "trainer.patience=null", "tracking=off", "seed=0,1"]
-    process = subprocess.Popen(
+    process = ready.Popen(
         [sys.executable, str(PROJECT / "train.py"), *words],
         cwd=root,
         stdout=subprocess.PIPE,

@@ -13,6 +13,8 @@ import pytest
 from sweeplab import tracking
 from sweeplab.store import EPOCH, START, Run, Store
 
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     full = metafunc.config.getoption("full")

@@ -331,7 +331,7 @@ def test_without_ray_the_extra_is_named(train: Command, monkeypatch: pytest.Monk
 @needs_submitit
 def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path, train: Command) -> None:
     """The signals are Slurm's, when it takes a node away: SIGTERM, which is to be ignored, and SIGUSR2."""
-    words = ("-m", *SMALL, "trainer.epochs=200", "trainer.patience=null", "model.dropout=0.1", "sweep.report=false")
+    words = (*WORDS, "model.hidden=64", "trainer.epochs=200", "trainer.patience=null")
     assert train(*words, "store.root=here").code == 0
     process = kill.train(root, [*words, *SUBMITIT])
     until(lambda: any(len(run.journal.epochs()) > 20 for run in Store(root / "runs").runs()))

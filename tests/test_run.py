@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ready
 import torch
 from conftest import PROJECT, Command, can_mount
 from safetensors.torch import load_file
@@ -342,7 +342,7 @@ def test_a_network_that_is_not_what_the_journal_says_does_not_load(train: Comman
         load_model(run.id)
 
 
-READ_ONLY = "mount --bind runs runs && mount -o remount,ro,bind runs && "
+READ_ONLY = "mount --bind runs runs && mount -o remount,ro,bind runs"
 
 
 @can_mount
@@ -354,10 +354,9 @@ def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> No
 
     def reading(*words: str) -> subprocess.CompletedProcess[str]:
         program = ["-m", "sweeplab.cli"] if words[0] != "train.py" else [str(PROJECT / "train.py")]
-        command = shlex.join([sys.executable, *program, *words[words[0] == "train.py" :]])
-        shell = ["unshare", "-rm", "sh", "-c", READ_ONLY + command]
+        command = [sys.executable, "--apart", READ_ONLY, *program, *words[words[0] == "train.py" :]]
         environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-        return subprocess.run(shell, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        return ready.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
     def contents() -> dict[Path, tuple[int, int]]:
         return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in root.glob("runs/**/*")}
@@ -469,6 +468,6 @@ def test_configs_with_other_secrets_stay_apart(train: Command, command: Command,
     assert sorted(one.values["model.password"] for one in groups) == ["*** (sha256 00bf267c)", "*** (sha256 fa44385b)"]
     for run in home.runs():
         run.journal.append("track", experiment="sweeplab")
-    assert command("sweeplab", "sync").code == 0
+    assert command("sweeplab", "sync", loaded=True).code == 0
     assert written(root, "mlflow.runName") == ["mlflow.db"], "what is written to MLflow is found"
     assert written(root, "first-one") == written(root, "second-one") == []

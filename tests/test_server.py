@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ready
 import yaml
 from conftest import PROJECT, Command
 from filelock import FileLock
@@ -83,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, size: Size) -> Path:
 
 def sweep(folder: Path, runs: int) -> None:
     words = ["-m", *DIGITS, f"seed=range({runs})", "tracking.uri=http://127.0.0.1:1", "tracking.wait=0"]
-    done = subprocess.run(
+    done = ready.run(
         [sys.executable, PROJECT / "train.py", *words, "tracking.experiment=many", "sweep.report=false"],
         cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip

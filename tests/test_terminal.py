@@ -118,11 +118,11 @@ def test_a_path_that_is_no_text_is_shown(tmp_path: Path, environment: dict[str, 
 def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path) + b"/not\xff there"
     os.mkdir(root)  # noqa: PTH102  # of bytes
-    ended = command(Path(os.fsdecode(root)), {}, "train.py", "data=digits", "model=linear")
+    ended = command(Path(os.fsdecode(root)), {}, "train.py", "data=digits", "model=linear", "tracking=off")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == f"store.root={tmp_path}/not\\udcff there/runs: is no text in UTF-8; rename it\n"
     assert os.listdir(root) == []  # noqa: PTH208  # of bytes
-    ended = command(tmp_path, {}, "train.py", "data=digits", b"+loss.names=[a,'\xff']", "data.root=d")
+    ended = command(tmp_path, {}, "train.py", "data=digits", b"+loss.names=[a,'\xff']", "data.root=d", "tracking=off")
     assert (ended.code, ended.err) == (2, "loss.names[1]=\\udcff: is no text in UTF-8; rename it\n")
 
 
