@@ -65,6 +65,17 @@ class NoisyDigits(Digits):
         return inputs + torch.rand(inputs.shape) + random.random() + float(np.random.normal()), target
 
 
+class WornDigits(NoisyDigits):
+    """The same, with more noise when many have been read."""
+
+    read = 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        self.read += 1
+        inputs, target = super().__getitem__(index)
+        return inputs * (1 + self.read // 800), target
+
+
 class DrawnDigits(Digits):
     """Pictures with noise that the constructor draws: the same at each reading."""
 

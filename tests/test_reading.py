@@ -77,6 +77,33 @@ class Made(Dataset[Any]):
         return self.values[index], index % 3
 
 
+class Kept(Noisy):
+    """Examples that are drawn when they are read first, and kept."""
+
+    def __init__(self) -> None:
+        super().__init__("all")
+        self.kept: dict[int, tuple[Tensor, int]] = {}
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index not in self.kept:
+            self.kept[index] = super().__getitem__(index)
+        return self.kept[index]
+
+
+class Worn(Noisy):
+    """Examples that become others when many have been read."""
+
+    read = 0
+
+    def __init__(self) -> None:
+        super().__init__("all")
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.read += 1
+        inputs, target = super().__getitem__(index)
+        return inputs + (self.read > 200), target
+
+
 class NoisyDigits(Digits):
     """A built-in set with noise."""
 
@@ -269,6 +296,26 @@ def test_a_set_that_is_another_one_each_time_it_is_read_is_refused(draws: str, m
         "data.dataset: example 0 is another one each time it is read, though the global generators of torch, random "
         "and numpy are seeded alike before; draw from these, not from a generator of its own"
     )
+
+
+@pytest.mark.parametrize("memory", [2048, 0])
+def test_a_set_that_keeps_what_it_drew_first_is_refused(memory: int) -> None:
+    with pytest.raises(UserError) as error:
+        load(noisy("", "Kept", memory=memory, version="1"))
+    assert str(error.value) == (
+        "data.dataset: example 3 draws random numbers when it is read first and not when it is read again: what it "
+        "keeps would depend on who read it before; draw each time, or in the constructor"
+    )
+
+
+def test_a_set_that_reading_changes_is_told() -> None:
+    for target, expected in (("Noisy", False), ("Worn", True)):
+        split = load(noisy("all", target)).train
+        assert isinstance(split, Streamed)
+        assert not split.changed()
+        for epoch in range(10):
+            assert len(list(Batches(split, 4, device="cpu", seed=0).epoch(epoch))) == 5
+        assert split.changed() is expected
 
 
 @pytest.mark.parametrize(

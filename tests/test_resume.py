@@ -179,6 +179,14 @@ def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(train: Comma
         assert not (root / "runs").exists()
 
 
+@pytest.mark.parametrize(("name", "told"), [("NoisyDigits", False), ("WornDigits", True)])
+def test_a_set_that_reading_changes_is_complained_of(train: Command, name: str, told: bool) -> None:
+    how = (*WHOLE, f"data.dataset._target_=own.{name}", "+data.dataset.count=300", "trainer.batch_size=50")
+    ended = train(*how, "model=linear")
+    assert ended.code == 0
+    assert ("data.dataset: the same seeds do not give the same examples any more" in ended.err) is told
+
+
 def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:

@@ -101,7 +101,8 @@ class Job:
             raise UserError(
                 f"data.dataset: the set's digest {changed}: it has changed meanwhile, or is another one each time it "
                 "is built; draw from the global generators of torch, random or numpy, which are seeded for it, or give "
-                "a generator of its own a seed"
+                "a generator of its own a seed; the clock and the order of a set of texts are other ones in each "
+                "process"
             )
         for note in splits.notes:
             screen.complain(note)

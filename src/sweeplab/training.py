@@ -54,6 +54,7 @@ class Training:
         alone = job.config.sweep.id is None
         self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
+        self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.Streamed)]
         self.task = parts.build(job.config, self.runtime, len(self.train))
         checkpoint.try_saving(self.task.model, self.task.loss)
         owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}
@@ -210,6 +211,11 @@ class Training:
 
     def _finish(self, reason: str) -> store.Result:
         """Test with the best weights, keep them, and write down what came out; the journal first."""
+        if any(split.changed() for split in self._streamed):
+            screen.complain(
+                f"run {self.folder.id}: data.dataset: the same seeds do not give the same examples any more, since "
+                "reading changes the set; a resumed run, or one with other data.workers, has other bits"
+            )
         values: dict[str, float] = {
             metrics.EARLY_STOP_EPOCH: self.epoch,
             metrics.PARAMETERS: sum(p.numel() for p in self.task.parameters),

@@ -92,6 +92,11 @@ def sample(examples: Examples) -> Sample:
                 f"data.dataset: example {index} is another one each time it is read, though the global generators of "
                 "torch, random and numpy are seeded alike before; draw from these, not from a generator of its own"
             )
+        if seeding.states() != ended:
+            raise UserError(
+                f"data.dataset: example {index} draws random numbers when it is read first and not when it is read "
+                "again: what it keeps would depend on who read it before; draw each time, or in the constructor"
+            )
         random = random or _draws(examples, index, pair, ended)
         pairs.append(pair)
     return Sample(Tensors(*collate(pairs)), random)

@@ -67,9 +67,15 @@ class Streamed:
     indices: Tensor  # int64 [N]: those of `examples` that are in this split
     prepare: Callable[[Tensor, Tensor], Pair]
     workers: int  # processes that load batches
+    first: str = ""  # SHA-256 of the first of `examples`
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def changed(self) -> bool:
+        """Whether reading has changed the set itself, so that it gives another first example than in the beginning."""
+        with seeding.preserved():
+            return digest_of(*collate([seeded(self.examples, 0, KEY)])) != self.first
 
 
 Split = Held | Streamed
@@ -241,5 +247,6 @@ def _held(data: Data, part: Tensors, indices: Tensor) -> Held:
 def _streamed(data: Data, part: Examples, indices: Tensor) -> Streamed:
     with seeding.preserved():
         first = collate([seeded(part, 0, KEY)])
+    digest = digest_of(*first)
     prepare(data, *first)  # what is wrong with all is found before any work
-    return Streamed(part, indices, partial(prepare, data), data.workers)
+    return Streamed(part, indices, partial(prepare, data), data.workers, digest)
