@@ -55,9 +55,9 @@ def test_the_defaults_are_the_network_of_the_readme(root: Path) -> None:
     assert config.data.root == str(root / "data")
 
 
-def test_a_regression_is_monitored_by_its_loss(root: Path) -> None:
+def test_a_regression_is_monitored_by_its_error(root: Path) -> None:
     config = compose(["data=diabetes", "loss=mse"])
-    assert (config.monitor, config.mode) == ("valid/loss", "min")
+    assert (config.monitor, config.mode) == ("valid/mae", "min")
     assert (config.model["in_features"], config.model["out_features"]) == (10, 1)
 
 

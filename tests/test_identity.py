@@ -35,7 +35,7 @@ SAME = [
     (["trainer.target=null"], []),
     (["trainer.epochs=20.0"], ["trainer.epochs=20"]),
     (["+model._convert_=all", "+model._partial_=false", "+model._args_=[]"], []),
-    (["+metrics.f1._target_=own.F1", "+metrics.f1.average=null"], ["+metrics.f1={_target_: own.F1}"]),
+    (["+metrics.f1._target_=own_f1.F1", "+metrics.f1.average=null"], ["+metrics.f1={_target_: own_f1.F1}"]),
     (["scheduler=one_cycle", "+scheduler.total_steps=null"], ["scheduler=one_cycle"]),
 ]
 OTHER = [
@@ -55,7 +55,7 @@ def own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A metric of the user's own."""
     lines = ["class F1:", "    def __init__(self, average=None): pass", "    def update(self, output, target): pass"]
     lines += ["    def compute(self): return 0.5", "    def reset(self): pass"]
-    (root / "own.py").write_text("\n".join(lines))
+    (root / "own_f1.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(root)
 
 
@@ -381,3 +381,15 @@ def test_what_a_number_is_made_of(planned: Planned, swept: str, metric: str, dif
     for cell in plan.cells:
         trained(cell.job, {"valid/accuracy": 0.5, "valid/loss": 0.5})
     assert units.differing(metric, "valid/loss", compared(plan).groups) == differs
+
+
+def test_errors_in_the_targets_own_unit_rank_where_losses_cannot(planned: Planned) -> None:
+    regression = ("data=diabetes", "loss=mse", "trainer.batch_size=32", "trainer.monitor=valid/loss")
+    plan = planned(*regression, "data.target_std=1,10", "seed=0,1,2")
+    for cell in plan.cells:
+        scale, seed = cell.job.config.data.target_std, cell.job.config.seed
+        error = (40.0 if scale == 1 else 50.0) + seed / 10
+        trained(cell.job, {"valid/loss": 1600.0 if scale == 1 else 25.0, "valid/mae": error}, f"{scale}{seed}")
+    found = compared(plan)
+    assert (found.monitor, found.mode, [one.cells for one in found.groups]) == ("valid/mae", "min", [["1"], ["10"]])
+    assert [one.said for one in found.contrasts["valid/mae"]] == ["differs alike in all 3 pairs: no spread to test by"]

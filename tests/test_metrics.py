@@ -41,7 +41,7 @@ def test_a_classification_is_scored_by_accuracy_and_a_regression_by_mae() -> Non
 
 def test_validation_is_monitored_unless_told_otherwise() -> None:
     assert default_monitor(CLASSIFICATION) == "valid/accuracy"
-    assert default_monitor(REGRESSION) == "valid/loss"
+    assert default_monitor(REGRESSION) == "valid/mae"
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str,
         ({"data": {"task": "regression"}, "trainer": {"monitor": "train/accuracy"}}, ("train/accuracy", "max")),
     ],
 )
-def test_what_a_recorded_config_watches(config: dict[str, Any], expected: tuple[str, str]) -> None:
-    assert watched(config) == expected
+def test_what_an_older_record_watches(config: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert watched({"config": config}) == expected
 
 
 def test_names_get_their_split_in_front() -> None:
@@ -138,3 +138,20 @@ def test_an_epoch_is_finite_while_its_losses_are() -> None:
     assert not epoch(train_loss=math.nan, valid_loss=0.5).finite
     assert not epoch(train_loss=0.5, valid_loss=math.inf).finite
     assert epoch(train_loss=0.5, valid_loss=0.5, valid_f1=math.nan).finite  # a further metric is not a loss
+
+
+def test_the_mean_absolute_error_is_told_in_the_unit_of_the_targets() -> None:
+    sums = Sums("regression", unit=100.0)
+    sums.update(torch.tensor(0.5), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.5], [2.25]]))
+    assert sums.means() == {"loss": 0.5, "mae": 37.5}
+    sums = Sums("classification", unit=100.0)
+    sums.update(torch.tensor(0.5), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    assert sums.means() == {"loss": 0.5, "accuracy": 0.5}
+
+
+def test_what_an_older_run_watched_is_what_was_the_default_then() -> None:
+    regression = {"data": {"task": "regression"}, "trainer": {"monitor": "auto", "mode": "auto"}}
+    assert watched({"config": regression}) == ("valid/loss", "min")
+    now = {"config": regression, "asked": {"trainer": {"monitor": "valid/mae", "mode": "min"}}}
+    assert watched(now) == ("valid/mae", "min")
+    assert watched({}) == ("valid/accuracy", "max")

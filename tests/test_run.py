@@ -254,8 +254,16 @@ def test_mse_regresses_diabetes_better_than_its_mean(train: Command, root: Path)
     )
     result = only_run(root).result()
     assert result is not None
-    assert set(result.metrics) >= {"test/loss", "test/mae"}
     assert result.metrics["test/loss"] < 0.85  # targets have the variance 1
+    assert 30 < result.metrics["test/mae"] < 60  # in the target's own unit, whose standard deviation is 77
+
+
+def test_the_error_of_a_regression_is_in_the_unit_of_its_targets(train: Command, root: Path) -> None:
+    fixed = ("data=diabetes", "loss=mse", "trainer.threads=1", "trainer.epochs=2", "trainer.batch_size=32")
+    train("-m", *fixed, "data.target_std=1,77.005746", "optimizer.lr=1e-12", "model.batch_norm=false")
+    errors = [run.journal.epochs()[1]["valid/mae"] for run in Store(root / "runs").runs()]
+    assert errors[0] != errors[1], "what is learned is not the same"
+    assert errors[0] == pytest.approx(errors[1], rel=0.1), "but both are about the spread of the targets"
 
 
 def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Path) -> None:

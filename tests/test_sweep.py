@@ -46,7 +46,7 @@ def test_every_combination_of_groups_lists_and_seeds(train: Command, root: Path)
     assert ranked == sorted(ranked, reverse=True)
 
 
-def test_a_regression_is_ranked_by_the_smallest_loss(train: Command) -> None:
+def test_a_regression_is_ranked_by_the_smallest_error(train: Command) -> None:
     ended = train("-m", "data=diabetes", "loss=mse", "model.hidden=4,64", "trainer.epochs=3", "trainer.threads=1")
     rows = [line.split() for line in ended.out.splitlines() if line.strip().startswith(("4 ", "64 "))]
     assert float(rows[0][2]) < float(rows[1][2])

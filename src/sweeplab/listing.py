@@ -56,7 +56,7 @@ def _row(run: Run) -> Row:
         result, events, damage = run.result(), [], str(error)
     start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == START), {})
     config = start.get("config", {})
-    monitor, mode = metrics.watched(config)
+    monitor, mode = metrics.watched(start)
     score = f"{metrics.TEST}/{metrics.score(config.get('data', {}).get('task', metrics.CLASSIFICATION))}"
     epochs = epochs_of(events)
     seen = [value for m in epochs.values() if (value := _finite(m, monitor)) is not None]

@@ -44,6 +44,7 @@ class Task:
     averager: Callable[..., Sums] = Sums
     together: Callable[[list[Batch]], list[Batch]] = list  # this rank's outputs and targets -> those of all
     compile: bool = False  # forward and backward pass as one graph
+    unit: float = 1.0  # what the targets of a regression were divided by
     outputs: int | None = None  # numbers that the network gives for an example; None: not checked
 
     @cached_property
@@ -80,7 +81,7 @@ class Task:
 
     def sums(self) -> Sums:
         """Start to add up batches."""
-        return self.averager(self.kind, share(self.loss), total=self.reduction is Reduction.SUM)
+        return self.averager(self.kind, share(self.loss), total=self.reduction is Reduction.SUM, unit=self.unit)
 
     def train(self) -> None:
         """Switch network and loss to training."""

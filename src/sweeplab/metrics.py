@@ -32,8 +32,11 @@ def score(task: str) -> str:
 
 
 def default_monitor(task: str) -> str:
-    """What early stopping watches unless told otherwise: `valid/accuracy`, for a regression `valid/loss`."""
-    return f"{VALID}/{ACCURACY}" if task == CLASSIFICATION else VALID_LOSS
+    """What early stopping watches unless told otherwise: `valid/accuracy`, for a regression `valid/mae`.
+
+    Unlike losses, these can be compared between runs with other losses, or other scales of the targets.
+    """
+    return f"{VALID}/{score(task)}"
 
 
 def default_mode(monitor: str) -> str:
@@ -41,11 +44,17 @@ def default_mode(monitor: str) -> str:
     return "max" if monitor.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
 
-def watched(config: Mapping[str, Any]) -> tuple[str, str]:
-    """(monitored metric, `max` or `min`) of a recorded config, whatever it lacks; `auto` resolved."""
-    trainer, task = config.get("trainer", {}), config.get("data", {}).get("task", CLASSIFICATION)
+def watched(start: Mapping[str, Any]) -> tuple[str, str]:
+    """(monitored metric, `max` or `min`) of a run, by the first line of its journal, whatever that lacks.
+
+    Of runs that do not record what `auto` stood for, which was `valid/loss` for a regression, too.
+    """
+    config = start.get("config", {})
+    trainer = {**config.get("trainer", {}), **start.get("asked", {}).get("trainer", {})}
     monitor, mode = trainer.get("monitor", "auto"), trainer.get("mode", "auto")
-    monitor = default_monitor(task) if monitor == "auto" else monitor
+    if monitor == "auto":
+        classes = config.get("data", {}).get("task", CLASSIFICATION) == CLASSIFICATION
+        monitor = f"{VALID}/{ACCURACY}" if classes else VALID_LOSS
     return monitor, default_mode(monitor) if mode == "auto" else mode
 
 
@@ -76,12 +85,21 @@ class Sums:
     Correct predictions are counted in integers, so an accuracy is exact: not a mean of batch means.
     """
 
-    def __init__(self, task: str, share: Callable[[Tensor], Tensor] | None = None, *, total: bool = False) -> None:
+    def __init__(
+        self,
+        task: str,
+        share: Callable[[Tensor], Tensor] | None = None,
+        *,
+        total: bool = False,
+        unit: float = 1.0,
+    ) -> None:
         """`share` tells of a batch's targets how much its loss counts: by default as many as there are.
 
-        `total`: the loss of all batches is their sum, not their mean.
+        `total`: the loss of all batches is their sum, not their mean. `unit`: what the targets of a regression were
+        divided by; the mean absolute error is told in their own unit.
         """
         self._task, self._share_of, self._total = task, share, total
+        self._unit = 1.0 if task == CLASSIFICATION else unit
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # batches not yet added: a few at once cost as one
         self._loss: Tensor | float = 0.0
         self._share: Tensor | float = 0.0
@@ -134,4 +152,4 @@ class Sums:
         """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
         loss, shares, value, count = self.totals()
         of_one = 1.0 if self._total and count else shares or math.nan
-        return {LOSS: loss / of_one, score(self._task): value / (count or math.nan)}
+        return {LOSS: loss / of_one, score(self._task): value / (count or math.nan) * self._unit}

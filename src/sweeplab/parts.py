@@ -132,6 +132,7 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         clip_norm=config.trainer.clip_norm,
         autocast=runtime.autocast,
         compile=config.trainer.compile,
+        unit=config.data.target_std or 1.0,
         outputs=config.data.out_features,
         metrics=further,
     )

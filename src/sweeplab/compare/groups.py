@@ -139,7 +139,7 @@ def _config(start: Node, over: Sequence[str]) -> Node:
         flat = config.flat(start["asked"])
         return {key: value for key, value in flat.items() if key not in over}
     flat = config.flat(config.normal(start["config"]))
-    monitor, mode = metrics.watched(start["config"])
+    monitor, mode = metrics.watched(start)
     flat |= {"trainer.monitor": monitor, "trainer.mode": mode}
     return {key: value for key, value in flat.items() if _is_asked(key) and key not in over and value != {}}
 

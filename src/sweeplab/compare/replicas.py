@@ -55,7 +55,7 @@ class Replica:
 
     def watched(self) -> tuple[str, str]:
         """(monitored metric, `max` or `min`), `auto` resolved."""
-        return metrics.watched(self.start.get("config", {}))
+        return metrics.watched(self.start)
 
     def reached(self, monitor: str, mode: str, target: float) -> int | None:
         """The first epoch at which the monitored metric was as good as the target."""
