@@ -22,7 +22,7 @@ FINGERPRINTS = {
     "": "7d6145b3202be71292f7eeaba5fe98b972dcc3252e6dfb448a6c9df65ae89fec",
     "model=linear seed=4": "833f910516bd7c96e593aee5a89ac4628bd7a19fa1347ed5a3fd09337348d06f",
     "model=cnn data=digits trainer.patience=null": "3ae560efb5168497a6f676790acd1f45fb11dd308df9e14bccdd165dafe181ac",
-    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "7c42814cfc35da87df0b24e092b778447c92f7119b05ff43b374e14ef0ddff65",
+    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "f977edd8750f3aca3b0fb99be2325d07011b97263c384831b10017c4e0c5bf2e",
 }  # fmt: skip
 
 EPOCH_3 = {
