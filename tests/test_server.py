@@ -155,7 +155,7 @@ def counted(postgres: Postgres, name: str) -> Counter[str]:
 
 def expected(trained: Path, size: Size) -> Counter[str]:
     """None lost and none twice: of each store its runs and their sweep."""
-    first = Store(trained).runs()[0].journal.events()[0]["config"]
+    first = Store(trained).runs()[0].journal.events()[0]
     params = len(terms.params(first))
     return Counter(
         {
