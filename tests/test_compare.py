@@ -80,6 +80,7 @@ def add(
     status: str = "finished",
     stop_reason: str | None = "patience",
     more: dict[str, float] | None = None,
+    rates: Sequence[float] | None = None,
     **start: Any,
 ) -> Node:
     """A run with these values of the monitored metric, epoch by epoch, and its cell."""
@@ -87,6 +88,7 @@ def add(
     score = "accuracy" if start.get("task", "classification") == "classification" else "loss"
     for epoch, value in enumerate(valid, 1):
         other = {} if score == "loss" else {"valid/loss": 1 - value}
+        other |= {} if rates is None else {"train/lr": rates[epoch - 1]}
         run.journal.append(store.EPOCH, epoch=epoch, metrics={f"valid/{score}": value, "train/loss": 0.5, **other})
     done = status == "finished"
     final: dict[str, float] = {"parameters": 1000.0, "early_stop_epoch": float(len(valid)), "seconds": 2.0}
@@ -464,6 +466,12 @@ def test_epochs_to_a_target(home: Store) -> None:
     assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [[1, 2], [1]]
     higher = compare.compare(home, home.manifests(), target=0.99)
     assert [one.measured.get("epochs_to_target") for one in higher.groups] == [None, None], "nobody gets there"
+
+
+def test_a_target_that_nothing_can_reach_is_refused(home: Store) -> None:
+    manifest(home, [add(home, "seed=0")])
+    with pytest.raises(UserError, match=r"^--target=85: valid/accuracy is at least 0 and at most 1; .* 0.85 for 85 %$"):
+        compare.compare(home, home.manifests(), target=85)
 
 
 def to_target(home: Store, epochs: dict[str, Sequence[int | None]], limit: int = 20) -> Comparison:

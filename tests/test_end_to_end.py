@@ -45,7 +45,7 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
         ),
     ]
     assert rows(root, "select value from params where key = 'model.hidden' order by value") == [("256",), ("392",)]
-    for name in ("train/loss", "train/accuracy", "valid/loss", "valid/accuracy"):
+    for name in ("train/loss", "train/accuracy", "train/lr", "valid/loss", "valid/accuracy"):
         assert rows(root, f"select step from metrics where key = '{name}' order by step") == [(1,), (1,), (2,), (2,)]
     assert rows(root, "select value from metrics where key = 'early_stop_epoch'") == [(2.0,), (2.0,)]
     assert rows(root, "select distinct status from runs") == [("FINISHED",)]

@@ -461,6 +461,26 @@ def jobs(store: str, *words: str) -> list[Job]:
     return [prepare(config.compose([*given, f"store.root={store}", f"optimizer.lr={rate}"]), []) for rate in rates]
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "plateau"])
+def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
+    root: Path, train: Command, schedule: str
+) -> None:
+    how = [f"scheduler={schedule}", "trainer.min_delta=0.5"]
+    train_fused(jobs("runs", *how), Store(root / "runs").open())
+    for each in jobs("alone", *how):
+        train_run(each, Store(root / "alone").open())
+    one, alone = (
+        {run.id: (run.journal.epochs(), run.result()) for run in Store(root / store).runs()}
+        for store in ("runs", "alone")
+    )
+    assert len(one) == 3
+    for run_id, (epochs, result) in one.items():
+        assert epochs == alone[run_id][0]
+        assert 0 <= epochs[3]["train/lr"] <= epochs[1]["train/lr"]
+        assert result is not None
+        assert result.metrics["best_epoch"] == max(epochs, key=lambda n: (epochs[n]["valid/accuracy"], -n))
+
+
 @pytest.mark.parametrize("what", DRAWING)
 def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
     root: Path, capfd: pytest.CaptureFixture[str], what: str, monkeypatch: pytest.MonkeyPatch

@@ -326,6 +326,7 @@ def test_an_epoch_by_hand() -> None:
     assert result.metrics == {
         "train/loss": 3.125,
         "train/mae": 1.75,
+        "train/lr": 0.125,
         "valid/loss": 1.265625,
         "valid/mae": 1.125,
         "valid/largest": 1.125,
@@ -356,7 +357,13 @@ def test_who_asks_for_an_epoch_computes_nothing_of_it() -> None:
     assert (passed.metrics, passed.examples) == ({"loss": 4.0, "mae": 2.0}, 1)
     with pytest.raises(StopIteration) as ended:
         asking.send(passed)
-    assert ended.value.value.metrics == {"train/loss": 4.0, "train/mae": 2.0, "valid/loss": 2.25, "valid/mae": 1.5}
+    assert ended.value.value.metrics == {
+        "train/loss": 4.0,
+        "train/mae": 2.0,
+        "train/lr": 0.125,
+        "valid/loss": 2.25,
+        "valid/mae": 1.5,
+    }
 
 
 def test_what_goes_wrong_in_an_epoch_is_raised_where_it_was_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ class Recalls(Base):
         of_class = self.counts.diag() / self.counts.sum(1)
         inner = {"low": float(of_class.min()), "one": of_class[:1]}
         return {"mean": of_class.mean(), "worst": np.float32(of_class.min()), "all": of_class, "inner": inner}
+
+
+class KnowsHigher(Base):
+    """It says which way it is better, as torchmetrics' do."""
+
+    higher_is_better = True
+
+    def compute(self) -> Tensor:
+        return self.counts.diag().sum() / self.counts.sum()
+
+
+class Undefined(Base):
+    def compute(self) -> float:
+        return math.nan
 
 
 class Matrix(Base):
@@ -174,6 +189,7 @@ def test_a_matrix_and_a_text_are_kept_as_files_and_go_to_mlflow(train: Command, 
         ([metric("cm", "Matrix"), "trainer.monitor=valid/cm", "trainer.mode=max"], "trainer.monitor=valid/cm: metrics.cm gives a tensor of shape [10, 10], which no epoch can be chosen by"),
         ([metric("r", "Recalls"), "trainer.monitor=valid/r_maen", "trainer.mode=max"], "trainer.monitor=valid/r_maen: no such metric; did you mean 'valid/r_mean'?"),
         ([metric("r", "Recalls"), "trainer.monitor=valid/r_mean"], "trainer.mode=auto: nothing says which way valid/r_mean is better; give max or min"),
+        ([metric("k", "KnowsHigher"), "trainer.monitor=valid/k", "trainer.mode=min"], "trainer.mode=min: metrics.k says of itself that it is better the larger it is; give max"),
         ([metric("r", "Recalls"), "trainer.monitor=train/r_mean", "trainer.mode=max"], "trainer.monitor=train/r_mean: no such metric"),
     ],
 )  # fmt: skip
@@ -251,6 +267,29 @@ def test_a_number_that_is_missing_in_an_epoch_is_nan(train: Command, root: Path)
     assert train(*DIGITS, *fading).code == 0
     epochs = only(root).journal.epochs()
     assert (epochs[1]["valid/f_kept"], str(epochs[2]["valid/f_kept"])) == (1.0, "nan")
+
+
+UNDEFINED = (metric("u", "Undefined"), "trainer.monitor=valid/u", "trainer.mode=max")
+
+
+def test_a_monitored_metric_that_is_never_a_number_is_told(train: Command, root: Path) -> None:
+    ended = train(*DIGITS, *UNDEFINED)
+    (run,) = Store(root / "runs").runs()
+    said = "no epoch is the best, no weights are kept and nothing was tested: valid/u was nan in each of its epochs (2)"
+    assert ended.code == 0
+    assert ended.err.splitlines() == [
+        f"run {run.id}: valid/u is nan, by which no epoch can be chosen",
+        f"run {run.id}: {said}",
+    ]
+    assert not run.weights_file.exists()
+    assert train(*DIGITS, *UNDEFINED).err.splitlines() == [f"run {run.id}: {said}"], "and again, when it is reused"
+    sweep = train("-m", *DIGITS, *UNDEFINED, "seed=0,1")
+    assert f"2/2 seed=1: {said}" in sweep.out
+
+
+def test_a_metric_that_knows_which_way_it_is_better_is_monitored_so(train: Command, root: Path) -> None:
+    known = (metric("k", "KnowsHigher"), "trainer.monitor=valid/k", "trainer.mode=max")
+    assert train(*DIGITS, *known).err == ""
 
 
 class Fading(Base):

@@ -18,7 +18,10 @@ from sweeplab.metrics import (
     Sums,
     default_mode,
     default_monitor,
+    is_learning_rate,
+    learning_rates,
     score,
+    unreachable,
     watched,
 )
 from sweeplab.metrics import with_prefix as prefixed
@@ -46,7 +49,13 @@ def test_validation_is_monitored_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(
     ("monitor", "mode"),
-    [("valid/accuracy", "max"), ("train/accuracy", "max"), ("valid/loss", "min"), ("valid/mae", "min")],
+    [
+        ("valid/accuracy", "max"),
+        ("examples_per_second", "max"),
+        ("train/accuracy", "max"),
+        ("valid/loss", "min"),
+        ("valid/mae", "min"),
+    ],
 )
 def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str, mode: str) -> None:
     assert default_mode(monitor) == mode
@@ -65,6 +74,39 @@ def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str,
 )
 def test_what_an_older_record_watches(config: dict[str, Any], expected: tuple[str, str]) -> None:
     assert watched({"config": config}) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "why"),
+    [
+        ("valid/accuracy", 0.98, ""),
+        ("valid/accuracy", 1.0, ""),
+        ("valid/accuracy", 98.0, "a number above 0, up to 1, as in 0.98 for 98 %"),
+        ("train/accuracy", 1.5, "a number above 0, up to 1"),
+        ("valid/accuracy", 0.0, "a number above 0, up to 1"),
+        ("valid/accuracy", math.nan, "must be a finite number"),
+        ("valid/mae", 85.0, ""),
+        ("valid/mae", -0.1, "valid/mae is never below 0"),
+        ("valid/loss", -1.0, ""),  # a loss of the user's own may be negative
+        ("valid/f1", 85.0, ""),
+        ("valid/f1", math.inf, "must be a finite number"),
+    ],
+)
+def test_what_a_metric_cannot_reach(metric: str, target: float, why: str) -> None:
+    assert why in unreachable(metric, target)
+    assert bool(why) == bool(unreachable(metric, target))
+
+
+def test_learning_rates_are_numbered_if_there_are_several() -> None:
+    assert learning_rates([0.1]) == {"train/lr": 0.1}
+    assert learning_rates([0.1, 0.2]) == {"train/lr_0": 0.1, "train/lr_1": 0.2}
+    assert learning_rates([]) == {}
+    assert [is_learning_rate(name) for name in ("train/lr", "train/lr_3", "train/loss", "valid/lr")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_names_get_their_split_in_front() -> None:

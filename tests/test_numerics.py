@@ -19,16 +19,17 @@ from sweeplab.job import prepare
 from sweeplab.store import Store
 
 FINGERPRINTS = {
-    "": "7d6145b3202be71292f7eeaba5fe98b972dcc3252e6dfb448a6c9df65ae89fec",
-    "model=linear seed=4": "833f910516bd7c96e593aee5a89ac4628bd7a19fa1347ed5a3fd09337348d06f",
-    "model=cnn data=digits trainer.patience=null": "3ae560efb5168497a6f676790acd1f45fb11dd308df9e14bccdd165dafe181ac",
-    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "f977edd8750f3aca3b0fb99be2325d07011b97263c384831b10017c4e0c5bf2e",
+    "": "0fd16aa5ad56a45fe70a2355bf02aa2fd8fcd0c07f151a7cabe8ff776586bf78",
+    "model=linear seed=4": "8e32875917fbc6037708e6574658fc3236137440b109461547b7dc1b79b14964",
+    "model=cnn data=digits trainer.patience=null": "938408bc02bc4839718fd3b736f793e34f942a2124258ae1c1b18ed609a71187",
+    "data=diabetes loss=mse optimizer=sgd scheduler=one_cycle": "8b9d0bd454458357795f644a545fedb163f6d9db613bab696a005c6841b69d38",
 }  # fmt: skip
 
 EPOCH_3 = {
     "train/loss": 0.3291546285152435,
     "train/accuracy": 0.95078125,
     "valid/loss": 0.5511389374732971,
+    "train/lr": 0.001,
     "valid/accuracy": 0.957983193277311,
 }
 

@@ -149,6 +149,46 @@ class TestProblems:
             "trainer.mode=auto: nothing says which way valid/share is better; give max or min"
         ]
 
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["trainer.monitor=valid/loss", "trainer.mode=max"], "trainer.mode=max: valid/loss is better the smaller it is; give min, or auto"),
+            (["trainer.monitor=train/loss", "trainer.mode=max"], "trainer.mode=max: train/loss is better the smaller it is; give min, or auto"),
+            (["trainer.mode=min"], "trainer.mode=min: valid/accuracy is better the larger it is; give max, or auto"),
+            (["trainer.monitor=train/accuracy", "trainer.mode=min"], "trainer.mode=min: train/accuracy is better the larger it is; give max, or auto"),
+            (["trainer.target=85"], "trainer.target=85: valid/accuracy is at least 0 and at most 1; give a number above 0, up to 1, as in 0.85 for 85 %"),
+            (["trainer.target=1.01"], "trainer.target=1.01: valid/accuracy is at least 0 and at most 1; give a number above 0, up to 1"),
+            (["trainer.target=0"], "trainer.target=0: valid/accuracy is at least 0 and at most 1; give a number above 0, up to 1"),
+            (["trainer.target=-0.5"], "trainer.target=-0.5: valid/accuracy is at least 0 and at most 1; give a number above 0, up to 1"),
+            (["trainer.monitor=valid/loss", "trainer.target=-1"], "trainer.target=-1: valid/loss is never below 0; give a number >= 0"),
+            (["loss=nll", "trainer.monitor=train/loss", "trainer.target=-1"], "trainer.target=-1: train/loss is never below 0; give a number >= 0"),
+            (["loss=mse", "trainer.monitor=valid/loss", "trainer.target=-1"], "trainer.target=-1: valid/loss is never below 0; give a number >= 0"),
+            (["trainer.min_delta=1"], "trainer.min_delta=1: valid/accuracy never changes by more than 1; give less"),
+        ],
+    )  # fmt: skip
+    def test_what_contradicts_itself_is_refused(self, overrides: list[str], message: str) -> None:
+        assert parts.problems(digits("scheduler=constant", *overrides)) == [message]
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            ["trainer.target=1"],
+            ["trainer.monitor=valid/loss", "trainer.mode=min", "trainer.target=85"],
+            ["trainer.monitor=valid/loss", "trainer.target=0", "trainer.min_delta=3"],
+            ["trainer.monitor=valid/loss", "trainer.target=-1", "loss._target_=torch.nn.NLLLoss", "~loss.label_smoothing"],
+            ["+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=min", "trainer.target=85"],
+        ],
+    )  # fmt: skip
+    def test_what_does_not_is_taken(self, overrides: list[str]) -> None:
+        assert parts.problems(digits("scheduler=constant", *overrides)) == []
+
+    def test_an_error_is_never_below_0(self) -> None:
+        mae = ("data=diabetes", "loss=mse", "trainer.monitor=valid/mae")
+        assert parts.problems(digits(*mae, "trainer.target=-1")) == [
+            "trainer.target=-1: valid/mae is never below 0; give a number >= 0"
+        ]
+        assert parts.problems(digits(*mae, "trainer.target=50", "trainer.min_delta=2")) == []
+
     def test_targets_are_found_at_every_depth(self) -> None:
         assert parts.targets(digits()) == [
             "sweeplab.models.MLP",

@@ -172,6 +172,13 @@ def test_what_config_yaml_changes_is_named_though_the_bits_are_the_same(copy: Ru
     assert "identical: 3 epochs" in ended.out
 
 
+def test_a_record_from_before_the_rates_were_recorded_is_replayed(copy: Run, replay: Command) -> None:
+    edit_journal(copy, lambda events: [events[n]["metrics"].pop("train/lr") for n in (1, 2, 3)])
+    assert "identical: 3 epochs" in replay("copy").out
+    edit_journal(copy, lambda events: events[2]["metrics"].update({"train/lr": 0.5}))
+    assert "epoch 1, train/lr: nothing then, 0.001 now" in replay("copy").err
+
+
 def test_an_edited_journal_value_has_no_explanation(copy: Run, replay: Command, root: Path) -> None:
     edit_journal(copy, lambda events: events[2]["metrics"].update({"valid/accuracy": 0.5}))
     now = only(root).journal.epochs()[2]["valid/accuracy"]

@@ -157,6 +157,27 @@ def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> N
     assert (drawn.name, drawn.png[:8]) == ("curves", PNG)
 
 
+@pytest.mark.parametrize(
+    ("rates", "drawn"),
+    [
+        (([0.1, 0.1], [0.1, 0.1]), False),
+        (([0.1, 0.05], [0.1, 0.05]), True),
+        (([0.1, 0.1], [0.2, 0.2]), True),
+        (([0.1, 0.0], [3.0, 0.0]), True),
+        (([0.1, 1e-9], [3.0, 1e-9]), True),
+    ],
+)
+def test_learning_rates_are_drawn_if_they_change_or_differ(
+    home: Store, rates: tuple[list[float], list[float]], drawn: bool
+) -> None:
+    cells = [add(home, f"model.hidden={number}", "seed=0", rates=each) for number, each in enumerate(rates, 1)]
+    found = {one.name: one for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    assert ("learning_rates" in found) is drawn
+    if drawn:
+        assert found["learning_rates"].title == "Learning rate"
+        assert "train/lr" in found["learning_rates"].svg
+
+
 def test_the_pareto_front_by_hand() -> None:
     points = [(10, 0.90), (10, 0.92), (20, 0.91), (20, 0.95), (30, 0.95), (40, 0.97)]
     assert figures.pareto(points, "max") == [1, 3, 5]

@@ -116,7 +116,7 @@ def test_a_run_leaves_config_journal_result_and_weights(train: Command, root: Pa
     events = run.journal.events()
     assert [e["event"] for e in events] == ["start", "epoch", "epoch", "epoch", "end"]
     assert [e["epoch"] for e in events[1:-1]] == [1, 2, 3]
-    assert set(events[1]["metrics"]) == {"train/loss", "train/accuracy", "valid/loss", "valid/accuracy"}
+    assert set(events[1]["metrics"]) == {"train/loss", "train/accuracy", "train/lr", "valid/loss", "valid/accuracy"}
     assert events[0]["fingerprint"][:16] == run.id
     assert events[0]["provenance"]["threads"] == 1
     assert events[0]["data"]["train"] == 1319

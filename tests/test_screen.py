@@ -16,7 +16,7 @@ from sweeplab.screen import Layer, RunScreen
 Shown = Callable[[], str]
 RESULT = EpochResult(
     epoch=2,
-    metrics={"train/loss": 0.25, "valid/accuracy": 0.98125},
+    metrics={"train/loss": 0.25, "train/lr": 0.001, "valid/accuracy": 0.98125},
     examples=100,
     train_seconds=1.0,
     seconds=1.26,

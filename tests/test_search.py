@@ -128,6 +128,8 @@ def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
         ((LR, "hydra.sweeper.metric=[seconds,seconds]"), "hydra.sweeper.metric=seconds: is given twice"),
         ((LR, "hydra.sweeper.direction=up"), "hydra.sweeper.direction=up: must be one of maximize, minimize"),
         ((LR, "hydra.sweeper.direction=[maximize,minimize]"), "must be one for each of hydra.sweeper.metric"),
+        ((LR, "hydra.sweeper.direction=minimize"), "hydra.sweeper.direction=minimize: valid/accuracy is better the larger it is; leave it out"),
+        ((LR, "hydra.sweeper.metric=valid/loss", "hydra.sweeper.direction=maximize"), "hydra.sweeper.direction=maximize: valid/loss is better the smaller it is; leave it out"),
         ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must be a whole number >= 1"),
         ((LR, "hydra.sweeper.sampler._target_=optuna.samplers.TPESample"), "did you mean 'optuna.samplers.TPESampler'?"),
         (("optimizer.lr=interval(0,inf)",), "optimizer.lr=interval(0,inf): its ends must be finite numbers"),

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sweeplab import code, config, data, parts, store
+from sweeplab import code, config, data, parts, schedule, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 
@@ -27,7 +27,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from` the digest of those `weights`.
     """
     plain = config.canonical(settings)
-    plain["scheduler"] = config.normal(parts.scheduler_node(settings, steps=None))
+    plain["scheduler"] = config.normal(schedule.filled(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
         plain[name] = code.without_silent(plain[name])
     if not plain["metrics"]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sweeplab import checkpoint, code, config, data, identity, parts, runtime, screen, store, system, trial
+from sweeplab import checkpoint, code, config, data, identity, parts, runtime, schedule, screen, store, system, trial
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.identity import Identity
@@ -57,6 +57,7 @@ class Job:
     identity: Identity
     code: dict[str, str]  # what the code digest is over, as code.parts gives it
     finished: bool  # the store has its result
+    notes: list[str]  # what of its config does nothing, or not all that it seems to
 
     @property
     def fingerprint(self) -> str:
@@ -143,7 +144,8 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     memo = memo or Memo()
     nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
     data_of, trainer = settings.data, settings.trainer
-    asked = [nodes, data_of.dataset, data_of.task, data_of.shape, settings.monitor, trainer.mode, trainer.shift]
+    watched = [settings.monitor, trainer.mode, trainer.target, trainer.min_delta, settings.interval]
+    asked = [nodes, data_of.dataset, data_of.task, data_of.shape, watched, trainer.epochs, trainer.shift]
     if problems := memo("problems", asked, lambda: parts.problems(settings)):
         raise UserError("\n".join(problems))
     if settings.tracking.enabled and settings.tracking.system_metrics:
@@ -163,14 +165,16 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     finished = home.run(found.fingerprint).status == store.FINISHED
     if not finished:
         memo("store", settings.store.root, home.check)
+    layers, notes = ([], []) if finished else _fit(settings, home, memo, facts)  # what was trained was in order
     return Job(
         config=settings,
         overrides=overrides,
         facts=facts,
-        layers=[] if finished else _fit(settings, home, memo),  # what was trained was in order
+        layers=layers,
         identity=found,
         code=pieces,
         finished=finished,
+        notes=notes,
     )
 
 
@@ -222,14 +226,18 @@ def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run
     )
 
 
-def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
-    """Whether the parts fit, the weights to start from included; returns the layer table."""
+def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> tuple[list[screen.Layer], list[str]]:
+    """Whether the parts fit, the weights to start from included; returns the layer table, and what is to be said."""
     network = [settings.model, settings.loss, settings.data]
     fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
-    further = [settings.metrics, settings.data, settings.monitor]
+    further = [settings.metrics, settings.data, settings.monitor, settings.mode]
     memo("metrics", further, lambda: trial.fit_metrics(settings))
-    how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, settings.trainer.device]
-    memo("optimizer", how, lambda: trial.fit_optimizer(settings, fitted.parameters))
+    trainer, in_epoch = settings.trainer, schedule.batches(settings, facts.train)
+    how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, trainer.device]
+    when = [settings.interval, trainer.epochs, in_epoch, trainer.time_limit]
+    said = memo("optimizer", [how, when], lambda: trial.fit_optimizer(settings, fitted.parameters, in_epoch))
+    replaced = schedule.replaced(settings)
+    notes = [f"{key}={config.flat(config.to_dict(settings))[key]}: {why}" for key, why in replaced.items()]
     if settings.trainer.init_from is not None:
         run, digest = _initial(settings, home, memo)
         memo(
@@ -237,7 +245,7 @@ def _fit(settings: Config, home: store.Store, memo: Memo) -> list[screen.Layer]:
             [settings.model, digest],
             lambda: trial.fit_weights(settings, fitted, _weights(settings, run)),
         )
-    return fitted.layers
+    return fitted.layers, [*said, *notes]
 
 
 def _examples(settings: Config, memo: Memo) -> Tensor:

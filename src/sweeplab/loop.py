@@ -13,17 +13,15 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from sweeplab import measured
+from sweeplab import measured, schedule
 from sweeplab.measured import Metric
-from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, Sums, with_prefix
+from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, Sums, learning_rates, with_prefix
 from sweeplab.reduction import Reduction, reduction, share
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
-BY_STEP = (OneCycleLR, CyclicLR)
-"""Schedulers whose documentation has them step after every batch."""
 
 
 @dataclass(kw_only=True)
@@ -46,6 +44,7 @@ class Task:
     compile: bool = False  # forward and backward pass as one graph
     unit: float = 1.0  # what the targets of a regression were divided by
     outputs: int | None = None  # numbers that the network gives for an example; None: not checked
+    rates: Sequence[float] = ()  # the learning rates of the parameter groups, with which the last batch was trained
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -95,9 +94,7 @@ class Task:
 
     @cached_property
     def steps_each_batch(self) -> bool:
-        if self.interval == "auto" or isinstance(self.scheduler, ReduceLROnPlateau):
-            return isinstance(self.scheduler, BY_STEP)
-        return self.interval == "step"
+        return schedule.steps_by_batch(self.interval, self.scheduler)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -132,7 +129,9 @@ def epoch(
     """
     trained, examples, train_seconds = yield Pass(task=task, epoch=number, batches=train(number))
     started = time.perf_counter()
-    metrics = with_prefix(TRAIN, trained) | with_prefix(VALID, evaluate(task, valid()))
+    if not task.steps_each_batch:
+        task.rates = schedule.rates(task.optimizer)
+    metrics = with_prefix(TRAIN, trained) | learning_rates(task.rates) | with_prefix(VALID, evaluate(task, valid()))
     metrics.setdefault(task.monitor, math.nan)  # a dict of a metric may lack it at times
     step_epoch(task, metrics)
     return EpochResult(
@@ -185,8 +184,7 @@ def train_step(task: Task, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Ten
         return loss
 
     loss = task.optimizer.step(forward_backward)  # type: ignore[arg-type]  # a tensor, as torch's own examples return
-    if task.steps_each_batch:
-        task.scheduler.step()  # type: ignore[call-arg]  # no ReduceLROnPlateau here: it needs a metric
+    _step_schedule(task)
     return loss, first[0]  # type: ignore[return-value]
 
 
@@ -194,8 +192,14 @@ def update(task: Task) -> None:
     """The part of a step that follows the gradients, for an optimizer that looks once."""
     _clip(task)
     task.optimizer.step()
+    _step_schedule(task)
+
+
+def _step_schedule(task: Task) -> None:
+    """What a schedule does after a batch, if it counts batches."""
     if task.steps_each_batch:
-        task.scheduler.step()  # type: ignore[call-arg]  # as above
+        task.rates = schedule.rates(task.optimizer)
+        task.scheduler.step()  # type: ignore[call-arg]  # no ReduceLROnPlateau here: it needs a metric
 
 
 def _clip(task: Task) -> None:

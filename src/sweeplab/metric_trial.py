@@ -23,9 +23,9 @@ def check(config: Config) -> None:
     owners: dict[str, str] = {}
     others: dict[str, str] = {}  # metric -> what it gives besides numbers
     unknown: list[str] = []
-    for name, node in config.metrics.items():
+    for name in config.metrics:
         try:
-            numbers, other = measured.sort(name, _tried(name, node, *_examples(config)))
+            numbers, other = measured.sort(name, _tried(config, name, *_examples(config)))
         except ArithmeticError:  # of these examples; a division by zero, for one
             unknown.append(name)
             continue
@@ -38,9 +38,21 @@ def check(config: Config) -> None:
     _check_monitor(config, list(owners), others, unknown)
 
 
-def _tried(name: str, node: Node, output: Tensor, target: Tensor) -> object:
+def _check_mode(config: Config, name: str, metric: object) -> None:
+    """Raise UserError if the metric itself, as torchmetrics' do, says that another way is better."""
+    higher = getattr(metric, "higher_is_better", None)
+    if config.monitor != f"{VALID}/{name}" or not isinstance(higher, bool) or higher == (config.mode == "max"):
+        return
+    mode, better = ("max", "larger") if higher else ("min", "smaller")
+    said = f"metrics.{name} says of itself that it is better the {better} it is; give {mode}"
+    raise UserError(f"trainer.mode={config.trainer.mode}: {said}")
+
+
+def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
     """What the metric computes of these examples."""
+    node: Node = config.metrics[name]
     metric = measured.moved(code.build(node, f"metrics.{name}"), torch.device("cpu"))
+    _check_mode(config, name, metric)
     key = f"metrics.{name}._target_={node['_target_']}"
     if missing := [part for part in PARTS if not callable(getattr(metric, part, None))]:
         raise UserError(f"{key}: a metric has {', '.join(PARTS)}, as torchmetrics' have; this has no {missing[0]}")

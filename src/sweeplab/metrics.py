@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 TRAIN, VALID, TEST = "train", "valid", "test"
 LOSS, ACCURACY, MAE = "loss", "accuracy", "mae"
 TRAIN_LOSS, VALID_LOSS = f"{TRAIN}/{LOSS}", f"{VALID}/{LOSS}"
+LEARNING_RATE = f"{TRAIN}/lr"
+"""The learning rate with which the last batch of an epoch was trained; of several parameter groups `train/lr_0`, ..."""
 
 BEST_EPOCH = "best_epoch"
 EARLY_STOP_EPOCH = "early_stop_epoch"
@@ -21,7 +23,7 @@ EXAMPLES_PER_SECOND = "examples_per_second"
 SECONDS = "seconds"
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
-HIGHER_IS_BETTER = frozenset({ACCURACY})
+HIGHER_IS_BETTER = frozenset({ACCURACY, EXAMPLES_PER_SECOND})
 
 AT_ONCE, LARGE = 32, 2**16  # batches that are added to the sums together; numbers in an output that is added alone
 
@@ -42,6 +44,37 @@ def default_monitor(task: str) -> str:
 def default_mode(monitor: str) -> str:
     """`max` for an accuracy, `min` for anything else (losses and errors)."""
     return "max" if monitor.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
+
+
+def mode_by_name(metric: str) -> str | None:
+    """`max` or `min` for a metric that every run has of each epoch; None for one of the user's own."""
+    split, _, name = metric.partition("/")
+    return default_mode(metric) if split in (TRAIN, VALID) and name in (LOSS, ACCURACY, MAE) else None
+
+
+def unreachable(metric: str, target: float) -> str:
+    """Why a metric cannot reach this target, or does so whatever it is; '' where it may tell something."""
+    name = metric.rpartition("/")[2]
+    if not math.isfinite(target):
+        return "must be a finite number"
+    if name == ACCURACY and mode_by_name(metric) and not 0 < target <= 1:
+        percent = f", as in {target / 100:g} for {target:g} %" if 2 <= target <= 100 else ""
+        return f"{metric} is at least 0 and at most 1; give a number above 0, up to 1{percent}"
+    if name == MAE and mode_by_name(metric) and target < 0:
+        return f"{metric} is never below 0; give a number >= 0"
+    return ""
+
+
+def learning_rates(values: Sequence[float]) -> dict[str, float]:
+    """Name the learning rates of an epoch, one for each parameter group."""
+    if len(values) == 1:
+        return {LEARNING_RATE: values[0]}
+    return {f"{LEARNING_RATE}_{group}": value for group, value in enumerate(values)}
+
+
+def is_learning_rate(name: str) -> bool:
+    """Whether a metric of an epoch is a learning rate."""
+    return name == LEARNING_RATE or name.startswith(f"{LEARNING_RATE}_")
 
 
 def watched(start: Mapping[str, Any]) -> tuple[str, str]:

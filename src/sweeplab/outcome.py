@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sweeplab import metrics, screen, store, tracking
+from sweeplab import metrics, screen, stopping, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.job import Job
@@ -21,13 +21,33 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
             f"{metrics.TEST} {score}": screen.number(values.get(tested)),
             f"{metrics.TEST} {metrics.LOSS}": screen.number(values.get(f"{metrics.TEST}/{metrics.LOSS}")),
             "best epoch": "-" if best is None else f"{int(best)} (by {job.config.monitor})",
-            "early-stop epoch": f"{last} ({result.stop_reason})",
+            "early-stop epoch": f"{last} ({result.stop_reason}{_cut_short(job, last)})",
             "parameters": f"{int(values[metrics.PARAMETERS]):,}",
             "seconds": f"{values[metrics.SECONDS]:.1f}",
             "examples per second": f"{values[metrics.EXAMPLES_PER_SECOND]:,.0f}",
             "run folder": str(run.folder),
         },
     )
+    if said := without_best(job, result):
+        screen.complain(f"run {run.id}: {said}")
+
+
+def _cut_short(job: Job, last: int) -> str:
+    """That a schedule which is laid out for the whole run has not come to its end, if so."""
+    epochs, name = job.config.trainer.epochs, str(job.config.scheduler.get("_target_")).rpartition(".")[2]
+    whole = last == epochs or name not in ("OneCycleLR", "CosineAnnealingLR")
+    return "" if whole else f"; {name} is laid out for {epochs}"
+
+
+def without_best(job: Job, result: store.Result) -> str:
+    """Why a finished run has no best epoch, and so no weights; '' if it has one."""
+    if metrics.BEST_EPOCH in result.metrics:
+        return ""
+    last = int(result.metrics[metrics.EARLY_STOP_EPOCH])
+    why = f"{job.config.monitor} was nan in each of its epochs ({last})"
+    if result.stop_reason == stopping.DIVERGED:
+        why = f"it diverged before {job.config.monitor} was a number after any epoch (of {last})"
+    return f"no epoch is the best, no weights are kept and nothing was tested: {why}"
 
 
 def best(job: Job, run: store.Run, result: store.Result) -> float | None:
@@ -58,6 +78,8 @@ def value_of(job: Job, home: store.Store, metric: str) -> float:
 def brief(job: Job, result: store.Result, best: float | None) -> str:
     """A finished run of a sweep in one line."""
     values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
+    if said := without_best(job, result):
+        return f"{said}, {values[metrics.SECONDS]:.1f} s"
     return (
         f"{job.config.monitor} {screen.number(best)}, {tested} {screen.number(values.get(tested))}, "
         f"{int(values[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), {values[metrics.SECONDS]:.1f} s"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from sweeplab import code, data, dynamo, loop, measured, metrics
+from sweeplab import code, data, dynamo, loop, measured, metrics, schedule, stopping
 from sweeplab.config import Config, Data, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
@@ -18,7 +18,11 @@ SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 
 def problems(config: Config) -> list[str]:
     """All that is wrong with the `_target_`s, judged by their signatures, and with what depends on several sections."""
-    found = [p for name, node, supplied in _nodes(config) for p in code.check(node, name, supplied)]
+    found = schedule.problems(config)
+    wrong = [name for name in ("scheduler",) if found]  # what a schedule's arguments lack besides, tells no more
+    found += [
+        p for name, node, supplied in _nodes(config) if name not in wrong for p in code.check(node, name, supplied)
+    ]
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
     known = epoch_metrics(config)
@@ -28,7 +32,7 @@ def problems(config: Config) -> list[str]:
     found += [f"metrics.{name}: every run has a metric of this name; give it another" for name in taken]
     if config.trainer.mode == "auto" and _further(config, config.monitor):
         found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
-    return found
+    return [*found, *stopping.problems(config)]
 
 
 def targets(config: Config) -> list[str]:
@@ -61,7 +65,7 @@ def of_script(config: Config) -> dict[str, str]:
 def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
     for name in ("model", "loss", "optimizer"):
         yield name, getattr(config, name), SUPPLIED.get(name, ())
-    yield "scheduler", scheduler_node(config, steps=1), SUPPLIED["scheduler"]
+    yield "scheduler", schedule.filled(config, in_epoch=1), SUPPLIED["scheduler"]
     yield "data.dataset", config.data.dataset, _supplied_to_dataset(config)
     for name, node in config.metrics.items():
         yield f"metrics.{name}", node, ()
@@ -98,15 +102,6 @@ def input_shape(data: Data) -> list[int]:
     return [data.in_features] if data.flatten or data.shape is None else data.shape
 
 
-def scheduler_node(config: Config, steps: int | None) -> Node:
-    """The scheduler's config with what only the run knows: null `steps_per_epoch` and `mode` are filled in.
-
-    Where the number of `steps` is not known either, `steps_per_epoch` stays null.
-    """
-    known = {"steps_per_epoch": steps, "mode": config.mode}
-    return {k: known.get(k) if v is None else v for k, v in config.scheduler.items()}
-
-
 def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
     """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
     seed_stream(config.seed, "initialisation")
@@ -125,10 +120,10 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         model=model,
         loss=loss,
         optimizer=optimizer,
-        scheduler=code.instantiate(scheduler_node(config, steps), optimizer),
+        scheduler=code.instantiate(schedule.filled(config, steps), optimizer),
         kind=config.data.task,
         monitor=config.monitor,
-        interval=config.trainer.scheduler_interval,
+        interval=config.interval,
         clip_norm=config.trainer.clip_norm,
         autocast=runtime.autocast,
         compile=config.trainer.compile,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeplab import code, config, identity, screen, stopping, store, tracking
+from sweeplab import code, config, identity, metrics, screen, stopping, store, tracking
 from sweeplab import run as running
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
@@ -102,7 +102,7 @@ def _train(record: Record, job: Job) -> store.Journal:
     journal = home.run(job.fingerprint).journal
 
     def compare() -> None:
-        n, values = max(journal.epochs().items())
+        n, values = max(_comparable(record, journal).items())
         if store.differing(record.epochs.get(n, {}), values):
             raise _Differs
 
@@ -114,9 +114,17 @@ def _train(record: Record, job: Job) -> store.Journal:
     return journal
 
 
+def _comparable(record: Record, again: store.Journal) -> dict[int, dict[str, float]]:
+    """The epochs of the new training, without learning rates if the record is from before these were recorded."""
+    epochs = again.epochs()
+    if any(metrics.is_learning_rate(name) for values in record.epochs.values() for name in values):
+        return epochs
+    return {n: {k: v for k, v in values.items() if not metrics.is_learning_rate(k)} for n, values in epochs.items()}
+
+
 def _differences(record: Record, again: store.Journal) -> list[str]:
     """The first metric of the first epoch that differs; if none does, all that differs at the end."""
-    epochs = again.epochs()
+    epochs = _comparable(record, again)
     for n in sorted({*record.epochs, *epochs}):
         if found := _unequal(record.epochs.get(n, {}), epochs.get(n, {}), f"epoch {n}, "):
             return found[:1]

@@ -54,6 +54,8 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
         return
     home.open()
     place = None if settings.sweep.id is None else outcome.planned(job, home)
+    if place is None:  # of a sweep the plan has said it
+        screen.warn(job.notes)
     if names := parts.of_script(settings):
         screen.complain(f"{', '.join(names.values())}: known to this script only; put it into a module for load_model")
     with tracking.feeding(home, settings.tracking) as client:

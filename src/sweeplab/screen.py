@@ -30,10 +30,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeplab import config
+from sweeplab import config, metrics
 from sweeplab.metrics import EpochResult
 
 T = TypeVar("T")
+
+WARNINGS = 8
 
 # What moves a terminal's cursor, colours it or turns its lines round: control characters, bidirectional marks, and
 # halves of characters, which cannot be written at all. Line ends and tabs stay.
@@ -68,6 +70,15 @@ def plain(text: str, style: str = "") -> Text:
 def say(text: str, style: str = "") -> None:
     """One line (or several) as it is: no markup, never wrapped, so that paths and links can be copied."""
     console().print(shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Lines in yellow, each once, the first few of many."""
+    lines = list(dict.fromkeys(notes))
+    for line in lines[:WARNINGS]:
+        say(line, style="yellow")
+    if len(lines) > WARNINGS:
+        say(f"... and {len(lines) - WARNINGS} more of that kind", style="yellow")
 
 
 def complain(text: str) -> None:
@@ -157,7 +168,8 @@ class RunScreen:
 
     def epoch(self, result: EpochResult, best_epoch: int | None) -> str:
         """Show an epoch's metrics; returns the line, for the log."""
-        values = "  ".join(f"{name} {number(value)}" for name, value in result.metrics.items())
+        shown = [(name, value) for name, value in result.metrics.items() if not metrics.is_learning_rate(name)]
+        values = "  ".join(f"{name} {number(value)}" for name, value in shown)
         mark = "  *" if result.epoch == best_epoch else ""
         line = f"epoch {result.epoch:>3}/{self._epochs}  {values}  {result.seconds:.1f} s{mark}"
         if self._progress is not None and self._bar is not None:

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sweeplab import metrics
+from sweeplab.config import Config
 from sweeplab.metrics import EpochResult
 
 PATIENCE, TARGET, MAX_EPOCHS = "patience", "target", "max_epochs"
@@ -71,3 +73,37 @@ class Stopping:
         """Go on from `state_dict()` of another process."""
         for name in STATE:
             setattr(self, name, state[name])
+
+
+NEVER_NEGATIVE = (
+    "CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss",
+    "MultiMarginLoss", "sweeplab.models.NLLLoss",
+)  # fmt: skip
+"""Losses of torch and sweeplab whose values are never below 0; torch's own NLLLoss takes any number."""
+
+
+def problems(config: Config) -> list[str]:
+    """What contradicts itself in how a run is watched: which way is better, what it is to reach, what is a change."""
+    trainer, monitor, found = config.trainer, config.monitor, []
+    natural = metrics.mode_by_name(monitor)
+    if natural is not None and config.mode != natural:
+        better = "larger" if natural == "max" else "smaller"
+        found.append(f"trainer.mode={trainer.mode}: {monitor} is better the {better} it is; give {natural}, or auto")
+    if trainer.target is not None:
+        why = metrics.unreachable(monitor, trainer.target) or _below_zero(config, trainer.target)
+        if why:
+            found.append(f"trainer.target={trainer.target:g}: {why}")
+    if monitor.endswith(metrics.ACCURACY) and natural and trainer.min_delta >= 1:
+        found.append(f"trainer.min_delta={trainer.min_delta:g}: {monitor} never changes by more than 1; give less")
+    return found
+
+
+def _below_zero(config: Config, target: float) -> str:
+    """Why the loss cannot reach a negative target; '' where it is no loss, or one that may be negative."""
+    name = str(config.loss.get("_target_"))
+    known = name in NEVER_NEGATIVE or (
+        name.startswith(("torch.nn.", "sweeplab.")) and name.rpartition(".")[2] in NEVER_NEGATIVE
+    )
+    if config.monitor not in (metrics.TRAIN_LOSS, metrics.VALID_LOSS) or target >= 0 or not known:
+        return ""
+    return f"{config.monitor} is never below 0; give a number >= 0"

@@ -153,6 +153,10 @@ class Training:
             )
             result = from_first(result)  # seconds, too: what stops one rank stops all
             self.epoch, self.reason = result.epoch, self.stopping.update(result)
+            if result.epoch == 1 and result.finite and self.stopping.best is None:
+                screen.complain(
+                    f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen"
+                )
             if self.stopping.best_epoch == result.epoch:
                 self.best = snapshot(self.task.model, self.task.loss)
             if self.stopping.best_epoch in (result.epoch, None):

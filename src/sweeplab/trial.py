@@ -14,10 +14,10 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import checkpoint, code, dynamo, metric_trial, metrics, state
+from sweeplab import checkpoint, code, dynamo, metric_trial, metrics, schedule, state
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
-from sweeplab.parts import input_shape, scheduler_node
+from sweeplab.parts import input_shape
 from sweeplab.runtime import choose_device, random_state, set_random_state
 from sweeplab.screen import Layer
 
@@ -265,15 +265,17 @@ class _recorded:  # noqa: N801  # a context manager, named as it reads
 # --- Optimizer and scheduler ------------------------------------------------------------------------------------------
 
 
-def fit_optimizer(config: Config, parameters: list[Parameter]) -> None:
-    """Build optimizer and scheduler on parameters like these and step them once.
+def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1) -> list[str]:
+    """Build optimizer and scheduler on parameters like these and step them once; what the schedule never comes to.
 
-    A matter of the parameters, these two sections, `mode` and the device. Raises UserError for what they refuse.
+    A matter of the parameters, these two sections, `mode`, the device, and how many epochs and batches in each there
+    are. Raises UserError for what they refuse.
     """
     dynamo.spare()
     with _same_random_numbers():
         optimizer = _optimizer(config, parameters)
-        scheduler = code.build(scheduler_node(config, steps=1), "scheduler", optimizer)
+        rates = schedule.rates(optimizer)
+        scheduler = code.build(schedule.filled(config, in_epoch), "scheduler", optimizer)
         try:
             optimizer.step(lambda: 0.0)
         except Exception as error:
@@ -283,6 +285,7 @@ def fit_optimizer(config: Config, parameters: list[Parameter]) -> None:
         except Exception as error:
             raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
         checkpoint.refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
+        return schedule.notes(config, scheduler, in_epoch, rates)
 
 
 def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:

@@ -1,7 +1,7 @@
 """What a config calls: its `_target_`s looked up, checked, trusted, built, and their code hashed."""
 
 from sweeplab.code.building import build, instantiate
-from sweeplab.code.defaults import without_silent
+from sweeplab.code.defaults import is_optional, without_silent
 from sweeplab.code.definition import of_script
 from sweeplab.code.files import exists as is_file
 from sweeplab.code.hashing import NUMERICS, digest, parts
@@ -20,6 +20,7 @@ __all__ = [
     "instantiate",
     "is_file",
     "is_lookup",
+    "is_optional",
     "locate",
     "of_script",
     "one_line",

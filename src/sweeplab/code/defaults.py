@@ -48,6 +48,11 @@ def _is_silent(target: Any, name: str, value: Any) -> bool:
     return default is None or (value == {} and isinstance(default, Mapping) and not default)
 
 
+def is_optional(target: Callable[..., object], name: str) -> bool:
+    """Whether an argument is null where it is left out."""
+    return _default(target, name) is None
+
+
 def _default(target: Callable[..., object], name: str) -> Any:
     """The default of an argument; `empty` where it has none, or nothing says which."""
     known = signature(target)

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK
 MARKERS = "osD^vPX*"
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 1)), (0, (4, 1)))
 MOST_CURVES, MOST_LINES, MOST_KEYS, MOST_VALUES, MOST_NAMES = len(COLOURS), 20, 12, 20, 8
+MOST_RATES = 3  # parameter groups
 MOST_DOTS = 1000  # of a panel: more are no clearer, and each is an element of the page
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT, "axes.facecolor": "none", "axes.grid": True, "axes.labelcolor": INK,
@@ -53,7 +54,7 @@ def draw(found: Comparison) -> list[Drawing]:
     import matplotlib as mpl
 
     made = []
-    for plot in (curves, parameters, epochs_to_target, effects):
+    for plot in (curves, learning_rates, parameters, epochs_to_target, effects):
         with mpl.rc_context({**STYLE, "svg.hashsalt": plot.__name__}):  # else ids are random
             drawn = plot(found)
             if drawn is None:
@@ -123,6 +124,43 @@ def curves(found: Comparison) -> Drawn | None:
     left_out = f" The best {MOST_CURVES} of {len(trained)} configs are drawn." if len(trained) > MOST_CURVES else ""
     said = "Lines: mean over the seeds that trained so long. Bands: least to greatest, while all seeds train."
     return figure, "Learning curves", said + left_out
+
+
+def learning_rates(found: Comparison) -> Drawn | None:
+    """The learning rates, epoch by epoch, where they change or are not the same in all runs."""
+    trained = [one for one in found.groups if any(r.epochs for r in one.replicas)]
+    known: dict[str, set[float]] = {}
+    for name, value in _rates(trained):
+        known.setdefault(name, set()).add(value)
+    names = sorted(known, key=lambda name: (len(name), name))[:MOST_RATES]
+    values = {value for name in names for value in known[name]}
+    if len(values) < 2:
+        return None
+    figure = _figure(2.6)
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    for panel, name in zip(panels, names, strict=True):
+        for index, one in enumerate(trained[:MOST_CURVES]):
+            _curve(panel, one, name, index)
+        panel.set(xlabel="epoch", title=name)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    if min(values) > 0 and max(values) >= 16 * min(values):
+        _logarithmic(panels[0], "y")
+        panels[0].set_ylim(bottom=max(min(values), max(values) * 1e-4) / 1.2)
+    _legend(figure, [_label(found, one) for one in trained[:MOST_CURVES]])
+    left_out = f" The best {MOST_CURVES} of {len(trained)} configs are drawn." if len(trained) > MOST_CURVES else ""
+    said = "That of the last batch of an epoch. Lines: mean over the seeds. Bands: least to greatest."
+    if len(known) > MOST_RATES:
+        said += f" The first {MOST_RATES} of {len(known)} parameter groups are drawn."
+    return figure, "Learning rate", said + left_out
+
+
+def _rates(groups: Sequence[Group]) -> Iterator[tuple[str, float]]:
+    """The learning rates of all epochs, by their names."""
+    for replica in (replica for one in groups for replica in one.replicas):
+        for values in replica.epochs.values():
+            for name, value in values.items():
+                if metrics.is_learning_rate(name) and math.isfinite(value):
+                    yield name, value
 
 
 def _curve(panel: Axes, one: Group, name: str, index: int) -> None:

@@ -52,6 +52,8 @@ def compare(
     watched, score = _watched(kept)
     ranking, remarks = _ranking(watched, score, found)
     monitor, mode = ranking
+    if target is not None and (why := metrics.unreachable(monitor, target)):
+        raise UserError(f"--target={target:g}: {why}")
     goal = _goal(kept, monitor, mode, target, common=ranking == watched)
     for one in found:
         one.measured = _measured(one.replicas, monitor)
@@ -147,8 +149,6 @@ def _goal(replicas: Sequence[Replica], monitor: str, mode: str, asked: float | N
     """The target that is asked for, else (if that is in `common`) the one at which all runs stop, else that of an
     accuracy.
     """
-    if asked is not None and not math.isfinite(asked):
-        raise UserError(f"--target={asked}: must be a finite number")
     asked = _common_target(replicas) if asked is None and common else asked
     if asked is not None:
         return target_of(replicas, monitor, mode, asked)

@@ -27,7 +27,7 @@ def canonical(config: Config) -> dict[str, Any]:
     fingerprints as they are. The examples themselves enter a fingerprint by the data digest.
     """
     trainer = {k: v for k, v in asdict(config.trainer).items() if k not in HOW}
-    trainer |= {"monitor": config.monitor, "mode": config.mode}
+    trainer |= {"monitor": config.monitor, "mode": config.mode, "scheduler_interval": config.interval}
     data = {k: v for k, v in asdict(config.data).items() if k not in ("name", "dataset", "root", "workers", "memory")}
     parts = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
     sections = {"trainer": trainer, "data": data}

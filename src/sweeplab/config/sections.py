@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -162,6 +162,30 @@ def defaults() -> dict[str, Node]:
     return nodes
 
 
+BY_BATCH = ("OneCycleLR", "CyclicLR")
+"""The schedules of torch that step after each batch, unless `trainer.scheduler_interval` says otherwise."""
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """Every `_target_` in a node, at any depth."""
+    if isinstance(value, dict):
+        if isinstance(value.get("_target_"), str):
+            yield value["_target_"]
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _targets(item)
+
+
+def interval(chosen: str, scheduler: Node) -> str:
+    """What a schedule counts: `step` (batches) or `epoch`; `auto` where the user's own code makes the schedule."""
+    targets = list(_targets(scheduler))
+    if chosen != "auto":
+        return chosen
+    if any(target.rpartition(".")[2] in BY_BATCH for target in targets):
+        return "step"
+    return "epoch" if all(target.startswith("torch.optim.") for target in targets) else "auto"
+
+
 @dataclass(kw_only=True, slots=True)
 class Config:
     """One fully resolved config: typed sections, and plain dicts for what is built by `_target_`."""
@@ -188,3 +212,8 @@ class Config:
     def mode(self) -> str:
         """`max` or `min`, `auto` resolved."""
         return metrics.default_mode(self.monitor) if self.trainer.mode == "auto" else self.trainer.mode
+
+    @property
+    def interval(self) -> str:
+        """What the schedule counts, `step` or `epoch`; `auto` where only the built schedule tells."""
+        return interval(self.trainer.scheduler_interval, self.scheduler)

@@ -87,6 +87,11 @@ class Options:
         ways = self.direction or [DIRECTIONS[mode == "min"] for mode in modes]
         if len(ways) != len(names):
             raise UserError(f"hydra.sweeper.direction={ways}: must be one for each of hydra.sweeper.metric={names}")
+        for name, way in zip(names, ways, strict=True):
+            mode = settings.mode if name == settings.monitor else metrics.mode_by_name(name)
+            if mode is not None and way != DIRECTIONS[mode == "min"]:
+                better = "larger" if mode == "max" else "smaller"
+                raise UserError(f"hydra.sweeper.direction={way}: {name} is better the {better} it is; leave it out")
         return dict(zip(names, ways, strict=True))
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, parts, screen
+from sweeplab import config, parts, schedule, screen
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.expression import Expression
 from sweeplab.job import Job, Memo, prepare
@@ -98,6 +98,8 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose, 
     _ensure_one_sweep(cells)
     _ensure_replicated(cells)
     _ensure_baseline(cells)
+    said = [note for cell in cells for note in cell.job.notes]
+    screen.warn([*without_effect(cells), *said])
     if len(cells) < len(jobs):
         screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
@@ -153,6 +155,42 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
     runs = [planned(cell.record, cell.job.outline()) for cell in cells]
     found = group(runs, settings.replicate)
     baseline.find(named(found), found, baseline.read([settings.baseline]), "sweep.baseline: ")
+
+
+def without_effect(cells: Sequence[Cell]) -> list[str]:
+    """What is to be said of swept keys that change nothing in some jobs. Raises UserError for one that never does.
+
+    Of a sweep over the momentum under a schedule that sets it, say, several jobs would come out the same.
+    """
+    alike: dict[str, list[Cell]] = {}
+    for cell in {cell.job.fingerprint: cell for cell in cells}.values():
+        alike.setdefault(_effective(cell), []).append(cell)
+    repeated = [several for several in alike.values() if len(several) > 1]
+    if not repeated:
+        return []
+    total, said = sum(map(len, alike.values())), []
+    for key, why in {key: why for several in repeated for key, why in _inert(several).items()}.items():
+        count = sum(len(several) for several in repeated if key in _inert(several))
+        if count == total:
+            raise UserError(f"{key}: is swept, but {why}\nnothing was trained")
+        said.append(f"{key}: {count} of {total} jobs come out the same as another: {why}")
+    return said
+
+
+def _effective(cell: Cell) -> str:
+    settings = cell.job.config
+    effective = schedule.effective(settings)
+    if effective is settings:
+        return cell.job.fingerprint
+    return repr((config.canonical(effective), cell.job.facts.digest, cell.job.code))
+
+
+def _inert(cells: Sequence[Cell]) -> dict[str, str]:
+    """The keys whose values differ between jobs that must come out the same, with the reason."""
+    settings = [cell.job.config for cell in cells]
+    flat = [config.flat(config.to_dict(each)) for each in settings]
+    reasons = {key: why for each in settings for key, why in schedule.inert(each).items()}
+    return {key: why for key, why in reasons.items() if len({repr(each.get(key)) for each in flat}) > 1}
 
 
 def _checked(jobs: Sequence[Sequence[str]], compose: Compose, *, alone: bool) -> list[Cell]:
