@@ -131,12 +131,16 @@ def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """`python train.py ...` in this process (which has imported torch already), with tracking off."""
 
-    def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py") -> Ended:
+    def run(
+        *arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py", twice: bool = False
+    ) -> Ended:
         more = [] if tracking else ["tracking=off"]
         sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
         if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):
             # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
             more += ["hydra/launcher=basic", "sweep.report=false"]
+        if not (sweeps or twice or any(word.startswith(("-", "hydra.mode")) for word in arguments)):
+            more += ["--run"]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(cli, "_end", lambda: None)  # of a process of its own
         capfd.readouterr()
