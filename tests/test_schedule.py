@@ -215,6 +215,7 @@ def test_a_schedule_that_cannot_do_it_is_refused(root: Path, overrides: list[str
         (["scheduler=one_cycle", "trainer.time_limit=60"], ["trainer.time_limit=60: may end the run before its OneCycleLR has come down"]),
         (["scheduler=one_cycle", "scheduler.epochs=4"], ["scheduler: OneCycleLR is laid out for 40 batches, where the run has 30: the learning rate does not come down"]),
         (["scheduler=one_cycle", *GROUPS, "~optimizer.momentum"], ["optimizer: the learning rates of its groups (0.1, 0.01) have no effect: OneCycleLR goes by its own"]),
+        (["scheduler=cosine", "scheduler.eta_min=0.1"], ["scheduler.eta_min=0.1: is above the learning rate, which goes up to it"]),
         (["scheduler=cosine", "scheduler.T_max=2"], ["scheduler.T_max=2: epochs, where the run has 3: the learning rate goes up again after these; null is the whole run"]),
         (["scheduler=cosine", "scheduler.T_max=31", "trainer.scheduler_interval=step"], ["scheduler.T_max=31: batches, where the run has 30: the learning rate does not come down to eta_min; null is the whole run"]),
         (of("StepLR", "step_size=3"), ["scheduler: StepLR first acts after 3 epochs, where the run has 3: it never does"]),

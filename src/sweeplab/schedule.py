@@ -168,6 +168,10 @@ def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[f
     if isinstance(schedule, BY_BATCH) and len(set(own_rates)) > 1:
         name, several = type(schedule).__name__, ", ".join(f"{rate:g}" for rate in dict.fromkeys(own_rates))
         found.append(f"optimizer: the learning rates of its groups ({several}) have no effect: {name} goes by its own")
+    for each in _inside(schedule):
+        lowest = getattr(each, "eta_min", None)
+        if lowest is not None and lowest > max(getattr(each, "base_lrs", [lowest])):
+            found.append(f"scheduler.eta_min={lowest:g}: is above the learning rate, which goes up to it")
     limit = config.trainer.time_limit
     if limit is not None and any(isinstance(each, OneCycleLR) for each in _inside(schedule)):
         found.append(f"trainer.time_limit={limit:g}: may end the run before its OneCycleLR has come down")
