@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Command
 
-from sweeplab.config.explanation import LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
+from sweeplab.config.explanation import ASCII_KEYS, LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
 
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
@@ -59,6 +60,7 @@ WRONG = {
     "--cfg job -m": "--cfg job -m tracking=off hydra/launcher=basic sweep.report=false: ValueError: Only one of ",
     "-m hydra.sweeper.params=3": "hydra.sweeper.params=3: must be a section of keys, each with the values to sweep over",
     "seed=1 -m model.hidden=3,4": "model.hidden=3,4: settings stand together; give -m and other options before or after",
+    "+model.라벨=3": f"+model.라벨=3: cannot be read: {ASCII_KEYS}",
     "model=한글": f"model=한글: cannot be read: {QUOTES}",
     "model": f"model: cannot be read: {OVERRIDE}",
     "model.hidden[0]=3": f"model.hidden[0]=3: cannot be read: 'model.hidden[0]' is no key; {OVERRIDE}",
@@ -129,6 +131,38 @@ def test_a_typo_inside_an_experiment_is_found(train: Command, root: Path) -> Non
     assert ended.code == 2
     assert ended.err == "model.hiden=3: sweeplab.models.MLP has no argument 'hiden'; did you mean 'hidden'?\n"
     assert sorted(p.name for p in root.iterdir()) == ["project"]
+
+
+LATIN = "is no text in UTF-8: byte 0xe9 in line 2; save it as UTF-8\n"
+
+
+def test_a_yaml_file_that_cannot_be_read_is_named(train: Command, root: Path) -> None:
+    script = project_with(root, "seed: 1\n")
+    conf = root / "project" / "conf"
+    conf.unlink()
+    shutil.copytree(PROJECT / "conf", conf)
+    files = {
+        "latin": (b"# 1\n# caf\xe9\n", LATIN),
+        "wide": ("hidden: 3".encode("utf-16"), "is no text in UTF-8: byte 0xff in line 1; save it as UTF-8\n"),
+        "torn": (b"hidden: [1\n", "cannot be read: while parsing a flow sequence in "),
+        "twice": (b"hidden: 1\nhidden: 2\n", "cannot be read: while constructing a mapping in "),
+    }
+    for name, (content, says) in files.items():
+        (conf / "model" / f"{name}.yaml").write_bytes(content)
+        for words in ([], ["-m", "seed=1,2"]):
+            ended = train(*words, f"model={name}", "data=digits", script=script)
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err.startswith(f"{conf}/model/{name}.yaml: {says.strip()}")
+    for name, content in (("bom", b"\xef\xbb\xbf"), ("named", "# 사과\n".encode())):
+        (conf / "model" / f"{name}.yaml").write_bytes(content + (conf / "model/linear.yaml").read_bytes())
+        assert train(f"model={name}", "data=digits", "trainer.epochs=1", script=script).code == 0
+
+
+def test_an_experiment_in_another_encoding_is_named(train: Command, root: Path) -> None:
+    script = project_with(root, "")
+    (root / "project/experiments/mine.yaml").write_bytes(b"# 1\n# caf\xe9\n")
+    ended = train("data=digits", script=script)
+    assert (ended.code, ended.err) == (2, f"{root}/project/experiments/mine.yaml: {LATIN}")
 
 
 @pytest.mark.parametrize(

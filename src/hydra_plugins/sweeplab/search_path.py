@@ -10,7 +10,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from sweeplab.config import conf_dir, defaults
+from sweeplab.config import conf_dir, defaults, unreadable
 from sweeplab.errors import UserError
 
 
@@ -29,8 +29,8 @@ def register_experiments(folder: Path) -> None:
     for file in sorted(folder.glob("*.yaml")):
         try:
             node = OmegaConf.load(file)
-        except YAMLError as error:
-            raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+        except (YAMLError, UnicodeError) as error:
+            raise UserError(unreadable(file, error)) from error
         if not isinstance(node, DictConfig):
             raise UserError(f"{file}: must be a mapping of keys to values, as the config is")
         named = OmegaConf.merge({"tracking": {"experiment": file.stem}}, node)

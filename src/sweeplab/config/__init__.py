@@ -2,7 +2,7 @@
 
 from sweeplab.config.canon import HOW, canonical, flat, to_dict
 from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, readable, task_overrides
-from sweeplab.config.explanation import explain
+from sweeplab.config.explanation import about_file, explain, unreadable
 from sweeplab.config.reading import expanded, parse, place, resolved, root, typed
 from sweeplab.config.redaction import (
     hidden_keys,
@@ -28,6 +28,7 @@ __all__ = [
     "Sweep",
     "Tracking",
     "Trainer",
+    "about_file",
     "canonical",
     "compose",
     "conf_dir",
@@ -57,4 +58,5 @@ __all__ = [
     "task_overrides",
     "to_dict",
     "typed",
+    "unreadable",
 ]

@@ -6,14 +6,16 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import did_you_mean
+from sweeplab.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 NAMES = "a group of options takes a name, or a list of names, as in model=mlp; leave it out for the default"
+ASCII_KEYS = "a key on the command line has letters of ASCII only; give others in a YAML file"
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
@@ -47,8 +49,41 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | N
     if isinstance(error, HydraException):
         text = " ".join(str(error).split())
         return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
+    if of_file := about_file(error):
+        return str(of_file)
     if overrides is not None or _raised_by_hydra(error):
         return _refused(error, words)
+    return None
+
+
+def unreadable(file: Path, error: Exception) -> str:
+    """Say of a YAML file what a parser, or the codec before it, could not read, and where that stands."""
+    if not isinstance(error, UnicodeError):
+        return f"{file}: cannot be read: {' '.join(str(error).split())}"
+    content = file.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as wrong:
+        line = content.count(b"\n", 0, wrong.start) + 1
+        return f"{file}: is no text in UTF-8: byte 0x{content[wrong.start]:02x} in line {line}; save it as UTF-8"
+    return f"{file}: cannot be read: {error}"
+
+
+def about_file(error: Exception) -> UserError | None:
+    """What to say where a parser, or the codec before it, could not read a YAML file of Hydra's; None of other errors.
+
+    Its traceback is needed, since a codec does not say which file it was.
+    """
+    from yaml import YAMLError
+
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, UnicodeError | YAMLError):
+        return None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == "hydra._internal.core_plugins.file_config_source":
+            path = frame.f_locals.get("full_path")
+            return None if path is None else UserError(unreadable(Path(path), error))
     return None
 
 
@@ -75,6 +110,8 @@ def _reason(error: Any) -> str:
     key, equals, _ = str(error.override).partition("=")
     if not equals:
         return OVERRIDE
+    if not key.isascii():
+        return ASCII_KEYS
     if not KEY.fullmatch(key):
         return f"{key!r} is no key; {OVERRIDE}"
     lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See https"))]
