@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -120,10 +121,26 @@ def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> N
     os.mkdir(root)  # noqa: PTH102  # of bytes
     ended = command(Path(os.fsdecode(root)), {}, "train.py", "data=digits", "model=linear", "tracking=off")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == f"store.root={tmp_path}/not\\udcff there/runs: is no text in UTF-8; rename it\n"
+    assert ended.err.splitlines() == [
+        f"data.root={tmp_path}/not\\udcff there/data: is no text in UTF-8; rename it",
+        f"store.root={tmp_path}/not\\udcff there/runs: is no text in UTF-8; rename it",
+    ]
     assert os.listdir(root) == []  # noqa: PTH208  # of bytes
     ended = command(tmp_path, {}, "train.py", "data=digits", b"+loss.names=[a,'\xff']", "data.root=d", "tracking=off")
     assert (ended.code, ended.err) == (2, "loss.names[1]=\\udcff: is no text in UTF-8; rename it\n")
+
+
+def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    shutil.copytree(PROJECT / "conf", tmp_path / "conf")
+    shutil.copy(PROJECT / "train.py", tmp_path)
+    (tmp_path / "experiments/odd.yaml").write_text('metrics: {"\\ud800": {_target_: own.Metric}}')
+    words = ("data=digits", "model=linear")
+    ended = command(tmp_path, {"MLFLOW_EXPERIMENT_NAME": "\udcff"}, str(tmp_path / "train.py"), *words)
+    assert (ended.code, ended.err) == (2, "tracking.experiment=\\udcff: is no text in UTF-8; rename it\n")
+    ended = command(tmp_path, {}, str(tmp_path / "train.py"), *words, "experiment=odd")
+    assert (ended.code, ended.err) == (2, "metrics.\\ud800=\\ud800: is no text in UTF-8; rename it\n")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_a_stream_cannot_show_is_shown_by_something_near_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

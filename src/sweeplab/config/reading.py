@@ -95,7 +95,12 @@ def typed(plain: Mapping[str, Any]) -> Config:
     config.store.root = str(place(config.store.root))
     config.data.root = str(place(config.data.root))
     config.tracking.experiment = config.tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
-    _ensure_utf_8({**plain, "store": {**plain["store"], "root": config.store.root}})
+    found: dict[str, Node] = {
+        "store": {"root": config.store.root},
+        "data": {"root": config.data.root},
+        "tracking": {"experiment": config.tracking.experiment},
+    }
+    _ensure_utf_8({**plain, **{name: {**plain[name], **values} for name, values in found.items()}})
     return config
 
 
@@ -107,12 +112,14 @@ def _ensure_utf_8(plain: Mapping[str, Any]) -> None:
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text in a config, with its dotted key."""
+    """Every text in a config, names of keys included, with its dotted key."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _texts(item, f"{key}.{name}" if key else str(name))
+            inner = f"{key}.{name}" if key else str(name)
+            yield inner, str(name)
+            yield from _texts(item, inner)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, f"{key}[{index}]")
