@@ -86,6 +86,16 @@ def test_locate_names_the_nearest(path: str, says: str) -> None:
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
+def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) -> None:
+    project(my_net="class Net: ...")
+    near = {"mynet": "my_net", "my_nets": "my_net", "mi_net": "my_net", "netrk": "netrc"}  # one letter off
+    for module, meant in near.items():
+        said = f"m._target_={module}.Net: no module '{module}'; did you mean '{meant}.Net'?"
+        assert refusal(code.locate, f"{module}.Net", "m._target_") == said
+    said = "m._target_=noterc.Net: no module 'noterc'; is its package installed?"
+    assert refusal(code.locate, "noterc.Net", "m._target_") == said, "netrc is far away"
+
+
 def test_locate_does_not_mask_an_error_in_the_users_module(project: Write, text: str, says: str) -> None:
     project(broken=text)
     assert refusal(code.locate, "broken.Net", "model._target_") == (

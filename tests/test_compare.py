@@ -842,3 +842,15 @@ def test_markdown_is_taken_as_it_is(home: Store) -> None:
     assert lines[3] == "|" + " --- |" * 8
     assert [line.split(" | ")[0] for line in lines[4:7]] == ["| a\\|b", "| &lt;script&gt;", "| \\*x\\* \\# y"]
     assert lines[-1].startswith("- one seed each: ")
+
+
+def test_an_accuracy_is_nowhere_said_to_be_above_one(home: Store, sweeplab: Command) -> None:
+    cells = [add(home, "model.hidden=8", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.2, 0.9, 0.95))]
+    cells += [add(home, "model.hidden=16", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.5, 0.51, 0.52))]
+    found = compare.summarise(home, manifest(home, cells))
+    assert [tables.cell(found, one, found.monitor, 4) for one in found.groups] == [
+        "0.6833 (0.0000 to 1.0000)", "0.5100 ± 0.0248",
+    ]  # fmt: skip
+    assert "an interval that would go beyond what the metric can be ends there" in tables.caption(found)
+    (line, *_) = csv.DictReader(io.StringIO(tables.groups_csv(found)))
+    assert (line["valid/accuracy low"], line["valid/accuracy high"]) == ("0.0", "1.0")

@@ -175,7 +175,7 @@ def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
         (["model.hidden=1,2", "e=3,4"], ["model.hiden", "e"], "sweep.zip=model.hiden: is not swept; did you mean 'model.hidden'?"),
         (["a=1", "e=3,4"], ["a", "e"], "sweep.zip=a: is not swept; valid: e"),
         (["a=1,2,3", "e=3,4"], ["a", "e"], "sweep.zip: needs as many values of each key: a has 3, e has 2"),
-        (["a=range(0)"], [], "a=range(0): has no value; give one or more, as in a=1,2"),
+        (["a=range(0)"], [], "a=range(0): has no value; a range counts up from 0 and ends before 0, as range(3) has 0,1,2"),
         (["a=range(1000000000)"], [], "a=range(1000000000): has too many values; a sweep has at most 1000000 jobs"),
         (["a=range(2000)", "e=range(3000)"], [], "-m: 6000000 combinations are asked for; a sweep has at most 1000000 jobs"),
         (["a=range(0,1,0)"], [], "a=range(0,1,0): has no list of values: range() arg 3 must not be zero"),
@@ -196,3 +196,60 @@ def test_zip_is_the_last_given_else_the_configs() -> None:
     for wrong in ("a", "[1]", "null", "{a:1}"):
         with pytest.raises(UserError, match="must be a list of swept keys"):
             zipped_keys(parsed(f"sweep.zip={wrong}"), master)
+
+
+def texts(override: str) -> list[str]:
+    jobs = combinations(OverridesParser.create().parse_overrides([override]))
+    return [job[0].partition("=")[2] for job in jobs]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=range(2),7", ["0", "1", "7"]),
+        ("seed=7,range(2),9", ["7", "0", "1", "9"]),
+        ("seed=range(1,3),range(4,6)", ["1", "2", "4", "5"]),
+        ("optimizer.lr=range(1,3),0.5", ["1", "2", "0.5"]),
+        ("optimizer.lr=range(0.1,0.35,0.1)", ["0.1", "0.2", "0.3"]),
+        ("optimizer.lr=range(0.1,0.4,0.1)", ["0.1", "0.2", "0.3"]),
+        ("optimizer.lr=range(1e-3,4e-3,1e-3)", ["0.001", "0.002", "0.003"]),
+        ("optimizer.lr=range(0.3,0,-0.1)", ["0.3", "0.2", "0.1"]),
+        ("optimizer.lr=range(0,1,0.25)", ["0.0", "0.25", "0.5", "0.75"]),
+        ("seed=range(3,0,-1)", ["3", "2", "1"]),
+    ],
+)
+def test_lists_may_hold_ranges_and_numbers_are_those_that_were_typed(override: str, expected: list[str]) -> None:
+    assert texts(override) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=range(0)", "seed=range(0): has no value; a range counts up from 0 and ends before 0, as range(3) has 0,1,2"),
+        ("seed=range(3,0)", "seed=range(3,0): has no value; a range counts up from 3 and ends before 0, as range(3) has 0,1,2"),
+        ("seed=range(0,3,-1)", "seed=range(0,3,-1): has no value; a range counts down from 0 and ends before 3, as range(3) has 0,1,2"),
+        ("seed=1,interval(0,1)", "seed=1,interval(0,1): has no list of values: an interval has no list of values"),
+        (
+            "experiment=fast,width",
+            "experiment=fast,width: an experiment is a sweep of its own; issue one command for each, as in experiment=fast, and compare them with: sweeplab compare NAME NAME",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_no_values_says_why(override: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        texts(override)
+    assert str(error.value) == said
+
+
+def test_a_glob_of_nothing_says_what_globs_are_for(both: Both) -> None:
+    parser = OverridesParser.create(config_loader=both.loader)
+    with pytest.raises(UserError, match="no option has a name like that; a glob is for the options of a group"):
+        combinations(parser.parse_overrides(["model=glob(zzz*)"]))
+
+
+def test_a_list_of_zipped_keys_needs_brackets(both: Both) -> None:
+    with pytest.raises(UserError) as error:
+        zipped_keys(OverridesParser.create().parse_overrides(["sweep.zip=a,b"]), both.master)
+    assert str(error.value) == (
+        "sweep.zip=a,b: must be a list of swept keys, as in sweep.zip=[model.hidden,trainer.epochs]"
+    )

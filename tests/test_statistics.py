@@ -118,3 +118,20 @@ def test_chance_is_called_a_difference_about_one_time_in_twenty() -> None:
 
 def test_an_effect_of_two_standard_deviations_is_found() -> None:
     assert called_significant(2.0) >= 190
+
+
+def test_an_interval_ends_where_the_values_do() -> None:
+    found = mean([0.2, 0.9, 0.95], bounds=(0.0, 1.0))
+    assert found is not None
+    assert found.half == pytest.approx(4.302652729749462 * 0.41932485418030414 / math.sqrt(3))
+    assert (found.low, found.high, found.is_cut) == (0.0, 1.0, True)
+    within = mean([0.5, 0.51, 0.52], bounds=(0.0, 1.0))
+    assert within is not None
+    assert within.half is not None
+    assert (within.low, within.is_cut) == (within.mean - within.half, False)
+
+
+def test_a_difference_of_accuracies_is_at_most_one() -> None:
+    found = paired({0: 0.1, 1: 0.9, 2: 1.0}, {0: 0.9, 1: 0.1, 2: 0.0}, bounds=(0.0, 1.0)).difference
+    assert found is not None
+    assert (found.low, found.high) == (-1.0, 1.0)

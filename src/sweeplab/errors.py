@@ -22,6 +22,12 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"; valid: {', '.join(sorted(names)[:12])}{more}"
 
 
+def comma_for_point(value: object) -> str:
+    """The end of a message about a number like `0001`, which `lr=0,0001` has as its second value; '' of others."""
+    meant = isinstance(value, str) and len(value) > 1 and value.startswith("0") and value.isdecimal()
+    return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep" if meant else ""
+
+
 class RunFailed(RuntimeError):
     """A run, or some of a sweep, raised while training; the message names it, the error and the log. Exit code 1."""
 

@@ -77,6 +77,14 @@ def is_learning_rate(name: str) -> bool:
     return name == LEARNING_RATE or name.startswith(f"{LEARNING_RATE}_")
 
 
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have."""
+    if name.rpartition("/")[2] == ACCURACY:
+        return 0.0, 1.0
+    positive = (MAE, PARAMETERS, SECONDS, EXAMPLES_PER_SECOND, BEST_EPOCH, EARLY_STOP_EPOCH)
+    return (0.0 if name.rpartition("/")[2] in positive else -math.inf), math.inf
+
+
 def watched(start: Mapping[str, Any]) -> tuple[str, str]:
     """(monitored metric, `max` or `min`) of a run, by the first line of its journal, whatever that lacks.
 

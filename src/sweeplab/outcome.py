@@ -6,7 +6,7 @@ import math
 
 from sweeplab import metrics, screen, stopping, store, tracking
 from sweeplab.config import Config
-from sweeplab.errors import UserError
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.job import Job
 
 
@@ -99,13 +99,12 @@ def planned(job: Job, home: store.Store) -> str:
 
 
 def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) -> None:
-    """Where to look next; or, if MLflow lags behind, why and what brings it level."""
+    """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what brings it level."""
     if not settings.tracking.enabled:
         screen.say("tracking is off: nothing was sent to MLflow")
         return
     if lag is not None:
-        screen.say(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}", style="yellow")
-        return
+        raise RunFailed(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}")
     if sweep is None:
         screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from sweeplab import code, data, dynamo, loop, measured, metrics, schedule, stopping
-from sweeplab.config import Config, Data, Node
+from sweeplab.config import COMPONENTS, Config, Data, Node, flat
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.models import onednn
 from sweeplab.runtime import Runtime, seed_stream
@@ -23,6 +24,7 @@ def problems(config: Config) -> list[str]:
     found += [
         p for name, node, supplied in _nodes(config) if name not in wrong for p in code.check(node, name, supplied)
     ]
+    found += _not_finite(config)
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
     known = epoch_metrics(config)
@@ -33,6 +35,17 @@ def problems(config: Config) -> list[str]:
     if config.trainer.mode == "auto" and _further(config, config.monitor):
         found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
     return [*found, *stopping.problems(config)]
+
+
+def _not_finite(config: Config) -> list[str]:
+    """Numbers that no network, loss, optimizer or schedule can compute with: nan, and of the last two, infinity."""
+    found = []
+    for name in COMPONENTS:
+        infinite = name in ("optimizer", "scheduler")
+        for key, value in flat({name: getattr(config, name)}).items():
+            if isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value))):
+                found.append(f"{key}={value}: must be a finite number")
+    return found
 
 
 def targets(config: Config) -> list[str]:

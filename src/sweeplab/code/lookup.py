@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+import sysconfig
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 from sweeplab.code.nodes import is_dotted, show
 from sweeplab.errors import UserError, did_you_mean
+
+NEAR = 0.8
+"""How alike an installed module has to be to one that is not found, to be told (difflib's ratio)."""
 
 
 def locate(path: str, key: str) -> object:
@@ -90,7 +95,7 @@ def _nearest(names: Sequence[str]) -> str:
     for name in names:
         valid = _public(parent)
         alike = [each for each in valid if each.casefold() == name.casefold()]
-        near = [name] if hasattr(parent, name) else (alike or get_close_matches(name, valid, n=1))
+        near = [name] if hasattr(parent, name) else (alike or _close(name, parent, valid))
         if not near:
             return ""
         done.append(near[0])
@@ -98,6 +103,24 @@ def _nearest(names: Sequence[str]) -> str:
         if parent is None:  # not imported yet: what follows stays as it was typed
             break
     return ".".join([*done, *names[len(done) :]])
+
+
+def _close(name: str, parent: object, valid: Sequence[str]) -> list[str]:
+    """The nearest of the valid names; of modules, those of the user's own folders come first.
+
+    A module that is installed has to be nearer: there are hundreds, and one of them is like nearly any word.
+    """
+    if parent is not None:
+        return get_close_matches(name, valid, n=1)
+    own = [module.name for module in pkgutil.iter_modules(_own_folders())]
+    return get_close_matches(name, own, n=1) or get_close_matches(name, valid, n=1, cutoff=NEAR)
+
+
+def _own_folders() -> list[str]:
+    """The places where Python looks for modules but for those of packages that are installed and its own."""
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    places = {place or str(Path.cwd()) for place in sys.path}
+    return [place for place in places if not any(place.startswith(each) for each in installed if each)]
 
 
 def _public(parent: object) -> list[str]:

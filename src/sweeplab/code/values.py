@@ -16,7 +16,7 @@ from enum import Enum
 from os import PathLike
 from typing import Any
 
-from sweeplab.errors import did_you_mean
+from sweeplab.errors import comma_for_point, did_you_mean
 
 NO_HINT = inspect.Parameter.empty
 SWITCHES = frozenset({"on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"})
@@ -252,6 +252,8 @@ def _advice(value: Any, members: list[Any]) -> str:
     choices = [str(one) for kind in members for one in _literals(kind) if isinstance(one, str)]
     text = str in members or bool(choices)
     if isinstance(value, str):
+        if not text and (said := comma_for_point(value)):
+            return said
         near = did_you_mean(value, choices) if choices else ""
         quoted = not text and (value.lower() in ("true", "false", "null") or _is_number(value))
         return near if "did you mean" in near else "; leave the quotes out" if quoted else ""

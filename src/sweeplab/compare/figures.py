@@ -216,8 +216,9 @@ def parameters(found: Comparison) -> Drawn | None:
     figure = _figure(4.2)
     panel = figure.subplots()
     sizes, means = [size for size, _, _ in points], [m.mean for _, m, _ in points]
-    halves = [m.half or 0.0 for _, m, _ in points]
-    x, y, error = _thinned(sizes), _thinned(means), _thinned(halves)
+    below = [0.0 if m.low is None else m.mean - m.low for _, m, _ in points]
+    above = [0.0 if m.high is None else m.high - m.mean for _, m, _ in points]
+    x, y, error = _thinned(sizes), _thinned(means), (_thinned(below), _thinned(above))
     panel.errorbar(x, y, error, fmt="o", color=FAINT, elinewidth=0.8, alpha=0.7)
     _front(panel, found, points)
     _logarithmic(panel, "x")

@@ -36,7 +36,7 @@ class Group:
     late: set[str] = field(default_factory=set)  # run ids: they did not reach the target, and count at the limit
 
     def mean(self, name: str) -> statistics.Mean | None:
-        return statistics.mean(self.measured.get(name, {}).values())
+        return statistics.mean(self.measured.get(name, {}).values(), metrics.bounds(name))
 
     def replica_of(self, run: Replica) -> Hashable:
         """What tells a run from the others of its group: its seed, or the values of all keys of `over`."""

@@ -236,7 +236,7 @@ def _paired(metric: str, monitor: str, one: Group, to: Group | None) -> statisti
     """The differences of a group from its baseline; none if there is no baseline, or it has another number."""
     values = one.by_replica(metric)
     if to is None:
-        return statistics.paired(values, {})
+        return statistics.paired(values, {}, metrics.bounds(metric))
     if units.differing(metric, monitor, (one, to)):
         return statistics.Paired(difference=None, n_all=len(values.keys() | to.by_replica(metric).keys()))
-    return statistics.paired(values, to.by_replica(metric))
+    return statistics.paired(values, to.by_replica(metric), metrics.bounds(metric))

@@ -15,28 +15,40 @@ class Mean:
     """A mean of `n` values; of one value alone nothing is known about its spread."""
 
     mean: float
-    half: float | None  # half the width of the 95 % confidence interval
+    half: float | None  # half the width of the 95 % confidence interval, by Student's t
     n: int
+    least: float = -math.inf  # what the values can be: the interval ends there, and still holds the mean as often
+    most: float = math.inf
 
     @property
     def low(self) -> float | None:
-        return None if self.half is None else self.mean - self.half
+        return None if self.half is None else max(self.mean - self.half, self.least)
 
     @property
     def high(self) -> float | None:
-        return None if self.half is None else self.mean + self.half
+        return None if self.half is None else min(self.mean + self.half, self.most)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the interval by Student's t goes beyond what the values can be."""
+        return self.half is not None and (self.mean - self.half < self.least or self.mean + self.half > self.most)
 
 
-def mean(values: Iterable[float]) -> Mean | None:
-    """Mean and confidence interval by Student's t: s / sqrt(n) times the quantile of n - 1 degrees of freedom."""
+def mean(values: Iterable[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> Mean | None:
+    """Mean and confidence interval by Student's t: s / sqrt(n) times the quantile of n - 1 degrees of freedom.
+
+    `bounds` are the least and the greatest value that there can be, beyond which the interval does not go.
+    """
     found = list(values)
+    least, most = bounds
     n = len(found)
     if n == 0:
         return None
     if n == 1:
         return Mean(mean=found[0], half=None, n=1)
     center, deviation = _moments(found)
-    return Mean(mean=center, half=_quantile(n - 1) * deviation / math.sqrt(n), n=n)
+    half = _quantile(n - 1) * deviation / math.sqrt(n)
+    return Mean(mean=center, half=half, n=n, least=least, most=most)
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:
@@ -65,11 +77,16 @@ class Paired:
     n_all: int = 0  # seeds of either side
 
 
-def paired(values: Mapping[Hashable, float], baseline: Mapping[Hashable, float]) -> Paired:
-    """Paired t test over the seeds that both have; each argument maps seed -> value."""
+def paired(
+    values: Mapping[Hashable, float],
+    baseline: Mapping[Hashable, float],
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Paired:
+    """Paired t test over the seeds that both have; each argument maps seed -> value, and is within `bounds`."""
+    widest = bounds[1] - bounds[0]
     seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
-    found, n, n_all = mean(differences), len(seeds), len(values.keys() | baseline.keys())
+    found, n, n_all = mean(differences, (-widest, widest)), len(seeds), len(values.keys() | baseline.keys())
     if n < 2:
         return Paired(difference=found, n_all=n_all)
     center, deviation = _moments(differences)

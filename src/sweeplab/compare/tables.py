@@ -50,6 +50,8 @@ def caption(found: Comparison) -> str:
         f"mean ± 95 % confidence interval over n seeds; {found.score} is measured once, with the weights of the best "
         "epoch: nothing is ranked or chosen by it"
     )
+    if any(m.is_cut for one in found.groups for name in measures(found) if (m := one.mean(name))):
+        said += "; an interval that would go beyond what the metric can be ends there, as in (0.9000 to 1.0000)"
     late = [r for one in found.groups for r in one.replicas if r.id in one.late]
     if late and found.target is not None:
         early = ", also if its patience ended it sooner" if any(r.stop_reason == PATIENCE for r in late) else ""
@@ -84,7 +86,9 @@ def _state(found: Comparison, replica: Replica) -> str:
 
 
 def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
-    """`mean ± half of the interval`, and its n if it is not that of the ranking."""
+    """`mean ± half of the interval`, and its n if it is not that of the ranking; `mean (low to high)` of one that ends
+    where the metric does.
+    """
     mean = one.mean(metric)
     if mean is None:
         return "-"
@@ -93,7 +97,7 @@ def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
     text = screen.number(mean.mean, digits)
     if mean.half is not None:
         form = ".1e" if "e" in text else f".{digits}f"
-        text += f" ± {mean.half:{form}}"
+        text += f" ({mean.low:{form}} to {mean.high:{form}})" if mean.is_cut else f" ± {mean.half:{form}}"
     if metric == TO_TARGET and one.late:
         return f"≥ {text} ({mean.n - len(one.late)} of {mean.n} got there)"
     ranked = len(one.measured.get(found.monitor, {}))

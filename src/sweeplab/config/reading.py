@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplab.config.redaction import hidden_keys, redact
 from sweeplab.config.sections import COMPONENTS, SECTIONS, SEEDS, Config, Data, Node, Trainer
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError, comma_for_point, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -183,7 +183,9 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
     if not good:
         allowed = rule.get("allowed") or (f"one of {', '.join(choices)}" if choices else _in_words(kind, kinds))
         near = did_you_mean(str(value), choices) if choices else ""
-        problems.append(f"{key}={value}: must be {allowed}{near if 'did you mean' in near else ''}")
+        number = kind in (int, float)
+        near = comma_for_point(value) if number else near if "did you mean" in near else ""
+        problems.append(f"{key}={value}: must be {allowed}{near}")
     elif excess := _excess(converted, rule.get("most")):
         problems.append(f"{key}={value}: must be {excess}{', or null' if types.NoneType in kinds else ''}")
     return converted

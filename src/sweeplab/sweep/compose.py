@@ -6,11 +6,13 @@ import itertools
 import math
 import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep, ValueType
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from sweeplab.config import about_file
@@ -18,7 +20,6 @@ from sweeplab.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
-    from hydra.core.override_parser.types import Override
 
 MOST_JOBS = 1_000_000  # each is composed and checked before the first one starts: this many take an hour
 BASES = 256  # choices of config groups that are kept composed
@@ -34,6 +35,7 @@ def combinations(given: Sequence[Override], zipped: Sequence[str] = ()) -> list[
     The values of the `zipped` keys are paired: the first of each, the second of each, ... Raises UserError if a zipped
     key is not swept, if their numbers of values differ, and for an interval, which has no list of values.
     """
+    _ensure_one_experiment(given)
     values = {override.get_key_element(): values_of(override) for override in given}  # of a repeated key, the last
     swept = {override.get_key_element() for override in given if override.is_sweep_override()}
     together = _zipped(zipped, {key: len(values[key]) for key in values if key in swept})
@@ -46,11 +48,23 @@ def combinations(given: Sequence[Override], zipped: Sequence[str] = ()) -> list[
     return [[f"{key}={job[key]}" for key in values] for job in jobs]
 
 
+def _ensure_one_experiment(given: Sequence[Override]) -> None:
+    """Raise UserError where experiments are swept over: each is a sweep of its own, with an MLflow experiment."""
+    for override in given:
+        if override.key_or_group == "experiment" and override.is_sweep_override() and len(values_of(override)) > 1:
+            raise UserError(
+                f"{override.input_line}: an experiment is a sweep of its own; issue one command for each, as in "
+                f"experiment={values_of(override)[0]}, and compare them with: sweeplab compare NAME NAME"
+            )
+
+
 def zipped_keys(given: Sequence[Override], master: DictConfig) -> list[str]:
     """What `sweep.zip` is before any job is composed: the last given, else that of the command's config."""
-    asked = [override.value() for override in given if override.key_or_group == "sweep.zip"]
-    found: Any = asked[-1] if asked else OmegaConf.select(master, "sweep.zip", default=[])
+    asked = [override for override in given if override.key_or_group == "sweep.zip"]
+    found: Any = asked[-1].value() if asked else OmegaConf.select(master, "sweep.zip", default=[])
     found = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+    if asked and asked[-1].is_sweep_override():
+        found = str(asked[-1].input_line).partition("=")[2]
     if not isinstance(found, list) or not all(isinstance(key, str) for key in found):
         raise UserError(
             f"sweep.zip={found}: must be a list of swept keys, as in sweep.zip=[model.hidden,trainer.epochs]"
@@ -68,16 +82,56 @@ def values_of(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: has no list of values; give some, as in {override.key_or_group}=1,2")
     try:
-        texts = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+        texts = list(itertools.islice(_texts(override), MOST_JOBS + 1))
     except (ArithmeticError, TypeError, ValueError) as error:  # as of a range with a step of 0
-        raise UserError(f"{override.input_line}: has no list of values: {error}") from error
-    if override.is_range_sweep():
-        texts = [_rounded(text, str(override.input_line)) for text in texts]
+        raise UserError(f"{override.input_line}: has no list of values: {' '.join(str(error).split())}") from error
     if not texts:
-        raise UserError(f"{override.input_line}: has no value; give one or more, as in {override.key_or_group}=1,2")
+        raise UserError(f"{override.input_line}: has no value; {_why_none(override)}")
     if len(texts) > MOST_JOBS:
         raise UserError(f"{override.input_line}: has too many values; a sweep has at most {MOST_JOBS} jobs")
     return texts
+
+
+def _texts(override: Override) -> Iterator[str]:
+    """The texts of a swept override; a list may hold ranges, as in `seed=range(5),7`."""
+    value: Any = override._value
+    listed = value.list if isinstance(value, ChoiceSweep) else []
+    if any(isinstance(each, Sweep) for each in listed):
+        for each in listed:
+            kind = _type_of(each) if isinstance(each, Sweep) else ValueType.ELEMENT
+            yield from _texts(replace(override, _value=each, value_type=kind))
+    elif not override.is_sweep_override():
+        yield override.get_value_element_as_str()
+    elif isinstance(value, RangeSweep):
+        texts = (_rounded(text, str(override.input_line)) for text in override.sweep_string_iterator())
+        yield from (text for text in texts if _before_stop(float(text), value))
+    else:
+        yield from override.sweep_string_iterator()
+
+
+def _before_stop(number: float, swept: RangeSweep) -> bool:
+    """Whether a number of a range comes before its end, which rounding may hide: 0.1 four times is not 0.4."""
+    stop, step = float(swept.stop or 0), float(swept.step or 1)
+    return number < stop if step > 0 else number > stop
+
+
+def _type_of(sweep: Sweep) -> ValueType:
+    kinds = {ChoiceSweep: ValueType.CHOICE_SWEEP, RangeSweep: ValueType.RANGE_SWEEP, Glob: ValueType.GLOB_CHOICE_SWEEP}
+    if type(sweep) not in kinds:
+        raise TypeError("an interval has no list of values")
+    return kinds[type(sweep)]
+
+
+def _why_none(override: Override) -> str:
+    """Why a range or a glob has no values, and what has some."""
+    value: Any = override._value
+    if override.is_range_sweep():
+        down = (value.step or 1) < 0
+        way = "down" if down else "up"
+        return f"a range counts {way} from {value.start} and ends before {value.stop}, as range(3) has 0,1,2"
+    if isinstance(value, Glob):
+        return "no option has a name like that; a glob is for the options of a group, as in model=glob(*)"
+    return f"give one or more, as in {override.key_or_group}=1,2"
 
 
 def _rounded(text: str, typed: str) -> str:

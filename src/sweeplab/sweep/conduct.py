@@ -70,8 +70,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
             record(status)
         _compare(jobs, home, manifest(status), trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
-        outcome.say_tracking(client.wait(runs, settings.tracking.wait), settings, plan.id)
-    _raise_for(jobs, home, cut, reasons)
+        _say_tracking(client.wait(runs, settings.tracking.wait), plan, _failures(jobs, home, cut, reasons))
 
 
 def _ensure_none_is_ours(given: Sweep) -> None:
@@ -161,13 +160,25 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
     return [(cell, r) for cell, r in found if r.status != store.FINISHED]
 
 
-def _raise_for(jobs: Jobs, home: store.Store, cut: str | None, reasons: Mapping[str, str]) -> None:
-    plan = jobs.plan
-    if bad := _unfinished(jobs, home):
-        lines = [f"  {cell.name}: {_outcome(r, reasons.get(cell.job.fingerprint))}" for cell, r in bad]
-        head = f"{len(bad)} of {len(plan.cells)} runs did not finish{f' ({cut})' if cut else ''}:"
-        last = "" if plan.search and not cut else "issue the same command again for just those"
-        raise RunFailed("\n".join([head, *lines, *filter(None, [last])]))
+def _say_tracking(lag: str | None, plan: Plan, failures: Sequence[str]) -> None:
+    """Say where to look in MLflow. Raises RunFailed with what lags behind there, and with the runs that failed."""
+    try:
+        outcome.say_tracking(lag, plan.settings, plan.id)
+    except RunFailed as behind:
+        raise RunFailed("\n".join([str(behind), *failures])) from None
+    if failures:
+        raise RunFailed("\n".join(failures))
+
+
+def _failures(jobs: Jobs, home: store.Store, cut: str | None, reasons: Mapping[str, str]) -> list[str]:
+    """What is to be said of runs that did not come to their end, line by line."""
+    plan, bad = jobs.plan, _unfinished(jobs, home)
+    if not bad:
+        return []
+    lines = [f"  {cell.name}: {_outcome(r, reasons.get(cell.job.fingerprint))}" for cell, r in bad]
+    head = f"{len(bad)} of {len(plan.cells)} runs did not finish{f' ({cut})' if cut else ''}:"
+    last = "" if plan.search and not cut else "issue the same command again for just those"
+    return [head, *lines, *filter(None, [last])]
 
 
 def _outcome(found: store.Run, reason: str | None) -> str:
