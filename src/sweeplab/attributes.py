@@ -88,7 +88,7 @@ def _pack(value: Any) -> Any:
         return "deque", value.maxlen, [_pack(item) for item in value]
     if type(value) is dict:
         return {_pack(key): _pack(item) for key, item in value.items()}
-    if type(value) is Tensor and state.is_ordinary(value):
+    if type(value) is Tensor and state.is_ordinary(value) and not value.is_meta:  # which has no values
         return "tensor", value.is_cpu, value.detach().clone()
     if type(value) is np.ndarray and value.dtype != object:
         return "array", value.copy()
