@@ -131,9 +131,7 @@ def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """`python train.py ...` in this process (which has imported torch already), with tracking off."""
 
-    def run(
-        *arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py", twice: bool = False
-    ) -> Ended:
+    def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py", twice: bool = False) -> Ended:
         more = [] if tracking else ["tracking=off"]
         sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
         if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):

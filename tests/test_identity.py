@@ -357,8 +357,8 @@ def test_losses_of_other_functions_are_not_compared(planned: Planned) -> None:
     assert [one.cells for one in found.groups] == [["cross_entropy"], ["nll"]]
     (remark,) = found.remarks
     assert remark == (
-        "valid/loss cannot be compared between configs of which loss._target_, loss.label_smoothing differ: it is "
-        "another number in each; valid/accuracy is, and ranks them"
+        "valid/loss is another number where loss._target_, loss.label_smoothing differ, and cannot be compared; "
+        "valid/accuracy can, and ranks the configs"
     )
 
 

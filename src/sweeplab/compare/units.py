@@ -67,5 +67,5 @@ def sentence(metric: str, keys: Sequence[str], instead: str | None) -> str:
     """Why a metric ranks nothing, and what does instead."""
     shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
     verb = "differs" if len(keys) == 1 else "differ"
-    said = f"{metric} cannot be compared between configs of which {shown} {verb}: it is another number in each"
-    return f"{said}; {instead} is, and ranks them" if instead else f"{said}, and the order means nothing"
+    said = f"{metric} is another number where {shown} {verb}, and cannot be compared"
+    return f"{said}; {instead} can, and ranks the configs" if instead else f"{said}; the order means nothing"
