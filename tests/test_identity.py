@@ -283,6 +283,7 @@ def test_replicas_may_be_over_other_keys(planned: Planned) -> None:
     ]
     assert found.columns == ["model.hidden"]
     assert tables.label(found.groups[0], found.groups[0].replicas[1]) == "hidden=8 split_seed=1"
+    assert "confidence interval over n values of data.split_seed;" in tables.caption(found)
 
 
 def test_replicas_may_be_over_two_keys(planned: Planned) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from sweeplab import config, metrics, screen, store
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.groups import TO_TARGET, Group, short
-from sweeplab.compare.replicas import DIVERGED, Replica, finite
+from sweeplab.compare.replicas import DIVERGED, SEED, Replica, finite
 from sweeplab.compare.target import PATIENCE, counted
 
 SHOWN, LINES = 10, 100  # troubles and configs on the terminal; the report has all
@@ -47,7 +47,7 @@ def title(found: Comparison) -> str:
 def caption(found: Comparison) -> str:
     """What the numbers of the table are."""
     said = (
-        f"mean ± 95 % confidence interval over n seeds; {found.score} is measured once, with the weights of the best "
+        f"mean ± 95 % confidence interval over n {_repeats(found)}; {found.score} is measured once, with the weights of the best "
         "epoch: nothing is ranked or chosen by it"
     )
     if any(m.is_cut for one in found.groups for name in measures(found) if (m := one.mean(name))):
@@ -60,6 +60,16 @@ def caption(found: Comparison) -> str:
             "so that a mean after ≥ would be larger without it"
         )
     return said
+
+
+def _repeats(found: Comparison) -> str:
+    """What a config is repeated over: `seeds`, or `values of data.split_seed and seed`."""
+    over = _over(found)
+    return "seeds" if over == [SEED] else f"values of {' and '.join(over)}"
+
+
+def _over(found: Comparison) -> list[str]:
+    return list(found.groups[0].over) or [SEED]
 
 
 def header(found: Comparison) -> list[str]:
@@ -120,7 +130,7 @@ def contrast_caption(found: Comparison, metric: str) -> str:
     against = " ".join(f"{key}={value}" for key, value in found.baseline.items())
     what = measures(found)[metric][0]
     tested = sum(one.paired.p is not None for one in found.contrasts[metric])
-    said = f"{what} minus that of {against}, paired by seed"
+    said = f"{what} minus that of {against}, paired by {' and '.join(_over(found))}"
     if tested > 1:
         said += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(one.bound for one in found.contrasts[metric]):
