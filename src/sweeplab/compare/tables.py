@@ -47,8 +47,8 @@ def title(found: Comparison) -> str:
 def caption(found: Comparison) -> str:
     """What the numbers of the table are."""
     said = (
-        f"mean ± 95 % confidence interval over n {_repeats(found)}; {found.score} is measured once, with the weights of the best "
-        "epoch: nothing is ranked or chosen by it"
+        f"mean ± 95 % confidence interval over n {_repeats(found)}; {found.score} is measured once, with the weights "
+        "of the best epoch: nothing is ranked or chosen by it"
     )
     if any(m.is_cut for one in found.groups for name in measures(found) if (m := one.mean(name))):
         said += "; an interval that would go beyond what the metric can be ends there, as in (0.9000 to 1.0000)"
