@@ -79,13 +79,6 @@ def test_locate_names_the_nearest(path: str, says: str) -> None:
     assert refusal(code.locate, path, "optimizer._target_").startswith(f"optimizer._target_={path}: {says}")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("import absent_thing", "ModuleNotFoundError: No module named 'absent_thing'"),
-        ("x = 1 / 0", "ZeroDivisionError: division by zero"),
-    ],
-)
 def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) -> None:
     project(my_net="class Net: ...")
     near = {"mynet": "my_net", "my_nets": "my_net", "mi_net": "my_net", "netrk": "netrc"}  # one letter off
@@ -96,6 +89,13 @@ def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) 
     assert refusal(code.locate, "noterc.Net", "m._target_") == said, "netrc is far away"
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import absent_thing", "ModuleNotFoundError: No module named 'absent_thing'"),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
 def test_locate_does_not_mask_an_error_in_the_users_module(project: Write, text: str, says: str) -> None:
     project(broken=text)
     assert refusal(code.locate, "broken.Net", "model._target_") == (
