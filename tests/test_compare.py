@@ -854,3 +854,19 @@ def test_an_accuracy_is_nowhere_said_to_be_above_one(home: Store, sweeplab: Comm
     assert "an interval that would go beyond what the metric can be ends there" in tables.caption(found)
     (line, *_) = csv.DictReader(io.StringIO(tables.groups_csv(found)))
     assert (line["valid/accuracy low"], line["valid/accuracy high"]) == ("0.0", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("first", "said"), [(8, "diverged in all 3 runs"), (16, "the baseline diverged in all 3 runs")]
+)
+def test_a_config_that_diverges_in_all_seeds_is_said_to(home: Store, first: int, said: str) -> None:
+    cells = [
+        add(home, "model.hidden=8", f"seed={seed}", valid=[0.9, 0.99]) if good else
+        add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged")
+        for good in ((True, False) if first == 8 else (False, True)) for seed in range(3)
+    ]  # fmt: skip
+    found = compare.summarise(home, manifest(home, cells))
+    assert [one.said for one in found.contrasts["valid/accuracy"]] == [said]
+    assert [(one.group.cells, one.bound) for one in found.contrasts[TO_TARGET]] == (
+        [(["16"], "at least")] if first == 8 else [(["8"], "at least")]
+    )

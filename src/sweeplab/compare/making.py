@@ -14,7 +14,7 @@ from sweeplab.compare import statistics, units
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.effects import without_effect
 from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.replicas import SEED, Node, Replica, read
+from sweeplab.compare.replicas import DIVERGED, SEED, Node, Replica, read
 from sweeplab.compare.target import Target, bound, target_of
 from sweeplab.errors import UserError
 from sweeplab.store import Store
@@ -226,10 +226,19 @@ def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
             common = one.by_replica(metric).keys() & to.by_replica(metric).keys()
             late, late_baseline = one.late_replicas() & common, to.late_replicas() & common
         within = "within the limit " if late or late_baseline else ""
-        said = statistics.verdict(test, more_is_better=more, within=within)
+        said = _all_diverged(metric, one, to) or statistics.verdict(test, more_is_better=more, within=within)
         told = "" if test.difference is None else bound(test.difference.mean, late, late_baseline)
         contrasts.append(Contrast(group=one, against=to, paired=test, said=said, bound=told))
     return contrasts
+
+
+def _all_diverged(metric: str, one: Group, to: Group) -> str:
+    """That a side has no value to compare because all its runs diverged; '' if that is not why."""
+    for side, whose in ((one, ""), (to, "the baseline ")):
+        runs = [run for run in side.replicas if run.status == store.FINISHED]
+        if runs and not side.by_replica(metric) and all(run.stop_reason == DIVERGED for run in runs):
+            return f"{whose}diverged in {'its only run' if len(runs) == 1 else f'all {len(runs)} runs'}"
+    return ""
 
 
 def _paired(metric: str, monitor: str, one: Group, to: Group | None) -> statistics.Paired:
