@@ -41,7 +41,7 @@ from servers import (
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Store
-from sweeplab.tracking import address, feeder, records, terms, writer
+from sweeplab.tracking import address, causes, feeder, records, terms, writer
 
 pytestmark = [
     pytest.mark.server,
@@ -323,7 +323,7 @@ def test_training_goes_on_without_the_server_and_says_why_in_one_line(
     train: Command, root: Path, postgres: Postgres, server: Server
 ) -> None:
     refusals = {
-        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {writer.REFUSED}",
+        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {causes.REFUSED}",
         postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
         'reached: FATAL:  password authentication failed for user "owner"',
     }

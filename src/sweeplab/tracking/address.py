@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from sweeplab import config
 from sweeplab.errors import UserError
@@ -110,9 +111,46 @@ def folder(uri: str) -> Path | None:
     return None if found is None else found.parent
 
 
+NAME_LENGTH = 80  # characters of a folder; file systems hold 255 bytes, and a character may have three
+SHORTEST = 16  # the digest alone
+LOCATION_LENGTH = 200 - len(f"/{'0' * 32}/artifacts")
+"""Characters of where an experiment keeps its files: with a run's id behind it, MLflow's tables hold 200."""
+
+
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Beside an SQLite database, for other databases in the root; a server or a plugin decides by itself."""
+    """Beside an SQLite database, for other databases in the root; a server or a plugin decides by itself.
+
+    Raises UserError if it is too long for a database other than SQLite, which holds any.
+    """
     if not database(uri):
         return None
-    beside = folder(uri) or config.root()
-    return (beside / "mlruns" / re.sub(r"[^\w.-]+", "_", experiment)).as_uri()
+    beside = folder(uri)
+    place = (beside or config.root()) / "mlruns"
+    room = NAME_LENGTH if beside else min(NAME_LENGTH, LOCATION_LENGTH - len(_uri(place / "x")) + 1)
+    location = _uri(place / _folder_name(experiment, max(room, SHORTEST)))
+    if beside is None and len(location) > LOCATION_LENGTH:
+        raise too_long(location)
+    return location
+
+
+def too_long(location: str) -> UserError:
+    return UserError(
+        f"where its files lie is too long for MLflow's database, which holds {LOCATION_LENGTH} characters: make the "
+        f"experiment at a shorter place (mlflow experiments create -n NAME -l file:///PLACE); {location}"
+    )
+
+
+def _folder_name(experiment: str, most: int) -> str:
+    """The experiment as a folder; what is too long ends in a digest."""
+    name = re.sub(r"[^\w.-]+", "_", experiment)
+    if name.strip("."):
+        if len(name) <= most:
+            return name
+    else:  # `..` leads elsewhere
+        name = ""
+    return name[: most - SHORTEST] + hashlib.sha256(experiment.encode(errors="replace")).hexdigest()[:SHORTEST]
+
+
+def _uri(path: Path) -> str:
+    """The path as `file://`, letters of any script as they are: quoted, one takes nine characters of the column."""
+    return "file://" + re.sub(r"[\0-\x7f\ud800-\udfff]+", lambda part: quote(os.fsencode(part[0])), str(path))

@@ -18,6 +18,8 @@ def ms(seconds: float) -> int:
 
 
 KEY_LENGTH = 250  # characters of the name of a parameter, a metric or a tag
+EXPERIMENT, RUN, USER, PARAM, TAG, DATASET, DIGEST = 256, 250, 256, 6000, 8000, 500, 36
+"""Characters that MLflow's tables hold on PostgreSQL (of a parameter: that MLflow takes); SQLite holds any number."""
 
 _ODD = re.compile(r"[^\w\-. :/]")  # MLflow takes letters and digits of any script
 _NO_PATH = re.compile(r"(?:^|(?<=/))[./]|/$| $")  # a name is no path that leads elsewhere, as `../x`, `a//b` or `a/`
@@ -42,6 +44,29 @@ def _escaped(found: re.Match[str]) -> str:
     return f"_x{ord(found[0]):02x}_"
 
 
+def cut(value: str, most: int) -> str:
+    """The text as a database takes it: what is too long ends in a digest, so that other texts stay other ones.
+
+    PostgreSQL takes no NUL, and no database half of a surrogate pair.
+    """
+    value = value.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    if len(value) <= most:
+        return value
+    mark = f"... (sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]})"
+    return value[: most - len(mark)] + mark
+
+
+def experiment(name: str) -> str:
+    """The name of an experiment as MLflow has it."""
+    return cut(name, EXPERIMENT)
+
+
+def tags(values: Mapping[str, str]) -> dict[str, str]:
+    """Tags as MLflow takes them; of two the value is in a column of `runs`, too."""
+    columns = {"mlflow.runName": RUN, "mlflow.user": USER}
+    return {key(name): cut(value, columns.get(name, TAG)) for name, value in values.items()}
+
+
 def text(value: object) -> str:
     """`value` as it is typed on the command line."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
@@ -53,7 +78,7 @@ def origin(name: str) -> dict[str, str]:
     except (KeyError, OSError):  # a container's user may have no name
         user = "unknown"
     return {
-        "mlflow.runName": name,
+        "mlflow.runName": name or "run",  # MLflow refuses none
         "mlflow.source.name": "train.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user,
@@ -70,7 +95,7 @@ def params(start: Mapping[str, Any]) -> dict[str, str]:
         kept |= {name: asked.get(name, {}) for name in (*config.COMPONENTS, "metrics")}
         kept |= {name: kept[name] | asked[name] for name in ("data", "trainer")}
     values = config.flat(config.normal(kept))
-    return {name: text(value)[:6000] for name, value in values.items() if value != {}}
+    return {name: text(value) for name, value in values.items() if value != {}}
 
 
 def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:

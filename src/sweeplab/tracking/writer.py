@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, metrics, store
-from sweeplab.tracking import address, database, library, terms
+from sweeplab import store
+from sweeplab.tracking import address, causes, database, library, sender, terms
 from sweeplab.tracking.existing import FINGERPRINT, STORE_ID, SWEEP_ID, Existing
 from sweeplab.tracking.records import Node, entries, read_json, sweep_record
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
@@ -21,21 +17,7 @@ from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-T = TypeVar("T")
-
 DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
-CAUSES = (  # of what libraries wrap around them
-    r"\[Errno -?\d+\] ([^')\"\]]+)",
-    r"(?i)\b((?:read |connection )?timed out|Connection aborted|connection timeout expired)",
-    r"failed with error code (401)\b",
-    r"failed with error code (\d+ .*)",
-    r"failed: ((?:FATAL|ERROR|[Cc]onnection refused).*)",
-)
-REFUSED = (
-    "it refuses the user or the password; they come from the URI (http://USER:PASSWORD@HOST), or from "
-    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-)
-NOTE_LENGTH = 8000  # characters that MLflow takes as a run's description
 
 
 class AwayError(Exception):
@@ -61,7 +43,7 @@ class Writer:
 
     def created(self, experiment: str) -> int:
         """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
-        found = self.client.get_experiment_by_name(experiment)
+        found = self.client.get_experiment_by_name(terms.experiment(experiment))
         return 0 if found is None else int(found.creation_time or 0)
 
     def check(self) -> None:
@@ -80,16 +62,12 @@ class Writer:
 
     def in_short(self, error: BaseException) -> str:
         """One line, without what is secret in the URI."""
-        if isinstance(error, OSError) and error.filename:
-            return f"{error.filename}: {error.strerror}"
-        text = str(error).replace(self.uri, address.public(self.uri))
-        known = next((found for pattern in CAUSES if (found := re.search(pattern, text))), None)
-        line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
-        return REFUSED if line == "401" else config.redact_text(line)[:300]
+        return causes.in_short(error, self.uri)
 
     def _experiment(self, name: str) -> tuple[str, int]:
         if name not in self._experiments:
-            found = self.client.get_experiment_by_name(name) or self._create_experiment(name)
+            known = terms.experiment(name)
+            found = self.client.get_experiment_by_name(known) or self._create_experiment(known)
             if found.lifecycle_stage == "deleted":
                 raise ValueError(
                     f"MLflow experiment '{name}' was deleted: restore it (mlflow experiments restore -x "
@@ -107,6 +85,12 @@ class Writer:
             if self.client.get_experiment_by_name(name) is None:  # else another feeder was faster
                 raise
         return self.client.get_experiment_by_name(name)
+
+    def _ensure_room(self, experiment: str) -> None:
+        """Raise UserError if it is where the experiment keeps its files that is too long for a database."""
+        place = str(self.client.get_experiment(self._experiment(experiment)[0]).artifact_location)
+        if len(place) > address.LOCATION_LENGTH:
+            raise address.too_long(place)
 
     def feed(self, job: Job) -> None:
         """Bring one MLflow run level, then note that it is."""
@@ -162,8 +146,11 @@ class Writer:
         if time.time() - job.entry.get("asked", 0) < DOUBT:
             raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
         try:
-            return str(self.client.create_run(self._experiment(job.experiment)[0], start, tags).info.run_id)
+            place = self._experiment(job.experiment)[0]
+            return str(self.client.create_run(place, start, terms.tags(tags)).info.run_id)
         except Exception as error:
+            if causes.is_too_long(error):
+                self._ensure_room(job.experiment)
             if address.served(self.uri) and "Read timed out" in str(error):
                 self._note(job, None, {}, asked=time.time())
             raise
@@ -197,7 +184,7 @@ class Writer:
         at, step = terms.ms(summary.get("time", 0)), int(summary.get("runs", 0))
         values = store.numbers(summary.get("metrics", {}))
         rows = [(name, value, at, step) for name, value in values.items() if known.get(terms.key(name)) != value]
-        self._log(run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")[:NOTE_LENGTH]})
+        sender.log(self.client, run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")})
 
     def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
         """The goal's files that have changed; whether there were any."""
@@ -218,65 +205,19 @@ class Writer:
         )
         rows = terms.values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
-        self._log(run_id, rows, {} if job.fed else terms.params(first), tags if changed and not tagged else {})
+        sender.log(
+            self.client, run_id, rows, {} if job.fed else terms.params(first), tags if changed and not tagged else {}
+        )
         if not job.fed and (data := first.get("data")):
-            self._log_data(run_id, data)
+            sender.log_data(self.client, run_id, data)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
         self._upload(job, run_id, tail.run.folder)
         if job.goal.get("model") and not job.fed.get("model"):
-            self._log_model(job, run_id, tail.run.folder / store.MODEL)
+            place = self._experiment(job.experiment)[0]
+            sender.log_model(self.client, place, run_id, tail.run.folder / store.MODEL)
         if job.goal["status"] != RUNNING:
             tail.forget()
         return run_id
-
-    def _log(
-        self,
-        run_id: str,
-        rows: Sequence[tuple[str, float, int, int]],
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-    ) -> None:
-        """All in one call if it is not too much for one: each is a transaction of its own."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        parts = zip_longest(
-            batched([Metric(terms.key(name), value, at, step) for name, value, at, step in rows], 800),
-            batched([Param(terms.key(name), value) for name, value in params.items()], 100),
-            batched([RunTag(terms.key(name), value) for name, value in tags.items()], 100),
-            fillvalue=(),
-        )
-        for some_metrics, some_params, some_tags in parts:
-            self.client.log_batch(run_id, metrics=some_metrics, params=some_params, tags=some_tags)
-
-    def _log_data(self, run_id: str, data: Node) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        sizes = {name: data[name] for name in (metrics.TRAIN, metrics.VALID, metrics.TEST) if name in data}
-        source = json.dumps({"name": data["name"], "sha256": data["digest"]})
-        entity = Dataset(data["name"], str(data["digest"])[:36], "local", source, profile=json.dumps(sizes))
-        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-
-    def _log_model(self, job: Job, run_id: str, folder: Path) -> None:
-        """The folder as a model of this run, `runs:/<run>/model`, which knows where it is; READY when all is there."""
-        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-        from mlflow.models import Model
-        from mlflow.models.model import MLMODEL_FILE_NAME
-
-        place = self._experiment(job.experiment)[0]
-        found = self.client.search_logged_models([place], f"source_run_id = '{run_id}'")
-        model = found[0] if found else self.client.create_logged_model(place, store.MODEL, run_id)
-        if model.status == LoggedModelStatus.READY:
-            return
-        self.client.log_model_artifacts(model.model_id, str(folder))
-        with tempfile.TemporaryDirectory() as scratch:
-            about = Model.load(str(folder))
-            about.model_id, about.run_id, about.artifact_path = model.model_id, run_id, model.artifact_location
-            about.save(f"{scratch}/{MLMODEL_FILE_NAME}")
-            self.client.log_model_artifact(model.model_id, f"{scratch}/{MLMODEL_FILE_NAME}")
-        outputs = self.client.get_run(run_id).outputs
-        if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
         assert job.tail is not None
@@ -302,8 +243,3 @@ class Writer:
         if entry.get("created") != self._experiment(sweep.experiment)[1] or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])
-
-
-def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`rows` in parts as large as one call of MLflow takes."""
-    return (rows[first : first + size] for first in range(0, len(rows), size))
