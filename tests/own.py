@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import warnings
 from collections import defaultdict, deque
 from random import Random
 from typing import Any, ClassVar
@@ -322,4 +323,12 @@ class Guarded(nn.Linear):
             logging.getLogger("own").warning("logged in with %s", self.password)
             if self.says == "raise":
                 raise RuntimeError(f"no access with {self.password}")
+        return super().forward(input)
+
+
+class Warns(nn.Linear):
+    """A network that warns whenever it is used."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        warnings.warn("its weights are old", stacklevel=1)
         return super().forward(input)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -395,6 +396,17 @@ def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:
     assert not [
         name for name in ("outputs", "multirun", ".hydra", "train.log", "multirun.yaml") if (root / name).exists()
     ]
+
+
+@pytest.mark.filterwarnings("always:its weights are old:UserWarning")
+def test_pythons_warnings_are_in_the_log_of_the_run(train: Command, root: Path) -> None:
+    with pytest.warns(UserWarning, match="its weights are old"):
+        ended = train(
+            "-m", *DIGITS, "model=linear", "model._target_=own.Warns", "trainer.epochs=1", "hydra/launcher=basic"
+        )
+    assert ended.code == 0, ended.err
+    assert "UserWarning: its weights are old" in only_run(root).log_file.read_text()
+    assert warnings.showwarning.__module__ != "sweeplab.recording"
 
 
 SECRET = "correct-horse"  # noqa: S105  # of nothing

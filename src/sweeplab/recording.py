@@ -6,10 +6,12 @@ import errno
 import logging
 import signal
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
@@ -20,6 +22,8 @@ from sweeplab.job import Job
 log = logging.getLogger(__name__)
 
 _logged: ContextVar[Path | None] = ContextVar("logged", default=None)
+_logging = 0  # runs whose warnings are logged
+_shown = warnings.showwarning
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_DISK = (errno.EROFS, errno.EIO, errno.ESTALE)
 
@@ -116,7 +120,7 @@ def _log_to(file: Path) -> Iterator[None]:
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        with informed():
+        with informed(), _warnings_logged():
             yield
     except Exception as error:
         if _may_go_on(error):
@@ -129,6 +133,33 @@ def _log_to(file: Path) -> Iterator[None]:
         root.removeHandler(handler)
         with suppress(OSError):  # what is left of the log does not fit on the disk
             handler.close()
+
+
+@contextmanager
+def _warnings_logged() -> Iterator[None]:
+    """Python's warnings are logged meanwhile, besides being shown."""
+    global _logging, _shown  # as the function that Python shows warnings by, they are one for a process
+    if _logging == 0:  # of fused runs, which do not end in the order in which they began, the first
+        _shown, warnings.showwarning = warnings.showwarning, _show_and_log
+    _logging += 1
+    try:
+        yield
+    finally:
+        _logging -= 1
+        if _logging == 0:
+            warnings.showwarning = _shown
+
+
+def _show_and_log(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _shown(message, category, filename, lineno, file, line)
+    log.warning("%s", warnings.formatwarning(message, category, filename, lineno, line).strip())
 
 
 @contextmanager
