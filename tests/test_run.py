@@ -401,9 +401,7 @@ def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:
 @pytest.mark.filterwarnings("always:its weights are old:UserWarning")
 def test_pythons_warnings_are_in_the_log_of_the_run(train: Command, root: Path) -> None:
     with pytest.warns(UserWarning, match="its weights are old"):
-        ended = train(
-            "-m", *DIGITS, "model=linear", "model._target_=own.Warns", "trainer.epochs=1", "hydra/launcher=basic"
-        )
+        ended = train(*DIGITS, "model=linear", "model._target_=own.Warns", "trainer.epochs=1")
     assert ended.code == 0, ended.err
     assert "UserWarning: its weights are old" in only_run(root).log_file.read_text()
     assert warnings.showwarning.__module__ != "sweeplab.recording"
