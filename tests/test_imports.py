@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": BASE,
     "tracking": BASE | {"store", "terminal"},
     **dict.fromkeys(LEAVES, BASE),
+    "screen": BASE | {"terminal"},
     "reduction": BASE | {"models"},
     "measured": BASE,
     "loop": BASE | {"reduction", "measured", "schedule"},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Ended
 
-from sweeplab import terminal
+from sweeplab import screen, terminal
 from sweeplab.store import Store
 
 PLAIN = {"LANG": "", "LC_ALL": "POSIX", "OMP_NUM_THREADS": "1"}
@@ -151,6 +151,19 @@ def test_what_a_stream_cannot_show_is_shown_by_something_near_to_it(monkeypatch:
     print("0.75 ± 0.1 → 3 × 2 … 사과 ⠋ \udcff é")
     print("─│", file=sys.stderr)
     assert out.getvalue() == rb"0.75 +- 0.1 -> 3 x 2 ... \uc0ac\uacfc * \xff \xe9" + b"\n-|\n"
+
+
+def test_tables_keep_their_columns_where_texts_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii", write_through=True))
+    terminal.start()
+    screen.table("±", ["이름", "n"], [["사과", "1"], ["b", "20"]])
+    lines = out.getvalue().decode().splitlines()
+    assert lines[0].strip() == "+-"
+    assert {len(line.rstrip("\n")) for line in lines[1:] if line.strip()} == {len(lines[1])}
+    (apple,) = [line for line in lines if r"\uc0ac\uacfc" in line]
+    (other,) = [line for line in lines if " b " in line]
+    assert apple.index("1") + 1 == other.index("20") + 2, "flush right"
 
 
 def test_a_stream_that_is_none_of_pythons_own_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeplab import config, metrics
+from sweeplab import config, metrics, terminal
 from sweeplab.metrics import EpochResult
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def shown(text: str) -> str:
 
 def plain(text: str, style: str = "") -> Text:
     """A text for rich, which takes nothing in it for markup."""
-    return Text(shown(text), style=style)
+    return Text(terminal.fitting(shown(text)), style=style)
 
 
 def say(text: str, style: str = "") -> None:

@@ -32,6 +32,13 @@ def _shown(character: str) -> str:
     return ASCII.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
 
 
+def fitting(text: str) -> str:
+    """What stdout will show of a text: to be known before it is laid out in columns."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    codecs.register_error(READABLE, readable)
+    return text.encode(encoding, READABLE).decode(encoding)
+
+
 def start(*, encoding: str | None = None) -> None:
     """Let stdout and stderr show anything, with replacement; `encoding`: in this one, for a log."""
     codecs.register_error(READABLE, readable)
