@@ -134,7 +134,21 @@ def test_null_threads_are_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_settings")
 @pytest.mark.parametrize(
     ("asked", "threads"),
-    [("2", 2), (" 2 ", 2), ("2,4", 2), ("64", 3), ("0", 3), ("-1", 3), ("all", 3), ("", 3), ("²", 3), ("9" * 99, 3)],
+    [
+        ("2", 2),
+        (" 2 ", 2),
+        ("+2", 2),
+        ("2, 4", 2),
+        ("2,4", 2),
+        ("2,x", 3),
+        ("64", 3),
+        ("0", 3),
+        ("-1", 3),
+        ("all", 3),
+        ("", 3),
+        ("²", 3),
+        ("9" * 99, 3),
+    ],
 )
 def test_null_threads_are_those_that_openmp_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, asked: str, threads: int

@@ -24,10 +24,11 @@ def count() -> int:
 def asked() -> int | None:
     """OMP_NUM_THREADS, which says how many threads a program that uses OpenMP begins; None where it is no number.
 
-    A list is of nested levels: the first counts.
+    A list is of nested levels: the first counts. What libgomp does not take is not taken here.
     """
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) if re.fullmatch("0*[1-9][0-9]{0,8}", text) else None
+    levels = [level.strip() for level in os.environ.get("OMP_NUM_THREADS", "").split(",")]
+    numbers = all(re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", level) for level in levels)
+    return int(levels[0]) if numbers else None
 
 
 def quota(process: Path = PROCESS) -> float:
