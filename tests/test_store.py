@@ -537,7 +537,7 @@ def test_the_store_s_own_name_is_made_once(home: Store) -> None:
     assert len(found) == 8
     assert set(found) == {home.id}
     assert len(home.id) == 32
-    assert read_json(home.root / "store.json") == {"id": home.id}
+    assert read_json(home.root / "store.json")["id"] == home.id
 
 
 def test_two_stores_have_two_names(tmp_path: Path) -> None:

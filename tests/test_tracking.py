@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import sqlite3
@@ -656,6 +657,54 @@ def test_a_run_cleaned_out_of_the_store_makes_room_for_the_next(store: Store, ur
     feed(store, uri)
     assert rows(uri, "select lifecycle_stage, status from runs order by start_time") == [
         ("deleted", "FAILED"), ("active", "FINISHED"),
+    ]  # fmt: skip
+
+
+def begin_anew(run: Run, number: int, store: Store, end: str = "finished") -> None:
+    """Clean a run out of the store, and train it again."""
+    shutil.rmtree(run.folder)
+    make(store, number, end=end)
+
+
+def test_a_copied_store_leaves_the_runs_of_the_other_one_alone(store: Store, uri: str, root: Path) -> None:
+    runs = [make(store, number, end="failed", sweep=SWEEP) for number in (1, 2)]
+    manifest(store, runs, status="finished")
+    feed(store, uri)
+    shutil.copytree(store.root, root / "copy")
+    copied = Store(root / "copy")
+    begin_anew(copied.run(runs[0].id), 1, copied)
+    begin_anew(runs[1], 2, store)
+    feed(copied, uri)
+    feed(store, uri)
+    feed(copied, uri)
+    query = (
+        "select lifecycle_stage, status from runs join tags using (run_uuid) "
+        "where key = 'store.id' and value = ? order by lifecycle_stage, status"
+    )
+    one, two = ("active", "FAILED"), ("active", "FINISHED")
+    assert rows(uri, query, store.id) == [one, two, two, ("deleted", "FAILED")]
+    assert rows(uri, query, copied.id) == [one, two, two]
+    parents = {home: tracking.sweep_places(home, SWEEP, uri)[0].run_id for home in (store, copied)}
+    children = (
+        "select s.value, count(*) from tags p join tags s using (run_uuid) join runs using (run_uuid) "
+        "where p.key = 'mlflow.parentRunId' and p.value = ? and s.key = 'store.id' and lifecycle_stage = 'active' group by 1"
+    )
+    for home, parent in parents.items():
+        assert rows(uri, children, parent) == [(home.id, 1)], "the run that was trained anew is of no sweep"
+
+
+def test_what_this_folder_did_not_make_is_never_deleted(store: Store, uri: str, root: Path) -> None:
+    """Not even where a copy cannot be told: it lies at the other one's place now."""
+    run = make(store, end="failed")
+    feed(store, uri)
+    aside = store.root.rename(root / "aside")
+    shutil.copytree(aside, store.root)
+    copied = Store(store.root)
+    assert copied.id == store.id
+    begin_anew(run, 1, copied)
+    feed(copied, uri)
+    assert rows(uri, "select lifecycle_stage, status from runs order by start_time") == [
+        ("active", "FAILED"), ("active", "FINISHED"),
     ]  # fmt: skip
 
 

@@ -270,12 +270,21 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
     from sweeplab.store import Store
 
     settings = _compose(overrides)
+    home = Store(settings.store.root)
+    _say_copied(home)
     with screen.counting("runs carried to MLflow") as progress:
-        lag = tracking.sync(Store(settings.store.root), settings.tracking, progress)
+        lag = tracking.sync(home, settings.tracking, progress)
     if lag:
         count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
         raise RunFailed("\n".join([f"{count} behind in MLflow:", *lag]))
     screen.say("MLflow is level with the store")
+
+
+def _say_copied(home: Store) -> None:
+    from sweeplab import screen
+
+    if home.sweeps.is_dir() and home.writable and (told := home.settle()):
+        screen.say(told)
 
 
 def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
@@ -311,6 +320,7 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
         screen.say("nothing was removed")
         return
     if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
+        _say_copied(home)
         for lag in tracking.sync(home, settings.tracking, lambda *_: None):
             screen.complain(f"MLflow lags behind: {lag}")
     gone = listing.remove(home, chosen)

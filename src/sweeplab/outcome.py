@@ -10,6 +10,17 @@ from sweeplab.errors import RunFailed, UserError
 from sweeplab.job import Job
 
 
+def say_copied(home: store.Store) -> None:
+    """Say once of a store that is a copy of another one that it is; it must be known before MLflow is fed."""
+    try:
+        told = home.settle()
+    except UserError as error:  # training needs no id
+        screen.complain(str(error))
+    else:
+        if told is not None:
+            screen.say(told)
+
+
 def report(job: Job, run: store.Run, result: store.Result) -> None:
     """The one table at the end of a run."""
     values, score = result.metrics, metrics.score(job.config.data.task)

@@ -53,6 +53,8 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
         _show(job, home)
         return
     home.open()
+    if settings.tracking.enabled:
+        outcome.say_copied(home)
     place = None if settings.sweep.id is None else outcome.planned(job, home)
     if place is None:  # of a sweep the plan has said it
         screen.warn(job.notes)

@@ -6,16 +6,14 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from sweeplab import config
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.ownership import Ownership, settle
 from sweeplab.store.run import ID_LENGTH, Run
 
 SCHEMA = 1
@@ -45,6 +43,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._ownership: Ownership | None = None
         self.sweeps = self.root / "sweeps"
 
     def check(self, *, to_write: bool = True) -> Store:
@@ -87,15 +86,25 @@ class Store:
     @property
     def id(self) -> str:
         """The store's own name, made on first use: runs of other stores on one MLflow server are told apart by it."""
-        file = self.root / "store.json"
-        if not file.exists():
-            with FileLock(self.root / "store.lock"):
-                if not file.exists():
-                    write_json(file, {"id": uuid.uuid4().hex})
+        return self.ownership.id
+
+    @property
+    def ownership(self) -> Ownership:
+        """Whose the store is; a copy gets an id of its own, of which `settle` tells."""
+        if self._ownership is None:
+            self.settle()
+        assert self._ownership is not None
+        return self._ownership
+
+    def settle(self) -> str | None:
+        """Find out whether this folder is a copy of another store, and note it; what to say of it, once, if it is."""
         try:
-            return str(read_json(file)["id"])
+            self._ownership, original = settle(self.root)
         except DamagedError as error:
             raise UserError(f"{error}; remove it, and what was sent to MLflow before will be sent once more") from error
+        if original is None:
+            return None
+        return f"{self.root} is a copy of {original}: it goes on under an id of its own, with MLflow runs of its own"
 
     def run(self, fingerprint: str) -> Run:
         """The run of this fingerprint, whether it exists yet or not."""

@@ -52,6 +52,31 @@ def entries(file: Path, uri: str) -> dict[str, Node]:
     return {name: entry for name, entry in known if isinstance(entry, dict) and isinstance(entry.get("fed"), dict)}
 
 
+def is_ours(entry: Node, folder: store.Store) -> bool:
+    """Whether this store has noted it, and not one that it is a copy of."""
+    return bool(entry.get("store", folder.ownership.first) == folder.id)
+
+
+def made_file(folder: store.Store) -> Path:
+    """The MLflow runs that were made from here, one a line, each after the owner that it was made for."""
+    return folder.root / "feeder.runs"
+
+
+def note_made(folder: store.Store, run_id: str) -> None:
+    with made_file(folder).open("a", encoding="utf-8") as file:
+        file.write(f"{folder.ownership.owner} {run_id}\n")
+
+
+def made(folder: store.Store) -> set[str]:
+    """The MLflow runs that were surely made by this folder, and not by one that it is a copy of."""
+    try:
+        lines = made_file(folder).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return set()
+    words = (line.split() for line in lines)
+    return {pair[1] for pair in words if len(pair) == len(["owner", "run"]) and pair[0] == folder.ownership.owner}
+
+
 def damaged_records(folder: store.Store) -> list[str]:
     """What is wrong with the records of a store, one line each; feeding makes them anew."""
     found = []

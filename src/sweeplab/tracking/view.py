@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeplab import store
-from sweeplab.tracking.records import Node, entries, sweep_record
+from sweeplab.tracking.records import Node, entries, is_ours, sweep_record
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
@@ -275,10 +275,11 @@ class View:
         return [] if entry.get("fed") == goal else [Job(sweep.id, file, sweep.experiment, entry, goal, [sweep])]
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
-        """What is recorded of an experiment, unless the server has another one of that name now."""
+        """What this store has recorded of an experiment, unless the server has another one of that name now."""
         self.experiments.add(experiment)
         entry = record.get(experiment, {})
-        return entry if self.created.get(experiment, entry.get("created")) == entry.get("created") else {}
+        same = self.created.get(experiment, entry.get("created")) == entry.get("created")
+        return entry if same and is_ours(entry, self.store) else {}
 
 
 def stamps(folder: Path) -> dict[str, list[int]]:

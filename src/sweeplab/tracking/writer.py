@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweeplab import store
 from sweeplab.tracking import address, causes, database, library, sender, terms
 from sweeplab.tracking.existing import FINGERPRINT, STORE_ID, SWEEP_ID, Existing
-from sweeplab.tracking.records import Node, entries, read_json, sweep_record
+from sweeplab.tracking.records import Node, entries, is_ours, made, note_made, read_json, sweep_record
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
 
 if TYPE_CHECKING:
@@ -99,7 +99,14 @@ class Writer:
 
     def _note(self, job: Job, run_id: str | None, fed: Node, **more: float) -> None:
         experiment_id, created = self._experiment(job.experiment)
-        entry = {"experiment": experiment_id, "created": created, "run": run_id, "fed": fed, **more}
+        entry = {
+            "experiment": experiment_id,
+            "created": created,
+            "run": run_id,
+            "fed": fed,
+            "store": self.store.id,
+            **more,
+        }
         job.entry = entry
         record = {uri: places for uri, places in read_json(job.file).items() if isinstance(places, dict)}
         record.setdefault(address.public(self.uri), {})[job.experiment] = entry
@@ -125,19 +132,22 @@ class Writer:
         """The MLflow run with this tag: recorded, found, or created; and whether it has all these tags already.
 
         One that began at another time than the journal (`start`, if given) is of a run that was cleaned out of the
-        store; it makes room.
+        store; it makes room, if it was made by this very folder.
         """
         if recorded := job.entry.get("run"):
             return str(recorded), False
         place = self._experiment(job.experiment)[0]
         found = self.existing.find(self.client, job, place, tag, value)
         same = [run_id for run_id, began in found if start is None or began == terms.ms(start)]
+        mine = made(self.store) if len(found) > len(same[-1:]) else set()
         for other, _ in found:
-            if other not in same[-1:]:
+            if other not in same[-1:] and other in mine:
                 self.client.delete_run(other)
         at = terms.ms(job.sweeps[0].manifest["time"] if start is None else start)
         run_id = same[-1] if same else self._create_run(job, at, {**tags, tag: value, STORE_ID: self.store.id})
         self.existing.add(place, tag, value, run_id, at)
+        if not same:
+            note_made(self.store, run_id)
         self._note(job, run_id, {})
         return run_id, not same
 
@@ -240,6 +250,7 @@ class Writer:
 
     def _parent_id(self, sweep: Sweep) -> str:
         entry = entries(sweep_record(self.store, sweep.id), self.uri).get(sweep.experiment, {})
-        if entry.get("created") != self._experiment(sweep.experiment)[1] or not entry.get("run"):
+        known = entry.get("created") == self._experiment(sweep.experiment)[1] and is_ours(entry, self.store)
+        if not known or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])
