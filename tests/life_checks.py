@@ -1,0 +1,176 @@
+"""What must hold of a store, and of MLflow when a `sync` has said that it is level."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeplab import metrics, store
+from sweeplab.store import DIFFERS, END, EPOCH, FINISHED, RESUME, START, TRACK, Run, Store
+from sweeplab.tracking import terms
+
+TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
+
+ANSWERS: dict[str, tuple[dict[int, dict[str, float]], str | None]] = {}
+"""Fingerprint -> epochs and digest of the weights: the same in every life, whatever happens in it."""
+
+
+# ---- the store ----
+
+
+def check_store(home: Store) -> None:
+    """No run is damaged or goes on after its end, and each has the numbers that it has in every other life."""
+    for run in home.runs():
+        result, events = run.history()
+        kinds = [event["event"] for event in events]
+        assert not (run.folder / store.ASIDE).exists(), f"{run.id} was begun anew: {kinds}"
+        assert DIFFERS not in kinds, f"{run.id} came out otherwise when it was resumed"
+        finished = [n for n, event in enumerate(events) if event["event"] == END and event["status"] == FINISHED]
+        if finished:
+            after = kinds[finished[0] + 1 :]
+            assert not {START, RESUME, EPOCH, END}.intersection(after), f"{run.id} was trained twice: {kinds}"
+        if result is not None and result.status == FINISHED:
+            assert finished, f"{run.id} has a result, and its journal no end: {kinds}"
+            answer = store.epochs_of(events), result.weights_sha256
+            assert ANSWERS.setdefault(result.fingerprint, answer) == answer, f"{run.id} has other numbers than before"
+            assert not run.checkpoints.exists() or run.claimed or len(run.saved()) <= 2
+
+
+# ---- MLflow ----
+
+
+@dataclass
+class Tracked:
+    """A run of MLflow's."""
+
+    id: str
+    experiment: str
+    status: str
+    tags: dict[str, str] = field(default_factory=dict)
+    rows: Counter[tuple[str, int]] = field(default_factory=Counter)  # (metric, step) -> how many
+    values: dict[tuple[str, int], float] = field(default_factory=dict)
+    artifacts: Path = Path()
+
+
+def tracked(file: Path, *, gone: bool = False) -> dict[str, Tracked]:
+    """MLflow's runs by their ids, without those that were deleted there."""
+    with sqlite3.connect(file) as database:
+        shown = "1" if gone else "r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'"
+        found = {
+            row[0]: Tracked(*row[:3], artifacts=Path(str(row[3]).removeprefix("file://")))
+            for row in database.execute(
+                "select r.run_uuid, e.name, r.status, r.artifact_uri from runs r "
+                f"join experiments e on e.experiment_id = r.experiment_id where {shown}"
+            )
+        }
+        for run_id, key, value in database.execute("select run_uuid, key, value from tags"):
+            if run_id in found:
+                found[run_id].tags[key] = value
+        for run_id, key, step, value, is_nan in database.execute(
+            "select run_uuid, key, step, value, is_nan from metrics"
+        ):
+            if run_id in found:
+                found[run_id].rows[key, step] += 1
+                found[run_id].values[key, step] = float("nan") if is_nan else value
+    database.close()
+    return found
+
+
+def check_level(home: Store, file: Path, excused: Mapping[str, str], *, artifacts: bool = True) -> None:
+    """MLflow has the store's runs and no others, with each number once, and each parent its children.
+
+    `excused`: fingerprints and sweep ids -> why MLflow may lack them (`deleted`), or have them still (`cleaned`).
+    """
+    ours = [run for run in tracked(file).values() if run.tags.get("store.id") == home.id]
+    manifests = home.manifests(_complain)
+    parents = {m["id"]: _parent(ours, m, excused) for m in manifests if m["experiment"]}
+    known = [parent.id for parent in parents.values() if parent]
+    for run in home.runs():
+        _, events = run.history()
+        if not any(event["event"] == START for event in events):
+            continue
+        for experiment in _wanted(run, events, manifests):
+            seen = _one(ours, experiment, "fingerprint", events, excused)
+            if seen is None:
+                continue
+            known.append(seen.id)
+            _check_run(run, events, seen, artifacts=artifacts)
+            _check_parents(seen, manifests, parents, events)
+    known += [run.id for run in ours if run.tags.get("sweep.id") in parents]  # of an experiment before
+    for stranger in (run for run in ours if run.id not in known):
+        asked = stranger.tags.get("fingerprint") or stranger.tags.get("sweep.id")
+        assert excused.get(str(asked)) == "cleaned", f"MLflow has what the store has not: {stranger}"
+        assert stranger.status != "RUNNING", f"cleaned away, and still at work in MLflow: {stranger}"
+
+
+def _complain(text: str) -> None:
+    raise AssertionError(text)
+
+
+def _wanted(run: Run, events: list[dict[str, Any]], manifests: list[dict[str, Any]]) -> set[str]:
+    """The experiments of MLflow that are to have the run."""
+    own = {event.get("experiment") for event in events if event["event"] in (START, TRACK)}
+    sweeps = {m["experiment"] for m in manifests if any(c["fingerprint"].startswith(run.id) for c in m["cells"])}
+    return {str(name) for name in own | sweeps if name}
+
+
+def _parent(ours: list[Tracked], manifest: dict[str, Any], excused: Mapping[str, str]) -> Tracked | None:
+    found = [r for r in ours if r.experiment == manifest["experiment"] and r.tags.get("sweep.id") == manifest["id"]]
+    if not found and excused.get(manifest["id"]) == "deleted":
+        return None
+    assert len(found) == 1, f"sweep {manifest['id'][:12]} is {len(found)} times in MLflow's {manifest['experiment']}"
+    assert found[0].status != "RUNNING"
+    repeated = [row for row, count in found[0].rows.items() if count > 1]
+    assert not repeated, f"the parent of sweep {manifest['id'][:12]} has numbers twice: {repeated}"
+    return found[0]
+
+
+def _one(
+    ours: list[Tracked], experiment: str, tag: str, events: list[dict[str, Any]], excused: Mapping[str, str]
+) -> Tracked | None:
+    start = next(event for event in events if event["event"] == START)
+    fingerprint = start["fingerprint"]
+    found = [run for run in ours if run.experiment == experiment and run.tags.get(tag) == fingerprint]
+    if not found and excused.get(fingerprint) == "deleted":
+        return None
+    assert len(found) == 1, f"run {fingerprint[:16]} is {len(found)} times in MLflow's {experiment}"
+    return found[0]
+
+
+def _check_run(run: Run, events: list[dict[str, Any]], seen: Tracked, *, artifacts: bool) -> None:
+    ends = [event for event in events if event["event"] == END and event["status"] == FINISHED]
+    assert seen.status == ("FINISHED" if ends else "KILLED"), f"{run.id}: {seen.status} in MLflow"
+    epochs = store.epochs_of(events)
+    wanted = {(terms.key(name), epoch): value for epoch, found in epochs.items() for name, value in found.items()}
+    last = max(epochs, default=0)
+    wanted |= {(terms.key(k), last): v for end in ends[:1] for k, v in store.numbers(end["metrics"]).items()}
+    assert seen.rows == Counter(wanted.keys()), f"{run.id}: its rows in MLflow are {seen.rows}"
+    assert {key: repr(value) for key, value in seen.values.items()} == {k: repr(v) for k, v in wanted.items()}
+    if artifacts:
+        name = run.journal.path.name
+        there = seen.artifacts / name
+        assert there.is_file(), f"{run.id}: its files are not in MLflow: {there}"
+        assert there.read_bytes() == run.journal.path.read_bytes(), f"{run.id}: MLflow has another {name}"
+
+
+def _check_parents(
+    seen: Tracked,
+    manifests: list[dict[str, Any]],
+    parents: Mapping[str, Tracked | None],
+    events: list[dict[str, Any]],
+) -> None:
+    """It has the tag of each sweep that asks for it, and its parent is one of them."""
+    fingerprint = seen.tags["fingerprint"]
+    asking = [m for m in manifests if any(cell["fingerprint"] == fingerprint for cell in m["cells"])]
+    tags = {key for key in seen.tags if key.startswith("sweep.")}
+    assert tags == {f"sweep.{m['id'][:12]}" for m in asking}, f"{fingerprint[:16]} has the tags {tags}"
+    here = [parents[m["id"]] for m in asking if m["experiment"] == seen.experiment]
+    if None in here:
+        return
+    parent = seen.tags.get("mlflow.parentRunId")
+    alone = any(event["event"] in (START, TRACK) and event.get("experiment") == seen.experiment for event in events)
+    assert parent in [p.id for p in here if p] or (parent is None and (alone or not here)), f"its parent is {parent}"
