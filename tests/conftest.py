@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import runpy
@@ -103,6 +104,27 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     if (said := tmp_path / "out").is_file():
         print(said.read_text(errors="replace"))  # shown by pytest if the test failed
+
+
+Write = Callable[[dict[str, str]], None]  # name of a file -> what is in it
+
+
+@pytest.fixture
+def write(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write files of a project that lies in the current folder: `write({"mine.py": "x = 1"})`."""
+    monkeypatch.syspath_prepend(root)
+
+    def put(texts: dict[str, str]) -> None:
+        for name, text in texts.items():
+            file = root / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        importlib.invalidate_caches()
+
+    yield put
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(root)):
+            del sys.modules[name]
 
 
 @pytest.fixture

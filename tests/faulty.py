@@ -37,6 +37,7 @@ def fault(kind: str | None) -> None:
             time.sleep(1)
     if kind == "deaf":  # hangs, and does not end when it is asked to
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path("deaf").touch()
         fault("hang")
     if kind == "slow":
         time.sleep(2)

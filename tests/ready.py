@@ -57,6 +57,9 @@ class Popen(_Popen[Any]):
     """
 
     def _execute_child(self, *given: Any) -> None:
+        if sys.platform != "linux":
+            super()._execute_child(*given)  # type: ignore[misc]
+            return
         told = _execute.bind(self, *given).arguments
         streams = [told["p2cread"], told["c2pwrite"], told["errwrite"]]
         mine = [number if file == -1 else file for number, file in enumerate(streams)]

@@ -7,38 +7,31 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from conftest import Write
 from omegaconf import OmegaConf
 from torch import nn
 
 from sweeplab import code
 from sweeplab.errors import UserError
 
-Write = Callable[..., None]
+Project = Callable[..., None]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+def project(write: Write) -> Project:
     """Writes the modules of a user's project, which can then be imported: `project(mine="x = 1")`."""
-    monkeypatch.syspath_prepend(tmp_path)
 
-    def write(**modules: str) -> None:
-        for name, text in modules.items():
-            file = tmp_path / f"{name.replace('__', '/').replace('/init', '/__init__')}.py"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        importlib.invalidate_caches()
+    def named(**modules: str) -> None:
+        write({f"{name.replace('__', '/').replace('/init', '/__init__')}.py": text for name, text in modules.items()})
 
-    yield write
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
+    return named
 
 
 def refusal(call: Callable[..., object], *args: object) -> str:
@@ -96,7 +89,7 @@ def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) 
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_locate_does_not_mask_an_error_in_the_users_module(project: Write, text: str, says: str) -> None:
+def test_locate_does_not_mask_an_error_in_the_users_module(project: Project, text: str, says: str) -> None:
     project(broken=text)
     assert refusal(code.locate, "broken.Net", "model._target_") == (
         f"model._target_=broken.Net: the module 'broken' exists, but failed to import: {says}"
@@ -207,7 +200,7 @@ def test_accepts(target: str | Callable[..., object], name: str, answer: bool) -
 # instantiate, build
 
 
-def test_instantiate_gives_plain_lists_and_dicts(project: Write) -> None:
+def test_instantiate_gives_plain_lists_and_dicts(project: Project) -> None:
     project(keeps="class Net:\n    def __init__(self, model, hidden, extra):\n        self.all = model, hidden, extra")
     config = OmegaConf.create({"a": 3, "net": {"_target_": "keeps.Net", "hidden": [4, "${a}"], "extra": {"b": [1]}}})
     model = nn.Linear(2, 2)
@@ -266,13 +259,13 @@ def test_build_builds() -> None:
         ),
     ],
 )
-def test_build_blames_the_value(project: Write, node: dict[str, Any], says: str) -> None:
+def test_build_blames_the_value(project: Project, node: dict[str, Any], says: str) -> None:
     project(mine=NET)
     arguments = [[nn.Parameter(torch.zeros(2))]] if "optim" in node["_target_"] else []
     assert refusal(code.build, node, "k", *arguments) == says
 
 
-def test_a_number_is_not_found_inside_another(project: Write) -> None:
+def test_a_number_is_not_found_inside_another(project: Project) -> None:
     project(mine="class Net:\n    def __init__(self, **kw): raise ValueError('bad: 10, -1, 1.5, 2')")
     assert refusal(code.build, {"_target_": "mine.Net", "a": 1, "b": 5, "c": 2}, "k") == (
         "k.c=2: bad: 10, -1, 1.5, 2 (mine.Net)"
@@ -337,7 +330,7 @@ PROJECT = {
         ("helper", "def helps(:", False),
     ],
 )
-def test_the_digest_follows_the_users_code(project: Write, module: str, text: str, same: bool) -> None:
+def test_the_digest_follows_the_users_code(project: Project, module: str, text: str, same: bool) -> None:
     project(**PROJECT)
     before = code.digest(["mylab.nets.Net"])
     assert before != NOTHING
@@ -346,7 +339,7 @@ def test_the_digest_follows_the_users_code(project: Write, module: str, text: st
 
 
 def test_the_digest_runs_nothing_and_knows_no_machine(
-    project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "raise SystemExit('was run')"
     project(pkg__init=text, pkg__net=text)
@@ -434,7 +427,7 @@ class Other: pass
         None,
     ],
 )
-def test_known_kinds_are_trusted(project: Write, node: object) -> None:
+def test_known_kinds_are_trusted(project: Project, node: object) -> None:
     project(mine=MINE)
     assert code.ensure_trusted(node, "k", trusted=["mine"]) is None  # type: ignore[func-returns-value]
 
@@ -521,13 +514,13 @@ def test_hostile_records_are_refused(nothing_happened: Callable[[], bool], targe
         ("mine.OrderedDict", "it is defined in collections, which is not trusted"),
     ],
 )
-def test_a_refusal_says_why(project: Write, target: str, says: str) -> None:
+def test_a_refusal_says_why(project: Project, target: str, says: str) -> None:
     project(mine=MINE)
     node = {"model": {"_target_": target}}
     assert refusal(code.ensure_trusted, node, "k", ["mine"]) == f"k.model._target_={target}: refused: {says}"
 
 
-def test_what_hydra_would_call_is_what_was_checked(project: Write) -> None:
+def test_what_hydra_would_call_is_what_was_checked(project: Project) -> None:
     project(shadow__init="import shadow.inner\nclass inner:\n    Net = print", shadow__inner=MINE)
     assert refusal(code.ensure_trusted, {"_target_": "shadow.inner.Net"}, "k", ["shadow.inner"]) == (
         "k._target_=shadow.inner.Net: refused: Hydra finds something else under this name"

@@ -9,35 +9,16 @@ import py_compile
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Write
 
 from sweeplab import code, config
 from sweeplab.code import files
 from sweeplab.job import Job, Memo, prepare
 
-Write = Callable[..., None]
 NOTHING = code.digest([])
-
-
-@pytest.fixture
-def write(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write files of a project that lies in the current folder: `write({"mine.py": "x = 1"})`."""
-    monkeypatch.syspath_prepend(root)
-
-    def put(texts: dict[str, str]) -> None:
-        for name, text in texts.items():
-            file = root / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        importlib.invalidate_caches()
-
-    yield put
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(root)):
-            del sys.modules[name]
 
 
 def named(*words: str) -> list[str]:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import kill
 import pytest
+import ready
 import slurm_here
-from conftest import PROJECT, Command
+from conftest import PROJECT, Command, can_mount
 from hydra import compose, initialize_config_dir
 from test_dispatch import FAULTY, OURS, SMALL, faults, runs, starts, statuses
 from test_kill import until
@@ -101,7 +102,7 @@ def test_the_nodes_write_nothing_where_ray_keeps_what_runs_on_this_machine(nodes
 @needs_ray
 def test_two_nodes_of_ray_train_the_same_bits(root: Path, train: Command, command: Command, nodes: Nodes) -> None:
     here = train(*WORDS, *FOUR, OURS, "store.root=here")
-    there = command("train.py", *WORDS, *FOUR, *nodes.words, "store.root=there")
+    there = command("train.py", *WORDS, *FOUR, *nodes.words, "store.root=there", loaded=True)
     assert (here.code, there.code) == (0, 0), here.err + there.err
     assert len(digests(root, "here")) == 4
     assert digests(root, "there") == digests(root, "here")
@@ -235,15 +236,12 @@ def test_a_search_prunes_on_ray(root: Path, command: Command, nodes: Nodes) -> N
 
 
 @needs_ray
+@can_mount
 def test_a_node_that_does_not_see_the_store_is_refused(root: Path, nodes: Nodes) -> None:
     """The command has a file system of its own there, which the nodes, started outside of it, do not see."""
-    apart = ["unshare", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False).returncode != 0:
-        pytest.skip("no namespaces here")
     (root / "runs").mkdir()
-    words = [sys.executable, str(PROJECT / "train.py"), *WORDS, *FOUR, *nodes.words]
-    command = [*apart, "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(root / "runs"), *words]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    words = ["--apart", "mount -t tmpfs none runs", str(PROJECT / "train.py"), *WORDS, *FOUR, *nodes.words]
+    ended = ready.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert (
         f"runs: node 127.0.0.1 does not see {root}/runs; the store must lie on a file system that all" in ended.stderr
