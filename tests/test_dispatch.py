@@ -462,7 +462,7 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) 
     of_parent = dict(database.execute(f"select key, value from metrics where not {child}").fetchall())
     note = database.execute("select value from tags where key = 'mlflow.note.content'").fetchone()[0]
     database.close()
-    assert rows == (16 * (5 * 4 + 7), 16 * (5 * 4 + 7))
+    assert rows == (16 * (5 * 5 + 7), 16 * (5 * 5 + 7))
     assert states == [("FINISHED", 17)]
     assert of_parent["best/parameters"] == 626
     assert "16 runs of 1 config: 16 finished" in note

@@ -82,7 +82,7 @@ def test_two_commands_at_once_train_one_run(root: Path) -> None:
     assert (events.count(START), events.count(EPOCH)) == (1, 6)
     kill.sync(root)
     assert (
-        len(kill.outcome(root).logged) == 6 * 4 + 5
+        len(kill.outcome(root).logged) == 6 * 5 + 5
     )  # which has looked that MLflow has one run, with each metric once
     kill.leave(root)
 
@@ -129,6 +129,6 @@ def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path, monk
         assert kill.end(process, "the command") == 0
         kill.sync(root, at)
     kill.mlflow(root, only(root))
-    assert rows() == 300 * 4 + 7
+    assert rows() == 300 * 5 + 7
     assert "MLflow lags" not in (root / "out").read_text()
     kill.leave(root)
