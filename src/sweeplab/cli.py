@@ -227,10 +227,12 @@ def _compose(overrides: Sequence[str]) -> Config:
 def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
     """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
     from sweeplab import screen, tracking
+    from sweeplab.store import Store
 
     settings = _compose(overrides)
     uri = tracking.resolve_uri(settings.tracking)
     with screen.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
+        tracking.refresh(Store(settings.store.root), settings.tracking)
         for name, link in _links(settings, uri, base).items():
             screen.say(f"{name}:\n  {link}")
         if not tracking.has_page(uri):
@@ -274,6 +276,8 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
     _say_copied(home)
     with screen.counting("runs carried to MLflow") as progress:
         lag = tracking.sync(home, settings.tracking, progress)
+    for gone in tracking.deleted(home, settings.tracking):
+        screen.say(gone)
     if lag:
         count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
         raise RunFailed("\n".join([f"{count} behind in MLflow:", *lag]))

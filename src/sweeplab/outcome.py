@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sweeplab import metrics, screen, stopping, store, tracking
 from sweeplab.config import Config
@@ -109,13 +110,15 @@ def planned(job: Job, home: store.Store) -> str:
     return names[job.fingerprint]
 
 
-def say_tracking(lag: str | None, settings: Config, sweep: str | None = None) -> None:
+def say_tracking(lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None) -> None:
     """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what brings it level."""
     if not settings.tracking.enabled:
         screen.say("tracking is off: nothing was sent to MLflow")
         return
     if lag is not None:
         raise RunFailed(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}")
+    for gone in tracking.deleted(store.Store(settings.store.root), settings.tracking, {run.id for run in runs}):
+        screen.say(gone)
     if sweep is None:
         screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
         return

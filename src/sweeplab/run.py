@@ -67,7 +67,7 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
             screen.say(f"{place}: {outcome.brief(job, result, outcome.best(job, run, result))}")
         else:
             outcome.report(job, run, result)
-            outcome.say_tracking(client.wait([run], settings.tracking.wait), settings)
+            outcome.say_tracking(client.wait([run], settings.tracking.wait), settings, [run])
 
 
 def _show(job: Job, home: store.Store) -> None:

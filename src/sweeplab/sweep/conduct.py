@@ -72,7 +72,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
             record(status)
         _compare(jobs, home, manifest(status), trained=trained)
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
-        _say_tracking(client.wait(runs, settings.tracking.wait), plan, _failures(jobs, home, cut, reasons))
+        _say_tracking(client.wait(runs, settings.tracking.wait), plan, runs, _failures(jobs, home, cut, reasons))
 
 
 def _ensure_none_is_ours(given: Sweep) -> None:
@@ -162,10 +162,10 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
     return [(cell, r) for cell, r in found if r.status != store.FINISHED]
 
 
-def _say_tracking(lag: str | None, plan: Plan, failures: Sequence[str]) -> None:
+def _say_tracking(lag: str | None, plan: Plan, runs: Sequence[store.Run], failures: Sequence[str]) -> None:
     """Say where to look in MLflow. Raises RunFailed with what lags behind there, and with the runs that failed."""
     try:
-        outcome.say_tracking(lag, plan.settings, plan.id)
+        outcome.say_tracking(lag, plan.settings, runs, plan.id)
     except RunFailed as behind:
         raise RunFailed("\n".join([str(behind), *failures])) from None
     if failures:

@@ -5,7 +5,7 @@ What is written is written by `feeder`, in a process of its own. mlflow is impor
 
 from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
 from sweeplab.tracking.artifacts import download, save_model
-from sweeplab.tracking.client import Client, early, feeding, lagging, sync
+from sweeplab.tracking.client import Client, deleted, early, feeding, lagging, refresh, sync
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
 from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
 from sweeplab.tracking.server import serve
@@ -16,6 +16,7 @@ __all__ = [
     "base_of",
     "compare_link",
     "damaged_records",
+    "deleted",
     "download",
     "early",
     "experiment_name",
@@ -24,6 +25,7 @@ __all__ = [
     "lagging",
     "links",
     "public",
+    "refresh",
     "resolve_uri",
     "run_link",
     "run_places",

@@ -239,7 +239,7 @@ def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int],
 
 
 def _here(store: Store, uri: str, lock: FileLock, progress: Callable[[int, int], None]) -> dict[str, str]:
-    worker = feeder.Feeder(store, uri, lock, log=False)
+    worker = feeder.Feeder(store, uri, lock, log=False, whole=True)
     for _ in range(ATTEMPTS):
         while (level := worker.once(alone=records.nobody(store), done=progress)) is False:
             pass
@@ -261,5 +261,47 @@ def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None])
 
     with records.clients_file(store).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # or the feeder would leave with what it has
+        records.ask_file(store).touch()
+        asked = records.asked(store)
         _wake(store)
+        while (state := _state(store)).get("checked") != asked and not give_up(state):
+            time.sleep(0.1)  # until the feeder has looked at what MLflow has
         return _until_level(store, uri, None, give_up, progress)
+
+
+def refresh(store: Store, tracking: config.Tracking) -> None:
+    """Correct the records by what MLflow has, and feed nothing; a feeder that is at work has done so itself."""
+    if not store.sweeps.is_dir() or not store.writable:
+        return
+    lock = FileLock(records.lock_file(store), timeout=0)
+    with suppress(Timeout), lock:
+        feeder.Feeder(store, address.checked(address.resolve_uri(tracking)), lock, log=False).look()
+
+
+def deleted(store: Store, tracking: config.Tracking, only: Collection[str] | None = None) -> list[str]:
+    """What was deleted in MLflow and so stays deleted, a line for each experiment; of these runs only, if given."""
+    uri = address.resolve_uri(tracking)
+    runs = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
+    files = runs if only is not None else [*store.sweeps.glob("*.mlflow.json"), *runs]
+    gone: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        for experiment, entry in records.entries(file, uri).items():
+            if entry.get(records.DELETED) and records.is_ours(entry, store):
+                gone.setdefault((experiment, str(entry[records.DELETED])), []).append(str(entry["run"]))
+    return [_told(experiment, what, runs) for (experiment, what), runs in gone.items()]
+
+
+def _told(experiment: str, what: str, runs: Sequence[str]) -> str:
+    if what == "experiment":
+        return (
+            f"the experiment '{experiment}' was deleted in MLflow, and stays so, with {_counted(runs)}; "
+            "mlflow experiments restore brings it back"
+        )
+    return (
+        f"of the experiment '{experiment}' {_counted(runs)} {'was' if len(runs) == 1 else 'were'} deleted in MLflow, "
+        f"and so stay{'s' if len(runs) == 1 else ''}; mlflow runs restore --run-id {runs[0]} brings it back"
+    )
+
+
+def _counted(runs: Sequence[str]) -> str:
+    return f"{len(runs)} run{'s'[: len(runs) != 1]}"

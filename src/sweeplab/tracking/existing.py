@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sweeplab.store import Store
+from sweeplab.tracking.records import DELETED
 from sweeplab.tracking.view import Job
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
 WORTH = 10  # existing runs that are read for each one to be made
 PAGE = 500  # runs; a server answers for so many within its time
 
-Runs = list[tuple[str, int]]
-"""Of each run its id, and when it began in milliseconds."""
+EVERYTHING = 3  # mlflow.entities.ViewType.ALL, without its import
+
+Runs = list[tuple[str, int, bool]]
+"""Of each run its id, when it began in milliseconds, and whether it was deleted in MLflow."""
 
 
 class Existing:
@@ -46,13 +49,13 @@ class Existing:
             self._read(client, experiment, max(WORTH, WORTH * self._to_make[job.experiment]))
             if experiment in self._all:
                 return self._all[experiment].get((tag, value), [])
-        found = client.search_runs([experiment], f"tags.`{tag}` = '{value}' and {self._ours}")
-        return [(run.info.run_id, run.info.start_time) for run in found]
+        condition = f"tags.`{tag}` = '{value}' and {self._ours}"
+        return [_told(run) for run in client.search_runs([experiment], condition, run_view_type=EVERYTHING)]
 
     def add(self, experiment: str, tag: str, value: str, run_id: str, start: int) -> None:
         """A run was made; all others of this tag are gone."""
         if experiment in self._all:
-            self._all[experiment][tag, value] = [(run_id, start)]
+            self._all[experiment][tag, value] = [(run_id, start, False)]
 
     @property
     def _ours(self) -> str:
@@ -64,7 +67,10 @@ class Existing:
         runs: list[MlflowRun] = []
         token: str | None = None
         while len(runs) < most:
-            page = client.search_runs([experiment], self._ours, max_results=min(PAGE, most), page_token=token)
+            size = min(PAGE, most)
+            page = client.search_runs(
+                [experiment], self._ours, run_view_type=EVERYTHING, max_results=size, page_token=token
+            )
             runs += page
             token = page.token
             if not token:
@@ -73,10 +79,14 @@ class Existing:
         self._tried[experiment] = most
 
 
+def _told(run: MlflowRun) -> tuple[str, int, bool]:
+    return run.info.run_id, run.info.start_time, run.info.lifecycle_stage == DELETED
+
+
 def _by_tag(runs: Iterable[MlflowRun]) -> dict[tuple[str, str], Runs]:
     found: dict[tuple[str, str], Runs] = {}
     for run in runs:
         for tag in (FINGERPRINT, SWEEP_ID):
             if tag in run.data.tags:
-                found.setdefault((tag, run.data.tags[tag]), []).append((run.info.run_id, run.info.start_time))
+                found.setdefault((tag, run.data.tags[tag]), []).append(_told(run))
     return found

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from sweeplab import store, terminal
 from sweeplab.tracking import address, database, library, records
+from sweeplab.tracking.check import check
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import Job, View
 from sweeplab.tracking.writer import AwayError, Writer
@@ -31,7 +32,7 @@ GRACE = 4.0  # seconds to drain in after the last client has gone
 class Feeder:
     """Looks at the store again and again, and brings MLflow level."""
 
-    def __init__(self, folder: store.Store, uri: str, lock: FileLock, *, log: bool = True) -> None:
+    def __init__(self, folder: store.Store, uri: str, lock: FileLock, *, log: bool = True, whole: bool = False) -> None:
         self.store, self.uri, self._lock, self._log = folder, uri, lock, log
         self.view, self.writer = View(folder, uri), Writer(folder, uri)
         self._alone = threading.Event()
@@ -39,10 +40,13 @@ class Feeder:
         self._idle = False
         self._look = 0.0  # seconds that the last look at the store took
         self._state: Node = {}
+        self._whole = whole  # whether all that MLflow has is looked at, or of each experiment the latest runs
+        self._asked = self._checked = records.asked(folder)
 
     def report(self, error: str | None = None, lag: Mapping[str, str] | None = None) -> None:
         """Tell the clients, by a file, what stands in the way."""
-        state = {"pid": os.getpid(), "uri": address.public(self.uri), "error": error, "lag": dict(lag or {})}
+        state: Node = {"pid": os.getpid(), "uri": address.public(self.uri), "error": error, "lag": dict(lag or {})}
+        state["checked"] = self._checked
         if state != self._state:
             file = records.state_file(self.store)
             store.remove_leftovers(file.parent, f".{file.name}.*")
@@ -58,8 +62,14 @@ class Feeder:
         except AwayError as error:
             self.report(str(error))
             return None
+        self._checked = self._asked
         self.report(lag=lag)
         return None if lag else self._idle
+
+    def look(self) -> None:
+        """Correct the records by what MLflow has, without feeding anything."""
+        with suppress(AwayError):
+            self._jobs(alone=False)
 
     def _pass(self, alone: bool, done: Callable[[int, int], None]) -> dict[str, str]:
         """Feed all that is not level; run or sweep id -> what went wrong."""
@@ -71,7 +81,8 @@ class Feeder:
                 self.writer.feed(job)
                 self._seen(job)
             except Exception as error:  # one run's trouble, of whatever kind, must not stop the others
-                lag[job.id] = self.writer.failed(job, error)
+                if (reason := self.writer.failed(job, error)) is not None:
+                    lag[job.id] = reason
             done(number, len(jobs))
         return lag
 
@@ -82,7 +93,13 @@ class Feeder:
             self.view.unsettle()
 
     def _jobs(self, alone: bool) -> list[Job]:
-        """What the store asks for, its records checked against the server the first time an experiment is seen."""
+        """What the store asks for, its records checked against the server the first time an experiment is seen.
+
+        And whenever somebody asks for it, as `sync` does.
+        """
+        if self._asked != (asked := records.asked(self.store)):
+            self._asked, self._whole = asked, True
+            self.view.created.clear()
         began = time.monotonic()
         jobs = self.view.jobs(alone=alone)
         self._look = time.monotonic() - began
@@ -90,6 +107,7 @@ class Feeder:
         for experiment in unknown:
             try:
                 self.view.created[experiment] = self.writer.created(experiment)
+                check(self.writer.client, self.view, experiment, whole=self._whole)
             except Exception as error:
                 self.writer.check()
                 raise AwayError(self.writer.told(error)) from error  # it is back already

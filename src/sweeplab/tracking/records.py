@@ -13,6 +13,8 @@ from sweeplab.tracking.address import public
 
 Node = dict[str, Any]
 
+DELETED = "deleted"  # what MLflow calls it; in a record, that somebody deleted the run there, or its whole experiment
+
 
 def lock_file(folder: store.Store) -> Path:
     return folder.root / "feeder.lock"
@@ -20,6 +22,19 @@ def lock_file(folder: store.Store) -> Path:
 
 def clients_file(folder: store.Store) -> Path:
     return folder.root / "feeder.clients"
+
+
+def ask_file(folder: store.Store) -> Path:
+    """Touched by who wants the feeder to look at what MLflow has."""
+    return folder.root / "feeder.ask"
+
+
+def asked(folder: store.Store) -> int:
+    """When somebody asked last (nanoseconds); 0 if nobody has."""
+    try:
+        return ask_file(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def state_file(folder: store.Store) -> Path:
@@ -50,6 +65,14 @@ def entries(file: Path, uri: str) -> dict[str, Node]:
     found = read_json(file).get(public(uri))
     known = found.items() if isinstance(found, dict) else ()
     return {name: entry for name, entry in known if isinstance(entry, dict) and isinstance(entry.get("fed"), dict)}
+
+
+def write_entry(file: Path, uri: str, experiment: str, entry: Node) -> None:
+    """Note where a run, or a sweep, is in an experiment at this URI, and what it was fed."""
+    record = {uri: places for uri, places in read_json(file).items() if isinstance(places, dict)}
+    record.setdefault(public(uri), {})[experiment] = entry
+    store.remove_leftovers(file.parent, f".{file.name}.*")  # of a feeder that was killed here
+    store.write_json(file, record)
 
 
 def is_ours(entry: Node, folder: store.Store) -> bool:
@@ -110,7 +133,8 @@ class Place:
 
 def _places(record: Path, uri: str) -> list[Place]:
     found = entries(record, uri).items()
-    return [Place(name, str(entry.get("experiment")), entry["run"]) for name, entry in found if entry.get("run")]
+    there = [(name, entry) for name, entry in found if entry.get("run") and not entry.get(DELETED)]
+    return [Place(name, str(entry.get("experiment")), entry["run"]) for name, entry in there]
 
 
 def run_places(run: store.Run, uri: str) -> list[Place]:

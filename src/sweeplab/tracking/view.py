@@ -9,13 +9,13 @@ again, the feeder therefore ends in the same place.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from sweeplab import store
-from sweeplab.tracking.records import Node, entries, is_ours, sweep_record
+from sweeplab.tracking.records import DELETED, Node, entries, is_ours, sweep_record
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
@@ -42,6 +42,7 @@ class Tail:
         self.lines = self._offset = 0
         self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
         self.started = False
+        self.begun_at = 0.0  # Unix seconds
         self.begun = False  # whether there is more than ends that came too early
         self.model = False
         self.own: dict[str, None] = {}  # experiments of its start events, in order
@@ -74,6 +75,7 @@ class Tail:
     def _note(self, event: Node) -> None:
         self.begun |= not store.is_early_end(event)
         if event["event"] == store.START:
+            self.begun_at = self.begun_at if self.started else float(event["time"])
             self.started = True
             self.fingerprint = event.get("fingerprint") or self.run.id
             self.sweep = event.get("sweep") or ""
@@ -143,6 +145,19 @@ class Job:
         return next(iter(trained or ([] if self.experiment in self.tail.own else here)), None)
 
 
+@dataclass
+class Written:
+    """An MLflow run that a record of this store tells of."""
+
+    file: Path
+    entry: Node
+    start: float  # milliseconds
+    tail: Tail | None = None
+    summary: Node | None = None  # of a sweep
+    fed = property(lambda self: dict(self.entry.get("fed", {})))
+    run_id = property(lambda self: str(self.entry["run"]))
+
+
 class View:
     """The store as the feeder sees it: which MLflow runs it asks for, and which of them are not level."""
 
@@ -171,6 +186,22 @@ class View:
         with os.scandir(self.store.root) as found:
             names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
         return jobs + [job for name in names for job in self._look(name)]
+
+    def written(self, experiment: str) -> Iterator[Written]:
+        """What the records tell of an experiment, parents first; of the runs that `jobs` has looked at."""
+        for sweep in self._sweeps.values():
+            file = sweep_record(self.store, sweep.id)
+            entry = self._valid(entries(file, self.uri), experiment)
+            if entry.get("run"):
+                try:
+                    summary = self.store.summary(sweep.id)
+                except store.DamagedError:
+                    summary = None
+                yield Written(file, entry, 1000 * float(sweep.manifest["time"]), summary=summary)
+        for tail in self._tails.values():
+            entry = self._valid(entries(tail.run.mlflow_file, self.uri), experiment)
+            if entry.get("run"):
+                yield Written(tail.run.mlflow_file, entry, 1000 * tail.begun_at, tail)
 
     def lagging(self, only: Collection[str] | None) -> set[str]:
         """The run and sweep ids that are not level."""
@@ -244,7 +275,7 @@ class View:
             goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
             if tail.model:  # else not named: what was fed before there were models stays level
                 goal["model"] = True
-            if entry.get("fed") != goal:
+            if entry.get("fed") != goal and not entry.get(DELETED):
                 jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
         tail.settled = not jobs and status != RUNNING and not tail.run.claimed  # files may come while it is held
         return jobs
@@ -272,7 +303,9 @@ class View:
         dead = {**goal, "status": KILLED}
         if goal["status"] == RUNNING and (alone or entry.get("fed") == dead):
             goal = dead  # until the manifest is written again
-        return [] if entry.get("fed") == goal else [Job(sweep.id, file, sweep.experiment, entry, goal, [sweep])]
+        if entry.get("fed") == goal or entry.get(DELETED):
+            return []
+        return [Job(sweep.id, file, sweep.experiment, entry, goal, [sweep])]
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
         """What this store has recorded of an experiment, unless the server has another one of that name now."""

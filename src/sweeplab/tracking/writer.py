@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import store
-from sweeplab.tracking import address, causes, database, library, sender, terms
-from sweeplab.tracking.existing import FINGERPRINT, STORE_ID, SWEEP_ID, Existing
-from sweeplab.tracking.records import Node, entries, is_ours, made, note_made, read_json, sweep_record
+from sweeplab.tracking import address, causes, database, library, places, sender, terms
+from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, STORE_ID, SWEEP_ID, Existing
+from sweeplab.tracking.records import DELETED, Node, entries, is_ours, made, note_made, sweep_record, write_entry
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ DOUBT = 60.0  # seconds in which a server may still do what it has not answered 
 
 class AwayError(Exception):
     """The server, or the database, does not answer."""
+
+
+class DeletedError(Exception):
+    """Somebody deleted the MLflow run of this id, of which there is no record."""
 
 
 class Writer:
@@ -94,10 +98,14 @@ class Writer:
 
     def feed(self, job: Job) -> None:
         """Bring one MLflow run level, then note that it is."""
-        run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
-        self._note(job, run_id, job.goal)
+        try:
+            run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
+        except DeletedError as error:
+            self._note(job, str(error), job.fed, deleted="run")
+        else:
+            self._note(job, run_id, job.goal)
 
-    def _note(self, job: Job, run_id: str | None, fed: Node, **more: float) -> None:
+    def _note(self, job: Job, run_id: str | None, fed: Node, **more: float | str) -> None:
         experiment_id, created = self._experiment(job.experiment)
         entry = {
             "experiment": experiment_id,
@@ -108,25 +116,32 @@ class Writer:
             **more,
         }
         job.entry = entry
-        record = {uri: places for uri, places in read_json(job.file).items() if isinstance(places, dict)}
-        record.setdefault(address.public(self.uri), {})[job.experiment] = entry
-        store.remove_leftovers(job.file.parent, f".{job.file.name}.*")  # of a feeder that was killed here
-        store.write_json(job.file, record)
+        write_entry(job.file, self.uri, job.experiment, entry)
 
-    def failed(self, job: Job, error: Exception) -> str:
-        """Why the job could not be done. Raises AwayError if that is the server's absence.
+    def failed(self, job: Job, error: Exception) -> str | None:
+        """Why the job could not be done; None if nothing is to be done. Raises AwayError if the server is away.
 
-        A run that someone deleted in MLflow is forgotten, and so made anew by the next attempt.
+        A run that somebody deleted in MLflow stays deleted; one that is gone is made anew by the next attempt.
         """
         self.check()
         run_id = job.entry.get("run")
         try:
             place = self._experiment(job.experiment)[0]
-            if run_id and not self.client.search_runs([place], f"attributes.run_id = '{run_id}'"):
-                self._note(job, None, {})
+            if run_id and not self._is_active(job, place, str(run_id)):
+                return None
         except Exception as other:  # for example that the whole experiment was deleted
             return self.in_short(other)
         return self.in_short(error)
+
+    def _is_active(self, job: Job, place: str, run_id: str) -> bool:
+        """Whether MLflow has the run; noted if it has not."""
+        found = self.client.search_runs([place], f"attributes.run_id = '{run_id}'", run_view_type=EVERYTHING)
+        if not found:
+            self._note(job, None, {})
+        elif found[0].info.lifecycle_stage == DELETED:
+            self._note(job, run_id, job.fed, deleted="run")
+            return False
+        return True
 
     def _run_id(self, job: Job, tag: str, value: str, start: float | None, tags: Mapping[str, str]) -> tuple[str, bool]:
         """The MLflow run with this tag: recorded, found, or created; and whether it has all these tags already.
@@ -138,9 +153,12 @@ class Writer:
             return str(recorded), False
         place = self._experiment(job.experiment)[0]
         found = self.existing.find(self.client, job, place, tag, value)
-        same = [run_id for run_id, began in found if start is None or began == terms.ms(start)]
-        mine = made(self.store) if len(found) > len(same[-1:]) else set()
-        for other, _ in found:
+        active = [(run_id, began) for run_id, began, gone in found if not gone]
+        same = [run_id for run_id, began in active if start is None or began == terms.ms(start)]
+        if not same and (left := [run_id for run_id, began, _ in found if start is None or began == terms.ms(start)]):
+            raise DeletedError(left[-1])
+        mine = made(self.store) if len(active) > len(same[-1:]) else set()
+        for other, _ in active:
             if other not in same[-1:] and other in mine:
                 self.client.delete_run(other)
         at = terms.ms(job.sweeps[0].manifest["time"] if start is None else start)
@@ -180,7 +198,7 @@ class Writer:
         )  # without the sweep's tag: the UI folds children away below a parent it shows
         run_id, _ = self._run_id(job, SWEEP_ID, sweep.id, None, tags)
         self._set_status(job, run_id, sweep.manifest.get("ended"))
-        if self._upload(job, run_id, self.store.sweeps, "comparison"):
+        if self._upload(job, run_id, self.store.sweeps, sweep=True):
             self._summarise(run_id, self.store.summary(sweep.id))
         return run_id
 
@@ -196,12 +214,14 @@ class Writer:
         rows = [(name, value, at, step) for name, value in values.items() if known.get(terms.key(name)) != value]
         sender.log(self.client, run_id, rows, {}, {"mlflow.note.content": summary.get("description", "")})
 
-    def _upload(self, job: Job, run_id: str, folder: Path, place: str | None = None) -> bool:
+    def _upload(self, job: Job, run_id: str, folder: Path, *, sweep: bool = False) -> bool:
         """The goal's files that have changed; whether there were any."""
         before = job.fed.get("files", {})
         changed = [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]
         for name in changed:
-            self.client.log_artifact(run_id, str(folder / name), place or name.rpartition("/")[0] or None)
+            self.client.log_artifact(
+                run_id, str(folder / name), places.name(name, sweep=sweep).rpartition("/")[0] or None
+            )
         return bool(changed)
 
     def _feed_run(self, job: Job, tail: Tail) -> str:
@@ -215,9 +235,8 @@ class Writer:
         )
         rows = terms.values(events, job.fed.get("lines", 0))
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
-        sender.log(
-            self.client, run_id, rows, {} if job.fed else terms.params(first), tags if changed and not tagged else {}
-        )
+        params = {} if job.fed else self._params(first, run_id, fresh=tagged)
+        sender.log(self.client, run_id, rows, params, tags if changed and not tagged else {})
         if not job.fed and (data := first.get("data")):
             sender.log_data(self.client, run_id, data)
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
@@ -228,6 +247,11 @@ class Writer:
         if job.goal["status"] != RUNNING:
             tail.forget()
         return run_id
+
+    def _params(self, start: Node, run_id: str, *, fresh: bool) -> dict[str, str]:
+        """Those that MLflow has not: it refuses another value, as an earlier version may have cut it otherwise."""
+        known = {} if fresh else self.client.get_run(run_id).data.params
+        return {name: value for name, value in terms.params(start).items() if terms.key(name) not in known}
 
     def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
         assert job.tail is not None

@@ -1,0 +1,356 @@
+"""What MLflow has no more, and what somebody deleted in it: a feeder's start and `sync` ask, and put right what they may."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+from feeding import SWEEP, add_epoch, counts, feed, finish, make, manifest, rows, state, statuses
+
+from sweeplab import config, tracking
+from sweeplab.store import Run, Store
+from sweeplab.tracking import check, existing
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+
+
+@pytest.fixture
+def uri(root: Path, fresh_database: bytes) -> str:
+    (root / "mlflow.db").write_bytes(fresh_database)
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def sync(home: Store, uri: str) -> list[str]:
+    return tracking.sync(home, config.Tracking(uri=uri), lambda *_: None)
+
+
+def deleted(home: Store, uri: str) -> list[str]:
+    return tracking.deleted(home, config.Tracking(uri=uri))
+
+
+def client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def run_id(run: Run, uri: str) -> str:
+    (place,) = tracking.run_places(run, uri)
+    return place.run_id
+
+
+def shape(home: Store, uri: str) -> dict[str, Any]:
+    """All of MLflow that the store asked for: active runs by status, rows, files, and the parent's children."""
+    children = "select count(*) from tags join runs using (run_uuid) where key = 'mlflow.parentRunId' and lifecycle_stage = 'active' and value = ?"  # fmt: skip
+    active = " join runs using (run_uuid) where lifecycle_stage = 'active'"
+    parents = tracking.sweep_places(home, SWEEP, uri)
+    return {
+        "runs": rows(uri, "select status, count(*) from runs where lifecycle_stage = 'active' group by 1"),
+        "metrics": rows(uri, f"select count(*) from metrics{active}"),
+        "params": rows(uri, f"select count(*) from params{active}"),
+        "sweeps": rows(uri, f"select count(*) from tags{active} and key like 'sweep.5%'"),
+        "children": [rows(uri, children, parent.run_id) for parent in parents],
+        "data": rows(uri, "select count(distinct run_uuid) from inputs join runs on destination_id = run_uuid "
+                          "where lifecycle_stage = 'active'"),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def fed(home: Store, uri: str) -> list[Run]:
+    """Three runs of a sweep, and one of its own, all of them in MLflow."""
+    runs = [make(home, number, sweep=SWEEP if number < 4 else None) for number in range(1, 5)]
+    manifest(home, runs[:3], status="finished")
+    home.report_folder(SWEEP).mkdir()
+    (home.report_folder(SWEEP) / "report.html").write_text("a report")
+    home.write_summary(SWEEP, {"best/test/accuracy": 0.97}, "what came out", 3)
+    assert sync(home, uri) == []
+    return runs
+
+
+# ---- gone ----
+
+
+def test_what_mlflow_gc_took_is_fed_again(home: Store, uri: str, fed: list[Run]) -> None:
+    before = shape(home, uri)
+    for run in fed[1:3]:
+        client(uri).delete_run(run_id(run, uri))
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(uri, "mlruns")
+    for run in fed[1:3]:
+        store._hard_delete_run(run_id(run, uri))  # as mlflow gc does
+    assert sync(home, uri) == []
+    assert deleted(home, uri) == []
+    assert shape(home, uri) == before
+
+
+def test_a_parent_that_is_gone_is_made_anew_with_its_children(home: Store, uri: str, fed: list[Run]) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    before = shape(home, uri)
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    SqlAlchemyStore(uri, "mlruns")._hard_delete_run(parent.run_id)
+    assert sync(home, uri) == []
+    (other,) = tracking.sweep_places(home, SWEEP, uri)
+    assert other.run_id != parent.run_id
+    assert shape(home, uri) == before
+    assert before["children"] == [[(3,)]]
+
+
+def restore(root: Path, backup: Path) -> None:
+    """As who stops the server and copies the file back."""
+    for name in ("mlflow.db-wal", "mlflow.db-shm"):
+        (root / name).unlink(missing_ok=True)
+    shutil.copyfile(backup, root / "mlflow.db")
+
+
+@pytest.mark.parametrize("when", ["empty", "one", "running", "interrupted", "unfinished sweep", "before the report"])
+def test_a_restored_backup_is_brought_level(
+    home: Store, uri: str, root: Path, when: str, fresh_database: bytes
+) -> None:
+    backup = root / "backup.db"
+
+    def back_up(now: str) -> None:
+        if now == when:
+            feed(home, uri)
+            shutil.copyfile(root / "mlflow.db", backup)
+
+    client(uri).create_experiment("demo", artifact_location=(root / "mlruns" / "demo").as_uri())
+    if when == "empty":
+        shutil.copyfile(root / "mlflow.db", backup)
+    first = make(home, 1, sweep=SWEEP)
+    manifest(home, [first, home.run("2" + "0" * 63)])
+    back_up("one")
+    second = make(home, 2, end=None, epochs=1, sweep=SWEEP)
+    with second.claim():
+        back_up("running")
+    add_epoch(second, 2)
+    second.journal.append("end", status="interrupted", stop_reason="interrupted", metrics={})
+    back_up("interrupted")
+    with second.claim():
+        second.journal.append("resume", epoch=2)
+    add_epoch(second, 3)
+    second.journal.append("end", status="interrupted", stop_reason="interrupted", metrics={})
+    back_up("interrupted again")
+    second.journal.append("resume", epoch=3)
+    add_epoch(second, 4)
+    finish(second)
+    back_up("unfinished sweep")
+    manifest(home, [first, second], status="finished")
+    back_up("before the report")
+    home.report_folder(SWEEP).mkdir()
+    (home.report_folder(SWEEP) / "report.html").write_text("a report")
+    home.write_summary(SWEEP, {"best/test/accuracy": 0.97}, "what came out", 2)
+    feed(home, uri)
+    before = shape(home, uri)
+    restore(root, backup)
+    assert sync(home, uri) == []
+    assert shape(home, uri) == before
+    assert before["runs"] == [("FINISHED", 3)]
+    assert rows(uri, "select count(*) from (select distinct key, step, run_uuid, timestamp from metrics)") == rows(
+        uri, "select count(*) from metrics"
+    )
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    assert rows(uri, "select value from metrics where run_uuid = ?", parent.run_id) == [(0.97,)]
+    assert sync(home, uri) == []
+    assert shape(home, uri) == before
+
+
+def test_a_new_database_at_the_same_address_is_filled(
+    home: Store, uri: str, root: Path, fed: list[Run], fresh_database: bytes
+) -> None:
+    before = shape(home, uri)
+    (root / "new.db").write_bytes(fresh_database)
+    restore(root, root / "new.db")
+    assert sync(home, uri) == []
+    assert shape(home, uri) == before
+
+
+def test_a_feeders_start_puts_right_what_is_gone(home: Store, uri: str, root: Path, fed: list[Run]) -> None:
+    before = shape(home, uri)
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("pragma foreign_keys = off")
+        for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+            database.execute(f"delete from {table} where run_uuid = ?", (run_id(fed[3], uri),))
+    database.close()
+    feed(home, uri)
+    assert shape(home, uri) == before
+
+
+def test_files_that_are_gone_are_sent_again(home: Store, uri: str, root: Path, fed: list[Run]) -> None:
+    shutil.rmtree(root / "mlruns")
+    assert sync(home, uri) == []
+    for run in fed:
+        assert list(root.glob(f"mlruns/demo/{run_id(run, uri)}/artifacts/journal.jsonl")) != []
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    assert (root / f"mlruns/demo/{parent.run_id}/artifacts/comparison/report.html").read_text() == "a report"
+
+
+# ---- deleted by somebody ----
+
+
+def test_a_run_that_somebody_deleted_stays_deleted_and_is_said(
+    home: Store, uri: str, fed: list[Run], sweeplab: Command
+) -> None:
+    gone = run_id(fed[1], uri)
+    client(uri).delete_run(gone)
+    ended = sweeplab("sync", f"tracking.uri={uri}")
+    told = (
+        "of the experiment 'demo' 1 run was deleted in MLflow, and so stays; "
+        f"mlflow runs restore --run-id {gone} brings it back"
+    )
+    assert (ended.code, ended.out.splitlines()[-2:]) == (0, [told, "MLflow is level with the store"])
+    assert tracking.run_places(fed[1], uri) == [], "no link leads there"
+    fed[1].journal.append("track", experiment="demo")
+    assert sync(home, uri) == []
+    assert counts(uri)[0] == 5
+    assert deleted(home, uri) == [told]
+    fed[1].mlflow_file.unlink()
+    assert sync(home, uri) == []
+    assert (counts(uri)[0], deleted(home, uri)) == (5, [told]), "not even if the record is lost"
+
+
+def test_one_that_is_restored_there_is_fed_on(home: Store, uri: str, fed: list[Run]) -> None:
+    gone = run_id(fed[1], uri)
+    client(uri).delete_run(gone)
+    assert sync(home, uri) == []
+    add_epoch(fed[1], 9)
+    assert sync(home, uri) == []
+    client(uri).restore_run(gone)
+    assert sync(home, uri) == []
+    assert deleted(home, uri) == []
+    assert rows(uri, "select count(*) from metrics where run_uuid = ? and step = 9", gone) == [(2,)]
+
+
+def test_one_that_is_deleted_while_it_is_fed_stays_deleted(home: Store, uri: str) -> None:
+    run = make(home, end=None)
+    with run.claim():
+        worker = feed(home, uri, alone=False)
+        gone = run_id(run, uri)
+        client(uri).delete_run(gone)
+        add_epoch(run, 3)
+        while worker.once(alone=False) is False:
+            pass
+        assert state(home)["lag"] == {}
+    finish(run)
+    while worker.once(alone=True) is False:
+        pass
+    assert (state(home)["lag"], counts(uri)[0]) == ({}, 1)
+    assert deleted(home, uri)[0].startswith("of the experiment 'demo' 1 run was deleted in MLflow")
+
+
+def test_a_deleted_parent_stays_deleted_and_its_children_are_fed(home: Store, uri: str, fed: list[Run]) -> None:
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    client(uri).delete_run(parent.run_id)
+    manifest(home, fed[:3], status="failed")
+    add_epoch(fed[0], 7)
+    assert sync(home, uri) == []
+    assert tracking.sweep_places(home, SWEEP, uri) == []
+    assert rows(uri, "select count(*) from metrics where step = 7") == [(2,)]
+    assert counts(uri)[0] == 5
+
+
+def test_mlflow_gc_of_a_deletion_that_is_known_brings_nothing_back(home: Store, uri: str, fed: list[Run]) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    gone = run_id(fed[1], uri)
+    client(uri).delete_run(gone)
+    assert sync(home, uri) == []
+    SqlAlchemyStore(uri, "mlruns")._hard_delete_run(gone)
+    assert sync(home, uri) == []
+    assert counts(uri)[0] == 4
+    assert len(deleted(home, uri)) == 1
+
+
+def test_a_deleted_experiment_stays_deleted_and_is_said(home: Store, uri: str, fed: list[Run]) -> None:
+    place = tracking.run_places(fed[0], uri)[0].experiment_id
+    client(uri).delete_experiment(place)
+    assert sync(home, uri) == []
+    told = "the experiment 'demo' was deleted in MLflow, and stays so, with 5 runs; mlflow experiments restore brings it back"
+    assert deleted(home, uri) == [told]
+    assert tracking.run_places(fed[0], uri) == []
+    new = make(home, 9)
+    (lag,) = sync(home, uri)
+    assert lag.startswith(f"{new.id}: MLflow experiment 'demo' was deleted: restore it (mlflow experiments restore -x")
+    client(uri).restore_experiment(place)
+    assert sync(home, uri) == []
+    assert deleted(home, uri) == []
+    assert statuses(uri) == ["FINISHED"] * 6
+
+
+def test_a_run_that_was_cleaned_and_trained_again_is_no_deletion(home: Store, uri: str) -> None:
+    run = make(home, end="failed")
+    feed(home, uri)
+    shutil.rmtree(run.folder)
+    make(home)
+    feed(home, uri)
+    assert sync(home, uri) == []
+    assert deleted(home, uri) == []
+    assert rows(uri, "select lifecycle_stage from runs order by start_time") == [("deleted",), ("active",)]
+
+
+# ---- what it costs ----
+
+
+def test_a_feeders_start_asks_once_an_experiment_and_sync_in_pages(
+    home: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    for number in range(1, 8):
+        make(home, number, experiment="demo" if number < 6 else "other")
+    feed(home, uri)
+    asked: list[int] = []
+    search = MlflowClient.search_runs
+
+    def counted(self: MlflowClient, *given: Any, **how: Any) -> Any:
+        asked.append(how["max_results"])
+        return search(self, *given, **how)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    for module in (existing, check):
+        monkeypatch.setattr(module, "PAGE", 2)
+    feed(home, uri)
+    assert asked == [2, 2]
+    assert sync(home, uri) == []
+    assert len(asked) - 2 == 3 + 1
+    assert counts(uri)[0] == 7
+
+
+def test_the_latest_page_tells_nothing_of_older_runs(home: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 6):
+        make(home, number)
+        time.sleep(0.002)
+    feed(home, uri)
+    monkeypatch.setattr(check, "PAGE", 2)
+    feed(home, uri)
+    assert counts(uri) == (5, 35)
+
+
+def test_sync_beside_a_feeder_has_it_look_again(home: Store, uri: str, fed: list[Run], root: Path) -> None:
+    with tracking.feeding(home, config.Tracking(uri=uri)) as tie:
+        assert tie.wait([fed[0]], 60) is None
+        end = time.monotonic() + 30
+        while not state(home).get("pid") and time.monotonic() < end:
+            time.sleep(0.1)
+        before = shape(home, uri)
+        with sqlite3.connect(root / "mlflow.db", timeout=20) as database:
+            for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+                database.execute(f"delete from {table} where run_uuid = ?", (run_id(fed[3], uri),))
+        database.close()
+        assert sync(home, uri) == []
+        assert shape(home, uri) == before
+
+
+def test_the_ui_links_to_what_is_there(home: Store, uri: str, fed: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = fed[3]
+    client(uri).delete_run(run_id(newest, uri))
+    tracking.refresh(home, config.Tracking(uri=uri))
+    assert tracking.run_places(newest, uri) == []
+    assert len(tracking.run_places(fed[0], uri)) == 1
+    assert counts(uri)[0] == 5
