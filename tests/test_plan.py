@@ -110,7 +110,8 @@ def test_zip_and_where_may_stand_in_an_experiment(planned: Planned, zipped: None
     assert names(planned("experiment=zipped", *lists)) == ["hidden=16 epochs=3", "hidden=24 epochs=4"]
     assert len(planned("experiment=zipped", *lists, "sweep.zip=[]").cells) == 6
     assert refused(planned, "experiment=zipped,plain", *lists) == (
-        "sweep.zip, sweep.where: must be the same for all jobs of a sweep; it is carried out as one"
+        "experiment=zipped,plain: an experiment is a sweep of its own; issue one command for each, as in "
+        "experiment=zipped, and compare them with: sweeplab compare NAME NAME"
     )
 
 

@@ -78,11 +78,11 @@ def is_learning_rate(name: str) -> bool:
 
 
 def bounds(name: str) -> tuple[float, float]:
-    """The least and the greatest value that a metric can have."""
-    if name.rpartition("/")[2] == ACCURACY:
+    """The least and the greatest value that a score can have; what else a run measures is not bounded."""
+    measured = name.rpartition("/")[2]
+    if measured == ACCURACY:
         return 0.0, 1.0
-    positive = (MAE, PARAMETERS, SECONDS, EXAMPLES_PER_SECOND, BEST_EPOCH, EARLY_STOP_EPOCH)
-    return (0.0 if name.rpartition("/")[2] in positive else -math.inf), math.inf
+    return (0.0 if measured == MAE else -math.inf), math.inf
 
 
 def watched(start: Mapping[str, Any]) -> tuple[str, str]:
