@@ -85,9 +85,10 @@ def check_level(home: Store, file: Path, excused: Mapping[str, str], *, artifact
 
     `excused`: fingerprints and sweep ids -> why MLflow may lack them (`deleted`), or have them still (`cleaned`).
     """
-    ours = [run for run in tracked(file).values() if run.tags.get("store.id") == home.id]
+    name = store.read_json(home.root / "store.json")["id"] if (home.root / "store.json").exists() else None
+    ours = [run for run in tracked(file).values() if run.tags.get("store.id") == name]
     manifests = home.manifests(_complain)
-    parents = {m["id"]: _parent(ours, m, excused) for m in manifests if m["experiment"]}
+    parents = {(m["id"], name): _parent(ours, m["id"], name, excused) for m in manifests for name in _experiments(m)}
     known = [parent.id for parent in parents.values() if parent]
     for run in home.runs():
         _, events = run.history()
@@ -100,7 +101,6 @@ def check_level(home: Store, file: Path, excused: Mapping[str, str], *, artifact
             known.append(seen.id)
             _check_run(run, events, seen, artifacts=artifacts)
             _check_parents(seen, manifests, parents, events)
-    known += [run.id for run in ours if run.tags.get("sweep.id") in parents]  # of an experiment before
     for stranger in (run for run in ours if run.id not in known):
         asked = stranger.tags.get("fingerprint") or stranger.tags.get("sweep.id")
         assert excused.get(str(asked)) == "cleaned", f"MLflow has what the store has not: {stranger}"
@@ -114,18 +114,23 @@ def _complain(text: str) -> None:
 def _wanted(run: Run, events: list[dict[str, Any]], manifests: list[dict[str, Any]]) -> set[str]:
     """The experiments of MLflow that are to have the run."""
     own = {event.get("experiment") for event in events if event["event"] in (START, TRACK)}
-    sweeps = {m["experiment"] for m in manifests if any(c["fingerprint"].startswith(run.id) for c in m["cells"])}
-    return {str(name) for name in own | sweeps if name}
+    asking = [m for m in manifests if any(cell["fingerprint"].startswith(run.id) for cell in m["cells"])]
+    return {str(name) for name in own if name}.union(*map(_experiments, asking))
 
 
-def _parent(ours: list[Tracked], manifest: dict[str, Any], excused: Mapping[str, str]) -> Tracked | None:
-    found = [r for r in ours if r.experiment == manifest["experiment"] and r.tags.get("sweep.id") == manifest["id"]]
-    if not found and excused.get(manifest["id"]) == "deleted":
+def _experiments(manifest: dict[str, Any]) -> set[str]:
+    """Those under which the sweep was issued."""
+    return {name for name in (manifest["experiment"], *manifest.get("formerly", [])) if name}
+
+
+def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: Mapping[str, str]) -> Tracked | None:
+    found = [run for run in ours if run.experiment == experiment and run.tags.get("sweep.id") == sweep]
+    if not found and excused.get(sweep) == "deleted":
         return None
-    assert len(found) == 1, f"sweep {manifest['id'][:12]} is {len(found)} times in MLflow's {manifest['experiment']}"
+    assert len(found) == 1, f"sweep {sweep[:12]} is {len(found)} times in MLflow's {experiment}"
     assert found[0].status != "RUNNING"
     repeated = [row for row, count in found[0].rows.items() if count > 1]
-    assert not repeated, f"the parent of sweep {manifest['id'][:12]} has numbers twice: {repeated}"
+    assert not repeated, f"the parent of sweep {sweep[:12]} has numbers twice: {repeated}"
     return found[0]
 
 
@@ -160,7 +165,7 @@ def _check_run(run: Run, events: list[dict[str, Any]], seen: Tracked, *, artifac
 def _check_parents(
     seen: Tracked,
     manifests: list[dict[str, Any]],
-    parents: Mapping[str, Tracked | None],
+    parents: Mapping[tuple[str, str], Tracked | None],
     events: list[dict[str, Any]],
 ) -> None:
     """It has the tag of each sweep that asks for it, and its parent is one of them."""
@@ -168,7 +173,7 @@ def _check_parents(
     asking = [m for m in manifests if any(cell["fingerprint"] == fingerprint for cell in m["cells"])]
     tags = {key for key in seen.tags if key.startswith("sweep.")}
     assert tags == {f"sweep.{m['id'][:12]}" for m in asking}, f"{fingerprint[:16]} has the tags {tags}"
-    here = [parents[m["id"]] for m in asking if m["experiment"] == seen.experiment]
+    here = [parents[m["id"], seen.experiment] for m in asking if seen.experiment in _experiments(m)]
     if None in here:
         return
     parent = seen.tags.get("mlflow.parentRunId")

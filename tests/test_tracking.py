@@ -493,6 +493,23 @@ def test_a_sweep_that_reuses_a_run_of_another_experiment_has_it_too(store: Store
     assert counts(uri) == (3, 14)
 
 
+def test_a_sweep_issued_again_under_another_experiment_ends_in_both(store: Store, uri: str) -> None:
+    run = make(store, experiment="first", sweep=SWEEP)
+    manifest(store, [run], experiment="first")
+    feed(store, uri, alone=False)
+    manifest(store, [run], experiment="second")
+    manifest(store, [run], status="finished", experiment="second")
+    feed(store, uri)
+    parents = {place.experiment: place for place in tracking.sweep_places(store, SWEEP, uri)}
+    for name in ("first", "second"):
+        status = rows(uri, "select status from runs where run_uuid = ?", parents[name].run_id)
+        assert status == [("FINISHED",)]
+        assert mlflow_run(run, uri, name).data.tags["mlflow.parentRunId"] == parents[name].run_id
+    assert counts(uri)[0] == 4
+    link = tracking.links(store, store.manifest(SWEEP), uri, "http://x")["curves"]
+    assert f"/experiments/{parents['second'].experiment_id}/" in link
+
+
 def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(store: Store, uri: str) -> None:
     run = make(store)
     manifest(store, [run], status="finished")

@@ -134,8 +134,18 @@ class Store:
         return found[0]
 
     def write_manifest(self, sweep: Mapping[str, Any]) -> None:
-        """Record a sweep under its `id`: what it asks for, its cells, how it ended."""
-        write_json(self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json", sweep)
+        """Record a sweep under its `id`: what it asks for, its cells, how it ended.
+
+        Issued again under another MLflow experiment, it is `formerly` of those that it had before, too.
+        """
+        file = self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json"
+        try:
+            before = read_manifest(file)
+        except (FileNotFoundError, DamagedError):
+            before = {}
+        names = dict.fromkeys([*before.get("formerly", []), before.get("experiment")])
+        former = [name for name in names if name not in (None, sweep.get("experiment"))]
+        write_json(file, {**sweep, **({"formerly": former} if former else {})})
 
     def manifest(self, sweep: str) -> dict[str, Any]:
         """The manifest of this sweep id. Raises UserError if there is none, or it is damaged."""

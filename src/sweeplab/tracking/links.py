@@ -49,7 +49,9 @@ def run_link(base: str, experiment_id: str, run_id: str) -> str:
 def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
     """The two links that matter of a sweep: the charts of exactly its runs, and these laid side by side."""
     found: dict[str, str] = {}
-    for place in sweep_places(home, sweep["id"], uri)[:1]:
+    places = sweep_places(home, sweep["id"], uri)
+    here = [place for place in places if place.experiment == sweep["experiment"]]
+    for place in (here or places)[:1]:
         cells = (home.run(cell["fingerprint"]) for cell in sweep["cells"][:COMPARED])
         runs = [p.run_id for r in cells for p in run_places(r, uri) if p.experiment == place.experiment]
         found["curves"] = sweep_link(base, place.experiment_id, sweep["id"])

@@ -106,8 +106,12 @@ class Sweep:
     manifest: Node
     version: int = 0
     id = property(lambda self: str(self.manifest["id"]))
-    experiment = property(lambda self: self.manifest.get("experiment"))
     tag = property(lambda self: f"sweep.{self.id[:SWEEP_LENGTH]}")
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        """Those of MLflow that are to show it: the latest one first, then those under which it was issued before."""
+        return [name for name in (self.manifest.get("experiment"), *self.manifest.get("formerly", [])) if name]
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -140,7 +144,7 @@ class Job:
     def parent(self) -> Sweep | None:
         """The sweep that trained the run, if it is of this experiment; else the first one here that reuses it."""
         assert self.tail is not None
-        here = [sweep for sweep in self.sweeps if sweep.experiment == self.experiment]
+        here = [sweep for sweep in self.sweeps if self.experiment in sweep.experiments]
         trained = [sweep for sweep in here if self.tail.sweep and sweep.id.startswith(self.tail.sweep[:SWEEP_LENGTH])]
         return next(iter(trained or ([] if self.experiment in self.tail.own else here)), None)
 
@@ -182,7 +186,7 @@ class View:
         """
         self._read_sweeps()
         wanted = [s for s in self._sweeps.values() if only is None or not s.runs.isdisjoint(only)]
-        jobs = [job for sweep in wanted for job in self._parent(sweep, alone)]
+        jobs = [job for sweep in wanted for name in sweep.experiments for job in self._parent(sweep, name, alone)]
         with os.scandir(self.store.root) as found:
             names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
         return jobs + [job for name in names for job in self._look(name)]
@@ -256,7 +260,7 @@ class View:
 
     def _children(self, tail: Tail) -> list[Job]:
         sweeps = self._members.get(tail.run.id, [])
-        wanted = {**tail.own, **tail.tracked, **dict.fromkeys(s.experiment for s in sweeps if s.experiment)}
+        wanted = {**tail.own, **tail.tracked, **dict.fromkeys(name for s in sweeps for name in s.experiments)}
         tail.settled = not wanted
         if not tail.ended and not (wanted and tail.lines):  # else `_status` looks
             tail.run.ensure_end(ended=False)
@@ -293,11 +297,9 @@ class View:
             tail.run.ensure_end(ended=False)
         return RUNNING if alive else KILLED
 
-    def _parent(self, sweep: Sweep, alone: bool) -> list[Job]:
-        if not sweep.experiment:
-            return []
+    def _parent(self, sweep: Sweep, experiment: str, alone: bool) -> list[Job]:
         file = sweep_record(self.store, sweep.id)
-        entry = self._valid(entries(file, self.uri), sweep.experiment)
+        entry = self._valid(entries(file, self.uri), experiment)
         goal = {"status": STATUS[sweep.manifest["status"]], "version": sweep.version}
         goal["files"] = _stamped(self.store.report_folder(sweep.id).glob("*"), self.store.sweeps)
         dead = {**goal, "status": KILLED}
@@ -305,7 +307,7 @@ class View:
             goal = dead  # until the manifest is written again
         if entry.get("fed") == goal or entry.get(DELETED):
             return []
-        return [Job(sweep.id, file, sweep.experiment, entry, goal, [sweep])]
+        return [Job(sweep.id, file, experiment, entry, goal, [sweep])]
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
         """What this store has recorded of an experiment, unless the server has another one of that name now."""

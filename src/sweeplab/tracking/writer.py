@@ -267,14 +267,14 @@ class Writer:
         found |= dict.fromkeys(job.goal["sweeps"], "1")
         name = parent.names.get(job.tail.fingerprint) if parent else None
         if parent:
-            found["mlflow.parentRunId"] = self._parent_id(parent)
+            found["mlflow.parentRunId"] = self._parent_id(parent, job.experiment)
         return terms.origin(name or start["name"]) | {
             k: terms.text(value) for k, value in found.items() if value is not None
         }
 
-    def _parent_id(self, sweep: Sweep) -> str:
-        entry = entries(sweep_record(self.store, sweep.id), self.uri).get(sweep.experiment, {})
-        known = entry.get("created") == self._experiment(sweep.experiment)[1] and is_ours(entry, self.store)
+    def _parent_id(self, sweep: Sweep, experiment: str) -> str:
+        entry = entries(sweep_record(self.store, sweep.id), self.uri).get(experiment, {})
+        known = entry.get("created") == self._experiment(experiment)[1] and is_ours(entry, self.store)
         if not known or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])
