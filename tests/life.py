@@ -120,17 +120,20 @@ def write_rows(root: Path, version: int) -> None:
 
 
 class Fault(NamedTuple):
-    """What a command meets: `kill`, at the n-th watched line of the `victim`; or `full`, files of at most n bytes."""
+    """What a command meets: `kill` or `terminate`, at the n-th watched line of the victim; `full`, files of n bytes."""
 
     kind: str = "none"
     victim: str = "command"  # or job, or feeder
     number: int = 0
 
-    def kills(self, victim: str) -> bool:
-        return self.kind == "kill" and self.victim == victim
+    def strike(self, victim: str) -> None:
+        """Have this process, if it is the victim, get its signal."""
+        if self.kind in SIGNALS and self.victim == victim:
+            signal_at(self.number, SIGNALS[self.kind])
 
 
 NO_FAULT = Fault()
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
 
 
 @dataclass(frozen=True)
@@ -274,12 +277,11 @@ def _prepare(fault: Fault, feeds: bool) -> None:
     if fault.kind == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.number, fault.number))
-    if fault.kills("command"):
-        kill_at(fault.number)
+    fault.strike("command")
 
 
-def kill_at(number: int) -> None:
-    """End this process at the n-th line of what has to do with files, journals, jobs or MLflow."""
+def signal_at(number: int, sent: signal.Signals) -> None:
+    """Send this process a signal at the n-th line of what has to do with files, journals, jobs or MLflow."""
     watched: dict[str, bool] = {}
     left = number
 
@@ -287,8 +289,9 @@ def kill_at(number: int) -> None:
         nonlocal left
         left -= event == "line"
         if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return line
+            sys.settrace(None)
+            os.kill(os.getpid(), sent)
+        return line if left > 0 else None
 
     def call(frame: FrameType, _event: str, _given: object) -> Any:
         name = frame.f_code.co_filename
@@ -318,8 +321,7 @@ def _feed(store: Store, uri: str, fault: Fault) -> int:
             for number in (1, 2):
                 os.dup2(log.fileno(), number)
         os.closerange(3, 1024)  # the command's locks and its tie to the feeder
-        if fault.kills("feeder"):
-            kill_at(fault.number)
+        fault.strike("feeder")
         lock = FileLock(records.lock_file(store), thread_local=False)
         with suppress(Timeout):
             lock.acquire(timeout=1)
@@ -355,8 +357,7 @@ class Forked(pool.Pool):
             ctypes.CDLL(None).prctl(DEATH, signal.SIGKILL, 0, 0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if self._fault.kills("job"):
-                kill_at(self._fault.number)
+            self._fault.strike("job")
             if os.getppid() == launcher:
                 code = server._work(order, None)
         finally:

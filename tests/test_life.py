@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from life_checks import check_level, check_store, tracked
 
 from sweeplab.store import Store
 
-LATER = frozenset({"moved", "copied", "restored", "deleted"})
+LATER = frozenset({"moved", "restored", "deleted"})
 """What MLflow is not level after yet."""
 
 
@@ -43,7 +44,8 @@ class Asked:
     alone: bool
 
     def jobs(self, *further: str) -> list[list[str]]:
-        more = [f"tracking.experiment={self.experiment}", *further]
+        tracked = self.experiment != "off"
+        more = [f"tracking.experiment={self.experiment}" if tracked else "tracking.enabled=false", *further]
         cells = product(self.nets, self.rates, self.seeds)
         return [[f"model={net}", f"optimizer.lr={rate}", f"seed={seed}", *more] for net, rate, seed in cells]
 
@@ -91,7 +93,7 @@ runs = st.builds(
     nets=st.sampled_from(["net", "linear"]).map(lambda net: (net,)),
     rates=st.sampled_from([0.1, 0.01]).map(lambda rate: (rate,)),
     seeds=st.integers(0, 2).map(lambda seed: (seed,)),
-    experiment=st.sampled_from(["one", "two"]),
+    experiment=st.sampled_from(["one", "two", "off"]),
     alone=st.just(True),
 )
 sweeps = st.builds(
@@ -99,13 +101,13 @@ sweeps = st.builds(
     nets=some("net", "linear"),
     rates=some(0.1, 0.01),
     seeds=some(0, 1, 2),
-    experiment=st.sampled_from(["one", "two"]),
+    experiment=st.sampled_from(["one", "two", "off"]),
     alone=st.just(False),
 )
 
 
 def faults(*victims: str, lines: int) -> st.SearchStrategy[Fault]:
-    kills = st.builds(Fault, st.just("kill"), st.sampled_from(victims), st.integers(1, lines))
+    kills = st.builds(Fault, st.sampled_from(["kill", "terminate"]), st.sampled_from(victims), st.integers(1, lines))
     full = st.builds(Fault, st.just("full"), st.just(""), st.integers(0, 12_000))
     return st.one_of(st.just(NO_FAULT), kills, full)
 
@@ -326,11 +328,14 @@ class Life(RuleBasedStateMachine):
             shutil.rmtree(self.place, ignore_errors=True)
 
 
+CODES = {"kill": (-signal.SIGKILL,), "terminate": (143, -signal.SIGTERM)}
+
+
 def sound(ended: Ended, fault: Fault) -> None:
     """A command says in a line what it has met, and is killed by nobody else."""
     note(f"{ended.code}: {ended.out[-300:]}")
     assert "Traceback" not in ended.out, ended.out
-    assert ended.code in (0, 1, 2) or (fault.kind == "kill" and ended.code == -9), ended
+    assert ended.code in (0, 1, 2) or ended.code in CODES.get(fault.kind, ()), ended
     assert ended.code != 2 or fault.kind == "full", ended.out
 
 
