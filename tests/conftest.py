@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import ready
 
@@ -64,6 +65,7 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+Tried = Callable[..., None]
 
 
 can_mount = pytest.mark.skipif(
@@ -135,6 +137,27 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path.read_bytes()
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Tried:
+    """Try a check on what a strategy draws: `few` times, `many` with --full, and the same ones each time."""
+
+    def run(
+        check: Callable[[Any], None], drawn: hypothesis.strategies.SearchStrategy[Any], few: int, many: int
+    ) -> None:
+        settings = hypothesis.settings(
+            max_examples=many if request.config.getoption("full") else few,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[hypothesis.Phase.generate],  # to make a failing one smaller takes minutes
+            report_multiple_bugs=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        settings(hypothesis.given(drawn)(check))()
+
+    return run
 
 
 @pytest.fixture

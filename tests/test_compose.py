@@ -149,14 +149,27 @@ def parsed(*overrides: str) -> list[Any]:
     "given",
     [
         ["seed=range(3)", "model.hidden=[1,2],[3]", "trainer.epochs=4"],
-        ["a=1,2", "b=x", "a=3"],
-        ["a=1", "b=3,4", "a=1,2"],
         ["+a=choice(1,2)", "~c", "~d=3", "++e={x:1},{x:2}", "f='a b','c,d'", "g=null,true,0.5", "h=sort(3,1,2)"],
         [],
     ],
 )
 def test_combinations_are_those_of_hydras_own_sweeper(given: list[str]) -> None:
     assert combinations(parsed(*given)) == BasicSweeper.split_arguments(parsed(*given), None)[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "jobs"),
+    [
+        (["a=1,2", "b=x", "a=3"], [["b=x", "a=3"]]),
+        (["a=1", "b=3,4", "a=1,2"], [["b=3", "a=1"], ["b=3", "a=2"], ["b=4", "a=1"], ["b=4", "a=2"]]),
+        (["a=x", "a={b:1}", "a={c:2}"], [["a=x", "a={b:1}", "a={c:2}"]]),
+        (["a={b:1},{b:2}", "a={c:3}"], [["a={b:1}", "a={c:3}"], ["a={b:2}", "a={c:3}"]]),
+        (["a.b=1", "a={b:2}", "a.b=3"], [["a={b:2}", "a.b=3"]]),
+    ],
+)
+def test_of_a_key_that_is_given_again_the_last_counts_where_it_stands(given: list[str], jobs: list[list[str]]) -> None:
+    """As in a single run; Hydra's own sweeper loses all but the last of several sections, and a choice before one."""
+    assert combinations(parsed(*given)) == jobs
 
 
 def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:

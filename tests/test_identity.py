@@ -34,6 +34,11 @@ SAME = [
     (["data.valid=119", "data.test=359"], []),
     (["trainer.target=null"], []),
     (["trainer.epochs=20.0"], ["trainer.epochs=20"]),
+    (
+        ["optimizer=sgd", "optimizer={lr:0.2}", "optimizer={momentum:0.5}"],
+        ["optimizer=sgd", "optimizer.lr=0.2", "optimizer.momentum=0.5"],
+    ),
+    (["optimizer.lr=2", "optimizer={lr:1}", "optimizer.lr=0.001"], []),
     (["+model._convert_=all", "+model._partial_=false", "+model._args_=[]"], []),
     (["+metrics.f1._target_=own_f1.F1", "+metrics.f1.average=null"], ["+metrics.f1={_target_: own_f1.F1}"]),
     (["scheduler=one_cycle", "+scheduler.total_steps=null"], ["scheduler=one_cycle"]),
@@ -267,6 +272,65 @@ def test_a_baseline_that_cannot_be_used_is_said(planned: Planned) -> None:
     assert found.remarks == [
         "sweep.baseline: model.hidden=8: model.hidden is not a swept key; valid: optimizer.lr; so there is no baseline"
     ]
+
+
+def test_a_value_that_two_columns_could_mean_is_the_one_that_is_written(planned: Planned) -> None:
+    plan = planned("model=cnn", "data.flatten=false", "model.channels=4,[4]", "sweep.baseline='model.channels=[4]'")
+    assert compared(plan).baseline == {"model.channels": "[4]"}
+
+
+@pytest.mark.parametrize("baseline", ["optimizer.lr=.1", "optimizer.lr=1e-1", "optimizer={lr:0.10}", "lr=float(0.1)"])
+def test_a_baseline_may_be_written_as_hydra_takes_it(planned: Planned, baseline: str) -> None:
+    plan = planned("optimizer.lr=0.1,0.2", "seed=0,1", f"sweep.baseline='{baseline}'")
+    assert compared(plan).baseline == {"optimizer.lr": "0.1"}
+
+
+def test_a_section_of_keys_is_compared_by_its_keys(planned: Planned) -> None:
+    whole, single = planned("optimizer={lr:0.1},{lr:0.2}"), planned("optimizer.lr=0.2,0.3")
+    found = compared(whole, single)
+    assert found.columns == ["optimizer.lr"]
+    assert [one.cells for one in found.groups] == [["0.1"], ["0.2"], ["0.3"]]
+
+
+def test_a_choice_that_a_sweep_was_not_given_is_that_of_the_others_with_the_same_part(planned: Planned) -> None:
+    plain = planned("optimizer.lr=0.1,0.2", "seed=0,1")
+    choices = planned("model=mlp,linear", "optimizer.lr=0.2,0.3", "seed=0,1", "sweep.baseline='model=mlp'")
+    for job in {cell.job.fingerprint: cell.job for plan in (plain, choices) for cell in plan.cells}.values():
+        record(job)
+    found = compared(plain, choices)
+    assert found.columns == ["optimizer.lr", "model"]
+    assert sorted(one.cells for one in found.groups) == [
+        ["0.1", "mlp"], ["0.2", "linear"], ["0.2", "mlp"], ["0.3", "linear"], ["0.3", "mlp"],
+    ]  # fmt: skip
+    more = planned("model=mlp", "optimizer.lr=0.2,0.3", "seed=0,1")
+    assert compared(plain, more).columns == ["optimizer.lr"]
+
+
+def test_null_that_says_something_is_a_group_of_its_own(planned: Planned, root: Path) -> None:
+    lines = [
+        "import torch",
+        "class Net(torch.nn.Linear):",
+        "    def __init__(self, in_features, out_features, kind=3):",
+    ]
+    (root / "own_net.py").write_text("\n".join([*lines, "        super().__init__(in_features, out_features)"]))
+    own = ("model=linear", "model._target_=own_net.Net", "seed=0,1")
+    found = compared(planned(*own), planned(*own, "+model.kind=null"))
+    assert [len(one.replicas) for one in found.groups] == [2, 2]
+    assert (found.columns, [one.cells for one in found.groups]) == (["model.kind"], [["-"], ["null"]])
+
+
+def test_where_judges_a_run_by_what_it_was_asked_however_that_was_written(planned: Planned) -> None:
+    plan = (
+        planned("data.valid=119", "model.hidden=8", "seed=0"),
+        planned("trainer.monitor=auto", "model.hidden=8", "seed=1"),
+    )
+    for each in plan:
+        record(only(each))
+    found = compared(
+        *plan, where="data.valid == 119 and trainer.monitor == 'valid/accuracy' and scheduler.mode == 'max'"
+    )
+    assert [one.seed for group in found.groups for one in group.replicas] == [0, 1]
+    assert compared(*plan, where="trainer.init_from == null").groups[0].replicas[0].seed == 0
 
 
 # --- replicas over other keys than the seed

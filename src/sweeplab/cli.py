@@ -89,7 +89,7 @@ def train(config: DictConfig) -> None:
 
     given = config.get("sweep")
     sweep = given if isinstance(given, Mapping) else {}  # what is wrong is told where the whole config is read
-    if sweep.get("id"):
+    if sweep.get("id") is not None:
         from sweeplab.run import main as job
 
         return (job if is_job() else guarded(_refuse_sweep_id))(config)

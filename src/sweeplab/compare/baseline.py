@@ -18,8 +18,16 @@ def read(texts: Sequence[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not (key.strip("+ ") and equals):
             raise UserError(f"baseline {text}: must be KEY=VALUE of a swept key, as in model.batch_norm=false")
-        result[key.strip("+ ")] = value.strip()
+        result |= _keys(key.strip("+ "), value.strip())
     return result
+
+
+def _keys(key: str, text: str) -> dict[str, str]:
+    """The key with its text; a section of keys, `model={hidden:8}`, is its keys."""
+    value = config.parsed(text)
+    if not isinstance(value, dict):
+        return {key: text}
+    return {name: config.show(item) for name, item in config.flat({key: value}).items()}
 
 
 def find(columns: Sequence[str], groups: Sequence[Group], given: Mapping[str, str], said: str) -> dict[str, str]:
@@ -37,7 +45,7 @@ def find(columns: Sequence[str], groups: Sequence[Group], given: Mapping[str, st
             raise UserError(f"{said}{key}={text}: {key} is not a swept key{did_you_mean(key, columns)}")
         index = columns.index(names[key])
         values = list(dict.fromkeys(one.cells[index] for one in groups))
-        shown = [value for value in values if config.same(text, value)]
+        shown = [value for value in values if value == text] or [value for value in values if config.same(text, value)]
         if not shown:
             nearest = did_you_mean(config.show(config.parsed(text)), values)
             raise UserError(f"{said}{key}={text}: no run has that value{nearest}")

@@ -34,7 +34,7 @@ def _without_set(asked: Node) -> Node:
 
 def _differing(one: Node, other: Node) -> dict[str, Pair]:
     pairs = {key: (one.get(key), other.get(key)) for key in {**one, **other}}
-    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
+    return {key: (a, b) for key, (a, b) in pairs.items() if a != b and config.show(a) != config.show(b)}
 
 
 def _facts(run: Run) -> dict[str, Node]:

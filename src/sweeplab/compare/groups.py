@@ -115,7 +115,9 @@ def _typed(replica: Replica) -> str:
 def _identity(replica: Replica, over: Sequence[str]) -> str:
     """What the runs of a group have in common, as text."""
     start = replica.start
-    values = {key: value for key, value in _config(start, over).items() if value is not None}
+    values = _config(start, over)
+    if "asked" not in start:  # of an earlier version: null may say nothing there
+        values = {key: value for key, value in values.items() if value is not None}
     return json.dumps([values, _digests(start, over)], sort_keys=True)
 
 
@@ -188,11 +190,9 @@ def place(outline: Node, over: Sequence[str], varied: Mapping[str, str]) -> Node
     """
     values = asked(outline, over)
     run = Replica(id="", cell={"overrides": []}, status=MISSING, start=outline)
-    keys = {key.lstrip("+~"): text for key, text in varied.items()}
+    typed = _dotted((key.lstrip("+~"), text) for key, text in varied.items())
     texts = {
-        key: config.show(values[key] if key in values else config.parsed(text))
-        for key, text in keys.items()
-        if _is_asked(key) and key not in over
+        key: config.show(values.get(key, value)) for key, value in typed.items() if _is_asked(key) and key not in over
     }
     return {
         "group": hashlib.sha256(_identity(run, over).encode()).hexdigest(),
@@ -216,12 +216,31 @@ def columns(groups: Sequence[Group]) -> list[str]:
 
 def named(groups: Sequence[Group]) -> list[str]:
     """Give each group its cells and its name; returns the columns."""
+    _complete_choices(groups)
     keys = columns(groups)
     for one in groups:
         one.cells = [one.text(column) for column in keys]
         pairs = zip(short(keys), one.cells, strict=True)
         one.name = " ".join(f"{key}={text}" for key, text in pairs if text != DEFAULT)
     return keys
+
+
+def _complete_choices(groups: Sequence[Group]) -> None:
+    """Give groups of sweeps that were not given a choice (`model=mlp`) that of the others whose part is the same."""
+    for key in (*config.COMPONENTS, "data"):
+        texts: dict[Any, set[str]] = {}
+        for one in groups:
+            if key in one.choices:
+                texts.setdefault(_part(one, key), set()).add(one.choices[key])
+        for one in groups:
+            known = texts.get(_part(one, key), set())
+            if len(known) == 1:
+                one.choices.setdefault(key, *known)
+
+
+def _part(one: Group, section: str) -> Any:
+    """What a choice of options decides: which class is called, or which set it is."""
+    return one.values.get("data.name" if section == "data" else f"{section}._target_", one)
 
 
 def _differs(groups: Sequence[Group], key: str) -> bool:
@@ -244,8 +263,16 @@ def given(cell: Mapping[str, Any]) -> dict[str, str]:
     pairs = ((key_of(override), override.partition("=")[2]) for override in cell["overrides"])
     replicated = cell.get("replica", (SEED,))
     typed = {
-        key: config.show(config.parsed(text))
-        for key, text in pairs
+        key: config.show(value)
+        for key, value in _dotted(pairs).items()
         if _is_asked(key) and key not in replicated and key not in ("tracking", "store")
     }
     return {**typed, **cell.get("values", {})}
+
+
+def _dotted(pairs: Iterable[tuple[str, str]]) -> Node:
+    """Keys with the values that these texts stand for; a section of keys, `model={hidden:8}`, is its keys."""
+    found: Node = {}
+    for key, text in pairs:
+        found |= config.flat({key: config.parsed(text)})
+    return found

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
-from sweeplab import config, metrics, store
+from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
 from sweeplab.compare import groups as grouping
 from sweeplab.compare import statistics, units
@@ -102,7 +102,7 @@ def _where(replicas: Sequence[Replica], over: Sequence[str], text: str) -> list[
     from sweeplab.expression import Expression
 
     expression = Expression.read(text, "--where")
-    configs = {run.id: config.flat(run.start["config"]) for run in replicas if run.start}
+    configs = {run.id: run.told() for run in replicas if run.start}
     lacking = dict.fromkeys(key for values in configs.values() for key in values)
     kept = []
     for one in grouping.group(replicas, over):

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
@@ -47,16 +48,18 @@ def parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return _by_hydra(text) if text[:1] in ("[", "{", "'", '"') else text
+        return _by_hydra(text)
 
 
+@lru_cache(maxsize=4096)
 def _by_hydra(text: str) -> Any:
-    """Read a list, a section of keys or a quoted text by Hydra's grammar, which needs no quotes inside."""
+    """Read a value by Hydra's grammar: `[a,b]` needs no quotes inside, and `.5`, `1_000` and `TRUE` are values, too."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(f"key={text}").value()
+        override = OverridesParser.create().parse_override(f"key={text}")
+        return text if override.is_sweep_override() else override.value()
     except HydraException:
         return text
 

@@ -36,16 +36,32 @@ def combinations(given: Sequence[Override], zipped: Sequence[str] = ()) -> list[
     key is not swept, if their numbers of values differ, and for an interval, which has no list of values.
     """
     _ensure_one_experiment(given)
-    values = {override.get_key_element(): values_of(override) for override in given}  # of a repeated key, the last
-    swept = {override.get_key_element() for override in given if override.is_sweep_override()}
-    together = _zipped(zipped, {key: len(values[key]) for key in values if key in swept})
-    axes = [together if key in together else [key] for key in values if key not in together[1:]]
+    kept = _effective(given)
+    keys = [override.get_key_element() for override in kept]
+    values = [values_of(override) for override in kept]
+    swept = {keys[n]: n for n, override in enumerate(kept) if override.is_sweep_override()}
+    together = [swept[key] for key in _zipped(zipped, {key: len(values[n]) for key, n in swept.items()})]
+    axes = [together if n in together else [n] for n in range(len(kept)) if n not in together[1:]]
     if (count := math.prod(len(values[axis[0]]) for axis in axes)) > MOST_JOBS:
         raise UserError(f"-m: {count} combinations are asked for; a sweep has at most {MOST_JOBS} jobs")
-    picks = itertools.product(*(zip(*(values[key] for key in axis), strict=True) for axis in axes))
-    order = [key for axis in axes for key in axis]
+    picks = itertools.product(*(zip(*(values[n] for n in axis), strict=True) for axis in axes))
+    order = [n for axis in axes for n in axis]
     jobs = (dict(zip(order, itertools.chain(*pick), strict=True)) for pick in picks)
-    return [[f"{key}={job[key]}" for key in values] for job in jobs]
+    return [[f"{key}={job[n]}" for n, key in enumerate(keys)] for job in jobs]
+
+
+def _effective(given: Sequence[Override]) -> list[Override]:
+    """Of a key that is given again, the last; but sections of keys are merged, one after the other."""
+    last = {override.get_key_element(): n for n, override in enumerate(given) if not _is_section(override)}
+    return [o for n, o in enumerate(given) if _is_section(o) or last[o.get_key_element()] == n]
+
+
+def _is_section(override: Override) -> bool:
+    """Whether a value is a section of keys, as `model={hidden:8}`."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    value: Any = override._value
+    return any(isinstance(each, dict) for each in (value.list if isinstance(value, ChoiceSweep) else [value]))
 
 
 def _ensure_one_experiment(given: Sequence[Override]) -> None:
