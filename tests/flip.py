@@ -37,7 +37,7 @@ from sweeplab.store import Run, Store
 
 PROJECT = Path(__file__).parent.parent
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
-COMMON = ("data=digits", "trainer.threads=1", "trainer.patience=null", "tracking.wait=0")
+COMMON = ("data=digits", "trainer.threads=1", "trainer.patience=null", "tracking.wait=60")
 FINISHED = (*COMMON, "model.hidden=8", "trainer.epochs=3")
 STOPPED = (*COMMON, "model.hidden=16", "model.dropout=0.2", "trainer.epochs=5")
 SWEEP = ("-m", *COMMON, "model=linear", "trainer.epochs=2", "seed=0,1")
