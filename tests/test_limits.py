@@ -236,6 +236,31 @@ def test_the_server_takes_all_of_it_too(home: Store, server: Server) -> None:
     assert len([name for name in found.data.tags if name.startswith("version.p")]) == 120
 
 
+def test_a_moved_project_of_a_shared_database_is_said_and_a_link_mends_it(
+    postgres: Postgres, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, first, second = postgres.fresh("moved"), root / "first", root / "second"
+    first.mkdir()
+    monkeypatch.chdir(first)
+    make(Store(first / "runs").open(), 1)
+    assert sync(Store(first / "runs"), uri) == []
+    first.rename(second)
+    monkeypatch.chdir(second)
+    home = Store(second / "runs")
+    assert len(home.runs()) == 1
+    run = make(home, 2)
+    told = f"the files of MLflow's experiment 'demo' lie at {first}/mlruns/demo, and {first} is no more; if it was moved, leave"
+    for _ in range(2):
+        lag = sync(home, uri)
+        assert len(lag) == 2
+        assert all(told in line for line in lag)
+    assert not first.exists()
+    first.symlink_to(second)
+    assert sync(home, uri) == []
+    (place,) = tracking.run_places(run, uri)
+    assert (second / "mlruns/demo" / place.run_id / "artifacts/journal.jsonl").exists()
+
+
 def test_names_of_experiments_are_no_paths(home: Store, root: Path) -> None:
     uri = f"sqlite:///{root}/mlflow.db"
     for number, name in enumerate(("..", ".", "...", "a/../../b", "실" * 256)):

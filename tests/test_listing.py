@@ -166,7 +166,7 @@ def test_another_age_is_refused(home: Store, runs: Command, text: str) -> None:
 @pytest.mark.parametrize("arguments", [["--yes"], ["--older-than=7d"], ["--clean", "--json"]])
 def test_what_does_not_go_together_is_refused(root: Path, runs: Command, arguments: list[str]) -> None:
     ended = runs(*arguments, OFF)
-    assert (ended.code, ended.err) == (2, "--older-than and --yes go with --clean, and --json without it\n")
+    assert (ended.code, ended.err) == (2, "--weights, --older-than and --yes go with --clean, and --json without it\n")
 
 
 def test_without_a_terminal_it_wants_yes(home: Store, command: Command) -> None:

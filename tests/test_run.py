@@ -327,7 +327,7 @@ def test_load_model_gives_the_trained_network_back(train: Command, root: Path) -
     with pytest.raises(UserError, match="no such run in"):
         load_model("0000")
     run.weights_file.unlink()
-    with pytest.raises(UserError, match="has no weights; its status is finished"):
+    with pytest.raises(UserError, match=r"its weights were removed; sweeplab replay [0-9a-f]+ puts them back"):
         load_model(run.id)
 
 

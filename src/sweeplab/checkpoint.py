@@ -91,9 +91,10 @@ def _versions_sha256(versions: Mapping[str, Any]) -> str:
 
 def verified_weights(run: Run) -> State:
     """The weights of a run, found to be those it ended with. Raises UserError if they are not, or it has none."""
+    if (reason := run.why_no_weights()) is not None:
+        raise UserError(f"{run.folder}: {reason}")
     result = run.result()
-    if result is None or result.weights_sha256 is None or not run.weights_file.exists():
-        raise UserError(f"{run.folder}: has no weights; its status is {run.status}")
+    assert result is not None
     advice = f"remove {run.folder} and issue its command again"
     try:
         weights = load_weights(run.weights_file)

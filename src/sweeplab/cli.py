@@ -191,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
     runs.add_argument("--json", action="store_true", help="for scripts")
     runs.add_argument("--clean", action="store_true", help="remove failed, interrupted and unfinished runs")
+    runs.add_argument("--weights", action="store_true", help="with --clean: the weights of finished runs instead")
     runs.add_argument("--older-than", metavar="AGE", help="only those idle for so long: 30m, 12h, 7d, 2w")
     runs.add_argument("--yes", action="store_true", help="remove them without asking")
     given, overrides = parser.parse_known_args(arguments)
@@ -296,13 +297,15 @@ def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
     from sweeplab import listing, screen
     from sweeplab.store import Store
 
-    if given.json if given.clean else given.yes or given.older_than is not None:
-        raise UserError("--older-than and --yes go with --clean, and --json without it")
+    if given.json if given.clean else given.yes or given.weights or given.older_than is not None:
+        raise UserError("--weights, --older-than and --yes go with --clean, and --json without it")
     age = 0.0 if given.older_than is None else listing.seconds(given.older_than)
     settings = _compose(overrides)
     home = Store(settings.store.root)
     found = listing.rows(home)
-    if given.clean:
+    if given.clean and given.weights:
+        _clean_weights(settings, home, listing.holding(home, found, age), given.yes)
+    elif given.clean:
         _clean(settings, home, listing.removable(found, age), given.yes)
     elif given.json:
         print(listing.as_json(found))
@@ -314,7 +317,7 @@ def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
 
 def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     """Remove these runs if that is agreed to; MLflow keeps what it has, none of it as RUNNING."""
-    from sweeplab import listing, screen, tracking
+    from sweeplab import listing, screen
 
     if not chosen:
         screen.say("nothing to remove")
@@ -323,15 +326,42 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     if not yes and not listing.agreed(chosen):
         screen.say("nothing was removed")
         return
-    if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
-        _say_copied(home)
-        for lag in tracking.sync(home, settings.tracking, lambda *_: None):
-            screen.complain(f"MLflow lags behind: {lag}")
+    _bring_level(settings, home, chosen)
     gone = listing.remove(home, chosen)
     kept = [row.id for row in chosen if row not in gone]
     screen.say(f"removed {len(gone)} runs, {listing.size(sum(row.bytes for row in gone))}")
     if kept:
         screen.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
+
+
+def _bring_level(settings: Config, home: Store, chosen: list[Row]) -> None:
+    """Have MLflow get what it lacks of these runs, before some of it is removed."""
+    from sweeplab import screen, tracking
+
+    if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
+        _say_copied(home)
+        for lag in tracking.sync(home, settings.tracking, lambda *_: None):
+            screen.complain(f"MLflow lags behind: {lag}")
+
+
+def _clean_weights(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
+    """Remove the weights of these finished runs if that is agreed to; their results stay, here and in MLflow."""
+    from sweeplab import listing, screen, tracking
+
+    if not chosen:
+        screen.say("no finished run holds weights: nothing to remove")
+        return
+    listing.show(chosen, f"to lose their weights, and keep their results: {len(chosen)} runs")
+    if not yes and not listing.agreed(chosen, "the weights of "):
+        screen.say("nothing was removed")
+        return
+    _bring_level(settings, home, chosen)
+    second = tracking.second_names([home.run(row.id) for row in chosen], settings.tracking)
+    gone, freed = listing.remove_weights(home, chosen, second)
+    replay = screen.command("sweeplab replay RUN")
+    screen.say(f"removed the weights of {len(gone)} runs, {listing.size(freed)}; {replay} puts them back")
+    if kept := [row.id for row in chosen if row not in gone]:
+        screen.say(f"kept, since they are at work: {', '.join(kept)}")
 
 
 def _compare(given: argparse.Namespace, words: list[str]) -> None:

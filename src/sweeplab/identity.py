@@ -45,14 +45,17 @@ def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
 
 
 def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
-    """The run whose weights `trainer.init_from` names, and their digest. Raises UserError if there is none."""
+    """The run whose weights `trainer.init_from` names, and their digest. Raises UserError if there is none.
+
+    Its weights may have been removed since: the digest names what was started from them all the same.
+    """
     assert settings.trainer.init_from is not None
     try:
         run = home.find(settings.trainer.init_from)
     except UserError as error:
         raise UserError(f"trainer.init_from={error}") from error
     result = run.result()
-    if result is None or result.weights_sha256 is None or not run.weights_file.exists():
+    if result is None or result.weights_sha256 is None:
         raise UserError(f"trainer.init_from={settings.trainer.init_from}: that run has no weights; it is {run.status}")
     return run, result.weights_sha256
 

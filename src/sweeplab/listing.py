@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -154,12 +157,43 @@ def removable(found: Sequence[Row], age: float = 0.0) -> list[Row]:
     return [row for row in found if row.status not in (FINISHED, RUNNING) and time.time() - row.time >= age]
 
 
-def agreed(chosen: Sequence[Row]) -> bool:
-    """Ask whether these may go. Raises UserError if there is nobody to ask."""
+def holding(home: Store, found: Sequence[Row], age: float = 0.0) -> list[Row]:
+    """The finished runs that hold weights, and had their last event so long ago."""
+    finished = [row for row in found if row.status == FINISHED and time.time() - row.time >= age]
+    return [row for row in finished if home.run(row.id).weights_held()]
+
+
+def remove_weights(home: Store, chosen: Sequence[Row], second: Mapping[str, Sequence[Path]]) -> tuple[list[Row], int]:
+    """Remove the weights of these runs, and their `second` names; those that have none now, and the bytes it freed.
+
+    A run that is claimed meanwhile keeps them.
+    """
+    gone, freed = [], 0
+    for row in chosen:
+        run = home.run(row.id)
+        with suppress(Timeout), FileLock(run.lock_file, timeout=0.5):
+            names = [*run.weights_held(), *second.get(row.id, ())]
+            freed += _freed([name.stat() for name in names])
+            for name in second.get(row.id, ()):
+                name.unlink(missing_ok=True)
+            run.remove_weights()
+            gone.append(row)
+    return gone, freed
+
+
+def _freed(names: Sequence[os.stat_result]) -> int:
+    """The bytes that go with these names: those of the files that have no other."""
+    counts = Counter((name.st_dev, name.st_ino) for name in names)
+    files = {(name.st_dev, name.st_ino): name for name in names}
+    return sum(file.st_size for key, file in files.items() if file.st_nlink <= counts[key])
+
+
+def agreed(chosen: Sequence[Row], what: str = "") -> bool:
+    """Ask whether these may go, or `what` they have. Raises UserError if there is nobody to ask."""
     if not sys.stdin.isatty():
         raise UserError("--clean: nobody can be asked here whether to remove them; give --yes")
     try:
-        return input(f"remove {len(chosen)} run{'s'[: len(chosen) != 1]}? [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"remove {what}{len(chosen)} run{'s'[: len(chosen) != 1]}? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -47,9 +47,21 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
         again = _train(record, job)
         if differences := _differences(record, again):
             raise RunFailed("\n".join(_report(record, job, again, differences)))
+        put_back = _put_back(record.run, store.Store(job.config.store.root).run(job.fingerprint), scratch)
     digest = record.final["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     screen.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
+    if put_back:
+        screen.say(f"its weights, which were removed, are back in {record.run.folder}")
+
+
+def _put_back(run: store.Run, again: store.Run, scratch: Path) -> bool:
+    """Give a run of a store the weights again that were removed from it; whether there was need to."""
+    if run.weights_file.exists() or not again.weights_file.exists() or run.folder.is_relative_to(scratch):
+        return False
+    with run.claim():
+        store.write_atomic(run.folder / again.weights_file.name, again.weights_file.read_bytes())
+    return True
 
 
 @contextmanager

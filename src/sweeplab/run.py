@@ -130,6 +130,8 @@ def _steps(
             _export(run, job.config)
             if job.config.sweep.id is None:
                 screen.say(f"run {run.id} is finished already: reused from {run.folder}")
+                if done.weights_sha256 is not None and (reason := run.why_no_weights()):
+                    screen.say(reason)
             return done
         job.ensure_unchanged()
         with recording.recorded(run, job), ddp.ended_together():

@@ -25,7 +25,7 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.journal import END, RESUME, START, Event, Journal, epochs_of, numbers, parsed
+from sweeplab.store.journal import END, MODEL, RESUME, START, Event, Journal, epochs_of, numbers, parsed
 
 ID_LENGTH = 16
 """Hex digits of a fingerprint that name a run's folder."""
@@ -74,6 +74,26 @@ class Run:
         """Where the weights are; where they would be, if there are none."""
         ordinary, other = (self.folder / name for name in WEIGHTS)
         return other if other.exists() and not ordinary.exists() else ordinary
+
+    def weights_held(self) -> list[Path]:
+        """All files that hold weights of a finished run: its own, and those of the exported model."""
+        exported = (file for file in (self.folder / MODEL).rglob("*") if file.is_file())
+        return [*(file for file in self.weights_files if file.is_file()), *exported]
+
+    def remove_weights(self) -> None:
+        """Delete all files that hold weights; to be called by who has claimed the run."""
+        for file in self.weights_files:
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / MODEL, ignore_errors=True)
+
+    def why_no_weights(self) -> str | None:
+        """Why there are no weights; None if there are."""
+        result = self.result()
+        if result is None or result.weights_sha256 is None:
+            return f"has no weights; its status is {self.status}"
+        if not self.weights_file.exists():
+            return f"its weights were removed; sweeplab replay {self.id} puts them back"
+        return None
 
     def result(self) -> Result | None:
         """What came out; None while the run is unfinished without a word.

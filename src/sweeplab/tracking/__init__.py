@@ -9,6 +9,7 @@ from sweeplab.tracking.client import Client, deleted, early, feeding, lagging, r
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
 from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
 from sweeplab.tracking.server import serve
+from sweeplab.tracking.weights import second_names
 
 __all__ = [
     "Client",
@@ -30,6 +31,7 @@ __all__ = [
     "run_link",
     "run_places",
     "save_model",
+    "second_names",
     "serve",
     "served",
     "sweep_link",

@@ -126,8 +126,8 @@ def artifact_location(uri: str, experiment: str) -> str | None:
         return None
     beside = folder(uri)
     place = (beside or config.root()) / "mlruns"
-    room = NAME_LENGTH if beside else min(NAME_LENGTH, LOCATION_LENGTH - len(_uri(place / "x")) + 1)
-    location = _uri(place / _folder_name(experiment, max(room, SHORTEST)))
+    room = NAME_LENGTH if beside else min(NAME_LENGTH, LOCATION_LENGTH - len(file_uri(place / "x")) + 1)
+    location = file_uri(place / _folder_name(experiment, max(room, SHORTEST)))
     if beside is None and len(location) > LOCATION_LENGTH:
         raise too_long(location)
     return location
@@ -151,6 +151,6 @@ def _folder_name(experiment: str, most: int) -> str:
     return name[: most - SHORTEST] + hashlib.sha256(experiment.encode(errors="replace")).hexdigest()[:SHORTEST]
 
 
-def _uri(path: Path) -> str:
+def file_uri(path: Path) -> str:
     """The path as `file://`, letters of any script as they are: quoted, one takes nine characters of the column."""
     return "file://" + re.sub(r"[\0-\x7f\ud800-\udfff]+", lambda part: quote(os.fsencode(part[0])), str(path))

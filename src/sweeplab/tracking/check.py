@@ -6,6 +6,7 @@ makes the same rows again), or was deleted by somebody in MLflow (it stays delet
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,6 @@ def _lacks_summary(one: Written, run: MlflowRun) -> bool:
 def _lacks_files(one: Written, run: MlflowRun) -> bool:
     """Whether a file that was fed is gone, where it can be looked at."""
     folder = places.local(run.info.artifact_uri)
-    if folder is None or not one.fed.get("files"):
+    if folder is None or not one.fed.get("files") or (folder.exists() and not os.access(folder, os.X_OK)):
         return False
     return any(not (folder / places.name(name, sweep=one.tail is None)).exists() for name in one.fed["files"])

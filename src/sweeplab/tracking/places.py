@@ -1,7 +1,13 @@
-"""Where the files of MLflow runs lie, if that is a folder of this machine's."""
+"""Where the files of MLflow runs lie, if that is a folder of this machine's.
+
+What is large, and written once, lies there as a second name of the file in the store (a hard link): an edit in place
+changes both, and is noticed by the weights' digest; a file that is replaced or deleted leaves the other name as it is.
+"""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,3 +25,28 @@ def local(location: str) -> Path | None:
 def name(file: str, *, sweep: bool) -> str:
     """A file of a run, or of a sweep's report, as it is called among the files of its MLflow run."""
     return f"{COMPARISON}/{file.rpartition('/')[2]}" if sweep else file
+
+
+def link(source: Path, target: Path) -> bool:
+    """Give the file a second name, whole or not at all; False where that cannot be, as on another disk."""
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and target.samefile(source):
+            return True
+        new.unlink(missing_ok=True)
+        os.link(source, new)
+        new.replace(target)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def are_same(one: Path, other: Path) -> bool:
+    """Whether both are names of one file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -85,9 +85,9 @@ def made_file(folder: store.Store) -> Path:
     return folder.root / "feeder.runs"
 
 
-def note_made(folder: store.Store, run_id: str) -> None:
+def note_made(folder: store.Store, *runs: str) -> None:
     with made_file(folder).open("a", encoding="utf-8") as file:
-        file.write(f"{folder.ownership.owner} {run_id}\n")
+        file.writelines(f"{folder.ownership.owner} {run_id}\n" for run_id in runs)
 
 
 def made(folder: store.Store) -> set[str]:

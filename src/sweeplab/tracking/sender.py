@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import metrics, store
-from sweeplab.tracking import terms
+from sweeplab.tracking import places, terms
 from sweeplab.tracking.records import Node
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def log_model(client: MlflowClient, place: str, run_id: str, folder: Path) -> No
     model = found[0] if found else client.create_logged_model(place, store.MODEL, run_id)
     if model.status == LoggedModelStatus.READY:
         return
-    client.log_model_artifacts(model.model_id, str(folder))
+    _send_model(client, model, folder)
     with tempfile.TemporaryDirectory() as scratch:
         about = Model.load(str(folder))
         about.model_id, about.run_id, about.artifact_path = model.model_id, run_id, model.artifact_location
@@ -85,3 +86,15 @@ def log_model(client: MlflowClient, place: str, run_id: str, folder: Path) -> No
     if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _send_model(client: MlflowClient, model: Any, folder: Path) -> None:
+    """Send the files of a model; on this machine as second names of those in the store, but for a rewritten one."""
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    there = places.local(str(model.artifact_location))
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != MLMODEL_FILE_NAME]
+    if there is None or not all(places.link(file, there / file.relative_to(folder)) for file in files):
+        if there is not None:
+            shutil.rmtree(there, ignore_errors=True)  # or a copy would go into the store's own files
+        client.log_model_artifacts(model.model_id, str(folder))

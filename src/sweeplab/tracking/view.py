@@ -277,7 +277,7 @@ class View:
             status = self._status(tail, entry.get("fed", {}))
             goal = {"lines": tail.lines, "status": status, "sweeps": [s.tag for s in sweeps]}
             goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
-            if tail.model:  # else not named: what was fed before there were models stays level
+            if tail.model and (tail.run.folder / store.MODEL).is_dir():  # else not named, as before there were models
                 goal["model"] = True
             if entry.get("fed") != goal and not entry.get(DELETED):
                 jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import store
-from sweeplab.tracking import address, causes, database, library, places, sender, terms
+from sweeplab.tracking import address, causes, database, library, places, relocation, sender, terms
 from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, STORE_ID, SWEEP_ID, Existing
 from sweeplab.tracking.records import DELETED, Node, entries, is_ours, made, note_made, sweep_record, write_entry
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
@@ -43,6 +43,7 @@ class Writer:
 
         with database.alone_at(self.uri):
             database.make(self.uri)
+            relocation.bring_along(self.uri, self.store)
             return MlflowClient(tracking_uri=self.uri)
 
     def created(self, experiment: str) -> int:
@@ -77,6 +78,7 @@ class Writer:
                     f"MLflow experiment '{name}' was deleted: restore it (mlflow experiments restore -x "
                     f"{found.experiment_id}) or choose another tracking.experiment"
                 )
+            relocation.ensure_there(name, str(found.artifact_location))
             self._experiments[name] = (found.experiment_id, int(found.creation_time or 0))
         return self._experiments[name]
 
@@ -98,6 +100,7 @@ class Writer:
 
     def feed(self, job: Job) -> None:
         """Bring one MLflow run level, then note that it is."""
+        self._experiment(job.experiment)  # what is wrong with it shows before anything is written
         try:
             run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
         except DeletedError as error:
@@ -218,7 +221,11 @@ class Writer:
         """The goal's files that have changed; whether there were any."""
         before = job.fed.get("files", {})
         changed = [name for name, stamp in job.goal["files"].items() if before.get(name) != stamp]
+        heavy = [name for name in changed if name in store.WEIGHTS]
+        there = places.local(self.client.get_run(run_id).info.artifact_uri) if heavy else None
         for name in changed:
+            if name in heavy and there is not None and places.link(folder / name, there / name):
+                continue
             self.client.log_artifact(
                 run_id, str(folder / name), places.name(name, sweep=sweep).rpartition("/")[0] or None
             )

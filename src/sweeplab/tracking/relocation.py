@@ -1,0 +1,93 @@
+"""A database that was moved, or copied, together with its project: MLflow keeps absolute places of files in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from sweeplab import store
+from sweeplab.errors import UserError
+from sweeplab.tracking import address, places, records
+
+FOLDER = "mlruns"
+COLUMNS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+
+
+def bring_along(uri: str, home: store.Store) -> None:
+    """Have an SQLite database know where its files lie now, and the runs in it whose they are now.
+
+    Done where the database, and `mlruns` beside it, were moved or copied: it would write to the old place, which may
+    be another project's by now. To be called while no other process opens it.
+    """
+    path = address.file(uri)
+    if path is None or not path.is_file():
+        return
+    with closing(sqlite3.connect(path, timeout=20)) as connection, suppress(sqlite3.OperationalError), connection:
+        connection.execute("begin immediate")
+        for (location,) in connection.execute("select artifact_location from experiments").fetchall():
+            if location and (now := _moved(location, path)):
+                _rewrite(connection, location, now)
+        for former in home.ownership.former:
+            _take_over(connection, former, home, path)
+
+
+def _moved(location: str, database: Path) -> str | None:
+    """Where the files of an experiment lie now; None if they do where the database says."""
+    before, beside = places.local(location), database.parent
+    if before is None or before.parent.name != FOLDER or before.parent.parent == beside:
+        return None
+    old, now = before.parent.parent, beside / FOLDER / before.name
+    twin = old / database.name  # the database of the other one, of which this is a copy
+    copied = twin.is_file() and not twin.samefile(database) and now.is_dir()
+    gone = not before.exists() and (now.is_dir() or not old.is_dir())
+    if not (copied or gone):
+        return None
+    return address.file_uri(now) if location.startswith("file:") else str(now)
+
+
+def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> None:
+    tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    for table, column in COLUMNS:
+        if table in tables:
+            connection.execute(
+                f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608  # our own words
+                f"where {column} = ? or substr({column}, 1, ?) = ? || '/'",
+                (now, len(before) + 1, before, len(before) + 1, before),
+            )
+
+
+def _take_over(connection: sqlite3.Connection, former: str, home: store.Store, database: Path) -> None:
+    """Have the runs in a copied database be those of the copied store; one that both use keeps them as they are."""
+    mark = ("store.id", former)
+    runs = connection.execute("select run_uuid from tags where key = ? and value = ?", mark).fetchall()
+    if not runs or any(places.are_same(database, known) for known in _known_databases(home)):
+        return
+    records.note_made(home, *(run for (run,) in runs))
+    connection.execute("update tags set value = ? where key = ? and value = ?", (home.id, *mark))
+
+
+def _known_databases(home: store.Store) -> Iterator[Path]:
+    """The databases that the records tell of: a copied store has those of the other one."""
+    seen: set[str] = set()
+    for pattern in ("*/mlflow.json", "sweeps/*.mlflow.json"):
+        for record in home.root.glob(pattern):
+            for uri in records.read_json(record).keys() - seen:
+                seen.add(uri)
+                if (file := address.file(uri)) is not None:
+                    yield file
+
+
+def ensure_there(experiment: str, location: str) -> None:
+    """Raise UserError if an experiment's files lie in a folder of a project that is no more: it would be made again."""
+    folder = places.local(location)
+    if folder is None or folder.is_dir():
+        return
+    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if above.is_dir() and above in (folder.parent, folder.parent.parent):
+        return  # it is made with the first file
+    raise UserError(
+        f"the files of MLflow's experiment '{experiment}' lie at {folder}, and {folder.parent.parent} is no more; if "
+        "it was moved, leave a link there (ln -s NEW OLD), or choose another tracking.experiment"
+    )
