@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.tracking import address, library
+from sweeplab.tracking import address, library, relocation
 from sweeplab.tracking.view import FILES
 
 
@@ -52,6 +52,7 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
     file = address.file(uri)
     if file is not None and not file.exists():  # MLflow would make one
         raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {file}")
+    relocation.bring_along(uri)
     library.quieten()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

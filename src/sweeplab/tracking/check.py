@@ -14,7 +14,7 @@ from sweeplab import store
 from sweeplab.tracking import places, terms
 from sweeplab.tracking.existing import EVERYTHING, PAGE, STORE_ID
 from sweeplab.tracking.records import DELETED, Node, write_entry
-from sweeplab.tracking.view import View, Written
+from sweeplab.tracking.view import Tail, View, Written
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +48,7 @@ def check(client: MlflowClient, view: View, name: str, *, whole: bool) -> None:
             if run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
                 entry["fed"] = {}
             elif _lacks_files(one, run):
-                entry["fed"] = {**entry["fed"], "files": {}}
+                entry["fed"] = {**one.fed, "files": {}}
         if entry != one.entry:
             write_entry(one.file, view.uri, name, entry)
     view.unsettle()
@@ -96,17 +96,24 @@ def _is_behind(one: Written, run: MlflowRun, models: set[str]) -> bool:
         return False
     if run.info.status != fed.get("status") or (fed.get("model") and one.run_id not in models):
         return True
-    if one.tail is None:
-        return _lacks_summary(one, run)
-    events = one.tail.events()[: fed.get("lines", 0)]
+    try:
+        return _lacks_summary(one, run) if one.tail is None else _lacks_lines(one.tail, fed, run)
+    except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
+        return False
+
+
+def _lacks_lines(tail: Tail, fed: Node, run: MlflowRun) -> bool:
+    """Whether something that the journal's lines tell of is not there; there may be more, of an earlier version."""
+    events = tail.events()[: fed.get("lines", 0)]
     start: Node = next((e for e in events if e["event"] == store.START), {})
     lacks_tags = not {*fed.get("sweeps", [])} <= {*run.data.tags}
     lacks_params = not {terms.key(key) for key in terms.params(start)} <= {*run.data.params} if start else False
     lacks_data = bool(start.get("data")) and not (run.inputs and run.inputs.dataset_inputs)
-    one.tail.forget()
+    tail.forget()
     expected = _latest((terms.key(key), at, step) for key, _, at, step in terms.values(events, 0))
     known = _latest((metric.key, metric.timestamp, metric.step) for metric in run.data._metric_objs)
-    return lacks_tags or lacks_params or lacks_data or expected != known
+    lacks_rows = any(known.get(key, (-1, 0)) < latest for key, latest in expected.items())
+    return lacks_tags or lacks_params or lacks_data or lacks_rows
 
 
 def _latest(rows: Iterable[tuple[str, int, int]]) -> dict[str, tuple[int, int]]:

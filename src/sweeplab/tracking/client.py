@@ -147,7 +147,9 @@ def _alive(child: int | None) -> bool:
 
 
 def _state(store: Store) -> dict[str, object]:
-    """What the living feeder says of itself; nothing if there is none."""
+    """What the living feeder of this store, which may be a copy, says of itself; nothing if there is none."""
+    if not locked(records.lock_file(store)):
+        return {}
     try:
         state = records.read_json(records.state_file(store))
         os.kill(state["pid"], 0)

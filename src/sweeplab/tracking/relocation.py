@@ -15,22 +15,36 @@ FOLDER = "mlruns"
 COLUMNS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
 
 
-def bring_along(uri: str, home: store.Store) -> None:
-    """Have an SQLite database know where its files lie now, and the runs in it whose they are now.
+def bring_along(uri: str, home: store.Store | None = None) -> None:
+    """Have an SQLite database know where its files lie now, and the runs of `home` in it whose they are now.
 
     Done where the database, and `mlruns` beside it, were moved or copied: it would write to the old place, which may
-    be another project's by now. To be called while no other process opens it.
+    be another project's by now. What is wrong with the database MLflow will say.
     """
     path = address.file(uri)
     if path is None or not path.is_file():
         return
-    with closing(sqlite3.connect(path, timeout=20)) as connection, suppress(sqlite3.OperationalError), connection:
-        connection.execute("begin immediate")
-        for (location,) in connection.execute("select artifact_location from experiments").fetchall():
-            if location and (now := _moved(location, path)):
-                _rewrite(connection, location, now)
-        for former in home.ownership.former:
-            _take_over(connection, former, home, path)
+    with closing(sqlite3.connect(path, timeout=20)) as connection, suppress(sqlite3.DatabaseError):
+        locations = [place for (place,) in connection.execute("select artifact_location from experiments") if place]
+        moved = {place: now for place in locations if (now := _moved(place, path)) is not None}
+        former = _former(home)
+        if not moved and not former:
+            return
+        with connection:
+            connection.execute("begin immediate")
+            for place, now in moved.items():
+                _rewrite(connection, place, now)
+            for store_id in former:
+                assert home is not None
+                _take_over(connection, store_id, home, path)
+
+
+def _former(home: store.Store | None) -> list[str]:
+    """The ids of the stores that this one is a copy of; none if that cannot be told, which feeding will say."""
+    try:
+        return [] if home is None else home.ownership.former
+    except UserError:
+        return []
 
 
 def _moved(location: str, database: Path) -> str | None:
