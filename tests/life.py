@@ -51,6 +51,8 @@ WATCHED = tuple(
     for name in ("store", "tracking", "sweep", "run.py", "recording.py", "training.py", "checkpoint.py", "listing.py")
 )
 MLFLOW = "sqlalchemy_store.py"
+CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.copyfile")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 LIMIT = 60.0  # seconds after which a command hangs
 LEAVING = 20.0  # and a feeder
 DEATH = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
@@ -120,16 +122,17 @@ def write_rows(root: Path, version: int) -> None:
 
 
 class Fault(NamedTuple):
-    """What a command meets: `kill` or `terminate`, at the n-th watched line of the victim; `full`, files of n bytes."""
+    """What a command meets: `kill` or `terminate`, at the n-th moment of the victim; `full`, files of n bytes."""
 
     kind: str = "none"
     victim: str = "command"  # or job, or feeder
     number: int = 0
+    moment: str = "line"  # of what has to do with files, journals, jobs or MLflow; or a `change` of a file or a folder
 
     def strike(self, victim: str) -> None:
         """Have this process, if it is the victim, get its signal."""
         if self.kind in SIGNALS and self.victim == victim:
-            signal_at(self.number, SIGNALS[self.kind])
+            (at_line if self.moment == "line" else at_change)(self.number, SIGNALS[self.kind])
 
 
 NO_FAULT = Fault()
@@ -280,7 +283,7 @@ def _prepare(fault: Fault, feeds: bool) -> None:
     fault.strike("command")
 
 
-def signal_at(number: int, sent: signal.Signals) -> None:
+def at_line(number: int, sent: signal.Signals) -> None:
     """Send this process a signal at the n-th line of what has to do with files, journals, jobs or MLflow."""
     watched: dict[str, bool] = {}
     left = number
@@ -300,6 +303,20 @@ def signal_at(number: int, sent: signal.Signals) -> None:
         return line if watched[name] else None
 
     sys.settrace(call)
+
+
+def at_change(number: int, sent: signal.Signals) -> None:
+    """Send this process a signal just before Python changes a file or a folder for the n-th time."""
+    left, victim = number, os.getpid()
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in CHANGES or (event == "open" and given[2] & WRITES):
+            left -= 1
+            if left == 0 and os.getpid() == victim:  # not what it has forked
+                os.kill(victim, sent)
+
+    sys.addaudithook(hook)
 
 
 def _write_report(_found: object, folder: Path) -> Path:

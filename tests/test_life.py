@@ -93,7 +93,7 @@ runs = st.builds(
     nets=st.sampled_from(["net", "linear"]).map(lambda net: (net,)),
     rates=st.sampled_from([0.1, 0.01]).map(lambda rate: (rate,)),
     seeds=st.integers(0, 2).map(lambda seed: (seed,)),
-    experiment=st.sampled_from(["one", "two", "off"]),
+    experiment=st.sampled_from(["one", "one", "two", "off"]),
     alone=st.just(True),
 )
 sweeps = st.builds(
@@ -101,16 +101,17 @@ sweeps = st.builds(
     nets=some("net", "linear"),
     rates=some(0.1, 0.01),
     seeds=some(0, 1, 2),
-    experiment=st.sampled_from(["one", "two", "off"]),
+    experiment=st.sampled_from(["one", "one", "two", "off"]),
     alone=st.just(False),
 )
 
 
 def faults(*victims: str, lines: int) -> st.SearchStrategy[Fault]:
-    moments = st.one_of(st.integers(1, lines // 10), st.integers(1, lines))  # what is reused has few lines
-    kills = st.builds(Fault, st.sampled_from(["kill", "terminate"]), st.sampled_from(victims), moments)
+    what, whom = st.sampled_from(["kill", "terminate"]), st.sampled_from(victims)
+    at_lines = st.builds(Fault, what, whom, st.integers(1, lines), st.just("line"))
+    at_changes = st.builds(Fault, what, whom, st.integers(1, 80), st.just("change"))
     full = st.builds(Fault, st.just("full"), st.just(""), st.integers(0, 12_000))
-    return st.one_of(st.just(NO_FAULT), kills, kills, full)
+    return st.one_of(st.just(NO_FAULT), at_lines, at_changes, full)
 
 
 which = st.integers(0, 2)  # of the projects that there are
@@ -182,9 +183,12 @@ class Life(RuleBasedStateMachine):
         if not asked.alone and any(project.home.sweeps.glob("*.json")):
             project.swept = asked if whole(ended) else None
 
-    @rule(number=which, fault=faults("command", lines=8000))
-    def sync(self, number: int, fault: Fault) -> None:
-        self._sync(self._project(number), fault)
+    @rule(number=which, fault=faults("command", lines=8000), back_up=st.booleans())
+    def sync(self, number: int, fault: Fault, back_up: bool) -> None:
+        project = self._project(number)
+        self._sync(project, fault)
+        if back_up:
+            self.backups[project.file] = project.file.read_bytes()
 
     def _sync(self, project: Project, fault: Fault = NO_FAULT) -> None:
         ended = project.tool("sync", fault=fault).ended()
@@ -265,13 +269,7 @@ class Life(RuleBasedStateMachine):
         shutil.copytree(project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy)
         self.projects.append(replace(project, root=root, excused=dict(project.excused)))
 
-    @precondition(lambda self: "restored" not in LATER)
-    @rule(number=which)
-    def back_up(self, number: int) -> None:
-        file = self._project(number).file
-        self.backups[file] = file.read_bytes()
-
-    @precondition(lambda self: self.backups)
+    @precondition(lambda self: "restored" not in LATER and self.backups)
     @rule()
     def restore(self) -> None:
         for file, content in self.backups.items():
