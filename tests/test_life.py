@@ -29,9 +29,6 @@ from life_checks import check_level, check_store, tracked
 
 from sweeplab.store import Store
 
-LATER = frozenset({"moved"})
-"""What MLflow is not level after yet."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -129,7 +126,7 @@ class Life(RuleBasedStateMachine):
         self.place = Life.folder / f"life-{Life.lives}"
         self.place.mkdir()
         self.projects: list[Project] = []
-        self.backups: dict[Path, bytes] = {}
+        self.backups: dict[str, bytes] = {}  # of MLflow's database, by where it lies or whose it is
         self.places = 0
         self.deleted: set[str] = set()  # experiments of MLflow
 
@@ -152,6 +149,9 @@ class Life(RuleBasedStateMachine):
 
     def _project(self, number: int) -> Project:
         return self.projects[number % len(self.projects)]
+
+    def _database(self, project: Project) -> str:
+        return project.uri or f"project {self.projects.index(project)}"
 
     # ---- commands ----
 
@@ -188,7 +188,7 @@ class Life(RuleBasedStateMachine):
         project = self._project(number)
         self._sync(project, fault)
         if back_up:
-            self.backups[project.file] = project.file.read_bytes()
+            self.backups[self._database(project)] = project.file.read_bytes()
 
     def _sync(self, project: Project, fault: Fault = NO_FAULT) -> None:
         ended = project.tool("sync", fault=fault).ended()
@@ -255,13 +255,12 @@ class Life(RuleBasedStateMachine):
         project.rows = version
         life.write_rows(project.root, version)
 
-    @precondition(lambda self: "moved" not in LATER)
     @rule(number=which)
     def move(self, number: int) -> None:
         project = self._project(number)
         project.root = project.root.rename(self._new_place())
 
-    @precondition(lambda self: "copied" not in LATER and len(self.projects) < 3)
+    @precondition(lambda self: len(self.projects) < 3)
     @rule(number=which, dated=st.booleans())
     def copy(self, number: int, dated: bool) -> None:
         project = self._project(number)
@@ -269,13 +268,13 @@ class Life(RuleBasedStateMachine):
         shutil.copytree(project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy)
         self.projects.append(replace(project, root=root, excused=dict(project.excused)))
 
-    @precondition(lambda self: "restored" not in LATER and self.backups)
+    @precondition(lambda self: self.backups)
     @rule()
     def restore(self) -> None:
-        for file, content in self.backups.items():
-            file.write_bytes(content)
+        for project in self.projects:
+            if (content := self.backups.get(self._database(project))) is not None:
+                project.file.write_bytes(content)
 
-    @precondition(lambda self: "deleted" not in LATER)
     @rule(number=which, chosen=st.integers(0, 20))
     def delete_run(self, number: int, chosen: int) -> None:
         project = self._project(number)
@@ -287,7 +286,6 @@ class Life(RuleBasedStateMachine):
                 asked = one.tags.get("fingerprint") or one.tags.get("sweep.id") or ""
                 each.excused[asked] = "deleted"
 
-    @precondition(lambda self: "deleted" not in LATER)
     @rule(number=which, name=st.sampled_from(["one", "two"]))
     def delete_or_restore_experiment(self, number: int, name: str) -> None:
         project = self._project(number)
