@@ -306,6 +306,13 @@ def test_a_choice_that_a_sweep_was_not_given_is_that_of_the_others_with_the_same
     assert compared(plain, more).columns == ["optimizer.lr"]
 
 
+def test_a_list_of_one_choice_is_that_choice(planned: Planned) -> None:
+    listed = planned("scheduler=[constant]", "++scheduler.factor=0.5", "optimizer.lr=0.1")
+    plain = planned("scheduler=constant", "optimizer.lr=0.1,0.2")
+    found = compared(listed, plain)
+    assert [one.choices["scheduler"] for one in found.groups] == ["constant"] * 3
+
+
 def test_null_that_says_something_is_a_group_of_its_own(planned: Planned, root: Path) -> None:
     lines = [
         "import torch",

@@ -271,8 +271,14 @@ def given(cell: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _dotted(pairs: Iterable[tuple[str, str]]) -> Node:
-    """Keys with the values that these texts stand for; a section of keys, `model={hidden:8}`, is its keys."""
+    """Keys with the values that these texts stand for.
+
+    A section of keys, `model={hidden:8}`, is its keys; a list of one choice, `model=[mlp]`, is that choice.
+    """
     found: Node = {}
     for key, text in pairs:
-        found |= config.flat({key: config.parsed(text)})
+        value = config.parsed(text)
+        if "." not in key and isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        found |= config.flat({key: value})
     return found
