@@ -11,7 +11,8 @@ import argparse
 import statistics
 
 from benchmarks.measure import spread
-from sweeplab import config, data, fused, job, loop, parts, runtime
+from sweeplab import config, data, fused, job, loop, runtime
+from sweeplab.build import build
 
 STEPS = 150
 HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
@@ -24,7 +25,7 @@ def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[
     settings, splits = checked.config, data.load(checked.config.data)
     how = runtime.start(settings.trainer, None, alone=True)
     batches = data.Batches(splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS)
-    tasks = [parts.build(settings, how, STEPS) for _ in range(count)]
+    tasks = [build(settings, how, STEPS) for _ in range(count)]
     alone, as_one = [], []
     for number in range(rounds):
         each = [loop.Pass(task=task, epoch=number, batches=batches.epoch(number)) for task in tasks]

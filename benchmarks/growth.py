@@ -59,7 +59,8 @@ def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
     """An epoch of `depth` layers of `width` with BatchNorm and Adam, on the first of the examples, on one thread."""
     import torch
 
-    from sweeplab import config, loop, parts, runtime
+    from sweeplab import config, loop, runtime
+    from sweeplab.build import build
     from sweeplab.data.batches import Batches
     from sweeplab.data.splits import Held
 
@@ -68,7 +69,7 @@ def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
     settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
     one_thread = runtime.Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
-    task = parts.build(settings, one_thread, len(batches))
+    task = build(settings, one_thread, len(batches))
     return lambda: loop.train_epoch(task, batches.epoch(1)).means()
 
 

@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": BASE | {"ranks", "cpus"},
     "state": BASE,
     "checkpoint": BASE | {"store", "state"},
-    "parts": BASE | {"measured", "dynamo", "loop", "runtime", "data", "models", "schedule", "stopping"},
+    "parts": BASE | {"measured", "data", "schedule", "stopping"},
+    "build": BASE | {"dynamo", "loop", "measured", "models", "runtime", "schedule"},
     "trial": BASE | {"metric_trial", "checkpoint", "state", "dynamo", "parts", "runtime", "schedule", "screen"},
     "system": {"errors", "store"},
     "fused": BASE | {"loop", "models", "runtime"},
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": BASE | LEAVES | {"store", "parts", "schedule", "trial", "system", "identity"},
     "training": TRACKED
     | LEAVES
-    | {"ranks", "identity", "state", "attributes", "attachments", "parts", "job", "system", "ddp"},
+    | {"ranks", "identity", "state", "attributes", "attachments", "build", "job", "system", "ddp"},
     "outcome": TRACKED | {"screen", "stopping", "job"},
     "recording": BASE | {"store", "screen", "stopping", "job"},
     "run": TRACKED | LEAVES | {"ranks", "state", "parts", "job", "ddp", "fused", "training", "recording", "outcome"},
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "replay": TRACKED | LEAVES | {"parts", "identity", "job", "run", "record"},
     "sweep": TRACKED
     | LEAVES
-    | {"expression", "compare", "parts", "schedule", "job", "fused", "run", "outcome", "terminal"},
+    | {"expression", "compare", "parts", "build", "schedule", "job", "fused", "run", "outcome", "terminal"},
     "cli": TRACKED | LEAVES | {"ranks", "terminal", "parts", "job", "run", "replay", "sweep", "listing", "compare"},
     "__init__": {"run"},
     "hydra_plugins": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "outcome", "sweep", "cli"},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeplab import parts, trial
+from sweeplab.build import build
 from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
 from sweeplab.runtime import Runtime
@@ -190,7 +191,7 @@ class TestProblems:
         assert parts.problems(digits(*mae, "trainer.target=50", "trainer.min_delta=2")) == []
 
     def test_targets_are_found_at_every_depth(self) -> None:
-        assert parts.targets(digits()) == [
+        assert parts.class_paths(digits()) == [
             "sweeplab.models.MLP",
             "torch.nn.CrossEntropyLoss",
             "torch.optim.Adam",
@@ -203,15 +204,15 @@ CPU = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
 
 
 def test_build_fills_in_what_only_the_run_knows(root: Path) -> None:
-    one_cycle = parts.build(digits("scheduler=one_cycle", "trainer.epochs=3"), CPU, steps=10).scheduler
+    one_cycle = build(digits("scheduler=one_cycle", "trainer.epochs=3"), CPU, steps=10).scheduler
     assert one_cycle.total_steps == 30  # type: ignore[union-attr]
-    plateau = parts.build(digits("scheduler=plateau"), CPU, steps=10).scheduler
+    plateau = build(digits("scheduler=plateau"), CPU, steps=10).scheduler
     assert plateau.mode == "max"  # type: ignore[union-attr]
 
 
 def test_the_seed_decides_the_initial_weights_alone(root: Path) -> None:
     def weights(*overrides: str) -> Tensor:
-        return parts.build(digits(*overrides), CPU, steps=1).model.state_dict()["0.weight"]
+        return build(digits(*overrides), CPU, steps=1).model.state_dict()["0.weight"]
 
     assert torch.equal(weights(), weights("trainer.epochs=3"))
     assert not torch.equal(weights(), weights("seed=1"))

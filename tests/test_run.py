@@ -17,7 +17,7 @@ from conftest import PROJECT, Command, can_mount
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sweeplab import load_model, parts, record
+from sweeplab import load_model, record, training
 from sweeplab.compare.groups import group
 from sweeplab.compare.replicas import read_run
 from sweeplab.errors import UserError
@@ -75,7 +75,7 @@ def test_a_run_that_fails_before_it_begins_is_failed_not_damaged(
 
     words = (*DIGITS, "model=linear", "trainer.epochs=1", "seed=1,2")
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "build", build)
+        patched.setattr(training, "build", build)
         ended = train("-m", *words)
     assert ended.code == 1
     assert "seed=1: failed: OSError: this machine has no driver\n" in ended.out

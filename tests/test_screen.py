@@ -25,8 +25,8 @@ RESULT = EpochResult(
 
 def _record(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, width: int) -> Shown:
     file = StringIO()
-    console = Console(file=file, force_terminal=terminal, width=width)
-    monkeypatch.setattr(screen, "console", lambda: console)
+    drawn = Console(file=file, force_terminal=terminal, width=width)
+    monkeypatch.setattr(screen, "console", lambda: drawn)
     return file.getvalue
 
 

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeplab import code, loop
+from sweeplab import loop
+from sweeplab.code import instantiate
+from sweeplab.code import targets as class_paths
 from sweeplab.loop import Pass, Passed, Task
 from sweeplab.models import MLP, losses, onednn
 from sweeplab.runtime import RandomStreams
@@ -52,7 +54,7 @@ def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
     What a user's own class does cannot be told: a generator of its module, or a counter of the class, is one for all
     runs of a process, and then none of them has the numbers that it has alone.
     """
-    return all(path.split(".")[0] in STATELESS for node in nodes for path in code.targets(node))
+    return all(path.split(".")[0] in STATELESS for node in nodes for path in class_paths(node))
 
 
 def shareable(loss: type) -> bool:
@@ -65,7 +67,7 @@ def possible(node: Mapping[str, Any]) -> bool:
     if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
         return False
     with torch.device("meta"):
-        model = code.instantiate(node)
+        model = instantiate(node)
     return all(type(layer) in (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE) for layer in _layers(model))
 
 

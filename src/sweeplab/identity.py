@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sweeplab import code, config, data, parts, schedule, store
+from sweeplab import config, data, parts, schedule, store
+from sweeplab.code import without_silent
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 
@@ -29,7 +30,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     plain = config.canonical(settings)
     plain["scheduler"] = config.normal(schedule.filled(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
-        plain[name] = code.without_silent(plain[name])
+        plain[name] = without_silent(plain[name])
     if not plain["metrics"]:
         del plain["metrics"]
     plain["data"] |= {"valid": facts.valid, "test": facts.test}
@@ -85,7 +86,7 @@ def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
         return None
     try:
         settings = config.typed(start["config"])
-        if settings.trainer.init_from is not None or not set(parts.targets(settings)) <= set(targets):
+        if settings.trainer.init_from is not None or not set(parts.class_paths(settings)) <= set(targets):
             return None
         sizes = {name: start["data"][name] for name in ("train", "valid", "test", "digest")}
         return identify(asked(settings, data.Facts(**sizes)), sizes["digest"], "").question

@@ -180,13 +180,13 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
 
 def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str]]:
     """What a config names that may be code or a file, as `code.digest` takes it."""
-    return parts.targets(settings), parts.words(settings, held=facts.held)
+    return parts.class_paths(settings), parts.words(settings, held=facts.held)
 
 
 def other_answers(settings: Config, question: str, home: store.Store, memo: Memo) -> list[store.Run]:
     """The finished runs that answer the same question by other code, the latest last."""
-    targets = sorted(parts.targets(settings))
-    found = memo("answers", [settings.store.root, targets], lambda: identity.answers(home, targets))
+    paths = sorted(parts.class_paths(settings))
+    found = memo("answers", [settings.store.root, paths], lambda: identity.answers(home, paths))
     return found.get(question, [])
 
 

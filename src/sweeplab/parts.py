@@ -1,17 +1,13 @@
-"""From a config to the parts of a run (network, loss, optimizer, scheduler)."""
+"""The parts that a config names (network, loss, optimizer, ...): what they call, and what is wrong with them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
-from torch import nn
-
-from sweeplab import code, data, dynamo, loop, measured, metrics, schedule, stopping
+from sweeplab import code, data, measured, metrics, schedule, stopping
 from sweeplab.config import COMPONENTS, Config, Data, Node, flat
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.models import onednn
-from sweeplab.runtime import Runtime, seed_stream
 
 SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 """Arguments that are not in the config: a part gets them from the part before it."""
@@ -48,7 +44,7 @@ def _not_finite(config: Config) -> list[str]:
     return found
 
 
-def targets(config: Config) -> list[str]:
+def class_paths(config: Config) -> list[str]:
     """Every class path that this config names, at every depth."""
     return [path for _, node, _ in _nodes(config) for path in code.targets(node)]
 
@@ -113,34 +109,3 @@ def _further(config: Config, name: str) -> bool:
 def input_shape(data: Data) -> list[int]:
     """The shape of one example, as a network gets it."""
     return [data.in_features] if data.flatten or data.shape is None else data.shape
-
-
-def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
-    """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
-    seed_stream(config.seed, "initialisation")
-    model: nn.Module = code.instantiate(config.model).to(runtime.device)
-    if runtime.onednn:
-        onednn.use(model)
-    if config.trainer.compile:
-        model.compile()
-    else:
-        dynamo.spare()
-    loss: nn.Module = code.instantiate(config.loss).to(runtime.device)
-    optimizer = code.instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
-    further = {n: measured.moved(code.instantiate(node), runtime.device) for n, node in config.metrics.items()}
-    seed_stream(config.seed, "dropout")
-    return loop.Task(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        scheduler=code.instantiate(schedule.filled(config, steps), optimizer),
-        kind=config.data.task,
-        monitor=config.monitor,
-        interval=config.interval,
-        clip_norm=config.trainer.clip_norm,
-        autocast=runtime.autocast,
-        compile=config.trainer.compile,
-        unit=config.data.target_std or 1.0,
-        outputs=config.data.out_features,
-        metrics=further,
-    )

@@ -17,7 +17,6 @@ from sweeplab import (
     data,
     loop,
     metrics,
-    parts,
     runtime,
     screen,
     stopping,
@@ -26,6 +25,7 @@ from sweeplab import (
     tracking,
 )
 from sweeplab.attributes import Attributes
+from sweeplab.build import build
 from sweeplab.ddp import Share, from_first, placed, spread
 from sweeplab.identity import initial_run
 from sweeplab.job import Job
@@ -55,7 +55,7 @@ class Training:
         self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
         self.train, self.valid, self.test = self._batches(splits)
         self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.Streamed)]
-        self.task = parts.build(job.config, self.runtime, len(self.train))
+        self.task = build(job.config, self.runtime, len(self.train))
         checkpoint.try_saving(self.task.model, self.task.loss)
         owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}
         self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.task.metrics.items()})

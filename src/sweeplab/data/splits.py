@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sweeplab import code
+from sweeplab.code import accepts, build, locate
 from sweeplab.data import seeding
 from sweeplab.data.preparing import byte_scale, floats, input_scaling, prepare, shaped, target_scaling, targets_of
 from sweeplab.data.reading import KEY, gather, sample, seeded
@@ -141,7 +141,7 @@ def _notes(data: Data, examples: Tensors) -> list[str]:
 
 def facts(data: Data) -> Facts:
     """Sizes and digest, the same as those of `load`; of mnist and fashion_mnist known without fetching or reading."""
-    target: Any = code.locate(data.dataset["_target_"], "data.dataset._target_")
+    target: Any = locate(data.dataset["_target_"], "data.dataset._target_")
     if target in (MNIST, FashionMNIST) and "train" not in data.dataset:
         digest = combined(target.digest_of_half(train) for train in (True, False))
         return Facts(*_sizes(data, *target.sizes), digest=digest)
@@ -154,7 +154,7 @@ def facts(data: Data) -> Facts:
 def supplied(data: Data) -> list[str]:
     """Which arguments of `data.dataset` are given by sweeplab: of `train` and `root` those it has and leaves open."""
     target = data.dataset["_target_"]
-    return [name for name in ("train", "root") if name not in data.dataset and code.accepts(target, name)]
+    return [name for name in ("train", "root") if name not in data.dataset and accepts(target, name)]
 
 
 def _build(data: Data) -> list[object]:
@@ -172,7 +172,7 @@ def _build(data: Data) -> list[object]:
 def _make(data: Data, given: dict[str, object]) -> object:
     seeding.seed(f"constructor/{given.get('train')}")
     try:
-        return code.build(data.dataset, "data.dataset", **given)
+        return build(data.dataset, "data.dataset", **given)
     except UserError as error:
         reason = error.__cause__
         while reason is not None:  # which may be below Hydra's own exception

@@ -156,9 +156,9 @@ class Cluster:
         self._open.callback(token.unlink, missing_ok=True)
         self._open.enter_context(FileLock(token))
         # Without the files of the data, which may be large: a job that does not see them says so.
-        targets, words = parts.targets(self._settings), parts.words(self._settings, held=True)
-        pieces = code.parts(targets, words)
-        return Probe(token=token, targets=targets, words=words, code=pieces, versions=versions())
+        paths, words = parts.class_paths(self._settings), parts.words(self._settings, held=True)
+        pieces = code.parts(paths, words)
+        return Probe(token=token, targets=paths, words=words, code=pieces, versions=versions())
 
     def _look(self) -> None:
         """Ask nodes that are new to join."""

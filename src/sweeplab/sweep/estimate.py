@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sweeplab import config, loop, metrics, parts, runtime, store
+from sweeplab.build import build
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.job import Job
@@ -159,7 +160,7 @@ def _step_seconds(job: Job, budget: float) -> tuple[float, float] | None:
     settings = replace(job.config, trainer=replace(job.config.trainer, compile=False))
     device, trainer = runtime.choose_device(settings.trainer.device), settings.trainer
     try:
-        task = parts.build(settings, runtime.Runtime(device=device, threads=1, precision=trainer.precision), 100_000)
+        task = build(settings, runtime.Runtime(device=device, threads=1, precision=trainer.precision), 100_000)
         batch = _random_batch(settings.data, trainer.batch_size, device)
         task.model.train()
         step = _clocked(lambda: loop.train_step(task, *batch)[0], budget * 0.8)
