@@ -7,7 +7,14 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Bad input, found before any work: printed as it is, without a traceback, with exit code 2."""
+    """Bad input, found before any work: printed as it is, without a traceback, with exit code 2.
+
+    Each of its `problems` is a message of its own; they are shown one below the other.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -147,7 +147,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     watched = [settings.monitor, trainer.mode, trainer.target, trainer.min_delta, settings.interval]
     asked = [nodes, data_of.dataset, data_of.task, data_of.shape, watched, trainer.epochs, trainer.shift]
     if problems := memo("problems", asked, lambda: parts.problems(settings)):
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     if settings.tracking.enabled and settings.tracking.system_metrics:
         system.check()
     memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))

@@ -160,7 +160,7 @@ def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[f
     `own_rates` are the learning rates that the optimizer had before.
     """
     if isinstance(schedule, ReduceLROnPlateau) and (wrong := _plateau_problems(config, schedule.mode)):
-        raise UserError("\n".join(wrong))
+        raise UserError(*wrong)
     by_batch = steps_by_batch(config.interval, schedule)
     epochs = config.trainer.epochs
     unit = "batches" if by_batch else "epochs"

@@ -89,7 +89,7 @@ def typed(plain: Mapping[str, Any]) -> Config:
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
     config = Config(seed=seed, **{**nodes, **sections})
     config.store.root = str(place(config.store.root))
@@ -108,7 +108,7 @@ def _ensure_utf_8(plain: Mapping[str, Any]) -> None:
     """Raise UserError for what no record can hold: bytes of a command line or a path that are no text in UTF-8."""
     wrong = [f"{key}={text}: is no text in UTF-8; rename it" for key, text in _texts(plain, "") if not _is_utf_8(text)]
     if wrong:
-        raise UserError("\n".join(wrong))
+        raise UserError(*wrong)
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:

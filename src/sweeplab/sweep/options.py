@@ -43,7 +43,7 @@ class Options:
         problems = [f"hydra.sweeper.{key}={plain[key]}: no such key{did_you_mean(key, known)}" for key in unknown]
         problems += [f"hydra.sweeper.{key}: missing" for key in known if key not in plain]
         if problems:
-            raise UserError("\n".join(problems))
+            raise UserError(*problems)
         for key in ("n_trials", "n_jobs"):
             if type(plain[key]) is not int or plain[key] < 1:
                 raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
@@ -56,7 +56,7 @@ class Options:
                 raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
         problems += [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
         if problems:
-            raise UserError("\n".join(problems))
+            raise UserError(*problems)
         return cls(**plain)
 
     def sampler_after(self, trials: int) -> Any:

@@ -202,7 +202,8 @@ def _checked(jobs: Sequence[Sequence[str]], compose: Compose, *, alone: bool) ->
         try:
             cell = checked(overrides, varied, compose, memo, alone=alone)
         except UserError as error:
-            errors.setdefault(str(error), []).append(_name(overrides, varied))
+            for problem in error.problems:
+                errors.setdefault(problem, []).append(_name(overrides, varied))
             continue
         if cell is not None:
             cells.append(cell)
