@@ -29,8 +29,8 @@ def sync(home: Store, uri: str) -> list[str]:
     return tracking.sync(home, config.Tracking(uri=uri), lambda *_: None)
 
 
-def deleted(home: Store, uri: str) -> list[str]:
-    return tracking.deleted(home, config.Tracking(uri=uri))
+def notices(home: Store, uri: str) -> list[str]:
+    return tracking.notices(home, config.Tracking(uri=uri))
 
 
 def client(uri: str) -> Any:
@@ -85,7 +85,7 @@ def test_what_mlflow_gc_took_is_fed_again(home: Store, uri: str, fed: list[Run])
     for run in fed[1:3]:
         store._hard_delete_run(run_id(run, uri))  # as mlflow gc does
     assert sync(home, uri) == []
-    assert deleted(home, uri) == []
+    assert notices(home, uri) == []
     assert shape(home, uri) == before
 
 
@@ -209,10 +209,10 @@ def test_a_run_that_somebody_deleted_stays_deleted_and_is_said(
     fed[1].journal.append("track", experiment="demo")
     assert sync(home, uri) == []
     assert counts(uri)[0] == 5
-    assert deleted(home, uri) == [told]
+    assert notices(home, uri) == [told]
     fed[1].mlflow_file.unlink()
     assert sync(home, uri) == []
-    assert (counts(uri)[0], deleted(home, uri)) == (5, [told]), "not even if the record is lost"
+    assert (counts(uri)[0], notices(home, uri)) == (5, [told]), "not even if the record is lost"
 
 
 def test_one_that_is_restored_there_is_fed_on(home: Store, uri: str, fed: list[Run]) -> None:
@@ -223,7 +223,7 @@ def test_one_that_is_restored_there_is_fed_on(home: Store, uri: str, fed: list[R
     assert sync(home, uri) == []
     client(uri).restore_run(gone)
     assert sync(home, uri) == []
-    assert deleted(home, uri) == []
+    assert notices(home, uri) == []
     assert rows(uri, "select count(*) from metrics where run_uuid = ? and step = 9", gone) == [(2,)]
 
 
@@ -241,7 +241,7 @@ def test_one_that_is_deleted_while_it_is_fed_stays_deleted(home: Store, uri: str
     while worker.once(alone=True) is False:
         pass
     assert (state(home)["lag"], counts(uri)[0]) == ({}, 1)
-    assert deleted(home, uri)[0].startswith("of the experiment 'demo' 1 run was deleted in MLflow")
+    assert notices(home, uri)[0].startswith("of the experiment 'demo' 1 run was deleted in MLflow")
 
 
 def test_a_deleted_parent_stays_deleted_and_its_children_are_fed(home: Store, uri: str, fed: list[Run]) -> None:
@@ -264,7 +264,84 @@ def test_mlflow_gc_of_a_deletion_that_is_known_brings_nothing_back(home: Store, 
     SqlAlchemyStore(uri, "mlruns")._hard_delete_run(gone)
     assert sync(home, uri) == []
     assert counts(uri)[0] == 4
-    assert len(deleted(home, uri)) == 1
+    record = fed[1].mlflow_file
+    told = "of the experiment 'demo' 1 run was deleted in MLflow for good, and so stays; to have it sent again, remove "
+    assert notices(home, uri) == [f"{told}{record}"]
+    record.unlink()
+    assert sync(home, uri) == []
+    assert (counts(uri)[0], notices(home, uri)) == (5, [])
+
+
+def test_mlflow_gc_of_an_experiment_whose_deletion_is_known_brings_nothing_back(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    place = tracking.run_places(fed[0], uri)[0].experiment_id
+    client(uri).delete_experiment(place)
+    assert sync(home, uri) == []
+    runs = rows(uri, "select run_uuid from runs")
+    store = SqlAlchemyStore(uri, "mlruns")
+    for (gone,) in runs:
+        store._hard_delete_run(gone)
+    store._hard_delete_experiment(place)
+    assert sync(home, uri) == []
+    assert rows(uri, "select name from experiments") == [("Default",)]
+    (told,) = notices(home, uri)
+    assert told.startswith("of the experiment 'demo' 5 runs were deleted in MLflow for good, and so stay; to have one ")
+    new = make(home, 9, sweep=SWEEP)
+    manifest(home, [*fed[:3], new], status="finished")
+    assert sync(home, uri) == []
+    assert rows(uri, "select count(*) from runs") == [(1,)], "what is new is there, without what was deleted"
+    assert notices(home, uri) == [told]
+
+
+def test_a_renamed_experiment_goes_on_under_its_name(home: Store, uri: str, fed: list[Run]) -> None:
+    place = tracking.run_places(fed[0], uri)[0].experiment_id
+    client(uri).rename_experiment(place, "my thesis")
+    make(home, 9)
+    assert sync(home, uri) == []
+    assert rows(uri, "select experiment_id, name from experiments where name != 'Default'") == [
+        (int(place), "my thesis")
+    ]
+    assert counts(uri)[0] == 6
+    assert notices(home, uri) == ["the experiment 'demo' is called 'my thesis' in MLflow, and goes on there"]
+    feed(home, uri)
+    assert counts(uri)[0] == 6
+    client(uri).rename_experiment(place, "demo")
+    assert sync(home, uri) == []
+    assert notices(home, uri) == []
+
+
+def test_a_renamed_experiment_may_be_named_so_from_then_on(home: Store, uri: str, fed: list[Run]) -> None:
+    client(uri).rename_experiment(tracking.run_places(fed[0], uri)[0].experiment_id, "my thesis")
+    for run in fed:
+        run.journal.append("track", experiment="my thesis")
+    manifest(home, fed[:3], status="finished", experiment="my thesis")
+    assert sync(home, uri) == []
+    assert counts(uri)[0] == 5
+    assert rows(uri, "select name from experiments order by name") == [("Default",), ("my thesis",)]
+
+
+def test_a_renamed_experiment_that_is_deleted_stays_so(home: Store, uri: str, fed: list[Run]) -> None:
+    place = tracking.run_places(fed[0], uri)[0].experiment_id
+    client(uri).rename_experiment(place, "my thesis")
+    client(uri).delete_experiment(place)
+    assert sync(home, uri) == []
+    assert counts(uri)[0] == 5
+    assert any(
+        "the experiment 'my thesis' was deleted in MLflow, and stays so, with 5 runs" in told
+        for told in notices(home, uri)
+    )
+
+
+def test_a_new_experiment_of_the_old_name_is_the_one_that_is_meant(home: Store, uri: str, fed: list[Run]) -> None:
+    client(uri).rename_experiment(tracking.run_places(fed[0], uri)[0].experiment_id, "aside")
+    client(uri).create_experiment("demo")
+    make(home, 9)
+    assert sync(home, uri) == []
+    told = "select e.name, count(*) from experiments e join runs using (experiment_id) group by 1 order by 1"
+    assert rows(uri, told) == [("aside", 5), ("demo", 6)]
 
 
 def test_a_deleted_experiment_stays_deleted_and_is_said(home: Store, uri: str, fed: list[Run]) -> None:
@@ -272,14 +349,14 @@ def test_a_deleted_experiment_stays_deleted_and_is_said(home: Store, uri: str, f
     client(uri).delete_experiment(place)
     assert sync(home, uri) == []
     told = "the experiment 'demo' was deleted in MLflow, and stays so, with 5 runs; mlflow experiments restore brings it back"
-    assert deleted(home, uri) == [told]
+    assert notices(home, uri) == [told]
     assert tracking.run_places(fed[0], uri) == []
     new = make(home, 9)
     (lag,) = sync(home, uri)
     assert lag.startswith(f"{new.id}: MLflow experiment 'demo' was deleted: restore it (mlflow experiments restore -x")
     client(uri).restore_experiment(place)
     assert sync(home, uri) == []
-    assert deleted(home, uri) == []
+    assert notices(home, uri) == []
     assert statuses(uri) == ["FINISHED"] * 6
 
 
@@ -290,7 +367,7 @@ def test_a_run_that_was_cleaned_and_trained_again_is_no_deletion(home: Store, ur
     make(home)
     feed(home, uri)
     assert sync(home, uri) == []
-    assert deleted(home, uri) == []
+    assert notices(home, uri) == []
     assert rows(uri, "select lifecycle_stage from runs order by start_time") == [("deleted",), ("active",)]
 
 
@@ -345,6 +422,42 @@ def test_sync_beside_a_feeder_has_it_look_again(home: Store, uri: str, fed: list
         database.close()
         assert sync(home, uri) == []
         assert shape(home, uri) == before
+
+
+def test_no_link_leads_to_what_was_deleted(home: Store, uri: str, fed: list[Run]) -> None:
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    ids = [run_id(run, uri) for run in fed[:3]]
+
+    def links() -> dict[str, str]:
+        assert sync(home, uri) == []
+        return tracking.links(home, home.manifest(SWEEP), uri, "http://x")
+
+    def compared(*runs: str) -> str:
+        return tracking.compare_link("http://x", parent.experiment_id, runs)
+
+    assert links()["side by side"] == compared(*ids)
+    client(uri).delete_run(parent.run_id)
+    assert links()["side by side"] == compared(*ids), "the children are there"
+    assert "curves" in links()
+    client(uri).delete_run(ids[1])
+    assert links()["side by side"] == compared(ids[0], ids[2])
+    for gone in (ids[0], ids[2]):
+        client(uri).delete_run(gone)
+    assert links() == {}
+    client(uri).restore_run(parent.run_id)
+    assert links() == {}, "a page without runs is none"
+    client(uri).restore_run(ids[2])
+    assert links()["side by side"] == compared(ids[2])
+
+
+def test_a_sweep_says_that_its_parent_was_deleted(home: Store, uri: str, fed: list[Run]) -> None:
+    (parent,) = tracking.sweep_places(home, SWEEP, uri)
+    client(uri).delete_run(parent.run_id)
+    assert sync(home, uri) == []
+    only = {run.id for run in fed[:3]}
+    assert tracking.notices(home, config.Tracking(uri=uri), only) == []
+    (told,) = tracking.notices(home, config.Tracking(uri=uri), only, SWEEP)
+    assert told.endswith(f"mlflow runs restore --run-id {parent.run_id} brings it back")
 
 
 def test_the_ui_links_to_what_is_there(home: Store, uri: str, fed: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,8 +277,8 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
     _say_copied(home)
     with screen.counting("runs carried to MLflow") as progress:
         lag = tracking.sync(home, settings.tracking, progress)
-    for gone in tracking.deleted(home, settings.tracking):
-        screen.say(gone)
+    for notice in tracking.notices(home, settings.tracking):
+        screen.say(notice)
     if lag:
         count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
         raise RunFailed("\n".join([f"{count} behind in MLflow:", *lag]))

@@ -117,15 +117,13 @@ def say_tracking(lag: str | None, settings: Config, runs: Sequence[store.Run], s
         return
     if lag is not None:
         raise RunFailed(f"{lag}\nnothing is lost; bring it level with: {screen.command('sweeplab sync')}")
-    for gone in tracking.deleted(store.Store(settings.store.root), settings.tracking, {run.id for run in runs}):
-        screen.say(gone)
-    if sweep is None:
-        screen.say(f"compare runs in MLflow: {screen.command('sweeplab ui')}")
-        return
     uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
-    base = tracking.base_of(uri)
-    screen.say(
-        "in MLflow:" if tracking.has_page(uri) else f"in MLflow, while {screen.command('sweeplab ui')} serves it:"
-    )
-    for what, link in tracking.links(home, home.manifest(sweep), uri, base).items():
-        screen.say(f"  {what}: {link}")
+    for notice in tracking.notices(home, settings.tracking, {run.id for run in runs}, sweep):
+        screen.say(notice)
+    ui = screen.command("sweeplab ui")
+    if sweep is None:
+        screen.say(f"compare runs in MLflow: {ui}")
+    elif links := tracking.links(home, home.manifest(sweep), uri, tracking.base_of(uri)):
+        screen.say("in MLflow:" if tracking.has_page(uri) else f"in MLflow, while {ui} serves it:")
+        for what, link in links.items():
+            screen.say(f"  {what}: {link}")

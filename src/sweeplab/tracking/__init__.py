@@ -5,8 +5,9 @@ What is written is written by `feeder`, in a process of its own. mlflow is impor
 
 from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
 from sweeplab.tracking.artifacts import download, save_model
-from sweeplab.tracking.client import Client, deleted, early, feeding, lagging, refresh, sync
+from sweeplab.tracking.client import Client, early, feeding, lagging, refresh, sync
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
+from sweeplab.tracking.notices import notices
 from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
 from sweeplab.tracking.server import serve
 from sweeplab.tracking.weights import second_names
@@ -17,7 +18,6 @@ __all__ = [
     "base_of",
     "compare_link",
     "damaged_records",
-    "deleted",
     "download",
     "early",
     "experiment_name",
@@ -25,6 +25,7 @@ __all__ = [
     "has_page",
     "lagging",
     "links",
+    "notices",
     "public",
     "refresh",
     "resolve_uri",

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import places, terms
+from sweeplab.tracking import experiments, places, terms
 from sweeplab.tracking.existing import EVERYTHING, PAGE, STORE_ID
-from sweeplab.tracking.records import DELETED, Node, write_entry
+from sweeplab.tracking.records import DELETED, EXPERIMENT, FOR_GOOD, RENAMED, RUN, Node, write_entry
 from sweeplab.tracking.view import Tail, View, Written
 
 if TYPE_CHECKING:
@@ -26,32 +26,47 @@ PARENT = "mlflow.parentRunId"
 
 def check(client: MlflowClient, view: View, name: str, *, whole: bool) -> None:
     """Correct the records of an experiment by what MLflow has of it; `whole`: of all its runs, not of the latest."""
-    experiment = client.get_experiment_by_name(terms.experiment(name))
     written = list(view.written(name))
-    if experiment is None or not written:
+    if not written:
         return
-    found, oldest = _search(client, experiment, view.store.id, whole=whole)
-    models = _models(client, experiment) if any(one.fed.get("model") for one in written) else set()
+    experiment = experiments.find(client, view.store, view.uri, name)
+    found, oldest = _search(client, experiment, view.store.id, whole=whole) if experiment else ({}, 0.0)
+    models = _models(client, experiment) if experiment and any(one.fed.get("model") for one in written) else set()
     gone: set[str] = set()
     for one in written:  # the parents first
         run = found.get(one.run_id)
-        entry = dict(one.entry)
-        if run is None:
-            if one.start < oldest or entry.get(DELETED):  # not asked for; or `mlflow gc` went over it
-                continue
-            gone.add(one.run_id)
-            entry |= {"run": None, "fed": {}}
-        elif run.info.lifecycle_stage == DELETED:
-            entry[DELETED] = "experiment" if experiment.lifecycle_stage == DELETED else "run"
+        if run is None and one.start < oldest:  # not asked for
+            continue
+        entry = _gone(one, gone) if run is None or experiment is None else _there(one, run, experiment, gone, models)
+        if experiment is not None and experiment.name != terms.experiment(name):
+            entry[RENAMED] = experiment.name
         else:
-            entry.pop(DELETED, None)
-            if run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
-                entry["fed"] = {}
-            elif _lacks_files(one, run):
-                entry["fed"] = {**one.fed, "files": {}}
+            entry.pop(RENAMED, None)
         if entry != one.entry:
             write_entry(one.file, view.uri, name, entry)
     view.unsettle()
+
+
+def _gone(one: Written, gone: set[str]) -> Node:
+    """The record of a run that MLflow has no more: it is made anew, unless it is known that somebody deleted it."""
+    if one.entry.get(DELETED):
+        return {**one.entry, DELETED: FOR_GOOD}
+    gone.add(one.run_id)
+    return {**one.entry, "run": None, "fed": {}}
+
+
+def _there(one: Written, run: MlflowRun, experiment: Experiment, gone: set[str], models: set[str]) -> Node:
+    """The record of a run that MLflow has; what it lacks of it is fed anew."""
+    entry = dict(one.entry)
+    if run.info.lifecycle_stage == DELETED:
+        entry[DELETED] = EXPERIMENT if experiment.lifecycle_stage == DELETED else RUN
+        return entry
+    entry.pop(DELETED, None)
+    if run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
+        entry["fed"] = {}
+    elif _lacks_files(one, run):
+        entry["fed"] = {**one.fed, "files": {}}
+    return entry
 
 
 def _search(

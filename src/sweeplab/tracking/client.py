@@ -278,32 +278,3 @@ def refresh(store: Store, tracking: config.Tracking) -> None:
     lock = FileLock(records.lock_file(store), timeout=0)
     with suppress(Timeout), lock:
         feeder.Feeder(store, address.checked(address.resolve_uri(tracking)), lock, log=False).look()
-
-
-def deleted(store: Store, tracking: config.Tracking, only: Collection[str] | None = None) -> list[str]:
-    """What was deleted in MLflow and so stays deleted, a line for each experiment; of these runs only, if given."""
-    uri = address.resolve_uri(tracking)
-    runs = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
-    files = runs if only is not None else [*store.sweeps.glob("*.mlflow.json"), *runs]
-    gone: dict[tuple[str, str], list[str]] = {}
-    for file in files:
-        for experiment, entry in records.entries(file, uri).items():
-            if entry.get(records.DELETED) and records.is_ours(entry, store):
-                gone.setdefault((experiment, str(entry[records.DELETED])), []).append(str(entry["run"]))
-    return [_told(experiment, what, runs) for (experiment, what), runs in gone.items()]
-
-
-def _told(experiment: str, what: str, runs: Sequence[str]) -> str:
-    if what == "experiment":
-        return (
-            f"the experiment '{experiment}' was deleted in MLflow, and stays so, with {_counted(runs)}; "
-            "mlflow experiments restore brings it back"
-        )
-    return (
-        f"of the experiment '{experiment}' {_counted(runs)} {'was' if len(runs) == 1 else 'were'} deleted in MLflow, "
-        f"and so stay{'s' if len(runs) == 1 else ''}; mlflow runs restore --run-id {runs[0]} brings it back"
-    )
-
-
-def _counted(runs: Sequence[str]) -> str:
-    return f"{len(runs)} run{'s'[: len(runs) != 1]}"

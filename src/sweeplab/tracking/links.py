@@ -47,16 +47,21 @@ def run_link(base: str, experiment_id: str, run_id: str) -> str:
 
 
 def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
-    """The two links that matter of a sweep: the charts of exactly its runs, and these laid side by side."""
-    found: dict[str, str] = {}
-    places = sweep_places(home, sweep["id"], uri)
-    here = [place for place in places if place.experiment == sweep["experiment"]]
-    for place in (here or places)[:1]:
-        cells = (home.run(cell["fingerprint"]) for cell in sweep["cells"][:COMPARED])
-        runs = [p.run_id for r in cells for p in run_places(r, uri) if p.experiment == place.experiment]
-        found["curves"] = sweep_link(base, place.experiment_id, sweep["id"])
-        found["side by side"] = compare_link(base, place.experiment_id, runs)
-    return found
+    """The two links that matter of a sweep: the charts of exactly its runs, and these laid side by side.
+
+    They lead to the sweep's experiment, or to another one that has its runs; none if MLflow has none of them.
+    """
+    cells = [home.run(cell["fingerprint"]) for cell in sweep["cells"][:COMPARED]]
+    runs = [place for run in cells for place in run_places(run, uri)]
+    others = [place.experiment for place in [*sweep_places(home, sweep["id"], uri), *runs]]
+    for experiment in [sweep["experiment"], *others]:
+        here = [place for place in runs if place.experiment == experiment]
+        if here:
+            return {
+                "curves": sweep_link(base, here[0].experiment_id, sweep["id"]),
+                "side by side": compare_link(base, here[0].experiment_id, [place.run_id for place in here]),
+            }
+    return {}
 
 
 def base_of(uri: str, port: int = PORT) -> str:

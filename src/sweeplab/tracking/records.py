@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from sweeplab.tracking.address import public
 
 Node = dict[str, Any]
 
-DELETED = "deleted"  # what MLflow calls it; in a record, that somebody deleted the run there, or its whole experiment
+DELETED = "deleted"  # what MLflow calls it; in a record, that somebody deleted the run there, and one of the next
+RUN, EXPERIMENT, FOR_GOOD = "run", "experiment", "for good"
+"""What was deleted: the run alone, its whole experiment, or either, and `mlflow gc` went over it, too."""
+RENAMED = "renamed"  # in a record, how the experiment is called in MLflow, if otherwise than here
 
 
 def lock_file(folder: store.Store) -> Path:
@@ -103,23 +107,40 @@ def made(folder: store.Store) -> set[str]:
 def damaged_records(folder: store.Store) -> list[str]:
     """What is wrong with the records of a store, one line each; feeding makes them anew."""
     found = []
-    for pattern in ("*/mlflow.json", "sweeps/*.mlflow.json"):
-        for file in folder.root.glob(pattern):
-            try:
-                places = store.read_json(file).values()
-            except FileNotFoundError:
-                continue
-            except store.DamagedError as error:
-                found.append(str(error))
-            else:
-                if not all(isinstance(place, dict) for place in places):
-                    found.append(f"{file}: is no record of the feeder's")
+    for file in all_records(folder):
+        try:
+            places = store.read_json(file).values()
+        except FileNotFoundError:
+            continue
+        except store.DamagedError as error:
+            found.append(str(error))
+        else:
+            if not all(isinstance(place, dict) for place in places):
+                found.append(f"{file}: is no record of the feeder's")
     return found
 
 
 def sweep_record(folder: store.Store, sweep_id: str) -> Path:
     """Where the feeder notes a sweep's parent runs."""
     return folder.sweeps / f"{sweep_id[: store.ID_LENGTH]}.mlflow.json"
+
+
+def all_records(folder: store.Store) -> list[Path]:
+    """The records of all runs and sweeps."""
+    return [*folder.root.glob("*/mlflow.json"), *folder.root.glob("sweeps/*.mlflow.json")]
+
+
+def recorded_experiments(folder: store.Store, uri: str, name: str) -> list[tuple[str, int]]:
+    """MLflow's experiments that runs of an experiment of this store are in: (id, time of creation).
+
+    The one with the most runs is first; those of the store that this one is a copy of count, too.
+    """
+    found: Counter[tuple[str, int]] = Counter()
+    for record in all_records(folder):
+        entry = entries(record, uri).get(name)
+        if entry and entry.get("created"):
+            found[str(entry.get("experiment")), int(entry["created"])] += 1
+    return [experiment for experiment, _ in found.most_common()]
 
 
 @dataclass(frozen=True, slots=True)

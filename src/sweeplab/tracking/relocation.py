@@ -85,12 +85,11 @@ def _take_over(connection: sqlite3.Connection, former: str, home: store.Store, d
 def _known_databases(home: store.Store) -> Iterator[Path]:
     """The databases that the records tell of: a copied store has those of the other one."""
     seen: set[str] = set()
-    for pattern in ("*/mlflow.json", "sweeps/*.mlflow.json"):
-        for record in home.root.glob(pattern):
-            for uri in records.read_json(record).keys() - seen:
-                seen.add(uri)
-                if (file := address.file(uri)) is not None:
-                    yield file
+    for record in records.all_records(home):
+        for uri in records.read_json(record).keys() - seen:
+            seen.add(uri)
+            if (file := address.file(uri)) is not None:
+                yield file
 
 
 def ensure_there(experiment: str, location: str) -> None:

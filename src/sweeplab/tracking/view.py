@@ -310,11 +310,14 @@ class View:
         return [Job(sweep.id, file, experiment, entry, goal, [sweep])]
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
-        """What this store has recorded of an experiment, unless the server has another one of that name now."""
+        """What this store has recorded of an experiment, unless the server has another one of that name now.
+
+        What somebody deleted stays deleted, though the experiment went with it.
+        """
         self.experiments.add(experiment)
         entry = record.get(experiment, {})
         same = self.created.get(experiment, entry.get("created")) == entry.get("created")
-        return entry if same and is_ours(entry, self.store) else {}
+        return entry if (same or entry.get(DELETED)) and is_ours(entry, self.store) else {}
 
 
 def stamps(folder: Path) -> dict[str, list[int]]:

@@ -6,16 +6,28 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import address, causes, database, library, places, relocation, sender, terms
+from sweeplab.tracking import address, causes, database, experiments, library, places, relocation, sender, terms
 from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, STORE_ID, SWEEP_ID, Existing
-from sweeplab.tracking.records import DELETED, Node, entries, is_ours, made, note_made, sweep_record, write_entry
+from sweeplab.tracking.records import (
+    DELETED,
+    RENAMED,
+    RUN,
+    Node,
+    entries,
+    is_ours,
+    made,
+    note_made,
+    sweep_record,
+    write_entry,
+)
 from sweeplab.tracking.view import RUNNING, SWEEP_LENGTH, Job, Sweep, Tail
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
 
@@ -33,7 +45,7 @@ class Writer:
 
     def __init__(self, folder: store.Store, uri: str) -> None:
         self.store, self.uri = folder, uri
-        self._experiments: dict[str, tuple[str, int]] = {}  # name -> (id, time of creation)
+        self._experiments: dict[str, Experiment] = {}
         self.existing = Existing(folder)
 
     @cached_property
@@ -48,8 +60,7 @@ class Writer:
 
     def created(self, experiment: str) -> int:
         """When the server's experiment of this name was created (milliseconds); 0 if there is none."""
-        found = self.client.get_experiment_by_name(terms.experiment(experiment))
-        return 0 if found is None else int(found.creation_time or 0)
+        return experiments.created_at(experiments.find(self.client, self.store, self.uri, experiment))
 
     def check(self) -> None:
         """Raise AwayError unless the server answers."""
@@ -69,32 +80,18 @@ class Writer:
         """One line, without what is secret in the URI."""
         return causes.in_short(error, self.uri)
 
-    def _experiment(self, name: str) -> tuple[str, int]:
+    def _experiment(self, name: str) -> Experiment:
         if name not in self._experiments:
-            known = terms.experiment(name)
-            found = self.client.get_experiment_by_name(known) or self._create_experiment(known)
-            if found.lifecycle_stage == "deleted":
-                raise ValueError(
-                    f"MLflow experiment '{name}' was deleted: restore it (mlflow experiments restore -x "
-                    f"{found.experiment_id}) or choose another tracking.experiment"
-                )
-            relocation.ensure_there(name, str(found.artifact_location))
-            self._experiments[name] = (found.experiment_id, int(found.creation_time or 0))
+            self._experiments[name] = experiments.ensure(self.client, self.store, self.uri, name)
         return self._experiments[name]
 
-    def _create_experiment(self, name: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.create_experiment(name, artifact_location=address.artifact_location(self.uri, name))
-        except MlflowException:
-            if self.client.get_experiment_by_name(name) is None:  # else another feeder was faster
-                raise
-        return self.client.get_experiment_by_name(name)
+    def _place(self, name: str) -> str:
+        """The id of an experiment."""
+        return str(self._experiment(name).experiment_id)
 
     def _ensure_room(self, experiment: str) -> None:
         """Raise UserError if it is where the experiment keeps its files that is too long for a database."""
-        place = str(self.client.get_experiment(self._experiment(experiment)[0]).artifact_location)
+        place = str(self._experiment(experiment).artifact_location)
         if len(place) > address.LOCATION_LENGTH:
             raise address.too_long(place)
 
@@ -104,20 +101,22 @@ class Writer:
         try:
             run_id = self._feed_parent(job) if job.tail is None else self._feed_run(job, job.tail)
         except DeletedError as error:
-            self._note(job, str(error), job.fed, deleted="run")
+            self._note(job, str(error), job.fed, deleted=RUN)
         else:
             self._note(job, run_id, job.goal)
 
     def _note(self, job: Job, run_id: str | None, fed: Node, **more: float | str) -> None:
-        experiment_id, created = self._experiment(job.experiment)
+        known = self._experiment(job.experiment)
         entry = {
-            "experiment": experiment_id,
-            "created": created,
+            "experiment": known.experiment_id,
+            "created": experiments.created_at(known),
             "run": run_id,
             "fed": fed,
             "store": self.store.id,
             **more,
         }
+        if known.name != terms.experiment(job.experiment):
+            entry[RENAMED] = known.name
         job.entry = entry
         write_entry(job.file, self.uri, job.experiment, entry)
 
@@ -129,7 +128,7 @@ class Writer:
         self.check()
         run_id = job.entry.get("run")
         try:
-            place = self._experiment(job.experiment)[0]
+            place = self._place(job.experiment)
             if run_id and not self._is_active(job, place, str(run_id)):
                 return None
         except Exception as other:  # for example that the whole experiment was deleted
@@ -142,7 +141,7 @@ class Writer:
         if not found:
             self._note(job, None, {})
         elif found[0].info.lifecycle_stage == DELETED:
-            self._note(job, run_id, job.fed, deleted="run")
+            self._note(job, run_id, job.fed, deleted=RUN)
             return False
         return True
 
@@ -154,7 +153,7 @@ class Writer:
         """
         if recorded := job.entry.get("run"):
             return str(recorded), False
-        place = self._experiment(job.experiment)[0]
+        place = self._place(job.experiment)
         found = self.existing.find(self.client, job, place, tag, value)
         active = [(run_id, began) for run_id, began, gone in found if not gone]
         same = [run_id for run_id, began in active if start is None or began == terms.ms(start)]
@@ -177,7 +176,7 @@ class Writer:
         if time.time() - job.entry.get("asked", 0) < DOUBT:
             raise ValueError("the server did not say in time whether it made this run; it is asked again in a minute")
         try:
-            place = self._experiment(job.experiment)[0]
+            place = self._place(job.experiment)
             return str(self.client.create_run(place, start, terms.tags(tags)).info.run_id)
         except Exception as error:
             if causes.is_too_long(error):
@@ -249,7 +248,7 @@ class Writer:
         self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
         self._upload(job, run_id, tail.run.folder)
         if job.goal.get("model") and not job.fed.get("model"):
-            place = self._experiment(job.experiment)[0]
+            place = self._place(job.experiment)
             sender.log_model(self.client, place, run_id, tail.run.folder / store.MODEL)
         if job.goal["status"] != RUNNING:
             tail.forget()
@@ -281,7 +280,8 @@ class Writer:
 
     def _parent_id(self, sweep: Sweep, experiment: str) -> str:
         entry = entries(sweep_record(self.store, sweep.id), self.uri).get(experiment, {})
-        known = entry.get("created") == self._experiment(experiment)[1] and is_ours(entry, self.store)
+        here = entry.get(DELETED) or entry.get("created") == experiments.created_at(self._experiment(experiment))
+        known = here and is_ours(entry, self.store)
         if not known or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])
