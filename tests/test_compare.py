@@ -108,14 +108,19 @@ def add(
 
 
 def manifest(
-    home: Store, cells: Sequence[Node], name: str = "demo", experiment: str | None = None, baseline: str | None = None
+    home: Store,
+    cells: Sequence[Node],
+    name: str = "demo",
+    experiment: str | None = None,
+    baseline: str | None = None,
+    replicate: Sequence[str] = ("seed",),
 ) -> str:
     """Record the sweep of these cells; its id."""
     sweep_id = hashlib.sha256(json.dumps([name, *(c["fingerprint"] for c in cells)]).encode()).hexdigest()
     time = 1_800_000_000.0 + len(home.manifests())
     home.write_manifest(
         {"id": sweep_id, "time": time, "experiment": experiment, "name": name, "overrides": name.split(),
-         "baseline": baseline, "cells": list(cells), "status": "finished", "ended": time + 60}
+         "baseline": baseline, "replicate": list(replicate), "cells": list(cells), "status": "finished", "ended": time + 60}
     )  # fmt: skip
     return sweep_id
 
@@ -870,3 +875,50 @@ def test_a_config_that_diverges_in_all_seeds_is_said_to(home: Store, first: int,
     assert [(one.group.cells, one.bound) for one in found.contrasts[TO_TARGET]] == (
         [(["16"], "at least")] if first == 8 else [(["8"], "at least")]
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("failed", "failed in all 2 runs"), ("interrupted", "interrupted in all 2 runs")],
+)
+def test_a_config_whose_runs_all_fail_is_said_to(home: Store, status: str, said: str) -> None:
+    cells = [add(home, "model.hidden=8", f"seed={seed}") for seed in range(2)]
+    cells += [add(home, "model.hidden=16", f"seed={seed}", status=status) for seed in range(2)]
+    found = compare.summarise(home, manifest(home, cells))
+    assert [one.said for one in found.contrasts["valid/accuracy"]] == [said]
+    turned = compare.summarise(home, manifest(home, cells, "turned", baseline="model.hidden=16"))
+    assert [one.said for one in turned.contrasts["valid/accuracy"]] == [f"the baseline {said}"]
+
+
+def test_seeds_that_failed_on_one_side_each_are_no_pair(home: Store) -> None:
+    cells = [
+        add(home, f"model.hidden={hidden}", f"seed={seed}", status="finished" if good else "failed")
+        for hidden, seed, good in ((8, 0, True), (8, 1, False), (16, 0, False), (16, 1, True))
+    ]
+    (one,) = compare.summarise(home, manifest(home, cells)).contrasts["valid/accuracy"]
+    assert one.said == "no seed with valid/accuracy on both sides: nothing can be told"
+    cells += [add(home, "model.hidden=32", f"seed={seed}", status=why) for seed, why in enumerate(("failed", "stuck"))]
+    told = compare.summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts["valid/accuracy"]
+    assert [one.said for one in told][1] == "1 failed, 1 stuck: no valid/accuracy"
+
+
+def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweeplab: Command) -> None:
+    cells = [add(home, "model.hidden=8", f"seed={seed}", valid=[0.9, 0.99]) for seed in range(3)]
+    cells += [
+        add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged") for seed in range(3)
+    ]
+    found = compare.summarise(home, manifest(home, cells))
+    assert [name for name, _ in tables.shown_contrasts(found)] == ["valid/accuracy", TO_TARGET]
+    shown = sweeplab().out
+    assert shown.index("diverged in all 3 runs") < shown.index("differs alike in all 3 pairs")
+
+
+def test_each_run_is_told_with_all_that_it_is_a_replica_by(home: Store) -> None:
+    cells = [add(home, "model.hidden=8", f"data.split_seed={split}", f"seed={split + 5}") for split in (3, 4)]
+    found = compare.summarise(home, manifest(home, cells, replicate=["seed", "data.split_seed"]))
+    rows = list(csv.DictReader(io.StringIO(tables.runs_csv(found))))
+    assert [(row["data.split_seed"], row["seed"]) for row in rows] == [("3", "8"), ("4", "9")]
+    runs = json.loads(tables.as_json(found))["groups"][0]["runs"]
+    assert [run["replica"] for run in runs] == [
+        {"seed": 8, "data.split_seed": 3}, {"seed": 9, "data.split_seed": 4},
+    ]  # fmt: skip

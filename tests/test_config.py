@@ -28,6 +28,7 @@ from sweeplab.config import (
 from sweeplab.config import (
     root as root_of,
 )
+from sweeplab.config.text import parsed, show
 from sweeplab.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -88,7 +89,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("trainer", "epochs", "many", "trainer.epochs=many: must be a whole number >= 1"),
         ("trainer", "epochs", 1.5, "trainer.epochs=1.5: must be a whole number >= 1"),
         ("trainer", "epochs", True, "trainer.epochs=True: must be a whole number >= 1"),
-        ("trainer", "epochs", None, "trainer.epochs=None: must be a whole number >= 1"),
+        ("trainer", "epochs", None, "trainer.epochs=null: must be a whole number >= 1"),
         ("trainer", "patience", 0, "trainer.patience=0: must be a whole number >= 1, or null"),
         ("trainer", "clip_norm", -1, "trainer.clip_norm=-1: must be a number > 0, or null"),
         ("trainer", "time_limit", "1h", "trainer.time_limit=1h: must be a number > 0 (seconds), or null"),
@@ -123,7 +124,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("sweep", "job_timeout", 1e12, "sweep.job_timeout=1000000000000.0: must be at most 1000000000, or null"),
         ("data", "task", "classify", "data.task=classify: must be one of classification, regression; did you mean 'classification'?"),
         ("tracking", "uri", [1], "tracking.uri=[1]: must be a text, or null"),
-        ("store", "root", None, "store.root=None: must be a text"),
+        ("store", "root", None, "store.root=null: must be a text"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_key_value_and_what_is_allowed(
@@ -395,3 +396,13 @@ def test_every_option_of_every_group_composes_and_parses(root: Path) -> None:
         for file in sorted(folder.glob("*.yaml")):
             fits = ["loss=mse"] if file.stem == "diabetes" else []
             assert isinstance(compose([f"{folder.name}={file.stem}", *fits]), Config), file
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("1e30", "1e+30"), ("-1e300", "-1e+300"), ("inf", "inf"), ("nan", "nan"), ("1e15", "1000000000000000"),
+     ("9223372036854775807", "9223372036854775807"), ("1" + "0" * 400, "1" + "0" * 400)],
+)  # fmt: skip
+def test_a_large_number_is_shown_as_it_may_be_typed(typed: str, shown: str) -> None:
+    assert show(parsed(typed)) == shown
+    assert show(parsed(shown)) == shown

@@ -465,3 +465,15 @@ def test_errors_in_the_targets_own_unit_rank_where_losses_cannot(planned: Planne
     found = compared(plan)
     assert (found.monitor, found.mode, [one.cells for one in found.groups]) == ("valid/mae", "min", [["1"], ["10"]])
     assert [one.said for one in found.contrasts["valid/mae"]] == ["differs alike in all 3 pairs: no spread to test by"]
+
+
+def test_one_key_to_replicate_over_needs_no_brackets(planned: Planned) -> None:
+    plan = planned("model.hidden=8,16", "data.split_seed=0,1", "sweep.replicate=data.split_seed")
+    assert plan.manifest(None, "running", 0.0)["replicate"] == ["data.split_seed"]
+
+
+def test_two_spellings_of_a_value_are_not_a_key_without_effect(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(planned("model.dropout=0,0.0,0.5", "model.hidden=8,[8]").cells) == 2
+    assert capsys.readouterr().out == "4 of 6 jobs ask for the same run as another: trained once\n"

@@ -14,7 +14,7 @@ from sweeplab.compare import statistics, units
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.effects import without_effect
 from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.replicas import DIVERGED, SEED, Node, Replica, read
+from sweeplab.compare.replicas import SEED, Node, Replica, read
 from sweeplab.compare.target import Target, bound, target_of
 from sweeplab.errors import UserError
 from sweeplab.store import Store
@@ -226,19 +226,30 @@ def _contrasts(found: Comparison, metric: str) -> list[Contrast]:
             common = one.by_replica(metric).keys() & to.by_replica(metric).keys()
             late, late_baseline = one.late_replicas() & common, to.late_replicas() & common
         within = "within the limit " if late or late_baseline else ""
-        said = _all_diverged(metric, one, to) or statistics.verdict(test, more_is_better=more, within=within)
+        said = _nothing_to_pair(metric, one, to) or statistics.verdict(test, more_is_better=more, within=within)
         told = "" if test.difference is None else bound(test.difference.mean, late, late_baseline)
         contrasts.append(Contrast(group=one, against=to, paired=test, said=said, bound=told))
     return contrasts
 
 
-def _all_diverged(metric: str, one: Group, to: Group) -> str:
-    """That a side has no value to compare because all its runs diverged; '' if that is not why."""
+def _nothing_to_pair(metric: str, one: Group, to: Group) -> str:
+    """Why there is no pair although both were run under the same seeds; '' if there is one, or no seed in common."""
     for side, whose in ((one, ""), (to, "the baseline ")):
-        runs = [run for run in side.replicas if run.status == store.FINISHED]
-        if runs and not side.by_replica(metric) and all(run.stop_reason == DIVERGED for run in runs):
-            return f"{whose}diverged in {'its only run' if len(runs) == 1 else f'all {len(runs)} runs'}"
+        if side.replicas and not side.by_replica(metric):
+            return f"{whose}{_all_without(metric, side)}"
+    seeds = [{side.replica_of(run) for run in side.replicas} - {None} for side in (one, to)]
+    if seeds[0] & seeds[1] and not one.by_replica(metric).keys() & to.by_replica(metric).keys():
+        return f"no seed with {metric} on both sides: nothing can be told"
     return ""
+
+
+def _all_without(metric: str, side: Group) -> str:
+    """`diverged in all 3 runs`, `without valid/f1 in its only run`, `2 failed, 1 missing: no valid/f1`."""
+    counts = Counter(run.without(metric) for run in side.replicas)
+    if len(counts) > 1:
+        return f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"
+    number = len(side.replicas)
+    return f"{next(iter(counts))} in {'its only run' if number == 1 else f'all {number} runs'}"
 
 
 def _paired(metric: str, monitor: str, one: Group, to: Group | None) -> statistics.Paired:

@@ -63,6 +63,12 @@ class Replica:
         """(monitored metric, `max` or `min`), `auto` resolved."""
         return metrics.watched(self.start)
 
+    def without(self, metric: str) -> str:
+        """Why it has no value of a metric, in a word or two: its status, or that it diverged."""
+        if self.status != store.FINISHED:
+            return self.status
+        return DIVERGED if self.stop_reason == DIVERGED else f"without {metric}"
+
     def reached(self, monitor: str, mode: str, target: float) -> int | None:
         """The first epoch at which the monitored metric was as good as the target."""
         sign = 1 if mode == "max" else -1

@@ -15,7 +15,7 @@ from typing import Any
 from sweeplab import config, metrics, screen, store
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.groups import TO_TARGET, Group, short
-from sweeplab.compare.replicas import DIVERGED, SEED, Replica, finite
+from sweeplab.compare.replicas import SEED, Replica, finite
 from sweeplab.compare.target import PATIENCE, counted
 
 SHOWN, LINES = 10, 100  # troubles and configs on the terminal; the report has all
@@ -84,15 +84,9 @@ def row(found: Comparison, one: Group) -> list[str]:
 def count(found: Comparison, one: Group) -> str:
     """`5`, or `3 of 5 (1 failed, 1 running)`: the runs that are in the mean."""
     inside = one.measured.get(found.monitor, {})
-    out = Counter(_state(found, replica) for replica in one.replicas if replica.id not in inside)
+    out = Counter(replica.without(found.monitor) for replica in one.replicas if replica.id not in inside)
     words = ", ".join(f"{number} {state}" for state, number in sorted(out.items()))
     return f"{len(inside)} of {len(one.replicas)} ({words})" if words else str(len(inside))
-
-
-def _state(found: Comparison, replica: Replica) -> str:
-    if replica.status != store.FINISHED:
-        return replica.status
-    return DIVERGED if replica.stop_reason == DIVERGED else f"without {found.monitor}"
 
 
 def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
@@ -162,10 +156,16 @@ def _signed(value: float, digits: int) -> str:
 
 
 def shown_contrasts(found: Comparison) -> list[tuple[str, int]]:
-    """(metric, digits) of the tables of differences: of what some seed has on both sides, else the first, to say so."""
+    """(metric, digits) of the tables of differences: of the first metric, and of what some seed has on both sides."""
     shown = measures(found)
-    told = [name for name, pairs in found.contrasts.items() if any(one.paired.difference for one in pairs)]
-    return [(name, shown[name][1]) for name in told or [*found.contrasts][:1] if name in shown]
+    first = next(iter(found.contrasts), None)
+    return [
+        (name, shown[name][1]) for name in found.contrasts if name in shown and (name == first or _told(found, name))
+    ]
+
+
+def _told(found: Comparison, metric: str) -> bool:
+    return any(one.paired.difference for one in found.contrasts[metric])
 
 
 def show(found: Comparison) -> None:
@@ -176,7 +176,7 @@ def show(found: Comparison) -> None:
     screen.say(caption(found), style="dim")
     if left_out:
         screen.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
-    for metric, digits in shown_contrasts(found)[:1]:
+    for metric, digits in _contrasts_on_screen(found):
         lines = [contrast_row(one, digits) for one in found.contrasts[metric][:LINES]]
         names, left = [*found.columns, *CONTRAST], len(found.columns) + 1
         left_out = _table_on_screen(contrast_caption(found, metric), names, lines, SPARE_CONTRAST, left)
@@ -191,6 +191,12 @@ def show(found: Comparison) -> None:
         screen.say(f"  {label(one, replica)}: {why}", style="red")
     if len(troubles) > SHOWN:
         screen.say(f"  ... and {len(troubles) - SHOWN} more", style="red")
+
+
+def _contrasts_on_screen(found: Comparison) -> list[tuple[str, int]]:
+    """The first table of differences; where that only says why there are none, the next, too."""
+    shown = shown_contrasts(found)
+    return shown[:1] if shown and _told(found, shown[0][0]) else shown[:2]
 
 
 def _grid_on_screen(found: Comparison) -> list[str]:
@@ -293,14 +299,15 @@ def groups_csv(found: Comparison) -> str:
 def runs_csv(found: Comparison) -> str:
     """A line for each run, whatever became of it."""
     names = sorted({name for one in found.groups for name in one.measured})
-    columns = [*found.columns, "seed", "run", "status", "stop_reason", "without_target", *names]
+    over = [key for key in _over(found) if key != SEED]
+    columns = [*found.columns, *over, SEED, "run", "status", "stop_reason", "without_target", *names]
     rows = []
     for one in found.groups:
         for replica in one.replicas:
             late = "true" if replica.id in one.late else "false"
             values = [one.measured.get(name, {}).get(replica.id) for name in names]
             about = [replica.seed, replica.id, replica.status, replica.stop_reason, late]
-            rows.append([*one.cells, *about, *values])
+            rows.append([*one.cells, *(replica.value(key) for key in over), *about, *values])
     return as_csv(columns, rows)
 
 
@@ -333,12 +340,19 @@ def _group(one: Group) -> dict[str, Any]:
         "cells": one.cells,
         "metrics": {n: {"mean": m.mean, "low": m.low, "high": m.high, "n": m.n} for n, m in means.items() if m},
         "without_target": len(one.late),  # runs that count with the limit in epochs_to_target
-        "runs": [
-            {"id": r.id, "seed": r.seed, "status": r.status, "stop_reason": r.stop_reason,
-             "metrics": {n: values[r.id] for n, values in one.measured.items() if r.id in values}}
-            for r in one.replicas
-        ],
-    }  # fmt: skip
+        "runs": [_run(one, replica) for replica in one.replicas],
+    }
+
+
+def _run(one: Group, replica: Replica) -> dict[str, Any]:
+    return {
+        "id": replica.id,
+        "seed": replica.seed,
+        "replica": {key: replica.value(key) for key in one.over},
+        "status": replica.status,
+        "stop_reason": replica.stop_reason,
+        "metrics": {name: values[replica.id] for name, values in one.measured.items() if replica.id in values},
+    }
 
 
 def _contrast(one: Contrast) -> dict[str, Any]:

@@ -149,7 +149,7 @@ _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type
 def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | None:
     """The dataclass `cls` with these values; what is wrong is added to `problems`."""
     if not isinstance(values, dict):
-        problems.append(f"{name}={values}: a section of keys is expected")
+        problems.append(f"{name}={'null' if values is None else values}: a section of keys is expected")
         return None
     hints = _hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # every SECTIONS class is a dataclass
@@ -185,7 +185,7 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
         near = did_you_mean(str(value), choices) if choices else ""
         number = kind in (int, float)
         near = comma_for_point(value) if number else near if "did you mean" in near else ""
-        problems.append(f"{key}={value}: must be {allowed}{near}")
+        problems.append(f"{key}={'null' if value is None else value}: must be {allowed}{near}")
     elif excess := _excess(converted, rule.get("most")):
         problems.append(f"{key}={value}: must be {excess}{', or null' if types.NoneType in kinds else ''}")
     return converted
@@ -221,7 +221,9 @@ def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
 
 
 def _as_list(value: Any, kind: Any) -> tuple[bool, Any]:
-    """As `_as_kind`, for a list whose items are to be of that kind."""
+    """As `_as_kind`, for a list whose items are to be of that kind; a text alone is a list of one."""
+    if kind is str and isinstance(value, str):
+        return True, [value]
     if not isinstance(value, list):
         return False, value
     items = [_as_kind(item, kind) for item in value]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
+EXACT = 2**63  # above all seeds: what is larger was typed as a float
 _BARE = re.compile(r"[^\W\d][\w./:@%+-]*")
 """A text that Hydra reads as one inside a list, without quotes."""
 
@@ -38,6 +40,10 @@ def _typed(value: Any) -> str:
         return f"[{','.join(map(_typed, value))}]"
     if isinstance(value, str) and _BARE.fullmatch(value) and value not in WORDS:
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf, where JSON has Infinity
+    if isinstance(value, int) and EXACT <= abs(value) <= sys.float_info.max and value == float(value):
+        return repr(float(value))  # 1e+30, of which `normal` makes a whole number
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

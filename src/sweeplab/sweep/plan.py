@@ -139,8 +139,13 @@ def _ensure_replicated(cells: Sequence[Cell]) -> None:
 def _why_the_same(cells: Sequence[Cell], unique: Mapping[str, Cell]) -> str:
     """The swept keys in which jobs differ that ask for the same run: they say nothing about what is computed."""
     pairs = [(cell.varied, unique[cell.job.fingerprint].varied) for cell in cells]
-    keys = [key for key in cells[0].varied if any(a.get(key) != b.get(key) for a, b in pairs)]
+    keys = [key for key in cells[0].varied if any(_differ(a.get(key), b.get(key)) for a, b in pairs)]
     return f"; {', '.join(keys)} had no effect on what they ask for" if keys else ""
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Whether two texts are two values: `0` and `0.0` are one, as are `392` and `[392]`."""
+    return one != other and (one is None or other is None or not config.same(one, other))
 
 
 def _ensure_baseline(cells: Sequence[Cell]) -> None:
