@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Command
 
-from sweeplab.config.explanation import ASCII_KEYS, LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
+from sweeplab.config.explanation import ASCII_KEYS, EQUALS, LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
 
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
@@ -65,6 +65,13 @@ WRONG = {
     "model": f"model: cannot be read: {OVERRIDE}",
     "model.hidden[0]=3": f"model.hidden[0]=3: cannot be read: 'model.hidden[0]' is no key; {OVERRIDE}",
     "model=../x": "model=../x: no such option; valid: cnn, linear, mlp",
+    "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a list is given as "
+    "optimizer.lr=[0,001]; if 0.001 is meant, its point is a dot",
+    "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
+    "model.hidden=[8,16]",
+    "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
+    "seed=range(3)",
+    "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",
     "seed=1,": "seed=1,: cannot be read: a value is missing at its end",
     "seed=,1": "seed=,1: cannot be read: ',' is not expected there",
     "experiment=../../x": "experiment=../../x: no such option; valid: ",

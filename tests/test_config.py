@@ -162,7 +162,8 @@ def test_a_reference_that_leads_nowhere_is_named(plain: dict[str, Any]) -> None:
 def test_the_seed_is_a_whole_number_and_zero_is_one(plain: dict[str, Any]) -> None:
     assert parse(plain | {"seed": 0}).seed == 0
     assert parse(plain | {"seed": 2**63 - 1}).seed == 2**63 - 1
-    for wrong in (None, -1, 1.5, "nan"):
+    assert problems(plain | {"seed": None}) == ["seed=null: must be a whole number >= 0"]
+    for wrong in (-1, 1.5, "nan"):
         assert problems(plain | {"seed": wrong}) == [f"seed={wrong}: must be a whole number >= 0"]
     assert problems(plain | {"seed": 2**64}) == ["seed=18446744073709551616: must be at most 9223372036854775807"]
 

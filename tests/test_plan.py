@@ -275,6 +275,8 @@ def test_a_stale_run_says_what_changed(
     net(22)
     assert fates(planned(*mine)) == ["stale: my_widths changed"]
     assert fates(planned(*mine, "store.reuse=any")) == [f"reuse, my_widths changed since run {run.id}"]
+    said = "1 job: 1 reused; 1 of those reused by other code (store.reuse=any); sweep.plan=true tells which"
+    assert preview.summary(planned(*mine, "store.reuse=any")) == said
     monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", code.NUMERICS + 1)
     assert fates(planned(*mine)) == ["stale: my_widths, sweeplab's own numerics changed"]
     run.journal.path.write_text('{"event": "start"}\n')

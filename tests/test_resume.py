@@ -340,7 +340,9 @@ def test_reuse_any_takes_what_other_code_has_finished(
 ) -> None:
     train(*WHOLE)
     monkeypatch.setattr("sweeplab.code.hashing.NUMERICS", 99)
-    assert "is finished already" in train(*WHOLE, "store.reuse=any").out
+    said = train(*WHOLE, "store.reuse=any").out
+    assert "is finished already" in said
+    assert "(store.reuse=any: sweeplab's own numerics changed since)" in " ".join(said.split())
     assert "is finished already" not in train(*WHOLE).out
     assert len(Store(root / "runs").runs()) == 2
 

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import (
     LinearLR,
     LRScheduler,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     SequentialLR,
     StepLR,
@@ -53,6 +54,14 @@ def both(optimizer: Optimizer) -> LRScheduler:
 
 def short(optimizer: Optimizer) -> LRScheduler:
     return OneCycleLR(optimizer, 0.01, total_steps=29)
+
+
+def cycle(optimizer: Optimizer) -> LRScheduler:
+    return OneCycleLR(optimizer, 0.5, total_steps=30)
+
+
+class Falling(PolynomialLR):
+    """A class of the user's own."""
 
 
 def falling(optimizer: Optimizer) -> ReduceLROnPlateau:
@@ -223,6 +232,12 @@ def test_a_schedule_that_cannot_do_it_is_refused(root: Path, overrides: list[str
         (of("MultiStepLR", "milestones=[2,30]"), []),
         (of("LinearLR"), ["scheduler.total_iters=5: epochs, where the run has 3: LinearLR does not come to its end"]),
         ([*of("LinearLR"), "trainer.scheduler_interval=step"], []),
+        (of("PolynomialLR", "total_iters=2"), ["scheduler.total_iters=2: epochs, where the run has 3: the learning rate is 0 after these"]),
+        (of("PolynomialLR", "total_iters=3"), []),
+        (of("LinearLR", "end_factor=0", "total_iters=2"), ["scheduler.total_iters=2: epochs, where the run has 3: the learning rate is 0 after these"]),
+        (of(f"{HERE}.Falling"), ["scheduler.total_iters=5: epochs, where the run has 3: Falling does not come to its end"]),
+        (of(f"{HERE}.cycle"), ["optimizer.lr=0.001: may have no effect: OneCycleLR goes up to 0.5 of its own"]),
+        ([*of(f"{HERE}.cycle"), "optimizer.lr=0.5"], []),
         (of("CosineAnnealingWarmRestarts", "T_0=4"), ["scheduler.T_0=4: epochs, where the run has 3: CosineAnnealingWarmRestarts does not come to its end"]),
         (of("CyclicLR", "base_lr=0.001", "max_lr=0.1"), ["scheduler.step_size_up=2000: batches, where the run has 30: it does not come up to max_lr"]),
         (of(f"{HERE}.late"), ["scheduler.total_iters=5: epochs, where the run has 3: ConstantLR does not come to its end", "scheduler: StepLR begins after 9 epochs, where the run has 3: it never does"]),

@@ -190,6 +190,15 @@ def other_answers(settings: Config, question: str, home: store.Store, memo: Memo
     return found.get(question, [])
 
 
+def changed_code(planned: Job, began: dict[str, Any]) -> str:
+    """Which modules are other than when that run began; '' if none is, or it did not write them down."""
+    now, then = planned.code, began.get("code") or planned.code
+    names = sorted(name for name in {**now, **then} if now.get(name) != then.get(name))
+    shown = ["sweeplab's own numerics" if name == "numerics" else name for name in names]
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return f"{', '.join(shown[:3])}{more} changed" if shown else ""
+
+
 def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, memo: Memo) -> Identity:
     """Which run is asked for; with `store.reuse=any` the latest finished one that was asked the same of other code."""
     weights = None if settings.trainer.init_from is None else _initial(settings, home, memo)[1]

@@ -29,7 +29,7 @@ from sweeplab import (
 )
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.job import Job, prepare
+from sweeplab.job import Job, changed_code, prepare
 from sweeplab.training import Asking, Training
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def _steps(
             run.drop_checkpoints()
             _export(run, job.config)
             if job.config.sweep.id is None:
-                screen.say(f"run {run.id} is finished already: reused from {run.folder}")
+                changed = changed_code(job, run.start())
+                other = f" (store.reuse=any: {changed} since)" if changed else ""
+                screen.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
                 if done.weights_sha256 is not None and (reason := run.why_no_weights()):
                     screen.say(reason)
             return done

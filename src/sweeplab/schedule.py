@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -168,6 +168,8 @@ def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[f
     if isinstance(schedule, BY_BATCH) and len(set(own_rates)) > 1:
         name, several = type(schedule).__name__, ", ".join(f"{rate:g}" for rate in dict.fromkeys(own_rates))
         found.append(f"optimizer: the learning rates of its groups ({several}) have no effect: {name} goes by its own")
+    if not isinstance(_called(config.scheduler), type):
+        found += _replaced_inside(config, schedule)
     for each in _inside(schedule):
         lowest = getattr(each, "eta_min", None)
         if lowest is not None and lowest > max(getattr(each, "base_lrs", [lowest])):
@@ -178,13 +180,35 @@ def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[f
     return found
 
 
+def _replaced_inside(config: Config, schedule: object) -> Iterator[str]:
+    """The optimizer's learning rate, where a function of the user's own returns a schedule that goes by its own."""
+    rate = config.optimizer.get("lr")
+    for each in _inside(schedule):
+        if rate is None or not isinstance(each, BY_BATCH):
+            continue
+        groups = each.optimizer.param_groups
+        highest = each.max_lrs if isinstance(each, CyclicLR) else [group["max_lr"] for group in groups]
+        if rate not in highest:
+            shown = ", ".join(f"{own:g}" for own in dict.fromkeys(highest))
+            yield f"optimizer.lr={rate}: may have no effect: {type(each).__name__} goes up to {shown} of its own"
+
+
 @singledispatch
 def _lengths(schedule: object, steps: int, unit: str) -> Iterable[str]:
     """What a schedule does not come to in so many steps."""
-    argument = LENGTHS.get(type(schedule))
+    argument = next((name for kind, name in LENGTHS.items() if isinstance(schedule, kind)), None)
     if argument is not None and getattr(schedule, argument) > steps:
         name, length = type(schedule).__name__, getattr(schedule, argument)
         yield f"scheduler.{argument}={length}: {unit}, where the run has {steps}: {name} does not come to its end"
+    if _ends_at_zero(schedule) and schedule.total_iters < steps:
+        length = schedule.total_iters
+        yield f"scheduler.total_iters={length}: {unit}, where the run has {steps}: the learning rate is 0 after these"
+
+
+def _ends_at_zero(schedule: object) -> TypeGuard[PolynomialLR | LinearLR]:
+    """Whether the learning rate is 0, and nothing is learned any more, once the schedule is over."""
+    falls = isinstance(schedule, PolynomialLR) and schedule.power > 0
+    return falls or (isinstance(schedule, LinearLR) and schedule.end_factor == 0)
 
 
 @_lengths.register

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NAMES = "a group of options takes a name, or a list of names, as in model=mlp; leave it out for the default"
 ASCII_KEYS = "a key on the command line has letters of ASCII only; give others in a YAML file"
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
+EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 OWN = ("sweeplab.", "hydra_plugins.sweeplab.")  # how the names of our own modules begin
@@ -48,11 +49,28 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | N
         return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
     if isinstance(error, HydraException):
         text = " ".join(str(error).split())
+        if sweep := _no_sweep_there(f"{text} {cause}", words):
+            return sweep
         return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
     if of_file := about_file(error):
         return str(of_file)
     if overrides is not None or _raised_by_hydra(error):
         return _refused(error, words)
+    return None
+
+
+def _no_sweep_there(text: str, words: Sequence[str]) -> str | None:
+    """Say where several values are given without -m, and where a range stands inside a list; None of all else."""
+    if named := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
+        key, value = named[1], named[2]
+        number = value.replace(",", ".") if re.fullmatch(r"-?0,\d+", value) else ""
+        point = f"; if {number} is meant, its point is a dot" if number else ""
+        return f"{key}={value}: several values are a sweep, which takes -m; a list is given as {key}=[{value}]{point}"
+    if "Unexpected type annotation: Set[str]" in text:
+        inside = [word for word in words if re.search(r"\[.*\b(range|choice|interval|glob)\(", word)]
+        return (
+            f"{' '.join(inside)}: no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
+        )
     return None
 
 
@@ -117,6 +135,8 @@ def _reason(error: Any) -> str:
     lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See https"))]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
         return QUOTES
+    if "=" in str(error.override).partition("=")[2] and not re.search(r"['\"]", str(error.override)):
+        return EQUALS
     if unexpected := re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0]):
         end = unexpected[1] == "<EOF>"
         return "a value is missing at its end" if end else f"{unexpected[1]!r} is not expected there"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sweeplab import job, store
 from sweeplab.job import Job, Memo
@@ -18,6 +17,7 @@ class Fate:
     kind: str
     text: str
     epoch: int = 0  # the one after which it goes on
+    other_code: bool = False  # reused, although the code is not what it was (store.reuse=any)
 
 
 def of(planned: Job, memo: Memo) -> Fate:
@@ -25,7 +25,8 @@ def of(planned: Job, memo: Memo) -> Fate:
     home = store.Store(planned.config.store.root)
     run = home.run(planned.fingerprint)
     if planned.finished:
-        return Fate(kind=REUSE, text=", ".join(["reuse", *_remarks(planned, run)]))
+        remarks = _remarks(planned, run)
+        return Fate(kind=REUSE, text=", ".join(["reuse", *remarks]), other_code=bool(_other_code(planned, run)))
     if run.status == store.FAILED:
         return Fate(kind=FAILED, text="failed before: trained from the start")
     saved = run.saved()
@@ -33,7 +34,7 @@ def of(planned: Job, memo: Memo) -> Fate:
         return Fate(kind=RESUME, text=f"resume after epoch {max(saved)}", epoch=max(saved))
     others = job.other_answers(planned.config, planned.question, home, memo)
     if others:
-        changed = _changed(planned, others[-1].start())
+        changed = job.changed_code(planned, others[-1].start())
         return Fate(kind=STALE, text=f"stale: {changed or 'other code'}")
     return Fate(kind=NEW, text=NEW)
 
@@ -45,7 +46,7 @@ def _remarks(planned: Job, run: store.Run) -> list[str]:
         return []
     began = run.start()
     threads = began.get("provenance", {}).get("threads", asked)
-    changed = _changed(planned, began) if anything else ""
+    changed = _other_code(planned, run)
     commit = (began.get("provenance", {}).get("git") or {}).get("commit") if changed else None
     remarks = [
         f"{changed} since run {run.id}{f' (commit {commit[:12]})' if commit else ''}" if changed else "",
@@ -54,10 +55,5 @@ def _remarks(planned: Job, run: store.Run) -> list[str]:
     return [remark for remark in remarks if remark]
 
 
-def _changed(planned: Job, began: dict[str, Any]) -> str:
-    """Which modules are other than when that run began; '' if none is, or it did not write them down."""
-    now, then = planned.code, began.get("code") or planned.code
-    names = sorted(name for name in {**now, **then} if now.get(name) != then.get(name))
-    shown = ["sweeplab's own numerics" if name == "numerics" else name for name in names]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return f"{', '.join(shown[:3])}{more} changed" if shown else ""
+def _other_code(planned: Job, run: store.Run) -> str:
+    return job.changed_code(planned, run.start()) if planned.config.store.reuse == "any" else ""

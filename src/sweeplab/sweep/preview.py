@@ -33,7 +33,9 @@ def summary(plan: Plan) -> str:
     counts = Counter(WORDS.get(cell.fate.kind, cell.fate.kind) for cell in plan.cells)
     order = [WORDS.get(kind, kind) for kind in reversed(fate.FATES)]
     listed = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=order.index))
-    return f"{len(plan.cells)} job{'s'[: len(plan.cells) != 1]}: {listed}"
+    other = sum(cell.fate.other_code for cell in plan.cells)
+    said = f"; {other} of those reused by other code (store.reuse=any); sweep.plan=true tells which" if other else ""
+    return f"{len(plan.cells)} job{'s'[: len(plan.cells) != 1]}: {listed}{said}"
 
 
 def _row(cell: Cell, found: Estimate, keys: Sequence[str]) -> list[str]:
