@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from conftest import Command
 from feeding import SWEEP, add_epoch, counts, feed, finish, make, manifest, rows, state, statuses
+from filelock import FileLock
 
-from sweeplab import config, tracking
+from sweeplab import cli, config, tracking
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
-from sweeplab.tracking import check, existing
+from sweeplab.tracking import check, existing, records
+from sweeplab.tracking import client as client_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 
@@ -169,6 +172,59 @@ def test_a_new_database_at_the_same_address_is_filled(
     restore(root, root / "new.db")
     assert sync(home, uri) == []
     assert shape(home, uri) == before
+
+
+def test_it_is_not_level_if_nobody_answers(
+    home: Store, uri: str, root: Path, fed: list[Run], sweeplab: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "mlflow.db").write_bytes(b"no database" * 100)
+    told = f"^MLflow at {uri} cannot be reached: file is not a database; so whether it is level cannot be told$"
+    with pytest.raises(RunFailed, match=told):
+        sync(home, uri)
+    ended = sweeplab("sync", f"tracking.uri={uri}")
+    assert (ended.code, "is level with" in ended.out) == (1, False)
+    records.state_file(home).unlink()
+    monkeypatch.setattr(client_module, "_start", lambda *_: None)
+    with (
+        FileLock(records.lock_file(home)),
+        pytest.raises(RunFailed, match=r"^no feeder is at work yet; so whether it is level cannot be told$"),
+    ):
+        sync(home, uri)
+
+
+def test_a_cause_is_said_once_for_all_runs_that_lag_for_it() -> None:
+    lag = ["a: away", "b: the disk: is full", "c: away", "d: away"]
+    assert cli._by_cause(lag) == ["a and 2 more: away", "b: the disk: is full"]
+
+
+@pytest.mark.parametrize("what", ["folder", "link", "no folder above"])
+def test_what_cannot_be_a_database_is_said_at_once_and_left_alone(
+    home: Store, root: Path, fed: list[Run], what: str
+) -> None:
+    place = root / "elsewhere" / "mlflow.db"
+    if what == "no folder above":
+        place.parent.write_text("a file")
+        why = f"{place.parent}: Not a directory"
+    else:
+        place.parent.mkdir()
+        if what == "folder":
+            place.mkdir()
+            why = f"{place}: Is a directory"
+        else:
+            place.symlink_to(root / "an unmounted disk" / "mlflow.db")
+            why = f"{place}: is a link that leads nowhere; mend it, or remove it"
+    began = time.monotonic()
+    lag = sync(home, f"sqlite:///{place}")
+    assert time.monotonic() - began < 20, "MLflow tries for minutes"
+    assert len(lag) == 5
+    assert {line.partition(": ")[2] for line in lag} == {f"MLflow at sqlite:///{place} cannot be reached: {why}"}
+    with (
+        pytest.raises(UserError, match=f"^sqlite:///{place} cannot be read: {why}$"),
+        tracking.serve(f"sqlite:///{place}"),
+    ):
+        pass
+    assert place.is_symlink() == (what == "link")
+    assert tracking.sync(home, config.Tracking(uri=f"sqlite:///{root}/mlflow.db"), lambda *_: None) == []
 
 
 def test_a_feeders_start_puts_right_what_is_gone(home: Store, uri: str, root: Path, fed: list[Run]) -> None:

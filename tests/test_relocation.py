@@ -138,6 +138,38 @@ def test_a_copied_store_at_the_same_database_takes_nothing_over(project: Project
     assert not (copied.folder / "mlruns").exists()
 
 
+def test_a_copy_without_the_files_writes_nothing_to_those_of_the_other_one(project: Project, root: Path) -> None:
+    shutil.copytree(project.folder / "runs", root / "second" / "runs")
+    shutil.copyfile(project.folder / "mlflow.db", root / "second" / "mlflow.db")
+    before = project.files()
+    copied = project.at(root / "second")
+    run = go_on(copied.home)
+    assert copied.sync() == []
+    assert project.files() == before
+    now = address.file_uri(copied.folder / "mlruns" / "demo")
+    assert {location[: len(now)] for location in copied.locations()} == {now}
+    for number in (1, 2, 3):
+        files = copied.folder / "mlruns/demo" / copied.place(copied.home.run(make_id(number))) / "artifacts"
+        assert (files / "journal.jsonl").read_bytes() == copied.home.run(make_id(number)).journal.path.read_bytes()
+    assert run.id == make_id(3)[:16]
+
+
+def test_a_copy_that_is_copied_back_has_each_run_once(project: Project, root: Path) -> None:
+    shutil.copytree(project.folder, root / "second")
+    copied = project.at(root / "second")
+    go_on(copied.home)
+    assert copied.sync() == []
+    shutil.copytree(copied.folder, project.folder, dirs_exist_ok=True)
+    assert project.sync() == []
+    owners = "select value, count(*) from tags where key = 'store.id' group by 1"
+    assert rows(project.uri, owners) == [(project.home.id, 4)]
+    assert project.home.id != copied.home.id
+    project.folder.rename(root / "third")
+    moved = project.at(root / "third")
+    assert moved.sync() == []
+    assert rows(moved.uri, owners) == [(moved.home.id, 4)]
+
+
 def test_a_link_to_the_same_database_takes_nothing_over(project: Project, root: Path) -> None:
     shutil.copytree(project.folder / "runs", root / "second" / "runs")
     copied = project.at(root / "second")
@@ -197,6 +229,14 @@ def test_a_folder_that_is_no_more_is_said_with_the_way_out(root: Path) -> None:
     old.unlink()
     old.symlink_to(new)
     relocation.ensure_there("demo", location)
+    (new / "mlruns" / "demo").rmdir()
+    (new / "mlruns" / "demo").write_text("a file")
+    with pytest.raises(UserError, match=rf"lie at {old}/mlruns/demo, and {old}/mlruns/demo is no folder; mend it, or"):
+        relocation.ensure_there("demo", location)
+    shutil.rmtree(new / "mlruns")
+    (new / "mlruns").symlink_to(root / "an unmounted disk")
+    with pytest.raises(UserError, match=rf"and {old}/mlruns is a link that leads nowhere; mend it, or remove it$"):
+        relocation.ensure_there("demo", location)
     for fine in ("s3://b/x", "mlflow-artifacts:/1", "/etc/x", (root / "a" / "b").as_uri(), "dbfs:/x"):
         relocation.ensure_there("demo", fine)
 

@@ -281,8 +281,18 @@ def _sync(_: argparse.Namespace, overrides: list[str]) -> None:
         screen.say(notice)
     if lag:
         count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
-        raise RunFailed("\n".join([f"{count} behind in MLflow:", *lag]))
+        raise RunFailed("\n".join([f"{count} behind in MLflow:", *_by_cause(lag)]))
     screen.say("MLflow is level with the store")
+
+
+def _by_cause(lag: Sequence[str]) -> list[str]:
+    """The lines of `tracking.sync`, one for all runs that lag for the same cause."""
+    runs: dict[str, list[str]] = {}
+    for line in lag:
+        run_id, _, cause = line.partition(": ")
+        runs.setdefault(cause, []).append(run_id)
+    names = {cause: ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more" for cause, ids in runs.items()}
+    return [f"{name}: {cause}" for cause, name in names.items()]
 
 
 def _say_copied(home: Store) -> None:
@@ -340,7 +350,7 @@ def _bring_level(settings: Config, home: Store, chosen: list[Row]) -> None:
 
     if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
         _say_copied(home)
-        for lag in tracking.sync(home, settings.tracking, lambda *_: None):
+        for lag in _by_cause(tracking.sync(home, settings.tracking, lambda *_: None)):
             screen.complain(f"MLflow lags behind: {lag}")
 
 

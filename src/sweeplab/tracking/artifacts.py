@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.tracking import address, library, relocation
+from sweeplab.tracking import address, database, library, relocation
 from sweeplab.tracking.view import FILES
 
 
@@ -52,20 +53,21 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
     file = address.file(uri)
     if file is not None and not file.exists():  # MLflow would make one
         raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {file}")
-    relocation.bring_along(uri)
     library.quieten()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri=uri)
     try:
+        database.ensure_readable(uri)
+        relocation.bring_along(uri)
+        client = MlflowClient(tracking_uri=uri)
         names = [file.path for file in client.list_artifacts(run_id) if file.path in FILES]
         if "config.yaml" not in names:
             raise UserError(f"{run_id}: the MLflow run has no config.yaml; was it recorded by sweeplab?")
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             client.download_artifacts(run_id, name, str(folder))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, sqlite3.Error) as error:
         reason = str(error).replace(uri, address.public(uri)).splitlines()[0]
         raise UserError(
             f"{run_id}: cannot be fetched from {address.public(uri)}: {config.redact_text(reason)}"

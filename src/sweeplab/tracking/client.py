@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sweeplab import config
+from sweeplab.errors import RunFailed
 from sweeplab.store import Run, Store, locked
 from sweeplab.tracking import address, feeder, records
 from sweeplab.tracking.view import View
@@ -218,7 +219,7 @@ def lagging(store: Store, tracking: config.Tracking, runs: Collection[str]) -> b
 def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int], None]) -> list[str]:
     """Bring MLflow level with the store, here or by the feeder that is at work; what still lags, one line each.
 
-    `progress(done, total)` counts MLflow runs.
+    `progress(done, total)` counts MLflow runs. Raises RunFailed if nothing is known to lag, and MLflow does not answer.
     """
     if not store.root.is_dir():
         return []
@@ -229,31 +230,37 @@ def sync(store: Store, tracking: config.Tracking, progress: Callable[[int, int],
     try:
         lock.acquire()
     except Timeout:
-        lag = _by_the_feeder(store, uri, progress)
+        lag, error = _by_the_feeder(store, uri, progress)
     else:
         try:
-            lag = _here(store, uri, lock, progress)
+            lag, error = _here(store, uri, lock, progress)
         finally:
             lock.release()
         if not records.nobody(store):
             _Feeding(store, uri).tend()  # clients came meanwhile, and found the lock taken
+    if error is not None and not lag:
+        raise RunFailed(f"{error}; so whether it is level cannot be told")
     return [f"{run_id}: {why}" for run_id, why in lag.items()]
 
 
-def _here(store: Store, uri: str, lock: FileLock, progress: Callable[[int, int], None]) -> dict[str, str]:
+def _here(
+    store: Store, uri: str, lock: FileLock, progress: Callable[[int, int], None]
+) -> tuple[dict[str, str], object]:
+    """What lags and why, and why MLflow could not be asked, if so."""
     worker = feeder.Feeder(store, uri, lock, log=False, whole=True)
     for _ in range(ATTEMPTS):
         while (level := worker.once(alone=records.nobody(store), done=progress)) is False:
             pass
         if level:
-            return {}
+            return {}, None
         time.sleep(feeder.PAUSE)
     state = _state(store)
     lag = View(store, uri).lagging(None)
-    return {run_id: _why(state, uri, run_id) for run_id in sorted(lag)}
+    return {run_id: _why(state, uri, run_id) for run_id in sorted(lag)}, state.get("error")
 
 
-def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None]) -> dict[str, str]:
+def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None]) -> tuple[dict[str, str], object]:
+    """As `_here`; a feeder that is at work for another address asks nobody."""
     began = time.monotonic()
     client = _Feeding(store, uri)
 
@@ -268,7 +275,8 @@ def _by_the_feeder(store: Store, uri: str, progress: Callable[[int, int], None])
         _wake(store)
         while (state := _state(store)).get("checked") != asked and not give_up(state):
             time.sleep(0.1)  # until the feeder has looked at what MLflow has
-        return _until_level(store, uri, None, give_up, progress)
+        lag = _until_level(store, uri, None, give_up, progress)
+        return lag, None if state.get("checked") == asked else _why(state, uri, "")
 
 
 def refresh(store: Store, tracking: config.Tracking) -> None:

@@ -5,11 +5,13 @@ mlflow makes its tables when it first opens a database, and guards that against 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sweeplab.tracking import address
@@ -51,13 +53,33 @@ def _sqlite(uri: str) -> Iterator[None]:
         os.close(held)
 
 
+def ensure_readable(uri: str) -> None:
+    """Raise OSError or sqlite3.Error if an SQLite file is there and cannot be read, or cannot be made.
+
+    MLflow would try for 100 seconds.
+    """
+    path = address.file(uri)
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        raise OSError(number, os.strerror(number), str(path.parent))
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "is a link that leads nowhere; mend it, or remove it", str(path))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists():
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            connection.execute("select name from sqlite_master").fetchone()
+
+
 def make(uri: str, made: Path | None = None) -> None:
     """Make an SQLite database that is not there, whole or not at all: a copy of `made`, an empty one, if it is given.
 
     MLflow can never again open one that was left half-made, as by a feeder that is killed.
     """
     path = address.file(uri)
-    if path is None or path.exists() or not path.parent.is_dir():
+    if path is None or os.path.lexists(path) or not path.parent.is_dir():
         return
     new = path.with_name(f".{path.name}.new")
     for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it

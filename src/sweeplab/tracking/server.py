@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.tracking import address, library
+from sweeplab.tracking import address, causes, database, library
 from sweeplab.tracking.links import PORT, base_of
 
 MOST_PORT = 65535
@@ -31,6 +32,10 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
     if address.served(uri) or address.databricks(address.checked(uri)):
         yield base_of(uri)
         return
+    try:
+        database.ensure_readable(uri)
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"{address.public(uri)} cannot be read: {causes.in_short(error, uri)}") from error
     port = _free_port(port)
     with tempfile.TemporaryFile() as log, _server(uri, port, log.fileno()) as process:
         deadline = time.monotonic() + seconds

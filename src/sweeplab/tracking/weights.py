@@ -22,6 +22,7 @@ def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[s
     library.quieten()
     try:
         with database.alone_at(uri):
+            database.ensure_readable(uri)
             from mlflow import MlflowClient
 
             client = MlflowClient(tracking_uri=address.checked(uri))

@@ -54,6 +54,7 @@ class Writer:
         from mlflow import MlflowClient
 
         with database.alone_at(self.uri):
+            database.ensure_readable(self.uri)
             database.make(self.uri)
             relocation.bring_along(self.uri, self.store)
             return MlflowClient(tracking_uri=self.uri)
