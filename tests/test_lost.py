@@ -164,6 +164,38 @@ def test_a_restored_backup_is_brought_level(
     assert shape(home, uri) == before
 
 
+@pytest.mark.parametrize("records_too", [True, False])
+def test_a_restored_backup_of_the_store_has_each_row_once(home: Store, uri: str, records_too: bool) -> None:
+    run = make(home, end="interrupted")
+    assert sync(home, uri) == []
+    backup = home.root.with_name("backup")
+    shutil.copytree(home.root, backup)
+
+    def go_on() -> None:
+        run.journal.append("resume", epoch=3)
+        for epoch in (3, 4):
+            add_epoch(run, epoch)
+        finish(run)
+
+    go_on()
+    assert sync(home, uri) == []
+    record = run.mlflow_file.read_bytes()
+    shutil.rmtree(home.root)
+    backup.rename(home.root)
+    if not records_too:
+        run.mlflow_file.write_bytes(record)
+    assert sync(home, uri) == []
+    assert statuses(uri) == ["KILLED"]
+    time.sleep(0.01)  # each row has another time now
+    go_on()
+    assert sync(home, uri) == []
+    assert sync(home, uri) == []
+    assert statuses(uri) == ["FINISHED"]
+    assert rows(uri, "select key, step, count(*) from metrics group by 1, 2 having count(*) > 1") == []
+    steps = rows(uri, "select step from metrics where key = 'train_loss' or key = 'train/loss' order by 1")
+    assert steps == [(1,), (2,), (3,), (4,)]
+
+
 def test_a_new_database_at_the_same_address_is_filled(
     home: Store, uri: str, root: Path, fed: list[Run], fresh_database: bytes
 ) -> None:

@@ -175,6 +175,9 @@ def test_weights_are_removed_said_and_put_back(
     assert rows(uri, "select status, count(*) from runs where lifecycle_stage = 'active' group by 1") == [
         ("FINISHED", 1)
     ]
+    (place,) = tracking.run_places(trained, uri)
+    with pytest.raises(UserError, match=f"^{place.run_id}: {gone}$"):
+        library.load_model(place.run_id)
 
     code, out, err = cli("replay", trained.id, "tracking=off", capfd=capfd)
     assert (code, err) == (0, "")
@@ -186,7 +189,6 @@ def test_weights_are_removed_said_and_put_back(
     assert in_mlflow(root, trained, uri).samefile(trained.weights_file)
     from mlflow import MlflowClient
 
-    (place,) = tracking.run_places(trained, uri)
     (model,) = MlflowClient(uri).search_logged_models([place.experiment_id])
     assert str(model.status) == "READY"
     code, out, _ = cli("replay", trained.id, "tracking=off", capfd=capfd)

@@ -232,5 +232,7 @@ def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any])
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
         found = store.Run(Path(folder))
+        if (reason := found.why_no_weights()) is not None:
+            raise UserError(f"{run_id}: {reason}")
         code.ensure_trusted(found.recorded("model"), "model")
         return _load(found, _recorded(found, given))

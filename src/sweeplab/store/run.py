@@ -92,7 +92,7 @@ class Run:
         if result is None or result.weights_sha256 is None:
             return f"has no weights; its status is {self.status}"
         if not self.weights_file.exists():
-            return f"its weights were removed; sweeplab replay {self.id} puts them back"
+            return f"its weights were removed; sweeplab replay {result.fingerprint[:ID_LENGTH]} puts them back"
         return None
 
     def result(self) -> Result | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sweeplab import store
 from sweeplab.tracking import experiments, places, terms
 from sweeplab.tracking.existing import EVERYTHING, PAGE, STORE_ID
-from sweeplab.tracking.records import DELETED, EXPERIMENT, FOR_GOOD, RENAMED, RUN, Node, write_entry
+from sweeplab.tracking.records import AHEAD, DELETED, EXPERIMENT, FOR_GOOD, RENAMED, RUN, Node, write_entry
 from sweeplab.tracking.view import Tail, View, Written
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def _there(one: Written, run: MlflowRun, experiment: Experiment, gone: set[str],
         entry[DELETED] = EXPERIMENT if experiment.lifecycle_stage == DELETED else RUN
         return entry
     entry.pop(DELETED, None)
-    if run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
+    is_ahead = not entry.get(AHEAD) and _is_ahead(one, run)
+    if is_ahead:
+        entry[AHEAD] = True
+    if is_ahead or run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
         entry["fed"] = {}
     elif _lacks_files(one, run):
         entry["fed"] = {**one.fed, "files": {}}
@@ -112,20 +115,37 @@ def _is_behind(one: Written, run: MlflowRun, models: set[str]) -> bool:
     if run.info.status != fed.get("status") or (fed.get("model") and one.run_id not in models):
         return True
     try:
-        return _lacks_summary(one, run) if one.tail is None else _lacks_lines(one.tail, fed, run)
+        return _lacks_summary(one, run) if one.tail is None else _lacks_lines(one, one.tail, run)
     except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
         return False
 
 
-def _lacks_lines(tail: Tail, fed: Node, run: MlflowRun) -> bool:
+def _is_ahead(one: Written, run: MlflowRun) -> bool:
+    """Whether MLflow's latest row of a metric is not in the journal: an earlier state of that was restored."""
+    if one.tail is None:
+        return False
+    try:
+        rows = {(terms.key(key), at, step) for key, _, at, step in terms.values(one.tail.events(), 0)}
+    except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
+        return False
+    keys = {key for key, _, _ in rows}
+    latest = {(metric.key, metric.timestamp, metric.step) for metric in run.data._metric_objs if metric.key in keys}
+    return not latest <= rows
+
+
+def _lacks_lines(one: Written, tail: Tail, run: MlflowRun) -> bool:
     """Whether something that the journal's lines tell of is not there; there may be more, of an earlier version."""
+    fed = one.fed
     events = tail.events()[: fed.get("lines", 0)]
     start: Node = next((e for e in events if e["event"] == store.START), {})
     lacks_tags = not {*fed.get("sweeps", [])} <= {*run.data.tags}
     lacks_params = not {terms.key(key) for key in terms.params(start)} <= {*run.data.params} if start else False
     lacks_data = bool(start.get("data")) and not (run.inputs and run.inputs.dataset_inputs)
     tail.forget()
-    expected = _latest((terms.key(key), at, step) for key, _, at, step in terms.values(events, 0))
+    rows = terms.values(events, 0)
+    if one.entry.get(AHEAD):  # the same steps, of other times
+        rows = [(key, value, 0, step) for key, value, _, step in rows]
+    expected = _latest((terms.key(key), at, step) for key, _, at, step in rows)
     known = _latest((metric.key, metric.timestamp, metric.step) for metric in run.data._metric_objs)
     lacks_rows = any(known.get(key, (-1, 0)) < latest for key, latest in expected.items())
     return lacks_tags or lacks_params or lacks_data or lacks_rows

@@ -17,6 +17,7 @@ Node = dict[str, Any]
 DELETED = "deleted"  # what MLflow calls it; in a record, that somebody deleted the run there, and one of the next
 RUN, EXPERIMENT, FOR_GOOD = "run", "experiment", "for good"
 """What was deleted: the run alone, its whole experiment, or either, and `mlflow gc` went over it, too."""
+AHEAD = "ahead"  # in a record, that MLflow has rows of a later time than the journal, as after a backup of the store
 RENAMED = "renamed"  # in a record, how the experiment is called in MLflow, if otherwise than here
 
 

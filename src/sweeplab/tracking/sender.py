@@ -41,6 +41,15 @@ def log(
         client.log_batch(run_id, metrics=kinds["Metric"], params=kinds["Param"], tags=kinds["RunTag"])
 
 
+def new_rows(
+    client: MlflowClient, run_id: str, rows: Sequence[tuple[str, float, int, int]]
+) -> list[tuple[str, float, int, int]]:
+    """Those of a metric and a step of which MLflow has no row yet, whatever its time."""
+    keys = {terms.key(name) for name, *_ in rows}
+    known = {(key, row.step) for key in keys for row in client.get_metric_history(run_id, key)}
+    return [row for row in rows if (terms.key(row[0]), row[3]) not in known]
+
+
 def batched(entities: Iterable[Any]) -> Iterator[list[Any]]:
     """Metrics, params and tags in parts as large as one call of MLflow takes, by number and by bytes."""
     part: list[Any] = []

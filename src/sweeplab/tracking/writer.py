@@ -12,6 +12,7 @@ from sweeplab import store
 from sweeplab.tracking import address, causes, database, experiments, library, places, relocation, sender, terms
 from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, STORE_ID, SWEEP_ID, Existing
 from sweeplab.tracking.records import (
+    AHEAD,
     DELETED,
     RENAMED,
     RUN,
@@ -116,6 +117,8 @@ class Writer:
             "store": self.store.id,
             **more,
         }
+        if job.entry.get(AHEAD):
+            entry[AHEAD] = True
         if known.name != terms.experiment(job.experiment):
             entry[RENAMED] = known.name
         job.entry = entry
@@ -241,6 +244,8 @@ class Writer:
             e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
         )
         rows = terms.values(events, job.fed.get("lines", 0))
+        if job.entry.get(AHEAD):
+            rows = sender.new_rows(self.client, run_id, rows)
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
         params = {} if job.fed else self._params(first, run_id, fresh=tagged)
         sender.log(self.client, run_id, rows, params, tags if changed and not tagged else {})
