@@ -136,6 +136,10 @@ def test_a_copied_store_at_the_same_database_takes_nothing_over(project: Project
     owners = dict(rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1"))
     assert owners == {project.home.id: 4, copied.home.id: 4}
     assert not (copied.folder / "mlruns").exists()
+    assert copied.sync(project.uri) == [], "nor later, when its records tell of its own runs"
+    assert project.sync() == []
+    again = rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1")
+    assert dict(again) == owners
 
 
 def test_a_copy_without_the_files_writes_nothing_to_those_of_the_other_one(project: Project, root: Path) -> None:

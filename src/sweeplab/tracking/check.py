@@ -125,12 +125,11 @@ def _is_ahead(one: Written, run: MlflowRun) -> bool:
     if one.tail is None:
         return False
     try:
-        rows = {(terms.key(key), at, step) for key, _, at, step in terms.values(one.tail.events(), 0)}
+        times = {(terms.key(key), at) for key, _, at, _ in terms.values(one.tail.events(), 0)}
     except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
         return False
-    keys = {key for key, _, _ in rows}
-    latest = {(metric.key, metric.timestamp, metric.step) for metric in run.data._metric_objs if metric.key in keys}
-    return not latest <= rows
+    keys = {key for key, _ in times}
+    return any(row.key in keys and (row.key, row.timestamp) not in times for row in run.data._metric_objs)
 
 
 def _lacks_lines(one: Written, tail: Tail, run: MlflowRun) -> bool:

@@ -35,9 +35,8 @@ def bring_along(uri: str, home: store.Store | None = None) -> None:
             connection.execute("begin immediate")
             for place, now in moved.items():
                 _rewrite(connection, place, now)
-            for store_id in former:
-                assert home is not None
-                _take_over(connection, store_id, home, path)
+            if home is not None and former:
+                _take_over(connection, former, home, path)
 
 
 def _former(home: store.Store | None) -> list[str]:
@@ -84,12 +83,21 @@ def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> None:
             )
 
 
-def _take_over(connection: sqlite3.Connection, former: str, home: store.Store, database: Path) -> None:
-    """Have the runs in a copied database be those of the copied store; one that both use keeps them as they are."""
-    mark = ("store.id", former)
-    runs = connection.execute("select run_uuid from tags where key = ? and value = ?", mark).fetchall()
-    if not runs or any(places.are_same(database, known) for known in _databases_of(former, home)):
+def _take_over(connection: sqlite3.Connection, former: Sequence[str], home: store.Store, database: Path) -> None:
+    """Have the runs in a copied database be those of the copied store; one that both use keeps them as they are.
+
+    Those of the latest of its `former` ids; none if this store has runs there already: each would be there twice.
+    """
+    if database.resolve().parent != home.root.resolve().parent:  # it was not copied with the store
         return
+    owners = {value for (value,) in connection.execute("select distinct value from tags where key = 'store.id'")}
+    latest = next((store_id for store_id in reversed(former) if store_id in owners), None)
+    if latest is None or home.id in owners:
+        return
+    if any(places.are_same(database, known) for known in _databases_of(latest, home)):
+        return
+    mark = ("store.id", latest)
+    runs = connection.execute("select run_uuid from tags where key = ? and value = ?", mark)
     records.note_made(home, *(run for (run,) in runs))
     connection.execute("update tags set value = ? where key = ? and value = ?", (home.id, *mark))
 
