@@ -126,6 +126,6 @@ def _numbers(key: str, override: Override, sweep: Any) -> Dimension | None:
         whole = "int" in sweep.tags or isinstance(sweep.start, int)
         low, high = (int(end) if whole else float(end) for end in (sweep.start, sweep.end))
         return Dimension(key=key, low=low, high=high, log="log" in sweep.tags)
-    if sweep.tags:
+    if getattr(sweep, "tags", None):  # which a glob cannot have
         raise ValueError(f"a tag ({', '.join(sorted(sweep.tags))}) is for numbers: a range or an interval")
     return None
