@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import runpy
@@ -235,3 +236,17 @@ def planned(root: Path) -> Iterator[Callable[..., Any]]:
 
     with planner() as plan:
         yield plan
+
+
+@pytest.fixture
+def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`faults(h7="kill")`: the job with model.hidden=7 dies. Without arguments: none does."""
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"))
+
+    def write(**kinds: str) -> None:
+        new = root / "faults.new"
+        new.write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
+        new.replace(root / "faults.json")  # at once: a job may be reading it, and half of it is no JSON
+
+    write()
+    return write

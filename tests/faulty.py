@@ -41,3 +41,30 @@ def fault(kind: str | None) -> None:
         fault("hang")
     if kind == "slow":
         time.sleep(2)
+
+
+class Broken(nn.Linear):
+    """A network that fails in its third training step."""
+
+    calls = 0
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "meta":
+            Broken.calls += 1
+            if Broken.calls == 3:
+                raise RuntimeError("no more")
+        return super().forward(input)
+
+
+class Interrupting(nn.Linear):
+    """A network that sends its own process a signal in its third training step."""
+
+    calls = 0
+    number = signal.SIGINT
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "meta":
+            Interrupting.calls += 1
+            if Interrupting.calls == 3:
+                os.kill(os.getpid(), Interrupting.number)
+        return super().forward(input)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
 from conftest import PROJECT
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+from sweeplab.errors import UserError
 from sweeplab.job import Job
 from sweeplab.store import END, FINISHED, START, Run, Store
 from sweeplab.sweep import compose
@@ -48,3 +50,9 @@ def record(job: Job, status: str = FINISHED, threads: int = 1, **metrics: float)
     run.journal.append(END, status=status, stop_reason="patience", metrics=measured)
     run.write_result(job.result(status, "patience", metrics=measured))
     return run
+
+
+def refused(planned: Planned, *overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        planned(*overrides)
+    return str(error.value)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import flip
 import pytest
+from compared import factorial
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_compare import factorial
 
 from sweeplab import compare
 from sweeplab.store import Store

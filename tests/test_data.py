@@ -23,8 +23,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
-from torch.utils.data import Dataset
+from sets import config
 
 from sweeplab.config import Data
 from sweeplab.data import MNIST, Batches, Facts, Held, Shift, Splits, Streamed, facts, load, supplied
@@ -37,86 +36,6 @@ MNIST_DIGEST = "784091d6de3589a4c324a33e9fe10176e66db84b4d8648fb01fc6c7436360bf2
 DIGITS_DIGEST = "9897b2b42aeeb270d6d9f33c761b320180228e508ac935ff737e2afe1499e51b"
 PAIR_DIGEST = "467bdca3f5fa466cf8e0d9b6fc062d23e8bca787d9f602b431e260d847bb146f"  # of torch_pair, below
 DIABETES_DIGEST = "f61ca28a30a8dcf0b367aa483540a0f203a78f9bf840a6e6048a523ebd1caef7"
-
-
-# --- Sets of a user's own, found by their dotted names ----------------------------------------------------------------
-
-
-def torch_pair(count: int = 24) -> tuple[Tensor, Tensor]:
-    """Example i is [i, i + 0.5], its class i % 3."""
-    numbers = torch.arange(count)
-    return torch.stack([numbers, numbers + 0.5], 1), numbers % 3
-
-
-def pictures(count: int = 24) -> tuple[Tensor, Tensor]:
-    """Bytes: example i is [[i, 255 - i]]."""
-    numbers = torch.arange(count, dtype=torch.uint8)
-    return torch.stack([numbers, 255 - numbers], 1).unsqueeze(1), numbers % 3
-
-
-def numpy_pair(count: int = 24) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    inputs, targets = torch_pair(count)
-    return inputs.numpy()[::-1][::-1], targets.numpy()
-
-
-class Listed(Dataset[Any]):
-    """The same examples, one by one."""
-
-    def __init__(self, count: int = 24) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[object, object]:
-        return np.array([index, index + 0.5], np.float32), index % 3
-
-
-class InHalves(Listed):
-    """A set that brings a test set: 24 examples to train on, 6 to test on."""
-
-    def __init__(self, root: str, train: bool) -> None:
-        super().__init__(24 if train else 6)
-        self.root = root
-
-
-def given(what: str) -> object:
-    """Whatever is wrong."""
-    ones, classes = torch.ones(24, 2), torch.zeros(24, dtype=torch.int64)
-    spoilt = ones.clone()
-    spoilt[3, 1] = torch.nan
-    return {
-        "nan": (spoilt, classes),
-        "nan target": (ones, spoilt),
-        "class 3": (ones, classes + 3),
-        "class -1": (ones, classes - 1),
-        "float": (ones, classes.float()),
-        "one-hot": (ones, torch.zeros(24, 3, dtype=torch.int64)),
-        "three": (torch.ones(24, 3), classes),
-        "turned": (torch.ones(24, 2, 3), classes),
-        "channels last": (torch.ones(24, 4, 4, 3), classes),
-        "uneven": (ones, classes[:20]),
-        "none": (ones[:0], classes[:0]),
-        "two": (ones[:2], classes[:2]),
-        "text": (np.array(["a"] * 24), np.zeros(24)),
-        "triples": [(1, 2, 3)] * 24,
-        "ragged": [(torch.ones(i % 2 + 2), 0) for i in range(24)],
-        "iterator": iter([]),
-        "large": (ones * 3e38, classes),
-    }[what]
-
-
-def config(target: str = "torch_pair", node: dict[str, object] | None = None, **changes: Any) -> Data:
-    """A config for the sets above."""
-    dataset = {"_target_": f"{__name__}.{target}"} | (node or {})
-    keys: dict[str, Any] = {
-        "name": "mine",
-        "task": "classification",
-        "in_features": 2,
-        "out_features": 3,
-        "dataset": dataset,
-    }
-    return Data(**(keys | changes))
 
 
 def from_yaml(name: str, root: Path, **changes: Any) -> Data:
@@ -676,7 +595,7 @@ class Small(MNIST):
 
 def test_a_subclass_of_mnist_is_known_by_its_examples(tmp_path: Path) -> None:
     raw = fill(tmp_path)
-    data = config("Small", root=str(tmp_path))
+    data = config(f"{__name__}.Small", root=str(tmp_path))
     assert facts(data) == Facts(22, 2, 6, load(data).digest)
     assert first_column(load(data).test)[:3] == [0.0, pytest.approx(2 / 255), pytest.approx(1 / 255)]
     (raw / "labels").write_bytes(b"")

@@ -20,7 +20,7 @@ import ready
 import torch
 from conftest import PROJECT, Command, Ended
 from servers import free_port
-from test_resume import facts, only
+from stored import facts, only
 from torch import Tensor, nn
 
 from sweeplab import ddp, load_model, ranks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -21,46 +20,16 @@ import pytest
 import ready
 import torch
 from conftest import PROJECT, Command, can_mount
-from test_kill import until
+from sweeps import FAULTY, OURS, SMALL, runs, starts, statuses
+from waiting import until
 
 from sweeplab import data
 from sweeplab import run as running
 from sweeplab.config import Data
 from sweeplab.errors import UserError
-from sweeplab.store import END, FINISHED, START, Run, Store
+from sweeplab.store import END, FINISHED, Store
 from sweeplab.sweep import leases
 from sweeplab.sweep.dispatch import Dispatch
-
-SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
-OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch; a signal goes to one of its own
-FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net")
-
-
-@pytest.fixture
-def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`faults(h7="kill")`: the job with model.hidden=7 dies. Without arguments: none does."""
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"))
-
-    def write(**kinds: str) -> None:
-        new = root / "faults.new"
-        new.write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
-        new.replace(root / "faults.json")  # at once: a job may be reading it, and half of it is no JSON
-
-    write()
-    return write
-
-
-def runs(root: Path) -> dict[int, Run]:
-    """model.hidden -> run."""
-    return {run.config()["model"]["hidden"]: run for run in Store(root / "runs").runs()}
-
-
-def statuses(root: Path) -> dict[int, str]:
-    return {hidden: run.status for hidden, run in runs(root).items()}
-
-
-def starts(run: Run) -> int:
-    return sum(event["event"] == START for event in run.journal.events())
 
 
 def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_finish(

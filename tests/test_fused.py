@@ -18,10 +18,10 @@ import pytest
 import ready
 import torch
 from conftest import PROJECT, Command
-from test_kill import until
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+from waiting import until
 
 from sweeplab import cli, config, fused, loop
 from sweeplab.fused import drive, possible, train

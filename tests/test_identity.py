@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planning import Planned, record
+from planning import Planned, record, refused
 
 from sweeplab import compare, config, identity, store
 from sweeplab.code import without_silent
@@ -373,8 +373,6 @@ def test_replicas_may_be_over_two_keys(planned: Planned) -> None:
     ],
 )
 def test_what_cannot_be_replicated_over_is_refused(planned: Planned, keys: str, said: str) -> None:
-    from test_plan import refused
-
     assert refused(planned, "model=mlp,linear", "data.split_seed=0,1", f"sweep.replicate={keys}") == said
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import kill
 import pytest
+from waiting import until
 
 from sweeplab import tracking
 from sweeplab.store import EPOCH, START, Run, Store
@@ -54,13 +53,6 @@ def test_killed_on_real_mnist(mnist_number: int, mnist_reference: kill.Reference
 def only(root: Path) -> Run:
     (run,) = Store(root / "runs").runs()
     return run
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "took too long"
-        time.sleep(0.05)
 
 
 def result_of(said: str) -> list[str]:

@@ -10,36 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import linear, task
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from sweeplab.loop import Batch, Pass, Passed, Task, alone, epoch, evaluate, step_epoch, train_epoch, train_step
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-
-
-def task(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> Task:
-    """Plain SGD with lr=0.125, which binary fractions survive exactly; a regression by mean squared error."""
-    optimizer = changes.pop("optimizer", None) or SGD(model.parameters(), lr=0.125)
-    parts = {
-        "model": model,
-        "loss": loss or nn.MSELoss(),
-        "optimizer": optimizer,
-        "scheduler": LambdaLR(optimizer, lambda _: 1.0),
-        "kind": REGRESSION,
-        "monitor": "valid/loss",
-    }
-    return Task(**{**parts, **changes})
-
-
-def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:
-    layer = nn.Linear(len(weight[0]), len(weight), bias=bias is not None)
-    layer.weight.data = torch.tensor(weight)
-    if bias is not None:
-        layer.bias.data = torch.tensor(bias)
-    return layer
 
 
 def run(job: Task, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:

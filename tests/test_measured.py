@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command
-from test_resume import only
+from stored import only
 from torch import Tensor
 
 from sweeplab import attachments, measured

@@ -14,7 +14,7 @@ from conftest import PROJECT, Command
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from planning import DIGITS, Planned, record
+from planning import DIGITS, Planned, record, refused
 
 from sweeplab import code, config, data, screen
 from sweeplab import job as jobs
@@ -30,12 +30,6 @@ from sweeplab.sweep.plan import Plan
 
 def names(plan: Plan) -> list[str]:
     return [cell.name for cell in plan.cells]
-
-
-def refused(planned: Planned, *overrides: str) -> str:
-    with pytest.raises(UserError) as error:
-        planned(*overrides)
-    return str(error.value)
 
 
 def test_jobs_keep_in_memory_once_what_their_configs_have_in_common(planned: Planned) -> None:

@@ -21,9 +21,9 @@ import ready
 import slurm_here
 from conftest import PROJECT, Command, can_mount
 from hydra import compose, initialize_config_dir
-from test_dispatch import FAULTY, OURS, SMALL, faults, runs, starts, statuses
-from test_kill import until
+from sweeps import FAULTY, OURS, SMALL, runs, starts, statuses
 from torch import Tensor, nn
+from waiting import until
 
 from sweeplab import code
 from sweeplab.config import conf_dir
@@ -32,8 +32,6 @@ from sweeplab.store import END, EPOCH, RESUME, START, Store
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.cluster import Cluster
 from sweeplab.sweep.paths import same_modules
-
-__all__ = ["faults"]
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray has no wheel for this Python")
 needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed")

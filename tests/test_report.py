@@ -14,8 +14,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from compared import add, cell, factorial, manifest, troubled, widths
 from matplotlib.figure import Figure
-from test_compare import add, cell, factorial, manifest, troubled, widths
 
 from sweeplab import compare
 from sweeplab.compare import figures, report

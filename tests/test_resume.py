@@ -16,6 +16,7 @@ import torch
 from conftest import Command
 from own import Centres, Odd
 from safetensors.torch import load_file
+from stored import facts, only
 
 from sweeplab import checkpoint, load_model, training
 from sweeplab.checkpoint import weights_sha256
@@ -24,19 +25,6 @@ from sweeplab.store import Run, Store
 
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
 BITS = ("model.dropout=0.2", "scheduler=one_cycle", "trainer.precision=bf16")
-
-
-def only(root: Path, folder: str = "runs") -> Run:
-    (run,) = Store(root / folder).runs()
-    return run
-
-
-def facts(run: Run) -> tuple[object, ...]:
-    """All that must be the same bits: weights, epochs, final metrics but the times."""
-    result = run.result()
-    assert result is not None
-    final = {k: v for k, v in result.metrics.items() if k not in ("seconds", "examples_per_second")}
-    return result.status, result.stop_reason, result.weights_sha256, run.journal.epochs(), final
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 import ready
 import torch
 from conftest import PROJECT, Command, can_mount
+from faulty import Broken, Interrupting
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from sweeplab import load_model, record, training
 from sweeplab.compare.groups import group
@@ -26,33 +26,6 @@ from sweeplab.tracking.view import View
 
 HERE = __name__
 DIGITS = ("data=digits", "trainer.threads=1")
-
-
-class Broken(nn.Linear):
-    """A network that fails in its third training step."""
-
-    calls = 0
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        if input.device.type != "meta":
-            Broken.calls += 1
-            if Broken.calls == 3:
-                raise RuntimeError("no more")
-        return super().forward(input)
-
-
-class Interrupting(nn.Linear):
-    """A network that sends its own process a signal in its third training step."""
-
-    calls = 0
-    number = signal.SIGINT
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        if input.device.type != "meta":
-            Interrupting.calls += 1
-            if Interrupting.calls == 3:
-                os.kill(os.getpid(), Interrupting.number)
-        return super().forward(input)
 
 
 def only_run(root: Path) -> Run:
@@ -104,7 +77,7 @@ def test_a_journal_without_its_beginning_is_damaged(train: Command, root: Path) 
 
 
 def test_a_run_that_fails_in_its_first_epoch_cannot_be_replayed(train: Command, root: Path) -> None:
-    assert train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken", "trainer.epochs=1").code == 1
+    assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken", "trainer.epochs=1").code == 1
     run = only_run(root)
     with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
         record.read(run)
@@ -206,7 +179,7 @@ def test_the_best_weights_are_tested_and_kept(train: Command, root: Path) -> Non
 
 def test_a_run_that_raises_is_failed_and_names_its_log(train: Command, root: Path) -> None:
     Broken.calls = 0
-    ended = train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken")
+    ended = train(*DIGITS, "model=linear", "model._target_=faulty.Broken")
     run = only_run(root)
     assert ended.code == 1
     assert "failed: RuntimeError: no more" in ended.err
@@ -215,7 +188,7 @@ def test_a_run_that_raises_is_failed_and_names_its_log(train: Command, root: Pat
     assert 'raise RuntimeError("no more")' in run.log_file.read_text()
     assert run.status == "failed"
     assert run.journal.events()[-1]["error"] == "RuntimeError: no more"
-    assert train(*DIGITS, "model=linear", f"model._target_={HERE}.Broken").code == 0, "trained from the start"
+    assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken").code == 0, "trained from the start"
     assert run.status == "finished"
 
 
@@ -224,7 +197,7 @@ def test_ctrl_c_and_sigterm_end_a_run_as_interrupted(
     train: Command, root: Path, number: signal.Signals, code: int
 ) -> None:
     Interrupting.calls, Interrupting.number = 0, number
-    ended = train(*DIGITS, "model=linear", f"model._target_={HERE}.Interrupting")
+    ended = train(*DIGITS, "model=linear", "model._target_=faulty.Interrupting")
     assert ended.code == code
     assert "issue the same command again" in ended.err
     assert only_run(root).status == "interrupted"

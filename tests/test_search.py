@@ -16,9 +16,8 @@ import kill
 import kill_sweep
 import pytest
 from conftest import Command
-from test_kill import until
-from test_run import HERE as RUNS
-from test_run import Broken
+from faulty import Broken
+from waiting import until
 
 optuna = pytest.importorskip("optuna", reason="the extra sweeplab[optuna] is not installed")
 
@@ -121,6 +120,7 @@ def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
     ("words", "message"),
     [
         (("optimizer.lr=tag(lgo, interval(1e-4,0.1))",), "no such tag as lgo"),
+        (("optimizer.lr=glob(*)",), "has no value; no option has a name like that"),
         (("model.hidden=8,0",), "model.hidden=0: hidden must be a whole number >= 1"),
         (("optimizer.lrr=interval(0,1)",), "optimizer.lrr=0.0: no such key; did you mean 'lr'?"),
         ((LR, "hydra.sweeper.metric=valid/acuracy"), "no such metric; did you mean 'valid/accuracy'?"),
@@ -237,7 +237,7 @@ def test_several_objectives(train: Command, root: Path) -> None:
 
 def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(train: Command, root: Path) -> None:
     Broken.calls = 0
-    model = ("model=linear", f"model._target_={RUNS}.Broken")
+    model = ("model=linear", "model._target_=faulty.Broken")
     ended = train(*FAST, LR, *model, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1")
     assert ended.code == 1
     assert states(root) == ["FAIL", "COMPLETE"]

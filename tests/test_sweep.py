@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from test_run import HERE as RUNS
-from test_run import Broken
+from faulty import Broken, Interrupting
 
 from sweeplab.store import Store
 
@@ -103,20 +102,19 @@ def test_issued_again_a_sweep_trains_nothing_and_is_the_same_sweep(train: Comman
 
 def test_a_job_that_raises_does_not_stop_the_others(train: Command, root: Path) -> None:
     Broken.calls = 0
-    ended = train("-m", "model=linear", f"model._target_={RUNS}.Broken", "seed=0,1", *FAST)
+    ended = train("-m", "model=linear", "model._target_=faulty.Broken", "seed=0,1", *FAST)
     assert ended.code == 1
     assert cells(root) == {"seed=0": "failed", "seed=1": "finished"}
     assert "1 of 2 runs did not finish:\n  seed=0: failed, its log: " in ended.err
     assert "1 of 2 (1 failed)" in ended.out
-    assert train("-m", "model=linear", f"model._target_={RUNS}.Broken", "seed=0,1", *FAST).code == 0
+    assert train("-m", "model=linear", "model._target_=faulty.Broken", "seed=0,1", *FAST).code == 0
     assert cells(root) == {"seed=0": "finished", "seed=1": "finished"}
 
 
 def test_ctrl_c_stops_the_sweep(train: Command, root: Path) -> None:
-    from test_run import Interrupting
 
     Interrupting.calls, Interrupting.number = 0, signal.SIGINT
-    ended = train("-m", "model=linear", f"model._target_={RUNS}.Interrupting", "seed=0,1", *FAST)
+    ended = train("-m", "model=linear", "model._target_=faulty.Interrupting", "seed=0,1", *FAST)
     assert ended.code == 130
     assert cells(root) == {"seed=0": "interrupted", "seed=1": "unfinished"}
     assert Store(root / "runs").manifests()[0]["status"] == "interrupted"

@@ -1,0 +1,35 @@
+"""The smallest network and the smallest training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from sweeplab.loop import Task
+from sweeplab.metrics import REGRESSION
+
+
+def task(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> Task:
+    """Plain SGD with lr=0.125, which binary fractions survive exactly; a regression by mean squared error."""
+    optimizer = changes.pop("optimizer", None) or SGD(model.parameters(), lr=0.125)
+    parts = {
+        "model": model,
+        "loss": loss or nn.MSELoss(),
+        "optimizer": optimizer,
+        "scheduler": LambdaLR(optimizer, lambda _: 1.0),
+        "kind": REGRESSION,
+        "monitor": "valid/loss",
+    }
+    return Task(**{**parts, **changes})
+
+
+def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:
+    layer = nn.Linear(len(weight[0]), len(weight), bias=bias is not None)
+    layer.weight.data = torch.tensor(weight)
+    if bias is not None:
+        layer.bias.data = torch.tensor(bias)
+    return layer
