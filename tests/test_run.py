@@ -77,6 +77,7 @@ def test_a_journal_without_its_beginning_is_damaged(train: Command, root: Path) 
 
 
 def test_a_run_that_fails_in_its_first_epoch_cannot_be_replayed(train: Command, root: Path) -> None:
+    Broken.calls = 0
     assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken", "trainer.epochs=1").code == 1
     run = only_run(root)
     with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
