@@ -30,6 +30,7 @@ class Key:
     default: Any
     values: Sequence[Any]
     silent: bool = False  # null says the same as no such key
+    there: bool = False  # it is in the conf, with a value that depends on others
 
     @property
     def section(self) -> str:
@@ -117,7 +118,7 @@ SCHEDULERS = {
     "cosine": [Key("scheduler.eta_min", 0.0, [0.0, 1e-6])],
     "one_cycle": [
         Key("scheduler.cycle_momentum", True, [True, False]),
-        Key("scheduler.max_lr", ABSENT, LR),
+        Key("scheduler.max_lr", ABSENT, LR, there=True),  # ${optimizer.lr}
         Key("scheduler.pct_start", ABSENT, [0.3, 0.5]),
         Key("scheduler.total_steps", ABSENT, [None], silent=True),
     ],
@@ -262,7 +263,7 @@ def _option(draw: Draw[Any], word: str) -> str:
 @strategies.composite
 def _given(draw: Draw[Any], key: Key, value: Any, meaning: Meaning) -> list[str]:
     """One key with its value; sometimes another one before, which it replaces."""
-    signs = ["++", "+"] if key.default is ABSENT else ["", "", "++"]
+    signs = ["++", "+"] if key.default is ABSENT and not key.there else ["", "", "++"]
     sign = draw(strategies.sampled_from(signs))
     if value is None and key.name == "optimizer.fused" and _chance(draw, 2):
         return ["~optimizer.fused"]
