@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ class Tracked:
     artifacts: Path = Path()
 
 
+def deleted_experiments(file: Path) -> set[str]:
+    """The experiments that are deleted in MLflow."""
+    with sqlite3.connect(file) as database:
+        found = database.execute("select name from experiments where lifecycle_stage = 'deleted'").fetchall()
+    database.close()
+    return {name for (name,) in found}
+
+
 def tracked(file: Path, *, gone: bool = False) -> dict[str, Tracked]:
     """MLflow's runs by their ids, without those that were deleted there."""
     with sqlite3.connect(file) as database:
@@ -80,10 +89,10 @@ def tracked(file: Path, *, gone: bool = False) -> dict[str, Tracked]:
     return found
 
 
-def check_level(home: Store, file: Path, excused: Mapping[str, str], *, artifacts: bool = True) -> None:
+def check_level(home: Store, file: Path, excused: AbstractSet[tuple[str, str]], *, artifacts: bool = True) -> None:
     """MLflow has the store's runs and no others, with each number once, and each parent its children.
 
-    `excused`: fingerprints and sweep ids -> why MLflow may lack them (`deleted`), or have them still (`cleaned`).
+    `excused`: fingerprints and sweep ids, and why MLflow may lack them (`deleted`), or have them still (`cleaned`).
     """
     name = store.read_json(home.root / "store.json")["id"] if (home.root / "store.json").exists() else None
     ours = [run for run in tracked(file).values() if run.tags.get("store.id") == name]
@@ -103,7 +112,7 @@ def check_level(home: Store, file: Path, excused: Mapping[str, str], *, artifact
             _check_parents(seen, manifests, parents, events)
     for stranger in (run for run in ours if run.id not in known):
         asked = stranger.tags.get("fingerprint") or stranger.tags.get("sweep.id")
-        assert excused.get(str(asked)) == "cleaned", f"MLflow has what the store has not: {stranger}"
+        assert (str(asked), "cleaned") in excused, f"MLflow has what the store has not: {stranger}"
         assert stranger.status != "RUNNING", f"cleaned away, and still at work in MLflow: {stranger}"
 
 
@@ -123,9 +132,9 @@ def _experiments(manifest: dict[str, Any]) -> set[str]:
     return {name for name in (manifest["experiment"], *manifest.get("formerly", [])) if name}
 
 
-def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: Mapping[str, str]) -> Tracked | None:
+def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: AbstractSet[tuple[str, str]]) -> Tracked | None:
     found = [run for run in ours if run.experiment == experiment and run.tags.get("sweep.id") == sweep]
-    if not found and excused.get(sweep) == "deleted":
+    if not found and (sweep, "deleted") in excused:
         return None
     assert len(found) == 1, f"sweep {sweep[:12]} is {len(found)} times in MLflow's {experiment}"
     assert found[0].status != "RUNNING"
@@ -135,12 +144,12 @@ def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: Mapping[s
 
 
 def _one(
-    ours: list[Tracked], experiment: str, tag: str, events: list[dict[str, Any]], excused: Mapping[str, str]
+    ours: list[Tracked], experiment: str, tag: str, events: list[dict[str, Any]], excused: AbstractSet[tuple[str, str]]
 ) -> Tracked | None:
     start = next(event for event in events if event["event"] == START)
     fingerprint = start["fingerprint"]
     found = [run for run in ours if run.experiment == experiment and run.tags.get(tag) == fingerprint]
-    if not found and excused.get(fingerprint) == "deleted":
+    if not found and (fingerprint, "deleted") in excused:
         return None
     assert len(found) == 1, f"run {fingerprint[:16]} is {len(found)} times in MLflow's {experiment}"
     return found[0]

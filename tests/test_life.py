@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from life import NO_FAULT, Command, Ended, Fault
-from life_checks import check_level, check_store, tracked
+from life_checks import check_level, check_store, deleted_experiments, tracked
 
 from sweeplab.store import Store
 
@@ -57,7 +57,8 @@ class Project:
     rows: int = 0  # of its data
     latest: Asked | None = None
     swept: Asked | None = None
-    excused: dict[str, str] = field(default_factory=dict)
+    excused: set[tuple[str, str]] = field(default_factory=set)  # (fingerprint or sweep, deleted | cleaned)
+    moved: bool = False  # since its last command
 
     @property
     def further(self) -> list[str]:
@@ -74,7 +75,7 @@ class Project:
     def train(self, asked: Asked, fault: Fault, feeds: bool) -> Command:
         jobs = asked.jobs(*self.further)
         action = life.train(jobs[0]) if asked.alone else life.sweep(jobs, self.further, fault)
-        self.latest = asked
+        self.latest, self.moved = asked, False
         return Command(self.root, action, fault, feeds)
 
     def tool(self, *words: str, fault: Fault = NO_FAULT) -> Command:
@@ -128,7 +129,6 @@ class Life(RuleBasedStateMachine):
         self.projects: list[Project] = []
         self.backups: dict[str, bytes] = {}  # of MLflow's database, by where it lies or whose it is
         self.places = 0
-        self.deleted: set[str] = set()  # experiments of MLflow
 
     # ---- the beginning ----
 
@@ -193,11 +193,13 @@ class Life(RuleBasedStateMachine):
     def _sync(self, project: Project, fault: Fault = NO_FAULT) -> None:
         ended = project.tool("sync", fault=fault).ended()
         sound(ended, fault)
-        if fault == NO_FAULT and not self.deleted:
+        project.moved = project.moved and ended.code != 0
+        deleted = deleted_experiments(project.file)
+        if fault == NO_FAULT and not deleted:
             assert ended.code == 0, ended.out
         if ended.code == 0 and project.home.root.exists():
             assert "level" in ended.out
-            if not self.deleted:
+            if not deleted:
                 check_level(project.home, project.file, project.excused)
 
     @rule(number=which)
@@ -222,7 +224,7 @@ class Life(RuleBasedStateMachine):
         if fault == NO_FAULT:
             assert ended.code == 0, ended.out
             assert finished == after
-        project.excused |= {asked[run_id]: "cleaned" for run_id in before.keys() - after if asked[run_id]}
+        project.excused |= {(asked[run_id], "cleaned") for run_id in before.keys() - after if asked[run_id]}
 
     @rule(number=which, first=st.one_of(runs, sweeps), second=st.one_of(runs, sweeps), feeds=st.booleans())
     def two_at_once(self, number: int, first: Asked, second: Asked, feeds: bool) -> None:
@@ -259,14 +261,17 @@ class Life(RuleBasedStateMachine):
     def move(self, number: int) -> None:
         project = self._project(number)
         project.root = project.root.rename(self._new_place())
+        project.moved = True
 
     @precondition(lambda self: len(self.projects) < 3)
     @rule(number=which, dated=st.booleans())
     def copy(self, number: int, dated: bool) -> None:
         project = self._project(number)
+        if project.moved:  # else nobody could tell which of the two is the moved one
+            self._sync(project)
         root = self._new_place()
         shutil.copytree(project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy)
-        self.projects.append(replace(project, root=root, excused=dict(project.excused)))
+        self.projects.append(replace(project, root=root, excused=set(project.excused)))
 
     @precondition(lambda self: self.backups)
     @rule()
@@ -284,7 +289,7 @@ class Life(RuleBasedStateMachine):
             self._by_hand(project, lambda client: client.delete_run(one.id))
             for each in self.projects:
                 asked = one.tags.get("fingerprint") or one.tags.get("sweep.id") or ""
-                each.excused[asked] = "deleted"
+                each.excused.add((asked, "deleted"))
 
     @rule(number=which, name=st.sampled_from(["one", "two"]))
     def delete_or_restore_experiment(self, number: int, name: str) -> None:
@@ -298,7 +303,6 @@ class Life(RuleBasedStateMachine):
                     client.delete_experiment(found.experiment_id)
 
         self._by_hand(project, action)
-        self.deleted ^= {name}
 
     def _by_hand(self, project: Project, action: Any) -> None:
         ended = Command(project.root, life.own(action, f"sqlite:///{project.file}")).ended()
@@ -370,7 +374,7 @@ def live(count: int, *, chance: bool) -> None:
         print_blob=True,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate] if chance else [Phase.generate, Phase.shrink],
     )
     run_state_machine_as_test(Life, settings=how)
 
