@@ -58,7 +58,7 @@ class Project:
     latest: Asked | None = None
     swept: Asked | None = None
     excused: set[tuple[str, str]] = field(default_factory=set)  # (fingerprint or sweep, deleted | cleaned)
-    moved: bool = False  # since its last command
+    unseen: bool = False  # moved or copied since its last command
 
     @property
     def further(self) -> list[str]:
@@ -75,7 +75,7 @@ class Project:
     def train(self, asked: Asked, fault: Fault, feeds: bool) -> Command:
         jobs = asked.jobs(*self.further)
         action = life.train(jobs[0]) if asked.alone else life.sweep(jobs, self.further, fault)
-        self.latest, self.moved = asked, False
+        self.latest, self.unseen = asked, False
         return Command(self.root, action, fault, feeds)
 
     def tool(self, *words: str, fault: Fault = NO_FAULT) -> Command:
@@ -193,7 +193,7 @@ class Life(RuleBasedStateMachine):
     def _sync(self, project: Project, fault: Fault = NO_FAULT) -> None:
         ended = project.tool("sync", fault=fault).ended()
         sound(ended, fault)
-        project.moved = project.moved and ended.code != 0
+        project.unseen = project.unseen and ended.code != 0
         deleted = deleted_experiments(project.file)
         if fault == NO_FAULT and not deleted:
             assert ended.code == 0, ended.out
@@ -260,18 +260,24 @@ class Life(RuleBasedStateMachine):
     @rule(number=which)
     def move(self, number: int) -> None:
         project = self._project(number)
+        self._have_seen(*(each for each in self.projects if each is not project))
         project.root = project.root.rename(self._new_place())
-        project.moved = True
+        project.unseen = True
+
+    def _have_seen(self, *projects: Project) -> None:
+        """Have a moved or copied project notice that: later, nobody could tell any more which of two is the copy."""
+        for project in projects:
+            if project.unseen:
+                self._sync(project)
 
     @precondition(lambda self: len(self.projects) < 3)
     @rule(number=which, dated=st.booleans())
     def copy(self, number: int, dated: bool) -> None:
         project = self._project(number)
-        if project.moved:  # else nobody could tell which of the two is the moved one
-            self._sync(project)
+        self._have_seen(project)
         root = self._new_place()
         shutil.copytree(project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy)
-        self.projects.append(replace(project, root=root, excused=set(project.excused)))
+        self.projects.append(replace(project, root=root, excused=set(project.excused), unseen=True))
 
     @precondition(lambda self: self.backups)
     @rule()
