@@ -11,8 +11,10 @@ import argparse
 import statistics
 
 from benchmarks.measure import spread
-from sweeplab import config, data, fused, job, loop, runtime
-from sweeplab.build import build
+from sweeplab import config, data
+from sweeplab.runs import job
+from sweeplab.runs.build import build
+from sweeplab.train import fused, loop, runtime
 
 STEPS = 150
 HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")

@@ -59,10 +59,11 @@ def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
     """An epoch of `depth` layers of `width` with BatchNorm and Adam, on the first of the examples, on one thread."""
     import torch
 
-    from sweeplab import config, loop, runtime
-    from sweeplab.build import build
+    from sweeplab import config
     from sweeplab.data.batches import Batches
     from sweeplab.data.splits import Held
+    from sweeplab.runs.build import build
+    from sweeplab.train import loop, runtime
 
     split = Held(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
     hidden = [shape["width"]] * shape["depth"]
@@ -160,10 +161,10 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
     """What a sweep of so many runs costs, and what costs more afterwards because of it."""
     with fresh() as root:
         sweep = Command(root, sweep_words(count, configs=configs)).run()
-        level = Command(root, ["-m", "sweeplab.cli", "sync"]).run()
+        level = Command(root, ["-m", "sweeplab.commands.cli", "sync"]).run()
         again = Command(root, sweep.words).run()
-        compare = Command(root, ["-m", "sweeplab.cli", "compare"]).run()
-        listed = Command(root, ["-m", "sweeplab.cli", "runs"]).run()
+        compare = Command(root, ["-m", "sweeplab.commands.cli", "compare"]).run()
+        listed = Command(root, ["-m", "sweeplab.commands.cli", "runs"]).run()
         files = [Path(where) / name for where, _, names in os.walk(root / "runs") for name in names]
         return {
             "sweep (s)": sweep.seconds,
@@ -194,8 +195,8 @@ def killed(count: int) -> dict[str, float]:
         first = Command(root, words).run(kill=half)
         before = _finished(root)
         second = Command(root, words).run()
-        level = Command(root, ["-m", "sweeplab.cli", "sync"]).run()
-        compare = Command(root, ["-m", "sweeplab.cli", "compare"]).run()
+        level = Command(root, ["-m", "sweeplab.commands.cli", "sync"]).run()
+        compare = Command(root, ["-m", "sweeplab.commands.cli", "compare"]).run()
         return {
             "runs": count,
             "finished when killed": before,

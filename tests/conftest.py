@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 import ready
 
-from sweeplab import cli
+from sweeplab.commands import cli
 from sweeplab.config import redaction
 from sweeplab.store import Store
 from sweeplab.sweep import fork
@@ -220,7 +220,7 @@ def command(root: Path) -> Command:
     """
 
     def run(name: str, *arguments: str, timeout: float = 120, loaded: bool = False, **environment: str) -> Ended:
-        program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.cli"]
+        program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.commands.cli"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         how: dict[str, Any] = {"cwd": root, "env": env, "capture_output": True, "text": True, "check": False}
         done = (ready if loaded else subprocess).run([sys.executable, *program, *arguments], timeout=timeout, **how)

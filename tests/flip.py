@@ -32,7 +32,9 @@ from typing import Any
 import kill
 import torch
 
-from sweeplab import checkpoint, cli, load_model, metrics
+from sweeplab import load_model, metrics
+from sweeplab.commands import cli
+from sweeplab.runs import checkpoint
 from sweeplab.store import Run, Store
 
 PROJECT = Path(__file__).parent.parent

@@ -320,7 +320,7 @@ def refer(folder: Path, overrides: Sequence[str]) -> Reference:
 
 
 def sync(root: Path, *overrides: str) -> None:
-    _same("sync's exit code", end(command(root, "-m", "sweeplab.cli", "sync", *overrides), "sync"), 0)
+    _same("sync's exit code", end(command(root, "-m", "sweeplab.commands.cli", "sync", *overrides), "sync"), 0)
 
 
 def trial(number: int, seed: int, reference: Reference, folder: Path) -> Trial:

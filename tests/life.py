@@ -35,8 +35,10 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 import sweeplab
-from sweeplab import cli, compare, config, run
-from sweeplab.job import Job
+from sweeplab import compare, config
+from sweeplab.commands import cli
+from sweeplab.runs import run
+from sweeplab.runs.job import Job
 from sweeplab.store import Store, locked
 from sweeplab.sweep import pool, server
 from sweeplab.sweep.conduct import conduct

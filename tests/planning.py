@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from sweeplab.errors import UserError
-from sweeplab.job import Job
+from sweeplab.runs.job import Job
 from sweeplab.store import END, FINISHED, START, Run, Store
 from sweeplab.sweep import compose
 from sweeplab.sweep.plan import Plan, make

@@ -144,7 +144,8 @@ def _load(kind: str) -> None:
     else:
         import torch
 
-        from sweeplab import config, dynamo
+        from sweeplab import config
+        from sweeplab.speed import dynamo
 
         torch.set_num_threads(1)  # a process forked from one with a thread pool hangs
         dynamo.spare()
@@ -155,7 +156,7 @@ def _load(kind: str) -> None:
             "torch.nested._internal.nested_tensor",
         ):
             import_module(name)
-        for name in ("compare", "models", "run", "sweep.server"):
+        for name in ("compare", "models", "runs.run", "sweep.server"):
             import_module(f"sweeplab.{name}")
         config.compose([])  # loads Hydra, and its plugins
 

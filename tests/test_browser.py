@@ -96,7 +96,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
     """`sweeplab ui`: its address, and what it printed."""
     root, _ = swept
-    command = [sys.executable, "-u", "-m", "sweeplab.cli", "ui", "--port", "5900"]
+    command = [sys.executable, "-u", "-m", "sweeplab.commands.cli", "ui", "--port", "5900"]
     gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT")
     environment = {name: value for name, value in os.environ.items() if name not in gone}
     with (root / "ui").open("wb") as out, subprocess.Popen(command, cwd=root, stdout=out, env=environment) as process:

@@ -13,7 +13,7 @@ import pytest
 from conftest import Command, Ended, Tried
 from hypothesis import strategies
 
-from sweeplab import cli
+from sweeplab.commands import cli
 
 KEYS = [
     "model", "model.hidden", "model.dropout", "model.activation", "model._target_", "model.batch_norm", "loss", "loss.weight",

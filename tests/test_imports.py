@@ -130,10 +130,11 @@ def test_the_table_names_what_is_there_and_nothing_else() -> None:
 
 
 def test_importing_loads_neither_torch_nor_mlflow() -> None:
-    modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.cli"]
-    modules += [f"hydra_plugins.sweeplab.{file.stem}" for file in (SOURCE / "hydra_plugins/sweeplab").glob("[!_]*.py")]
-    program = (
-        f"import sys, {', '.join(modules)}\nprint(sorted(sys.modules.keys() & {{'torch', 'mlflow', 'sweeplab.cli'}}))"
-    )
+    modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.commands.cli"]
+    modules += [
+        f"hydra_plugins.hydra_sweeplab.{file.stem}"
+        for file in (SOURCE / "hydra_plugins/hydra_sweeplab").glob("[!_]*.py")
+    ]
+    program = f"import sys, {', '.join(modules)}\nprint(sorted(sys.modules.keys() & {{'torch', 'mlflow', 'sweeplab.commands.cli'}}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("['sweeplab.cli']\n", "")
+    assert (done.stdout, done.stderr) == ("['sweeplab.commands.cli']\n", "")

@@ -68,11 +68,11 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    found = "import sweeplab.config as c, hydra_plugins.sweeplab as h; print(c.conf_dir(), h.__file__)"
+    found = "import sweeplab.config as c, hydra_plugins.hydra_sweeplab as h; print(c.conf_dir(), h.__file__)"
     path = {"PYTHONPATH": str(tmp_path / "installed")}
     assert words(sys.executable, "-c", found, cwd=project, **path).out.split() == [
         f"{tmp_path}/installed/sweeplab/conf",
-        f"{tmp_path}/installed/hydra_plugins/sweeplab/__init__.py",
+        f"{tmp_path}/installed/hydra_plugins/hydra_sweeplab/__init__.py",
     ]
     few = ["experiment=skip", "model.depth=2", "seed=0", "trainer.epochs=2", "sweep.report=false", "tracking=off"]
     few += ["hydra/launcher=basic"]  # one process, which is quicker; the full test takes the default one

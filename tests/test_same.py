@@ -19,11 +19,12 @@ from hydra.types import RunMode
 from hypothesis import strategies
 from meanings import Meaning
 
-from sweeplab import config, run
+from sweeplab import config
 from sweeplab.compare import baseline, differences
 from sweeplab.compare.groups import HOW, PLACES, Group, asked, group, named
 from sweeplab.compare.replicas import planned, read_run
-from sweeplab.job import Job, Memo, prepare
+from sweeplab.runs import run
+from sweeplab.runs.job import Job, Memo, prepare
 from sweeplab.store import START, Run, Store
 from sweeplab.sweep import compose
 from sweeplab.sweep.plan import Cell, checked, varied_keys

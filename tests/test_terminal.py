@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Ended
 
-from sweeplab import screen, terminal
+from sweeplab import console, terminal
 from sweeplab.store import Store
 
 PLAIN = {"LANG": "", "LC_ALL": "POSIX", "OMP_NUM_THREADS": "1"}
@@ -36,7 +36,7 @@ class Layer(nn.Linear):
 
 def command(root: Path, environment: Mapping[str, str], name: str, *words: str | bytes) -> Ended:
     """A command in a process of its own, whose output is bytes: as ASCII where it is."""
-    program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.cli"]
+    program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.commands.cli"]
     env = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON", "HYDRA"))}
     done = subprocess.run(
         [sys.executable, *program, *words],
@@ -157,7 +157,7 @@ def test_tables_keep_their_columns_where_texts_are_replaced(monkeypatch: pytest.
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii", write_through=True))
     terminal.start()
-    screen.table("±", ["이름", "n"], [["사과", "1"], ["b", "20"]])
+    console.table("±", ["이름", "n"], [["사과", "1"], ["b", "20"]])
     lines = out.getvalue().decode().splitlines()
     assert lines[0].strip() == "+-"
     assert {len(line.rstrip("\n")) for line in lines[1:] if line.strip()} == {len(lines[1])}

@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from sweeplab.loop import Task
 from sweeplab.metrics import REGRESSION
+from sweeplab.train.loop import Task
 
 
 def task(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> Task:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sweeplab import cli
+from sweeplab.commands import cli
 
 PROJECT = Path(__file__).parents[2]
 
@@ -22,8 +22,8 @@ def main() -> None:
     train = cli.train
 
     def noting(config: DictConfig) -> None:
-        import sweeplab.run  # noqa: F401  # the next thing that `train` does, so nothing is moved
-        from sweeplab import loop
+        import sweeplab.runs.run  # noqa: F401  # the next thing that `train` does, so nothing is moved
+        from sweeplab.train import loop
 
         step = loop.train_step
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 
 from benchmarks.measure import fresh
 from benchmarks.peers.turns import Turns, arguments
-from sweeplab import config, data, loop, metrics, run, tracking
-from sweeplab.job import prepare
+from sweeplab import config, data, metrics, tracking
+from sweeplab.runs import run
+from sweeplab.runs.job import prepare
 from sweeplab.store import Store
+from sweeplab.train import loop
 
 
 class Clock:

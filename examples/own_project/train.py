@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from sweeplab.cli import guarded, train
+from sweeplab.commands.cli import guarded, train
 
 
 @guarded

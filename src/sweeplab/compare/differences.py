@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweeplab import config, screen
+from sweeplab import config, console
 from sweeplab.compare import groups, replicas
 from sweeplab.compare.replicas import Node
 from sweeplab.errors import UserError
@@ -63,9 +63,9 @@ def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
     for section, pairs in found.items():
         rows = [(key, *(_text(value) for value in pair)) for key, pair in pairs.items()]
         if rows:
-            screen.table(section, ("", *names), rows, left=3)
+            console.table(section, ("", *names), rows, left=3)
     if same:
-        screen.say(f"no difference in: {', '.join(same)}")
+        console.say(f"no difference in: {', '.join(same)}")
 
 
 def _text(value: Any) -> str:

@@ -99,7 +99,7 @@ def _where(replicas: Sequence[Replica], over: Sequence[str], text: str) -> list[
 
     A key that only some of the runs have is null in the others.
     """
-    from sweeplab.expression import Expression
+    from sweeplab.config.expression import Expression
 
     expression = Expression.read(text, "--where")
     configs = {run.id: run.told() for run in replicas if run.start}

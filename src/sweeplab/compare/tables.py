@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweeplab import config, metrics, screen, store
+from sweeplab import config, console, metrics, store
 from sweeplab.compare.comparison import Comparison, Contrast
 from sweeplab.compare.groups import TO_TARGET, Group, short
 from sweeplab.compare.replicas import SEED, Replica, finite
@@ -98,7 +98,7 @@ def cell(found: Comparison, one: Group, metric: str, digits: int) -> str:
         return "-"
     if metric == metrics.PARAMETERS:
         return f"{mean.mean:,.0f}"
-    text = screen.number(mean.mean, digits)
+    text = console.number(mean.mean, digits)
     if mean.half is not None:
         form = ".1e" if "e" in text else f".{digits}f"
         text += f" ({mean.low:{form}} to {mean.high:{form}})" if mean.is_cut else f" ± {mean.half:{form}}"
@@ -172,25 +172,25 @@ def show(found: Comparison) -> None:
     """The comparison on the terminal; the differences of the monitored metric, all others are in the report."""
     left_out = _grid_on_screen(found)
     if len(found.groups) > LINES:
-        screen.say(f"... and {len(found.groups) - LINES} more configs: --csv and the report have all")
-    screen.say(caption(found), style="dim")
+        console.say(f"... and {len(found.groups) - LINES} more configs: --csv and the report have all")
+    console.say(caption(found), style="dim")
     if left_out:
-        screen.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
+        console.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
     for metric, digits in _contrasts_on_screen(found):
         lines = [contrast_row(one, digits) for one in found.contrasts[metric][:LINES]]
         names, left = [*found.columns, *CONTRAST], len(found.columns) + 1
         left_out = _table_on_screen(contrast_caption(found, metric), names, lines, SPARE_CONTRAST, left)
         if left_out:
-            screen.say(f"the terminal has no room for {', '.join(left_out)}; the report does", style="dim")
+            console.say(f"the terminal has no room for {', '.join(left_out)}; the report does", style="dim")
     for note in found.notes():
-        screen.say(note, style="yellow")
+        console.say(note, style="yellow")
     if found.importance:
-        screen.say("importance: " + ", ".join(f"{key} {share:.0%}" for key, share in found.importance.items()))
+        console.say("importance: " + ", ".join(f"{key} {share:.0%}" for key, share in found.importance.items()))
     troubles = [trouble for trouble in found.troubles() if trouble[1].status != store.PRUNED]  # as was intended
     for one, replica, why in troubles[:SHOWN]:
-        screen.say(f"  {label(one, replica)}: {why}", style="red")
+        console.say(f"  {label(one, replica)}: {why}", style="red")
     if len(troubles) > SHOWN:
-        screen.say(f"  ... and {len(troubles) - SHOWN} more", style="red")
+        console.say(f"  ... and {len(troubles) - SHOWN} more", style="red")
 
 
 def _contrasts_on_screen(found: Comparison) -> list[tuple[str, int]]:
@@ -218,11 +218,11 @@ def _table_on_screen(
     widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
     candidates = [name for name in spare if name in widths]
     left_out: list[str] = []
-    while screen.console().is_terminal and candidates and sum(widths.values()) + 1 > screen.console().width:
+    while console.console().is_terminal and candidates and sum(widths.values()) + 1 > console.console().width:
         left_out.append(candidates.pop(0))
         del widths[left_out[-1]]
     kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines]
-    screen.table(caption, kept[0], kept[1:], left=left)
+    console.table(caption, kept[0], kept[1:], left=left)
     return left_out
 
 

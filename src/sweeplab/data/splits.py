@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sweeplab.code import accepts, build, locate
 from sweeplab.data import seeding
 from sweeplab.data.preparing import byte_scale, floats, input_scaling, prepare, shaped, target_scaling, targets_of
 from sweeplab.data.reading import KEY, gather, sample, seeded
@@ -32,6 +31,7 @@ from sweeplab.data.sources import (
 )
 from sweeplab.errors import UserError
 from sweeplab.metrics import CLASSIFICATION
+from sweeplab.targets import accepts, build, locate
 
 if TYPE_CHECKING:
     from sweeplab.config import Data

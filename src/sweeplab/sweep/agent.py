@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from sweeplab import code, data, store
+from sweeplab import data, store, targets
 from sweeplab.errors import UserError
-from sweeplab.job import Job
+from sweeplab.runs.job import Job
 from sweeplab.sweep import fork
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.pool import Pool
@@ -54,7 +54,7 @@ class Probe:
                 f"has {_listed(found)}, and this machine {_listed(self.versions)}; results would not be the same bits"
             )
         try:
-            here = code.parts(self.targets, self.words)
+            here = targets.parts(self.targets, self.words)
         except UserError as error:
             return f"cannot do the job: {error}"
         changed = sorted(name for name in {**here, **self.code} if here.get(name) != self.code.get(name))

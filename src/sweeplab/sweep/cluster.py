@@ -19,14 +19,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from sweeplab import code, data, parts, runtime, screen, store
+from sweeplab import console, data, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.job import Job
+from sweeplab.runs import parts
+from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Agent, Probe, versions
 from sweeplab.sweep.leases import Lease, Leases
 from sweeplab.sweep.server import LOST
+from sweeplab.train import runtime
 
 JOINING = 60.0  # seconds that nodes get to join before the first job; later ones join when they can
 LOOK = 5.0  # seconds between two looks for new nodes
@@ -88,9 +90,9 @@ class Cluster:
         self._home, self._settings = home, settings
         self._gpus = gpus_per_worker(settings)
         self._probe = self._prepared_probe()
-        with screen.waiting("connecting to Ray"):
+        with console.waiting("connecting to Ray"):
             self._connect()
-        with screen.waiting("waiting for the nodes of the Ray cluster"):
+        with console.waiting("waiting for the nodes of the Ray cluster"):
             self._gather()
         if not self._ready:
             raise UserError(f"{self._key}: its nodes have no {'GPU' if self._gpus else 'CPU'} for a job")
@@ -103,7 +105,7 @@ class Cluster:
             for problem in self._greet(1.0):
                 raise UserError(problem)
             if not said and time.monotonic() > until:
-                screen.say("no node of the Ray cluster is free: waiting for one")
+                console.say("no node of the Ray cluster is free: waiting for one")
                 said = True
             self._look()
 
@@ -157,7 +159,7 @@ class Cluster:
         self._open.enter_context(FileLock(token))
         # Without the files of the data, which may be large: a job that does not see them says so.
         paths, words = parts.class_paths(self._settings), parts.words(self._settings, held=True)
-        pieces = code.parts(paths, words)
+        pieces = targets.parts(paths, words)
         return Probe(token=token, targets=paths, words=words, code=pieces, versions=versions())
 
     def _look(self) -> None:
@@ -290,7 +292,7 @@ class Cluster:
 
         if (node := self._nodes.pop(key, None)) is not None:
             ray.kill(node.agent)
-            screen.say(f"node {node.name} of the Ray cluster was lost", style="yellow")
+            console.say(f"node {node.name} of the Ray cluster was lost", style="yellow")
 
     def _tend(self) -> None:
         """Take in nodes that are new, now and then. Raises RunFailed if there has been none for long."""
@@ -298,7 +300,7 @@ class Cluster:
             self._look()
         if self._awaited:
             for problem in self._greet(0):
-                screen.complain(problem)
+                console.complain(problem)
         if self._ready or not self._alone:
             self._alone = time.monotonic()
         elif time.monotonic() - self._alone > ALONE:

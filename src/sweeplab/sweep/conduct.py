@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sweeplab import compare, data, outcome, screen, store, tracking
-from sweeplab.code import one_line
+from sweeplab import compare, console, data, store, tracking
 from sweeplab.config import Config, Sweep
 from sweeplab.errors import RunFailed, UserError
+from sweeplab.runs import report
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
+from sweeplab.targets import one_line
 
 Node = dict[str, Any]
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
@@ -40,7 +41,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
     if settings.tracking.enabled:
-        outcome.say_copied(home)
+        report.say_copied(home)
     if launch is None and jobs.left:
         pool.open(home, settings)
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
@@ -53,10 +54,10 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
         try:
             home.write_manifest(manifest(status))
         except OSError as error:  # the jobs go on
-            screen.complain(f"the sweep cannot be noted: {error.filename}: {error.strerror}")
+            console.complain(f"the sweep cannot be noted: {error.filename}: {error.strerror}")
 
     jobs.begin(home, record)
-    screen.say(jobs.summary())
+    console.say(jobs.summary())
     home.write_manifest(manifest("running"))
     with tracking.feeding(home, settings.tracking) as client:
         status, cut, trained = store.INTERRUPTED, None, False
@@ -84,7 +85,7 @@ def _ensure_none_is_ours(given: Sweep) -> None:
 def _show(plan: Plan, home: store.Store) -> None:
     """Compare the runs of a sweep that is finished in a store that can only be read."""
     compare.show(compare.compare(home, [plan.manifest(None, store.FINISHED, time.time())]))
-    screen.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
+    console.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
 
 
 def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) -> None:
@@ -99,13 +100,13 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
     to_go_on = [run for _, run in _unfinished(jobs, home) if run.status != store.FAILED]
     metrics = {} if to_go_on else found.metrics()  # those of a part of the runs would not hold
     try:
-        with screen.waiting("drawing the report"):
+        with console.waiting("drawing the report"):
             file = compare.write_report(found, folder)
             home.write_summary(plan.id, metrics, found.markdown(), finished)
     except (OSError, UserError) as error:
-        screen.complain(f"the report cannot be written: {error.__cause__ or error}")
+        console.complain(f"the report cannot be written: {error.__cause__ or error}")
     else:
-        screen.say(f"report: {file}")
+        console.say(f"report: {file}")
 
 
 def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
@@ -133,7 +134,7 @@ def _there(jobs: Jobs, launch: Launch, reasons: dict[str, str]) -> bool:
             except (Exception, SystemExit) as error:
                 # Whatever it makes of a job that was killed; what the others do is in the store.
                 said = f"the launcher gave up: {type(error).__name__}: {error}"
-                screen.complain(said)
+                console.complain(said)
                 reasons |= dict.fromkeys((cell.job.fingerprint for cell in left), " ".join(said.split()))
             else:
                 pairs = zip(left, raised, strict=False)
@@ -147,9 +148,9 @@ def _here(jobs: Jobs, home: store.Store, pool: Workers, tend: Callable[[], None]
     """By workers of our own; whether anything was trained, and why some were not started, if so."""
     settings: Config = jobs.plan.settings
     done = [cell for cell in jobs.plan.cells if cell.job.finished]
-    with screen.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
+    with console.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
         for cell in done:
-            view.best(cell.name, outcome.best_of(cell.job, home))
+            view.best(cell.name, report.best_of(cell.job, home))
         dispatch = Dispatch(home, jobs, settings, pool, view)
         cut = dispatch.run(tend)
         return dispatch.started > 0, cut
@@ -165,7 +166,7 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
 def _say_tracking(lag: str | None, plan: Plan, runs: Sequence[store.Run], failures: Sequence[str]) -> None:
     """Say where to look in MLflow. Raises RunFailed with what lags behind there, and with the runs that failed."""
     try:
-        outcome.say_tracking(lag, plan.settings, runs, plan.id)
+        report.say_tracking(lag, plan.settings, runs, plan.id)
     except RunFailed as behind:
         raise RunFailed("\n".join([str(behind), *failures])) from None
     if failures:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from sweeplab import outcome, screen, store
+from sweeplab import console, store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
+from sweeplab.runs import report
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.plan import Cell
@@ -48,7 +49,7 @@ class Dispatch:
     """Carries out the jobs of one sweep. `tend` is called now and then."""
 
     def __init__(
-        self, home: store.Store, jobs: Jobs, settings: Config, pool: Workers, view: screen.SweepScreen
+        self, home: store.Store, jobs: Jobs, settings: Config, pool: Workers, view: console.SweepScreen
     ) -> None:
         self._home, self._jobs, self._id, self._settings = home, jobs, jobs.plan.id, settings.sweep
         self._pool, self._view = pool, view
@@ -134,7 +135,7 @@ class Dispatch:
             if not cells[0].job.finished:
                 return cells, 1
             for cell in cells:
-                self._view.reused(cell.name, outcome.best_of(cell.job, self._home))
+                self._view.reused(cell.name, report.best_of(cell.job, self._home))
                 self._jobs.ended(cell)
         return None
 
@@ -156,8 +157,8 @@ class Dispatch:
         cell, found = member.cell, member.run
         result = found.result()
         if result is not None and result.status == store.FINISHED:
-            best = outcome.best(cell.job, found, result)
-            self._view.finished(cell.name, outcome.brief(cell.job, result, best), best)
+            best = report.best(cell.job, found, result)
+            self._view.finished(cell.name, report.brief(cell.job, result, best), best)
             self._jobs.ended(cell)
             return
         if self._signals:  # it was asked to
@@ -254,13 +255,13 @@ def _how(code: int) -> str:
     return words.get(code, f"died: exit code {code}; unfinished")
 
 
-def _row(each: Member) -> screen.Working:
+def _row(each: Member) -> console.Working:
     """How far a job has come, by its journal."""
     config = each.cell.job.config
     epochs = each.run.epochs()
     last = max(epochs, default=0)
     value = epochs[last].get(config.monitor) if epochs else None
-    return screen.Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
+    return console.Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
 
 
 def _tail(found: store.Run) -> list[str]:

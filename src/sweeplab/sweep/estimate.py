@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sweeplab import config, loop, metrics, parts, runtime, store
-from sweeplab.build import build
+from sweeplab import config, metrics, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.job import Job
+from sweeplab.runs import parts
+from sweeplab.runs.build import build
+from sweeplab.runs.job import Job
 from sweeplab.sweep import fate, leases
 from sweeplab.sweep.fate import Fate
+from sweeplab.train import loop, runtime
 
 SEEDS, NETWORK, STEPS = "other seeds", "same network", "timed steps"
 """Where an estimate comes from: finished runs of the same config but the seed; others of the same network, data, batch

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeplab import job, store
-from sweeplab.job import Job, Memo
+from sweeplab import store
+from sweeplab.runs import job
+from sweeplab.runs.job import Job, Memo
 
 NEW, RESUME, REUSE, STALE, FAILED = FATES = ("new", "resume", "reuse", "stale", "failed")
 

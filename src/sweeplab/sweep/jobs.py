@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 
-from sweeplab import code, fused, runtime
+from sweeplab import targets
 from sweeplab.config import Node
-from sweeplab.job import Memo
+from sweeplab.runs.job import Memo
 from sweeplab.store import Store
 from sweeplab.sweep import preview
 from sweeplab.sweep.fate import NEW, STALE
 from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.train import fused, runtime
 
 MOST = 8  # runs that are trained as one: more gain little, and are lost together if their process is killed
 SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
@@ -49,7 +50,7 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
 
 
 def _shareable(loss: Node) -> bool:
-    target = code.locate(loss["_target_"], "loss._target_")
+    target = targets.locate(loss["_target_"], "loss._target_")
     return isinstance(target, type) and fused.shareable(target)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from sweeplab import runtime
 from sweeplab.config import Config
 from sweeplab.errors import UserError
+from sweeplab.train import runtime
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sweeplab import code, metrics, parts
+from sweeplab import metrics, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
+from sweeplab.runs import parts
 
 DIRECTIONS = ("maximize", "minimize")
 OF_A_RUN = (
@@ -54,7 +55,7 @@ class Options:
             if direction not in DIRECTIONS:
                 hint = did_you_mean(str(direction), DIRECTIONS)
                 raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
-        problems += [p for name in ("sampler", "pruner") for p in code.check(plain[name], f"hydra.sweeper.{name}")]
+        problems += [p for name in ("sampler", "pruner") for p in targets.check(plain[name], f"hydra.sweeper.{name}")]
         if problems:
             raise UserError(*problems)
         return cls(**plain)
@@ -105,7 +106,7 @@ def _built(node: Node, key: str, kind: type) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # whoever asks for one knows
-        found = code.build(node, f"hydra.sweeper.{key}")
+        found = targets.build(node, f"hydra.sweeper.{key}")
     if not isinstance(found, kind):
         raise UserError(f"hydra.sweeper.{key}._target_={node['_target_']}: is no {key} of Optuna's")
     return found

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sweeplab import config, parts, schedule, screen
+from sweeplab import config, console
+from sweeplab.config.expression import Expression
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.expression import Expression
-from sweeplab.job import Job, Memo, prepare
+from sweeplab.runs import parts
+from sweeplab.runs.job import Job, Memo, prepare
 from sweeplab.sweep import fate
+from sweeplab.train import schedule
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -99,13 +101,13 @@ def make(jobs: Sequence[Sequence[str]], given: Sequence[str], compose: Compose, 
     _ensure_replicated(cells)
     _ensure_baseline(cells)
     said = [note for cell in cells for note in cell.job.notes]
-    screen.warn([*without_effect(cells), *said])
+    console.warn([*without_effect(cells), *said])
     if len(cells) < len(jobs):
-        screen.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
+        console.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
     if len(unique) < len(cells):
         twice = f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another"
-        screen.say(f"{twice}: trained once{_why_the_same(cells, unique)}")
+        console.say(f"{twice}: trained once{_why_the_same(cells, unique)}")
     return Plan(
         cells=list(reversed(unique.values())),
         overrides=[config.redact_override(o) for o in given],
@@ -251,12 +253,12 @@ def _name(overrides: Sequence[str], varied: dict[str, str]) -> str:
 def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
     """The same jobs; a spinner turns meanwhile, and after a while they are counted on a bar."""
     with ExitStack() as shown:
-        shown.enter_context(screen.waiting(f"checking {len(jobs)} jobs"))
+        shown.enter_context(console.waiting(f"checking {len(jobs)} jobs"))
         began, progress = time.monotonic(), None
         for number, overrides in enumerate(jobs):
             if progress is None and time.monotonic() - began > PATIENCE:
                 shown.close()
-                progress = shown.enter_context(screen.counting("checking jobs"))
+                progress = shown.enter_context(console.counting("checking jobs"))
             if progress is not None:
                 progress(number, len(jobs))
             yield overrides

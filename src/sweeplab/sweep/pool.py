@@ -9,7 +9,7 @@ from typing import Protocol
 
 from sweeplab import data
 from sweeplab.config import Config
-from sweeplab.job import Job
+from sweeplab.runs.job import Job
 from sweeplab.store import Store
 from sweeplab.sweep import fork, leases
 from sweeplab.sweep.leases import Lease

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sweeplab import metrics, screen, store
+from sweeplab import console, metrics, store
 from sweeplab.sweep import fate
 from sweeplab.sweep.estimate import Estimate, estimates, wall
 from sweeplab.sweep.plan import Cell, Plan
@@ -16,7 +16,7 @@ WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed befo
 
 def show(plan: Plan) -> None:
     """Print the table of all jobs. Makes and trains nothing; where the store knows no better, some steps are timed."""
-    with screen.waiting("estimating the time"):
+    with console.waiting("estimating the time"):
         found = estimates([(cell.job, cell.fate) for cell in plan.cells])
     keys = list(dict.fromkeys(key for cell in plan.cells for key in cell.varied))
     rows = [_row(cell, each, keys) for cell, each in zip(plan.cells, found, strict=True)]
@@ -24,8 +24,8 @@ def show(plan: Plan) -> None:
     if len(rows) > ROWS:
         gap = [f"... {len(rows) - 2 * ENDS} more"] + [""] * (len(columns) - 1)
         rows = [*rows[:ENDS], gap, *rows[-ENDS:]]
-    screen.table(plan.name, columns, rows, left=len(columns) - 3)
-    screen.say(f"{_line(plan, found)}\nnothing was trained: sweep.plan=true")
+    console.table(plan.name, columns, rows, left=len(columns) - 3)
+    console.say(f"{_line(plan, found)}\nnothing was trained: sweep.plan=true")
 
 
 def summary(plan: Plan) -> str:
@@ -54,7 +54,7 @@ def _line(plan: Plan, found: Sequence[Estimate]) -> str:
     seconds, workers = wall(known, plan.settings)
     line = summary(plan)
     if seconds:
-        line += f"; at most {screen.duration(max(seconds, 1))} with {workers} worker{'s'[: workers != 1]}"
+        line += f"; at most {console.duration(max(seconds, 1))} with {workers} worker{'s'[: workers != 1]}"
         unknown = len(plan.cells) - len(known)
         line += f", and {unknown} jobs of unknown length" if unknown else ""
     return line

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sweeplab import outcome, screen, store
+from sweeplab import console, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.job import Memo
+from sweeplab.runs import report
+from sweeplab.runs.job import Memo
 from sweeplab.sweep import conduct, plan
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.options import Options
@@ -72,8 +73,8 @@ def make(
     search = Search(planned, space, options, compose)
     if settings.sweep.plan:
         rows = [(each.name, str(each.distribution())) for each in space.dimensions]
-        screen.table(planned.name, ("key", "is drawn from"), rows, left=2)
-        screen.say(f"{search.total} jobs at most\nnothing was trained: sweep.plan=true")
+        console.table(planned.name, ("key", "is drawn from"), rows, left=2)
+        console.say(f"{search.total} jobs at most\nnothing was trained: sweep.plan=true")
         return None
     conduct.load(probes.cells, pool, share=ours)
     return search
@@ -257,7 +258,7 @@ class Search(Jobs):
                 cell = plan.checked(overrides, self._varied, self._compose, self._memo)
             except UserError as error:
                 if complain:
-                    screen.say(f"{' '.join(overrides)}: {error}", style="red")
+                    console.say(f"{' '.join(overrides)}: {error}", style="red")
                 return None
             assert cell is not None  # there is no sweep.where
             cells.append(cell)
@@ -323,7 +324,7 @@ class Search(Jobs):
 
     def _mean(self, metric: str, cells: Sequence[Cell]) -> float:
         """Over the replicas, at the best epoch; nan if one has none."""
-        return statistics.fmean(outcome.value_of(cell.job, self._home, metric) for cell in cells)
+        return statistics.fmean(report.value_of(cell.job, self._home, metric) for cell in cells)
 
     def _run(self, cell: Cell) -> store.Run:
         return self._home.run(cell.job.fingerprint)

@@ -23,8 +23,10 @@ from typing import NoReturn
 
 import torch
 
-from sweeplab import config, data, errors, run, runtime, store, terminal
-from sweeplab.job import Job
+from sweeplab import config, data, errors, store, terminal
+from sweeplab.runs import run
+from sweeplab.runs.job import Job
+from sweeplab.train import runtime
 
 HUGE, MADV_COLLAPSE = 2**21, 25  # bytes of a huge page; from Linux's mman-common.h
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes of a job, as of a command

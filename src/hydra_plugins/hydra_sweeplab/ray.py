@@ -1,0 +1,46 @@
+"""Hydra's door to a Ray cluster: `hydra/launcher=ray`, `ray_local` or `ray_cluster`."""
+
+# No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
+from importlib.util import find_spec
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from hydra_plugins.hydra_sweeplab import launcher  # the module: Hydra would take the class for another plugin
+
+
+class RayLauncher(launcher.SweeplabLauncher):
+    """Trains on the nodes of a Ray cluster as the launcher that it extends does on one machine."""
+
+    def __init__(self, address: Any, cpus_per_node: Any = None) -> None:
+        super().__init__()
+        self._address, self._cpus = address, cpus_per_node
+
+    def begin(self) -> Any:
+        """Nothing but a look whether there is Ray: where to connect to is known when the plan is."""
+        from sweeplab.errors import UserError
+
+        if find_spec("ray") is None:
+            raise UserError('hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"')
+        if not isinstance(self._address, str) or not self._address:
+            raise UserError(f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT")
+        if self._cpus is not None and (type(self._cpus) is not int or self._cpus < 1):
+            raise UserError(f"hydra.launcher.cpus_per_node={self._cpus}: must be a whole number >= 1, or null")
+
+    def workers(self, begun: Any = None) -> Any:
+        del begun
+        from sweeplab.sweep.cluster import Cluster
+
+        return Cluster(self._address, self._cpus)
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="ray",
+    node={
+        "_target_": "hydra_plugins.hydra_sweeplab.ray.RayLauncher",
+        "address": "auto",  # of a cluster that runs; auto: the one that this machine is in; local: one for this sweep
+        "cpus_per_node": None,  # at most so many cores of each node; null: all that it has
+    },
+    provider="sweeplab",
+)

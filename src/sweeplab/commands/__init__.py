@@ -1,0 +1,1 @@
+"""The commands: train.py's entry, and `sweeplab` with its subcommands."""

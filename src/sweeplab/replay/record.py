@@ -1,0 +1,221 @@
+"""A recorded run as the `replay` command reads it: from whomever it comes, refused or rebuilt as a config.
+
+What a record would call is judged before it is looked up, and nothing in it decides where we read or write (DESIGN 9).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeplab import config, metrics, store, targets
+from sweeplab.config import Config, Node
+from sweeplab.errors import UserError
+from sweeplab.train import runtime, stopping
+
+TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
+MOST_THREADS = 1024  # a record that asks for more would only exhaust the machine
+
+_PLACE = re.compile(r"_args_|(?:.*_)?(?:root|path|file|filename|folder|dir|directory|uri|url)s?", re.IGNORECASE)
+_RUN_ID = re.compile(rf"[0-9a-f]{{1,{store.FINGERPRINT_LENGTH}}}")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Record:
+    """A run as it was written down."""
+
+    run: store.Run
+    config: Node  # config.yaml
+    start: Node  # the journal's first start
+    provenance: Node  # of the last start or resume; device and threads are its
+    device: str
+    threads: int
+    resumed: bool
+    epochs: dict[int, dict[str, float]]
+    last_epoch: int
+    final: dict[str, Any]  # what came out, but the times
+
+
+def read(run: store.Run) -> Record:
+    """The record in this folder. Raises UserError if there is none, it is damaged, or its run is not finished."""
+    for file in (run.config_file, run.journal.path):
+        if not file.is_file():
+            raise UserError(f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl")
+    settings = _load(run.config_file)
+    try:
+        return _parsed(run, settings)
+    except (store.DamagedError, UserError):
+        raise
+    except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError) as error:
+        raise UserError(f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}") from error
+
+
+def _parsed(run: store.Run, settings: Node) -> Record:
+    """Raises any of the errors of plain values that are not what they should be."""
+    _, events = run.history()
+    marks = [e for e in events if e["event"] in (store.START, store.RESUME, store.END)]
+    end = marks[-1]
+    status = end["status"] if end["event"] == store.END else store.UNFINISHED
+    if status != store.FINISHED:  # it may have failed before it had a start, or an epoch
+        raise UserError(f"{run.id}: is {status}; only a finished run can be replayed")
+    start = next(e for e in marks if e["event"] == store.START)
+    provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.END)
+    epochs = {int(n): values for n, values in run.journal.epochs().items()}
+    return Record(
+        run=run,
+        config=settings,
+        start={**start, "config": dict(start["config"]), "data": dict(start["data"])},
+        device=str(provenance["device"]).partition(" ")[0],
+        threads=int(provenance["threads"]),
+        provenance=dict(provenance),
+        resumed=any(e["event"] == store.RESUME for e in marks),
+        epochs=epochs,
+        last_epoch=max(epochs),
+        final=final_of(end),
+    )
+
+
+def final_of(end: Node) -> dict[str, Any]:
+    """What an `end` event says that must come out again: all but the times."""
+    values = {name: value for name, value in store.numbers(end["metrics"]).items() if name not in TIMES}
+    return {"stop_reason": end["stop_reason"], "weights_sha256": end["weights_sha256"], **values}
+
+
+def _load(file: Path) -> Node:
+    """The record's config: plain values only, nothing resolved and nothing built."""
+    import yaml
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError(f"{file.name}: refused: a record has no aliases")  # a few lines of them fill the memory
+        loaded = yaml.safe_load(text)
+    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{file.name}: refused: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{file.name}: is not a config")
+    return loaded
+
+
+# --- from a record to a config of this machine
+
+
+def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Config:
+    """What to train, in the store `home`: the record's config, computed as it was then; every place is the local one.
+
+    Raises UserError for what could call, read or write anything else than what is trusted does.
+    """
+    raw = record.config
+    _refuse_odd_values(raw, "")
+    _refuse_odd_values(record.start["config"], "journal")
+    _refuse_moved(record, local)
+    if record.threads > MOST_THREADS:
+        raise UserError(f"{record.run.id}: refused: {record.threads} threads would exhaust this machine")
+    if trusted:  # where the user's own modules are; last, so that they take no other's place
+        sys.path.append(str(config.root()))
+    targets.ensure_trusted(raw, "", trusted)
+    parts = (*config.COMPONENTS, "metrics")
+    secrets = config.flat({name: getattr(local, name) for name in parts})
+    parts_of = {name: _placed(raw[name], name, {}, secrets) for name in parts if name in raw}
+    data_of, trainer_of = (_section(raw, name) for name in ("data", "trainer"))
+    known = config.flat({"data": {"dataset": local.data.dataset}})
+    here: Node = {"root": local.data.root, "workers": local.data.workers, "memory": local.data.memory}
+    how: Node = {"progress": local.trainer.progress, "profile": False, "time_limit": None, "threads": record.threads}
+    how |= {"device": _device(record.device), "init_from": _initial(trainer_of.get("init_from"), local)}
+    if record.final["stop_reason"] == stopping.TIME_LIMIT:  # where that ends a run is chance
+        how["epochs"] = record.last_epoch
+    return config.parse({
+        **raw,
+        **parts_of,
+        "data": {**data_of, **here, "dataset": _placed(data_of.get("dataset"), "data.dataset", known, known)},
+        "trainer": {**trainer_of, **how},
+        "tracking": {"enabled": False},
+        "store": {"root": str(home)},
+        "sweep": {"id": None},
+    })  # fmt: skip
+
+
+def _section(raw: Node, name: str) -> Node:
+    section = raw.get(name)
+    if not isinstance(section, dict):
+        raise UserError(f"config.yaml: {name} is missing")
+    return section
+
+
+def _refuse_odd_values(value: Any, key: str) -> None:
+    """A record is resolved, and holds what a command line can say."""
+    if isinstance(value, Mapping | list):
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _refuse_odd_values(name, key)
+            _refuse_odd_values(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, str) and "${" in value:
+        raise UserError(f"{key}={show(value)}: refused: a record is resolved, and refers to nothing")
+    elif not isinstance(value, str | int | float | None) or not str(value).isprintable():
+        raise UserError(f"{key}={show(value)}: refused: only plain numbers and words are expected")
+
+
+def _refuse_moved(record: Record, local: Config) -> None:
+    """Places are never taken from a record; one that was changed in it afterwards shows what it was meant for."""
+    now, then = config.flat(record.config), config.flat(record.start["config"])
+    for key, here in places(local).items():
+        moved = now.get(key) not in (then.get(key), here)
+        if moved and not record.resumed:  # which may have been on another machine
+            raise UserError(f"{key}={show(now.get(key))}: refused: it is neither this machine's nor the journal's")
+
+
+def places(local: Config) -> dict[str, str | None]:
+    """Where we read and write; never a record's."""
+    return {"data.root": local.data.root, "store.root": local.store.root, "tracking.uri": local.tracking.uri}
+
+
+def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
+    """A node with the local config's value for every argument that is a place, or a secret; UserError without one.
+
+    The `path` of a node that looks a dotted name up is no place; it was judged as a name.
+    """
+    if targets.is_lookup(value):
+        return value
+    if isinstance(value, dict):
+        return {name: _placed(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_placed(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)]
+    if config.is_hidden(value):
+        return config.reveal(value, key, secrets, "give it: '+{key}=...'")
+    name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
+    if not isinstance(value, str) or not (_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value)):
+        return value
+    if key in known:
+        return known[key]
+    advice = f"; give it: +{key}=..." if key.startswith("data.dataset.") and "[" not in key else ""
+    raise UserError(f"{key}={show(value)}: refused: a record does not say where to read or write{advice}")
+
+
+def _device(name: str) -> str:
+    """The device of then; where there is none like it, what there is: the report will name it."""
+    try:
+        return str(runtime.choose_device(name))
+    except UserError:
+        return "auto"
+
+
+def _initial(name: Any, local: Config) -> str | None:
+    """The folder of the run whose weights come first; a run of this store, by its id alone."""
+    if name is None:
+        return None
+    run_id = str(name).rstrip("/").rpartition("/")[2]
+    if not _RUN_ID.fullmatch(run_id):
+        raise UserError(f"trainer.init_from={show(name)}: refused: a record can only name a run's id")
+    try:
+        return str(store.Store(local.store.root).find(run_id).folder)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={error}; the weights to start from must be there") from error
+
+
+def show(value: Any) -> str:
+    """One line of printable characters; nan and infinities look the same from JSON and from YAML."""
+    return re.sub(r'"(NaN|-?Infinity)"', r"\1", json.dumps(value, default=str))

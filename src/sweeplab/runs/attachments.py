@@ -1,0 +1,116 @@
+"""What metrics compute besides numbers, as files of the run: `metrics/valid_<name>.json`, and pictures where they can.
+
+Those of the validation set are of the best epoch, or of the last one where none is the best.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeplab.store import METRICS, write_atomic
+from sweeplab.train import measured
+from sweeplab.train.state import to_bytes
+
+LARGE = 2**20  # numbers, above which they are kept as torch does, and not as text
+LONGEST = 120  # characters of a file's name
+
+log = logging.getLogger(__name__)
+
+
+def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, measured.Metric]) -> None:
+    """Write what the metrics computed of this split into the run's folder, each into files of its own."""
+    for name, value in others.items():
+        stem = run / METRICS / f"{split}_{_file_name(name)}"
+        stem.parent.mkdir(exist_ok=True)
+        pictures = [each for each in measured.leaves(value) if hasattr(each, "savefig")]
+        if not pictures:
+            _write(stem, value)
+        if callable(plot := getattr(metrics[name], "plot", None)):
+            pictures += _plotted(name, plot)
+        for number, picture in enumerate(pictures, 1):
+            _save(picture, stem.with_name(f"{stem.name}{'' if number == 1 else f'_{number}'}.png"))
+
+
+def _file_name(name: str) -> str:
+    """The name in characters that every file system takes; a digest tells long ones apart."""
+    safe = quote(name, safe=" ")
+    if len(safe) <= LONGEST:
+        return safe
+    return f"{safe[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _write(stem: Path, value: Any) -> None:
+    tensors = [each for each in measured.leaves(value) if isinstance(each, Tensor)]
+    if sum(tensor.numel() for tensor in tensors) > LARGE:
+        write_atomic(stem.with_name(f"{stem.name}.pt"), to_bytes(_on_cpu(value)))
+        return
+    text = json.dumps(_plain(value), ensure_ascii=False)
+    write_atomic(stem.with_name(f"{stem.name}.json"), f"{text}\n".encode())
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_cpu(item) for item in value]
+    return value.detach().cpu() if isinstance(value, Tensor) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it; nan and infinity as the texts that `float` reads, what is of no known kind as text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value).replace("nan", "NaN").replace("inf", "Infinity")
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
+    if isinstance(value, Tensor):
+        dense = value.detach().cpu().to_dense() if value.layout != torch.strided else value.detach().cpu()
+        return _plain((dense.dequantize() if dense.is_quantized else dense).tolist())
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def _plotted(name: str, plot: Any) -> list[Any]:
+    """The figures that the metric draws, returned or left open; none if it fails, which the training survives."""
+    try:
+        import matplotlib as mpl
+
+        if "matplotlib.pyplot" not in sys.modules:
+            mpl.use("agg")  # which needs no screen
+        from matplotlib import pyplot as plt
+
+        open_before = set(plt.get_fignums())
+        drawn = [each for each in measured.leaves(plot()) if hasattr(each, "savefig")]
+        left = [plt.figure(number) for number in plt.get_fignums() if number not in open_before]
+        return [*drawn, *(figure for figure in left if figure not in drawn)]
+    except Exception as error:
+        log.warning("metrics.%s: cannot be plotted: %s", name, error)
+        return []
+
+
+def _save(figure: Any, file: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomic(file, content.getvalue())
+    plt.close(figure)

@@ -1,0 +1,96 @@
+"""What a run is asked to compute, in the one form that fingerprints, groups and differences are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sweeplab import config, data, store
+from sweeplab.config import Config
+from sweeplab.errors import UserError
+from sweeplab.runs import parts
+from sweeplab.targets import without_silent
+from sweeplab.train import schedule
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Identity:
+    """Which run is asked for."""
+
+    asked: dict[str, Any]  # as `asked` below
+    fingerprint: str
+    question: str
+
+
+def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> dict[str, Any]:
+    """The config as what is computed: equal for configs that give the same numbers, whatever way they are written.
+
+    It is `config.canonical` without the arguments that say nothing, as `foreach: null`, and with what the run would
+    fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from` the digest of those `weights`.
+    """
+    plain = config.canonical(settings)
+    plain["scheduler"] = config.normal(schedule.filled(settings, in_epoch=None))
+    for name in (*config.COMPONENTS, "metrics"):
+        plain[name] = without_silent(plain[name])
+    if not plain["metrics"]:
+        del plain["metrics"]
+    plain["data"] |= {"valid": facts.valid, "test": facts.test}
+    if weights is not None:
+        plain["trainer"]["init_from"] = weights
+    return plain
+
+
+def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
+    """Name a run by what is `asked` of it, the digest of its examples, and that of its code."""
+    fingerprint, question = store.fingerprint(asked_for, examples, digest)
+    return Identity(asked=asked_for, fingerprint=fingerprint, question=question)
+
+
+def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
+    """The run whose weights `trainer.init_from` names, and their digest. Raises UserError if there is none.
+
+    Its weights may have been removed since: the digest names what was started from them all the same.
+    """
+    assert settings.trainer.init_from is not None
+    try:
+        run = home.find(settings.trainer.init_from)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={error}") from error
+    result = run.result()
+    if result is None or result.weights_sha256 is None:
+        raise UserError(f"trainer.init_from={settings.trainer.init_from}: that run has no weights; it is {run.status}")
+    return run, result.weights_sha256
+
+
+def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store.Run]]:
+    """Question -> the finished runs that answer it, by other code each; the latest last.
+
+    The question of a run that an earlier version recorded is put anew, as it would be put now; of those runs only that
+    call nothing but `targets`, so that nothing else is looked up.
+    """
+    found: dict[str, list[store.Run]] = {}
+    for run in home.runs():
+        result = run.result()
+        if result is not None and result.status == store.FINISHED:
+            question = _put_anew(run.start(), targets) or result.question
+            found.setdefault(question, []).append(run)
+    return found
+
+
+def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
+    """The question of a run whose record does not say what was asked in the form of today; None if it does.
+
+    None, too, if its config cannot be read any more, and where it started from the weights of another run, which are
+    not recorded.
+    """
+    if "asked" in start or not start:
+        return None
+    try:
+        settings = config.typed(start["config"])
+        if settings.trainer.init_from is not None or not set(parts.class_paths(settings)) <= set(targets):
+            return None
+        sizes = {name: start["data"][name] for name in ("train", "valid", "test", "digest")}
+        return identify(asked(settings, data.Facts(**sizes)), sizes["digest"], "").question
+    except (UserError, LookupError, TypeError):
+        return None

@@ -1,0 +1,99 @@
+"""The metrics of a config, tried once on made-up examples, before any work."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from sweeplab import targets
+from sweeplab.config import Config, Node
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.metrics import CLASSIFICATION, LOSS, TRAIN, VALID, score
+from sweeplab.train import measured
+
+PARTS = ("update", "compute", "reset")
+MOST = 2**20  # numbers in the outputs of the trial
+
+
+def check(config: Config) -> None:
+    """Build each metric, update, compute and reset it, and look what it gives.
+
+    Raises UserError for what a metric refuses, for two numbers of one name, and where no number is monitored.
+    """
+    owners: dict[str, str] = {}
+    others: dict[str, str] = {}  # metric -> what it gives besides numbers
+    unknown: list[str] = []
+    for name in config.metrics:
+        try:
+            numbers, other = measured.sort(name, _tried(config, name, *_examples(config)))
+        except ArithmeticError:  # of these examples; a division by zero, for one
+            unknown.append(name)
+            continue
+        for key, _ in numbers:
+            if key in owners:
+                raise UserError(f"metrics.{name}: gives '{key}', and so does metrics.{owners[key]}; rename one of them")
+            owners[key] = name
+        if other is not None:
+            others[name] = measured.described(other)
+    _check_monitor(config, list(owners), others, unknown)
+
+
+def _check_mode(config: Config, name: str, metric: object) -> None:
+    """Raise UserError if the metric itself, as torchmetrics' do, says that another way is better."""
+    higher = getattr(metric, "higher_is_better", None)
+    if config.monitor != f"{VALID}/{name}" or not isinstance(higher, bool) or higher == (config.mode == "max"):
+        return
+    mode, better = ("max", "larger") if higher else ("min", "smaller")
+    said = f"metrics.{name} says of itself that it is better the {better} it is; give {mode}"
+    raise UserError(f"trainer.mode={config.trainer.mode}: {said}")
+
+
+def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
+    """What the metric computes of these examples."""
+    node: Node = config.metrics[name]
+    metric = measured.moved(targets.build(node, f"metrics.{name}"), torch.device("cpu"))
+    _check_mode(config, name, metric)
+    key = f"metrics.{name}._target_={node['_target_']}"
+    if missing := [part for part in PARTS if not callable(getattr(metric, part, None))]:
+        raise UserError(f"{key}: a metric has {', '.join(PARTS)}, as torchmetrics' have; this has no {missing[0]}")
+    try:
+        with torch.no_grad():
+            metric.reset()
+            metric.update(output, target)
+            computed: object = metric.compute()
+            metric.reset()
+    except ArithmeticError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        shapes = f"outputs {list(output.shape)} and targets {list(target.shape)}"
+        raise UserError(f"{key}: fails on {shapes} ({target.dtype}): {text}") from error
+    return computed
+
+
+def _examples(config: Config) -> tuple[Tensor, Tensor]:
+    """Outputs and targets: of each class one that is right and one that is wrong; or a few values.
+
+    The outputs are positive, and those of an example have the sum 1: they may be taken as logits or probabilities.
+    """
+    size = config.data.out_features
+    count = max(2, min(2 * size, MOST // size))
+    classes = torch.arange(count) % size
+    said = torch.where(torch.arange(count) < size, classes, (classes + 1) % size)
+    output = (2.0 * one_hot(said, size)).softmax(1)
+    if config.data.task == CLASSIFICATION:
+        return output, classes
+    return output + torch.arange(count)[:, None] / count, (0.5 + classes)[:, None].expand(count, size) / size
+
+
+def _check_monitor(config: Config, numbers: list[str], others: dict[str, str], unknown: list[str]) -> None:
+    plain = [LOSS, score(config.data.task)]
+    split, _, name = config.monitor.partition("/")
+    if split == TRAIN or name in plain or name in numbers or measured.is_of(name, unknown):
+        return
+    key = f"trainer.monitor={config.monitor}"
+    if name in others:
+        raise UserError(f"{key}: metrics.{name} gives {others[name]}, which no epoch can be chosen by")
+    known = [f"{VALID}/{each}" for each in (*plain, *numbers)]
+    raise UserError(f"{key}: no such metric{did_you_mean(config.monitor, known)}")

@@ -1,0 +1,112 @@
+"""The parts that a config names (network, loss, optimizer, ...): what they call, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from sweeplab import data, metrics, targets
+from sweeplab.config import COMPONENTS, Config, Data, Node, flat
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.train import measured, schedule, stopping
+
+SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
+"""Arguments that are not in the config: a part gets them from the part before it."""
+
+
+def problems(config: Config) -> list[str]:
+    """All that is wrong with the `_target_`s, judged by their signatures, and with what depends on several sections."""
+    found = schedule.problems(config)
+    wrong = [name for name in ("scheduler",) if found]  # what a schedule's arguments lack besides, tells no more
+    found += [
+        p for name, node, supplied in _nodes(config) if name not in wrong for p in targets.check(node, name, supplied)
+    ]
+    found += _not_finite(config)
+    if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
+        found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
+    known = epoch_metrics(config)
+    if not measures(config, config.monitor):
+        found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
+    taken = [name for name in (metrics.LOSS, metrics.score(config.data.task)) if name in config.metrics]
+    found += [f"metrics.{name}: every run has a metric of this name; give it another" for name in taken]
+    if config.trainer.mode == "auto" and _further(config, config.monitor):
+        found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
+    return [*found, *stopping.problems(config)]
+
+
+def _not_finite(config: Config) -> list[str]:
+    """Numbers that no network, loss, optimizer or schedule can compute with: nan, and of the last two, infinity."""
+    found = []
+    for name in COMPONENTS:
+        infinite = name in ("optimizer", "scheduler")
+        for key, value in flat({name: getattr(config, name)}).items():
+            if isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value))):
+                found.append(f"{key}={value}: must be a finite number")
+    return found
+
+
+def class_paths(config: Config) -> list[str]:
+    """Every class path that this config names, at every depth."""
+    return [path for _, node, _ in _nodes(config) for path in targets.targets(node)]
+
+
+def words(config: Config, *, held: bool) -> dict[str, str]:
+    """All strings that this config gives to its `_target_`s, by their dotted keys: they may name code, or files.
+
+    The files of a data set that is `held` in memory are left out: its examples are known, wherever they lie.
+    """
+    found: dict[str, str] = {}
+    for name, node, _ in _nodes(config):
+        given = targets.words(node, name)
+        if held and name == "data.dataset":
+            given = {key: word for key, word in given.items() if not targets.is_file(word)}
+        found |= given
+    return found
+
+
+def of_script(config: Config) -> dict[str, str]:
+    """The names that this config takes from the started script (`__main__.Net`), by their dotted keys."""
+    found: dict[str, str] = {}
+    for name, node, _ in _nodes(config):
+        found |= targets.of_script(node, name)
+    return found
+
+
+def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
+    for name in ("model", "loss", "optimizer"):
+        yield name, getattr(config, name), SUPPLIED.get(name, ())
+    yield "scheduler", schedule.filled(config, in_epoch=1), SUPPLIED["scheduler"]
+    yield "data.dataset", config.data.dataset, _supplied_to_dataset(config)
+    for name, node in config.metrics.items():
+        yield f"metrics.{name}", node, ()
+
+
+def _supplied_to_dataset(config: Config) -> Sequence[str]:
+    try:
+        return data.supplied(config.data)
+    except (KeyError, UserError):  # no `_target_`, or one that is not there: the check says so
+        return ()
+
+
+def epoch_metrics(config: Config) -> list[str]:
+    """The names of what an epoch measures, and so of what can be monitored."""
+    plain = (metrics.LOSS, metrics.score(config.data.task))
+    valid = (*plain, *config.metrics)
+    return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
+
+
+def measures(config: Config, name: str) -> bool:
+    """Whether an epoch measures this; of a dict that a metric gives, only the trial tells which numbers it has."""
+    return name in epoch_metrics(config) or _further(config, name)
+
+
+def _further(config: Config, name: str) -> bool:
+    """Whether it is of a metric of the user's own."""
+    split, _, own = name.partition("/")
+    further = [each for each in config.metrics if each not in (metrics.LOSS, metrics.score(config.data.task))]
+    return split == metrics.VALID and measured.is_of(own, further)
+
+
+def input_shape(data: Data) -> list[int]:
+    """The shape of one example, as a network gets it."""
+    return [data.in_features] if data.flatten or data.shape is None else data.shape

@@ -1,0 +1,201 @@
+"""What is recorded of a run whatever becomes of it: its config, its log, and an end that came too early."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from sweeplab import config, console, store
+from sweeplab.errors import Interrupted, Pruned, RunFailed
+from sweeplab.runs.job import Job
+from sweeplab.train import stopping
+
+log = logging.getLogger(__name__)
+
+_logged: ContextVar[Path | None] = ContextVar("logged", default=None)
+_logging = 0  # runs whose warnings are logged
+_shown = warnings.showwarning
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_DISK = (errno.EROFS, errno.EIO, errno.ESTALE)
+
+
+@contextmanager
+def recorded(run: store.Run, job: Job) -> Iterator[None]:
+    """Record what is asked for; whatever ends the run early is journalled, too, and kept as its result."""
+    try:
+        with _log_to(run.log_file), sigterm():
+            _begin(run, job)
+            yield
+    except Pruned:
+        _end(run, job, store.PRUNED, stopping.PRUNED)
+        raise
+    except KeyboardInterrupt:
+        _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
+        raise
+    except Exception as error:
+        said = config.redact_text(f"{type(error).__name__}: {error}")
+        if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
+            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
+        if _may_go_on(error):
+            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            raise RunFailed(
+                f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
+                "it goes on from its last checkpoint"
+            ) from error
+        if isinstance(error, OSError) and run.journal.has_vanished:
+            raise RunFailed(
+                f"run {run.id} ({job.name}) had to stop: {run.journal.path} has vanished; issue the same command again"
+            ) from error
+        _end(run, job, store.FAILED, None, said)
+        raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+
+
+def _begin(run: store.Run, job: Job) -> None:
+    """Bring the run's folder in order, and write down what is asked for."""
+    run.journal.mend()
+    if (wrong := run.damage()) is not None:
+        run.set_aside()
+        console.complain(
+            f"{wrong}; run {run.id} begins anew, and the old journal is kept in its folder '{store.ASIDE}'"
+        )
+    if run.status == store.FAILED:
+        run.drop_checkpoints()  # it raised, and would again
+    run.result_file.unlink(missing_ok=True)
+    run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
+
+
+def _taken_away(error: Exception) -> bool:
+    """Whether it was raised by submitit's handler of a signal, which interrupts the training wherever that is."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames)
+
+
+def _may_go_on(error: Exception) -> bool:
+    """Whether the machine was at fault, not the run: no space left, no memory left, no disk."""
+    if isinstance(error, OSError):
+        return error.errno in (*NO_SPACE, *NO_DISK)
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str | None = None) -> None:
+    """A run that did not come to its end: the journal first, then the result.
+
+    Without either it is unfinished just as well: the disk may be full, or the folder gone.
+    """
+    with suppress(OSError):
+        run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
+        run.write_result(job.result(status, reason))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that never stands in the way."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Say nothing where a line cannot be written: the run itself will meet the full disk, and say so."""
+
+
+class _Redacted(logging.Formatter):
+    """Hides what is secret in a line of the log, its traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return config.redact_text(super().format(record))
+
+
+@contextmanager
+def _log_to(file: Path) -> Iterator[None]:
+    """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
+    handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
+    handler.addFilter(lambda _: _logged.get() in (file, None))
+    _logged.set(file)
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with informed(), _warnings_logged():
+            yield
+    except Exception as error:
+        if _may_go_on(error):
+            log.error("%s: %s", type(error).__name__, error)  # noqa: TRY400  # a traceback tells no more
+        else:
+            log.exception("the run failed")
+        raise
+    finally:
+        _logged.set(None)
+        root.removeHandler(handler)
+        with suppress(OSError):  # what is left of the log does not fit on the disk
+            handler.close()
+
+
+@contextmanager
+def _warnings_logged() -> Iterator[None]:
+    """Python's warnings are logged meanwhile, besides being shown."""
+    global _logging, _shown  # as the function that Python shows warnings by, they are one for a process
+    if _logging == 0:  # of fused runs, which do not end in the order in which they began, the first
+        _shown, warnings.showwarning = warnings.showwarning, _show_and_log
+    _logging += 1
+    try:
+        yield
+    finally:
+        _logging -= 1
+        if _logging == 0:
+            warnings.showwarning = _shown
+
+
+def _show_and_log(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _shown(message, category, filename, lineno, file, line)
+    log.warning("%s", warnings.formatwarning(message, category, filename, lineno, line).strip())
+
+
+@contextmanager
+def informed() -> Iterator[None]:
+    """What is of level INFO is logged meanwhile."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+@contextmanager
+def sigterm() -> Iterator[None]:
+    """SIGTERM raises Interrupted meanwhile, where signals can be handled (the main thread) and nobody does.
+
+    Slurm sends one before it takes a node away: submitit ignores it, and has the job requeued at the next signal.
+    """
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

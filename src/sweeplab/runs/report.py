@@ -1,0 +1,130 @@
+"""What came of a run, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweeplab import console, metrics, store, tracking
+from sweeplab.config import Config
+from sweeplab.errors import RunFailed, UserError
+from sweeplab.runs.job import Job
+from sweeplab.train import stopping
+
+
+def say_copied(home: store.Store) -> None:
+    """Say once of a store that is a copy of another one that it is; it must be known before MLflow is fed."""
+    try:
+        told = home.settle()
+    except UserError as error:  # training needs no id
+        console.complain(str(error))
+    else:
+        if told is not None:
+            console.say(told)
+
+
+def report(job: Job, run: store.Run, result: store.Result) -> None:
+    """The one table at the end of a run."""
+    values, score = result.metrics, metrics.score(job.config.data.task)
+    last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
+    tested = f"{metrics.TEST}/{score}"
+    console.result(
+        f"run {run.id}",
+        {
+            f"{metrics.TEST} {score}": console.number(values.get(tested)),
+            f"{metrics.TEST} {metrics.LOSS}": console.number(values.get(f"{metrics.TEST}/{metrics.LOSS}")),
+            "best epoch": "-" if best is None else f"{int(best)} (by {job.config.monitor})",
+            "early-stop epoch": f"{last} ({result.stop_reason}{_cut_short(job, last)})",
+            "parameters": f"{int(values[metrics.PARAMETERS]):,}",
+            "seconds": f"{values[metrics.SECONDS]:.1f}",
+            "examples per second": f"{values[metrics.EXAMPLES_PER_SECOND]:,.0f}",
+            "run folder": str(run.folder),
+        },
+    )
+    if said := without_best(job, result):
+        console.complain(f"run {run.id}: {said}")
+
+
+def _cut_short(job: Job, last: int) -> str:
+    """That a schedule which is laid out for the whole run has not come to its end, if so."""
+    epochs, name = job.config.trainer.epochs, str(job.config.scheduler.get("_target_")).rpartition(".")[2]
+    whole = last == epochs or name not in ("OneCycleLR", "CosineAnnealingLR")
+    return "" if whole else f"; {name} is laid out for {epochs}"
+
+
+def without_best(job: Job, result: store.Result) -> str:
+    """Why a finished run has no best epoch, and so no weights; '' if it has one."""
+    if metrics.BEST_EPOCH in result.metrics:
+        return ""
+    last = int(result.metrics[metrics.EARLY_STOP_EPOCH])
+    why = f"{job.config.monitor} was nan in each of its epochs ({last})"
+    if result.stop_reason == stopping.DIVERGED:
+        why = f"it diverged before {job.config.monitor} was a number after any epoch (of {last})"
+    return f"no epoch is the best, no weights are kept and nothing was tested: {why}"
+
+
+def best(job: Job, run: store.Run, result: store.Result) -> float | None:
+    """The monitored metric at the best epoch: what runs are chosen by; None if the journal cannot be read."""
+    epoch = result.metrics.get(metrics.BEST_EPOCH)
+    return None if epoch is None else run.epochs().get(int(epoch), {}).get(job.config.monitor)
+
+
+def best_of(job: Job, home: store.Store) -> float | None:
+    """The same of a job's finished run in this store; None if it has none."""
+    run = home.run(job.fingerprint)
+    result = run.result()
+    return None if result is None else best(job, run, result)
+
+
+def value_of(job: Job, home: store.Store, metric: str) -> float:
+    """A metric of a finished run: a final one, else that of its best epoch; nan if it has none."""
+    found = home.run(job.fingerprint)
+    result = found.result()
+    if result is None:
+        return math.nan
+    if metric in result.metrics:
+        return result.metrics[metric]
+    epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
+    return math.nan if math.isnan(epoch) else found.epochs().get(int(epoch), {}).get(metric, math.nan)
+
+
+def brief(job: Job, result: store.Result, best: float | None) -> str:
+    """A finished run of a sweep in one line."""
+    values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
+    if said := without_best(job, result):
+        return f"{said}, {values[metrics.SECONDS]:.1f} s"
+    return (
+        f"{job.config.monitor} {console.number(best)}, {tested} {console.number(values.get(tested))}, "
+        f"{int(values[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), {values[metrics.SECONDS]:.1f} s"
+    )
+
+
+def planned(job: Job, home: store.Store) -> str:
+    """`3/8 hidden=392`: the place and name of a run in the sweep that a launcher of Hydra's trains it for.
+
+    Raises UserError if it is not the run that was planned: such a launcher composes each job only when it starts it.
+    """
+    cells = home.manifest(str(job.config.sweep.id))["cells"]
+    names = {cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)}
+    if job.fingerprint not in names:
+        raise UserError(f"{job.name}: a config or the code was changed after the sweep was planned; issue it again")
+    return names[job.fingerprint]
+
+
+def say_tracking(lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None) -> None:
+    """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what brings it level."""
+    if not settings.tracking.enabled:
+        console.say("tracking is off: nothing was sent to MLflow")
+        return
+    if lag is not None:
+        raise RunFailed(f"{lag}\nnothing is lost; bring it level with: {console.command('sweeplab sync')}")
+    uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
+    for notice in tracking.notices(home, settings.tracking, {run.id for run in runs}, sweep):
+        console.say(notice)
+    ui = console.command("sweeplab ui")
+    if sweep is None:
+        console.say(f"compare runs in MLflow: {ui}")
+    elif links := tracking.links(home, home.manifest(sweep), uri, tracking.base_of(uri)):
+        console.say("in MLflow:" if tracking.has_page(uri) else f"in MLflow, while {ui} serves it:")
+        for what, link in links.items():
+            console.say(f"  {what}: {link}")

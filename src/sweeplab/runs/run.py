@@ -1,0 +1,224 @@
+"""One run from a composed config to its result; and the trained network back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sweeplab import config, console, data, store, targets, tracking
+from sweeplab.config import Config
+from sweeplab.errors import UserError
+from sweeplab.runs import checkpoint, parts, recording, report
+from sweeplab.runs.job import Job, changed_code, prepare
+from sweeplab.runs.training import Asking, Training
+from sweeplab.train import distributed, fused, loop, ranks, state
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(raw: DictConfig) -> None:
+    """What train.py does with a composed config: check it, train it, say what came out, and wait for MLflow."""
+    settings = config.parse(raw)
+    with console.waiting("checking the config"):
+        job = prepare(settings, config.task_overrides())
+    with distributed.joined(settings):
+        splits = None if job.finished else job.load()  # what is wrong shows before anything is made
+        (_lead if ranks.is_first() else distributed.told_by_torchrun(_follow))(job, splits)
+
+
+def _lead(job: Job, splits: data.Splits | None) -> None:
+    settings = job.config
+    home = store.Store(settings.store.root)
+    if job.finished and not home.writable:
+        _show(job, home)
+        return
+    home.open()
+    if settings.tracking.enabled:
+        report.say_copied(home)
+    place = None if settings.sweep.id is None else report.planned(job, home)
+    if place is None:  # of a sweep the plan has said it
+        console.warn(job.notes)
+    if names := parts.of_script(settings):
+        console.complain(f"{', '.join(names.values())}: known to this script only; put it into a module for load_model")
+    with tracking.feeding(home, settings.tracking) as client:
+        result = train(job, home, splits, client.tend)
+        run = home.run(job.fingerprint)
+        if place is not None:
+            console.say(f"{place}: {report.brief(job, result, report.best(job, run, result))}")
+        else:
+            report.report(job, run, result)
+            report.say_tracking(client.wait([run], settings.tracking.wait), settings, [run])
+
+
+def _show(job: Job, home: store.Store) -> None:
+    """Say what came out of a run that is finished in a store that can only be read."""
+    run = home.run(job.fingerprint)
+    result = run.result()
+    assert result is not None
+    console.say(f"run {run.id} is finished already; {home.root} cannot be written, and nothing is sent to MLflow")
+    report.report(job, run, result)
+
+
+def _follow(job: Job, splits: data.Splits | None) -> None:
+    """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
+    with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.ended_together():
+        if distributed.from_first(True):
+            loop.alone(Training(job, store.Run(Path(folder)), splits or job.load()).steps())
+
+
+def train(
+    job: Job,
+    home: store.Store,
+    splits: data.Splits | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
+) -> store.Result:
+    """The run's result: from the store if it is finished there, else trained now, on `splits` if they are loaded.
+
+    An unfinished run goes on from its last checkpoint. Raises RunFailed if training raises, KeyboardInterrupt after
+    Ctrl-C or SIGTERM; both are recorded before.
+    """
+    return loop.alone(_steps(job, home, splits, after_epoch))
+
+
+def train_fused(
+    jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
+) -> list[store.Result | BaseException]:
+    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
+    splits = splits or jobs[0].load()
+    order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
+    with recording.sigterm(), recording.informed():  # until the last of them has ended
+        asking = [_steps(job, home, splits, fused=len(jobs)) for job in order]
+        ended = fused.drive(asking)
+    found = {job.fingerprint: came for job, came in zip(order, ended, strict=True)}
+    return [found[job.fingerprint] for job in jobs]
+
+
+def _steps(
+    job: Job,
+    home: store.Store,
+    splits: data.Splits | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
+    fused: int = 1,
+) -> Asking[store.Result]:
+    run = home.run(job.fingerprint)
+    with run.claim(lambda: console.say(f"run {run.id} is being trained by another process: waiting for it")):
+        done = _finished(run)
+        if done is not None:
+            distributed.from_first(False)  # there is nothing to compute
+            want(run, job.config)
+            run.drop_checkpoints()
+            _export(run, job.config)
+            if job.config.sweep.id is None:
+                changed = changed_code(job, run.start())
+                other = f" (store.reuse=any: {changed} since)" if changed else ""
+                console.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
+                if done.weights_sha256 is not None and (reason := run.why_no_weights()):
+                    console.say(reason)
+            return done
+        job.ensure_unchanged()
+        with recording.recorded(run, job), distributed.ended_together():
+            distributed.from_first(True)
+            training = Training(job, run, splits or job.load(), fused)
+            result = yield from training.steps(after_epoch)
+        run.write_result(result)
+        run.drop_checkpoints()
+        _export(run, job.config)
+    return result
+
+
+def _finished(run: store.Run) -> store.Result | None:
+    """The result of a claimed run that needs no training; one that is damaged or was not written is mended first."""
+    if (wrong := run.mend_result()) is not None:
+        console.complain(f"{wrong}; what the journal says is taken")
+    result = run.result()
+    if result is None:  # it may have been killed after its journal said that it had finished
+        result = run.journalled()
+        if result is not None and result.status == store.FINISHED:
+            run.journal.mend()
+            run.write_result(result)
+    return result if result is not None and result.status == store.FINISHED else None
+
+
+def want(run: store.Run, settings: Config) -> None:
+    """A run that is asked for under another MLflow experiment than before is to be seen there too."""
+    experiment = tracking.experiment_name(settings.tracking)
+    try:
+        _, events = run.history()
+    except store.DamagedError as error:
+        console.complain(f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again")
+        return
+    known = {event.get("experiment") for event in events if event["event"] in (store.START, store.TRACK)}
+    if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
+        run.journal.append(store.TRACK, experiment=experiment)
+
+
+def _export(run: store.Run, settings: Config) -> None:
+    """`tracking.log_model`: the network as a model that MLflow serves, in the run's folder, whence the feeder takes it.
+
+    Done here, where the user's classes can be imported; what cannot be exported leaves the run as it is.
+    """
+    asked = settings.tracking.enabled and settings.tracking.log_model and settings.sweep.id is None
+    if not asked or not run.weights_file.exists():
+        return
+    about = {"run": run.id, "data": settings.data.name, "mean": settings.data.mean, "std": settings.data.std}
+    try:
+        if not (run.folder / store.MODEL).exists():
+            network, example = _load(run, settings.model), torch.zeros(2, *parts.input_shape(settings.data))
+            tracking.save_model(network, example, run.folder / store.MODEL, about)
+        if all(event["event"] != store.MODEL for event in run.journal.events()):
+            run.journal.append(store.MODEL)
+    except Exception as error:  # of the user's network, or of torch.export
+        reason = " ".join(str(error).split())[:200]
+        console.complain(f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}")
+
+
+def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None) -> nn.Module:
+    """The trained network of a run, on the CPU, in eval mode.
+
+    `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs` in the root), or an
+    MLflow run id. `given` are the secrets that its record hides, by their keys: {"model.password": "..."}. Raises
+    UserError if there is no such run, it has no weights, or a secret is missing. What comes from an MLflow server is
+    built only if it is a class of torch.nn or sweeplab.
+    """
+    home = store.Store(config.expanded(root) if root else config.place(config.Store().root))
+    try:
+        found = home.find(str(run))
+    except UserError as missing:
+        return _load_from_mlflow(str(run), missing, given or {})
+    return _load(found, _recorded(found, given or {}))
+
+
+def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
+    """The network's node of a record, with the secrets that are given."""
+    advice = "give it: load_model(..., given={{'{key}': ...}})"
+    node: config.Node = config.reveal(run.recorded("model"), "model", given, advice)
+    return node
+
+
+def _load(run: store.Run, node: config.Node) -> nn.Module:
+    weights = checkpoint.verified_weights(run)
+    model: nn.Module = targets.instantiate(node)
+    try:
+        state.restore(weights, model)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{run.folder}: its network is not what it was when it was trained: {reason}") from error
+    return model.eval()
+
+
+def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any]) -> nn.Module:
+    if len(run_id) != 32:  # MLflow's run ids are 32 hex digits
+        raise missing
+    with tempfile.TemporaryDirectory() as folder:
+        tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
+        found = store.Run(Path(folder))
+        if (reason := found.why_no_weights()) is not None:
+            raise UserError(f"{run_id}: {reason}")
+        targets.ensure_trusted(found.recorded("model"), "model")
+        return _load(found, _recorded(found, given))

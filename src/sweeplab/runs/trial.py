@@ -1,0 +1,340 @@
+"""Network, loss, optimizer and scheduler on trial: whether they fit together, before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from sweeplab import metrics, targets
+from sweeplab.config import Config, Node
+from sweeplab.console import Layer
+from sweeplab.errors import UserError
+from sweeplab.runs import checkpoint, metric_trial
+from sweeplab.runs.parts import input_shape
+from sweeplab.speed import dynamo
+from sweeplab.train import schedule, state
+from sweeplab.train.runtime import choose_device, random_state, set_random_state
+
+CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+"""Losses whose targets are classes, so that they cannot regress."""
+
+EXAMPLES = 2
+LARGE = 2**32  # bytes of weights; what is larger is tried on the meta device only, which needs no memory
+SMALL = 10_000  # numbers of a parameter; the optimizer is tried on a cutting of what is larger
+
+Examples = Callable[[], Tensor]
+"""Gives the inputs of EXAMPLES real examples. Raises UserError where there are none."""
+
+
+@dataclass(slots=True, frozen=True)
+class Parameter:
+    """What an optimizer sees of a parameter."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    trained: bool = True
+    sparse: bool = False  # whether its gradients are
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Fitted:
+    """What a trial found out about a network and its loss."""
+
+    layers: list[Layer]
+    parameters: list[Parameter]  # each different one once
+    weights: dict[str, Any]  # the forms of the network's state, by names
+    free: set[str]  # the names of those that may take another form
+
+
+# --- Network and loss -------------------------------------------------------------------------------------------------
+
+
+def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
+    """Build network and loss, and try them on two examples.
+
+    A matter of the sections model, loss and data. Raises UserError for what a constructor refuses, and where
+    network, loss and data disagree.
+    """
+    dynamo.spare()
+    with _same_random_numbers():
+        loss = _module(config.loss, "loss")
+        fitted = _tried(config, loss, examples)
+        _try_loss(config, loss)
+        return fitted
+
+
+def fit_metrics(config: Config) -> None:
+    """Try the metrics: a matter of the sections metrics and data, and of what is monitored.
+
+    Raises UserError for what they refuse.
+    """
+    dynamo.spare()
+    with _same_random_numbers():
+        metric_trial.check(config)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Leave the global random streams as they were: what is built on trial draws from them."""
+    before = random_state(torch.device("cpu"))
+    try:
+        yield
+    finally:
+        set_random_state(torch.device("cpu"), before)
+
+
+def _tried(config: Config, loss: nn.Module, examples: Examples | None) -> Fitted:
+    """Try the network where it costs least: on the meta device, which needs no memory, else for real on the CPU.
+
+    No network has to work without values, so that no error on the meta device counts.
+    """
+    model: nn.Module | None = None
+    try:
+        with torch.device("meta"):
+            model = _module(config.model, "model")
+        return _used(config, model, loss, _blank(config, "meta"))
+    except UserError as error:
+        on_meta = error
+    if on_meta.__cause__ is None:
+        raise on_meta  # it did work, and its outputs are not what is needed
+    if model is not None and _bytes(model) > LARGE:
+        if _wants_values(on_meta):
+            return _used(config, model, loss, None)  # too large to be tried: the first batch will tell
+        raise on_meta
+    try:
+        return _used(config, _module(config.model, "model"), loss, _blank(config, "cpu"))
+    except UserError as error:
+        real = _real(examples) if str(error) != str(on_meta) else None
+        if real is None:
+            raise
+    return _used(config, _module(config.model, "model"), loss, real)
+
+
+def _used(config: Config, model: nn.Module, loss: nn.Module, inputs: Tensor | None) -> Fitted:
+    """Compute outputs and try to save the weights."""
+    weights, free = state.forms(model.state_dict()), state.undecided(model)
+    rows = [] if inputs is None else _forward(config, model, inputs)
+    checkpoint.try_saving(model, loss)
+    return Fitted(
+        layers=[*rows, *_layer_of_loss(loss)],
+        parameters=list(dict.fromkeys([*_parameters(model), *_parameters(loss)])),
+        weights=weights,
+        free=free,
+    )
+
+
+def _blank(config: Config, device: str) -> Tensor:
+    return torch.zeros(EXAMPLES, *input_shape(config.data), device=device)
+
+
+def _real(examples: Examples | None) -> Tensor | None:
+    """Real inputs, for a network that does not take zeros; None where the data cannot be had."""
+    try:
+        return examples() if examples else None
+    except UserError:
+        return None
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(each.nbytes for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
+
+
+def _wants_values(error: UserError) -> bool:
+    """Whether it was the meta device that failed, which has no values."""
+    return isinstance(error.__cause__, NotImplementedError) or "meta" in str(error.__cause__)
+
+
+def _module(node: Node, key: str) -> nn.Module:
+    built = targets.build(node, key)
+    if not isinstance(built, nn.Module):
+        raise UserError(f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is a {type(built).__name__}")
+    return built
+
+
+def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
+    """Compute outputs; returns the layer table. Raises UserError where it fails or the outputs do not fit the data."""
+    needs, target = config.data, config.model["_target_"]
+    rows: list[Layer] = []
+    try:
+        with _recorded(model, rows):
+            output = model(inputs)
+    except Exception as error:
+        raise UserError(
+            f"model={target}: does not take inputs of shape {_shape(inputs)} "
+            f"(data={needs.name}, data.flatten={str(needs.flatten).lower()}): {_line(error)}"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise UserError(f"model={target}: must return one tensor, returned a {type(output).__name__}")
+    if tuple(output.shape) != (len(inputs), needs.out_features):
+        key = "model.out_features" if "out_features" in config.model else "model"
+        got = f"{key}={config.model['out_features']}" if "out_features" in config.model else key
+        raise UserError(
+            f"{got}: the network's output has the shape {_shape(output, len(inputs))}, but data={needs.name} needs "
+            f"[B, {needs.out_features}] ({'classes' if needs.task == metrics.CLASSIFICATION else 'values'})"
+        )
+    return rows
+
+
+def _try_loss(config: Config, loss: nn.Module) -> None:
+    """Compute the loss of two examples; where it takes no zeros, of other numbers."""
+    needs, target = config.data, config.loss["_target_"]
+    classes = needs.task == metrics.CLASSIFICATION
+    if not classes and isinstance(loss, CLASS_LOSSES):
+        raise UserError(f"loss={target}: is for classes, but data={needs.name} is a regression; use loss=mse")
+    shape = (EXAMPLES, needs.out_features)
+    try:
+        value = loss(torch.zeros(shape), torch.zeros(EXAMPLES, dtype=torch.int64) if classes else torch.zeros(shape))
+    except Exception:
+        different = torch.arange(EXAMPLES) % needs.out_features
+        try:
+            value = loss(torch.rand(shape), different if classes else torch.rand(shape))
+        except Exception as error:
+            hint = "loss=mse trains on one-hot targets" if classes else "loss=mse"
+            raise UserError(
+                f"loss={target}: does not fit outputs [B, {needs.out_features}] and the targets of "
+                f"data={needs.name} ({hint}): {_line(error)}"
+            ) from error
+    if not isinstance(value, Tensor):
+        raise UserError(f"loss={target}: must give a tensor, gave a {type(value).__name__}")
+    if value.shape != ():
+        raise UserError(f"loss={target}: must give one number a batch, not shape {list(value.shape)}")
+
+
+def _layer_of_loss(loss: nn.Module) -> list[Layer]:
+    """A row for what the loss trains; none where it does not."""
+    size = sum(parameter.numel() for parameter in loss.parameters())
+    return [Layer(name="loss", kind=type(loss).__name__, output="", parameters=size)] if size else []
+
+
+def _parameters(module: nn.Module) -> list[Parameter]:
+    sparse = {
+        id(parameter)
+        for part in module.modules()
+        if getattr(part, "sparse", False) is True
+        for parameter in part.parameters(recurse=False)
+    }
+    return [
+        Parameter(tuple(each.shape), each.dtype, each.requires_grad, id(each) in sparse)
+        for each in module.parameters()
+        if not is_lazy(each)
+    ]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _shape(tensor: Tensor, batch: int = EXAMPLES) -> str:
+    """A shape in words, with B for the number of examples."""
+    sizes = [str(size) for size in tensor.shape]
+    if tensor.dim() and len(tensor) == batch:
+        sizes[0] = "B"
+    return f"[{', '.join(sizes)}]"
+
+
+class _recorded:  # noqa: N801  # a context manager, named as it reads
+    """While it is entered, the output shape and parameters of every leaf module that runs are added to `rows`."""
+
+    def __init__(self, model: nn.Module, rows: list[Layer]) -> None:
+        leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+        self._hooks = [module.register_forward_hook(self._hook(name)) for name, module in leaves]
+        self._rows = rows
+
+    def _hook(self, name: str) -> Any:
+        def record(module: nn.Module, _inputs: object, output: object) -> None:
+            size = sum(p.numel() for p in module.parameters())
+            shape = _shape(output) if isinstance(output, Tensor) else ""
+            self._rows.append(Layer(name=name or "-", kind=type(module).__name__, output=shape, parameters=size))
+
+        return record
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+# --- Optimizer and scheduler ------------------------------------------------------------------------------------------
+
+
+def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1) -> list[str]:
+    """Build optimizer and scheduler on parameters like these and step them once; what the schedule never comes to.
+
+    A matter of the parameters, these two sections, `mode`, the device, and how many epochs and batches in each there
+    are. Raises UserError for what they refuse.
+    """
+    dynamo.spare()
+    with _same_random_numbers():
+        optimizer = _optimizer(config, parameters)
+        rates = schedule.rates(optimizer)
+        scheduler = targets.build(schedule.filled(config, in_epoch), "scheduler", optimizer)
+        try:
+            optimizer.step(lambda: 0.0)
+        except Exception as error:
+            raise UserError(f"optimizer={config.optimizer['_target_']}: {_line(error)}") from error
+        try:  # some compute with their arguments only now
+            scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+        except Exception as error:
+            raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
+        checkpoint.refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
+        return schedule.notes(config, scheduler, in_epoch, rates)
+
+
+def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:
+    """The optimizer of small stand-ins; what it says of these, it says of the real shapes."""
+    # What other devices want of gradients cannot be tried on the CPU.
+    gradients = choose_device(config.trainer.device).type == "cpu"
+    cuttings = dict.fromkeys(_cut(each) for each in parameters)
+    try:
+        built: Optimizer = targets.build(
+            config.optimizer, "optimizer", [_stand_in(each, gradients=gradients) for each in cuttings]
+        )
+    except UserError:
+        with torch.device("meta"):
+            targets.build(config.optimizer, "optimizer", [_stand_in(each, gradients=False) for each in parameters])
+        raise
+    return built
+
+
+def _cut(parameter: Parameter) -> Parameter:
+    """A small parameter of the same kind."""
+    if math.prod(parameter.shape) <= SMALL:
+        return parameter
+    return Parameter(
+        tuple(min(size, 4) for size in parameter.shape), parameter.dtype, parameter.trained, parameter.sparse
+    )
+
+
+def _stand_in(parameter: Parameter, *, gradients: bool) -> nn.Parameter:
+    made = nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype), requires_grad=parameter.trained)
+    if gradients and parameter.trained:
+        slope = torch.full_like(made, 1e-3)
+        made.grad = slope.to_sparse(1) if parameter.sparse else slope
+    return made
+
+
+# --- Weights ----------------------------------------------------------------------------------------------------------
+
+
+def fit_weights(config: Config, fitted: Fitted, weights: Mapping[str, Any]) -> None:
+    """Raise UserError unless the network has weights of exactly these names and shapes."""
+    wanted = fitted.weights
+    given = state.forms(state.parts(weights)[0])
+    wrong = [
+        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
+        for name in {**wanted, **given}
+        if name not in fitted.free and wanted.get(name) != given.get(name)
+    ]
+    if wrong:
+        raise UserError("\n".join([f"trainer.init_from={config.trainer.init_from}: its weights do not fit:", *wrong]))

@@ -1,0 +1,108 @@
+"""Where a class or function is defined, as opposed to merely imported."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from enum import Enum
+from functools import _lru_cache_wrapper, lru_cache, partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from sweeplab.targets.nodes import as_plain, is_dotted, leaves
+
+SCRIPT = "__main__"
+
+
+def home_of(found: object) -> str:
+    """The module in which a class, a function or the member of an enumeration is defined; '' of any other instance.
+
+    Of a decorated function, and of a `functools.partial`, that is where the innermost function is defined.
+    PyTorch's own functions in C++ (`torch.relu`, `torch.conv2d`) do not say where they are: it is `torch._VF`.
+    """
+    inner = unwrapped(found)
+    home: object = ""
+    if isinstance(inner, type):
+        home = inner.__module__
+    elif isinstance(inner, Enum) or _is_dtype(inner):
+        home = type(inner).__module__
+    elif isinstance(inner, FunctionType):
+        home = inner.__globals__.get("__name__")  # its __module__ can be set by whoever decorates it
+    elif isinstance(inner, BuiltinFunctionType) and isinstance(inner.__self__, ModuleType):
+        home = inner.__self__.__name__
+    elif isinstance(inner, BuiltinFunctionType) and _is_of_torch(inner):
+        home = "torch._VF"
+    return home if isinstance(home, str) else ""
+
+
+def _is_dtype(found: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and type(found) is torch.dtype
+
+
+def _is_of_torch(function: BuiltinFunctionType) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and getattr(torch._C._VariableFunctions, function.__name__, None) is function
+
+
+def unwrapped(found: object) -> object:
+    """The innermost function of a decorated one, a static or class method, or a partial."""
+    for _ in range(100):  # a circle has no end
+        if isinstance(found, classmethod | staticmethod):
+            found = found.__func__
+        elif type(found) is partial:
+            found = found.func
+        elif isinstance(found, FunctionType | _lru_cache_wrapper) and "__wrapped__" in vars(found):
+            found = vars(found)["__wrapped__"]
+        else:
+            return found
+    return None
+
+
+def is_at_its_name(found: object) -> bool:
+    """Whether the module in which a class says it is defined has it under its own name; true of functions.
+
+    Of the member of an enumeration, that is asked of its class.
+    """
+    if isinstance(found, Enum):
+        found = type(found)
+    if not isinstance(found, type):
+        return True
+    place: object = sys.modules.get(found.__module__)
+    for name in found.__qualname__.split("."):
+        place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
+    return place is found
+
+
+def of_script(node: object, key: str) -> dict[str, str]:
+    """All strings that name something which only this process has, by their dotted keys.
+
+    That is what the started script defines, also where it is reached as `mine.Net`, and whatever is in a module that
+    was made by hand, which no other process could import.
+    """
+    found = ((at, value) for at, value in leaves(as_plain(node), key) if isinstance(value, str))
+    return {at: value for at, value in found if _is_of_script(value)}
+
+
+def _is_of_script(path: str) -> bool:
+    """Whether a dotted name, all of which is imported already, stands for what no other process has."""
+    top, _, rest = path.partition(".")
+    if not rest or not is_dotted(path) or top not in sys.modules:
+        return False
+    if top == SCRIPT or not _can_be_imported(top, tuple(sys.path)):
+        return True
+    found: object = sys.modules[top]
+    name = top
+    for part in rest.split("."):
+        name = f"{name}.{part}"
+        found = getattr(found, part, None) or sys.modules.get(name)
+    return home_of(found) == SCRIPT
+
+
+@lru_cache(maxsize=256)
+def _can_be_imported(module: str, _path: tuple[str, ...]) -> bool:
+    """Whether something on `sys.path`, or another finder, has the module, which is imported."""
+    for finder in sys.meta_path:
+        with suppress(Exception):
+            if finder.find_spec(module, None) is not None:
+                return True
+    return False

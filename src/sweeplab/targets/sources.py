@@ -1,0 +1,200 @@
+"""The modules behind dotted names, found and read without executing any of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pkgutil
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.util import find_spec, spec_from_file_location
+from pathlib import Path
+
+from sweeplab.targets import syntax
+from sweeplab.targets.packages import is_standard, package_of
+
+RECORDED = frozenset({"sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"})
+"""Packages whose version is recorded with each run, but is no part of its fingerprint."""
+
+_COMPILED = (".pyc", *EXTENSION_SUFFIXES)
+
+
+@dataclass(slots=True)
+class Code:
+    """What a run computes with, besides PyTorch: the text of project modules, and the versions of packages."""
+
+    modules: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def code_of(paths: Iterable[str]) -> Code:
+    """The code of every project module that the dotted names `paths` import, however indirectly.
+
+    A project module lies outside the standard library and installed packages, or in a package that the user installed
+    from a folder, a file or a repository. Of other packages, the versions of those that `paths` name themselves.
+    """
+    found = Code()
+    direct = dict.fromkeys(paths)
+    queue = dict(direct)
+    waiting = list(queue)
+    for path in waiting:  # it grows on the way
+        last = None
+        for name, file in _visited(path, found, is_direct=path in direct):
+            source = last = read(file)
+            if source is None or name in found.modules:
+                continue
+            found.modules[name] = source.text
+            package = name if file.name.startswith("__init__.") else name.rpartition(".")[0]
+            waiting += _new(queue, (_absolute(each, level, package) for level, each in source.imports))
+            waiting += _new(queue, (each for each in source.words if leads_to_code(each)))
+        folder, _, name = path.rpartition(".")
+        if name == "*" and last is not None:
+            waiting += _new(queue, (f"{folder}.{name}" for name in last.exports))
+        if name == syntax.ANY and (last is not None or not any(modules(folder))):
+            waiting += _new(queue, _below(folder))
+    return found
+
+
+def _new(known: dict[str, None], paths: Iterable[str]) -> list[str]:
+    added = [path for path in dict.fromkeys(paths) if path not in known]
+    known.update(dict.fromkeys(added))
+    return added
+
+
+def _visited(path: str, found: Code, *, is_direct: bool) -> Iterator[tuple[str, Path]]:
+    """The project modules along a dotted name, packages first; the versions of installed packages go to `found`."""
+    for name, file in modules(path):
+        if is_standard(file):
+            return
+        package = package_of(file)
+        if package is not None and package.version and (package.own or is_direct):
+            found.versions[package.name] = package.version
+        if package is not None and not package.own:
+            return
+        yield name, file
+
+
+def leads_to_code(word: str) -> bool:
+    """Whether an argument is the dotted name of something in a module: `mine.act`, but not `layer.weight`."""
+    if "." not in word:
+        return False
+    steps = list(modules(word))
+    if not steps:
+        return False
+    name, file = steps[-1]
+    rest = word.removeprefix(name).strip(".").split(".")
+    return rest == [""] or _binds(file, rest[0])
+
+
+def _binds(file: Path, name: str) -> bool:
+    if file.name.endswith(_COMPILED):
+        return True
+    source = read(file)
+    return source is not None and bool({name, "*", "__getattr__"} & source.names)
+
+
+def modules(path: str) -> Iterator[tuple[str, Path]]:
+    """The modules along a dotted name that have a file, packages first: what importing it would execute."""
+    name, locations = "", None
+    for part in path.split("."):
+        name = f"{name}.{part}" if name else part
+        if name in RECORDED:
+            return
+        spec = _find(name, locations)
+        if spec is None:
+            return
+        if spec.has_location and spec.origin:  # neither a namespace package nor built into Python
+            yield name, Path(spec.origin).absolute()
+        locations = spec.submodule_search_locations
+        if locations is None:
+            return
+
+
+def _below(package: str) -> Iterator[str]:
+    """All modules of a package, at any depth, those in folders without an `__init__.py`, too."""
+    name = ""
+    locations: list[str] | None = None
+    for part in package.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = None if name in RECORDED else _find(name, locations)
+        if spec is None or spec.submodule_search_locations is None:
+            return
+        locations = list(spec.submodule_search_locations)
+    for location in locations or []:
+        for here, folders, files in os.walk(location):
+            folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+            inside = [package, *Path(here).relative_to(location).parts]
+            names = (file.partition(".")[0] for file in files if file.endswith((".py", *_COMPILED)))
+            yield from (
+                ".".join([*inside, name]) for name in sorted(names) if name.isidentifier() and name != "__init__"
+            )
+
+
+def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
+    """The spec of a module, or of a submodule in its package's `locations`: no module is executed to find it."""
+    if locations is not None:
+        return _find_inside(name, locations)
+    if not name.isidentifier():
+        return None
+    try:
+        return find_spec(name)
+    except ValueError:  # in sys.modules without a spec: __main__, the script that was started
+        file = getattr(sys.modules[name], "__file__", None)
+        return spec_from_file_location(name, file) if file else None
+
+
+def _find_inside(name: str, locations: Iterable[str]) -> ModuleSpec | None:
+    """As PathFinder, which fails for a namespace package in one that is not imported."""
+    portions: list[str] = []
+    for location in locations:
+        finder = pkgutil.get_importer(location)
+        spec = None if finder is None else finder.find_spec(name, None)
+        if spec is not None and spec.loader is not None:
+            return spec
+        portions += (spec and spec.submodule_search_locations) or []
+    if not portions:
+        return None
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = portions
+    return spec
+
+
+def read(file: Path) -> syntax.Source | None:
+    """A module's file, in a zip file, too; None if it is gone."""
+    holder = file if file.exists() else next((each for each in file.parents if each.is_file()), None)
+    if holder is None:
+        return None
+    status = holder.stat()
+    return _read(str(holder), str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _read(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> syntax.Source | None:
+    content = _bytes(Path(holder), Path(file))
+    if content is None:
+        return None
+    if file.endswith(_COMPILED):  # what it imports cannot be seen
+        return syntax.Source(hashlib.sha256(content).hexdigest())
+    return syntax.source(content)
+
+
+def _bytes(holder: Path, file: Path) -> bytes | None:
+    if holder == file:
+        return file.read_bytes()
+    try:
+        with zipfile.ZipFile(holder) as archive:
+            return archive.read(file.relative_to(holder).as_posix())
+    except (zipfile.BadZipFile, KeyError):
+        return None
+
+
+def _absolute(name: str, level: int, package: str) -> str:
+    """`..b` in package `p.q` is `p.b`."""
+    if level == 0:
+        return name
+    parents = package.split(".")
+    return ".".join([*parents[: len(parents) - level + 1], name])

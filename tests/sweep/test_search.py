@@ -1,0 +1,365 @@
+"""Adaptive search: Hydra's sweep syntax as a space, trials told as what became of their runs, and a study that lasts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import kill
+import kill_sweep
+import pytest
+from conftest import Command
+from faulty import Broken
+from waiting import until
+
+optuna = pytest.importorskip("optuna", reason="the extra sweeplab[optuna] is not installed")
+
+from hydra import compose, initialize_config_dir  # noqa: E402  # after the skip
+from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402  # after the skip
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
+
+from sweeplab import store  # noqa: E402
+from sweeplab.config import conf_dir  # noqa: E402
+from sweeplab.errors import UserError  # noqa: E402
+from sweeplab.store import START, Run, Store  # noqa: E402
+from sweeplab.sweep import space  # noqa: E402
+from sweeplab.sweep.pool import Pool  # noqa: E402
+from sweeplab.sweep.search import Options, make  # noqa: E402
+
+SEARCH = ("-m", "hydra/sweeper=optuna", "data=digits", "trainer.threads=1")
+FAST = (*SEARCH, "trainer.epochs=2")
+LR = "optimizer.lr=tag(log, interval(0.0001, 0.1))"
+OURS = "hydra/launcher=sweeplab"
+PRUNER = "hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner"
+
+
+def study(root: Path) -> optuna.Study:
+    """The one study in the store."""
+    (file,) = root.glob("runs/sweeps/*.optuna.jsonl")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
+    return optuna.load_study(study_name=None, storage=storage)
+
+
+def states(root: Path) -> list[str]:
+    return [trial.state.name for trial in study(root).trials]
+
+
+def runs(root: Path) -> list[Run]:
+    return Store(root / "runs").runs()
+
+
+def dimension(text: str) -> space.Dimension:
+    return space.read(OverridesParser.create().parse_overrides([text])).dimensions[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ("model.hidden=choice(64,128)", CategoricalDistribution(("64", "128"))),
+        ("model.hidden=64,[64,32]", CategoricalDistribution(("64", "[64,32]"))),
+        ("optimizer=adam,sgd", CategoricalDistribution(("adam", "sgd"))),
+        ("trainer.epochs=range(2,9,3)", IntDistribution(2, 8, step=3)),
+        ("model.dropout=range(0,0.5,0.1)", FloatDistribution(0.0, 0.4, step=0.1)),
+        ("optimizer.lr=interval(0,1)", FloatDistribution(0.0, 1.0)),
+        ("optimizer.lr=tag(log, interval(1e-4,0.1))", FloatDistribution(1e-4, 0.1, log=True)),
+        ("model.hidden=int(interval(8,64))", IntDistribution(8, 64)),
+        ("model.hidden=tag(log, int, interval(8,64))", IntDistribution(8, 64, log=True)),
+        ("model.hidden=tag(log, range(1,9))", IntDistribution(1, 8, log=True)),
+    ],
+)
+def test_a_sweep_in_hydras_syntax_is_a_dimension(text: str, distribution: object) -> None:
+    found = dimension(text)
+    assert repr(found.distribution()) == repr(distribution)
+    assert found.name == text.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.lr=tag(lgo, interval(1e-4,0.1))", "no such tag as lgo; did you mean 'log'?"),
+        ("model.hidden=tag(log, choice(1,2))", "a tag (log) is for numbers: a range or an interval"),
+        ("optimizer.lr=tag(log, interval(0,1))", "`low > 0` must hold for `log=True`"),
+        ("trainer.epochs=range(2,2)", "the range is empty"),
+        ("model.hidden=64", "hydra/sweeper=optuna: nothing to search; sweep a key"),
+        ("seed=range(3)", "hydra/sweeper=optuna: nothing to search; sweep a key"),
+    ],
+)
+def test_what_is_no_space_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        dimension(text)
+
+
+def test_numbers_are_given_as_people_type_them_within_their_limits() -> None:
+    assert dimension(LR).override(0.00123456789) == "optimizer.lr=0.001235"
+    assert dimension("x=interval(0.00012345, 1)").override(0.00012345) == "x=0.00012345"
+    assert dimension("+x=range(0,1,0.1)").override(0.30000000000000004) == "+x=0.3"
+
+
+def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
+    words = ["seed=range(2)", "data=digits", "model.hidden=8,16", LR]
+    found = space.read(OverridesParser.create().parse_overrides(words))
+    assert found.jobs({"model.hidden": "16", "optimizer.lr": 0.01}) == [
+        ["data=digits", "model.hidden=16", "optimizer.lr=0.01", "seed=0"],
+        ["data=digits", "model.hidden=16", "optimizer.lr=0.01", "seed=1"],
+    ]
+    assert [job[1:3] for job in found.probes()] == [
+        ["model.hidden=8", "optimizer.lr=0.0001"],
+        ["model.hidden=16", "optimizer.lr=0.0001"],
+        ["model.hidden=8", "optimizer.lr=0.1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("optimizer.lr=tag(lgo, interval(1e-4,0.1))",), "no such tag as lgo"),
+        (("optimizer.lr=glob(*)",), "has no value; no option has a name like that"),
+        (("model.hidden=8,0",), "model.hidden=0: hidden must be a whole number >= 1"),
+        (("optimizer.lrr=interval(0,1)",), "optimizer.lrr=0.0: no such key; did you mean 'lr'?"),
+        ((LR, "hydra.sweeper.metric=valid/acuracy"), "no such metric; did you mean 'valid/accuracy'?"),
+        ((LR, "hydra.sweeper.metric=test/accuracy"), "nothing is chosen by the test set; take valid/..."),
+        ((LR, "hydra.sweeper.metric=[seconds,seconds]"), "hydra.sweeper.metric=seconds: is given twice"),
+        ((LR, "hydra.sweeper.direction=up"), "hydra.sweeper.direction=up: must be one of maximize, minimize"),
+        ((LR, "hydra.sweeper.direction=[maximize,minimize]"), "must be one for each of hydra.sweeper.metric"),
+        ((LR, "hydra.sweeper.direction=minimize"), "hydra.sweeper.direction=minimize: valid/accuracy is better the larger it is; leave it out"),
+        ((LR, "hydra.sweeper.metric=valid/loss", "hydra.sweeper.direction=maximize"), "hydra.sweeper.direction=maximize: valid/loss is better the smaller it is; leave it out"),
+        ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must be a whole number >= 1"),
+        ((LR, "hydra.sweeper.sampler._target_=optuna.samplers.TPESample"), "did you mean 'optuna.samplers.TPESampler'?"),
+        (("optimizer.lr=interval(0,inf)",), "optimizer.lr=interval(0,inf): its ends must be finite numbers"),
+        (("model.hidden=range(1000000000)",), "the range has more than 1000000 values; give an interval"),
+        ((LR, "+hydra.sweeper.trials=1"), "hydra.sweeper.trials=1: no such key; did you mean 'n_trials'?"),
+        ((LR, "~hydra.sweeper.n_trials"), "hydra.sweeper.n_trials: missing"),
+        ((LR, "+hydra.sweeper.sampler.sed=1"), "has no argument 'sed'; did you mean 'seed'?"),
+        ((LR, "hydra.sweeper.sampler._target_=optuna.pruners.NopPruner", "~hydra.sweeper.sampler.seed"), "is no sampler"),
+        ((LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5"), "ended early by hydra/launcher=sweeplab or ray only"),
+        (
+            (LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5", "hydra.sweeper.metric=[valid/loss,parameters]"),
+            "Optuna prunes for one objective only",
+        ),
+        ((LR, "sweep.where='seed < 3'"), "sweep.where: is for a list of combinations, which a search has not"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_message_before_any_work(
+    train: Command, root: Path, words: tuple[str, ...], message: str
+) -> None:
+    ended = train(*FAST, *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert list(root.iterdir()) == []
+
+
+def test_without_optuna_the_extra_is_named(train: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra_plugins.hydra_sweeplab import optuna as plugin
+
+    monkeypatch.setattr(plugin, "find_spec", lambda _: None)
+    ended = train(*FAST, LR)
+    assert (ended.code, ended.err) == (
+        2,
+        'hydra/sweeper=optuna: Optuna is not installed; pip install "sweeplab[optuna]"\n',
+    )
+
+
+def test_the_plan_of_a_search_is_its_space(train: Command, root: Path) -> None:
+    ended = train(*FAST, LR, "seed=range(3)", "sweep.plan=true")
+    assert ended.code == 0, ended.err
+    assert "FloatDistribution(high=0.1, log=True, low=0.0001, step=None)" in ended.out
+    assert ended.out.endswith("60 jobs at most\nnothing was trained: sweep.plan=true\n")
+    assert list(root.iterdir()) == []
+
+
+def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(train: Command, root: Path) -> None:
+    words = (*FAST, LR, "model.hidden=8,16", "seed=0,1")
+    first = train(*words, "hydra.sweeper.n_trials=2")
+    assert first.code == 0, first.err
+    assert states(root) == ["COMPLETE"] * 2
+    assert len(runs(root)) == 4
+    trial = study(root).trials[0]
+    lr = float(f"{trial.params['optimizer.lr']:.4g}")
+    replicas = [r for r in runs(root) if r.config()["optimizer"]["lr"] == lr]
+    best = [max(m["valid/accuracy"] for m in r.journal.epochs().values()) for r in replicas]
+    assert len(best) == 2
+    assert trial.value == pytest.approx(sum(best) / 2, abs=1e-12), "the mean over the seeds, at the best epoch"
+    journals = {r.id: r.journal.path.read_bytes() for r in runs(root)}
+    again = train(*words, "hydra.sweeper.n_trials=4")
+    assert again.code == 0, again.err
+    assert states(root) == ["COMPLETE"] * 4
+    assert len({trial.params["optimizer.lr"] for trial in study(root).trials}) == 4, "another seed than before"
+    assert {r.id: r.journal.path.read_bytes() for r in runs(root) if r.id in journals} == journals
+    (sweep,) = Store(root / "runs").manifests()
+    assert len(sweep["cells"]) == 8
+    assert sweep["cells"][0]["name"] == f"lr={lr} hidden={trial.params['model.hidden']} seed=0"
+    assert sweep["search"]["objectives"] == {"valid/accuracy": "maximize"}
+    assert sum(sweep["search"]["importance"].values()) == pytest.approx(1.0)
+    assert "8 runs of 4 configs: 8 finished; ranked by valid/accuracy" in again.out
+    assert "importance: " in again.out
+    third = train(*words, "hydra.sweeper.n_trials=4")
+    assert "4 trials, 4 of them done" in third.out
+    assert states(root) == ["COMPLETE"] * 4
+
+
+def test_a_damaged_study_is_refused_in_one_line(train: Command, root: Path) -> None:
+    words = (*FAST, LR, "hydra.sweeper.n_trials=2")
+    assert train(*words).code == 0
+    (file,) = (root / "runs/sweeps").glob("*.optuna.jsonl")
+    whole = file.read_bytes()
+    value = re.search(rb'"values": ?\[0\.(\d)', whole)
+    assert value is not None
+    other = whole[: value.start(1)] + (b"1" if value[1] != b"1" else b"2") + whole[value.end(1) :]
+    for content in (other, whole.replace(b"{", b"\xff", 1), b"[]\n" + whole):
+        file.write_bytes(content)
+        ended = train(*words)
+        assert ended.code == 2
+        assert ended.err.startswith(f"{file}: is damaged: ")
+        assert len(ended.err.splitlines()) == 1
+    file.unlink()
+    assert train(*words).code == 0
+
+
+def test_several_objectives(train: Command, root: Path) -> None:
+    ended = train(*FAST, "model.hidden=range(4,32)", "hydra.sweeper.metric=[valid/loss,parameters]",
+                  "hydra.sweeper.direction=[minimize,minimize]", "hydra.sweeper.n_trials=2")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert [direction.name for direction in study(root).directions] == ["MINIMIZE", "MINIMIZE"]
+    for trial in study(root).trials:
+        (run,) = [r for r in runs(root) if r.config()["model"]["hidden"] == trial.params["model.hidden"]]
+        assert trial.values[1] == 64 * run.config()["model"]["hidden"] + 13 * run.config()["model"]["hidden"] + 10
+        result = run.result()
+        assert result is not None
+        assert trial.values[0] == run.journal.epochs()[int(result.metrics["best_epoch"])]["valid/loss"]
+
+
+def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(train: Command, root: Path) -> None:
+    Broken.calls = 0
+    model = ("model=linear", "model._target_=faulty.Broken")
+    ended = train(*FAST, LR, *model, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1")
+    assert ended.code == 1
+    assert states(root) == ["FAIL", "COMPLETE"]
+    assert "1 of 2 runs did not finish:" in ended.err
+
+
+def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(train: Command, root: Path) -> None:
+    sampler = "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler"
+    ended = train(*FAST, "model.hidden=8,16", sampler, "hydra.sweeper.n_trials=5")
+    assert ended.code == 0, ended.err
+    assert states(root) == ["COMPLETE"] * 5
+    assert sum(e["event"] == START for r in runs(root) for e in r.journal.events()) == len(runs(root)) <= 2
+    done = train(*FAST, "model.hidden=8,16", sampler.replace("Random", "BruteForce"), "hydra.sweeper.n_jobs=1")
+    assert done.code == 0, done.err
+    assert "search of 20 trials" in done.out
+    assert len(runs(root)) == 2, "it stops when it has tried everything"
+
+
+def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
+    """On the real launcher; what it has pruned goes on when it is asked for outside of the search."""
+    words = (*SEARCH, OURS, "trainer.epochs=150", "trainer.patience=null", "sweep.report=false")
+    pruner = (PRUNER, "+hydra.sweeper.pruner.lower=0.5", "+hydra.sweeper.pruner.n_warmup_steps=3")
+    ended = train(*words, *pruner, "optimizer.lr=choice(1e-9,0.01)", "hydra.sweeper.n_trials=3",
+                  "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler", "tracking.wait=60", tracking=True)  # fmt: skip
+    assert ended.code == 0, ended.err
+    by_rate = {r.config()["optimizer"]["lr"]: r for r in runs(root)}
+    assert {rate: r.status for rate, r in by_rate.items()} == {1e-9: store.PRUNED, 0.01: store.FINISHED}
+    reached = max(by_rate[1e-9].journal.epochs())
+    assert 3 <= reached < 150
+    assert f"lr=1e-09: pruned after epoch {reached}\n" in ended.out
+    for trial in study(root).trials:
+        epochs = by_rate[float(trial.params["optimizer.lr"])].journal.epochs()
+        reported = trial.intermediate_values
+        assert trial.state.name == {"1e-09": "PRUNED", "0.01": "COMPLETE"}[trial.params["optimizer.lr"]]
+        assert reported == {n: epochs[n]["valid/accuracy"] for n in range(1, len(reported) + 1)}
+        assert len(reported) == (150 if trial.state.name == "COMPLETE" else 3)
+    assert by_rate[1e-9].result().stop_reason == "pruned"  # type: ignore[union-attr]
+    database = sqlite3.connect(root / "mlflow.db")
+    rows = database.execute("select r.status, count(t.value) from runs r left join tags t on t.run_uuid = r.run_uuid "
+                            "and t.key = 'mlflow.parentRunId' group by r.run_uuid").fetchall()  # fmt: skip
+    database.close()
+    assert sorted(rows) == [("FINISHED", 0), ("FINISHED", 1), ("KILLED", 1)], "one parent, its trials as children"
+    plain = train("data=digits", "trainer.threads=1", "optimizer.lr=1e-9", "trainer.patience=null",
+                  "trainer.epochs=150")  # fmt: skip
+    assert plain.code == 0, plain.err
+    goes_on = re.search(r"goes on after epoch (\d+)", plain.out)
+    assert goes_on is not None
+    assert int(goes_on[1]) in (reached - 1, reached), "an epoch is journalled before it is in a checkpoint"
+
+
+def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> None:
+    words = ["data=digits", "tracking=off", "trainer.epochs=9", "optimizer.lr=interval(0.1,0.2)", "seed=range(3)"]
+    pruner = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 0.5, "n_warmup_steps": 2}
+    sampler = {"_target_": "optuna.samplers.RandomSampler", "seed": 0}
+    options = Options(n_trials=2, n_jobs=1, metric=[], direction=[], sampler=sampler, pruner=pruner)
+    parsed = OverridesParser.create().parse_overrides(words)
+    home = Store(root / "runs").open()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), Pool() as pool:
+        found = make(parsed, words, lambda given: compose("config", overrides=given), pool, options, ours=True)
+        assert found is not None
+        found.begin(home, lambda: None)
+        jobs = iter(found)
+        first, second = next(jobs), next(jobs)
+        for cell, values in ((first, (0.8, 0.4, 0.4)), (second, (0.4, 0.4))):
+            run = home.run(cell.job.fingerprint)
+            run.folder.mkdir()
+            for epoch, value in enumerate(values, 1):
+                run.journal.append(store.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
+        assert not found.hopeless(first), "the third has not begun"
+        third = home.run(found._asked[0].cells[2].job.fingerprint)
+        third.folder.mkdir()
+        third.journal.append(store.EPOCH, epoch=1, metrics={"valid/accuracy": 0.9})
+        assert not found.hopeless(first), "at its first epoch the mean is 0.7"
+        third.journal.append(store.EPOCH, epoch=2, metrics={"valid/accuracy": 0.1})
+        assert found.hopeless(first)
+        assert found.hopeless(second)
+        found.ended(first)
+        assert study(root).trials[0].state.name == "RUNNING", "the other is still at work"
+        found.ended(second)
+        told = study(root).trials[0]
+        assert told.state.name == "PRUNED"
+        assert told.intermediate_values == {1: pytest.approx(0.7), 2: pytest.approx(0.3)}
+        assert next(jobs).overrides[-1] == "seed=0", "of the next trial: the third replica is left out"
+        assert len(found.plan.cells) == 3
+        found.end()
+
+
+def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
+    words = (*SEARCH, "trainer.epochs=40", "trainer.patience=null", LR, "model.hidden=8,16", "hydra.sweeper.n_trials=6",
+             "tracking=off", "sweep.report=false", "sweep.workers=2")  # fmt: skip
+    process = kill.train(root, words)
+    until(lambda: len(runs(root)) >= 3 and runs(root)[-1].journal.epochs())
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kill_sweep.gone(root)
+    before = study(root).trials
+    finished = [run for run in runs(root) if run.status == store.FINISHED]
+    assert any(not trial.state.is_finished() for trial in before)
+    with next(root.glob("runs/sweeps/*.optuna.jsonl")).open("ab") as file:
+        file.write(b'{"op_code": 5, "torn')
+    assert kill.end(kill.train(root, words), "the search") == 0
+    after = study(root).trials
+    assert [trial.state.name for trial in after] == ["COMPLETE"] * 6
+    assert [trial.params for trial in after[: len(before)]] == [trial.params for trial in before]
+    assert len({json.dumps(trial.params) for trial in after}) == 6
+    assert all(sum(e["event"] == START for e in run.journal.events()) == 1 for run in finished), "what is done is done"
+    assert len(Store(root / "runs").manifests()) == 1
+
+
+def test_options_read_one_or_several() -> None:
+    nodes = {
+        "sampler": {"_target_": "optuna.samplers.RandomSampler", "seed": 3},
+        "pruner": {"_target_": "optuna.pruners.NopPruner"},
+    }
+    options = Options.read({"n_trials": 1, "n_jobs": 1, "metric": "seconds", "direction": None, **nodes})
+    assert (options.metric, options.direction) == (["seconds"], [])
+    drawn = [options.sampler_after(n)._rng.rng.random() for n in (0, 0, 5)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(map(math.isfinite, drawn))
+
+
+def test_optuna_is_not_imported_without_need() -> None:
+    program = "import sys, sweeplab.sweep.search, hydra_plugins.hydra_sweeplab.optuna; print('optuna' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
