@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from sweeplab import console
-from sweeplab.console import Layer, RunScreen
 from sweeplab.metrics import EpochResult
+from sweeplab.runs import screen
+from sweeplab.runs.screen import Layer, RunScreen
+from sweeplab.sweep.screen import SweepScreen
 
 Shown = Callable[[], str]
 RESULT = EpochResult(
@@ -26,7 +28,7 @@ RESULT = EpochResult(
 def _record(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, width: int) -> Shown:
     file = StringIO()
     drawn = Console(file=file, force_terminal=terminal, width=width)
-    monkeypatch.setattr(console, "console", lambda: drawn)
+    monkeypatch.setattr(console, "screen", lambda: drawn)
     return file.getvalue
 
 
@@ -60,7 +62,7 @@ def test_a_table_shows_everything_as_it_was_typed(plain: Shown, text: str) -> No
 
 @pytest.mark.parametrize("text", MARKUP)
 def test_a_result_shows_everything_as_it_was_typed(plain: Shown, text: str) -> None:
-    console.result(text, {text: text})
+    screen.result(text, {text: text})
     assert plain().count(f"{text} ") == 3
 
 
@@ -109,7 +111,7 @@ def test_the_layer_table_adds_up_the_parameters(plain: Shown) -> None:
         Layer(name="1", kind="ReLU", output="[B, 392]", parameters=0),
         Layer(name="2", kind="Linear", output="[B, 10]", parameters=3_930),
     ]
-    console.layers("MLP", rows)
+    screen.layers("MLP", rows)
     lines = [line.split() for line in plain().splitlines()]
     assert ["0", "Linear", "[B,", "392]", "307,720"] in lines
     assert ["total", "311,650"] in lines
@@ -175,7 +177,7 @@ def test_a_terminal_has_a_bar_of_all_batches(terminal: Shown) -> None:
 
 def test_the_counts_of_a_sweep_fit_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = _record(monkeypatch, terminal=True, width=80)
-    with console.SweepScreen(total=6000, reused=1000, monitor="valid/accuracy", mode="max") as view:
+    with SweepScreen(total=6000, reused=1000, monitor="valid/accuracy", mode="max") as view:
         view.failed("one", final=True)
         view.show([])
     assert "0 finished, 1000 reused, 1 failed, 0 at work\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown())

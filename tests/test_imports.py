@@ -3,88 +3,48 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PROJECT
 
-SOURCE = Path(__file__).parent.parent / "src"
-FILES = sorted(p for p in SOURCE.rglob("*.py"))
+SOURCE = PROJECT / "src"
+FILES = sorted(SOURCE.rglob("*.py"))
 
-BASE = {"errors", "metrics", "config", "code"}
-LEAVES = {"runtime", "data", "models", "stopping", "checkpoint", "loop", "screen"}  # neighbours: not one another
-TRACKED = BASE | {"store", "tracking"}
+BASE = {"errors", "metrics", "config", "targets"}
+RECORDS = {"errors", "metrics", "config", "console", "store"}
+RUNS = BASE | {"console", "data", "models", "speed", "train", "store", "tracking"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "metrics": {"errors"},
     "config": {"errors", "metrics"},
-    "code": {"errors", "metrics"},
-    "schedule": BASE,
-    "expression": {"errors"},
-    "ranks": set(),
-    "cpus": set(),
-    "terminal": set(),
-    "dynamo": set(),
-    "store": BASE,
-    "tracking": BASE | {"store", "terminal"},
-    **dict.fromkeys(LEAVES, BASE),
-    "screen": BASE | {"terminal"},
-    "reduction": BASE | {"models"},
-    "measured": BASE,
-    "loop": BASE | {"reduction", "measured", "schedule"},
-    "attributes": {"state"},
-    "attachments": {"measured", "state", "store"},
-    "metric_trial": BASE | {"measured"},
-    "runtime": BASE | {"ranks", "cpus"},
-    "state": BASE,
-    "checkpoint": BASE | {"store", "state"},
-    "parts": BASE | {"measured", "data", "schedule", "stopping"},
-    "build": BASE | {"dynamo", "loop", "measured", "models", "runtime", "schedule"},
-    "trial": BASE | {"metric_trial", "checkpoint", "state", "dynamo", "parts", "runtime", "schedule", "screen"},
-    "system": {"errors", "store"},
-    "fused": BASE | {"loop", "models", "runtime"},
-    "ddp": BASE | {"ranks", "data", "loop", "reduction", "runtime", "screen"},
-    "identity": BASE | {"store", "data", "parts", "schedule"},
-    "job": BASE | LEAVES | {"store", "parts", "schedule", "trial", "system", "identity"},
-    "training": TRACKED
-    | LEAVES
-    | {"ranks", "identity", "state", "attributes", "attachments", "build", "job", "system", "ddp"},
-    "outcome": TRACKED | {"screen", "stopping", "job"},
-    "recording": BASE | {"store", "screen", "stopping", "job"},
-    "run": TRACKED | LEAVES | {"ranks", "state", "parts", "job", "ddp", "fused", "training", "recording", "outcome"},
-    "listing": {"errors", "metrics", "config", "store", "screen"},
-    "compare": TRACKED | {"expression", "screen"},
-    "record": BASE | LEAVES | {"store"},
-    "replay": TRACKED | LEAVES | {"parts", "identity", "job", "run", "record"},
-    "sweep": TRACKED
-    | LEAVES
-    | {"expression", "compare", "parts", "build", "schedule", "job", "fused", "run", "outcome", "terminal"},
-    "cli": TRACKED | LEAVES | {"ranks", "terminal", "parts", "job", "run", "replay", "sweep", "listing", "compare"},
-    "__init__": {"run"},
-    "hydra_plugins": TRACKED | LEAVES | {"ranks", "parts", "job", "run", "outcome", "sweep", "cli"},
+    "targets": {"errors", "metrics"},
+    "console": {"config", "metrics"},
+    "store": {"errors", "config"},
+    "tracking": RECORDS,
+    "compare": RECORDS | {"tracking"},
+    "data": BASE,
+    "models": {"errors"},
+    "speed": set(),
+    "train": BASE | {"console", "data", "models", "speed"},
+    "runs": RUNS,
+    "replay": RUNS | {"runs"},
+    "sweep": RUNS | {"runs", "compare"},
+    "commands": RUNS | {"runs", "replay", "sweep", "compare"},
+    "__init__": {"runs"},
+    "hydra_plugins": RUNS | {"runs", "sweep"},
 }
-HYDRA = {"config", "code", "sweep", "hydra_plugins"}
+HYDRA = {"config", "targets", "sweep", "hydra_plugins"}
 MLFLOW = {"tracking"}
-NO_TORCH = {
-    "errors",
-    "config",
-    "expression",
-    "ranks",
-    "cpus",
-    "terminal",
-    "store",
-    "tracking",
-    "listing",
-    "compare",
-    "cli",
-    "hydra_plugins",
-}
+NO_TORCH = {"errors", "config", "console", "store", "tracking", "compare", "commands", "hydra_plugins"}
 
 
 def room(file: Path) -> str:
-    """`store` for sweeplab/store.py, `data` for every file of sweeplab/data."""
+    """`metrics` for sweeplab/metrics.py, `data` for every file of sweeplab/data."""
     package, *rest = file.relative_to(SOURCE).with_suffix("").parts
     return rest[0] if package == "sweeplab" else package
 
@@ -99,16 +59,35 @@ def imported(node: ast.AST) -> Iterator[str]:
             yield from (f"{found.module}.{name.name}" for name in found.names)
 
 
+def for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def at_import(tree: ast.Module) -> Iterator[str]:
     """What is imported when the module is: neither in functions, nor for the type checker alone."""
     for node in tree.body:
-        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        if not for_types and not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if not for_types(node) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield from imported(node)
 
 
 def packages(names: Iterator[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
+
+
+def module(file: Path) -> str:
+    """`sweeplab.store` for sweeplab/store/__init__.py."""
+    parts = file.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imported_files(file: Path, modules: set[str]) -> set[str]:
+    """Which of our modules a file imports, in functions, too."""
+    tree = ast.parse(file.read_text())
+    tree.body = [node for node in tree.body if not for_types(node)]
+    found = set()
+    for name in imported(tree):
+        found.add(name if name in modules else name.rpartition(".")[0])
+    return found & modules - {module(file)}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCE).as_posix())
@@ -125,16 +104,28 @@ def test_imports_go_one_way(file: Path) -> None:
     assert "torch" not in (everywhere if here in NO_TORCH else set())
 
 
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    modules = {module(file) for file in FILES}
+    graph = {module(file): imported_files(file, modules) for file in FILES}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(FILES)
+
+
 def test_the_table_names_what_is_there_and_nothing_else() -> None:
     assert {room(file) for file in FILES} == set(MAY_IMPORT)
 
 
+def test_there_are_at_most_seventeen_rooms() -> None:
+    entries = [entry for entry in (SOURCE / "sweeplab").iterdir() if entry.name != "__pycache__"]
+    assert len(entries) <= 17
+
+
 def test_importing_loads_neither_torch_nor_mlflow() -> None:
-    modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.commands.cli"]
-    modules += [
-        f"hydra_plugins.hydra_sweeplab.{file.stem}"
-        for file in (SOURCE / "hydra_plugins/hydra_sweeplab").glob("[!_]*.py")
-    ]
-    program = f"import sys, {', '.join(modules)}\nprint(sorted(sys.modules.keys() & {{'torch', 'mlflow', 'sweeplab.commands.cli'}}))"
+    modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.commands"]
+    plugins = (SOURCE / "hydra_plugins/hydra_sweeplab").glob("[!_]*.py")
+    modules += [f"hydra_plugins.hydra_sweeplab.{file.stem}" for file in plugins]
+    program = (
+        f"import sys, {', '.join(modules)}\n"
+        "print(sorted(sys.modules.keys() & {'torch', 'mlflow', 'sweeplab.commands'}))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("['sweeplab.commands.cli']\n", "")
+    assert (done.stdout, done.stderr) == ("['sweeplab.commands']\n", "")

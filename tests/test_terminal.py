@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Ended
 
-from sweeplab import console, terminal
+from sweeplab import console
 from sweeplab.store import Store
 
 PLAIN = {"LANG": "", "LC_ALL": "POSIX", "OMP_NUM_THREADS": "1"}
@@ -147,7 +147,7 @@ def test_what_a_stream_cannot_show_is_shown_by_something_near_to_it(monkeypatch:
     out = io.BytesIO()
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(out, encoding="ascii", errors="strict", write_through=True))
-    terminal.start()
+    console.start_streams()
     print("0.75 ± 0.1 → 3 × 2 … 사과 ⠋ \udcff é")
     print("─│", file=sys.stderr)
     assert out.getvalue() == rb"0.75 +- 0.1 -> 3 x 2 ... \uc0ac\uacfc * \xff \xe9" + b"\n-|\n"
@@ -156,7 +156,7 @@ def test_what_a_stream_cannot_show_is_shown_by_something_near_to_it(monkeypatch:
 def test_tables_keep_their_columns_where_texts_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii", write_through=True))
-    terminal.start()
+    console.start_streams()
     console.table("±", ["이름", "n"], [["사과", "1"], ["b", "20"]])
     lines = out.getvalue().decode().splitlines()
     assert lines[0].strip() == "+-"
@@ -169,6 +169,6 @@ def test_tables_keep_their_columns_where_texts_are_replaced(monkeypatch: pytest.
 def test_a_stream_that_is_none_of_pythons_own_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
     monkeypatch.setattr(sys, "stdout", text)
-    terminal.start()
+    console.start_streams()
     print("±")
     assert text.getvalue() == "±\n"

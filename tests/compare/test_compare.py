@@ -677,7 +677,7 @@ def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: p
 
     found = compare.summarise(home, widths(home))
     narrow = Console(file=io.StringIO(), force_terminal=True, width=100, no_color=True)
-    monkeypatch.setattr("sweeplab.console.console", lambda: narrow)
+    monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
     text = narrow.file.getvalue()  # type: ignore[attr-defined]
     assert "the terminal has no room for best_epoch, seconds" in text
@@ -691,7 +691,7 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
 
     found = compare.summarise(home, widths(home))
     narrow = Console(file=io.StringIO(), force_terminal=True, width=80, no_color=True)
-    monkeypatch.setattr("sweeplab.console.console", lambda: narrow)
+    monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
     text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
     assert "the terminal has no room for d_z, p, pairs, p (Holm); the report does" in text
@@ -712,7 +712,7 @@ def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) ->
 
 def test_markdown_is_taken_as_it_is(home: Store) -> None:
     cells = [add(home, f"model.kind={kind}", "seed=0") for kind in ("a|b", "<script>", "*x*\n# y")]
-    text = compare.summarise(home, manifest(home, cells)).markdown()
+    text = tables.markdown(compare.summarise(home, manifest(home, cells)))
     lines = text.splitlines()
     assert lines[2].startswith("| model.kind | n | best valid/accuracy | test/accuracy |")
     assert lines[3] == "|" + " --- |" * 8

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sweeplab.config import Config, compose
-from sweeplab.console import Layer
 from sweeplab.errors import UserError
 from sweeplab.runs import parts, trial
 from sweeplab.runs.build import build
+from sweeplab.runs.screen import Layer
 from sweeplab.train.runtime import Runtime
 
 HERE = __name__

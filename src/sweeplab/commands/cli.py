@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
-from sweeplab import terminal
+from sweeplab import console
 from sweeplab.errors import Interrupted, RunFailed, UserError
 from sweeplab.train import ranks
 
@@ -42,8 +42,8 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         started = sys.modules["__main__"].__dict__.get(program.__name__) is run
         if started:
-            terminal.start_in_utf_8()
-        terminal.start()
+            console.start_in_utf_8()
+        console.start_streams()
         ranks.hush()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
@@ -163,8 +163,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `sweeplab` command."""
     if arguments is None:
-        terminal.start_in_utf_8()
-    terminal.start()
+        console.start_in_utf_8()
+    console.start_streams()
     parser = _Parser(
         prog="sweeplab",
         description="Look at what train.py has recorded. Every command takes config overrides after its own arguments, "

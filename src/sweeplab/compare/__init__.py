@@ -3,6 +3,6 @@
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.making import compare, summarise
 from sweeplab.compare.report import write_report
-from sweeplab.compare.tables import show
+from sweeplab.compare.tables import markdown, show
 
-__all__ = ["Comparison", "compare", "show", "summarise", "write_report"]
+__all__ = ["Comparison", "compare", "markdown", "show", "summarise", "write_report"]

@@ -142,12 +142,6 @@ class Comparison:
                     found[_free(f"group/{metric}/{name}", found)] = mean.mean
         return found
 
-    def markdown(self) -> str:
-        """The table, for the MLflow parent run's description."""
-        from sweeplab.compare import tables
-
-        return tables.markdown(self)
-
 
 def _machine(provenance: Mapping[str, Any]) -> str:
     threads, versions = provenance.get("threads"), provenance.get("versions", {})

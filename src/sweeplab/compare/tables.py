@@ -218,7 +218,7 @@ def _table_on_screen(
     widths = {name: max(len(line[index]) for line in lines) + 3 for index, name in enumerate(names)}
     candidates = [name for name in spare if name in widths]
     left_out: list[str] = []
-    while console.console().is_terminal and candidates and sum(widths.values()) + 1 > console.console().width:
+    while console.screen().is_terminal and candidates and sum(widths.values()) + 1 > console.screen().width:
         left_out.append(candidates.pop(0))
         del widths[left_out[-1]]
     kept = [[text for text, name in zip(line, names, strict=True) if name in widths] for line in lines]

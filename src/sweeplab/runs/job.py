@@ -12,6 +12,7 @@ from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint, identity, parts, system, trial
 from sweeplab.runs.identity import Identity
+from sweeplab.runs.screen import Layer
 from sweeplab.train import runtime, schedule
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Job:
     config: Config
     overrides: list[str]
     facts: data.Facts
-    layers: list[console.Layer]
+    layers: list[Layer]
     identity: Identity
     code: dict[str, str]  # what the code digest is over, as code.parts gives it
     finished: bool  # the store has its result
@@ -237,7 +238,7 @@ def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run
     )
 
 
-def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> tuple[list[console.Layer], list[str]]:
+def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> tuple[list[Layer], list[str]]:
     """Whether the parts fit, the weights to start from included; returns the layer table, and what is to be said."""
     network = [settings.model, settings.loss, settings.data]
     fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))

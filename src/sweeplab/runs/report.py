@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sweeplab import console, metrics, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
+from sweeplab.runs import screen
 from sweeplab.runs.job import Job
 from sweeplab.train import stopping
 
@@ -28,7 +29,7 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
     values, score = result.metrics, metrics.score(job.config.data.task)
     last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
     tested = f"{metrics.TEST}/{score}"
-    console.result(
+    screen.result(
         f"run {run.id}",
         {
             f"{metrics.TEST} {score}": console.number(values.get(tested)),

@@ -12,7 +12,7 @@ import torch
 
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.metrics import EpochResult
-from sweeplab.runs import attachments, checkpoint, system
+from sweeplab.runs import attachments, checkpoint, screen, system
 from sweeplab.runs.build import build
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
@@ -127,14 +127,14 @@ class Training:
         settings = self.job.config
         shown, alone = settings.trainer.progress, settings.sweep.id is None
         if shown and alone:
-            console.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
-        view = console.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
+            screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
+        view = screen.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
         watched = system.sampled(self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics)
         with view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
             reason = self.reason or (yield from self._epochs(view, after_epoch))
         return self._finish(reason)
 
-    def _epochs(self, view: console.RunScreen, after_epoch: Callable[[], None]) -> Asking[str]:
+    def _epochs(self, view: screen.RunScreen, after_epoch: Callable[[], None]) -> Asking[str]:
         """Epoch after epoch until there is a reason to stop, which is returned."""
         known = self.folder.journal.epochs()
         while True:

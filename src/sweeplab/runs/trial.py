@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import metrics, targets
 from sweeplab.config import Config, Node
-from sweeplab.console import Layer
 from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint, metric_trial
 from sweeplab.runs.parts import input_shape
+from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
 from sweeplab.train import schedule, state
 from sweeplab.train.runtime import choose_device, random_state, set_random_state

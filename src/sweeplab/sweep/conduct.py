@@ -16,6 +16,7 @@ from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
+from sweeplab.sweep.screen import SweepScreen
 from sweeplab.targets import one_line
 
 Node = dict[str, Any]
@@ -102,7 +103,7 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
     try:
         with console.waiting("drawing the report"):
             file = compare.write_report(found, folder)
-            home.write_summary(plan.id, metrics, found.markdown(), finished)
+            home.write_summary(plan.id, metrics, compare.markdown(found), finished)
     except (OSError, UserError) as error:
         console.complain(f"the report cannot be written: {error.__cause__ or error}")
     else:
@@ -148,7 +149,7 @@ def _here(jobs: Jobs, home: store.Store, pool: Workers, tend: Callable[[], None]
     """By workers of our own; whether anything was trained, and why some were not started, if so."""
     settings: Config = jobs.plan.settings
     done = [cell for cell in jobs.plan.cells if cell.job.finished]
-    with console.SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
+    with SweepScreen(jobs.total, len(done), settings.monitor, settings.mode) as view:
         for cell in done:
             view.best(cell.name, report.best_of(cell.job, home))
         dispatch = Dispatch(home, jobs, settings, pool, view)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from sweeplab import console, store
+from sweeplab import store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
 from sweeplab.runs import report
@@ -17,6 +17,7 @@ from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.plan import Cell
 from sweeplab.sweep.pool import Workers
+from sweeplab.sweep.screen import SweepScreen, Working
 from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, LOST, RAISED, TERMINATED
 
 GRACE = 5.0  # seconds that a job has to end in when it is asked to; then it is killed
@@ -48,9 +49,7 @@ class Running:
 class Dispatch:
     """Carries out the jobs of one sweep. `tend` is called now and then."""
 
-    def __init__(
-        self, home: store.Store, jobs: Jobs, settings: Config, pool: Workers, view: console.SweepScreen
-    ) -> None:
+    def __init__(self, home: store.Store, jobs: Jobs, settings: Config, pool: Workers, view: SweepScreen) -> None:
         self._home, self._jobs, self._id, self._settings = home, jobs, jobs.plan.id, settings.sweep
         self._pool, self._view = pool, view
         self._source: Iterator[list[Cell]] | None = None  # asked when there may be room: a search then knows most
@@ -255,13 +254,13 @@ def _how(code: int) -> str:
     return words.get(code, f"died: exit code {code}; unfinished")
 
 
-def _row(each: Member) -> console.Working:
+def _row(each: Member) -> Working:
     """How far a job has come, by its journal."""
     config = each.cell.job.config
     epochs = each.run.epochs()
     last = max(epochs, default=0)
     value = epochs[last].get(config.monitor) if epochs else None
-    return console.Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
+    return Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
 
 
 def _tail(found: store.Run) -> list[str]:

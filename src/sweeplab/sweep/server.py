@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import torch
 
-from sweeplab import config, data, errors, store, terminal
+from sweeplab import config, console, data, errors, store
 from sweeplab.runs import run
 from sweeplab.runs.job import Job
 from sweeplab.train import runtime
@@ -228,7 +228,7 @@ def _make_forks_cheap() -> None:
 
 
 def main() -> None:
-    terminal.start(encoding="utf-8")  # what jobs print is in their logs
+    console.start_streams(encoding="utf-8")  # what jobs print is in their logs
     torch.set_num_threads(1)  # before all else: a process forked from one with a thread pool hangs
     launcher = Connection(int(sys.argv[1]))
     sys.path[:] = launcher.recv()

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from filelock import FileLock, Timeout
 
-from sweeplab import store, terminal
+from sweeplab import console, store
 from sweeplab.tracking import address, database, library, records
 from sweeplab.tracking.check import check
 from sweeplab.tracking.records import Node
@@ -183,7 +183,7 @@ def main() -> None:
     The line is JSON: `store`, `uri`, `root`. On stdin, because a command line shows in `ps`. With the argument `fresh`,
     an empty database is made meanwhile, too, to be copied to where there is none.
     """
-    terminal.start(encoding="utf-8")  # its log
+    console.start_streams(encoding="utf-8")  # its log
     library.quieten()
     sys.modules["pandas"] = None  # type: ignore[assignment]  # MLflow does without, and is there a third of a second sooner
     import mlflow.store.tracking.sqlalchemy_store  # takes a second, in which who asks for it loads PyTorch
