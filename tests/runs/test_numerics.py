@@ -1,6 +1,6 @@
 """What guards NUMERICS: fingerprints that a release must not change, and the bits of a small training.
 
-If one of these fails after a change of code: where results have new bits, raise NUMERICS (code/hashing.py), say so in
+If one of these fails after a change of code: where results have new bits, raise NUMERICS (targets/hashing.py), say so in
 CHANGELOG.md, and put the new values here. Where they have not, the change is wrong: it would orphan everyone's runs.
 """
 

@@ -58,7 +58,7 @@ class Job:
     facts: data.Facts
     layers: list[Layer]
     identity: Identity
-    code: dict[str, str]  # what the code digest is over, as code.parts gives it
+    code: dict[str, str]  # what the code digest is over, as targets.parts gives it
     finished: bool  # the store has its result
     notes: list[str]  # what of its config does nothing, or not all that it seems to
 
@@ -182,7 +182,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
 
 
 def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str]]:
-    """What a config names that may be code or a file, as `code.digest` takes it."""
+    """What a config names that may be code or a file, as `targets.digest` takes it."""
     return parts.class_paths(settings), parts.words(settings, held=facts.held)
 
 

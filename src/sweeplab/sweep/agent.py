@@ -28,7 +28,7 @@ class Probe:
 
     token: Path  # a file in the store, locked by the launcher
     targets: list[str]
-    code: dict[str, str]  # of these targets and words, as code.parts gives it
+    code: dict[str, str]  # of these targets and words, as targets.parts gives it
     versions: dict[str, str]
     words: dict[str, str] = field(default_factory=dict)  # the other strings of the config
 
