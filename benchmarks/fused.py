@@ -30,11 +30,11 @@ def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[
     tasks = [build(settings, how, STEPS) for _ in range(count)]
     alone, as_one = [], []
     for number in range(rounds):
-        each = [loop.Pass(task=task, epoch=number, batches=batches.epoch(number)) for task in tasks]
-        as_one.append(fused.train(each)[0].seconds / STEPS * 1e6)
-        alone.append(
-            loop.Pass(task=tasks[0], epoch=number, batches=batches.epoch(number)).alone().seconds / STEPS * 1e6
-        )
+        streams = [runtime.RandomStreams() for _ in tasks]
+        trained = fused.train_epoch(tasks, [batches.epoch(number) for _ in tasks], streams)[0]
+        assert isinstance(trained, loop.Trained)
+        as_one.append(trained.seconds / STEPS * 1e6)
+        alone.append(loop.timed_epoch(tasks[0], batches.epoch(number)).seconds / STEPS * 1e6)
     return sum(parameter.numel() for parameter in tasks[0].parameters), alone, as_one
 
 

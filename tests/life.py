@@ -48,10 +48,7 @@ from sweeplab.sweep.plan import make
 from sweeplab.tracking import client, database, feeder, library, records
 
 PACKAGE = Path(sweeplab.__file__).parent
-WATCHED = tuple(
-    str(PACKAGE / name)
-    for name in ("store", "tracking", "sweep", "run.py", "recording.py", "training.py", "checkpoint.py", "listing.py")
-)
+WATCHED = tuple(str(PACKAGE / name) for name in ("store", "tracking", "sweep", "runs", "commands"))
 MLFLOW = "sqlalchemy_store.py"
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.copyfile")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
@@ -193,7 +190,7 @@ def _load(folder: Path) -> tuple[Path, str]:
     library.quieten()
     for name in ("sympy", "torch.fx.experimental.symbolic_shapes", "scipy.special"):
         import_module(name)
-    for name in ("compare.command", "models", "listing"):
+    for name in ("commands.compare", "models", "commands.listing"):
         import_module(f"sweeplab.{name}")
     made = database.make_empty(folder / "empty.db")
     from mlflow.store.db import utils

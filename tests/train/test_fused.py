@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ from waiting import until
 
 from sweeplab import config
 from sweeplab.commands import cli
-from sweeplab.metrics import CLASSIFICATION, REGRESSION
+from sweeplab.errors import RunFailed
+from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
+from sweeplab.runs.fused import train_fused
 from sweeplab.runs.job import Job, prepare
 from sweeplab.runs.run import train as train_run
-from sweeplab.runs.run import train_fused
+from sweeplab.runs.training import Training
 from sweeplab.speed import onednn
-from sweeplab.store import END, START, Store
-from sweeplab.train import fused, loop
-from sweeplab.train.fused import drive, possible, train
-from sweeplab.train.loop import Batch, Pass, Passed, Task, alone
+from sweeplab.store import END, START, Result, Run, Store
+from sweeplab.train import fused
+from sweeplab.train.fused import Member, possible
+from sweeplab.train.loop import Batch, Task, Trained, timed_epoch
 from sweeplab.train.runtime import RandomStreams, seed_stream
 
 WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
@@ -62,7 +64,7 @@ def batches(count: int = 5) -> list[Batch]:
     ]
 
 
-def results(tasks: list[Task], passed: Sequence[Passed | Exception]) -> list[Any]:
+def results(tasks: list[Task], trained: Sequence[Trained | Exception]) -> list[Any]:
     states = [task.model.state_dict() | {"adam": task.optimizer.state_dict()["state"]} for task in tasks]
     return [
         (
@@ -70,9 +72,14 @@ def results(tasks: list[Task], passed: Sequence[Passed | Exception]) -> list[Any
             one.metrics,
             one.examples,
         )
-        for state, one in zip(states, passed, strict=True)
-        if isinstance(one, Passed)
+        for state, one in zip(states, trained, strict=True)
+        if isinstance(one, Trained)
     ]
+
+
+def train(tasks: Sequence[Task], given: Sequence[Batch]) -> list[Trained | Exception]:
+    """Train an epoch of all of them as one."""
+    return fused.train_epoch(tasks, [given for _ in tasks], [RandomStreams() for _ in tasks])
 
 
 @pytest.mark.parametrize(
@@ -103,10 +110,9 @@ def test_as_one_they_have_the_bits_that_they_have_alone(make: Callable[[], nn.Mo
         ]
 
     one, other = four(), four()
-    for number in (1, 2):
-        passes = [Pass(task=each, epoch=number, batches=batches()) for each in one]
-        its = [Pass(task=each, epoch=number, batches=batches()).alone() for each in other]
-        assert results(one, train(passes)) == results(other, its)
+    for _ in range(2):
+        its = [timed_epoch(each, batches()) for each in other]
+        assert results(one, train(one, batches())) == results(other, its)
     for each in one:
         for tensor in each.model.state_dict().values():
             assert tensor.untyped_storage().nbytes() == tensor.nbytes, "a checkpoint would hold those of all"
@@ -120,12 +126,12 @@ def test_where_the_arithmetic_is_exact_they_are_trained_as_one(caplog: pytest.Lo
     inputs = torch.randint(0, 3, (64, WIDE), generator=torch.Generator().manual_seed(1)).float()
     one = [(inputs, torch.full((64,), 3))]  # 64 times 64 numbers: no proof on random inputs
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
-    passed = train([Pass(task=each, epoch=1, batches=one) for each in tasks])
+    trained = train(tasks, one)
     assert not caplog.messages
-    assert isinstance(passed[0], Passed)
-    assert isinstance(passed[1], Passed)
-    assert passed[0].metrics == passed[1].metrics
-    assert passed[0].seconds == passed[1].seconds
+    assert isinstance(trained[0], Trained)
+    assert isinstance(trained[1], Trained)
+    assert trained[0].metrics == trained[1].metrics
+    assert trained[0].seconds == trained[1].seconds
 
 
 def test_without_proof_they_are_trained_one_by_one(
@@ -134,23 +140,32 @@ def test_without_proof_they_are_trained_one_by_one(
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 16)
     one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
-    its = [Pass(task=each, epoch=1, batches=batches()).alone() for each in other]
+    its = [timed_epoch(each, batches()) for each in other]
     monkeypatch.setattr(fused, "_same", lambda *_: False)
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
-    mine = train([Pass(task=each, epoch=1, batches=batches()) for each in one])
+    mine = train(one, batches())
     assert caplog.messages == ["2 runs as one do not have the bits that they have alone: trained one by one"]
     assert results(one, mine) == results(other, its)
 
 
 def test_runs_at_other_epochs_see_other_batches() -> None:
-    torch.manual_seed(0)
-    model = MLP(WIDE, 10, 16)
-    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
-    given = [batches(5), batches(4), batches(5)]
-    passes = [
-        [Pass(task=t, epoch=e, batches=b) for t, e, b in zip(ts, (1, 2, 1), given, strict=True)] for ts in (one, other)
-    ]
-    assert results(one, train(passes[0])) == results(other, [each.alone() for each in passes[1]])
+    seen: list[tuple[str, int]] = []
+
+    def member(name: str, first: int) -> Member:
+        def its(epoch: int) -> list[Batch]:
+            seen.append((name, epoch))
+            return batches(epoch)
+
+        return Member(task=task(MLP(WIDE, 10, 16), 0.1), train=its, valid=batches, epoch=first)
+
+    members = [member("a", 1), member("b", 3), member("c", 2)]
+    results = []
+    for one, result in fused.epochs(members):
+        assert isinstance(result, EpochResult)
+        results.append((members.index(one), result.epoch, result.examples))
+        one.done = result.epoch == 3
+    assert seen == [("a", 1), ("a", 2), ("c", 2), ("a", 3), ("b", 3), ("c", 3)]
+    assert results == [(0, 1, 32), (0, 2, 64), (2, 2, 64), (0, 3, 96), (1, 3, 96), (2, 3, 96)]
 
 
 @pytest.mark.parametrize(("size", "hidden"), [(1, [13, 7]), (3, [13, 7]), (8, [16, 8]), (16, [64, 32])])
@@ -166,11 +181,10 @@ def test_small_batches_have_the_bits_that_they_have_alone(size: int, hidden: lis
     if torch.backends.mkldnn.is_available():
         onednn.use(model)
     one, other = ([task(copy.deepcopy(model), lr) for lr in (0.001, 0.01, 0.1)] for _ in range(2))
-    for number, start in enumerate(range(0, 60, 6), 1):
+    for start in range(0, 60, 6):
         part = given[start : start + 6]
-        passed = train([Pass(task=each, epoch=number, batches=part) for each in one])
-        its = [Pass(task=each, epoch=number, batches=part).alone() for each in other]
-        assert results(one, passed) == results(other, its)
+        its = [timed_epoch(each, part) for each in other]
+        assert results(one, train(one, part)) == results(other, its)
 
 
 def test_outputs_of_one_column_can_be_compared() -> None:
@@ -180,8 +194,8 @@ def test_outputs_of_one_column_can_be_compared() -> None:
     for each in (*one, *other):
         each.loss, each.kind = MSELoss(), REGRESSION
     given = [(torch.randn(32, 10), torch.randn(32, 1)) for _ in range(3)]
-    its = [Pass(task=each, epoch=1, batches=given).alone() for each in other]
-    assert results(one, train([Pass(task=each, epoch=1, batches=given) for each in one])) == results(other, its)
+    its = [timed_epoch(each, given) for each in other]
+    assert results(one, train(one, given)) == results(other, its)
 
 
 def test_the_same_bits_are_told_from_equal_ones() -> None:
@@ -209,9 +223,8 @@ def test_which_networks_can_be_computed_as_one(overrides: list[str], expected: b
 # --- Random numbers ---------------------------------------------------------------------------------------------------
 
 
-def drawing(model: nn.Module, how: str, lr: float) -> Generator[Pass, Passed, list[Any]]:
-    """Two epochs of a run whose loss, metric or batches draw random numbers; returns all that came out."""
-    seed_stream(0, "dropout")
+def drawing(model: nn.Module, how: str, lr: float) -> Member:
+    """A run whose loss, metric or batches draw random numbers."""
     mine = task(model, lr)
     if how == "loss":
         mine.loss = own.NoisyLoss()
@@ -222,14 +235,23 @@ def drawing(model: nn.Module, how: str, lr: float) -> Generator[Pass, Passed, li
         for inputs, targets in batches():
             yield inputs + (own.noise() if how == "batches" else 0.0), targets
 
-    def trained() -> Iterator[Batch]:
+    def trained(_: int) -> Iterator[Batch]:
         return given() if how == "batches" else iter(batches())
 
-    found: list[Any] = []
-    for number in (1, 2):
-        result = yield from loop.epoch(mine, number, lambda _: trained(), batches)
-        found += [result.metrics, own.noise()]
-    return [*found, {name: value.tolist() for name, value in model.state_dict().items()}]
+    seed_stream(0, "dropout")
+    return Member(task=mine, train=trained, valid=batches)
+
+
+def two_epochs(members: Sequence[Member]) -> list[list[Any]]:
+    """What comes of two epochs of each of them, which draws a number after each."""
+    found: dict[Member, list[Any]] = {member: [] for member in members}
+    for member, result in fused.epochs(members):
+        assert isinstance(result, EpochResult)
+        with member.streams:
+            found[member] += [result.metrics, own.noise()]
+        member.done = result.epoch == 2
+    weights = [member.task.model.state_dict() for member in members]
+    return [[*found[m], {k: v.tolist() for k, v in w.items()}] for m, w in zip(members, weights, strict=True)]
 
 
 @pytest.mark.parametrize("how", ["nothing", "loss", "metric", "batches"])
@@ -237,10 +259,8 @@ def test_each_has_random_streams_of_its_own(how: str) -> None:
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 16)
     one, other = ([drawing(copy.deepcopy(model), how, lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
-    before = RandomStreams()
-    together = drive(one)
-    assert not before.moved()
-    assert together == [alone(each) for each in other]
+    alone = [two_epochs([member])[0] for member in other]
+    assert two_epochs(one) == alone
 
 
 def test_a_loss_that_is_seen_to_draw_is_computed_alone(
@@ -273,7 +293,7 @@ def test_what_draws_later_in_an_epoch_does_not_pass_for_what_it_would_be_alone()
     tasks = [task(MLP(WIDE, 10, 16), lr, cycle=True) for lr in (0.1, 0.01)]
     tasks[0].optimizer.register_step_post_hook(lambda *_: own.noise())
     with pytest.raises(RuntimeError, match=r"give sweep\.fuse=false$"):
-        train([Pass(task=each, epoch=1, batches=batches()) for each in tasks])
+        train(tasks, batches())
 
 
 @pytest.mark.parametrize(
@@ -292,30 +312,7 @@ def test_which_losses_can_be_computed_beside_others(loss: type, expected: bool) 
     assert fused.shareable(loss) is expected
 
 
-# --- Driving ----------------------------------------------------------------------------------------------------------
-
-
-def asking(what: list[str], name: str, raises: BaseException | None = None) -> Generator[Pass, Passed, str]:
-    """Two epochs, of a linear layer; perhaps an error after the first."""
-    model = nn.Linear(WIDE, 10)
-    try:
-        for number in (1, 2):
-            yield Pass(task=task(model, 0.1), epoch=number, batches=batches(1))
-            what.append(f"{name}{number}")
-            if raises is not None:
-                raise raises  # noqa: TRY301  # so that it is noted
-    except BaseException as error:
-        what.append(f"{name}: {type(error).__name__}")
-        raise
-    return name
-
-
-def test_an_error_ends_only_the_run_that_raised_it() -> None:
-    what: list[str] = []
-    broken = ValueError("no")
-    assert drive([asking(what, "a"), asking(what, "b", broken), asking(what, "c")]) == ["a", broken, "c"]
-    assert what == ["a1", "b1", "b: ValueError", "c1", "a2", "c2"]
-    assert alone(asking(what, "d")) == "d"
+# --- Errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -326,26 +323,80 @@ def test_an_error_of_ones_scheduler_ends_only_that_run(monkeypatch: pytest.Monke
     model = MLP(WIDE, 10, 64)
     one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
     one[1].scheduler = OneCycleLR(one[1].optimizer, 0.1, total_steps=3)
-    passed = train([Pass(task=each, epoch=1, batches=batches()) for each in one])
-    assert [type(each) for each in passed] == [Passed, ValueError, Passed]
-    its = [Pass(task=each, epoch=1, batches=batches()).alone() for each in other]
-    assert results(one[::2], passed[::2]) == results(other[::2], its[::2])
+    trained = train(one, batches())
+    assert [type(each) for each in trained] == [Trained, ValueError, Trained]
+    its = [timed_epoch(each, batches()) for each in other]
+    assert results(one[::2], trained[::2]) == results(other[::2], its[::2])
 
 
-def test_an_interrupt_ends_all_and_each_hears_of_it() -> None:
-    what: list[str] = []
+def test_an_error_of_ones_validation_ends_only_that_run() -> None:
+    broken = ValueError("no")
+
+    def invalid() -> list[Batch]:
+        raise broken
+
+    members = [
+        Member(task=task(nn.Linear(WIDE, 10), 0.1), train=lambda _: batches(1), valid=valid)
+        for valid in (batches, invalid, batches)
+    ]
+    ended: list[tuple[int, int | Exception]] = []
+    for member, result in fused.epochs(members):
+        ended.append((members.index(member), result if isinstance(result, Exception) else result.epoch))
+        member.done = isinstance(result, Exception) or result.epoch == 2
+    assert ended == [(0, 1), (1, broken), (2, 1), (0, 2), (2, 2)]
+
+
+class Stopped:
+    """What a training raises after an epoch, of one run or of all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        self.error, self._take = error, Training.take
+        monkeypatch.setattr(Training, "take", lambda training, result: self.take(training, result))
+
+    def take(self, training: Training, result: EpochResult) -> bool:
+        if training.job.config.optimizer["lr"] == 0.003 and result.epoch == 2:
+            raise self.error
+        return self._take(training, result)
+
+
+def ends(home: Store) -> list[tuple[float, str, int]]:
+    """The learning rate, the status and the number of epochs of each run."""
+    return sorted((run.config()["optimizer"]["lr"], run.status, len(run.journal.epochs())) for run in home.runs())
+
+
+def test_an_error_of_one_is_recorded_by_it_and_the_others_go_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stopped(monkeypatch, ValueError("no"))
+    home = Store(root / "runs").open()
+    first, second, third = train_fused(jobs("runs"), home)
+    assert isinstance(second, RunFailed)
+    assert "failed: ValueError: no" in str(second)
+    assert isinstance(first, Result)
+    assert isinstance(third, Result)
+    assert ends(home) == [(0.001, "finished", 3), (0.003, "failed", 1), (0.01, "finished", 3)]
+
+
+def test_an_interrupt_of_one_ends_all_and_each_records_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = KeyboardInterrupt()
-    ended = drive([asking(what, "a"), asking(what, "b", stop), asking(what, "c")])
-    assert ended == [stop, stop, stop]
-    assert what == ["a1", "b1", "b: KeyboardInterrupt", "c1", "a: KeyboardInterrupt", "c: KeyboardInterrupt"]
+    Stopped(monkeypatch, stop)
+    home = Store(root / "runs").open()
+    assert train_fused(jobs("runs"), home) == [stop, stop, stop]
+    assert [status for _, status, _ in ends(home)] == ["interrupted"] * 3
+    assert [events(run)[-1] for run in home.runs()] == [END] * 3
 
 
-def test_an_error_of_what_is_computed_for_all_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    what: list[str] = []
-    broken = MemoryError()
-    monkeypatch.setattr(fused, "train", lambda *_: (_ for _ in ()).throw(broken))
-    assert drive([asking(what, "a"), asking(what, "b")]) == [broken, broken]
-    assert what == ["a: MemoryError", "b: MemoryError"]
+def test_an_error_of_what_is_computed_for_all_is_everybodys(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(fused, "train_epoch", broken)
+    home = Store(root / "runs").open()
+    ended = train_fused(jobs("runs"), home)
+    assert all(isinstance(each, RunFailed) and "had to stop: MemoryError: none left" in str(each) for each in ended)
+    assert [status for _, status, _ in ends(home)] == ["interrupted"] * 3
+
+
+def events(run: Run) -> list[str]:
+    return [event["event"] for event in run.journal.events()]
 
 
 # --- In sweeps --------------------------------------------------------------------------------------------------------

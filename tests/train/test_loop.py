@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -18,11 +19,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-from sweeplab.train.loop import Batch, Pass, Passed, Task, alone, epoch, evaluate, step_epoch, train_epoch, train_step
+from sweeplab.train.loop import Batch, Task, epochs, evaluate, step_epoch, train_epoch, train_step
 
 
 def run(job: Task, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:
-    return [alone(epoch(job, number, lambda _: train, lambda: valid)) for number in range(1, count + 1)]
+    return list(islice(epochs(job, lambda _: train, lambda: valid), count))
 
 
 ONE = [(torch.tensor([[1.0]]), torch.tensor([[0.0]]))]  # one example whose target is 0
@@ -322,46 +323,18 @@ def test_each_epoch_asks_for_its_own_batches() -> None:
         return ONE
 
     job = task(linear([[1.0]]))
-    assert [alone(epoch(job, number, train, lambda: ONE)).epoch for number in (4, 5, 6)] == [4, 5, 6]
+    assert [result.epoch for result in islice(epochs(job, train, lambda: ONE, first=4), 3)] == [4, 5, 6]
     assert asked == [4, 5, 6]
 
 
-def test_who_asks_for_an_epoch_computes_nothing_of_it() -> None:
+def test_an_epoch_is_trained_when_it_is_asked_for() -> None:
     layer = linear([[2.0]])
-    asking = epoch(task(layer), 1, lambda _: ONE, lambda: ONE)
-    wanted = next(asking)
+    results = epochs(task(layer), lambda _: ONE, lambda: ONE)
     assert layer.weight.item() == 2.0
-    passed = wanted.alone()
+    next(results)
     assert layer.weight.item() == 1.5
-    assert (passed.metrics, passed.examples) == ({"loss": 4.0, "mae": 2.0}, 1)
-    with pytest.raises(StopIteration) as ended:
-        asking.send(passed)
-    assert ended.value.value.metrics == {
-        "train/loss": 4.0,
-        "train/mae": 2.0,
-        "train/lr": 0.125,
-        "valid/loss": 2.25,
-        "valid/mae": 1.5,
-    }
-
-
-def test_what_goes_wrong_in_an_epoch_is_raised_where_it_was_asked_for() -> None:
-    def broken() -> Iterable[Batch]:
-        yield from ONE
-        raise ValueError("no more")
-
-    heard = []
-
-    def asks() -> Generator[Pass, Passed, None]:
-        try:
-            yield from epoch(task(linear([[2.0]])), 1, lambda _: broken(), lambda: ONE)
-        except ValueError as error:
-            heard.append(str(error))
-            raise
-
-    with pytest.raises(ValueError, match="no more"):
-        alone(asks())
-    assert heard == ["no more"]
+    next(results)
+    assert layer.weight.item() == 1.125
 
 
 # --- Schedulers -------------------------------------------------------------------------------------------------------

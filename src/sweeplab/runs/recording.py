@@ -9,7 +9,6 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
@@ -22,7 +21,7 @@ from sweeplab.train import stopping
 
 log = logging.getLogger(__name__)
 
-_logged: ContextVar[Path | None] = ContextVar("logged", default=None)
+_speaking: Path | None = None  # the log of the run, of several in this process, that does something for itself alone
 _logging = 0  # runs whose warnings are logged
 _shown = warnings.showwarning
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -117,8 +116,7 @@ class _Redacted(logging.Formatter):
 def _log_to(file: Path) -> Iterator[None]:
     """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
     handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
-    handler.addFilter(lambda _: _logged.get() in (file, None))
-    _logged.set(file)
+    handler.addFilter(lambda _: _speaking in (file, None))
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -132,10 +130,20 @@ def _log_to(file: Path) -> Iterator[None]:
             log.exception("the run failed")
         raise
     finally:
-        _logged.set(None)
         root.removeHandler(handler)
         with suppress(OSError):  # what is left of the log does not fit on the disk
             handler.close()
+
+
+@contextmanager
+def speaking(run: store.Run) -> Iterator[None]:
+    """What is logged meanwhile is of this run alone, of those that are trained as one."""
+    global _speaking
+    before, _speaking = _speaking, run.log_file
+    try:
+        yield
+    finally:
+        _speaking = before
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint, parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
-from sweeplab.runs.training import Asking, Training
-from sweeplab.train import distributed, fused, loop, ranks, state
+from sweeplab.runs.training import Training, begin
+from sweeplab.train import distributed, ranks, state
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -69,7 +70,7 @@ def _follow(job: Job, splits: data.Splits | None) -> None:
     """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
     with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.ended_together():
         if distributed.from_first(True):
-            loop.alone(Training(job, store.Run(Path(folder)), splits or job.load()).steps())
+            _train(begin(job, store.Run(Path(folder)), splits or job.load()))
 
 
 def train(
@@ -83,56 +84,57 @@ def train(
     An unfinished run goes on from its last checkpoint. Raises RunFailed if training raises, KeyboardInterrupt after
     Ctrl-C or SIGTERM; both are recorded before.
     """
-    return loop.alone(_steps(job, home, splits, after_epoch))
-
-
-def train_fused(
-    jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
-) -> list[store.Result | BaseException]:
-    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
-    splits = splits or jobs[0].load()
-    order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
-    with recording.sigterm(), recording.informed():  # until the last of them has ended
-        asking = [_steps(job, home, splits, fused=len(jobs)) for job in order]
-        ended = fused.drive(asking)
-    found = {job.fingerprint: came for job, came in zip(order, ended, strict=True)}
-    return [found[job.fingerprint] for job in jobs]
-
-
-def _steps(
-    job: Job,
-    home: store.Store,
-    splits: data.Splits | None = None,
-    after_epoch: Callable[[], None] = lambda: None,
-    fused: int = 1,
-) -> Asking[store.Result]:
     run = home.run(job.fingerprint)
-    with run.claim(lambda: console.say(f"run {run.id} is being trained by another process: waiting for it")):
-        done = _finished(run)
-        if done is not None:
+    with claimed(run):
+        if (result := finished(run)) is not None:
             distributed.from_first(False)  # there is nothing to compute
-            want(run, job.config)
-            run.drop_checkpoints()
-            _export(run, job.config)
-            if job.config.sweep.id is None:
-                changed = changed_code(job, run.start())
-                other = f" (store.reuse=any: {changed} since)" if changed else ""
-                console.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
-                if done.weights_sha256 is not None and (reason := run.why_no_weights()):
-                    console.say(reason)
-            return done
+            return reuse(run, job, result)
         job.ensure_unchanged()
         with recording.recorded(run, job), distributed.ended_together():
             distributed.from_first(True)
-            training = Training(job, run, splits or job.load(), fused)
-            result = yield from training.steps(after_epoch)
-        run.write_result(result)
-        run.drop_checkpoints()
-        _export(run, job.config)
+            result = _train(begin(job, run, splits or job.load()), after_epoch)
+        keep(run, job, result)
     return result
 
 
-def _finished(run: store.Run) -> store.Result | None:
+def _train(training: Training, after_epoch: Callable[[], None] = lambda: None) -> store.Result:
+    """Train epoch after epoch until one is the last, and test."""
+    with training.at_work():
+        for result in training.epochs():
+            last = training.take(result)
+            after_epoch()
+            if last:
+                break
+    return training.finish()
+
+
+def claimed(run: store.Run) -> AbstractContextManager[None]:
+    """Keep other processes from training a run meanwhile; wait for one that does."""
+    return run.claim(lambda: console.say(f"run {run.id} is being trained by another process: waiting for it"))
+
+
+def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
+    """Take a run for granted that is finished, and say so."""
+    want(run, job.config)
+    run.drop_checkpoints()
+    _export(run, job.config)
+    if job.config.sweep.id is None:
+        changed = changed_code(job, run.start())
+        other = f" (store.reuse=any: {changed} since)" if changed else ""
+        console.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
+        if result.weights_sha256 is not None and (reason := run.why_no_weights()):
+            console.say(reason)
+    return result
+
+
+def keep(run: store.Run, job: Job, result: store.Result) -> None:
+    """Write a result; the checkpoints are needed no more."""
+    run.write_result(result)
+    run.drop_checkpoints()
+    _export(run, job.config)
+
+
+def finished(run: store.Run) -> store.Result | None:
     """The result of a claimed run that needs no training; one that is damaged or was not written is mended first."""
     if (wrong := run.mend_result()) is not None:
         console.complain(f"{wrong}; what the journal says is taken")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 
@@ -24,27 +24,35 @@ from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-Asking = Generator[loop.Pass, loop.Passed, T]
-"""Asks for the training parts of epochs, and returns a T."""
-
 CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
 
 
-class Training:
-    """The parts of a training and where it has got to."""
+def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Training:
+    """Build a training, let it go on from its last checkpoint if there is one, and write its start into the journal.
 
-    def __init__(self, job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> None:
-        """`fused`: how many runs, with this one, are trained as one."""
+    `fused` is the number of runs, this one included, that are trained as one.
+    """
+    saved = from_first(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
+    # Another number of threads would give other bits: a resumed run keeps its own.
+    threads = saved["threads"] if saved else None
+    how = runtime.start(placed(job.config.trainer), threads, alone=job.config.sweep.id is None)
+    training = Training(job, run, splits, how)
+    if saved is None:
+        training.start(fused)
+    else:
+        training.resume(saved, fused)
+    return training
+
+
+class Training:
+    """The parts of a training, and where it has got to."""
+
+    def __init__(self, job: Job, run: store.Run, splits: data.Splits, how: runtime.Runtime) -> None:
         trainer = job.config.trainer
-        self.job, self.folder, self._fused = job, run, fused
-        saved = from_first(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
-        # Another number of threads would give other bits: a resumed run keeps its own.
-        alone = job.config.sweep.id is None
-        self.runtime = runtime.start(placed(trainer), saved["threads"] if saved else None, alone=alone)
-        self.train, self.valid, self.test = self._batches(splits)
+        self.job, self.folder, self.runtime = job, run, how
+        self.train, self.valid, self.test = _batches(job.config, how, splits)
         self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.Streamed)]
-        self.task = build(job.config, self.runtime, len(self.train))
+        self.task = build(job.config, how, len(self.train))
         checkpoint.try_saving(self.task.model, self.task.loss)
         owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}
         self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.task.metrics.items()})
@@ -58,56 +66,21 @@ class Training:
             time_limit=trainer.time_limit,
             min_delta=trainer.min_delta,
         )
+        optimizer, scheduler = self.task.optimizer.state_dict(), self.task.scheduler.state_dict()
+        checkpoint.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
         self.best: State | None = None
         self.epoch = 0
         self.reason: str | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
-        optimizer, scheduler = self.task.optimizer.state_dict(), self.task.scheduler.state_dict()
-        checkpoint.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
-        self._begin(saved)
-
-    def _batches(self, splits: data.Splits) -> tuple[data.Batches, data.Batches, data.Batches]:
-        trainer, device = self.job.config.trainer, self.runtime.device
-        if trainer.overfit_batches is not None:
-            few = data.Batches(splits.train, trainer.batch_size, device=device, limit=trainer.overfit_batches)
-            return few, few, few
-        batches = Share if count() > 1 else data.Batches
-        train = batches(
-            splits.train,
-            trainer.batch_size,
-            device=device,
-            seed=self.job.config.seed,
-            drop_last=True,
-            limit=trainer.limit_batches,
-            shift=self._shift(),
+        self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
+        alone = job.config.sweep.id is None
+        self._view = screen.RunScreen(
+            trainer.epochs, len(self.train), bar=trainer.progress, lines=trainer.progress and alone
         )
-        size, limit = trainer.eval_batch_size, trainer.limit_batches
-        valid, test = (batches(s, size, device=device, limit=limit) for s in (splits.valid, splits.test))
-        return train, valid, test
 
-    def _shift(self) -> data.Shift | None:
-        pictures, most = self.job.config.data, self.job.config.trainer.shift
-        if most is None or pictures.shape is None:
-            return None
-        channels, height, width = pictures.shape
-        return data.Shift((channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0))
-
-    def _begin(self, saved: checkpoint.Saved | None) -> None:
-        """Start from the seed (or another run's weights), or go on from a checkpoint; journalled either way."""
+    def start(self, fused: int) -> None:
+        """Start from the seed, or from another run's weights."""
         settings = self.job.config
-        origin = runtime.provenance(self.runtime, Path.cwd())
-        if self._fused > 1:
-            origin["fused"] = self._fused
-        if saved is not None:
-            self._restore(saved)
-            before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
-            if before and before[-1] != count():
-                console.say(
-                    f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits"
-                )
-            self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=origin)
-            console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
-            return
         if settings.trainer.init_from is not None:
             run, _ = initial_run(settings, store.Store(settings.store.root))
             initial = checkpoint.verified_weights(run)
@@ -117,50 +90,67 @@ class Training:
         self.folder.journal.append(
             store.START,
             **self.job.record(),
-            provenance=origin,
+            provenance=self._provenance(fused),
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,
         )
+        self._known = self.folder.journal.epochs()
 
-    def steps(self, after_epoch: Callable[[], None] = lambda: None) -> Asking[store.Result]:
-        """Train, choose the best epoch, test once, record; asks for the training parts of its epochs."""
+    def resume(self, saved: checkpoint.Saved, fused: int) -> None:
+        """Go on from a checkpoint."""
+        self._restore(saved)
+        before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
+        if before and before[-1] != count():
+            console.say(f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits")
+        self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
+        console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
+        self._known = self.folder.journal.epochs()
+
+    def _provenance(self, fused: int) -> dict[str, Any]:
+        origin = runtime.provenance(self.runtime, Path.cwd())
+        return {**origin, "fused": fused} if fused > 1 else origin
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Show the progress meanwhile; sample the system, and profile, where the config says so."""
         settings = self.job.config
-        shown, alone = settings.trainer.progress, settings.sweep.id is None
-        if shown and alone:
+        if settings.trainer.progress and settings.sweep.id is None:
             screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
-        view = screen.RunScreen(settings.trainer.epochs, len(self.train), bar=shown, lines=shown and alone)
         watched = system.sampled(self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics)
-        with view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
-            reason = self.reason or (yield from self._epochs(view, after_epoch))
-        return self._finish(reason)
+        with self._view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
+            yield
 
-    def _epochs(self, view: screen.RunScreen, after_epoch: Callable[[], None]) -> Asking[str]:
-        """Epoch after epoch until there is a reason to stop, which is returned."""
-        known = self.folder.journal.epochs()
-        while True:
-            number = self.epoch + 1
-            result = yield from loop.epoch(
-                self.task, number, lambda n: view.batches(n, self.train.epoch(n)), lambda: self.valid.epoch(0)
-            )
-            result = from_first(result)  # seconds, too: what stops one rank stops all
-            self.epoch, self.reason = result.epoch, self.stopping.update(result)
-            if result.epoch == 1 and result.finite and self.stopping.best is None:
-                console.complain(
-                    f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen"
-                )
-            if self.stopping.best_epoch == result.epoch:
-                self.best = snapshot(self.task.model, self.task.loss)
-            if self.stopping.best_epoch in (result.epoch, None):
-                attachments.keep(self.folder.folder, metrics.VALID, self.task.others, self.task.metrics)
-            self.trained_examples += result.examples
-            self.train_seconds += result.train_seconds
-            self._journal(result, known.get(result.epoch))
-            if is_first() and (self.reason is None or result.seconds > CHEAP):
-                checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
-            log.info("%s", view.epoch(result, self.stopping.best_epoch))
-            after_epoch()
-            if self.reason is not None:
-                return self.reason
+    def train_batches(self, epoch: int) -> Iterator[loop.Batch]:
+        """Yield the training batches of an epoch; the progress is shown."""
+        return self._view.batches(epoch, self.train.epoch(epoch))
+
+    def valid_batches(self) -> Iterator[loop.Batch]:
+        """Yield the validation batches, which are the same for each epoch."""
+        return self.valid.epoch(0)
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train epoch after epoch, on from the last; none if the training has come to its end already."""
+        if self.reason is not None:
+            return iter(())
+        return loop.epochs(self.task, self.train_batches, self.valid_batches, first=self.epoch + 1)
+
+    def take(self, result: EpochResult) -> bool:
+        """Take an epoch in: keep the best weights, journal it, write a checkpoint. Returns whether it was the last."""
+        result = from_first(result)  # seconds, too: what stops one rank stops all
+        self.epoch, self.reason = result.epoch, self.stopping.update(result)
+        if result.epoch == 1 and result.finite and self.stopping.best is None:
+            console.complain(f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen")
+        if self.stopping.best_epoch == result.epoch:
+            self.best = snapshot(self.task.model, self.task.loss)
+        if self.stopping.best_epoch in (result.epoch, None):
+            attachments.keep(self.folder.folder, metrics.VALID, self.task.others, self.task.metrics)
+        self.trained_examples += result.examples
+        self.train_seconds += result.train_seconds
+        self._journal(result, self._known.get(result.epoch))
+        if is_first() and (self.reason is None or result.seconds > CHEAP):
+            checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
+        log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
+        return self.reason is not None
 
     def _journal(self, result: EpochResult, before: dict[str, float] | None) -> None:
         """Write an epoch down, the first time; one that was trained before must have come out the same."""
@@ -204,7 +194,7 @@ class Training:
         runtime.set_random_state(self.runtime.device, saved["random"])
         self.trained_examples, self.train_seconds = saved["trained_examples"], saved["train_seconds"]
 
-    def _finish(self, reason: str) -> store.Result:
+    def finish(self) -> store.Result:
         """Test with the best weights, keep them, and write down what came out; the journal first."""
         if any(split.changed() for split in self._streamed):
             console.complain(
@@ -226,9 +216,40 @@ class Training:
             digest = checkpoint.weights_sha256(self.best)
             checkpoint.write_weights(self.folder, self.best)
         self.folder.journal.append(
-            store.END, status=store.FINISHED, stop_reason=reason, metrics=values, weights_sha256=digest
+            store.END, status=store.FINISHED, stop_reason=self.reason, metrics=values, weights_sha256=digest
         )
-        return self.job.result(store.FINISHED, reason, metrics=values, weights_sha256=digest)
+        return self.job.result(store.FINISHED, self.reason, metrics=values, weights_sha256=digest)
+
+
+def _batches(
+    settings: config.Config, how: runtime.Runtime, splits: data.Splits
+) -> tuple[data.Batches, data.Batches, data.Batches]:
+    """The batches of the training, the validation and the test set; on several ranks, this one's share of them."""
+    trainer = settings.trainer
+    if trainer.overfit_batches is not None:
+        few = data.Batches(splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches)
+        return few, few, few
+    batches = Share if count() > 1 else data.Batches
+    train = batches(
+        splits.train,
+        trainer.batch_size,
+        device=how.device,
+        seed=settings.seed,
+        drop_last=True,
+        limit=trainer.limit_batches,
+        shift=_shift(settings),
+    )
+    size, limit = trainer.eval_batch_size, trainer.limit_batches
+    valid, test = (batches(s, size, device=how.device, limit=limit) for s in (splits.valid, splits.test))
+    return train, valid, test
+
+
+def _shift(settings: config.Config) -> data.Shift | None:
+    pictures, most = settings.data, settings.trainer.shift
+    if most is None or pictures.shape is None:
+        return None
+    channels, height, width = pictures.shape
+    return data.Shift((channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import torch
 
 from sweeplab import config, console, data, errors, store
 from sweeplab.runs import run
+from sweeplab.runs.fused import train_fused
 from sweeplab.runs.job import Job
 from sweeplab.train import runtime
 
@@ -179,9 +180,7 @@ def _work(order: Order, splits: data.Splits | None) -> int:
         except BaseException as error:
             return _code(error)
         return 0
-    return max(
-        (_code(it) for it in run.train_fused(order.jobs, home, splits) if isinstance(it, BaseException)), default=0
-    )
+    return max((_code(it) for it in train_fused(order.jobs, home, splits) if isinstance(it, BaseException)), default=0)
 
 
 def _code(error: BaseException) -> int:

@@ -12,26 +12,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from contextvars import copy_context
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sweeplab.metrics import EpochResult, Sums
 from sweeplab.models import MLP, losses
 from sweeplab.speed import onednn
 from sweeplab.targets import instantiate
 from sweeplab.targets import targets as class_paths
 from sweeplab.train import loop
-from sweeplab.train.loop import Pass, Passed, Task
+from sweeplab.train.loop import Batch, Task, Trained
 from sweeplab.train.runtime import RandomStreams
-
-T = TypeVar("T")
 
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
@@ -76,109 +73,106 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return list(model) if isinstance(model, nn.Sequential) else [model]
 
 
-class _Asking(Generic[T]):
-    """A run that asks for what it needs until it has an outcome; its contextvars and random streams are its own."""
+@dataclass(kw_only=True, eq=False)
+class Member:
+    """One of several runs that are trained as one."""
 
-    def __init__(self, asking: Generator[Pass, Passed, T]) -> None:
-        self._asking, self._context = asking, copy_context()
-        self.streams = RandomStreams()
-        self.wanted: Pass | None = None
-        self.outcome: T | BaseException | None = None
-        self._resume(partial(next, asking))
-
-    def give(self, passed: Passed) -> None:
-        self._resume(partial(self._asking.send, passed))
-
-    def fail(self, error: BaseException) -> None:
-        """Raise the error where it asked: it may have to record that."""
-        self._resume(partial(self._asking.throw, error))
-
-    def _resume(self, how: Callable[[], Pass]) -> None:
-        self.wanted = None
-        try:
-            with self.streams:
-                self.wanted = self._context.run(how)
-        except StopIteration as done:
-            self.outcome = done.value
-        except BaseException as error:
-            self.outcome = error
+    task: Task
+    train: Callable[[int], Iterable[Batch]]  # the batches of an epoch
+    valid: Callable[[], Iterable[Batch]]
+    epoch: int = 1  # the next one
+    streams: RandomStreams = field(default_factory=RandomStreams)
+    done: bool = False  # for the caller to set; what a member raises sets it, too
 
 
-def drive(asking: Iterable[Generator[Pass, Passed, T]]) -> list[T | BaseException]:
-    """Give all of them what they ask for until all are done; what each returned, or what it raised.
+def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
+    """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    An error ends the one that raised it, KeyboardInterrupt all.
+    Members whose next epoch is the same are trained as one. What only one of them raises is yielded in the place of its
+    result, and ends it alone. What is raised of what is computed for all is raised here, and so is KeyboardInterrupt.
     """
-    before = RandomStreams()
-    runs = [_Asking(each) for each in asking]
-    while left := [each for each in runs if each.wanted is not None]:
-        for each, came in zip(left, _answers(runs, left), strict=True):
-            if isinstance(came, BaseException):
-                each.fail(came)
-            else:
-                each.give(came)
-    before.restore()
-    return [each.outcome for each in runs]  # type: ignore[misc]  # None only if T may be
+    while left := [member for member in members if not member.done]:
+        number = min(member.epoch for member in left)
+        same = [member for member in left if member.epoch == number]
+        trained = train_epoch(
+            [member.task for member in same],
+            [member.train(number) for member in same],
+            [member.streams for member in same],
+        )
+        for member, came in zip(same, trained, strict=True):
+            yield member, _finished(member, came)
 
 
-def _answers(runs: Sequence[_Asking[T]], left: Sequence[_Asking[T]]) -> Sequence[Passed | BaseException]:
-    """What those that are left asked for, or the error with which they end."""
-    stop = next((each.outcome for each in runs if isinstance(each.outcome, KeyboardInterrupt)), None)
-    if stop is not None:
-        return [stop] * len(left)
+def _finished(member: Member, trained: Trained | Exception) -> EpochResult | Exception:
+    """Validate the epoch of one of them."""
+    if isinstance(trained, Exception):
+        member.done = True
+        return trained
     try:
-        return train([each.wanted for each in left if each.wanted is not None], [each.streams for each in left])
-    except BaseException as error:  # of what is computed for all
-        return [error] * len(left)
+        with member.streams:
+            result = loop.finish_epoch(member.task, member.epoch, trained, member.valid())
+    except Exception as error:
+        member.done = True
+        return error
+    member.epoch += 1
+    return result
 
 
-def train(passes: Sequence[Pass], streams: Sequence[RandomStreams] | None = None) -> list[Passed | Exception]:
-    """Compute these training parts, those of the same epoch as one: of one seed, so that their batches are the same.
+def train_epoch(
+    tasks: Sequence[Task], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+) -> list[Trained | Exception]:
+    """Train an epoch of several runs as one, where that is proven to give the bits that each has alone.
 
-    What only one of them raised stands in its place. `streams` are the random streams of each; they begin as the
-    process's are now, unless given.
+    `batches` are those of each, which are the same for all; `streams` the random streams of each. What only one of them
+    raised stands in its place.
     """
-    streams = streams or [RandomStreams() for _ in passes]
-    found: dict[int, Passed | Exception] = {}
-    for epoch in {each.epoch for each in passes}:
-        same = [number for number, each in enumerate(passes) if each.epoch == epoch]
-        passed = _as_one([passes[number] for number in same], [streams[number] for number in same])
-        found |= dict(zip(same, passed, strict=True))
-    return [found[number] for number in range(len(passes))]
-
-
-def _alone(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed | Exception]:
-    """Compute one after the other, each with its own random streams."""
-    found: list[Passed | Exception] = []
-    for each, its in zip(passes, streams, strict=True):
-        try:
-            with its:
-                found.append(each.alone())
-        except Exception as error:
-            found.append(error)
-    return found
-
-
-def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Passed | Exception]:
-    tasks = [each.task for each in passes]
-    if len(passes) == 1 or not all(shareable(type(task.loss)) for task in tasks):
-        return _alone(passes, streams)
+    if len(tasks) == 1 or not all(shareable(type(task.loss)) for task in tasks):
+        return _one_by_one(tasks, batches, streams)
     started = time.perf_counter()
-    batches = iter(passes[0].batches)
+    shared = iter(batches[0])
     with streams[0]:
         before = RandomStreams()
-        first = next(batches)
+        first = next(shared)
     one_product = None
     if len(first[0]) >= FEWEST and not before.moved():
         one_product = next((so for so in (True, False) if _same_as_alone(tasks, so, *first)), None)
     if one_product is None:
         log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
-        theirs = [chain([first], batches), *(each.batches for each in passes[1:])]
-        return _alone([replace(each, batches=its) for each, its in zip(passes, theirs, strict=True)], streams)
+        return _one_by_one(tasks, [chain([first], shared), *batches[1:]], streams)
     sums = [task.sums() for task in tasks]
-    broken: dict[int, Exception] = {}  # those whose optimizer or scheduler raised; their weights stay as they are
+    broken = _train_shared(tasks, sums, chain([first], shared), one_product=one_product)
+    if before.moved():  # too late to train them again: this would be nobody's bits
+        raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
+    means = [each.means() for each in sums]
+    share = (time.perf_counter() - started) / len(tasks)
+    trained = [Trained(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
+    return [broken.get(number, each) for number, each in enumerate(trained)]
+
+
+def _one_by_one(
+    tasks: Sequence[Task], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+) -> list[Trained | Exception]:
+    """Train one after the other, each with its own random streams."""
+    trained: list[Trained | Exception] = []
+    for task, its_batches, its_streams in zip(tasks, batches, streams, strict=True):
+        try:
+            with its_streams:
+                trained.append(loop.timed_epoch(task, its_batches))
+        except Exception as error:
+            trained.append(error)
+    return trained
+
+
+def _train_shared(
+    tasks: Sequence[Task], sums: Sequence[Sums], batches: Iterable[Batch], *, one_product: bool
+) -> dict[int, Exception]:
+    """Train on batches that all share. Returns what optimizers or schedulers raised, by the number of their task.
+
+    The weights of such a task stay as they are.
+    """
+    broken: dict[int, Exception] = {}
     with _Stack(tasks, one_product=one_product) as stack:
-        for inputs, targets in chain([first], batches):
+        for inputs, targets in batches:
             for number, (loss, output) in enumerate(stack.gradients(inputs, targets)):
                 if number in broken:
                     continue
@@ -187,12 +181,7 @@ def _as_one(passes: Sequence[Pass], streams: Sequence[RandomStreams]) -> list[Pa
                 except Exception as error:
                     broken[number] = error
                 sums[number].update(loss, output, targets)
-    if before.moved():  # too late to train them again: this would be nobody's bits
-        raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
-    means = [each.means() for each in sums]
-    share = (time.perf_counter() - started) / len(tasks)
-    passed = [Passed(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
-    return [broken.get(number, each) for number, each in enumerate(passed)]
+    return broken
 
 
 def _same_as_alone(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:

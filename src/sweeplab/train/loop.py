@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from itertools import count
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from sweeplab.train import measured, schedule
 from sweeplab.train.measured import Metric
 from sweeplab.train.reduction import Reduction, reduction, share
 
-T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
 
 
@@ -97,66 +97,49 @@ class Task:
         return schedule.steps_by_batch(self.interval, self.scheduler)
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Pass:
-    """The training part of an epoch, which is yet to be computed; of several runs perhaps together."""
-
-    task: Task
-    epoch: int
-    batches: Iterable[Batch]
-
-    def alone(self) -> Passed:
-        """Compute it."""
-        started = time.perf_counter()
-        sums = train_epoch(self.task, self.batches)
-        return Passed(sums.means(), sums.examples, time.perf_counter() - started)  # to read sums waits for the device
-
-
-class Passed(NamedTuple):
-    """What came of it: `loss` and `accuracy` (or `mae`) of how many examples, in how many seconds."""
+class Trained(NamedTuple):
+    """What came of the training part of an epoch: `loss` and `accuracy` (or `mae`) of how many examples, in seconds."""
 
     metrics: dict[str, float]
     examples: int
     seconds: float
 
 
-def epoch(
-    task: Task, number: int, train: Callable[[int], Iterable[Batch]], valid: Callable[[], Iterable[Batch]]
-) -> Generator[Pass, Passed, EpochResult]:
-    """One epoch, from number 1: asks for its training part, validates, steps the scheduler, returns the result.
+def epochs(
+    task: Task, train: Callable[[int], Iterable[Batch]], valid: Callable[[], Iterable[Batch]], first: int = 1
+) -> Iterator[EpochResult]:
+    """Train epoch after epoch, from number `first`, for as long as the caller asks for another one.
 
     `train(number)` gives the batches of an epoch in its order, `valid()` those of the validation set.
     """
-    trained, examples, train_seconds = yield Pass(task=task, epoch=number, batches=train(number))
+    for number in count(first):
+        trained = timed_epoch(task, train(number))
+        yield finish_epoch(task, number, trained, valid())
+
+
+def timed_epoch(task: Task, batches: Iterable[Batch]) -> Trained:
+    """Train on the batches of an epoch, and take the time."""
+    started = time.perf_counter()
+    sums = train_epoch(task, batches)
+    return Trained(sums.means(), sums.examples, time.perf_counter() - started)  # to read sums waits for the device
+
+
+def finish_epoch(task: Task, number: int, trained: Trained, valid: Iterable[Batch]) -> EpochResult:
+    """Validate, and step a scheduler that counts epochs."""
     started = time.perf_counter()
     if not task.steps_each_batch:
         task.rates = schedule.rates(task.optimizer)
-    metrics = with_prefix(TRAIN, trained) | learning_rates(task.rates) | with_prefix(VALID, evaluate(task, valid()))
+    of_training = with_prefix(TRAIN, trained.metrics) | learning_rates(task.rates)
+    metrics = of_training | with_prefix(VALID, evaluate(task, valid))
     metrics.setdefault(task.monitor, math.nan)  # a dict of a metric may lack it at times
     step_epoch(task, metrics)
     return EpochResult(
         epoch=number,
         metrics=metrics,
-        examples=examples,
-        train_seconds=train_seconds,
-        seconds=train_seconds + time.perf_counter() - started,
+        examples=trained.examples,
+        train_seconds=trained.seconds,
+        seconds=trained.seconds + time.perf_counter() - started,
     )
-
-
-def alone(asking: Generator[Pass, Passed, T]) -> T:
-    """Compute what it asks for, until it is done; what it returns."""
-    try:
-        wanted = next(asking)
-        while True:
-            try:
-                passed = wanted.alone()
-            except BaseException as error:  # it is the one who asks that fails
-                wanted = asking.throw(error)
-            else:
-                wanted = asking.send(passed)
-    except StopIteration as done:
-        returned: T = done.value
-        return returned
 
 
 def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
