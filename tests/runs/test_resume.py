@@ -38,7 +38,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         def die(*args: object, **kwargs: object) -> object:
             epoch = args[1] if name == "save" else args[0].epoch  # type: ignore[attr-defined]
-            if epoch == 4 or name == "_finish":
+            if epoch == 4 or name == "finish":
                 monkeypatch.setattr(module, attribute, original)
                 raise error or KeyboardInterrupt
             return original(*args, **kwargs)
@@ -48,7 +48,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
-@pytest.mark.parametrize("point", ["_journal", "save", "_finish"])
+@pytest.mark.parametrize("point", ["_journal", "save", "finish"])
 def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable[..., None], point: str) -> None:
     train(*WHOLE, *BITS, "store.root=whole")
     stop(point)
@@ -56,7 +56,7 @@ def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable
     assert only(root).status == "interrupted"
     again = train(*WHOLE, *BITS)
     assert again.code == 0
-    assert f"goes on after epoch {4 if point == '_finish' else 3}" in again.out
+    assert f"goes on after epoch {4 if point == 'finish' else 3}" in again.out
     assert facts(only(root)) == facts(only(root, "whole"))
     events = [e["event"] for e in only(root).journal.events()]
     assert events.count("epoch") == 5
@@ -368,7 +368,7 @@ def test_a_loss_is_trained_counted_kept_and_switched_as_the_network_is(train: Co
 
 def test_a_loss_with_a_state_goes_on_from_its_checkpoint(train: Command, root: Path, stop: Callable[..., None]) -> None:
     train(*WHOLE, *CENTRES, "store.root=whole")
-    for point in ("save", "_finish"):
+    for point in ("save", "finish"):
         stop(point)
         assert train(*WHOLE, *CENTRES).code == 130
     assert train(*WHOLE, *CENTRES).code == 0
@@ -480,7 +480,7 @@ def test_a_network_with_an_odd_state_is_trained_resumed_and_loaded(
     assert model.calls["forward"] == len(model.bank)
     assert model.calls["forward"] >= best * (1319 // 128)
     assert weights_sha256(snapshot(model)) == result.weights_sha256
-    for point in ("save", "_finish"):
+    for point in ("save", "finish"):
         stop(point)
         assert train(*ODD).code == 130
     assert train(*ODD).code == 0
@@ -501,7 +501,7 @@ def test_a_lazy_network_is_trained_and_resumed(train: Command, root: Path, stop:
 def test_a_metric_that_draws_goes_on_where_it_was(train: Command, root: Path, stop: Callable[..., None]) -> None:
     drawing = (*WHOLE, "model.dropout=0.2", "+metrics.share._target_=own.NoisyShare")
     assert train(*drawing, "store.root=whole").code == 0
-    for point in ("save", "_finish"):
+    for point in ("save", "finish"):
         stop(point)
         assert train(*drawing).code == 130
     assert train(*drawing).code == 0

@@ -21,7 +21,7 @@ from sweeplab import load_model
 from sweeplab.compare.groups import group
 from sweeplab.compare.replicas import read_run
 from sweeplab.errors import UserError
-from sweeplab.replay.replay import record
+from sweeplab.replay import record
 from sweeplab.runs import training
 from sweeplab.store import Run, Store
 from sweeplab.tracking.view import View

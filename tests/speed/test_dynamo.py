@@ -12,7 +12,7 @@ from conftest import PROJECT
 
 RUN = """
 import runpy, sys
-from sweeplab import cli
+from sweeplab.commands import cli
 cli._end = lambda: None
 sys.argv = ["train.py", "data=digits", "tracking=off", "trainer.epochs=1", *sys.argv[1:]]
 runpy.run_path({script!r}, run_name="__main__")
@@ -21,7 +21,7 @@ print("loaded:", *[name for name in ("torch._dynamo.eval_frame", "torch._inducto
 
 ASK = """
 import sys, torch
-from sweeplab import dynamo
+from sweeplab.speed import dynamo
 dynamo.spare()
 assert "torch._dynamo.eval_frame" not in sys.modules
 model = torch.nn.Linear(2, 1)

@@ -25,7 +25,7 @@ from sweeplab import data
 from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job, prepare
-from sweeplab.runs.training import Training
+from sweeplab.runs.training import begin
 from sweeplab.store import Store
 from sweeplab.train import schedule
 
@@ -144,7 +144,7 @@ def test_the_batches_of_an_epoch_are_known_before(root: Path, overrides: list[st
     job = prepare(compose([*SHORT, "trainer.progress=false", "tracking=off", *overrides]), [])
     run = Store(root / "runs").open().run(job.fingerprint)
     with run.claim():
-        training = Training(job, run, data.load(job.config.data))
+        training = begin(job, run, data.load(job.config.data))
     assert schedule.batches(job.config, job.facts.train) == len(training.train)
 
 
