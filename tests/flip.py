@@ -33,7 +33,7 @@ import kill
 import torch
 
 from sweeplab import load_model, metrics
-from sweeplab.commands import cli
+from sweeplab.commands import cli, guard, ui
 from sweeplab.runs import checkpoint
 from sweeplab.store import Run, Store
 
@@ -81,11 +81,11 @@ def inside(root: Path) -> Iterator[None]:
     for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         os.environ.pop(name, None)
     os.chdir(root)
-    end, cli._end = cli._end, lambda: None  # of a process of its own
+    end, guard._end = guard._end, lambda: None  # of a process of its own
     try:
         yield
     finally:
-        cli._end = end
+        guard._end = end
         os.chdir(cwd)
         sys.argv, sys.path[:] = argv, path
         os.environ.clear()
@@ -279,7 +279,7 @@ def links(place: Place) -> Said:
         from sweeplab import config, tracking
 
         settings = config.compose([])
-        return cli._links(settings, tracking.resolve_uri(settings.tracking), "http://here")
+        return ui.links_of(settings, tracking.resolve_uri(settings.tracking), "http://here")
 
     return said(guarded(show))
 

@@ -398,7 +398,7 @@ def test_a_swept_key_without_effect_is_told(planned: Planned) -> None:
     for cell in plan.cells:
         job = cell.job
         trained(job, {"valid/accuracy": 0.5}, weights=f"{job.config.model['hidden']} {job.config.seed}")
-    assert compared(plan).remarks == ["optimizer.lr had no effect: the same weights whatever its value"]
+    assert compared(plan).remarks == ["optimizer.lr had no effect on the weights: they are the same whatever its value"]
 
 
 def test_a_swept_key_without_effect_between_some_values_is_told(planned: Planned) -> None:
@@ -407,7 +407,7 @@ def test_a_swept_key_without_effect_between_some_values_is_told(planned: Planned
         of = cell.job.config
         weights = "a" if of.model["hidden"] == 8 and of.optimizer["lr"] < 0.3 else of.optimizer["lr"]
         trained(cell.job, {"valid/accuracy": 0.5}, weights=f"{of.model['hidden']} {weights} {of.seed}")
-    assert compared(plan).remarks == ["optimizer.lr had no effect between 0.1 and 0.2 (with 8)"]
+    assert compared(plan).remarks == ["optimizer.lr had no effect on the weights between 0.1 and 0.2 (with 8)"]
 
 
 def test_the_plan_tells_which_key_has_no_effect(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from feeding import SWEEP, add_epoch, counts, feed, finish, make, manifest, rows
 from filelock import FileLock
 
 from sweeplab import config, tracking
-from sweeplab.commands import cli
+from sweeplab.commands.sync import by_cause
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
 from sweeplab.tracking import check, existing, records
@@ -223,7 +223,7 @@ def test_it_is_not_level_if_nobody_answers(
 
 def test_a_cause_is_said_once_for_all_runs_that_lag_for_it() -> None:
     lag = ["a: away", "b: the disk: is full", "c: away", "d: away"]
-    assert cli._by_cause(lag) == ["a and 2 more: away", "b: the disk: is full"]
+    assert by_cause(lag) == ["a and 2 more: away", "b: the disk: is full"]
 
 
 @pytest.mark.parametrize("what", ["folder", "link", "no folder above"])

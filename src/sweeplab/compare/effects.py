@@ -19,9 +19,11 @@ def without_effect(columns: Sequence[str], groups: Sequence[Group]) -> list[str]
         equal = [pair for pair in pairs if _same_weights(*pair)]
         told |= {frozenset(map(id, pair)) for pair in equal}
         if equal and len(equal) == len(pairs):
-            said.append(f"{column} had no effect: the same weights whatever its value")
+            said.append(f"{column} had no effect on the weights: they are the same whatever its value")
         elif equal:
-            said.append(f"{column} had no effect between {_listed([_named(index, pair) for pair in equal])}")
+            said.append(
+                f"{column} had no effect on the weights between {_listed([_named(index, pair) for pair in equal])}"
+            )
     others = [pair for pair in _alike(groups) if frozenset(map(id, pair)) not in told]
     if others:
         said.append(f"the same weights came out of {_listed([f'{a.name} and {b.name}' for a, b in others])}")

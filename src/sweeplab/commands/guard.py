@@ -1,0 +1,99 @@
+"""The edge to the shell: exceptions become one message and an exit code."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from sweeplab import config, console
+from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.train import ranks
+
+P = ParamSpec("P")
+
+FAILED, BAD_INPUT, CTRL_C, SIGTERM = 1, 2, 130, 143
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: `guarded` sets it for Hydra's sake
+AGAIN = "issue the same command again for the rest"
+
+
+def guarded(program: Callable[P, object]) -> Callable[P, None]:
+    """The program with every way to end it made clear: a message on stderr and the exit code of DESIGN's table.
+
+    HYDRA_FULL_ERROR=1 in the environment shows the traceback of any error.
+    """
+
+    @wraps(program)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        started = sys.modules["__main__"].__dict__.get(program.__name__) is run
+        if started:
+            console.start_in_utf_8()
+        console.start_streams()
+        ranks.hush()
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
+        try:
+            _look_at_words(program)
+            program(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:
+            ranks.let_first_speak(error)
+            sys.exit(_told(error))
+        if started:
+            _end()
+
+    return run
+
+
+def _look_at_words(program: Callable[..., object]) -> None:
+    """Note the secrets of the command line before anything repeats them, and have Hydra get what it can read."""
+    config.know(word.lstrip("-") for word in sys.argv[1:])
+    if hasattr(program, "__wrapped__"):  # decorated by hydra.main
+        config.ensure_options(sys.argv[1:])
+        sys.argv[1:] = config.readable(sys.argv[1:])
+
+
+def _end() -> None:
+    """End the process, without Python's last look at every object: of PyTorch's that takes most of a second."""
+    if "torch" in sys.modules and all(
+        one.daemon for one in threading.enumerate() if one is not threading.main_thread()
+    ):
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):  # nobody reads any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(0)
+
+
+def _told(error: BaseException) -> int:
+    """Say on stderr what happened; returns the exit code."""
+    if TRACEBACKS:
+        _trace(error)
+    if isinstance(error, KeyboardInterrupt):
+        terminated = isinstance(error, Interrupted)
+        console.complain(f"{'terminated' if terminated else 'interrupted'}: what was finished is kept; {AGAIN}")
+        return SIGTERM if terminated else CTRL_C
+    if isinstance(error, UserError):
+        console.complain(str(error))
+        return BAD_INPUT
+    if isinstance(error, RunFailed):
+        console.complain(str(error))
+        return FAILED
+    assert isinstance(error, Exception)
+    if message := config.explain(error):
+        console.complain(message)
+        return BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder that has gone
+        console.complain(f"{error.filename}: {error.strerror}; when that is mended, issue the same command again")
+        return FAILED
+    _trace(error)
+    return FAILED
+
+
+def _trace(error: BaseException) -> None:
+    """Print the traceback, secrets hidden."""
+    print(config.redact_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)

@@ -1,0 +1,41 @@
+"""`sweeplab sync`: MLflow brought level with the store."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from sweeplab import console, tracking
+from sweeplab.config import Config
+from sweeplab.errors import RunFailed
+from sweeplab.store import Store
+
+
+def main(_: Namespace, settings: Config) -> None:
+    """Carry what MLflow lacks; exit code 1 if some of it still lags."""
+    home = Store(settings.store.root)
+    say_copied(home)
+    with console.counting("runs carried to MLflow") as progress:
+        lag = tracking.sync(home, settings.tracking, progress)
+    for notice in tracking.notices(home, settings.tracking):
+        console.say(notice)
+    if lag:
+        count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
+        raise RunFailed("\n".join([f"{count} behind in MLflow:", *by_cause(lag)]))
+    console.say("MLflow is level with the store")
+
+
+def by_cause(lag: Sequence[str]) -> list[str]:
+    """The lines of `tracking.sync`, one for all runs that lag for the same cause."""
+    runs: dict[str, list[str]] = {}
+    for line in lag:
+        run_id, _, cause = line.partition(": ")
+        runs.setdefault(cause, []).append(run_id)
+    names = {cause: ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more" for cause, ids in runs.items()}
+    return [f"{name}: {cause}" for cause, name in names.items()]
+
+
+def say_copied(home: Store) -> None:
+    """Say that this store is a copy, if that has just been noticed."""
+    if home.sweeps.is_dir() and home.writable and (told := home.settle()):
+        console.say(told)
