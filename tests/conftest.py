@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 import ready
 
-from sweeplab.commands import cli
+from sweeplab.commands import cli, guard
 from sweeplab.config import redaction
 from sweeplab.store import Store
 from sweeplab.sweep import fork
@@ -196,7 +196,7 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
         if not (sweeps or twice or any(word.startswith(("-", "hydra.mode")) for word in arguments)):
             more += ["--run"]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
-        monkeypatch.setattr(cli, "_end", lambda: None)  # of a process of its own
+        monkeypatch.setattr(guard, "_end", lambda: None)  # of a process of its own
         capfd.readouterr()
         code = 0
         try:

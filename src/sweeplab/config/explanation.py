@@ -21,7 +21,11 @@ EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 OWN = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")  # how the names of our own modules begin
-PASSING = ("sweeplab.commands.cli", "sweeplab.config.composing")  # those of them that only hand a command on to Hydra
+PASSING = (
+    "sweeplab.commands.cli",
+    "sweeplab.commands.guard",
+    "sweeplab.config.composing",
+)  # those of them that only hand a command on to Hydra
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
 
 
