@@ -100,8 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs.add_argument("--older-than", metavar="AGE", help="only those idle for so long: 30m, 12h, 7d, 2w")
     runs.add_argument("--yes", action="store_true", help="remove them without asking")
     given, overrides = parser.parse_known_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    guarded(lambda: given.run(given, [*given.overrides, *overrides]))()
+
+    def run() -> None:
+        signal.signal(signal.SIGTERM, _terminate)  # here, where what it raises is told
+        given.run(given, [*given.overrides, *overrides])
+
+    guarded(run)()
 
 
 def _terminate(*_: object) -> None:
