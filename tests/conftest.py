@@ -66,6 +66,19 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+
+
+def ended(program: Callable[[], object], capture: pytest.CaptureFixture[str]) -> Ended:
+    """Run a program in this process."""
+    capture.readouterr()
+    code = 0
+    try:
+        program()
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return Ended(code, *capture.readouterr())
+
+
 Tried = Callable[..., None]
 
 
@@ -172,13 +185,7 @@ def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """`sweeplab ...` in this process."""
 
     def run(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return Ended(code, *capsys.readouterr())
+        return ended(lambda: cli.main(arguments), capsys)
 
     return run
 
@@ -197,14 +204,7 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
             more += ["--run"]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(guard, "_end", lambda: None)  # of a process of its own
-        capfd.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(script), run_name="__main__")
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
+        return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)
 
     yield run
     import torch
@@ -250,3 +250,10 @@ def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     write()
     return write
+
+
+@pytest.fixture
+def uri(root: Path, fresh_database: bytes) -> str:
+    """The address of MLflow's database in the root, which is there and empty."""
+    (root / "mlflow.db").write_bytes(fresh_database)
+    return f"sqlite:///{root / 'mlflow.db'}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Command, Ended, Tried
+from conftest import Command, Ended, Tried, ended
 from hypothesis import strategies
 
 from sweeplab.commands import cli
@@ -132,13 +132,7 @@ def entered(
         monkeypatch.chdir(here)
         if name == "train.py":
             return train(*given, twice=True)
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main(given)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return Ended(code, *capfd.readouterr())
+        return ended(lambda: cli.main(given), capfd)
 
     return enter
 

@@ -120,6 +120,7 @@ class Life(RuleBasedStateMachine):
 
     folder: Path  # of all lives
     lives = 0
+    ended = 0  # in order: everything has come to its end, and MLflow is level
 
     def __init__(self) -> None:
         super().__init__()
@@ -331,6 +332,7 @@ class Life(RuleBasedStateMachine):
                         self._train(project, project.latest, NO_FAULT, feeds=False)
                     self._sync(project)
                 self.every_store_is_whole()
+                Life.ended += 1
         finally:
             shutil.rmtree(self.place, ignore_errors=True)
 
@@ -370,7 +372,9 @@ def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def live(count: int, *, chance: bool) -> None:
+def live(count: int, *, chance: bool) -> int:
+    """Lead so many lives, each with its checks; returns how many came to their end in order."""
+    Life.ended = 0
     how = settings(
         max_examples=count,
         stateful_step_count=20,
@@ -383,13 +387,14 @@ def live(count: int, *, chance: bool) -> None:
         phases=[Phase.generate] if chance else [Phase.generate, Phase.shrink],
     )
     run_state_machine_as_test(Life, settings=how)
+    return Life.ended
 
 
 def test_whatever_happens_in_a_life_each_run_is_trained_once_and_told_to_mlflow_once(lives: None) -> None:
-    live(8, chance=False)
+    assert live(8, chance=False) == 8
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("part", range(10))
 def test_twenty_lives_of_twenty_steps_by_chance(part: int, lives: None) -> None:
-    live(20, chance=True)
+    assert live(20, chance=True) == 20

@@ -219,7 +219,7 @@ def test_mlflow_keeps_what_it_has_and_none_of_it_as_running(home: Store, root: P
     uri = f"sqlite:///{root}/mlflow.db"
     with run.claim():
         assert tracking.sync(home, config.Tracking(uri=uri), lambda *_: None) == []
-    assert "removed 1 runs" in runs("--clean", "--yes").out
+    assert "removed 1 run" in runs("--clean", "--yes").out
     with sqlite3.connect(root / "mlflow.db") as database:
         assert list(database.execute("select status from runs")) == [("KILLED",)]
     database.close()

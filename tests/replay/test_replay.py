@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Command, Ended, unsealed
+from conftest import Command, Ended, ended, unsealed
 
 from sweeplab import config, targets, tracking
 from sweeplab.commands import cli
@@ -60,14 +60,7 @@ def replay(root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def run(*arguments: str) -> Ended:
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main(["replay", *arguments])
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
+        return ended(lambda: cli.main(["replay", *arguments]), capfd)
 
     yield run
     torch.use_deterministic_algorithms(False)

@@ -23,12 +23,6 @@ from sweeplab.tracking import client as client_module
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 
 
-@pytest.fixture
-def uri(root: Path, fresh_database: bytes) -> str:
-    (root / "mlflow.db").write_bytes(fresh_database)
-    return f"sqlite:///{root / 'mlflow.db'}"
-
-
 def sync(home: Store, uri: str) -> list[str]:
     return tracking.sync(home, config.Tracking(uri=uri), lambda *_: None)
 

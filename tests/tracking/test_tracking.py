@@ -56,12 +56,6 @@ def store(root: Path) -> Store:
     return Store(root / "runs").open()
 
 
-@pytest.fixture
-def uri(root: Path, fresh_database: bytes) -> str:
-    (root / "mlflow.db").write_bytes(fresh_database)
-    return f"sqlite:///{root / 'mlflow.db'}"
-
-
 def client_of(store: Store, uri: str, *, seconds: float = 60) -> subprocess.Popen[bytes]:
     """A process that holds a client, and says when it does."""
     code = (

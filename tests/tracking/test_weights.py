@@ -28,12 +28,6 @@ pytestmark = [
 DIGITS = ("data=digits", "model.hidden=8", "trainer.epochs=1", "trainer.threads=1")
 
 
-@pytest.fixture
-def uri(root: Path, fresh_database: bytes) -> str:
-    (root / "mlflow.db").write_bytes(fresh_database)
-    return f"sqlite:///{root / 'mlflow.db'}"
-
-
 def sync(home: Store, uri: str) -> list[str]:
     return tracking.sync(home, config.Tracking(uri=uri), lambda *_: None)
 
@@ -237,7 +231,7 @@ def test_only_finished_ones_so_old_that_are_not_at_work_lose_them(
     failed = make(home, 4, end="failed")
     with held.claim():
         out = runs(home, "--clean", "--weights", "--yes", "--older-than", "7d", capfd=capfd)
-    assert "removed the weights of 1 runs, 7 B" in out
+    assert "removed the weights of 1 run, 7 B" in out
     assert f"kept, since they are at work: {held.id}" in out
     assert [run.weights_file.exists() for run in (old, new, held, failed)] == [False, True, True, True]
     assert json.loads(runs(home, "--json", capfd=capfd))[0]["status"] == "finished"

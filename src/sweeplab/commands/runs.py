@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from sweeplab import console, tracking
 from sweeplab.commands import listing
@@ -37,16 +38,28 @@ def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
     if not chosen:
         console.say("nothing to remove")
         return
-    listing.show(chosen, f"to be removed: {listing.size(sum(row.bytes for row in chosen))}")
-    if not yes and not listing.agreed(chosen):
-        console.say("nothing was removed")
+    title = f"to be removed: {listing.size(sum(row.bytes for row in chosen))}"
+    if not _agreed(chosen, title, yes):
         return
     _bring_level(settings, home, chosen)
     gone = listing.remove(home, chosen)
     kept = [row.id for row in chosen if row not in gone]
-    console.say(f"removed {len(gone)} runs, {listing.size(sum(row.bytes for row in gone))}")
+    console.say(f"removed {_counted(gone)}, {listing.size(sum(row.bytes for row in gone))}")
     if kept:
         console.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
+
+
+def _agreed(chosen: Sequence[Row], title: str, yes: bool, what: str = "") -> bool:
+    """Show what would go, and ask; `yes`: it has been agreed to."""
+    listing.show(chosen, title)
+    if yes or listing.agreed(chosen, what):
+        return True
+    console.say("nothing was removed")
+    return False
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    return "1 run" if len(rows) == 1 else f"{len(rows)} runs"
 
 
 def _bring_level(settings: Config, home: Store, chosen: list[Row]) -> None:
@@ -62,14 +75,13 @@ def _clean_weights(settings: Config, home: Store, chosen: list[Row], yes: bool) 
     if not chosen:
         console.say("no finished run holds weights: nothing to remove")
         return
-    listing.show(chosen, f"to lose their weights, and keep their results: {len(chosen)} runs")
-    if not yes and not listing.agreed(chosen, "the weights of "):
-        console.say("nothing was removed")
+    title = f"to lose their weights, and keep their results: {_counted(chosen)}"
+    if not _agreed(chosen, title, yes, "the weights of "):
         return
     _bring_level(settings, home, chosen)
     second = tracking.second_names([home.run(row.id) for row in chosen], settings.tracking)
     gone, freed = listing.remove_weights(home, chosen, second)
     replay = console.command("sweeplab replay RUN")
-    console.say(f"removed the weights of {len(gone)} runs, {listing.size(freed)}; {replay} puts them back")
+    console.say(f"removed the weights of {_counted(gone)}, {listing.size(freed)}; {replay} puts them back")
     if kept := [row.id for row in chosen if row not in gone]:
         console.say(f"kept, since they are at work: {', '.join(kept)}")
