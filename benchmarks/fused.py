@@ -14,7 +14,9 @@ from benchmarks.measure import spread
 from sweeplab import config, data
 from sweeplab.runs import job
 from sweeplab.runs.build import build
-from sweeplab.train import fused, loop, runtime
+from sweeplab.train import fused, loop
+from sweeplab.train.device import set_up
+from sweeplab.train.random_state import RandomStreams
 
 STEPS = 150
 HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
@@ -25,12 +27,12 @@ def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[
     overrides = [f"data.root={root}", f"model.hidden={hidden}", f"trainer.limit_batches={STEPS}", "trainer.threads=1"]
     checked = job.prepare(config.compose([*overrides, "scheduler=constant", "tracking=off"]), overrides)
     settings, splits = checked.config, data.load(checked.config.data)
-    how = runtime.start(settings.trainer, None, alone=True)
+    how = set_up(settings.trainer)
     batches = data.Batches(splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS)
     tasks = [build(settings, how, STEPS) for _ in range(count)]
     alone, as_one = [], []
     for number in range(rounds):
-        streams = [runtime.RandomStreams() for _ in tasks]
+        streams = [RandomStreams() for _ in tasks]
         trained = fused.train_epoch(tasks, [batches.epoch(number) for _ in tasks], streams)[0]
         assert isinstance(trained, loop.Trained)
         as_one.append(trained.seconds / STEPS * 1e6)

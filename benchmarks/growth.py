@@ -63,13 +63,14 @@ def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
     from sweeplab.data.batches import Batches
     from sweeplab.data.splits import Held
     from sweeplab.runs.build import build
-    from sweeplab.train import loop, runtime
+    from sweeplab.train import loop
+    from sweeplab.train.device import Runtime
 
     split = Held(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
     hidden = [shape["width"]] * shape["depth"]
     settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
-    one_thread = runtime.Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
+    one_thread = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
     task = build(settings, one_thread, len(batches))
     return lambda: loop.train_epoch(task, batches.epoch(1)).means()
 

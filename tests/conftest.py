@@ -20,8 +20,9 @@ import hypothesis
 import pytest
 import ready
 
-from sweeplab.commands import cli, guard
+from sweeplab.commands import cli
 from sweeplab.config import redaction
+from sweeplab.speed import quick_exit
 from sweeplab.store import Store
 from sweeplab.sweep import fork
 from sweeplab.tracking import client
@@ -112,6 +113,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "MLFLOW_TRACKING_URI",
         "MLFLOW_EXPERIMENT_NAME",
         "SWEEPLAB_ROOT",
+        "SWEEPLAB_PLAIN",
         "HYDRA_FULL_ERROR",
         "UV_RUN_RECURSION_DEPTH",
     ):
@@ -203,7 +205,7 @@ def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
         if not (sweeps or twice or any(word.startswith(("-", "hydra.mode")) for word in arguments)):
             more += ["--run"]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
-        monkeypatch.setattr(guard, "_end", lambda: None)  # of a process of its own
+        monkeypatch.setattr(quick_exit, "leave", lambda: None)  # of a process of its own
         return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)
 
     yield run

@@ -33,8 +33,9 @@ import kill
 import torch
 
 from sweeplab import load_model, metrics
-from sweeplab.commands import cli, guard, ui
+from sweeplab.commands import cli, ui
 from sweeplab.runs import checkpoint
+from sweeplab.speed import quick_exit
 from sweeplab.store import Run, Store
 
 PROJECT = Path(__file__).parent.parent
@@ -81,11 +82,11 @@ def inside(root: Path) -> Iterator[None]:
     for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
         os.environ.pop(name, None)
     os.chdir(root)
-    end, guard._end = guard._end, lambda: None  # of a process of its own
+    end, quick_exit.leave = quick_exit.leave, lambda: None  # of a process of its own
     try:
         yield
     finally:
-        guard._end = end
+        quick_exit.leave = end
         os.chdir(cwd)
         sys.argv, sys.path[:] = argv, path
         os.environ.clear()

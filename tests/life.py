@@ -36,9 +36,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import sweeplab
 from sweeplab import compare, config
-from sweeplab.commands import cli, guard
+from sweeplab.commands import cli
 from sweeplab.runs import run
 from sweeplab.runs.job import Job
+from sweeplab.speed import quick_exit
 from sweeplab.store import Store, locked
 from sweeplab.sweep import pool, server
 from sweeplab.sweep.conduct import conduct
@@ -273,7 +274,7 @@ def _become(root: Path, action: Callable[[], object], fault: Fault, feeds: bool,
 
 def _prepare(fault: Fault, feeds: bool) -> None:
     mock.patch.object(cli, "_compose", lambda words: config.parse(composed(words))).start()
-    mock.patch.object(guard, "_end").start()
+    mock.patch.object(quick_exit, "leave").start()
     mock.patch.object(client, "_start", lambda *given: _feed(*given, fault) if feeds else None).start()
     mock.patch.object(compare, "write_report", _write_report).start()
     if fault.kind == "full":

@@ -13,7 +13,7 @@ from sweeplab.errors import UserError
 from sweeplab.runs import parts, trial
 from sweeplab.runs.build import build
 from sweeplab.runs.screen import Layer
-from sweeplab.train.runtime import Runtime
+from sweeplab.train.device import Runtime
 
 HERE = __name__
 

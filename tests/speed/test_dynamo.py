@@ -12,8 +12,8 @@ from conftest import PROJECT
 
 RUN = """
 import runpy, sys
-from sweeplab.commands import guard
-guard._end = lambda: None
+from sweeplab.speed import quick_exit
+quick_exit.leave = lambda: None
 sys.argv = ["train.py", "data=digits", "tracking=off", "trainer.epochs=1", *sys.argv[1:]]
 runpy.run_path({script!r}, run_name="__main__")
 print("loaded:", *[name for name in ("torch._dynamo.eval_frame", "torch._inductor") if name in sys.modules])

@@ -217,7 +217,7 @@ def fates(plan: Plan) -> list[str]:
 
 
 def test_each_job_has_its_fate(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeplab.train.runtime.cores", lambda: 2)
+    monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 2)
     cells = planned("seed=range(5)").cells
     record(cells[0].job)
     record(cells[1].job, FAILED)
@@ -393,7 +393,7 @@ def test_steps_are_really_timed_and_leave_no_trace(planned: Planned) -> None:
 
 
 def test_jobs_run_side_by_side(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeplab.train.runtime.cores", lambda: 4)
+    monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 4)
     assert estimate.wall([3, 3, 2, 2, 2], planned().settings) == (4.0, 4)
     assert estimate.wall([3, 3, 2, 2, 2], planned("trainer.threads=2").settings) == (7.0, 2)
     assert estimate.wall([3, 3], planned("sweep.workers=1").settings) == (6.0, 1)

@@ -240,7 +240,7 @@ def test_the_shares_of_every_batch_are_the_batch(
 def test_each_rank_has_its_part_of_the_cores(several: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     from sweeplab.config import Trainer
 
-    monkeypatch.setattr("sweeplab.train.runtime.cores", lambda: 9)
+    monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 9)
     assert distributed.placed(Trainer(device="cpu")).threads is None
     several(4)
     assert distributed.placed(Trainer(device="cpu")).threads == 2

@@ -37,7 +37,7 @@ from sweeplab.store import END, START, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
 from sweeplab.train.loop import Batch, Task, Trained, timed_epoch
-from sweeplab.train.runtime import RandomStreams, seed_stream
+from sweeplab.train.random_state import RandomStreams, seed_stream
 
 WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
 

@@ -26,6 +26,7 @@ def train(config: DictConfig) -> None:
     from sweeplab import tracking
     from sweeplab.config import is_job
     from sweeplab.console import waiting
+    from sweeplab.speed import head_start
 
     given = config.get("sweep")
     sweep = given if isinstance(given, Mapping) else {}  # what is wrong is told where the whole config is read
@@ -35,7 +36,7 @@ def train(config: DictConfig) -> None:
         return (job if is_job() else guarded(_refuse_sweep_id))(config)
     if sweep.get("plan") is True:
         return guarded(_plan)(config)
-    with tracking.early(config):
+    with head_start.allowed(tracking.early(config)):
         with waiting("loading PyTorch"):
             from sweeplab.runs.run import main as run
         return guarded(run)(config)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -14,6 +11,7 @@ from typing import ParamSpec
 
 from sweeplab import config, console
 from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.speed import quick_exit
 from sweeplab.train import ranks
 
 P = ParamSpec("P")
@@ -44,7 +42,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
             ranks.let_first_speak(error)
             sys.exit(_told(error))
         if started:
-            _end()
+            quick_exit.leave()
 
     return run
 
@@ -55,18 +53,6 @@ def _look_at_words(program: Callable[..., object]) -> None:
     if hasattr(program, "__wrapped__"):  # decorated by hydra.main
         config.ensure_options(sys.argv[1:])
         sys.argv[1:] = config.readable(sys.argv[1:])
-
-
-def _end() -> None:
-    """End the process, without Python's last look at every object: of PyTorch's that takes most of a second."""
-    if "torch" in sys.modules and all(
-        one.daemon for one in threading.enumerate() if one is not threading.main_thread()
-    ):
-        atexit._run_exitfuncs()
-        with contextlib.suppress(OSError):  # nobody reads any more
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(0)
 
 
 def _told(error: BaseException) -> int:

@@ -1,7 +1,7 @@
-"""The global random generators (torch's on the CPU, `random`, numpy's), as the code of a data set sees them.
+"""The global random generators (torch's on the CPU, `random`, numpy's), which users' code draws from.
 
-They are seeded by a key and put back afterwards: reading data neither depends on what was drawn before, nor changes
-what is drawn next.
+They are seeded by a key for reading data and put back afterwards: reading neither depends on what was drawn before, nor
+changes what is drawn next.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 States = tuple[Any, ...]
-"""The state of each generator: of torch, `random` and numpy."""
+"""The states of the generators of torch, `random` and numpy, in this order."""
 
 
 def seed(key: str) -> None:
-    """Seed each generator by a hash of the key; 9 microseconds."""
+    """Seed each generator by a hash of the key; takes 9 microseconds."""
     digest = hashlib.sha256(key.encode()).digest()
     torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits; the CPU's alone
     random.seed(int.from_bytes(digest[8:16], "big"))
@@ -28,21 +28,32 @@ def seed(key: str) -> None:
 
 
 def states() -> States:
-    """Return the states of the generators, to be compared."""
+    """Return the states in a form that can be compared by `==`."""
     numpy: Any = np.random.get_state(legacy=True)
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), (numpy[1].tobytes(), *numpy[2:])
+
+
+def save() -> States:
+    """Return the states in a form that `restore` takes."""
+    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=True)
+
+
+def restore(saved: States) -> None:
+    """Put the generators back to saved states."""
+    on_cpu, python, numpy = saved
+    torch.set_rng_state(on_cpu)
+    random.setstate(python)
+    np.random.set_state(numpy)
 
 
 @contextmanager
 def preserved() -> Iterator[None]:
     """Put the generators back afterwards, those of CUDA, too, which `torch.manual_seed` in a data set would seed."""
-    here, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    saved = save()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:
-        torch.set_rng_state(here)
-        random.setstate(python)
-        np.random.set_state(numpy)
+        restore(saved)
         if gpus:
             torch.cuda.set_rng_state_all(gpus)

@@ -16,7 +16,8 @@ from typing import Any
 from sweeplab import config, metrics, store, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
-from sweeplab.train import runtime, stopping
+from sweeplab.train import stopping
+from sweeplab.train.device import choose_device
 
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
 MOST_THREADS = 1024  # a record that asks for more would only exhaust the machine
@@ -198,7 +199,7 @@ def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str
 def _device(name: str) -> str:
     """The device of then; where there is none like it, what there is: the report will name it."""
     try:
-        return str(runtime.choose_device(name))
+        return str(choose_device(name))
     except UserError:
         return "auto"
 

@@ -8,7 +8,8 @@ from sweeplab.config import Config
 from sweeplab.speed import dynamo, onednn
 from sweeplab.targets import instantiate
 from sweeplab.train import loop, measured, schedule
-from sweeplab.train.runtime import Runtime, seed_stream
+from sweeplab.train.device import Runtime
+from sweeplab.train.random_state import seed_stream
 
 
 def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:

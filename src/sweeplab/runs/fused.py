@@ -12,7 +12,7 @@ from sweeplab.runs.job import Job
 from sweeplab.runs.run import claimed, finished, keep, reuse
 from sweeplab.runs.training import begin
 from sweeplab.train import fused
-from sweeplab.train.runtime import RandomStreams
+from sweeplab.train.random_state import RandomStreams
 
 
 def train_fused(

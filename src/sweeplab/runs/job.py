@@ -13,7 +13,9 @@ from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint, identity, parts, system, trial
 from sweeplab.runs.identity import Identity
 from sweeplab.runs.screen import Layer
-from sweeplab.train import runtime, schedule
+from sweeplab.speed import denormals
+from sweeplab.train import schedule
+from sweeplab.train.device import choose_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +100,7 @@ class Job:
 
     def load(self) -> data.Splits:
         """Load the examples. Raises UserError unless they are those that the job was planned with."""
+        denormals.flush()
         splits = data.load(self.config.data)
         planned, loaded = self.facts.sample or self.facts.digest, splits.sample or splits.digest
         if loaded != planned:
@@ -144,6 +147,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
 
     The jobs of one plan share a `memo`.
     """
+    denormals.flush()
     memo = memo or Memo()
     nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
     data_of, trainer = settings.data, settings.trainer
@@ -153,7 +157,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
         raise UserError(*problems)
     if settings.tracking.enabled and settings.tracking.system_metrics:
         system.check()
-    memo("device", settings.trainer.device, lambda: runtime.choose_device(settings.trainer.device))
+    memo("device", settings.trainer.device, lambda: choose_device(settings.trainer.device))
     home = store.Store(settings.store.root)
     memo("place", settings.store.root, lambda: home.check(to_write=False))
     facts = memo("facts", settings.data, lambda: data.facts(settings.data))

@@ -16,9 +16,12 @@ from sweeplab.runs import attachments, checkpoint, screen, system
 from sweeplab.runs.build import build
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
-from sweeplab.train import loop, runtime, stopping
+from sweeplab.runs.provenance import provenance
+from sweeplab.train import loop, stopping
 from sweeplab.train.attributes import Attributes
+from sweeplab.train.device import Runtime, set_up
 from sweeplab.train.distributed import Share, from_first, placed, spread
+from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import count, is_first
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 
@@ -35,7 +38,7 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
     saved = from_first(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
     # Another number of threads would give other bits: a resumed run keeps its own.
     threads = saved["threads"] if saved else None
-    how = runtime.start(placed(job.config.trainer), threads, alone=job.config.sweep.id is None)
+    how = set_up(placed(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
         training.start(fused)
@@ -47,7 +50,7 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
 class Training:
     """The parts of a training, and where it has got to."""
 
-    def __init__(self, job: Job, run: store.Run, splits: data.Splits, how: runtime.Runtime) -> None:
+    def __init__(self, job: Job, run: store.Run, splits: data.Splits, how: Runtime) -> None:
         trainer = job.config.trainer
         self.job, self.folder, self.runtime = job, run, how
         self.train, self.valid, self.test = _batches(job.config, how, splits)
@@ -107,7 +110,7 @@ class Training:
         self._known = self.folder.journal.epochs()
 
     def _provenance(self, fused: int) -> dict[str, Any]:
-        origin = runtime.provenance(self.runtime, Path.cwd())
+        origin = provenance(self.runtime, Path.cwd())
         return {**origin, "fused": fused} if fused > 1 else origin
 
     @contextmanager
@@ -178,7 +181,7 @@ class Training:
             "scheduler": self.task.scheduler.state_dict(),
             "stopping": self.stopping.state_dict(),
             "attributes": self.attributes.changed(),
-            "random": runtime.random_state(self.runtime.device),
+            "random": random_state(self.runtime.device),
             "trained_examples": self.trained_examples,
             "train_seconds": self.train_seconds,
         }
@@ -191,7 +194,7 @@ class Training:
         self.task.scheduler.load_state_dict(saved["scheduler"])
         self.stopping.load_state_dict(saved["stopping"])
         self.attributes.restore(saved["attributes"], self.runtime.device)
-        runtime.set_random_state(self.runtime.device, saved["random"])
+        set_random_state(self.runtime.device, saved["random"])
         self.trained_examples, self.train_seconds = saved["trained_examples"], saved["train_seconds"]
 
     def finish(self) -> store.Result:
@@ -222,7 +225,7 @@ class Training:
 
 
 def _batches(
-    settings: config.Config, how: runtime.Runtime, splits: data.Splits
+    settings: config.Config, how: Runtime, splits: data.Splits
 ) -> tuple[data.Batches, data.Batches, data.Batches]:
     """The batches of the training, the validation and the test set; on several ranks, this one's share of them."""
     trainer = settings.trainer

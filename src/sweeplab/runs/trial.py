@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import metrics, targets
 from sweeplab.config import Config, Node
+from sweeplab.data import seeding
 from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint, metric_trial
 from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
 from sweeplab.train import schedule, state
-from sweeplab.train.runtime import choose_device, random_state, set_random_state
+from sweeplab.train.device import choose_device
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 """Losses whose targets are classes, so that they cannot regress."""
@@ -65,7 +65,7 @@ def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
     network, loss and data disagree.
     """
     dynamo.spare()
-    with _same_random_numbers():
+    with seeding.preserved():
         loss = _module(config.loss, "loss")
         fitted = _tried(config, loss, examples)
         _try_loss(config, loss)
@@ -78,18 +78,8 @@ def fit_metrics(config: Config) -> None:
     Raises UserError for what they refuse.
     """
     dynamo.spare()
-    with _same_random_numbers():
+    with seeding.preserved():
         metric_trial.check(config)
-
-
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Leave the global random streams as they were: what is built on trial draws from them."""
-    before = random_state(torch.device("cpu"))
-    try:
-        yield
-    finally:
-        set_random_state(torch.device("cpu"), before)
 
 
 def _tried(config: Config, loss: nn.Module, examples: Examples | None) -> Fitted:
@@ -275,7 +265,7 @@ def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1
     are. Raises UserError for what they refuse.
     """
     dynamo.spare()
-    with _same_random_numbers():
+    with seeding.preserved():
         optimizer = _optimizer(config, parameters)
         rates = schedule.rates(optimizer)
         scheduler = targets.build(schedule.filled(config, in_epoch), "scheduler", optimizer)

@@ -1,6 +1,7 @@
 """A stand-in for torch._dynamo, torch.compile's front end, whose import takes nearly as long as all else of PyTorch.
 
 The first network on the meta device imports it, and the first optimizer, only to be left out of what is compiled.
+Results have the same bits.
 """
 
 from __future__ import annotations
@@ -10,22 +11,24 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from sweeplab import speed
+
 NAME = "torch._dynamo"
 
 
 class _StandIn(ModuleType):
-    """Has what PyTorch asks for where nothing is compiled; who asks for more gets the module itself, imported then."""
+    """What PyTorch uses of torch._dynamo where nothing is compiled; any other name imports the real module."""
 
     __file__ = None
 
     @staticmethod
     def disable(function: Any = None, *_: object, **__: object) -> Any:
-        """What is not compiled need not be kept from it."""
+        """Return the function: nothing is compiled that it would have to be kept from."""
         return function
 
     @staticmethod
     def graph_break(*_: object, **__: object) -> None:
-        """There is no graph."""
+        """Do nothing: there is no graph."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__path__":  # which its submodules are found by
@@ -36,6 +39,6 @@ class _StandIn(ModuleType):
 
 
 def spare() -> None:
-    """Do without torch._dynamo for as long as that goes; for a process that has nothing to compile."""
-    if NAME not in sys.modules:
+    """Put the stand-in in the place of torch._dynamo, in a process that has nothing to compile."""
+    if not speed.is_plain() and NAME not in sys.modules:
         sys.modules[NAME] = _StandIn(NAME)

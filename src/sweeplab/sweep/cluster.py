@@ -28,7 +28,7 @@ from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Agent, Probe, versions
 from sweeplab.sweep.leases import Lease, Leases
 from sweeplab.sweep.server import LOST
-from sweeplab.train import runtime
+from sweeplab.train import cpus
 
 JOINING = 60.0  # seconds that nodes get to join before the first job; later ones join when they can
 LOOK = 5.0  # seconds between two looks for new nodes
@@ -128,7 +128,7 @@ class Cluster:
 
         how: dict[str, Any] = {}
         if self._address == LOCAL:
-            cores = self._cpus or runtime.cores()
+            cores = self._cpus or cpus.count()
             how = {"num_cpus": cores, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}
             how["include_dashboard"] = False
         try:

@@ -20,7 +20,8 @@ from sweeplab.runs.build import build
 from sweeplab.runs.job import Job
 from sweeplab.sweep import fate, leases
 from sweeplab.sweep.fate import Fate
-from sweeplab.train import loop, runtime
+from sweeplab.train import loop
+from sweeplab.train.device import Runtime, choose_device
 
 SEEDS, NETWORK, STEPS = "other seeds", "same network", "timed steps"
 """Where an estimate comes from: finished runs of the same config but the seed; others of the same network, data, batch
@@ -160,9 +161,9 @@ def _epoch(job: Job, cost: tuple[float, float]) -> float:
 def _step_seconds(job: Job, budget: float) -> tuple[float, float] | None:
     """(a training step, the evaluation of one example) in seconds; None if the network cannot be run so."""
     settings = replace(job.config, trainer=replace(job.config.trainer, compile=False))
-    device, trainer = runtime.choose_device(settings.trainer.device), settings.trainer
+    device, trainer = choose_device(settings.trainer.device), settings.trainer
     try:
-        task = build(settings, runtime.Runtime(device=device, threads=1, precision=trainer.precision), 100_000)
+        task = build(settings, Runtime(device=device, threads=1, precision=trainer.precision), 100_000)
         batch = _random_batch(settings.data, trainer.batch_size, device)
         task.model.train()
         step = _clocked(lambda: loop.train_step(task, *batch)[0], budget * 0.8)

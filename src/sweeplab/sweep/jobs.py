@@ -11,7 +11,8 @@ from sweeplab.store import Store
 from sweeplab.sweep import preview
 from sweeplab.sweep.fate import NEW, STALE
 from sweeplab.sweep.plan import Cell, Plan
-from sweeplab.train import fused, runtime
+from sweeplab.train import fused
+from sweeplab.train.device import choose_device
 
 MOST = 8  # runs that are trained as one: more gain little, and are lost together if their process is killed
 SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
@@ -35,7 +36,7 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
         and trainer.threads in (None, 1)
         and trainer.precision == "fp32"
         and not (trainer.compile or trainer.profile or trainer.init_from or trainer.overfit_batches)
-        and memo("device", trainer.device, lambda: runtime.choose_device(trainer.device)).type == "cpu"
+        and memo("device", trainer.device, lambda: choose_device(trainer.device)).type == "cpu"
         and optimizer.startswith("torch.optim.")
         and not optimizer.endswith(".LBFGS")  # which looks at a batch several times
         and cell.job.facts.held

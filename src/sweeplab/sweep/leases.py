@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.train import runtime
+from sweeplab.train import cpus
+from sweeplab.train.device import choose_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,12 @@ def of_this_machine(settings: Config) -> Leases:
     there = _gpus() if asked else []
     if asked > len(there):
         raise UserError(f"sweep.gpus_per_worker={asked:g}: this machine has {len(there)}")
-    return Leases(cores=max(runtime.cores(), workers or 0), gpus=there, workers=workers)
+    return Leases(cores=max(cpus.count(), workers or 0), gpus=there, workers=workers)
 
 
 def gpus_per_worker(settings: Config) -> float:
     """How many GPUs (or which share of one) a job of this config leases; 0 on a CPU, or where it names its GPU."""
-    device = runtime.choose_device(settings.trainer.device)
+    device = choose_device(settings.trainer.device)
     if device.type != "cuda" or device.index is not None:
         return 0.0
     return settings.sweep.gpus_per_worker or 1.0

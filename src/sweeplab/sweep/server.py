@@ -6,7 +6,6 @@ a process forked after either would hang. It ends when the launcher does, howeve
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import gc
 import os
@@ -24,12 +23,11 @@ from typing import NoReturn
 import torch
 
 from sweeplab import config, console, data, errors, store
-from sweeplab.runs import run
+from sweeplab.runs import provenance, run
 from sweeplab.runs.fused import train_fused
 from sweeplab.runs.job import Job
-from sweeplab.train import runtime
+from sweeplab.speed import huge_pages
 
-HUGE, MADV_COLLAPSE = 2**21, 25  # bytes of a huge page; from Linux's mman-common.h
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes of a job, as of a command
 LOST = 256  # no exit code: nobody knows how it ended, its node has gone
 
@@ -206,24 +204,7 @@ def _preload() -> None:
     import sweeplab.models
 
     del hydra, safetensors, yaml, sweeplab
-    runtime.remember(Path.cwd())
-
-
-def _make_forks_cheap() -> None:
-    """Move this process's 400 MB into huge pages: a fork and its end then cost 18 instead of 44 ms.
-
-    Each fork copies an entry for every page, and its end drops them again. Linux from 6.1; elsewhere nothing happens.
-    """
-    libc = ctypes.CDLL(None)
-    if sys.platform != "linux" or not hasattr(libc, "madvise"):
-        return
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        place, rights, _, _, inode, *_ = line.split()
-        if "w" in rights and inode == "0" and "[stack" not in line:
-            start, end = (int(number, 16) // HUGE * HUGE for number in place.split("-"))
-            for page in range(start + HUGE, end, HUGE):
-                libc.madvise(page, HUGE, MADV_COLLAPSE)  # a page that cannot be moved stays as it is
+    provenance.remember(Path.cwd())
 
 
 def main() -> None:
@@ -234,6 +215,6 @@ def main() -> None:
     _preload()
     gc.collect()
     gc.freeze()  # so that no job's garbage collection writes to, and so copies, the shared memory
-    _make_forks_cheap()
+    huge_pages.collapse()
     Server(launcher).serve()
     os._exit(0)  # the interpreter's own way out of PyTorch takes a second, and noise

@@ -21,8 +21,8 @@ def count() -> int:
     return max(1, math.ceil(min(there, quota())))
 
 
-def asked() -> int | None:
-    """OMP_NUM_THREADS, which says how many threads a program that uses OpenMP begins; None where it is no number.
+def openmp_threads() -> int | None:
+    """Read OMP_NUM_THREADS, the number of threads of a program that uses OpenMP; None where it is no number.
 
     A list is of nested levels: the first counts. What libgomp does not take is not taken here.
     """

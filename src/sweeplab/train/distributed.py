@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from sweeplab import config, console, data, metrics, targets
 from sweeplab.errors import Interrupted, UserError
-from sweeplab.train import loop, runtime
+from sweeplab.train import cpus, loop
+from sweeplab.train.device import choose_device
+from sweeplab.train.random_state import seed_stream
 from sweeplab.train.ranks import PATIENCE, count, number
 from sweeplab.train.reduction import Reduction, reduction
 
@@ -41,7 +43,7 @@ def joined(settings: config.Config) -> Iterator[None]:
 
 
 def _cuda(trainer: config.Trainer) -> bool:
-    return runtime.choose_device(trainer.device).type == "cuda"
+    return choose_device(trainer.device).type == "cuda"
 
 
 def _check(settings: config.Config) -> None:
@@ -100,7 +102,7 @@ def placed(trainer: config.Trainer) -> config.Trainer:
     if count() == 1:
         return trainer
     device = f"cuda:{number('LOCAL_RANK', 0)}" if _cuda(trainer) else "cpu"
-    threads = trainer.threads or max(1, runtime.cores() // number("LOCAL_WORLD_SIZE", 1))
+    threads = trainer.threads or max(1, cpus.count() // number("LOCAL_WORLD_SIZE", 1))
     return replace(trainer, device=device, threads=threads)
 
 
@@ -114,7 +116,7 @@ class Share(data.Batches):
 
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.seed is not None:  # anew for each epoch, so that a checkpoint needs no rank's random state
-            runtime.seed_stream(self.seed, f"dropout/{n}/{self._rank}")
+            seed_stream(self.seed, f"dropout/{n}/{self._rank}")
         return super().epoch(n) if len(self.mine(torch.arange(self.examples))) else iter(())
 
     def mine(self, values: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from sweeplab.targets import instantiate
 from sweeplab.targets import targets as class_paths
 from sweeplab.train import loop
 from sweeplab.train.loop import Batch, Task, Trained
-from sweeplab.train.runtime import RandomStreams
+from sweeplab.train.random_state import RandomStreams
 
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,

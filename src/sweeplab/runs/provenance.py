@@ -1,0 +1,80 @@
+"""What is recorded beside the config of a run, and not hashed: code, versions, machine, and how it is computed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeplab import speed
+from sweeplab.train import cpus, ranks
+from sweeplab.train.device import Runtime
+
+PACKAGES = ("sweeplab", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
+
+_remembered: dict[Path, dict[str, Any]] = {}  # code and versions, by the folder where git was asked
+
+
+def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
+    """Collect the provenance of a run; `folder` is where git is asked."""
+    facts = {
+        **(_remembered.get(folder) or _code_and_versions(folder)),
+        "device": _device_name(runtime.device),
+        "threads": runtime.threads,
+    }
+    if ranks.count() > 1:
+        facts["ranks"] = ranks.count()
+    facts |= {
+        "platform": platform.platform(),
+        "cores": cpus.count(),
+        "torch": {
+            "cuda": torch.version.cuda,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "onednn": runtime.onednn,
+        },
+    }
+    if speed.is_plain():
+        facts["plain"] = True  # some of the tricks in `speed` change bits
+    return facts
+
+
+def remember(folder: Path) -> None:
+    """Ask git and the packages once: whatever is forked from this process has the same state of the code."""
+    _remembered[folder] = _code_and_versions(folder)
+
+
+def _code_and_versions(folder: Path) -> dict[str, Any]:
+    commit = _git("rev-parse", "HEAD", folder=folder)
+    status = _git("status", "--porcelain", folder=folder)
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"git": {"commit": commit, "dirty": bool(status) if commit else None}, "versions": versions}
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def _git(*arguments: str, folder: Path) -> str | None:
+    """Return what git prints, or None where that fails."""
+    try:
+        done = subprocess.run(  # noqa: S603  # fixed arguments
+            ["git", *arguments],  # noqa: S607  # looked up on PATH as in a shell
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,26 @@
+"""End a command's process without the interpreter's own end, which visits every object of PyTorch's."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+
+from sweeplab import speed
+
+
+def leave() -> None:
+    """End the process with exit code 0 at once, after what is registered to run at exit.
+
+    Returns, for the interpreter to end as usual, if PyTorch is not loaded, or a thread is still to be waited for.
+    """
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if speed.is_plain() or "torch" not in sys.modules or not all(thread.daemon for thread in others):
+        return
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)

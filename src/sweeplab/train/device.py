@@ -1,0 +1,90 @@
+"""Where and how a run computes: device, threads, precision, and reproducible operations."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sweeplab.config import Trainer
+from sweeplab.errors import UserError, did_you_mean
+from sweeplab.speed import denormals, malloc, onednn
+from sweeplab.train import cpus
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Runtime:
+    """Where and how a run computes."""
+
+    device: torch.device
+    threads: int
+    precision: str  # fp32 | bf16
+    onednn: bool = False  # whether oneDNN computes the linear layers, instead of MKL
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass: bf16 where the run asks for it (weights and gradients stay fp32)."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve a device's name; `auto` is cuda, else mps, else cpu.
+
+    Raises UserError for a device that is unknown or not on this machine.
+    """
+    if name == "auto":
+        available = [kind for kind in ("cuda", "mps") if _is_available(kind)]
+        return torch.device(available[0] if available else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"trainer.device={name}: no such device{did_you_mean(name, ('auto', *DEVICES))}") from error
+    if device.type not in DEVICES:
+        raise UserError(f"trainer.device={name}: must be one of auto, {', '.join(DEVICES)}")
+    if not _is_available(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(
+            f"trainer.device={name}: there is none on this machine; trainer.device=auto takes what there is"
+        )
+    return device
+
+
+def _is_available(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def set_up(trainer: Trainer, resumed_threads: int | None = None, *, alone: bool = True) -> Runtime:
+    """Set the process up for a run: device, threads, reproducible operations.
+
+    The number of threads is that of the run that is resumed, else as configured, else OMP_NUM_THREADS (as in any
+    PyTorch program), else all cores; a run that is not alone, as in a sweep, gets one.
+    """
+    device = choose_device(trainer.device)
+    default_threads = min(cpus.openmp_threads() or cpus.count(), cpus.count()) if alone else 1
+    threads = resumed_threads or trainer.threads or default_threads
+    denormals.flush()
+    malloc.keep_freed_memory()
+    torch.set_num_threads(threads)
+    # CUDA reads this when it starts; cuBLAS is not reproducible without it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if trainer.compile:
+        torch.use_deterministic_algorithms(trainer.deterministic)
+    else:
+        # The same, without the import of torch._inductor, which only compiling needs.
+        torch.set_deterministic_debug_mode("error" if trainer.deterministic else "default")
+    # A debugging aid, on by default, that writes every new tensor once more; torch's stubs lack it.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    torch.backends.cudnn.benchmark = False
+    return Runtime(
+        device=device,
+        threads=threads,
+        precision=trainer.precision,
+        onednn=device.type == "cpu" and not trainer.compile and onednn.pays_off(),
+    )

@@ -1,0 +1,74 @@
+"""Each trick does what it says, and SWEEPLAB_PLAIN=1 switches all of them off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROJECT
+from stored import facts, only
+
+from sweeplab.speed import denormals, onednn
+
+RUN = ("data=digits", "model.hidden=32", "trainer.epochs=2", "trainer.threads=1", "tracking=off")
+
+
+def test_numbers_too_small_to_be_normal_count_as_zero() -> None:
+    denormals.flush()
+    tiny = torch.full((2,), 1e-20)
+    assert (tiny * tiny).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "slow"),
+    [
+        ("vendor_id\t: AuthenticAMD\n", "AVX512", True),
+        ("vendor_id\t: GenuineIntel\n", "AVX512", False),
+        ("vendor_id\t: AuthenticAMD\n", "AVX2", False),  # where MKL computes as fast
+    ],
+)
+def test_onednn_pays_off_where_mkl_does_not_use_what_the_cpu_has(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, capability: str, slow: bool
+) -> None:
+    monkeypatch.setattr(onednn, "_cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert onednn.pays_off() == slow
+
+
+def test_without_any_trick_a_run_has_the_same_numbers_and_says_so(root: Path) -> None:
+    # Layers as small as these are computed by torch in both ways, so that even the bits are the same.
+    for folder, variable in (("tricks", "0"), ("plain", "1")):
+        words = [sys.executable, PROJECT / "train.py", *RUN, f"store.root={folder}"]
+        subprocess.run(words, cwd=root, env={**os.environ, "SWEEPLAB_PLAIN": variable}, check=True, capture_output=True)
+    assert facts(only(root, "plain")) == facts(only(root, "tricks"))
+    assert only(root, "plain").start()["provenance"]["plain"] is True
+    assert "plain" not in only(root, "tricks").start()["provenance"]
+
+
+PLAIN = """
+import sys, threading, torch
+from sweeplab.speed import denormals, dynamo, huge_pages, malloc, onednn, quick_exit
+denormals.flush(), malloc.keep_freed_memory(), huge_pages.collapse(), dynamo.spare()
+tiny = torch.full((2,), 1e-20)
+assert (tiny * tiny).tolist() != [0.0, 0.0]
+assert "torch._dynamo" not in sys.modules
+assert not onednn.pays_off()
+quick_exit.leave()
+print("here still")
+"""
+
+
+def test_plain_switches_each_trick_off() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN],
+        env={**os.environ, "SWEEPLAB_PLAIN": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("here still\n", "")
