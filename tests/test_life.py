@@ -58,7 +58,7 @@ class Project:
     latest: Asked | None = None
     swept: Asked | None = None
     excused: set[tuple[str, str]] = field(default_factory=set)  # (fingerprint or sweep, deleted | cleaned)
-    unseen: bool = False  # moved or copied since its last command
+    unseen: bool = False  # moved or copied since its last sync
 
     @property
     def further(self) -> list[str]:
@@ -75,7 +75,7 @@ class Project:
     def train(self, asked: Asked, fault: Fault, feeds: bool) -> Command:
         jobs = asked.jobs(*self.further)
         action = life.train(jobs[0]) if asked.alone else life.sweep(jobs, self.further, fault)
-        self.latest, self.unseen = asked, False
+        self.latest = asked
         return Command(self.root, action, fault, feeds)
 
     def tool(self, *words: str, fault: Fault = NO_FAULT) -> Command:

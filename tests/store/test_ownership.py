@@ -201,3 +201,17 @@ def test_training_says_it(first: Path, root: Path, train: Command) -> None:
     words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=second")
     told = train(*words, "tracking.uri=http://127.0.0.1:1", "tracking.wait=0", tracking=True)
     assert f"{second} is a copy of {first}" in told.out
+
+
+@pytest.mark.parametrize("further", [[], ["-m", "seed=0,1"]])
+def test_training_without_tracking_finds_it_out(first: Path, root: Path, train: Command, further: list[str]) -> None:
+    second = copy(first, root / "second")
+    words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=second")
+    assert f"{second} is a copy of {first}" in train(*further, *words).out
+    moved = first.rename(root / "moved")
+    assert len(set(ids(moved, second))) == 2
+
+
+def test_training_without_tracking_gives_no_store_an_id(root: Path, train: Command) -> None:
+    train("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=new")
+    assert not Store(root / "new").has_id

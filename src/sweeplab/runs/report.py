@@ -13,8 +13,14 @@ from sweeplab.runs.job import Job
 from sweeplab.train import stopping
 
 
-def say_copied(home: store.Store) -> None:
-    """Say once of a store that is a copy of another one that it is; it must be known before MLflow is fed."""
+def say_copied(home: store.Store, settings: Config) -> None:
+    """Say once that a store is a copy of another one.
+
+    It must be known before MLflow is fed. Without tracking it is found out all the same, if the store has an id: once
+    the original has moved on, nobody can tell any more which of the two is the copy.
+    """
+    if not settings.tracking.enabled and not home.has_id:
+        return
     try:
         told = home.settle()
     except UserError as error:  # training needs no id

@@ -40,8 +40,7 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
         _show(job, home)
         return
     home.open()
-    if settings.tracking.enabled:
-        report.say_copied(home)
+    report.say_copied(home, settings)
     place = None if settings.sweep.id is None else report.planned(job, home)
     if place is None:  # of a sweep the plan has said it
         console.warn(job.notes)

@@ -13,6 +13,7 @@ from typing import Any
 from sweeplab import config
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.ownership import FILE as OWNERSHIP
 from sweeplab.store.ownership import Ownership, settle
 from sweeplab.store.run import ID_LENGTH, Run
 
@@ -87,6 +88,11 @@ class Store:
     def id(self) -> str:
         """The store's own name, made on first use: runs of other stores on one MLflow server are told apart by it."""
         return self.ownership.id
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the store has been given an id, as it is before anything of it goes to MLflow."""
+        return (self.root / OWNERSHIP).exists()
 
     @property
     def ownership(self) -> Ownership:

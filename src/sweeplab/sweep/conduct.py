@@ -41,8 +41,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     # What is wrong with the data shows before anything is made.
     load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
     home.open()
-    if settings.tracking.enabled:
-        report.say_copied(home)
+    report.say_copied(home, settings)
     if launch is None and jobs.left:
         pool.open(home, settings)
     experiment = tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None
