@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweeplab import store
-from sweeplab.config import parsed
+from sweeplab.config import from_text
 from sweeplab.store import Result, Run, Store
 
 Node = dict[str, Any]
@@ -37,7 +37,7 @@ def begin(home: Store, overrides: Sequence[str], task: str = "classification", *
         key, _, text = override.lstrip("+").partition("=")
         section, dot, name = key.partition(".")
         if dot:
-            settings[section][name] = parsed(text)
+            settings[section][name] = from_text(text)
         elif key == "seed":
             settings["seed"] = int(text)
     fields = {

@@ -100,7 +100,7 @@ def ensure_baselines(groups: Sequence[Group]) -> None:
     columns = named(groups)
     for column, *cells in zip(columns, *(one.cells for one in groups), strict=True):
         for cell in cells:
-            value = config.parsed(cell)
+            value = config.from_text(cell)
             for way in [cell] if isinstance(value, list | dict) or cell in "-" else meanings.ways(value):
                 given = baseline.read([f"{column}={way}"])
                 assert baseline.find(columns, groups, given, "") == {column: cell}

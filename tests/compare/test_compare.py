@@ -22,7 +22,7 @@ from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import TO_TARGET, columns, group
 from sweeplab.compare.replicas import read
 from sweeplab.compare.target import bound
-from sweeplab.config import parsed, show
+from sweeplab.config import from_text, to_text
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Store
 
@@ -278,7 +278,7 @@ def test_a_baseline_is_read_with_its_commas() -> None:
 
 @pytest.mark.parametrize(("text", "shown"), [("True", "true"), ("null", "null"), ("1e-3", "0.001"), ("2.0", "2"), ("[392, 196]", "[392,196]"), ("[a,b]", "[a,b]"), ("relu", "relu")])  # fmt: skip
 def test_values_are_shown_as_they_are_typed(text: str, shown: str) -> None:
-    assert show(parsed(text)) == shown
+    assert to_text(from_text(text)) == shown
 
 
 def test_one_seed_each_is_warned_of(home: Store) -> None:
@@ -553,7 +553,7 @@ def test_csv_is_for_spreadsheets_which_take_no_name_for_a_formula(home: Store, s
 
 
 def test_where_is_asked_of_the_whole_config(home: Store, sweeplab: Command) -> None:
-    pytest.importorskip("sweeplab.config.expression")
+    pytest.importorskip("sweeplab.config.where")
     troubled(home)
     found = json.loads(sweeplab("--where", "model.hidden < 16 and seed > 0", "--json").out)
     assert [(one["name"], [r["seed"] for r in one["runs"]]) for one in found["groups"]] == [("hidden=8", [1, 2, 3])]

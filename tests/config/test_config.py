@@ -17,17 +17,17 @@ from sweeplab.config import (
     Trainer,
     canonical,
     compose,
-    flat,
-    know,
+    flatten,
     parse,
     redact,
     redact_override,
     redact_text,
+    remember_secrets,
     reveal,
     to_dict,
 )
 from sweeplab.config import root as root_of
-from sweeplab.config.text import parsed, show
+from sweeplab.config.text import from_text, to_text
 from sweeplab.errors import UserError
 
 CONF = PROJECT / "conf"
@@ -191,7 +191,7 @@ def test_keys_that_a_file_of_a_users_own_lacks_have_their_defaults(root: Path) -
 
 def changed(*overrides: str) -> dict[str, Any]:
     """What differs between the canonical forms of the default config and of one with these overrides."""
-    before, after = flat(canonical(compose([]))), flat(canonical(compose(list(overrides))))
+    before, after = flatten(canonical(compose([]))), flatten(canonical(compose(list(overrides))))
     return {key: after.get(key) for key in before | after if before.get(key) != after.get(key)}
 
 
@@ -239,7 +239,7 @@ def test_what_is_computed_is_all_in_the_canonical_form(root: Path, override: str
 
 def test_flat_names_are_those_of_the_command_line() -> None:
     nested = {"model": {"hidden": [3, 4], "x": {}}, "seed": 0}
-    assert flat(nested) == {"model.hidden": [3, 4], "model.x": {}, "seed": 0}
+    assert flatten(nested) == {"model.hidden": [3, 4], "model.x": {}, "seed": 0}
 
 
 def test_secrets_are_hidden_by_whole_words_of_their_key() -> None:
@@ -338,7 +338,9 @@ def test_secrets_in_a_text_are_hidden_by_their_form(root: Path, text: str, said:
 
 
 def test_a_text_that_repeats_a_known_secret_hides_it(root: Path) -> None:
-    know(["model.password='a b/c'", "x.token=abc", "data.uri=http://me:se5ame@h", "my.passphrase=longer-than-8"])
+    remember_secrets(
+        ["model.password='a b/c'", "x.token=abc", "data.uri=http://me:se5ame@h", "my.passphrase=longer-than-8"]
+    )
     assert redact_text("a b/c, a%20b%2Fc, se5ame, xse5amex, abc, (longer-than-8)") == (
         "*** (sha256 539138d5), *** (sha256 539138d5), *** (sha256 bf9921b6), xse5amex, abc, (*** (sha256 da426a6d))"
     )
@@ -404,5 +406,5 @@ def test_every_option_of_every_group_composes_and_parses(root: Path) -> None:
      ("9223372036854775807", "9223372036854775807"), ("1" + "0" * 400, "1" + "0" * 400)],
 )  # fmt: skip
 def test_a_large_number_is_shown_as_it_may_be_typed(typed: str, shown: str) -> None:
-    assert show(parsed(typed)) == shown
-    assert show(parsed(shown)) == shown
+    assert to_text(from_text(typed)) == shown
+    assert to_text(from_text(shown)) == shown

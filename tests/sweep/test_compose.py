@@ -62,7 +62,7 @@ def outcome(compose: Any, overrides: list[str]) -> Any:
         with flag_override(composed, ["struct", "readonly"], False):
             del composed["hydra"]
     try:
-        resolved: Any = config.resolved(composed)
+        resolved: Any = config.resolve(composed)
     except UserError as error:
         resolved = str(error)
     return OmegaConf.to_yaml(composed), dict(containers(composed)), resolved

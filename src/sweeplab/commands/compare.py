@@ -46,7 +46,7 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     if given.write:
         console.say(f"written: {page.write(result, conf_dir().parent / 'experiments', names[0])}")
     if given.report is not None:
-        file = write_report(result, config.expanded(given.report))
+        file = write_report(result, config.expand_home(given.report))
         if not (given.json or given.csv):
             console.say(f"report: {file.resolve()}")
 

@@ -49,10 +49,10 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
 
 def _look_at_words(program: Callable[..., object]) -> None:
     """Note the secrets of the command line before anything repeats them, and have Hydra get what it can read."""
-    config.know(word.lstrip("-") for word in sys.argv[1:])
+    config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     if hasattr(program, "__wrapped__"):  # decorated by hydra.main
         config.ensure_options(sys.argv[1:])
-        sys.argv[1:] = config.readable(sys.argv[1:])
+        sys.argv[1:] = config.quote_home(sys.argv[1:])
 
 
 def _told(error: BaseException) -> int:

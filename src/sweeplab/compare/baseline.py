@@ -24,10 +24,10 @@ def read(texts: Sequence[str]) -> dict[str, str]:
 
 def _keys(key: str, text: str) -> dict[str, str]:
     """The key with its text; a section of keys, `model={hidden:8}`, is its keys."""
-    value = config.parsed(text)
+    value = config.from_text(text)
     if not isinstance(value, dict):
         return {key: text}
-    return {name: config.show(item) for name, item in config.flat({key: value}).items()}
+    return {name: config.to_text(item) for name, item in config.flatten({key: value}).items()}
 
 
 def find(columns: Sequence[str], groups: Sequence[Group], given: Mapping[str, str], said: str) -> dict[str, str]:
@@ -45,9 +45,11 @@ def find(columns: Sequence[str], groups: Sequence[Group], given: Mapping[str, st
             raise UserError(f"{said}{key}={text}: {key} is not a swept key{did_you_mean(key, columns)}")
         index = columns.index(names[key])
         values = list(dict.fromkeys(one.cells[index] for one in groups))
-        shown = [value for value in values if value == text] or [value for value in values if config.same(text, value)]
+        shown = [value for value in values if value == text] or [
+            value for value in values if config.same_value(text, value)
+        ]
         if not shown:
-            nearest = did_you_mean(config.show(config.parsed(text)), values)
+            nearest = did_you_mean(config.to_text(config.from_text(text)), values)
             raise UserError(f"{said}{key}={text}: no run has that value{nearest}")
         result[names[key]] = shown[0]
     return result

@@ -34,7 +34,7 @@ def _without_set(asked: Node) -> Node:
 
 def _differing(one: Node, other: Node) -> dict[str, Pair]:
     pairs = {key: (one.get(key), other.get(key)) for key in {**one, **other}}
-    return {key: (a, b) for key, (a, b) in pairs.items() if a != b and config.show(a) != config.show(b)}
+    return {key: (a, b) for key, (a, b) in pairs.items() if a != b and config.to_text(a) != config.to_text(b)}
 
 
 def _facts(run: Run) -> dict[str, Node]:
@@ -52,7 +52,7 @@ def _facts(run: Run) -> dict[str, Node]:
         "config": asked,
         "code": code if "code" in start else {"(not recorded)": start["fingerprint"][: groups.DIGITS]},
         "data": dict(start.get("data", {})),
-        "environment": config.flat(start.get("provenance", {})) | {"deterministic": deterministic},
+        "environment": config.flatten(start.get("provenance", {})) | {"deterministic": deterministic},
         "result": {"status": replica.status, "stop_reason": replica.stop_reason, **replica.metrics},
     }
 
@@ -69,7 +69,7 @@ def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None else config.show(value)
+    return "-" if value is None else config.to_text(value)
 
 
 def as_json(found: Mapping[str, Mapping[str, Pair]]) -> str:

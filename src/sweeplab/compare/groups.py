@@ -15,7 +15,7 @@ from sweeplab.compare.replicas import MISSING, SEED, Node, Replica, key_of
 TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it, at most the limit
 
 PLACES = ("store.", "tracking.", "sweep.", "hydra.")
-HOW = {f"trainer.{key}" for key in config.HOW} | {"data.root", "data.workers", "data.memory"}
+HOW = {f"trainer.{key}" for key in config.EXECUTION_KEYS} | {"data.root", "data.workers", "data.memory"}
 INIT_FROM, WEIGHTS, DATA_DIGEST = "trainer.init_from", "trainer.init_from (weights)", "data.digest"
 DEFAULT = "(default)"  # a choice (`model=mlp`) that some sweeps were given and this one was not
 DIGITS = 12  # of a digest, where it is shown as a value
@@ -58,7 +58,7 @@ class Group:
     def text(self, column: str) -> str:
         """Its value of a column: a key of the config (a dash if it has none such), else what was typed."""
         if column in self.values:
-            return config.show(self.values[column])
+            return config.to_text(self.values[column])
         return self.choices.get(column, "-" if "." in column else DEFAULT)
 
     def value(self, column: str) -> Any:
@@ -78,7 +78,7 @@ def group(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> list[Gr
         key = _identity(replica, over) if replica.start else places.of(replica)
         places.note(replica, key)
         choices = given(replica.cell)
-        values = asked(replica.start, over) if replica.start else {k: config.parsed(v) for k, v in choices.items()}
+        values = asked(replica.start, over) if replica.start else {k: config.from_text(v) for k, v in choices.items()}
         place = found.setdefault(key, Group(values=values, over=tuple(over)))
         place.choices = {**choices, **place.choices}
         place.replicas.append(replica)
@@ -138,9 +138,9 @@ def asked(start: Node, over: Sequence[str] = (SEED,)) -> Node:
 def _config(start: Node, over: Sequence[str]) -> Node:
     """The config in the form that fingerprints are made of; of a record without it, all that could be part of that."""
     if "asked" in start:
-        flat = config.flat(start["asked"])
+        flat = config.flatten(start["asked"])
         return {key: value for key, value in flat.items() if key not in over}
-    flat = config.flat(config.normal(start["config"]))
+    flat = config.flatten(config.normalize(start["config"]))
     monitor, mode = metrics.watched(start)
     flat |= {"trainer.monitor": monitor, "trainer.mode": mode}
     return {key: value for key, value in flat.items() if _is_asked(key) and key not in over and value != {}}
@@ -149,7 +149,7 @@ def _config(start: Node, over: Sequence[str]) -> Node:
 def _data(start: Node) -> Node:
     """The name of the set and what it is built of, flat."""
     data = start.get("config", {}).get("data", {})
-    return config.flat({"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}})
+    return config.flatten({"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}})
 
 
 def _digests(start: Node, over: Sequence[str]) -> dict[str, str]:
@@ -192,7 +192,9 @@ def place(outline: Node, over: Sequence[str], varied: Mapping[str, str]) -> Node
     run = Replica(id="", cell={"overrides": []}, status=MISSING, start=outline)
     typed = _dotted((key.lstrip("+~"), text) for key, text in varied.items())
     texts = {
-        key: config.show(values.get(key, value)) for key, value in typed.items() if _is_asked(key) and key not in over
+        key: config.to_text(values.get(key, value))
+        for key, value in typed.items()
+        if _is_asked(key) and key not in over
     }
     return {
         "group": hashlib.sha256(_identity(run, over).encode()).hexdigest(),
@@ -244,7 +246,7 @@ def _part(one: Group, section: str) -> Any:
 
 
 def _differs(groups: Sequence[Group], key: str) -> bool:
-    return len({config.show(one.value(key)) for one in groups}) > 1
+    return len({config.to_text(one.value(key)) for one in groups}) > 1
 
 
 def short(keys: Sequence[str]) -> list[str]:
@@ -263,7 +265,7 @@ def given(cell: Mapping[str, Any]) -> dict[str, str]:
     pairs = ((key_of(override), override.partition("=")[2]) for override in cell["overrides"])
     replicated = cell.get("replica", (SEED,))
     typed = {
-        key: config.show(value)
+        key: config.to_text(value)
         for key, value in _dotted(pairs).items()
         if _is_asked(key) and key not in replicated and key not in ("tracking", "store")
     }
@@ -277,8 +279,8 @@ def _dotted(pairs: Iterable[tuple[str, str]]) -> Node:
     """
     found: Node = {}
     for key, text in pairs:
-        value = config.parsed(text)
+        value = config.from_text(text)
         if "." not in key and isinstance(value, list) and len(value) == 1:
             value = value[0]
-        found |= config.flat({key: value})
+        found |= config.flatten({key: value})
     return found

@@ -37,7 +37,7 @@ def compare(
 ) -> Comparison:
     """The runs of all these sweeps, each once.
 
-    `where` keeps those whose config makes the expression true. `baseline` maps swept keys to the values that others are
+    `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values that others are
     compared with; unless told otherwise it is that of the latest sweep (`sweep.baseline`), and of two groups the one
     that came first. Raises UserError for a baseline or a target that is none, or if no run is left.
     """
@@ -99,9 +99,9 @@ def _where(replicas: Sequence[Replica], over: Sequence[str], text: str) -> list[
 
     A key that only some of the runs have is null in the others.
     """
-    from sweeplab.config.expression import Expression
+    from sweeplab.config.where import Condition
 
-    expression = Expression.read(text, "--where")
+    condition = Condition.read(text, "--where")
     configs = {run.id: run.told() for run in replicas if run.start}
     lacking = dict.fromkeys(key for values in configs.values() for key in values)
     kept = []
@@ -110,7 +110,7 @@ def _where(replicas: Sequence[Replica], over: Sequence[str], text: str) -> list[
             replicated = {key: replica.value(key) for key in over}
             values = lacking | configs[replica.id] if replica.start else {**one.values, **replicated}
             try:
-                fits = expression.holds(values)
+                fits = condition.holds(values)
             except UserError:
                 if replica.start:
                     raise

@@ -45,13 +45,13 @@ class Replica:
             return _at(self.start.get("config"), key) if found is None else found
         known = self.cell.get("replica", {})
         given = [override.partition("=")[2] for override in self.cell["overrides"] if key_of(override) == key]
-        return known[key] if key in known else config.parsed(given[-1]) if given else None
+        return known[key] if key in known else config.from_text(given[-1]) if given else None
 
     def told(self) -> Node:
         """Its config, flat: what was asked in the form that fingerprints are made of, the rest as it was given."""
-        asked = config.flat(self.start.get("asked", {}))
+        asked = config.flatten(self.start.get("asked", {}))
         asked.pop("trainer.init_from", None)  # the digest of the weights of a run that the config names
-        return config.flat(self.start["config"]) | asked
+        return config.flatten(self.start["config"]) | asked
 
     @property
     def chosen(self) -> Mapping[str, float]:

@@ -230,7 +230,7 @@ def label(one: Group, replica: Replica) -> str:
     """`hidden=392 seed=0`."""
     values = {key: replica.value(key) for key in one.over}
     pairs = zip(short(one.over), values.values(), strict=True)
-    told = [f"{key}={config.show(value)}" for key, value in pairs if value is not None]
+    told = [f"{key}={config.to_text(value)}" for key, value in pairs if value is not None]
     return " ".join(filter(None, (one.name, *(told or [replica.id]))))
 
 

@@ -38,7 +38,7 @@ def differing(metric: str, monitor: str, groups: Sequence[Group]) -> list[str]:
         return differing(monitor, monitor, groups)
     keys = dict.fromkeys(chain.from_iterable(one.values for one in groups))
     made_of = [key for key in keys if _is_part(metric, key, groups)]
-    return [key for key in made_of if len({config.show(one.values.get(key)) for one in groups}) > 1]
+    return [key for key in made_of if len({config.to_text(one.values.get(key)) for one in groups}) > 1]
 
 
 def _is_part(metric: str, key: str, groups: Sequence[Group]) -> bool:

@@ -1,25 +1,25 @@
 """The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
 
-from sweeplab.config.canon import HOW, canonical, flat, to_dict
-from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, readable, task_overrides
-from sweeplab.config.explanation import about_file, explain, unreadable
-from sweeplab.config.reading import expanded, parse, place, resolved, root, typed
+from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize, to_dict
+from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, quote_home, task_overrides
+from sweeplab.config.explanation import explain, unreadable, yaml_error
+from sweeplab.config.reading import absolute, expand_home, parse, resolve, root, validate
 from sweeplab.config.redaction import (
     hidden_keys,
     is_hidden,
-    know,
     redact,
     redact_override,
     redact_text,
     redact_uri,
+    remember_secrets,
     reveal,
 )
 from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer, defaults
-from sweeplab.config.text import normal, parsed, same, show
+from sweeplab.config.text import brief, canonical_json, from_text, same_value, to_text, yaml_str
 
 __all__ = [
     "COMPONENTS",
-    "HOW",
+    "EXECUTION_KEYS",
     "SECTIONS",
     "Config",
     "Data",
@@ -28,35 +28,38 @@ __all__ = [
     "Sweep",
     "Tracking",
     "Trainer",
-    "about_file",
+    "absolute",
+    "brief",
     "canonical",
+    "canonical_json",
     "compose",
     "conf_dir",
     "defaults",
     "ensure_options",
-    "expanded",
+    "expand_home",
     "explain",
-    "flat",
+    "flatten",
+    "from_text",
     "hidden_keys",
     "is_hidden",
     "is_job",
-    "know",
-    "normal",
+    "normalize",
     "parse",
-    "parsed",
-    "place",
-    "readable",
+    "quote_home",
     "redact",
     "redact_override",
     "redact_text",
     "redact_uri",
-    "resolved",
+    "remember_secrets",
+    "resolve",
     "reveal",
     "root",
-    "same",
-    "show",
+    "same_value",
     "task_overrides",
     "to_dict",
-    "typed",
+    "to_text",
     "unreadable",
+    "validate",
+    "yaml_error",
+    "yaml_str",
 ]

@@ -1,4 +1,4 @@
-"""A config as plain data again: whole, as what a fingerprint is made of, and as dotted keys."""
+"""A config as plain data: whole, in its canonical form, and flattened to dotted keys."""
 
 from __future__ import annotations
 
@@ -8,39 +8,59 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeplab.config.sections import COMPONENTS, Config
-from sweeplab.config.text import normal
 
-HOW = frozenset({"device", "threads", "deterministic", "progress"})
+EXECUTION_KEYS = frozenset({"device", "threads", "deterministic", "progress"})
 """Trainer keys that say how a run is computed, not what: recorded, not hashed."""
+
+NOT_HASHED = frozenset({"name", "dataset", "root", "workers", "memory"})
+"""Data keys that are recorded, not hashed: the digest of the examples stands for them."""
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The config as plain nested data; `parse` of it gives the same config."""
+    """Return the config as plain nested data; `parse` of it gives the same config."""
     return asdict(config)
 
 
 def canonical(config: Config) -> dict[str, Any]:
-    """What a run is asked to compute, and nothing else: equal for configs that must give the same numbers.
+    """Return what a run is asked to compute, and nothing else: equal for configs that must give the same numbers.
 
-    Numbers that are equal are the same number (`lr=1` and `lr=1.0`); `auto` is resolved; where things lie and how
-    they are computed is left out. What is off (null) is left out, too, so that a later key, off by default, leaves the
-    fingerprints as they are. The examples themselves enter a fingerprint by the data digest.
+    Equal numbers are the same number (`lr=1` and `lr=1.0`), and `auto` is resolved. What is off (null) is left out, so
+    that a later key, off by default, leaves the fingerprints as they are.
     """
-    trainer = {k: v for k, v in asdict(config.trainer).items() if k not in HOW}
+    trainer = asdict(config.trainer)
     trainer |= {"monitor": config.monitor, "mode": config.mode, "scheduler_interval": config.interval}
-    data = {k: v for k, v in asdict(config.data).items() if k not in ("name", "dataset", "root", "workers", "memory")}
-    parts = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
-    sections = {"trainer": trainer, "data": data}
-    on = {name: {k: v for k, v in values.items() if v is not None} for name, values in sections.items()}
-    plain = normal({**parts, **on})
-    assert isinstance(plain, dict)
-    return plain
+    plain = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
+    plain["trainer"] = _without(trainer, EXECUTION_KEYS)
+    plain["data"] = _without(asdict(config.data), NOT_HASHED)
+    normal = normalize(plain)
+    assert isinstance(normal, dict)
+    return normal
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"hidden": 392}}` -> `{"model.hidden": 392}`; lists and empty sections stay whole."""
+def _without(section: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+    """Return the keys of a section that are set (not null), without `keys`."""
+    return {key: value for key, value in section.items() if key not in keys and value is not None}
+
+
+def normalize(value: Any) -> Any:
+    """Return plain data in which equal values look equal: `1.0` is `1`, a tuple is a list, keys are sorted."""
+    if isinstance(value, Mapping):
+        by_name = {str(key): item for key, item in value.items()}
+        return {name: normalize(by_name[name]) for name in sorted(by_name)}
+    if isinstance(value, list | tuple):
+        return [normalize(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten `{"model": {"hidden": 392}}` to `{"model.hidden": 392}`; lists and empty sections stay whole."""
     result: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {sys.intern(name): value}
+        if isinstance(value, Mapping) and value:
+            result |= flatten(value, f"{name}.")
+        else:
+            result[sys.intern(name)] = value
     return result

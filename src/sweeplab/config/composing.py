@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeplab.config.reading import parse
-from sweeplab.config.redaction import know, redact_override
+from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import Config
 from sweeplab.errors import UserError
 
@@ -17,9 +17,9 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    know(overrides)
+    remember_secrets(overrides)
     with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
-        return parse(hydra_compose("config", overrides=readable(overrides)))
+        return parse(hydra_compose("config", overrides=quote_home(overrides)))
 
 
 def conf_dir() -> Path:
@@ -28,7 +28,7 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parents[1] / "conf") if folder.is_dir())
 
 
-def readable(words: Sequence[str]) -> list[str]:
+def quote_home(words: Sequence[str]) -> list[str]:
     """The words of a command line, with quotes around `~/runs`, which Hydra cannot read without them."""
     return [re.sub(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)", r"\1'\2'", word) if "=~" in word else word for word in words]
 

@@ -56,7 +56,7 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | N
         if sweep := _no_sweep_there(f"{text} {cause}", words):
             return sweep
         return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
-    if of_file := about_file(error):
+    if of_file := yaml_error(error):
         return str(of_file)
     if overrides is not None or _raised_by_hydra(error):
         return _refused(error, words)
@@ -91,7 +91,7 @@ def unreadable(file: Path, error: Exception) -> str:
     return f"{file}: cannot be read: {error}"
 
 
-def about_file(error: Exception) -> UserError | None:
+def yaml_error(error: Exception) -> UserError | None:
     """What to say where a parser, or the codec before it, could not read a YAML file of Hydra's; None of other errors.
 
     Its traceback is needed, since a codec does not say which file it was.

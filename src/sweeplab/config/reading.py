@@ -26,25 +26,25 @@ UNNAMED = ("data", "name", None)  # what `sections.defaults` has in the place of
 
 def root() -> Path:
     """The one place where things are: SWEEPLAB_ROOT, else the current folder."""
-    return expanded(os.environ.get("SWEEPLAB_ROOT") or ".").resolve()
+    return expand_home(os.environ.get("SWEEPLAB_ROOT") or ".").resolve()
 
 
-def expanded(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """The path with the home folder in place of `~` or `~user`; of a user that there is not, as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
 
 
-def place(path: str | Path) -> Path:
+def absolute(path: str | Path) -> Path:
     """Read a path as a user gives it: `~` is the home folder, and a relative path is the root's."""
-    return root() / expanded(path)
+    return root() / expand_home(path)
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
-    """A composed config as typed sections, paths made absolute. Raises UserError as `resolved` and `typed` do."""
-    return typed(resolved(raw))
+    """A composed config as typed sections, paths made absolute. Raises UserError as `resolve` and `validate` do."""
+    return validate(resolve(raw))
 
 
-def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+def resolve(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """A composed config as plain nested data with its interpolations resolved; Hydra's own section is left out.
 
     Raises UserError for an interpolation that leads nowhere, for a value that is missing, and for one that was copied
@@ -70,7 +70,7 @@ def resolved(raw: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def typed(plain: Mapping[str, Any]) -> Config:
+def validate(plain: Mapping[str, Any]) -> Config:
     """A resolved config as typed sections, paths made absolute.
 
     Raises UserError that lists every wrong key and value, each with its dotted name, what is allowed and the nearest
@@ -92,8 +92,8 @@ def typed(plain: Mapping[str, Any]) -> Config:
         raise UserError(*problems)
     nodes: dict[str, Node] = {name: plain.get(name) or {} for name in (*COMPONENTS, "metrics")}
     config = Config(seed=seed, **{**nodes, **sections})
-    config.store.root = str(place(config.store.root))
-    config.data.root = str(place(config.data.root))
+    config.store.root = str(absolute(config.store.root))
+    config.data.root = str(absolute(config.data.root))
     config.tracking.experiment = config.tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
     found: dict[str, Node] = {
         "store": {"root": config.store.root},

@@ -98,7 +98,7 @@ def redact_uri(uri: str) -> str:
     return _QUERY.sub(_query, _URI_CREDENTIALS.sub(_credentials, uri))
 
 
-def know(overrides: Iterable[str]) -> None:
+def remember_secrets(overrides: Iterable[str]) -> None:
     """Note the secrets in what a user has typed, and each of a list or a sweep, so that no message repeats them."""
     for override in overrides:
         key, _, value = override.partition("=")

@@ -1,4 +1,4 @@
-"""A value as it is typed on the command line, and back; numbers that are equal are the same number."""
+"""A config value as text and back: as it is typed, as it is recorded, and as a message shows it."""
 
 from __future__ import annotations
 
@@ -10,45 +10,40 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from sweeplab.config.canon import normalize
+
 WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 EXACT = 2**63  # above all seeds: what is larger was typed as a float
+LONGEST_IN_MESSAGE = 60
 _BARE = re.compile(r"[^\W\d][\w./:@%+-]*")
 """A text that Hydra reads as one inside a list, without quotes."""
 
 
-def normal(value: Any) -> Any:
-    """The value as plain data in which equal values look equal: `1.0` is `1`, a tuple is a list, keys are sorted."""
+def to_text(value: Any) -> str:
+    """Return a value as it is typed on the command line: `392`, `[392,196]`, `true`, `{a:1}`."""
+    value = normalize(value)
+    if isinstance(value, str):
+        return value
+    return _item_text(value)
+
+
+def _item_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return {str(k): normal(v) for k, v in sorted(value.items(), key=lambda item: str(item[0]))}
-    if isinstance(value, list | tuple):
-        return [normal(v) for v in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def show(value: Any) -> str:
-    """A value as it is typed on the command line: `392`, `[392,196]`, `true`, `{a:1}`."""
-    value = normal(value)
-    return value if isinstance(value, str) else _typed(value)
-
-
-def _typed(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_typed(item)}' for key, item in value.items())}}}"
+        pairs = [f"{key}:{_item_text(item)}" for key, item in value.items()]
+        return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
+        return "[" + ",".join(map(_item_text, value)) + "]"
     if isinstance(value, str) and _BARE.fullmatch(value) and value not in WORDS:
         return value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf, where JSON has Infinity
     if isinstance(value, int) and EXACT <= abs(value) <= sys.float_info.max and value == float(value):
-        return repr(float(value))  # 1e+30, of which `normal` makes a whole number
+        return repr(float(value))  # 1e+30, of which `normalize` makes a whole number
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def parsed(text: str) -> Any:
-    """Read an override's value: Hydra hands swept ones on in Python's spelling, so `True` is true."""
+def from_text(text: str) -> Any:
+    """Read the value of an override. Hydra passes on swept values in Python's spelling, so `True` is true."""
     if text in WORDS:
         return WORDS[text]
     try:
@@ -65,25 +60,53 @@ def _by_hydra(text: str) -> Any:
 
     try:
         override = OverridesParser.create().parse_override(f"key={text}")
-        return text if override.is_sweep_override() else override.value()
+        if not override.is_sweep_override():
+            return override.value()
     except HydraException:
+        pass
+    return text
+
+
+def same_value(first: str, second: str) -> bool:
+    """Whether two texts stand for one value: `0.3` and `0.30000000000000004`, `[392]` and `392`."""
+    return first == second or _equal(_unwrapped(from_text(first)), _unwrapped(from_text(second)))
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the item of a list of one; any other value as it is."""
+    if isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return value
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return first == second or math.isclose(first, second, rel_tol=1e-12)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return bool(first == second)
+
+
+def yaml_str(value: object) -> str:
+    """Return `str(value)`, but null, true and false as YAML spells them. The parameters in MLflow look like this."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
+
+
+def canonical_json(value: Any) -> str:
+    """Return the JSON that is hashed: sorted keys, no blanks, ASCII only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def brief(value: object) -> str:
+    """Return a value for a message: one line of at most 60 printable characters."""
+    text = value
+    if not isinstance(text, str):
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    if len(text) <= LONGEST_IN_MESSAGE:
         return text
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two texts are the same value: `0.3` and `0.30000000000000004`, `[392]` and `392`."""
-    return one == other or _alike(_alone(parsed(one)), _alone(parsed(other)))
-
-
-def _alone(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return one == other or math.isclose(one, other, rel_tol=1e-12)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    return bool(one == other)
+    return f"{text[: LONGEST_IN_MESSAGE - 3]}..."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sweeplab import config
 from sweeplab.errors import UserError
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8)
@@ -41,7 +42,7 @@ class Scaling:
     @property
     def shown(self) -> str:
         """The mean, as in a config."""
-        return f"{self.key}={'null' if self.mean is None else self.mean}"
+        return f"{self.key}={config.yaml_str(self.mean)}"
 
 
 def scaled(raw: Tensor, scaling: Scaling) -> Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sweeplab import config
 from sweeplab.data import seeding
 from sweeplab.data.preparing import byte_scale, floats, input_scaling, prepare, shaped, target_scaling, targets_of
 from sweeplab.data.reading import KEY, gather, sample, seeded
@@ -231,9 +232,8 @@ def _sizes(data: Data, total: int, brought: int | None) -> tuple[int, int, int]:
 def _size(key: str, asked: int | None, default: int, most: int) -> int:
     size = max(default, 1) if asked is None else asked
     if not 1 <= size <= most:
-        shown = "null" if asked is None else asked
         allowed = f"give 1 to {most}, to leave one to train on" if most > 0 else "the set is too small to be split"
-        raise UserError(f"{key}={shown}: {allowed}")
+        raise UserError(f"{key}={config.yaml_str(asked)}: {allowed}")
     return size
 
 

@@ -121,10 +121,10 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
         sys.path.append(str(config.root()))
     targets.ensure_trusted(raw, "", trusted)
     parts = (*config.COMPONENTS, "metrics")
-    secrets = config.flat({name: getattr(local, name) for name in parts})
+    secrets = config.flatten({name: getattr(local, name) for name in parts})
     parts_of = {name: _placed(raw[name], name, {}, secrets) for name in parts if name in raw}
     data_of, trainer_of = (_section(raw, name) for name in ("data", "trainer"))
-    known = config.flat({"data": {"dataset": local.data.dataset}})
+    known = config.flatten({"data": {"dataset": local.data.dataset}})
     here: Node = {"root": local.data.root, "workers": local.data.workers, "memory": local.data.memory}
     how: Node = {"progress": local.trainer.progress, "profile": False, "time_limit": None, "threads": record.threads}
     how |= {"device": _device(record.device), "init_from": _initial(trainer_of.get("init_from"), local)}
@@ -162,7 +162,7 @@ def _refuse_odd_values(value: Any, key: str) -> None:
 
 def _refuse_moved(record: Record, local: Config) -> None:
     """Places are never taken from a record; one that was changed in it afterwards shows what it was meant for."""
-    now, then = config.flat(record.config), config.flat(record.start["config"])
+    now, then = config.flatten(record.config), config.flatten(record.start["config"])
     for key, here in places(local).items():
         moved = now.get(key) not in (then.get(key), here)
         if moved and not record.resumed:  # which may have been on another machine

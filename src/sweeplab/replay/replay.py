@@ -90,7 +90,7 @@ def _find(name: str, local: Config, copy: Path) -> store.Run:
     try:
         return store.Store(local.store.root).find(name)
     except UserError:
-        if name and (folder := config.expanded(name)).is_dir():
+        if name and (folder := config.expand_home(name)).is_dir():
             return store.Run(folder.resolve())  # reading it will say what it lacks
         if not _MLFLOW_ID.fullmatch(name):
             raise
@@ -104,7 +104,7 @@ def _announce(record: Record, settings: Config, local: Config) -> None:
     console.say(f"replaying {record.run.id}: {len(record.epochs)} epochs {how}")
     if changed := _changed(record):
         console.say("\n".join(["config.yaml, which is trained, differs from the journal's first line:", *changed]))
-    theirs = config.flat(record.config)
+    theirs = config.flatten(record.config)
     aside = [key for key, value in places(local).items() if theirs.get(key) not in (None, value)]
     if aside:
         console.say(f"not taken from the record, but from this machine's config: {', '.join(aside)}")
@@ -152,7 +152,7 @@ def _report(record: Record, job: Job, again: store.Journal, differences: Sequenc
     """What differs, and all that could explain it."""
     start = again.events()[0]
     reasons = [*_changed(record), *_code(record, job), *_unequal(record.start["data"], start["data"], "data.")]
-    then, now = (config.flat(origin) for origin in (record.provenance, start["provenance"]))
+    then, now = (config.flatten(origin) for origin in (record.provenance, start["provenance"]))
     aside = {"cores", "git.dirty"} | ({"git.commit"} if None in (then.get("git.commit"), now["git.commit"]) else set())
     reasons += _unequal(then, now, aside=aside)
     if job.config.trainer.compile or not job.config.trainer.deterministic:
@@ -162,7 +162,7 @@ def _report(record: Record, job: Job, again: store.Journal, differences: Sequenc
 
 
 def _changed(record: Record) -> list[str]:
-    then, now = config.flat(record.start["config"]), config.flat(record.config)
+    then, now = config.flatten(record.start["config"]), config.flatten(record.config)
     return _unequal(then, now, there="in the journal", here="in config.yaml")
 
 
@@ -171,7 +171,7 @@ def _code(record: Record, job: Job) -> list[str]:
     modules, packages and files are other than then.
     """
     try:
-        settings = config.typed(record.start["config"])
+        settings = config.validate(record.start["config"])
     except UserError:
         return ["  the config: this version of sweeplab does not take the journal's first line"]
     weights = None

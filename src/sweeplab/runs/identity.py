@@ -30,7 +30,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from` the digest of those `weights`.
     """
     plain = config.canonical(settings)
-    plain["scheduler"] = config.normal(schedule.filled(settings, in_epoch=None))
+    plain["scheduler"] = config.normalize(schedule.filled(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
         plain[name] = without_silent(plain[name])
     if not plain["metrics"]:
@@ -87,7 +87,7 @@ def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
     if "asked" in start or not start:
         return None
     try:
-        settings = config.typed(start["config"])
+        settings = config.validate(start["config"])
         if settings.trainer.init_from is not None or not set(parts.class_paths(settings)) <= set(targets):
             return None
         sizes = {name: start["data"][name] for name in ("train", "valid", "test", "digest")}

@@ -253,7 +253,7 @@ def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> 
     when = [settings.interval, trainer.epochs, in_epoch, trainer.time_limit]
     said = memo("optimizer", [how, when], lambda: trial.fit_optimizer(settings, fitted.parameters, in_epoch))
     replaced = schedule.replaced(settings)
-    notes = [f"{key}={config.flat(config.to_dict(settings))[key]}: {why}" for key, why in replaced.items()]
+    notes = [f"{key}={config.flatten(config.to_dict(settings))[key]}: {why}" for key, why in replaced.items()]
     if settings.trainer.init_from is not None:
         run, digest = _initial(settings, home, memo)
         memo(

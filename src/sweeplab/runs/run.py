@@ -187,7 +187,7 @@ def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[s
     UserError if there is no such run, it has no weights, or a secret is missing. What comes from an MLflow server is
     built only if it is a class of torch.nn or sweeplab.
     """
-    home = store.Store(config.expanded(root) if root else config.place(config.Store().root))
+    home = store.Store(config.expand_home(root) if root else config.absolute(config.Store().root))
     try:
         found = home.find(str(run))
     except UserError as missing:

@@ -35,8 +35,7 @@ def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str
 
 
 def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(config.canonical_json(value).encode()).hexdigest()
 
 
 class Store:
@@ -129,7 +128,7 @@ class Store:
 
         Raises UserError if there is not exactly one.
         """
-        folder = config.expanded(name)
+        folder = config.expand_home(name)
         if Run(folder).last_written is not None:
             return Run(folder.resolve())
         whole = len(name) == FINGERPRINT_LENGTH

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep, ValueType
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from sweeplab.config import about_file
+from sweeplab.config import yaml_error
 from sweeplab.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Composer:
         try:
             config = self._by_hydra(groups)
         except Exception as error:
-            return about_file(error) or error.with_traceback(None)  # whose frames would hold much
+            return yaml_error(error) or error.with_traceback(None)  # whose frames would hold much
         with flag_override(config, ["struct", "readonly"], False):
             del config["hydra"]
         return None if _OF_HYDRA.search(str(OmegaConf.to_container(config, resolve=False))) else pickle.dumps(config)

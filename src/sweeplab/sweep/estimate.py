@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -85,7 +84,7 @@ def _keys(settings: Config) -> tuple[Hashable, Hashable]:
     canonical.pop("seed")
     trainer = {key: canonical["trainer"].get(key) for key in ("batch_size", "precision", "compile", "limit_batches")}
     epoch = [canonical["model"], canonical["data"], trainer, settings.trainer.overfit_batches]
-    return (SEEDS, json.dumps(canonical, sort_keys=True)), (NETWORK, json.dumps(epoch, sort_keys=True))
+    return (SEEDS, config.canonical_json(canonical)), (NETWORK, config.canonical_json(epoch))
 
 
 def _past(jobs: Sequence[tuple[Job, Fate]]) -> dict[Hashable, list[float]]:
@@ -98,7 +97,7 @@ def _past(jobs: Sequence[tuple[Job, Fate]]) -> dict[Hashable, list[float]]:
         if result is None or result.status != store.FINISHED:
             continue
         try:
-            seeds, network = _keys(config.typed(run.start().get("config", {})))
+            seeds, network = _keys(config.validate(run.start().get("config", {})))
         except UserError:  # of another version, or without a record
             continue
         seconds, epochs = result.metrics[metrics.SECONDS], result.metrics[metrics.EARLY_STOP_EPOCH]

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, console
-from sweeplab.config.expression import Expression
+from sweeplab.config.where import Condition
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs import parts
 from sweeplab.runs.job import Job, Memo, prepare
@@ -147,7 +147,7 @@ def _why_the_same(cells: Sequence[Cell], unique: Mapping[str, Cell]) -> str:
 
 def _differ(one: str | None, other: str | None) -> bool:
     """Whether two texts are two values: `0` and `0.0` are one, as are `392` and `[392]`."""
-    return one != other and (one is None or other is None or not config.same(one, other))
+    return one != other and (one is None or other is None or not config.same_value(one, other))
 
 
 def _ensure_baseline(cells: Sequence[Cell]) -> None:
@@ -195,7 +195,7 @@ def _effective(cell: Cell) -> str:
 def _inert(cells: Sequence[Cell]) -> dict[str, str]:
     """The keys whose values differ between jobs that must come out the same, with the reason."""
     settings = [cell.job.config for cell in cells]
-    flat = [config.flat(config.to_dict(each)) for each in settings]
+    flat = [config.flatten(config.to_dict(each)) for each in settings]
     reasons = {key: why for each in settings for key, why in schedule.inert(each).items()}
     return {key: why for key, why in reasons.items() if len({repr(each.get(key)) for each in flat}) > 1}
 
@@ -266,17 +266,17 @@ def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
 
 def _prepared(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
     """The job, or None if it is not of those that `sweep.where` asks for; those need not be in order."""
-    config.know(overrides)
+    config.remember_secrets(overrides)
     try:
         composed = compose(overrides)
     except Exception as error:  # Hydra's, over what was typed
         raise UserError(config.explain(error, overrides) or str(error)) from error
-    plain = config.resolved(composed)
+    plain = config.resolve(composed)
     sweep = plain.get("sweep")
     where = sweep.get("where") if isinstance(sweep, dict) else None
-    if where is not None and not Expression.read(str(where), "sweep.where").holds(config.flat(plain)):
+    if where is not None and not Condition.read(str(where), "sweep.where").holds(config.flatten(plain)):
         return None
-    settings = _shared(config.typed(plain), memo)
+    settings = _shared(config.validate(plain), memo)
     return prepare(settings, [config.redact_override(o) for o in overrides], memo)
 
 

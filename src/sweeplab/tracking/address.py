@@ -33,10 +33,10 @@ def resolved(given: str | None) -> str:
     uri = (given or os.environ.get("MLFLOW_TRACKING_URI") or "").strip() or "sqlite:///mlflow.db"
     database = _SQLITE.fullmatch(uri)
     if database:
-        return f"{sqlite(config.place(unquote(database[2])), database[1])}{database[3]}"
+        return f"{sqlite(config.absolute(unquote(database[2])), database[1])}{database[3]}"
     if uri in DATABRICKS or _SCHEME.match(uri) or _HOST_AND_PORT.fullmatch(uri):
         return uri
-    path = config.place(uri)
+    path = config.absolute(uri)
     return sqlite(path) if path.suffix in _FILES else str(path)
 
 

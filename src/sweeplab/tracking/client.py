@@ -92,7 +92,7 @@ def early(raw: DictConfig) -> Iterator[None]:
 
     It makes nothing before it is told what to feed, and ends with this if nobody tells it.
     """
-    held = records.lock_file(Store(config.place(str(OmegaConf.select(raw, "store.root")))))
+    held = records.lock_file(Store(config.absolute(str(OmegaConf.select(raw, "store.root")))))
     wanted = OmegaConf.select(raw, "tracking.enabled") is True and OmegaConf.select(raw, "sweep.id") is None
     if wanted and not (held.exists() and locked(held)):
         uri = OmegaConf.select(raw, "tracking.uri")

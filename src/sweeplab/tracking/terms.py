@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,11 +66,6 @@ def tags(values: Mapping[str, str]) -> dict[str, str]:
     return {key(name): cut(value, columns.get(name, TAG)) for name, value in values.items()}
 
 
-def text(value: object) -> str:
-    """`value` as it is typed on the command line."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
 def origin(name: str) -> dict[str, str]:
     try:
         user = getpass.getuser()
@@ -94,8 +88,8 @@ def params(start: Mapping[str, Any]) -> dict[str, str]:
     if asked := start.get("asked"):
         kept |= {name: asked.get(name, {}) for name in (*config.COMPONENTS, "metrics")}
         kept |= {name: kept[name] | asked[name] for name in ("data", "trainer")}
-    values = config.flat(config.normal(kept))
-    return {name: text(value) for name, value in values.items() if value != {}}
+    values = config.flatten(config.normalize(kept))
+    return {name: config.yaml_str(value) for name, value in values.items() if value != {}}
 
 
 def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeplab import store
+from sweeplab import config, store
 from sweeplab.tracking import address, causes, database, experiments, library, places, relocation, sender, terms
 from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, STORE_ID, SWEEP_ID, Existing
 from sweeplab.tracking.records import (
@@ -281,7 +281,7 @@ class Writer:
         if parent:
             found["mlflow.parentRunId"] = self._parent_id(parent, job.experiment)
         return terms.origin(name or start["name"]) | {
-            k: terms.text(value) for k, value in found.items() if value is not None
+            k: config.yaml_str(value) for k, value in found.items() if value is not None
         }
 
     def _parent_id(self, sweep: Sweep, experiment: str) -> str:

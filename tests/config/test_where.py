@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeplab.config.expression import Expression
+from sweeplab.config.where import Condition
 from sweeplab.errors import UserError
 
 VALUES = {
@@ -47,7 +47,7 @@ MOST_PARTS = f"{' + '.join(['a'] * 25)} >= 1 and {' + '.join(['a'] * 24)} >= 1" 
     ],
 )
 def test_it_says_what_it_means(text: str, holds: bool) -> None:
-    assert Expression.read(text).holds(VALUES) is holds
+    assert Condition.read(text).holds(VALUES) is holds
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_it_says_what_it_means(text: str, holds: bool) -> None:
 )  # fmt: skip
 def test_values_that_do_not_go_together_are_named(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        Expression.read(text).holds(VALUES)
+        Condition.read(text).holds(VALUES)
     assert str(error.value) == message
 
 
@@ -99,7 +99,7 @@ def test_values_that_do_not_go_together_are_named(text: str, message: str) -> No
 )
 def test_nothing_else_is_read(text: str, place: int) -> None:
     with pytest.raises(UserError) as error:
-        Expression.read(text, "sweep.where")
+        Condition.read(text, "sweep.where")
     first, shown, caret = str(error.value).splitlines()
     assert first.startswith("sweep.where: only these can be used here: and, or, not, ==")
     assert (shown, caret) == (f"  {text}", f"  {' ' * place}^")
@@ -119,7 +119,7 @@ def test_nothing_else_is_read(text: str, place: int) -> None:
 )
 def test_what_cannot_be_read_is_shown(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        Expression.read(text)
+        Condition.read(text)
     assert str(error.value).startswith(message)
 
 
@@ -128,12 +128,12 @@ def test_what_cannot_be_read_is_shown(text: str, message: str) -> None:
 )
 def test_deep_ones_are_refused_not_followed(text: str) -> None:
     with pytest.raises(UserError):
-        Expression.read(text)
+        Condition.read(text)
 
 
 def test_as_many_parts_as_are_allowed_are_read() -> None:
-    assert Expression.read(MOST_PARTS).holds({"a": 1}) is True
+    assert Condition.read(MOST_PARTS).holds({"a": 1}) is True
 
 
 def test_it_is_quiet_about_what_python_warns_of() -> None:
-    assert Expression.read(r"'\d' != '1' and seed<1or 0").holds({"seed": 0}) is True
+    assert Condition.read(r"'\d' != '1' and seed<1or 0").holds({"seed": 0}) is True

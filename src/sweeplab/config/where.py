@@ -1,0 +1,202 @@
+"""Conditions on a config, as `model.hidden < 512 or not model.batch_norm`: evaluated safely, no code is run."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from sweeplab.config.text import yaml_str
+from sweeplab.errors import UserError, did_you_mean
+
+LONGEST = 1000  # characters
+LARGEST = 200  # syntax nodes
+
+WORDS = {"true": True, "false": False, "null": None}
+EQUALITY: dict[type, Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
+ORDER: dict[type, Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+NODES = (
+    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.In, ast.NotIn,
+    ast.BinOp, ast.Constant, ast.Name, ast.Attribute, ast.List, ast.Load, *EQUALITY, *ORDER, *ARITHMETIC,
+)  # fmt: skip
+GRAMMAR = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /, numbers, 'texts', true, false, null, [lists] and keys"
+NUMBER, TEXT = "a number", "a text"
+KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: "a yes or no", type(None): "null"}
+
+
+class Condition:
+    """A condition that holds for a config or does not. `key` says where it was given, for messages."""
+
+    def __init__(self, text: str, body: ast.expr, key: str) -> None:
+        self._text = text
+        self._body = body
+        self._key = key
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def read(cls, text: str, key: str = "where") -> Condition:
+        """Parse a condition. Raises UserError that points to what is not allowed, or says that it is too long."""
+        text = " ".join(text.splitlines()).strip()  # YAML's folded texts have line ends
+        if len(text) > LONGEST:
+            raise UserError(f"{key}: has {len(text)} characters; at most {LONGEST} are read")
+        body = _parse(text, key)
+        nodes = list(ast.walk(body))
+        if len(nodes) > LARGEST:
+            raise UserError(f"{key}: has {len(nodes)} parts; at most {LARGEST} are read")
+        for parent in nodes:
+            for node in (parent, *ast.iter_child_nodes(parent)):
+                if not _is_allowed(node):
+                    byte = getattr(node, "col_offset", getattr(parent, "col_offset", 0))  # operators have none
+                    column = len(text.encode()[:byte].decode())
+                    raise _pointing(f"{key}: only these can be used here: {GRAMMAR}", text, column)
+        return cls(text, body, key)
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether the condition is true of `values`: dotted keys with plain values.
+
+        `and` and `or` evaluate no more than they need. Raises UserError for a key that is missing, and for values that
+        cannot be compared or computed with.
+        """
+        return self._truth(self._body, values)
+
+    def _truth(self, node: ast.expr, values: Mapping[str, Any]) -> bool:
+        value = self._value(node, values)
+        if not isinstance(value, bool):
+            raise self._error(node, f"{self._description(node, value)}, not true or false; compare it with something")
+        return value
+
+    def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
+        match node:
+            case ast.Constant(value=value):
+                return value
+            case ast.Name() | ast.Attribute():
+                return self._lookup(node, values)
+            case ast.List(elts=elements):
+                return [self._value(element, values) for element in elements]
+            case ast.BoolOp(op=ast.And(), values=operands):
+                return all(self._truth(operand, values) for operand in operands)
+            case ast.BoolOp(values=operands):
+                return any(self._truth(operand, values) for operand in operands)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not self._truth(operand, values)
+            case ast.UnaryOp(operand=operand):
+                return -self._number(operand, values)
+            case ast.BinOp(left=left, op=sign, right=right):
+                return self._calculate(node, sign, self._number(left, values), self._number(right, values))
+            case ast.Compare():
+                return self._comparison(node, values)
+        raise AssertionError(f"{type(node)} was read")
+
+    def _lookup(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
+        name = ast.unparse(node)
+        if name in values:
+            return values[name]
+        if name in WORDS:
+            return WORDS[name]
+        advice = did_you_mean(name, values)
+        if isinstance(node, ast.Name):
+            advice += f"; a text needs quotes: '{name}'"
+        raise self._error(node, f"no such key{advice}")
+
+    def _number(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
+        value = self._value(node, values)
+        if _kind(value) != NUMBER:
+            raise self._error(node, f"{self._description(node, value)}, not a number")
+        return value
+
+    def _calculate(self, node: ast.expr, sign: ast.operator, left: Any, right: Any) -> Any:
+        try:
+            return ARITHMETIC[type(sign)](left, right)
+        except ArithmeticError as error:
+            raise self._error(node, str(error)) from None
+
+    def _comparison(self, node: ast.Compare, values: Mapping[str, Any]) -> bool:
+        """Evaluate a chain such as `0 < a < 1`, which holds if each of its links does."""
+        left = node.left
+        for sign, right in zip(node.ops, node.comparators, strict=True):
+            if not self._link(node, left, sign, right, values):
+                return False
+            left = right
+        return True
+
+    def _link(
+        self, chain: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr, values: Mapping[str, Any]
+    ) -> bool:
+        a, b = self._value(left, values), self._value(right, values)
+        if type(sign) in EQUALITY:
+            return EQUALITY[type(sign)](a, b)
+        if isinstance(sign, ast.In | ast.NotIn):
+            if not isinstance(b, list) and {_kind(a), _kind(b)} != {TEXT}:
+                advice = "`in` looks into a list, or for a text in a text"
+                raise self._error(chain, f"{self._description(right, b)}; {advice}")
+            return (a in b) == isinstance(sign, ast.In)
+        kind = _kind(a)
+        if kind == _kind(b) and kind in (NUMBER, TEXT):
+            return ORDER[type(sign)](a, b)
+        if kind == NUMBER:
+            raise self._error(chain, self._description(right, b) + _advice(b, ast.unparse(right)))
+        raise self._error(chain, self._description(left, a) + _advice(a, ast.unparse(left)))
+
+    def _description(self, node: ast.expr, value: Any) -> str:
+        """Return `model.hidden is [392, 196], a list`."""
+        kind = _kind(value)
+        if isinstance(node, ast.Constant) or value is None:
+            return f"{self._source(node)} is {kind}"
+        return f"{self._source(node)} is {yaml_str(value)}, {kind}"
+
+    def _source(self, node: ast.expr) -> str:
+        return ast.get_source_segment(self._text, node) or ast.unparse(node)
+
+    def _error(self, node: ast.expr, reason: str) -> UserError:
+        return UserError(f"{self._key}: {self._source(node)}: {reason}")
+
+
+def _parse(text: str, key: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        column = (error.offset or len(text) + 1) - 1
+        raise _pointing(f"{key}: cannot be read: {error.msg}", text, column) from None
+    except (ValueError, RecursionError, MemoryError):  # a null byte, too many brackets
+        raise UserError(f"{key}: cannot be read; only these can be used here: {GRAMMAR}") from None
+
+
+def _is_allowed(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is None or isinstance(node.value, bool | int | float | str)
+    if isinstance(node, ast.Attribute):  # the parts of a key, nothing else
+        return isinstance(node.value, ast.Name | ast.Attribute)
+    return isinstance(node, NODES)
+
+
+def _kind(value: object) -> str:
+    return KINDS.get(type(value), "null")
+
+
+def _advice(value: Any, name: str) -> str:
+    """Say how to compare a value that has no order."""
+    if isinstance(value, list):
+        return f": it has no size to compare; use == or in, as in {name} in [392, 256]"
+    if value is None:
+        return f"; {name} != null and ... leaves such out"
+    return "; only numbers, and texts, are smaller or larger than one another"
+
+
+def _pointing(message: str, text: str, column: int) -> UserError:
+    """Return an error that shows the text with a caret below the column."""
+    return UserError(f"{message}\n  {text}\n  {' ' * min(column, len(text))}^")
