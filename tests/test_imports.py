@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "metrics": {"errors"},
     "config": {"errors", "metrics"},
-    "targets": {"errors", "metrics"},
+    "targets": {"errors", "config"},
     "console": {"config", "metrics"},
     "store": {"errors", "config"},
     "tracking": RECORDS,

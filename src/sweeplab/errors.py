@@ -1,38 +1,22 @@
-"""What is said to a user whose input is wrong: one exception, and the nearest valid name."""
+"""What a user is told when something is wrong: the exceptions, the nearest valid name, an error on one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_NAMES = 12  # in a message that lists what is valid
+
 
 class UserError(ValueError):
-    """Bad input, found before any work: printed as it is, without a traceback, with exit code 2.
+    """Bad input, noticed before any work: printed without a traceback, with exit code 2.
 
-    Each of its `problems` is a message of its own; they are shown one below the other.
+    Each of its `problems` is a message of its own; they are printed one below the other.
     """
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, else the valid names (at most 12 of them)."""
-    names = list(valid)
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    if not names:
-        return ""
-    more = f", ... ({len(names)} in all)" if len(names) > 12 else ""
-    return f"; valid: {', '.join(sorted(names)[:12])}{more}"
-
-
-def comma_for_point(value: object) -> str:
-    """The end of a message about a number like `0001`, which `lr=0,0001` has as its second value; '' of others."""
-    meant = isinstance(value, str) and len(value) > 1 and value.startswith("0") and value.isdecimal()
-    return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep" if meant else ""
 
 
 class RunFailed(RuntimeError):
@@ -45,3 +29,39 @@ class Pruned(KeyboardInterrupt):
 
 class Interrupted(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C. Exit code 143 instead of 130."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Return the end of a message: the nearest valid name, or if none is near, the first valid names."""
+    names = list(valid)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    if not names:
+        return ""
+    listed = ", ".join(sorted(names)[:MOST_NAMES])
+    if len(names) > MOST_NAMES:
+        listed += f", ... ({len(names)} in all)"
+    return f"; valid: {listed}"
+
+
+def comma_for_point(value: object) -> str:
+    """Return advice about a number like `0001`, the second value of the sweep `lr=0,0001`; '' for other values."""
+    if not isinstance(value, str) or len(value) < 2 or not value.startswith("0") or not value.isdecimal():
+        return ""
+    return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep"
+
+
+def one_line(message: object) -> str:
+    """Return the text of a message or an exception on one line."""
+    return " ".join(str(message).split())
+
+
+def describe(error: BaseException) -> str:
+    """Return what an exception says on one line, after its class where the message alone says little."""
+    text = one_line(error)
+    if not text:
+        return type(error).__name__
+    if isinstance(error, ValueError | TypeError | RuntimeError | AssertionError):
+        return text
+    return f"{type(error).__name__}: {text}"

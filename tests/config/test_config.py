@@ -87,7 +87,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("trainer", "epochs", 0, "trainer.epochs=0: must be a whole number >= 1"),
         ("trainer", "epochs", "many", "trainer.epochs=many: must be a whole number >= 1"),
         ("trainer", "epochs", 1.5, "trainer.epochs=1.5: must be a whole number >= 1"),
-        ("trainer", "epochs", True, "trainer.epochs=True: must be a whole number >= 1"),
+        ("trainer", "epochs", True, "trainer.epochs=true: must be a whole number >= 1"),
         ("trainer", "epochs", None, "trainer.epochs=null: must be a whole number >= 1"),
         ("trainer", "patience", 0, "trainer.patience=0: must be a whole number >= 1, or null"),
         ("trainer", "clip_norm", -1, "trainer.clip_norm=-1: must be a number > 0, or null"),

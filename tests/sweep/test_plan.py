@@ -76,7 +76,7 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
         (["sweep.where='model.hidden < 512'", "model.hidden=[8,8],9"], "sweep.where: model.hidden < 512: model.hidden is [8, 8], a list: it has no size to compare; use == or in, as in model.hidden in [392, 256]  (in hidden=[8,8])\nnothing was trained"),
         (["sweep.where='seed > 1'", "seed=0,1"], "sweep.where: holds for none of the 2 jobs; nothing was trained"),
         (["sweep.where='sed > 1'", "seed=0,1"], "sweep.where: sed: no such key; did you mean 'seed'?; a text needs quotes: 'sed'  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
-        (["sweep.where=true", "seed=0,1"], "sweep.where=True: must be a text, or null  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
+        (["sweep.where=true", "seed=0,1"], "sweep.where=true: must be a text, or null  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
         (["sweep.workers=1,2"], "sweep.workers: must be the same for all jobs of a sweep; it is carried out as one"),
         (["seed=0,1", "sweep.baseline='sed=1'"], "sweep.baseline: sed=1: sed is not a swept key; valid: data"),
         (["seed=0,1", "sweep.baseline='seed=2'"], "sweep.baseline: seed=2: configs are repeated over seed; name a swept key that is compared"),

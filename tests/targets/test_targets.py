@@ -18,7 +18,7 @@ from conftest import Write
 from omegaconf import OmegaConf
 from torch import nn
 
-from sweeplab import targets
+from sweeplab import config, targets
 from sweeplab.errors import UserError
 
 Project = Callable[..., None]
@@ -283,9 +283,9 @@ def test_targets_at_every_depth() -> None:
         "x": [{"_target_": "b.B", "_args_": ({"_target_": "c.C"},)}],
         "y": {"z": {"_target_": 3}},
     }
-    assert targets.targets(node) == ["a.A", "b.B", "c.C"]
-    assert targets.targets(OmegaConf.create({"sub": {"_target_": "d.D"}})) == ["d.D"]
-    assert targets.targets(None) == []
+    assert config.class_paths(node) == ["a.A", "b.B", "c.C"]
+    assert config.class_paths(OmegaConf.create({"sub": {"_target_": "d.D"}})) == ["d.D"]
+    assert config.class_paths(None) == []
 
 
 NOTHING = "d13c23bf73330deedf9d2f8d016655e80c3971f6760143f2cac17cdbe37080a5"  # sha256 of "[6, []]": NUMERICS, no files

@@ -3,6 +3,7 @@
 from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize, to_dict
 from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, quote_home, task_overrides
 from sweeplab.config.explanation import explain, unreadable, yaml_error
+from sweeplab.config.nodes import Node, class_paths, string_arguments
 from sweeplab.config.reading import absolute, expand_home, parse, resolve, root, validate
 from sweeplab.config.redaction import (
     hidden_keys,
@@ -14,7 +15,7 @@ from sweeplab.config.redaction import (
     remember_secrets,
     reveal,
 )
-from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Node, Store, Sweep, Tracking, Trainer, defaults
+from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Store, Sweep, Tracking, Trainer, defaults
 from sweeplab.config.text import brief, canonical_json, from_text, same_value, to_text, yaml_str
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "brief",
     "canonical",
     "canonical_json",
+    "class_paths",
     "compose",
     "conf_dir",
     "defaults",
@@ -55,6 +57,7 @@ __all__ = [
     "reveal",
     "root",
     "same_value",
+    "string_arguments",
     "task_overrides",
     "to_dict",
     "to_text",

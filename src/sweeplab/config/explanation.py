@@ -1,4 +1,4 @@
-"""What an exception of Hydra's or OmegaConf's says to the user who typed the command."""
+"""Explain an exception of Hydra or OmegaConf to the user who typed the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -19,69 +19,53 @@ ASCII_KEYS = "a key on the command line has letters of ASCII only; give others i
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
-KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
-OWN = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")  # how the names of our own modules begin
-PASSING = (
-    "sweeplab.commands.cli",
-    "sweeplab.commands.guard",
-    "sweeplab.config.composing",
-)  # those of them that only hand a command on to Hydra
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
+KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
+OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
+HYDRA_CALLERS = ("sweeplab.commands.cli", "sweeplab.commands.guard", "sweeplab.config.composing")
+"""Our own modules that only pass a command on to Hydra."""
 
 
 def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | None:
     """Say in one or two lines what is wrong with a config or a command line; None if the error is about neither.
 
-    With `overrides`, the error was raised while Hydra composed them; without, they are those of this process's command.
+    `overrides` are those that Hydra was composing; without them, the error is about this process's command line.
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-    cause = error.__cause__
     words = sys.argv[1:] if overrides is None else overrides
     if isinstance(error, MissingConfigException):
-        return _missing(error, words)
+        return _missing_option(error, words)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read: {_reason(error)}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        if cause.key == "experiment":
-            return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
-        asked = re.search(r"use \+(\S+)", str(error))
-        valid = [] if cause.parent_node is None else [str(key) for key in cause.parent_node if str(key) != "hydra"]
-        return f"{asked[1] if asked else cause.full_key}: no such key{did_you_mean(str(cause.key), valid)}"
+        return f"{error.override}: cannot be read: {_syntax_problem(error)}"
+    if isinstance(error.__cause__, ConfigAttributeError | ConfigKeyError):
+        return _missing_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
+        return omegaconf_message(error)
     if isinstance(error, HydraException):
-        text = " ".join(str(error).split())
-        if sweep := _no_sweep_there(f"{text} {cause}", words):
-            return sweep
-        return f"{text} ({str(cause).splitlines()[0]})" if isinstance(cause, OmegaConfBaseException) else text
-    if of_file := yaml_error(error):
-        return str(of_file)
+        return _hydra_message(error, words)
+    if file_error := yaml_error(error):
+        return str(file_error)
     if overrides is not None or _raised_by_hydra(error):
-        return _refused(error, words)
+        return _refused_override(error, words)
     return None
 
 
-def _no_sweep_there(text: str, words: Sequence[str]) -> str | None:
-    """Say where several values are given without -m, and where a range stands inside a list; None of all else."""
-    if named := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
-        key, value = named[1], named[2]
-        number = value.replace(",", ".") if re.fullmatch(r"-?0,\d+", value) else ""
-        point = f"; if {number} is meant, its point is a dot" if number else ""
-        return f"{key}={value}: several values are a sweep, which takes -m; a list is given as {key}=[{value}]{point}"
-    if "Unexpected type annotation: Set[str]" in text:
-        inside = [word for word in words if re.search(r"\[.*\b(range|choice|interval|glob)\(", word)]
-        return (
-            f"{' '.join(inside)}: no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
-        )
-    return None
+def omegaconf_message(error: Any) -> str:
+    """Return the first line of an error of OmegaConf, after the key that it is about, if there is one."""
+    message = _first_line(error)
+    return f"{error.full_key}: {message}" if error.full_key else message
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
 
 
 def unreadable(file: Path, error: Exception) -> str:
-    """Say of a YAML file what a parser, or the codec before it, could not read, and where that stands."""
+    """Say what in a YAML file cannot be parsed, or cannot be decoded as UTF-8, and where it stands."""
     if not isinstance(error, UnicodeError):
-        return f"{file}: cannot be read: {' '.join(str(error).split())}"
+        return f"{file}: cannot be read: {one_line(error)}"
     content = file.read_bytes()
     try:
         content.decode()
@@ -92,9 +76,9 @@ def unreadable(file: Path, error: Exception) -> str:
 
 
 def yaml_error(error: Exception) -> UserError | None:
-    """What to say where a parser, or the codec before it, could not read a YAML file of Hydra's; None of other errors.
+    """Return what to say if Hydra could not read a YAML file; None for other errors.
 
-    Its traceback is needed, since a codec does not say which file it was.
+    The name of the file is taken from the traceback: an error of a codec does not tell it.
     """
     from yaml import YAMLError
 
@@ -109,8 +93,46 @@ def yaml_error(error: Exception) -> UserError | None:
     return None
 
 
-def _missing(error: Any, words: Sequence[str]) -> str:
-    """An option, a whole config or the folder of configs that is not there."""
+def _hydra_message(error: Exception, words: Sequence[str]) -> str:
+    from omegaconf.errors import OmegaConfBaseException
+
+    cause = error.__cause__
+    text = one_line(error)
+    if misplaced := _misplaced_sweep(f"{text} {cause}", words):
+        return misplaced
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{text} ({_first_line(cause)})"
+    return text
+
+
+def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
+    """Say where several values are given without -m, and where a range stands inside a list; None for other errors."""
+    if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
+        key, value = ambiguous.groups()
+        advice = f"several values are a sweep, which takes -m; a list is given as {key}=[{value}]"
+        if re.fullmatch(r"-?0,\d+", value):
+            advice += f"; if {value.replace(',', '.')} is meant, its point is a dot"
+        return f"{key}={value}: {advice}"
+    if "Unexpected type annotation: Set[str]" in text:
+        inside = [word for word in words if re.search(r"\[.*\b(range|choice|interval|glob)\(", word)]
+        advice = "no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
+        return f"{' '.join(inside)}: {advice}"
+    return None
+
+
+def _missing_key(error: Exception, cause: Any) -> str:
+    if cause.key == "experiment":
+        return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
+    valid: list[str] = []
+    if cause.parent_node is not None:
+        valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
+    typed = re.search(r"use \+(\S+)", str(error))
+    key = typed[1] if typed else cause.full_key
+    return f"{key}: no such key{did_you_mean(str(cause.key), valid)}"
+
+
+def _missing_option(error: Any, words: Sequence[str]) -> str:
+    """Name the option, the config or the folder of configs that is missing."""
     if folder := re.search(r"config directory '(.+?)'", str(error)):
         return (
             f"{folder[1]}: there is no such folder; make it (it may stay empty): options of your own go there, "
@@ -118,18 +140,18 @@ def _missing(error: Any, words: Sequence[str]) -> str:
         )
     name = error.missing_cfg_file or ""
     if not error.options:
-        return f"{name}: no such config; " + " ".join(str(error).split())
+        return f"{name}: no such config; {one_line(error)}"
     group, _, option = name.rpartition("/")
-    for override in _typed(words):
+    for override in _readable_overrides(words):
         if name.startswith(f"{override.key_or_group}/"):
             group = override.key_or_group
             option = name.removeprefix(f"{group}/")
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
 
 
-def _reason(error: Any) -> str:
-    """Why an override cannot be read. The parser's own words tell only where it gave up."""
-    key, equals, _ = str(error.override).partition("=")
+def _syntax_problem(error: Any) -> str:
+    """Say why an override cannot be parsed: the parser's own words only tell where it gave up."""
+    key, equals, value = str(error.override).partition("=")
     if not equals:
         return OVERRIDE
     if not key.isascii():
@@ -139,40 +161,42 @@ def _reason(error: Any) -> str:
     lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See https"))]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
         return QUOTES
-    if "=" in str(error.override).partition("=")[2] and not re.search(r"['\"]", str(error.override)):
+    if "=" in value and not re.search(r"['\"]", str(error.override)):
         return EQUALS
-    if unexpected := re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0]):
-        end = unexpected[1] == "<EOF>"
-        return "a value is missing at its end" if end else f"{unexpected[1]!r} is not expected there"
-    return lines[0]
+    unexpected = re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0])
+    if not unexpected:
+        return lines[0]
+    if unexpected[1] == "<EOF>":
+        return "a value is missing at its end"
+    return f"{unexpected[1]!r} is not expected there"
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether Hydra raised it over what was typed: before any task of ours ran, and not in our own code."""
+    """Whether Hydra raised the error over what was typed, and no code of ours did."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [name for name in modules if name.startswith(OWN) and name not in PASSING]
-    of_hydra = [name for name in modules if name.split(".")[0] in ("hydra", "omegaconf")]
-    return bool(of_hydra) and not own
+    if any(name.startswith(OWN_MODULES) and name not in HYDRA_CALLERS for name in modules):
+        return False
+    return any(name.split(".")[0] in ("hydra", "omegaconf") for name in modules)
 
 
-def _refused(error: Exception, words: Sequence[str]) -> str:
-    """Name those of the overrides that Hydra stumbles over without a message of its own."""
-    typed = list(_typed(words))
-    for override in typed:
+def _refused_override(error: Exception, words: Sequence[str]) -> str:
+    """Name the overrides that Hydra stumbles over without a message of its own."""
+    overrides = list(_readable_overrides(words))
+    for override in overrides:
         if override.key_or_group == "hydra.verbose":
             return f"{override.input_line}: {LOGGERS}"
-    nameless = [override.input_line for override in typed if not _names_options(override)]
+    nameless = [str(override.input_line) for override in overrides if not _may_name_options(override)]
     if nameless:
-        return f"{' '.join(map(str, nameless))}: {NAMES}"
+        return f"{' '.join(nameless)}: {NAMES}"
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
     if "--" in reason:  # about options, not overrides
         return f"{' '.join(words)}: {reason}"
-    of_hydra = [str(override.input_line) for override in typed if override.key_or_group.startswith("hydra")]
+    of_hydra = [str(override.input_line) for override in overrides if override.key_or_group.startswith("hydra")]
     return f"{' '.join(of_hydra or words)}: Hydra cannot take it: {reason}"
 
 
-def _typed(words: Sequence[str]) -> Iterator[Override]:
-    """The overrides among the words of a command line that can be read."""
+def _readable_overrides(words: Sequence[str]) -> Iterator[Override]:
+    """Yield the overrides among the words of a command line that can be parsed."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -186,16 +210,20 @@ def _typed(words: Sequence[str]) -> Iterator[Override]:
             continue
 
 
-def _names_options(override: Override) -> bool:
-    """Whether what may be a choice of options is one: a name, or a list of names; a dict is a section of keys."""
-    from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+def _may_name_options(override: Override) -> bool:
+    """Whether an override sets a key, or chooses options by a name or a list of names, as Hydra requires."""
+    from hydra.core.override_parser.types import ChoiceSweep
 
     if "." in override.key_or_group or override.key_or_group == "seed" or override.is_delete():
         return True
     value: Any = override._value
-    values = value.list if isinstance(value, ChoiceSweep) else [value]
-    texts = str | QuotedString
-    return all(
-        all(isinstance(name, texts) for name in value) if isinstance(value, list) else isinstance(value, texts | dict)
-        for value in values
-    )
+    choices = value.list if isinstance(value, ChoiceSweep) else [value]
+    return all(map(_is_name_or_section, choices))
+
+
+def _is_name_or_section(value: Any) -> bool:
+    from hydra.core.override_parser.types import QuotedString
+
+    if isinstance(value, list):
+        return all(isinstance(name, str | QuotedString) for name in value)
+    return isinstance(value, str | QuotedString | dict)

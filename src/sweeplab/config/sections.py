@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeplab import metrics
+from sweeplab.config.nodes import Node, class_paths
 
-Node = dict[str, Any]
 COMPONENTS = ("model", "loss", "optimizer", "scheduler")
 """The sections that are a `_target_` with its arguments."""
 
@@ -166,19 +166,9 @@ BY_BATCH = ("OneCycleLR", "CyclicLR")
 """The schedules of torch that step after each batch, unless `trainer.scheduler_interval` says otherwise."""
 
 
-def _targets(value: Any) -> Iterator[str]:
-    """Every `_target_` in a node, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get("_target_"), str):
-            yield value["_target_"]
-        value = list(value.values())
-    for item in value if isinstance(value, list) else ():
-        yield from _targets(item)
-
-
 def interval(chosen: str, scheduler: Node) -> str:
     """What a schedule counts: `step` (batches) or `epoch`; `auto` where the user's own code makes the schedule."""
-    targets = list(_targets(scheduler))
+    targets = class_paths(scheduler)
     if chosen != "auto":
         return chosen
     if any(target.rpartition(".")[2] in BY_BATCH for target in targets):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeplab import data, metrics, targets
-from sweeplab.config import COMPONENTS, Config, Data, Node, flatten
+from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.train import measured, schedule, stopping
 
@@ -47,7 +47,7 @@ def _not_finite(config: Config) -> list[str]:
 
 def class_paths(config: Config) -> list[str]:
     """Every class path that this config names, at every depth."""
-    return [path for _, node, _ in _nodes(config) for path in targets.targets(node)]
+    return [path for _, node, _ in _nodes(config) for path in nodes.class_paths(node)]
 
 
 def words(config: Config, *, held: bool) -> dict[str, str]:
@@ -57,7 +57,7 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, node, _ in _nodes(config):
-        given = targets.words(node, name)
+        given = nodes.string_arguments(node, name)
         if held and name == "data.dataset":
             given = {key: word for key, word in given.items() if not targets.is_file(word)}
         found |= given

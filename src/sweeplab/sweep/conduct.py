@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeplab import compare, console, data, store, tracking
 from sweeplab.config import Config, Sweep
-from sweeplab.errors import RunFailed, UserError
+from sweeplab.errors import RunFailed, UserError, describe
 from sweeplab.runs import report
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
@@ -17,7 +17,6 @@ from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.plan import Cell, Plan
 from sweeplab.sweep.pool import Workers
 from sweeplab.sweep.screen import SweepScreen
-from sweeplab.targets import one_line
 
 Node = dict[str, Any]
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
@@ -138,7 +137,7 @@ def _there(jobs: Jobs, launch: Launch, reasons: dict[str, str]) -> bool:
                 reasons |= dict.fromkeys((cell.job.fingerprint for cell in left), " ".join(said.split()))
             else:
                 pairs = zip(left, raised, strict=False)
-                reasons |= {cell.job.fingerprint: one_line(error) for cell, error in pairs if error is not None}
+                reasons |= {cell.job.fingerprint: describe(error) for cell, error in pairs if error is not None}
         for cell in batch:
             jobs.ended(cell)
     return trained

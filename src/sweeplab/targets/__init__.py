@@ -6,7 +6,6 @@ from sweeplab.targets.definition import of_script
 from sweeplab.targets.files import exists as is_file
 from sweeplab.targets.hashing import NUMERICS, digest, parts
 from sweeplab.targets.lookup import locate
-from sweeplab.targets.nodes import one_line, targets, words
 from sweeplab.targets.signatures import accepts, check
 from sweeplab.targets.trust import ensure_trusted, is_lookup
 
@@ -23,9 +22,6 @@ __all__ = [
     "is_optional",
     "locate",
     "of_script",
-    "one_line",
     "parts",
-    "targets",
     "without_silent",
-    "words",
 ]

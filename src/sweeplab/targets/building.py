@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sweeplab.errors import UserError
+from sweeplab.config.nodes import HYDRA_KEYS, as_plain, targeted
+from sweeplab.config.text import brief
+from sweeplab.errors import UserError, describe
 from sweeplab.targets.lookup import locate
-from sweeplab.targets.nodes import SPECIAL, as_plain, one_line, show, targeted
 
 
 def instantiate(node: object, *args: object, **kwargs: object) -> Any:
@@ -30,7 +31,7 @@ def _is_plain_call(node: dict[str, Any]) -> bool:
             return all(plain(item) for item in value)
         return value is None or isinstance(value, int | float) or (isinstance(value, str) and "${" not in value)
 
-    special = SPECIAL - {"_target_"}
+    special = HYDRA_KEYS - {"_target_"}
     return "_target_" in node and all(name not in special and plain(value) for name, value in node.items())
 
 
@@ -57,14 +58,14 @@ def _failed_node(plain: Any, key: str, error: Exception) -> tuple[str, dict[str,
 
 def _blame(node: dict[str, Any], key: str, cause: BaseException) -> str:
     """`key.argument=value: message (class)`, or without the argument if the message does not point to exactly one."""
-    text = one_line(cause)
-    given = {name: value for name, value in node.items() if name not in SPECIAL}
+    text = describe(cause)
+    given = {name: value for name, value in node.items() if name not in HYDRA_KEYS}
     by_name = [name for name in given if _says(text, name)]
     by_value = [name for name, value in given.items() if _says(text, str(value))]
     by_type = [name for name, value in given.items() if isinstance(value, str) and "'str'" in text]
     for suspects in (by_name, [name for name in by_name if name in by_value], by_value, by_type):
         if len(suspects) == 1:
-            key = f"{key}.{suspects[0]}={show(given[suspects[0]])}"
+            key = f"{key}.{suspects[0]}={brief(given[suspects[0]])}"
             break
     return f"{key}: {text} ({node.get('_target_', 'no _target_')})"
 

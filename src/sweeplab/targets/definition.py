@@ -8,7 +8,8 @@ from enum import Enum
 from functools import _lru_cache_wrapper, lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-from sweeplab.targets.nodes import as_plain, is_dotted, leaves
+from sweeplab.config.nodes import as_plain, strings
+from sweeplab.targets.lookup import is_dotted
 
 SCRIPT = "__main__"
 
@@ -79,8 +80,7 @@ def of_script(node: object, key: str) -> dict[str, str]:
     That is what the started script defines, also where it is reached as `mine.Net`, and whatever is in a module that
     was made by hand, which no other process could import.
     """
-    found = ((at, value) for at, value in leaves(as_plain(node), key) if isinstance(value, str))
-    return {at: value for at, value in found if _is_of_script(value)}
+    return {at: text for at, text in strings(as_plain(node), key) if _is_of_script(text)}
 
 
 def _is_of_script(path: str) -> bool:

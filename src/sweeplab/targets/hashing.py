@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from sweeplab.targets import files
-from sweeplab.targets.nodes import is_dotted
+from sweeplab.targets.lookup import is_dotted
 from sweeplab.targets.sources import code_of, leads_to_code
 
 # Raised by hand when sweeplab's own results change bits: every finished run is then stale.

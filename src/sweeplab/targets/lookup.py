@@ -12,11 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from sweeplab.config.text import brief
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.targets.nodes import is_dotted, show
 
 NEAR = 0.8
 """How alike an installed module has to be to one that is not found, to be told (difflib's ratio)."""
+
+
+def is_dotted(path: str) -> bool:
+    """Whether a text has the form of a dotted name, or of a name without dots."""
+    return all(name.isidentifier() for name in path.split("."))
 
 
 def locate(path: str, key: str) -> object:
@@ -26,7 +31,7 @@ def locate(path: str, key: str) -> object:
     cannot be imported, and if Hydra's block-list refuses it.
     """
     if not is_dotted(path):
-        raise UserError(f"{key}={show(path)}: is not a dotted name such as torch.optim.Adam")
+        raise UserError(f"{key}={brief(path)}: is not a dotted name such as torch.optim.Adam")
     if refusal := _hydra_refusal(path):
         raise UserError(f"{key}={path}: {refusal}")
     found: object = None

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from sweeplab.config.nodes import HYDRA_KEYS, as_plain, children
+from sweeplab.config.text import brief
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.targets.annotations import NAMED, argument, signature
 from sweeplab.targets.lookup import locate
-from sweeplab.targets.nodes import SPECIAL, as_plain, children, show
 from sweeplab.targets.values import Argument, fields, problem
 
 
@@ -21,7 +22,7 @@ def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[st
     """
     plain = as_plain(node)
     if not isinstance(plain, dict):
-        return [f"{key}={show(plain)}: must be a node with a _target_"]
+        return [f"{key}={brief(plain)}: must be a node with a _target_"]
     if "_target_" not in plain:
         return [f"{key}._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"]
     problems: list[str] = []
@@ -43,7 +44,7 @@ def _called(value: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _node_problems(node: dict[str, Any], key: str, supplied: Sequence[str] | int) -> list[str]:
     path = node["_target_"]
     if not isinstance(path, str):
-        return [f"{key}._target_={show(path)}: must be the dotted name of a class"]
+        return [f"{key}._target_={brief(path)}: must be the dotted name of a class"]
     try:
         found = locate(path, f"{key}._target_")
     except UserError as error:
@@ -81,19 +82,19 @@ def _argument_problems(
     ours = set(positional[:count] if isinstance(supplied, int) else supplied)
     listed = node.get("_args_") or []
     if not isinstance(listed, list):
-        return [f"{key}._args_={show(listed)}: must be a list"]
+        return [f"{key}._args_={brief(listed)}: must be a list"]
     taken = ours | set(positional[: len(listed)])
-    given = {name: value for name, value in node.items() if name not in SPECIAL}
+    given = {name: value for name, value in node.items() if name not in HYDRA_KEYS}
 
     problems = []
     if listed and count:  # Hydra would drop them without a word
-        problems.append(f"{key}._args_={show(listed)}: sweeplab passes the positional arguments of {path} itself")
+        problems.append(f"{key}._args_={brief(listed)}: sweeplab passes the positional arguments of {path} itself")
     if inspect.Parameter.VAR_POSITIONAL not in kinds and max(len(listed), count) > len(positional):
         problems.append(
             f"{key}._target_={path}: takes {len(positional)} positional arguments, not {len(listed) or count}"
         )
     for name, value in given.items():
-        said = f"{key}.{name}={show(value)}"
+        said = f"{key}.{name}={brief(value)}"
         if name in taken:
             problems.append(f"{said}: {'sweeplab itself' if name in ours else '_args_'} gives {path} its '{name}'")
         elif name not in named and inspect.Parameter.VAR_KEYWORD not in kinds:
@@ -118,7 +119,7 @@ def _value_problem(key: str, value: Any, target: Callable[..., object], name: st
 
 def _problems_of(key: str, value: Any, known: Argument) -> list[str]:
     if said := problem(value, known):
-        return [f"{key}={show(value)}: {said}"]
+        return [f"{key}={brief(value)}: {said}"]
     if not isinstance(value, dict) or "_target_" in value:
         return []
     known_fields = fields(known.hint)

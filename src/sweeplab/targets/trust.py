@@ -9,10 +9,11 @@ from enum import EnumType
 from types import ModuleType
 from typing import Any
 
+from sweeplab.config.nodes import HYDRA_KEYS, as_plain, strings, targeted
+from sweeplab.config.text import brief
 from sweeplab.errors import UserError
 from sweeplab.targets.definition import home_of, is_at_its_name
-from sweeplab.targets.lookup import load, locate
-from sweeplab.targets.nodes import SPECIAL, as_plain, is_dotted, leaves, show, targeted
+from sweeplab.targets.lookup import is_dotted, load, locate
 
 _TRUSTED = ("torch.nn", "torch.optim", "sweeplab")
 _LOOKUPS = frozenset(f"hydra.utils.{name}" for name in ("get_class", "get_method", "get_static_method", "get_object"))
@@ -33,10 +34,10 @@ def ensure_trusted(node: object, key: str, trusted: Sequence[str] = ()) -> None:
     DictConfig inside its record: a plain `${a.b}` in a part of a record may lead to a node elsewhere in it.
     """
     prefixes = (*_TRUSTED, *trusted)
-    for at, value in leaves(as_plain(node, resolve=False), key if isinstance(node, dict | list | str) else ""):
+    for at, value in strings(as_plain(node, resolve=False), key if isinstance(node, dict | list | str) else ""):
         # Only whole ones: from "${a}${b}" with a="$" and b="{oc.env:HOME}" Hydra makes what HOME holds.
-        if isinstance(value, str) and "${" in value and not _PLAIN_INTERPOLATION.fullmatch(value):
-            raise UserError(f"{at}={show(value)}: refused: a record may refer to its own keys only")
+        if "${" in value and not _PLAIN_INTERPOLATION.fullmatch(value):
+            raise UserError(f"{at}={brief(value)}: refused: a record may refer to its own keys only")
     names = [_name(sub, at) for at, sub in targeted(as_plain(node), key)]
     _ensure_trusted_names(names, prefixes)
     for at, path in names:
@@ -54,7 +55,7 @@ def _name(node: dict[str, Any], key: str) -> tuple[str, object]:
     if not is_lookup(node):
         return f"{key}._target_", node["_target_"]
     listed = node.get("_args_") or []
-    given = [value for name, value in node.items() if name not in SPECIAL]
+    given = [value for name, value in node.items() if name not in HYDRA_KEYS]
     if given == [node.get("path")] and not listed and not node.get("_partial_"):
         return f"{key}.path", given[0]
     if isinstance(listed, list) and len(listed) == 1 and not given and not node.get("_partial_"):
@@ -73,7 +74,7 @@ def _ensure_trusted_names(names: Sequence[tuple[str, object]], prefixes: Sequenc
     at, first = refused[0]
     modules = dict.fromkeys(_module_of(path) for _, path in refused if isinstance(path, str) and is_dotted(path))
     advice = " ".join(f"--trust {module}" for module in modules if _is_for_advice(module)) or "--trust MODULE"
-    raise UserError(f"{at}={show(first)}: refused: only names in {', '.join(prefixes)} are trusted ({advice})")
+    raise UserError(f"{at}={brief(first)}: refused: only names in {', '.join(prefixes)} are trusted ({advice})")
 
 
 def _is_trusted_name(path: object, prefixes: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from enum import Enum
 from os import PathLike
 from typing import Any
 
+from sweeplab.config.text import yaml_str
 from sweeplab.errors import comma_for_point, did_you_mean
 
 NO_HINT = inspect.Parameter.empty
@@ -225,7 +226,7 @@ def _word(kind: Any) -> str:
     if kind in _WORDS:
         return _WORDS[kind]
     if choices := _literals(kind):
-        return f"one of {', '.join(_typed(one) for one in choices)}"
+        return f"one of {', '.join(yaml_str(one) for one in choices)}"
     if _is_dict(kind):
         inner = typing.get_args(kind)[1:]
         return f"a section of keys with {_PLURALS[inner[0]]}" if inner and inner[0] in _PLURALS else "a section of keys"
@@ -239,12 +240,6 @@ def _word(kind: Any) -> str:
     if fixed and items:
         return f"a list of {len(items)}{of if len(set(items)) == 1 else ' values'}"
     return f"a list of{of}" if of != " values" else "a list"
-
-
-def _typed(choice: Any) -> str:
-    """A choice as one would type it."""
-    names = {True: "true", False: "false", None: "null"}
-    return names[choice] if choice is None or isinstance(choice, bool) else str(choice)
 
 
 def _advice(value: Any, members: list[Any]) -> str:

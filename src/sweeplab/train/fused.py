@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sweeplab.config import class_paths
 from sweeplab.metrics import EpochResult, Sums
 from sweeplab.models import MLP, losses
 from sweeplab.speed import onednn
 from sweeplab.targets import instantiate
-from sweeplab.targets import targets as class_paths
 from sweeplab.train import loop
 from sweeplab.train.loop import Batch, Task, Trained
 from sweeplab.train.random_state import RandomStreams
