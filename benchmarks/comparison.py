@@ -58,14 +58,16 @@ def write(home: Store, digest: str, asked: dict[str, object], overrides: list[st
     run.folder.mkdir()
     provenance = {"device": "cpu", "threads": 1, "platform": "Linux", "versions": {"torch": "2.15.0"}}
     data = {"name": "mnist", "digest": "0" * 64}
-    lines = [{"event": store.START, "overrides": overrides, "config": asked, "data": data, "provenance": provenance}]
+    lines = [
+        {"event": store.Event.START, "overrides": overrides, "config": asked, "data": data, "provenance": provenance}
+    ]
     for epoch in range(1, EPOCHS + 1):
         value = best - 0.1 * 0.7**epoch
         values = {"train/loss": 0.5 / epoch, "train/accuracy": value, "valid/loss": 1 - value, "valid/accuracy": value}
-        lines.append({"event": store.EPOCH, "epoch": epoch, "metrics": values, "seconds": 2.5})
+        lines.append({"event": store.Event.EPOCH, "epoch": epoch, "metrics": values, "seconds": 2.5})
     final = {"test/accuracy": best, "test/loss": 0.1, "best_epoch": float(EPOCHS), "early_stop_epoch": float(EPOCHS)}
     final |= {"parameters": float(size), "seconds": 50.0, "examples_per_second": 20000.0}
-    lines.append({"event": store.END, "status": "finished", "stop_reason": "max_epochs", "metrics": final})
+    lines.append({"event": store.Event.END, "status": "finished", "stop_reason": "max_epochs", "metrics": final})
     run.journal.path.write_text("".join(json.dumps({"time": 1.8e9, **line}) + "\n" for line in lines))
     result = Result(fingerprint=digest, question="", status="finished", stop_reason="max_epochs", metrics=final)
     run.result_file.write_text(json.dumps(vars(result)))

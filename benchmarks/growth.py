@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.measure import fresh
 from benchmarks.sweeps import PROJECT, STEP, mebibytes, pss, tree
-from sweeplab.store import FINISHED, Store
+from sweeplab.store import Status, Store
 
 if TYPE_CHECKING:
     from sweeplab.data.splits import Held
@@ -211,7 +211,7 @@ def killed(count: int) -> dict[str, float]:
 
 
 def _finished(root: Path) -> int:
-    return sum(run.status == FINISHED for run in Store(root / "runs").runs())
+    return sum(run.status == Status.FINISHED for run in Store(root / "runs").runs())
 
 
 # --- What came out

@@ -23,7 +23,7 @@ from pathlib import Path
 from scipy.stats import t
 
 from sweeplab import tracking
-from sweeplab.store import EPOCH, Store
+from sweeplab.store import Event, Store
 
 PROJECT = Path(__file__).parent.parent
 AWAY = 20.0  # seconds
@@ -40,7 +40,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 def epochs(root: Path) -> list[dict[str, float]]:
     """Of the one run: `time` it was journalled and its `seconds`."""
-    return [e for run in Store(root / "runs").runs() for e in run.journal.events() if e["event"] == EPOCH]
+    return [e for run in Store(root / "runs").runs() for e in run.journal.events() if e["event"] == Event.EPOCH]
 
 
 def rows(root: Path) -> int:

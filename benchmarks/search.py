@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.measure import TRAIN, command, fresh, say
 from sweeplab.compare.statistics import Mean, mean
-from sweeplab.store import FINISHED, PRUNED, Store
+from sweeplab.store import Status, Store
 
 SPACE = (
     "optimizer.lr=tag(log, interval(0.0001, 0.3))",
@@ -43,12 +43,12 @@ def read(folder: Path) -> dict[str, float]:
     """The best value of the finished runs, all epochs that were trained, and how many runs were pruned."""
     runs = Store(folder / "runs").runs()
     epochs = [run.journal.epochs() for run in runs]
-    finished = [each for run, each in zip(runs, epochs, strict=True) if run.status == FINISHED]
+    finished = [each for run, each in zip(runs, epochs, strict=True) if run.status == Status.FINISHED]
     return {
         "best": min(values["valid/loss"] for each in finished for values in each.values()),
         "epochs": sum(len(each) for each in epochs),
         "runs": len(runs),
-        "pruned": sum(run.status == PRUNED for run in runs),
+        "pruned": sum(run.status == Status.PRUNED for run in runs),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sweeplab.store import EPOCH, Store
+from sweeplab.store import Event, Store
 
 
 def our_metric(root: Path, name: str) -> list[float]:
@@ -17,7 +17,7 @@ def our_metric(root: Path, name: str) -> list[float]:
 def our_epochs(root: Path) -> list[float]:
     """The seconds of each epoch, validation and all, of the one run there is."""
     (run,) = Store(root / "runs").runs()
-    return [float(event["seconds"]) for event in run.journal.events() if event["event"] == EPOCH]
+    return [float(event["seconds"]) for event in run.journal.events() if event["event"] == Event.EPOCH]
 
 
 def lightning_metric(root: Path, name: str) -> list[float]:

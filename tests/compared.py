@@ -46,7 +46,7 @@ def begin(home: Store, overrides: Sequence[str], task: str = "classification", *
         "provenance": {"device": "cpu", "threads": 1},
         "config": settings,
     } | start
-    run.journal.append(store.START, fingerprint=one["fingerprint"], overrides=list(overrides), **fields)
+    run.journal.append(store.Event.START, fingerprint=one["fingerprint"], overrides=list(overrides), **fields)
     return run, one
 
 
@@ -67,7 +67,9 @@ def add(
     for epoch, value in enumerate(valid, 1):
         other = {} if score == "loss" else {"valid/loss": 1 - value}
         other |= {} if rates is None else {"train/lr": rates[epoch - 1]}
-        run.journal.append(store.EPOCH, epoch=epoch, metrics={f"valid/{score}": value, "train/loss": 0.5, **other})
+        run.journal.append(
+            store.Event.EPOCH, epoch=epoch, metrics={f"valid/{score}": value, "train/loss": 0.5, **other}
+        )
     done = status == "finished"
     final: dict[str, float] = {"parameters": 1000.0, "early_stop_epoch": float(len(valid)), "seconds": 2.0}
     known = [value for value in valid if math.isfinite(value)]
@@ -77,7 +79,7 @@ def add(
     final = (final | (more or {})) if done else {}
     if status != "unfinished":
         error = "ValueError: no" if status == "failed" else None
-        run.journal.append(store.END, status=status, stop_reason=stop_reason, metrics=final, error=error)
+        run.journal.append(store.Event.END, status=status, stop_reason=stop_reason, metrics=final, error=error)
         result = Result(
             fingerprint=one["fingerprint"], question="", status=status, stop_reason=stop_reason, metrics=final
         )

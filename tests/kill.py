@@ -31,7 +31,7 @@ from typing import Any
 import ready
 
 from sweeplab import metrics
-from sweeplab.store import DIFFERS, FINISHED, START, Run, Store
+from sweeplab.store import Event, Run, Status, Store
 from sweeplab.tracking import database, view
 from sweeplab.tracking.client import PROGRAM
 
@@ -220,9 +220,9 @@ def outcome(root: Path) -> Outcome:
     _same("runs in the store", len(runs), 1)
     run = runs[0]
     result = run.result()
-    if result is None or result.status != FINISHED:
+    if result is None or result.status != Status.FINISHED:
         raise WrongError(f"the run is {run.status}")
-    _same("differing epochs", [e for e in run.journal.events() if e["event"] == DIFFERS], [])
+    _same("differing epochs", [e for e in run.journal.events() if e["event"] == Event.DIFFERS], [])
     _same("checkpoints left", run.checkpoints.exists(), False)
     logged, params = mlflow(root, run)
     return Outcome(
@@ -250,7 +250,7 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
     finally:
         database.close()
     _same("runs in MLflow", len(found), 1)
-    first = next(e for e in run.journal.events() if e["event"] == START)
+    first = next(e for e in run.journal.events() if e["event"] == Event.START)
     _same("MLflow's run", found[0][1:4], ("FINISHED", "active", round(first["time"] * 1000)))
     _same("metrics logged more than once", [k for k, n in Counter((r[0], r[1]) for r in rows).items() if n > 1], [])
     logged = {(key, step): value for key, step, value in rows}
@@ -296,7 +296,13 @@ def left_behind(root: Path) -> Iterator[str]:
     if not (content := runs[0].journal.path.read_bytes()).endswith(b"\n"):
         yield "a torn journal line" if content else "an empty journal"
     epochs, status = runs[0].journal.epochs(), runs[0].status
-    yield "after the result" if status == FINISHED else f"after epoch {max(epochs)}" if epochs else "before epoch 1"
+    yield (
+        "after the result"
+        if status == Status.FINISHED
+        else f"after epoch {max(epochs)}"
+        if epochs
+        else "before epoch 1"
+    )
     if list(runs[0].checkpoints.glob(".*")):
         yield "a half-written checkpoint"
     if list(runs[0].folder.glob(".*")):

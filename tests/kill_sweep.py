@@ -25,7 +25,7 @@ from pathlib import Path
 import kill
 from kill import WrongError
 
-from sweeplab.store import END, FINISHED, Run, Store
+from sweeplab.store import Event, Run, Status, Store
 
 COMMON = ("-m", "data=digits", "model.dropout=0.2", "trainer.epochs=150", "trainer.patience=null")
 SWEEPS = {4: (*COMMON, "model.hidden=16,32", "seed=0,1"), 12: (*COMMON, "model.hidden=16,32,48", "seed=range(4)")}
@@ -68,9 +68,9 @@ def weights(root: Path) -> dict[str, str | None]:
     """Fingerprint -> digest of the weights, of a sweep that has ended. Raises WrongError if a run has not, or twice."""
     found = {}
     for run in Store(root / "runs").runs():
-        ends = [e for e in run.journal.events() if e["event"] == END and e["status"] == FINISHED]
+        ends = [e for e in run.journal.events() if e["event"] == Event.END and e["status"] == Status.FINISHED]
         result = run.result()
-        if result is None or result.status != FINISHED or len(ends) != 1:
+        if result is None or result.status != Status.FINISHED or len(ends) != 1:
             raise WrongError(f"run {run.id} is {run.status}, with {len(ends)} ends")
         found[result.fingerprint] = result.weights_sha256
     return found

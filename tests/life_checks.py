@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeplab import metrics, store
-from sweeplab.store import DIFFERS, END, EPOCH, FINISHED, RESUME, START, TRACK, Run, Store
+from sweeplab.store import Event, Run, Status, Store
 from sweeplab.tracking import terms
 
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
@@ -29,12 +29,16 @@ def check_store(home: Store) -> None:
         result, events = run.history()
         kinds = [event["event"] for event in events]
         assert not (run.folder / store.ASIDE).exists(), f"{run.id} was begun anew: {kinds}"
-        assert DIFFERS not in kinds, f"{run.id} came out otherwise when it was resumed"
-        finished = [n for n, event in enumerate(events) if event["event"] == END and event["status"] == FINISHED]
+        assert Event.DIFFERS not in kinds, f"{run.id} came out otherwise when it was resumed"
+        finished = [
+            n for n, event in enumerate(events) if event["event"] == Event.END and event["status"] == Status.FINISHED
+        ]
         if finished:
             after = kinds[finished[0] + 1 :]
-            assert not {START, RESUME, EPOCH, END}.intersection(after), f"{run.id} was trained twice: {kinds}"
-        if result is not None and result.status == FINISHED:
+            assert not {Event.START, Event.RESUME, Event.EPOCH, Event.END}.intersection(after), (
+                f"{run.id} was trained twice: {kinds}"
+            )
+        if result is not None and result.status == Status.FINISHED:
             assert finished, f"{run.id} has a result, and its journal no end: {kinds}"
             answer = store.epochs_of(events), result.weights_sha256
             assert ANSWERS.setdefault(result.fingerprint, answer) == answer, f"{run.id} has other numbers than before"
@@ -101,7 +105,7 @@ def check_level(home: Store, file: Path, excused: AbstractSet[tuple[str, str]], 
     known = [parent.id for parent in parents.values() if parent]
     for run in home.runs():
         _, events = run.history()
-        if not any(event["event"] == START for event in events):
+        if not any(event["event"] == Event.START for event in events):
             continue
         for experiment in _wanted(run, events, manifests):
             seen = _one(ours, experiment, "fingerprint", events, excused)
@@ -122,7 +126,7 @@ def _complain(text: str) -> None:
 
 def _wanted(run: Run, events: list[dict[str, Any]], manifests: list[dict[str, Any]]) -> set[str]:
     """The experiments of MLflow that are to have the run."""
-    own = {event.get("experiment") for event in events if event["event"] in (START, TRACK)}
+    own = {event.get("experiment") for event in events if event["event"] in (Event.START, Event.TRACK)}
     asking = [m for m in manifests if any(cell["fingerprint"].startswith(run.id) for cell in m["cells"])]
     return {str(name) for name in own if name}.union(*map(_experiments, asking))
 
@@ -146,7 +150,7 @@ def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: AbstractS
 def _one(
     ours: list[Tracked], experiment: str, tag: str, events: list[dict[str, Any]], excused: AbstractSet[tuple[str, str]]
 ) -> Tracked | None:
-    start = next(event for event in events if event["event"] == START)
+    start = next(event for event in events if event["event"] == Event.START)
     fingerprint = start["fingerprint"]
     found = [run for run in ours if run.experiment == experiment and run.tags.get(tag) == fingerprint]
     if not found and (fingerprint, "deleted") in excused:
@@ -156,7 +160,7 @@ def _one(
 
 
 def _check_run(run: Run, events: list[dict[str, Any]], seen: Tracked, *, artifacts: bool) -> None:
-    ends = [event for event in events if event["event"] == END and event["status"] == FINISHED]
+    ends = [event for event in events if event["event"] == Event.END and event["status"] == Status.FINISHED]
     assert seen.status == ("FINISHED" if ends else "KILLED"), f"{run.id}: {seen.status} in MLflow"
     epochs = store.epochs_of(events)
     wanted = {(terms.key(name), epoch): value for epoch, found in epochs.items() for name, value in found.items()}
@@ -186,5 +190,7 @@ def _check_parents(
     if None in here:
         return
     parent = seen.tags.get("mlflow.parentRunId")
-    alone = any(event["event"] in (START, TRACK) and event.get("experiment") == seen.experiment for event in events)
+    alone = any(
+        event["event"] in (Event.START, Event.TRACK) and event.get("experiment") == seen.experiment for event in events
+    )
     assert parent in [p.id for p in here if p] or (parent is None and (alone or not here)), f"its parent is {parent}"

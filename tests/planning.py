@@ -14,7 +14,7 @@ from hydra.types import RunMode
 
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
-from sweeplab.store import END, FINISHED, START, Run, Store
+from sweeplab.store import Event, Run, Status, Store
 from sweeplab.sweep import compose
 from sweeplab.sweep.plan import Plan, make
 
@@ -40,14 +40,14 @@ def planner() -> Iterator[Planned]:
         yield plan
 
 
-def record(job: Job, status: str = FINISHED, threads: int = 1, **metrics: float) -> Run:
+def record(job: Job, status: str = Status.FINISHED, threads: int = 1, **metrics: float) -> Run:
     """A run as it would be left in the store."""
     home = Store(job.config.store.root).open()
     run = home.run(job.fingerprint)
     run.folder.mkdir()
-    run.journal.append(START, **job.record(), provenance={"threads": threads})
+    run.journal.append(Event.START, **job.record(), provenance={"threads": threads})
     measured = {"seconds": 8.0, "early_stop_epoch": 4.0, "parameters": 1234.0, **metrics}
-    run.journal.append(END, status=status, stop_reason="patience", metrics=measured)
+    run.journal.append(Event.END, status=status, stop_reason="patience", metrics=measured)
     run.write_result(job.result(status, "patience", metrics=measured))
     return run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeplab.store import START, Run, Store
+from sweeplab.store import Event, Run, Store
 
 SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
 OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch; a signal goes to one of its own
@@ -21,4 +21,4 @@ def statuses(root: Path) -> dict[int, str]:
 
 
 def starts(run: Run) -> int:
-    return sum(event["event"] == START for event in run.journal.events())
+    return sum(event["event"] == Event.START for event in run.journal.events())

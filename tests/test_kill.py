@@ -10,7 +10,7 @@ import pytest
 from waiting import until
 
 from sweeplab import tracking
-from sweeplab.store import EPOCH, START, Run, Store
+from sweeplab.store import Event, Run, Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 
@@ -71,7 +71,7 @@ def test_two_commands_at_once_train_one_run(root: Path) -> None:
     assert table[-1] == f"run folder {only(root).folder}"
     assert sorted("is finished already: reused from" in text for text in said) == [False, True]
     events = [event["event"] for event in only(root).journal.events()]
-    assert (events.count(START), events.count(EPOCH)) == (1, 6)
+    assert (events.count(Event.START), events.count(Event.EPOCH)) == (1, 6)
     kill.sync(root)
     assert (
         len(kill.outcome(root).logged) == 6 * 5 + 5

@@ -25,7 +25,7 @@ from sweeplab.compare.groups import HOW, PLACES, Group, asked, group, named
 from sweeplab.compare.replicas import planned, read_run
 from sweeplab.runs import run
 from sweeplab.runs.job import Job, Memo, prepare
-from sweeplab.store import START, Run, Store
+from sweeplab.store import Event, Run, Store
 from sweeplab.sweep import compose
 from sweeplab.sweep.plan import Cell, checked, varied_keys
 from sweeplab.tracking import terms
@@ -80,7 +80,7 @@ def recorded(job: Job, home: Store) -> Run:
     found = home.run(job.fingerprint)
     if not found.folder.exists():
         found.folder.mkdir(parents=True)
-        found.journal.append(START, **job.record(), provenance={})
+        found.journal.append(Event.START, **job.record(), provenance={})
     return found
 
 

@@ -125,7 +125,9 @@ def test_a_run_whose_files_cannot_be_read_is_told(home: Store) -> None:
 def test_an_error_of_an_earlier_attempt_is_not_told(home: Store) -> None:
     one = add(home, "seed=0", status="failed", stop_reason=None)
     run = home.run(one["fingerprint"])
-    run.journal.append(store.START, **{k: v for k, v in run.journal.events()[0].items() if k not in ("time", "event")})
+    run.journal.append(
+        store.Event.START, **{k: v for k, v in run.journal.events()[0].items() if k not in ("time", "event")}
+    )
     run.result_file.unlink()
     assert read(home, one).trouble([]) == "unfinished after epoch 2"
 

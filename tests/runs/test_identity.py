@@ -15,7 +15,7 @@ from sweeplab.compare.groups import group
 from sweeplab.compare.replicas import read_run
 from sweeplab.runs import identity
 from sweeplab.runs.job import Job
-from sweeplab.store import START, Run, Store
+from sweeplab.store import Event, Run, Store
 from sweeplab.sweep.plan import Plan
 from sweeplab.targets import without_silent
 from sweeplab.tracking import terms
@@ -111,10 +111,10 @@ def test_a_run_of_an_earlier_version_is_found_by_what_it_asked(planned: Planned)
     old.folder.mkdir()
     sizes = {"train": job.facts.train, "valid": job.facts.valid, "test": job.facts.test}
     old.journal.append(
-        START, config=config.to_dict(job.config), data={"name": "digits", "digest": job.facts.digest, **sizes},
+        Event.START, config=config.to_dict(job.config), data={"name": "digits", "digest": job.facts.digest, **sizes},
         code={"numerics": "1"}, fingerprint="0" * 64, question="1" * 64,
     )  # fmt: skip
-    result = job.result(store.FINISHED, "patience", metrics={"seconds": 1.0, "early_stop_epoch": 1.0})
+    result = job.result(store.Status.FINISHED, "patience", metrics={"seconds": 1.0, "early_stop_epoch": 1.0})
     result.fingerprint, result.question = "0" * 64, "1" * 64
     old.write_result(result)
     (cell,) = planned().cells
@@ -385,11 +385,13 @@ def trained(job: Job, valid: dict[str, float], weights: str = "0", **test: float
     home = Store(job.config.store.root).open()
     run = home.run(job.fingerprint)
     run.folder.mkdir()
-    run.journal.append(START, **job.record(), provenance={"threads": 1})
-    run.journal.append(store.EPOCH, epoch=1, metrics=valid)
+    run.journal.append(Event.START, **job.record(), provenance={"threads": 1})
+    run.journal.append(store.Event.EPOCH, epoch=1, metrics=valid)
     final = {"seconds": 8.0, "early_stop_epoch": 1.0, "parameters": 10.0, "best_epoch": 1.0, **test}
-    run.journal.append(store.END, status=store.FINISHED, stop_reason="patience", metrics=final, weights_sha256=weights)
-    run.write_result(job.result(store.FINISHED, "patience", metrics=final, weights_sha256=weights))
+    run.journal.append(
+        store.Event.END, status=store.Status.FINISHED, stop_reason="patience", metrics=final, weights_sha256=weights
+    )
+    run.write_result(job.result(store.Status.FINISHED, "patience", metrics=final, weights_sha256=weights))
     return run
 
 

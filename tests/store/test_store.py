@@ -582,5 +582,14 @@ def test_a_store_that_cannot_be_written_can_be_read(home: Store, monkeypatch: py
 
 
 def test_the_words_for_a_status_are_those_of_the_journal() -> None:
-    assert (store.FINISHED, store.FAILED, store.INTERRUPTED) == ("finished", "failed", "interrupted")
-    assert (store.START, store.TRACK, store.EPOCH, store.END) == ("start", "track", "epoch", "end")
+    assert (store.Status.FINISHED, store.Status.FAILED, store.Status.INTERRUPTED) == (
+        "finished",
+        "failed",
+        "interrupted",
+    )
+    assert (store.Event.START, store.Event.TRACK, store.Event.EPOCH, store.Event.END) == (
+        "start",
+        "track",
+        "epoch",
+        "end",
+    )

@@ -27,7 +27,7 @@ from sweeplab import data
 from sweeplab.config import Data
 from sweeplab.errors import UserError
 from sweeplab.runs import run as running
-from sweeplab.store import END, FINISHED, Store
+from sweeplab.store import Event, Status, Store
 from sweeplab.sweep import leases
 from sweeplab.sweep.dispatch import Dispatch
 
@@ -436,8 +436,8 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) 
     assert of_parent["best/parameters"] == 626
     assert "16 runs of 1 config: 16 finished" in note
     assert len(list(root.glob("mlruns/**/comparison/report.html"))) == 1
-    ends = [[e["status"] for e in run.journal.events() if e["event"] == END] for run in found]
-    assert ends == [[FINISHED]] * 16
+    ends = [[e["status"] for e in run.journal.events() if e["event"] == Event.END] for run in found]
+    assert ends == [[Status.FINISHED]] * 16
 
 
 def test_shared_splits_are_the_same_and_nobody_elses_to_write() -> None:

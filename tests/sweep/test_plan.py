@@ -20,7 +20,7 @@ from sweeplab import config, console, data, targets
 from sweeplab.errors import UserError
 from sweeplab.runs import job as jobs
 from sweeplab.runs.job import Job, Memo
-from sweeplab.store import FAILED, Store
+from sweeplab.store import Status, Store
 from sweeplab.sweep import estimate, preview
 from sweeplab.sweep import plan as planning
 from sweeplab.sweep.fate import Fate
@@ -220,7 +220,7 @@ def test_each_job_has_its_fate(planned: Planned, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 2)
     cells = planned("seed=range(5)").cells
     record(cells[0].job)
-    record(cells[1].job, FAILED)
+    record(cells[1].job, Status.FAILED)
     begun = record(cells[2].job)
     begun.checkpoints.mkdir()
     for epoch in (9, 10):

@@ -28,7 +28,7 @@ from waiting import until
 from sweeplab import targets
 from sweeplab.config import conf_dir
 from sweeplab.errors import RunFailed
-from sweeplab.store import END, EPOCH, RESUME, START, Store
+from sweeplab.store import Event, Store
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.cluster import Cluster
 from sweeplab.sweep.paths import same_modules
@@ -337,7 +337,11 @@ def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path
         time.sleep(0.2)
     assert kill.end(process, "the sweep") == 0
     (run,) = Store(root / "runs").runs()
-    assert [event["event"] for event in run.journal.events() if event["event"] != EPOCH] == [START, RESUME, END]
+    assert [event["event"] for event in run.journal.events() if event["event"] != Event.EPOCH] == [
+        Event.START,
+        Event.RESUME,
+        Event.END,
+    ]
     assert digests(root, "runs") == digests(root, "here")
     assert "1 run of 1 config: 1 finished" in (root / "out").read_text()
 
@@ -367,9 +371,11 @@ def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_b
     until(lambda: not slurm.say("squeue", "--noheader"))
     slurm.end()
     assert code == 0, (root / "out").read_text()
-    assert [[e["event"] for e in run.journal.events() if e["event"] in (START, RESUME)] for run in home.runs()] == [
-        [START, RESUME],
-        [START, RESUME],
+    assert [
+        [e["event"] for e in run.journal.events() if e["event"] in (Event.START, Event.RESUME)] for run in home.runs()
+    ] == [
+        [Event.START, Event.RESUME],
+        [Event.START, Event.RESUME],
     ]
     assert digests(root, "runs") == digests(root, "here")
     reference = {run.id: run.journal.epochs() for run in Store(root / "here").runs()}
@@ -401,7 +407,12 @@ def test_what_submitit_raises_is_no_failure_of_the_run(train: Command, root: Pat
     assert run.status == "interrupted"
     assert "RuntimeError: " in run.journal.events()[-1]["error"]
     assert train(*words).code == 0
-    assert [event["event"] for event in run.journal.events() if event["event"] != EPOCH] == [START, END, RESUME, END]
+    assert [event["event"] for event in run.journal.events() if event["event"] != Event.EPOCH] == [
+        Event.START,
+        Event.END,
+        Event.RESUME,
+        Event.END,
+    ]
 
 
 def jobs(root: Path) -> list[int]:

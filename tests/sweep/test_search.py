@@ -28,7 +28,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sweeplab import store  # noqa: E402
 from sweeplab.config import conf_dir  # noqa: E402
 from sweeplab.errors import UserError  # noqa: E402
-from sweeplab.store import START, Run, Store  # noqa: E402
+from sweeplab.store import Event, Run, Store  # noqa: E402
 from sweeplab.sweep import space  # noqa: E402
 from sweeplab.sweep.pool import Pool  # noqa: E402
 from sweeplab.sweep.search import Options, make  # noqa: E402
@@ -249,7 +249,7 @@ def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(train: Co
     ended = train(*FAST, "model.hidden=8,16", sampler, "hydra.sweeper.n_trials=5")
     assert ended.code == 0, ended.err
     assert states(root) == ["COMPLETE"] * 5
-    assert sum(e["event"] == START for r in runs(root) for e in r.journal.events()) == len(runs(root)) <= 2
+    assert sum(e["event"] == Event.START for r in runs(root) for e in r.journal.events()) == len(runs(root)) <= 2
     done = train(*FAST, "model.hidden=8,16", sampler.replace("Random", "BruteForce"), "hydra.sweeper.n_jobs=1")
     assert done.code == 0, done.err
     assert "search of 20 trials" in done.out
@@ -264,7 +264,7 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
                   "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler", "tracking.wait=60", tracking=True)  # fmt: skip
     assert ended.code == 0, ended.err
     by_rate = {r.config()["optimizer"]["lr"]: r for r in runs(root)}
-    assert {rate: r.status for rate, r in by_rate.items()} == {1e-9: store.PRUNED, 0.01: store.FINISHED}
+    assert {rate: r.status for rate, r in by_rate.items()} == {1e-9: store.Status.PRUNED, 0.01: store.Status.FINISHED}
     reached = max(by_rate[1e-9].journal.epochs())
     assert 3 <= reached < 150
     assert f"lr=1e-09: pruned after epoch {reached}\n" in ended.out
@@ -305,13 +305,13 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
             run = home.run(cell.job.fingerprint)
             run.folder.mkdir()
             for epoch, value in enumerate(values, 1):
-                run.journal.append(store.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
+                run.journal.append(store.Event.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
         assert not found.hopeless(first), "the third has not begun"
         third = home.run(found._asked[0].cells[2].job.fingerprint)
         third.folder.mkdir()
-        third.journal.append(store.EPOCH, epoch=1, metrics={"valid/accuracy": 0.9})
+        third.journal.append(store.Event.EPOCH, epoch=1, metrics={"valid/accuracy": 0.9})
         assert not found.hopeless(first), "at its first epoch the mean is 0.7"
-        third.journal.append(store.EPOCH, epoch=2, metrics={"valid/accuracy": 0.1})
+        third.journal.append(store.Event.EPOCH, epoch=2, metrics={"valid/accuracy": 0.1})
         assert found.hopeless(first)
         assert found.hopeless(second)
         found.ended(first)
@@ -334,7 +334,7 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     process.wait()
     kill_sweep.gone(root)
     before = study(root).trials
-    finished = [run for run in runs(root) if run.status == store.FINISHED]
+    finished = [run for run in runs(root) if run.status == store.Status.FINISHED]
     assert any(not trial.state.is_finished() for trial in before)
     with next(root.glob("runs/sweeps/*.optuna.jsonl")).open("ab") as file:
         file.write(b'{"op_code": 5, "torn')
@@ -345,7 +345,9 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     assert all(trial.state.name == "FAIL" for trial in after if trial not in chosen)
     assert [trial.params for trial in after[: len(before)]] == [trial.params for trial in before]
     assert len({json.dumps(trial.params) for trial in chosen}) == 6
-    assert all(sum(e["event"] == START for e in run.journal.events()) == 1 for run in finished), "what is done is done"
+    assert all(sum(e["event"] == Event.START for e in run.journal.events()) == 1 for run in finished), (
+        "what is done is done"
+    )
     assert len(Store(root / "runs").manifests()) == 1
 
 

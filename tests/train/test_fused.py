@@ -33,7 +33,7 @@ from sweeplab.runs.job import Job, prepare
 from sweeplab.runs.run import train as train_run
 from sweeplab.runs.training import Training
 from sweeplab.speed import onednn
-from sweeplab.store import END, START, Result, Run, Store
+from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
 from sweeplab.train.loop import Batch, Task, Trained, timed_epoch
@@ -381,7 +381,7 @@ def test_an_interrupt_of_one_ends_all_and_each_records_it(root: Path, monkeypatc
     home = Store(root / "runs").open()
     assert train_fused(jobs("runs"), home) == [stop, stop, stop]
     assert [status for _, status, _ in ends(home)] == ["interrupted"] * 3
-    assert [events(run)[-1] for run in home.runs()] == [END] * 3
+    assert [events(run)[-1] for run in home.runs()] == [Event.END] * 3
 
 
 def test_an_error_of_what_is_computed_for_all_is_everybodys(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +426,9 @@ def outcomes(root: Path) -> dict[str, tuple[str | None, list[Any], dict[str, flo
 
 def together(root: Path) -> list[int | None]:
     """How many were trained as one with each run."""
-    starts = [event for run in Store(root / "runs").runs() for event in run.journal.events() if event["event"] == START]
+    starts = [
+        event for run in Store(root / "runs").runs() for event in run.journal.events() if event["event"] == Event.START
+    ]
     return [start["provenance"].get("fused") for start in starts]
 
 
@@ -478,7 +480,7 @@ def test_ctrl_c_is_recorded_by_each_of_them(root: Path, at_work: subprocess.Pope
     assert at_work.returncode == 130, out
     runs = Store(root / "runs").runs()
     assert [run.status for run in runs] == ["interrupted"] * 4
-    assert [sum(event["event"] == END for event in run.journal.events()) for run in runs] == [1] * 4
+    assert [sum(event["event"] == Event.END for event in run.journal.events()) for run in runs] == [1] * 4
 
 
 def test_each_has_its_own_log(root: Path, train: Command) -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from sweeplab import console, metrics
 from sweeplab.errors import UserError
-from sweeplab.store import END, FINISHED, START, UNFINISHED, DamagedError, Run, Store, epochs_of, numbers
+from sweeplab.store import DamagedError, Event, Run, Status, Store, epochs_of, numbers
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
@@ -57,18 +57,18 @@ def _row(run: Run) -> Row:
         (result, events), damage = run.history(), ""
     except DamagedError as error:
         result, events, damage = run.result(), [], str(error)
-    start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == START), {})
+    start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == Event.START), {})
     config = start.get("config", {})
     monitor, mode = metrics.watched(start)
     score = f"{metrics.TEST}/{metrics.score(config.get('data', {}).get('task', metrics.CLASSIFICATION))}"
     epochs = epochs_of(events)
     seen = [value for m in epochs.values() if (value := _finite(m, monitor)) is not None]
-    final = next((numbers(e["metrics"]) for e in reversed(events) if e["event"] == END), {})
+    final = next((numbers(e["metrics"]) for e in reversed(events) if e["event"] == Event.END), {})
     chosen = epochs.get(int(final.get(metrics.BEST_EPOCH, 0)))
-    status = UNFINISHED if result is None else result.status
+    status = Status.UNFINISHED if result is None else result.status
     return Row(
         id=run.id,
-        status=RUNNING if status != FINISHED and run.claimed else status,
+        status=RUNNING if status != Status.FINISHED and run.claimed else status,
         name=start.get("name", "(its journal cannot be read)" if damage else ""),
         overrides=start.get("overrides", []),
         monitor=monitor,
@@ -154,12 +154,12 @@ def seconds(text: str) -> float:
 
 def removable(found: Sequence[Row], age: float = 0.0) -> list[Row]:
     """Those that did not come to their end, that nobody is at work on, and that had their last event so long ago."""
-    return [row for row in found if row.status not in (FINISHED, RUNNING) and time.time() - row.time >= age]
+    return [row for row in found if row.status not in (Status.FINISHED, RUNNING) and time.time() - row.time >= age]
 
 
 def holding(home: Store, found: Sequence[Row], age: float = 0.0) -> list[Row]:
     """The finished runs that hold weights, and had their last event so long ago."""
-    finished = [row for row in found if row.status == FINISHED and time.time() - row.time >= age]
+    finished = [row for row in found if row.status == Status.FINISHED and time.time() - row.time >= age]
     return [row for row in finished if home.run(row.id).weights_held()]
 
 
@@ -208,7 +208,7 @@ def remove(home: Store, chosen: Sequence[Row]) -> list[Row]:
 def _remove(run: Run) -> bool:
     try:
         with FileLock(run.lock_file, timeout=0.5):  # the feeder looks at it now and then, for less
-            if run.status == FINISHED:
+            if run.status == Status.FINISHED:
                 return False
             # By one rename, since half a run would be resumed; whoever waits for the lock makes the folder anew.
             shutil.rmtree(run.folder.rename(run.folder.with_name(f".{run.id}.removed")))

@@ -69,7 +69,7 @@ class Comparison:
         counts = Counter(replica.status for replica in self.replicas)
         said = ", ".join(
             f"{count} {status}"
-            for status, count in sorted(counts.items(), key=lambda c: (c[0] != store.FINISHED, c[0]))
+            for status, count in sorted(counts.items(), key=lambda c: (c[0] != store.Status.FINISHED, c[0]))
         )
         return f"{_count(len(self.replicas), 'run')} of {_count(len(self.groups), 'config')}: {said}"
 

@@ -170,7 +170,7 @@ def _is_asked(key: str) -> bool:
 def _count_once(one: Group) -> None:
     """Keep one run of each seed, the latest finished one; runs of which no seed is known are all kept."""
     latest: dict[Hashable, Replica] = {}
-    for run in sorted(one.replicas, key=lambda run: (run.status == store.FINISHED, run.start.get("time", 0.0))):
+    for run in sorted(one.replicas, key=lambda run: (run.status == store.Status.FINISHED, run.start.get("time", 0.0))):
         key = one.replica_of(run)
         latest[run.id if key is None else key] = run
     kept = set(map(id, latest.values()))

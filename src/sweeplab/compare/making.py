@@ -167,7 +167,7 @@ def _measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, 
     """Metric -> run id -> its value, of finished runs, where it is finite; the monitored one at the best epoch."""
     found: dict[str, dict[str, float]] = {}
     for replica in replicas:
-        if replica.status != store.FINISHED:
+        if replica.status != store.Status.FINISHED:
             continue
         values = replica.metrics | {k: v for k, v in replica.chosen.items() if k == monitor}
         for name, value in values.items():

@@ -57,7 +57,7 @@ class Replica:
     def chosen(self) -> Mapping[str, float]:
         """The metrics of the best epoch: what selection may go by; none unless the run is finished."""
         best = self.metrics.get(metrics.BEST_EPOCH, math.nan)
-        return self.epochs.get(int(best), {}) if self.status == store.FINISHED and math.isfinite(best) else {}
+        return self.epochs.get(int(best), {}) if self.status == store.Status.FINISHED and math.isfinite(best) else {}
 
     def watched(self) -> tuple[str, str]:
         """(monitored metric, `max` or `min`), `auto` resolved."""
@@ -65,7 +65,7 @@ class Replica:
 
     def without(self, metric: str) -> str:
         """Why it has no value of a metric, in a word or two: its status, or that it diverged."""
-        if self.status != store.FINISHED:
+        if self.status != store.Status.FINISHED:
             return self.status
         return DIVERGED if self.stop_reason == DIVERGED else f"without {metric}"
 
@@ -95,7 +95,7 @@ class Replica:
                 diverged = f"diverged {after}{kept}" if self.stop_reason == DIVERGED else ""
                 named = ", ".join(f"{name} is {values[name]}" if name in values else f"no {name}" for name in odd)
                 return "; ".join(filter(None, (diverged, named))) or None
-        return f"{'interrupted' if self.status == store.INTERRUPTED else self.status} {after}" + (
+        return f"{'interrupted' if self.status == store.Status.INTERRUPTED else self.status} {after}" + (
             f": {self.error}" if self.error else ""
         )
 
@@ -134,14 +134,14 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
         result, events = run.history()
     except store.DamagedError as error:
         return Replica(id=run.id, cell=cell, status=DAMAGED, error=str(error))
-    done = result is not None and result.status == store.FINISHED
-    status = store.UNFINISHED if result is None else result.status
+    done = result is not None and result.status == store.Status.FINISHED
+    status: str = store.Status.UNFINISHED if result is None else result.status
     if not done and run.claimed:
         status = RUNNING
     elif not events and result is None:
         status = MISSING
-    starts = [event for event in events if event["event"] == store.START]
-    ends = [event for event in events if event["event"] in (store.START, store.RESUME, store.END)]
+    starts = [event for event in events if event["event"] == store.Event.START]
+    ends = [event for event in events if event["event"] in (store.Event.START, store.Event.RESUME, store.Event.END)]
     why = ends[-1].get("error") if ends else None
     return Replica(
         id=run.id,

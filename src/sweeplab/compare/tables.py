@@ -186,7 +186,7 @@ def show(found: Comparison) -> None:
         console.say(note, style="yellow")
     if found.importance:
         console.say("importance: " + ", ".join(f"{key} {share:.0%}" for key, share in found.importance.items()))
-    troubles = [trouble for trouble in found.troubles() if trouble[1].status != store.PRUNED]  # as was intended
+    troubles = [trouble for trouble in found.troubles() if trouble[1].status != store.Status.PRUNED]  # as was intended
     for one, replica, why in troubles[:SHOWN]:
         console.say(f"  {label(one, replica)}: {why}", style="red")
     if len(troubles) > SHOWN:

@@ -104,7 +104,7 @@ def counted(epochs: int | None) -> str:
 
 
 def _measured(replica: Replica, monitor: str) -> bool:
-    return replica.status == store.FINISHED and any(monitor in values for values in replica.epochs.values())
+    return replica.status == store.Status.FINISHED and any(monitor in values for values in replica.epochs.values())
 
 
 def _given(replica: Replica) -> int:

@@ -59,13 +59,13 @@ def read(run: store.Run) -> Record:
 def _parsed(run: store.Run, settings: Node) -> Record:
     """Raises any of the errors of plain values that are not what they should be."""
     _, events = run.history()
-    marks = [e for e in events if e["event"] in (store.START, store.RESUME, store.END)]
+    marks = [e for e in events if e["event"] in (store.Event.START, store.Event.RESUME, store.Event.END)]
     end = marks[-1]
-    status = end["status"] if end["event"] == store.END else store.UNFINISHED
-    if status != store.FINISHED:  # it may have failed before it had a start, or an epoch
+    status = end["status"] if end["event"] == store.Event.END else store.Status.UNFINISHED
+    if status != store.Status.FINISHED:  # it may have failed before it had a start, or an epoch
         raise UserError(f"{run.id}: is {status}; only a finished run can be replayed")
-    start = next(e for e in marks if e["event"] == store.START)
-    provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.END)
+    start = next(e for e in marks if e["event"] == store.Event.START)
+    provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.Event.END)
     epochs = {int(n): values for n, values in run.journal.epochs().items()}
     return Record(
         run=run,
@@ -74,7 +74,7 @@ def _parsed(run: store.Run, settings: Node) -> Record:
         device=str(provenance["device"]).partition(" ")[0],
         threads=int(provenance["threads"]),
         provenance=dict(provenance),
-        resumed=any(e["event"] == store.RESUME for e in marks),
+        resumed=any(e["event"] == store.Event.RESUME for e in marks),
         epochs=epochs,
         last_epoch=max(epochs),
         final=final_of(end),

@@ -72,7 +72,7 @@ def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store
     found: dict[str, list[store.Run]] = {}
     for run in home.runs():
         result = run.result()
-        if result is not None and result.status == store.FINISHED:
+        if result is not None and result.status == store.Status.FINISHED:
             question = _put_anew(run.start(), targets) or result.question
             found.setdefault(question, []).append(run)
     return found

@@ -129,7 +129,7 @@ class Job:
         if changed := [name for name in {**self.code, **now} if self.code.get(name) != now.get(name)]:
             raise UserError(f"{', '.join(changed)}: changed after the run was planned; issue the command again")
 
-    def result(self, status: str, reason: str | None, **more: Any) -> store.Result:
+    def result(self, status: store.Status, reason: str | None, **more: Any) -> store.Result:
         """A result of this job; `more` are its metrics and the digest of its weights."""
         return store.Result(
             fingerprint=self.fingerprint,
@@ -169,7 +169,7 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     given = named(settings, facts)
     digest, pieces = memo("code", given, lambda: (targets.digest(*given), targets.parts(*given)))
     found = _identity(settings, facts, digest, home, memo)
-    finished = home.run(found.fingerprint).status == store.FINISHED
+    finished = home.run(found.fingerprint).status == store.Status.FINISHED
     if not finished:
         memo("store", settings.store.root, home.check)
     layers, notes = ([], []) if finished else _fit(settings, home, memo, facts)  # what was trained was in order
@@ -210,7 +210,7 @@ def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Stor
     """Which run is asked for; with `store.reuse=any` the latest finished one that was asked the same of other code."""
     weights = None if settings.trainer.init_from is None else _initial(settings, home, memo)[1]
     found = identity.identify(_asked(settings, facts, weights, memo), facts.digest, digest)
-    if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.FINISHED:
+    if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.Status.FINISHED:
         for run in other_answers(settings, found.question, home, memo)[-1:]:
             result = run.result()
             assert result is not None

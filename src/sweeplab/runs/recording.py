@@ -36,18 +36,18 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
             _begin(run, job)
             yield
     except Pruned:
-        _end(run, job, store.PRUNED, stopping.PRUNED)
+        _end(run, job, store.Status.PRUNED, stopping.PRUNED)
         raise
     except KeyboardInterrupt:
-        _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED)
+        _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED)
         raise
     except Exception as error:
         said = config.redact_text(f"{type(error).__name__}: {error}")
         if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
-            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED, said)
             raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
         if _may_go_on(error):
-            _end(run, job, store.INTERRUPTED, stopping.INTERRUPTED, said)
+            _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED, said)
             raise RunFailed(
                 f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
                 "it goes on from its last checkpoint"
@@ -56,7 +56,7 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
             raise RunFailed(
                 f"run {run.id} ({job.name}) had to stop: {run.journal.path} has vanished; issue the same command again"
             ) from error
-        _end(run, job, store.FAILED, None, said)
+        _end(run, job, store.Status.FAILED, None, said)
         raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
 
 
@@ -68,7 +68,7 @@ def _begin(run: store.Run, job: Job) -> None:
         console.complain(
             f"{wrong}; run {run.id} begins anew, and the old journal is kept in its folder '{store.ASIDE}'"
         )
-    if run.status == store.FAILED:
+    if run.status == store.Status.FAILED:
         run.drop_checkpoints()  # it raised, and would again
     run.result_file.unlink(missing_ok=True)
     run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
@@ -88,13 +88,13 @@ def _may_go_on(error: Exception) -> bool:
     return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def _end(run: store.Run, job: Job, status: str, reason: str | None, error: str | None = None) -> None:
+def _end(run: store.Run, job: Job, status: store.Status, reason: str | None, error: str | None = None) -> None:
     """A run that did not come to its end: the journal first, then the result.
 
     Without either it is unfinished just as well: the disk may be full, or the folder gone.
     """
     with suppress(OSError):
-        run.journal.append(store.END, status=status, stop_reason=reason, metrics={}, error=error)
+        run.journal.append(store.Event.END, status=status, stop_reason=reason, metrics={}, error=error)
         run.write_result(job.result(status, reason))
 
 

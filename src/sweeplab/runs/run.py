@@ -140,10 +140,10 @@ def finished(run: store.Run) -> store.Result | None:
     result = run.result()
     if result is None:  # it may have been killed after its journal said that it had finished
         result = run.journalled()
-        if result is not None and result.status == store.FINISHED:
+        if result is not None and result.status == store.Status.FINISHED:
             run.journal.mend()
             run.write_result(result)
-    return result if result is not None and result.status == store.FINISHED else None
+    return result if result is not None and result.status == store.Status.FINISHED else None
 
 
 def want(run: store.Run, settings: Config) -> None:
@@ -154,9 +154,9 @@ def want(run: store.Run, settings: Config) -> None:
     except store.DamagedError as error:
         console.complain(f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again")
         return
-    known = {event.get("experiment") for event in events if event["event"] in (store.START, store.TRACK)}
+    known = {event.get("experiment") for event in events if event["event"] in (store.Event.START, store.Event.TRACK)}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
-        run.journal.append(store.TRACK, experiment=experiment)
+        run.journal.append(store.Event.TRACK, experiment=experiment)
 
 
 def _export(run: store.Run, settings: Config) -> None:
@@ -172,8 +172,8 @@ def _export(run: store.Run, settings: Config) -> None:
         if not (run.folder / store.MODEL).exists():
             network, example = _load(run, settings.model), torch.zeros(2, *parts.input_shape(settings.data))
             tracking.save_model(network, example, run.folder / store.MODEL, about)
-        if all(event["event"] != store.MODEL for event in run.journal.events()):
-            run.journal.append(store.MODEL)
+        if all(event["event"] != store.Event.MODEL for event in run.journal.events()):
+            run.journal.append(store.Event.MODEL)
     except Exception as error:  # of the user's network, or of torch.export
         reason = " ".join(str(error).split())[:200]
         console.complain(f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}")

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sweeplab.errors import UserError
-from sweeplab.store import SYSTEM, Journal
+from sweeplab.store import Event, Journal
 
 INTERVAL = 10.0  # seconds between two samples, as MLflow has it
 MEGA = 1e6
@@ -38,7 +38,7 @@ def sampled(journal: Journal, *, on: bool, interval: float = INTERVAL) -> Iterat
         while not last:
             last = over.wait(interval)
             with suppress(OSError):  # a full disk is told by the run itself
-                journal.append(SYSTEM, metrics=sample())
+                journal.append(Event.SYSTEM, metrics=sample())
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -91,7 +91,7 @@ class Training:
             if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
                 restore_loss(initial, self.task.loss)
         self.folder.journal.append(
-            store.START,
+            store.Event.START,
             **self.job.record(),
             provenance=self._provenance(fused),
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
@@ -105,7 +105,7 @@ class Training:
         before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
         if before and before[-1] != count():
             console.say(f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits")
-        self.folder.journal.append(store.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
+        self.folder.journal.append(store.Event.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = self.folder.journal.epochs()
 
@@ -159,7 +159,7 @@ class Training:
         """Write an epoch down, the first time; one that was trained before must have come out the same."""
         if before is None:
             seconds = round(result.seconds, 6)
-            self.folder.journal.append(store.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
+            self.folder.journal.append(store.Event.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
             return
         for name in store.differing(before, result.metrics):
             now = result.metrics.get(name)
@@ -167,7 +167,9 @@ class Training:
                 f"run {self.folder.id}: epoch {result.epoch} was trained again, and {name} is {now!r}, "
                 f"it was {before.get(name)!r}: something in this run is not deterministic"
             )
-            self.folder.journal.append(store.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now)
+            self.folder.journal.append(
+                store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
+            )
 
     def _state(self) -> checkpoint.Saved:
         return {
@@ -219,9 +221,13 @@ class Training:
             digest = checkpoint.weights_sha256(self.best)
             checkpoint.write_weights(self.folder, self.best)
         self.folder.journal.append(
-            store.END, status=store.FINISHED, stop_reason=self.reason, metrics=values, weights_sha256=digest
+            store.Event.END,
+            status=store.Status.FINISHED,
+            stop_reason=self.reason,
+            metrics=values,
+            weights_sha256=digest,
         )
-        return self.job.result(store.FINISHED, self.reason, metrics=values, weights_sha256=digest)
+        return self.job.result(store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest)
 
 
 def _batches(

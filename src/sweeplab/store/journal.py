@@ -9,17 +9,28 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from sweeplab.store.files import DamagedError, in_short, naming, plain, read_bytes
 
-START, RESUME, TRACK, EPOCH, END = "start", "resume", "track", "epoch", "end"
-SYSTEM = "system"  # a look at the machine
-MODEL = "model"  # the network lies in the folder of this name, for MLflow to serve
-DIFFERS = "differs"  # an epoch that was trained again came out otherwise
 
-Event = dict[str, Any]
+class Event(StrEnum):
+    """What a line of a journal tells of."""
+
+    START = "start"  # the run begins, from the seed or from other weights
+    RESUME = "resume"  # it goes on from a checkpoint
+    EPOCH = "epoch"
+    DIFFERS = "differs"  # an epoch that was trained again came out otherwise
+    SYSTEM = "system"  # a look at the machine
+    END = "end"  # finished, or ended too early
+    MODEL = "model"  # the trained network lies in the run's folder, for MLflow to serve
+    TRACK = "track"  # the finished run is to be seen under another MLflow experiment, too
+
+
+Line = dict[str, Any]
+"""A line of a journal: `time` (Unix seconds), `event`, and what goes with that event."""
 
 CHECKSUM = b', "crc": "'  # begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits
 CHECKSUM_LENGTH = len(CHECKSUM) + 8 + len('"}')
@@ -41,7 +52,7 @@ class Journal:
         """Whether the file is gone that this object appended to, or the folder in which it would begin."""
         return not (self.path.exists() if self._begun else self.path.parent.is_dir())
 
-    def append(self, event: str, **fields: Any) -> None:
+    def append(self, event: Event, **fields: Any) -> None:
         """Add an event; it is with the operating system before this returns.
 
         Raises FileNotFoundError if the journal has vanished since this object last appended to it.
@@ -58,7 +69,7 @@ class Journal:
                 raise
             self._begun = True
 
-    def events(self, first: int = 0) -> list[Event]:
+    def events(self, first: int = 0) -> list[Line]:
         """The complete lines from number `first` (0 is the first); a torn last line is not one.
 
         Raises DamagedError for a line that is not as it was written.
@@ -85,7 +96,7 @@ def written(event: Mapping[str, Any]) -> bytes:
     return body + CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
 
 
-def parsed(line: bytes, file: Path, number: int) -> Event:
+def parsed(line: bytes, file: Path, number: int) -> Line:
     """A line of a journal as an event; a line without a checksum is taken as it is.
 
     Raises DamagedError, which names the file and the number of the line (from 1), if it is not as it was written.
@@ -96,35 +107,35 @@ def parsed(line: bytes, file: Path, number: int) -> Event:
         raise DamagedError(file, f"line {number}: {in_short(error)}") from error
 
 
-def _parsed(line: bytes) -> Event:
+def _parsed(line: bytes) -> Line:
     if line[-CHECKSUM_LENGTH:-10] != CHECKSUM:
         return _checked(json.loads(line.decode()))
     if line[-10:-2] != b"%08x" % zlib.crc32(line[:-CHECKSUM_LENGTH]):
         raise ValueError("its content does not fit its checksum")
-    event: Event = json.loads(line.decode())  # of the form that it was written in
+    event: Line = json.loads(line.decode())  # of the form that it was written in
     del event["crc"]
     return event
 
 
-def _checked(event: Any) -> Event:
+def _checked(event: Any) -> Line:
     """An event of a line without a checksum, if it has the form of one; else any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
     plain_kinds = isinstance(event["event"], str) and isinstance(event.get("time", 0.0), int | float)
     if not plain_kinds or not all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS):
         raise ValueError("it is no event of a run")
-    if event["event"] == EPOCH and not isinstance(event["epoch"], int):
+    if event["event"] == Event.EPOCH and not isinstance(event["epoch"], int):
         raise ValueError("its epoch is no number")
-    if event["event"] in (EPOCH, END):
+    if event["event"] in (Event.EPOCH, Event.END):
         numbers(dict(event.get("metrics", {})))
     return event
 
 
-def epochs_of(events: list[Event]) -> dict[int, dict[str, float]]:
+def epochs_of(events: list[Line]) -> dict[int, dict[str, float]]:
     """Epoch -> metrics; of a repeated epoch the first line counts."""
     result: dict[int, dict[str, float]] = {}
     for event in events:
-        if event["event"] == EPOCH:
+        if event["event"] == Event.EPOCH:
             result.setdefault(event["epoch"], numbers(event["metrics"]))
     return result
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from string import hexdigits
 from typing import Any
@@ -25,14 +26,23 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.journal import END, MODEL, RESUME, START, Event, Journal, epochs_of, numbers, parsed
+from sweeplab.store.journal import Event, Journal, Line, epochs_of, numbers, parsed
 
 ID_LENGTH = 16
 """Hex digits of a fingerprint that name a run's folder."""
 
-FINISHED, FAILED, INTERRUPTED, UNFINISHED = "finished", "failed", "interrupted", "unfinished"
-PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
 
+class Status(StrEnum):
+    """How a run ended, or that it has not."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
+    UNFINISHED = "unfinished"  # neither result nor end are written: it is at work, or was killed
+
+
+MODEL = "model"  # the folder of the trained network, for MLflow to serve
 METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
 ASIDE = "damaged"  # the folder in a run's folder that keeps a damaged journal, and what goes with it
@@ -45,7 +55,7 @@ class Result:
 
     fingerprint: str
     question: str
-    status: str  # finished | failed | interrupted | pruned
+    status: Status
     stop_reason: str | None
     metrics: dict[str, float]
     weights_sha256: str | None = None
@@ -111,7 +121,7 @@ class Run:
         except FileNotFoundError:
             return None
         try:
-            result = Result(**{**values, "metrics": numbers(values["metrics"])})
+            result = Result(**{**values, "metrics": numbers(values["metrics"]), "status": Status(values["status"])})
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise DamagedError(self.result_file, in_short(error)) from error
         if self._is_of_another(result.fingerprint):
@@ -123,7 +133,7 @@ class Run:
         named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
         return named and isinstance(fingerprint, str) and not fingerprint.startswith(self.id)
 
-    def start(self) -> Event:
+    def start(self) -> Line:
         """The first line of the journal: what was asked, and how it was begun; empty if it cannot be read."""
         try:
             with self.journal.path.open("rb") as file:
@@ -137,13 +147,15 @@ class Run:
             events = self.journal.events()
         except DamagedError:
             return None
-        start, end = _last(events, START), _last(events, START, RESUME, END)
-        if start is None or end is None or end["event"] != END or self._is_of_another(start.get("fingerprint")):
+        start, end = _last(events, Event.START), _last(events, Event.START, Event.RESUME, Event.END)
+        if start is None or end is None or end["event"] != Event.END or self._is_of_another(start.get("fingerprint")):
+            return None
+        if end.get("status") not in set(Status):
             return None
         return Result(
             fingerprint=str(start.get("fingerprint")),
             question=str(start.get("question")),
-            status=str(end.get("status")),
+            status=Status(end["status"]),
             stop_reason=end.get("stop_reason"),
             metrics=numbers(end.get("metrics") or {}),
             weights_sha256=end.get("weights_sha256"),
@@ -166,20 +178,20 @@ class Run:
             return str(error)
         return None
 
-    def history(self) -> tuple[Result | None, list[Event]]:
+    def history(self) -> tuple[Result | None, list[Line]]:
         """The result and the journal, read in this order, so that a finished run's journal has its end.
 
         Raises DamagedError if a line of the journal is damaged, its beginning or its end is missing, or it is that of
         another run. A run that failed, or was stopped, before it could begin has no beginning.
         """
         result, events = self.result(), self.journal.events()
-        start = _last(events, START)
+        start = _last(events, Event.START)
         if start is None and _has_begun(events):
             raise DamagedError(self.journal.path, "its beginning is missing")
         if start is not None and self._is_of_another(start.get("fingerprint")):
             raise DamagedError(self.journal.path, "it is that of another run")
-        last = _last(events, START, RESUME, END)
-        self._ensure_end(result, ended=last is not None and last["event"] == END)
+        last = _last(events, Event.START, Event.RESUME, Event.END)
+        self._ensure_end(result, ended=last is not None and last["event"] == Event.END)
         return result, events
 
     def ensure_end(self, *, ended: bool) -> None:
@@ -189,7 +201,7 @@ class Run:
     def _ensure_end(self, result: Result | None, *, ended: bool) -> None:
         if ended or result is None:
             return
-        if result.status == FINISHED or not self.claimed:  # else somebody is about to go on with it
+        if result.status == Status.FINISHED or not self.claimed:  # else somebody is about to go on with it
             raise DamagedError(self.journal.path, "its end is missing")
 
     @property
@@ -232,10 +244,10 @@ class Run:
         self.mlflow_file.unlink(missing_ok=True)  # it counts the lines of that journal
 
     @property
-    def status(self) -> str:
-        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished` where there is no result."""
+    def status(self) -> Status:
+        """How it ended, by its result."""
         result = self.result()
-        return UNFINISHED if result is None else result.status
+        return Status.UNFINISHED if result is None else result.status
 
     def write_result(self, result: Result) -> None:
         write_json(self.result_file, asdict(result))
@@ -258,7 +270,7 @@ class Run:
     def recorded(self, section: str) -> dict[str, Any]:
         """A section of the config, found to be the one that the journal says was trained. Raises DamagedError."""
         recorded = self.config().get(section)
-        start = _last(self.history()[1], START)
+        start = _last(self.history()[1], Event.START)
         if start is not None and plain(recorded) != (start.get("config") or {}).get(section):
             raise DamagedError(self.config_file, f"its {section} is not the one that the journal says was trained")
         return dict(recorded or {})
@@ -320,15 +332,15 @@ def locked(path: Path) -> bool:
     return False
 
 
-def _last(events: Sequence[Event], *kinds: str) -> Event | None:
+def _last(events: Sequence[Line], *kinds: str) -> Line | None:
     return next((event for event in reversed(events) if event["event"] in kinds), None)
 
 
-def _has_begun(events: list[Event]) -> bool:
+def _has_begun(events: list[Line]) -> bool:
     """Whether a journal tells of more than of ends that came too early."""
     return not all(is_early_end(event) for event in events)
 
 
-def is_early_end(event: Event) -> bool:
+def is_early_end(event: Line) -> bool:
     """Whether it is the end of a run that is not finished."""
-    return event["event"] == END and event.get("status") != FINISHED
+    return event["event"] == Event.END and event.get("status") != Status.FINISHED

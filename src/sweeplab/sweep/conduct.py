@@ -59,14 +59,14 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
     console.say(jobs.summary())
     home.write_manifest(manifest("running"))
     with tracking.feeding(home, settings.tracking) as client:
-        status, cut, trained = store.INTERRUPTED, None, False
+        status, cut, trained = store.Status.INTERRUPTED, None, False
         reasons: dict[str, str] = {}
         try:
             if launch is not None:
                 trained = _there(jobs, launch, reasons)
             elif jobs.left:
                 trained, cut = _here(jobs, home, pool, client.tend)
-            status = store.FAILED if _unfinished(jobs, home) else store.FINISHED
+            status = store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
         finally:
             jobs.end()
             record(status)
@@ -83,7 +83,7 @@ def _ensure_none_is_ours(given: Sweep) -> None:
 
 def _show(plan: Plan, home: store.Store) -> None:
     """Compare the runs of a sweep that is finished in a store that can only be read."""
-    compare.show(compare.compare(home, [plan.manifest(None, store.FINISHED, time.time())]))
+    compare.show(compare.compare(home, [plan.manifest(None, store.Status.FINISHED, time.time())]))
     console.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
 
 
@@ -95,8 +95,8 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
     folder = home.report_folder(plan.id)
     if not plan.settings.sweep.report or (not trained and (folder / store.SUMMARY).exists()):
         return
-    finished = sum(replica.status == store.FINISHED for replica in found.replicas)
-    to_go_on = [run for _, run in _unfinished(jobs, home) if run.status != store.FAILED]
+    finished = sum(replica.status == store.Status.FINISHED for replica in found.replicas)
+    to_go_on = [run for _, run in _unfinished(jobs, home) if run.status != store.Status.FAILED]
     metrics = {} if to_go_on else found.metrics()  # those of a part of the runs would not hold
     try:
         with console.waiting("drawing the report"):
@@ -159,7 +159,7 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
     """Those that should have come to their end, and did not."""
     wanted = [cell for cell in jobs.plan.cells if cell.job.fingerprint not in jobs.given_up]
     found = [(cell, home.run(cell.job.fingerprint)) for cell in wanted]
-    return [(cell, r) for cell, r in found if r.status != store.FINISHED]
+    return [(cell, r) for cell, r in found if r.status != store.Status.FINISHED]
 
 
 def _say_tracking(lag: str | None, plan: Plan, runs: Sequence[store.Run], failures: Sequence[str]) -> None:

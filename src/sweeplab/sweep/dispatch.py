@@ -147,7 +147,7 @@ class Dispatch:
         """Of runs that are trained as one some end before the others."""
         for was in self._running.values():
             for member in was.members if len(was.members) > 1 else ():
-                if member.run.status in (store.FINISHED, store.FAILED):
+                if member.run.status in (store.Status.FINISHED, store.Status.FAILED):
                     was.members = [other for other in was.members if other is not member]
                     self._judge(member, was, RAISED)
 
@@ -155,7 +155,7 @@ class Dispatch:
         """Say how a job ended, and start it again, by itself, if it died and may."""
         cell, found = member.cell, member.run
         result = found.result()
-        if result is not None and result.status == store.FINISHED:
+        if result is not None and result.status == store.Status.FINISHED:
             best = report.best(cell.job, found, result)
             self._view.finished(cell.name, report.brief(cell.job, result, best), best)
             self._jobs.ended(cell)
@@ -168,7 +168,7 @@ class Dispatch:
             self._view.finished(cell.name, f"pruned after epoch {max(found.epochs(), default=0)}", None)
             self._jobs.ended(cell)
             return
-        raised = code == BAD_INPUT or (result is not None and result.status == store.FAILED)
+        raised = code == BAD_INPUT or (result is not None and result.status == store.Status.FAILED)
         why = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s" if was.timed_out else _how(code)
         again = not raised and member.attempt <= self._settings.retries
         lines = [f"{cell.name}: {why}", *(f"    {line}" for line in _tail(found)), f"    log: {found.log_file}"]
@@ -236,7 +236,7 @@ def _threads(config: Config, found: store.Run) -> int:
     if found.checkpoints.is_dir() and any(found.checkpoints.iterdir()):
         with suppress(store.DamagedError):  # which begins anew
             for event in reversed(found.journal.events()):
-                if event["event"] in (store.START, store.RESUME):
+                if event["event"] in (store.Event.START, store.Event.RESUME):
                     return int(event["provenance"]["threads"])
     return config.trainer.threads or 1
 

@@ -94,7 +94,7 @@ def _past(jobs: Sequence[tuple[Job, Fate]]) -> dict[Hashable, list[float]]:
         return found
     for run in store.Store(jobs[0][0].config.store.root).runs():
         result = run.result()
-        if result is None or result.status != store.FINISHED:
+        if result is None or result.status != store.Status.FINISHED:
             continue
         try:
             seeds, network = _keys(config.validate(run.start().get("config", {})))

@@ -28,7 +28,7 @@ def of(planned: Job, memo: Memo) -> Fate:
     if planned.finished:
         remarks = _remarks(planned, run)
         return Fate(kind=REUSE, text=", ".join(["reuse", *remarks]), other_code=bool(_other_code(planned, run)))
-    if run.status == store.FAILED:
+    if run.status == store.Status.FAILED:
         return Fate(kind=FAILED, text="failed before: trained from the start")
     saved = run.saved()
     if saved:

@@ -190,7 +190,7 @@ class Search(Jobs):
         """Raise ValueError for a complete trial whose values are not those that its finished runs have."""
         if not cells:
             raise ValueError(f"trial {trial.number} has values that the search has not")
-        if all(self._run(cell).status == store.FINISHED for cell in cells):
+        if all(self._run(cell).status == store.Status.FINISHED for cell in cells):
             values = [self._mean(name, cells) for name in self._objectives]
             if values != trial.values and not any(map(math.isnan, values)):
                 raise ValueError(f"trial {trial.number} has {trial.values}, its runs have {values}")
@@ -303,7 +303,7 @@ class Search(Jobs):
         from optuna.trial import TrialState
 
         self._asked.remove(asked)
-        finished = bool(asked.cells) and all(self._run(cell).status == store.FINISHED for cell in asked.cells)
+        finished = bool(asked.cells) and all(self._run(cell).status == store.Status.FINISHED for cell in asked.cells)
         if self._options.prunes and finished:
             self._report(asked)
         values = [self._mean(name, asked.cells) for name in self._objectives] if finished else [math.nan]

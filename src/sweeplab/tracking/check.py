@@ -136,7 +136,7 @@ def _lacks_lines(one: Written, tail: Tail, run: MlflowRun) -> bool:
     """Whether something that the journal's lines tell of is not there; there may be more, of an earlier version."""
     fed = one.fed
     events = tail.events()[: fed.get("lines", 0)]
-    start: Node = next((e for e in events if e["event"] == store.START), {})
+    start: Node = next((e for e in events if e["event"] == store.Event.START), {})
     lacks_tags = not {*fed.get("sweeps", [])} <= {*run.data.tags}
     lacks_params = not {terms.key(key) for key in terms.params(start)} <= {*run.data.params} if start else False
     lacks_data = bool(start.get("data")) and not (run.inputs and run.inputs.dataset_inputs)

@@ -101,11 +101,11 @@ def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]
     first: dict[int, int] = {}  # epoch -> its first line
     rows: list[tuple[int, int, Node]] = []  # (line, step, event)
     for line, event in enumerate(events):
-        if event["event"] == store.EPOCH and first.setdefault(event["epoch"], line) == line:
+        if event["event"] == store.Event.EPOCH and first.setdefault(event["epoch"], line) == line:
             rows.append((line, event["epoch"], event))
-    looks = [line for line, event in enumerate(events) if event["event"] == store.SYSTEM]
+    looks = [line for line, event in enumerate(events) if event["event"] == store.Event.SYSTEM]
     rows += [(line, step, events[line]) for step, line in enumerate(looks)]
-    ends = [n for n, e in enumerate(events) if e["event"] == store.END and e["status"] == store.FINISHED]
+    ends = [n for n, e in enumerate(events) if e["event"] == store.Event.END and e["status"] == store.Status.FINISHED]
     rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
     return [
         (name, value, ms(event["time"]), step)

@@ -19,10 +19,10 @@ from sweeplab.tracking.records import DELETED, Node, entries, is_ours, sweep_rec
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
-    store.FINISHED: "FINISHED",
-    store.FAILED: "FAILED",
-    store.INTERRUPTED: KILLED,
-    store.PRUNED: KILLED,
+    store.Status.FINISHED: "FINISHED",
+    store.Status.FAILED: "FAILED",
+    store.Status.INTERRUPTED: KILLED,
+    store.Status.PRUNED: KILLED,
     "running": RUNNING,
 }
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
@@ -74,19 +74,19 @@ class Tail:
 
     def _note(self, event: Node) -> None:
         self.begun |= not store.is_early_end(event)
-        if event["event"] == store.START:
+        if event["event"] == store.Event.START:
             self.begun_at = self.begun_at if self.started else float(event["time"])
             self.started = True
             self.fingerprint = event.get("fingerprint") or self.run.id
             self.sweep = event.get("sweep") or ""
             self.own |= dict.fromkeys(filter(None, [event.get("experiment")]))
-        if event["event"] == store.TRACK:
+        if event["event"] == store.Event.TRACK:
             self.tracked |= dict.fromkeys(filter(None, [event.get("experiment")]))
-        if event["event"] in (store.START, "resume"):
+        if event["event"] in (store.Event.START, store.Event.RESUME):
             self.ended, self.model = "", False
-        if event["event"] == store.MODEL:
+        if event["event"] == store.Event.MODEL:
             self.model = True
-        if event["event"] == store.END:
+        if event["event"] == store.Event.END:
             self.ended = STATUS[event["status"]]
 
     def events(self) -> list[Node]:

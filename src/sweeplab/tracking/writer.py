@@ -236,12 +236,12 @@ class Writer:
 
     def _feed_run(self, job: Job, tail: Tail) -> str:
         events = tail.events()[: job.goal["lines"]]
-        first = next(e for e in events if e["event"] == store.START)
+        first = next(e for e in events if e["event"] == store.Event.START)
         tags = self._tags(job, events)
         run_id, tagged = self._run_id(job, FINGERPRINT, tail.fingerprint, first["time"], tags)
         new = events[job.fed.get("lines", 0) :]
         changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
-            e["event"] not in (store.EPOCH, store.SYSTEM) for e in new
+            e["event"] not in (store.Event.EPOCH, store.Event.SYSTEM) for e in new
         )
         rows = terms.values(events, job.fed.get("lines", 0))
         if job.entry.get(AHEAD):
@@ -251,7 +251,9 @@ class Writer:
         sender.log(self.client, run_id, rows, params, tags if changed and not tagged else {})
         if not job.fed and (data := first.get("data")):
             sender.log_data(self.client, run_id, data)
-        self._set_status(job, run_id, [e["time"] for e in events if e["event"] not in (store.TRACK, store.MODEL)][-1])
+        self._set_status(
+            job, run_id, [e["time"] for e in events if e["event"] not in (store.Event.TRACK, store.Event.MODEL)][-1]
+        )
         self._upload(job, run_id, tail.run.folder)
         if job.goal.get("model") and not job.fed.get("model"):
             place = self._place(job.experiment)
@@ -267,8 +269,8 @@ class Writer:
 
     def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
         assert job.tail is not None
-        start = [e for e in events if e["event"] == store.START][-1]
-        ends = [e for e in events if e["event"] == store.END]
+        start = [e for e in events if e["event"] == store.Event.START][-1]
+        ends = [e for e in events if e["event"] == store.Event.END]
         provenance, parent = start.get("provenance") or {}, job.parent
         git = provenance.get("git") or {}
         found = {"question": start.get("question"), "git.commit": git.get("commit"), "git.dirty": git.get("dirty")}
