@@ -770,9 +770,9 @@ def test_seeds_that_failed_on_one_side_each_are_no_pair(home: Store) -> None:
     ]
     (one,) = compare.summarise(home, manifest(home, cells)).contrasts["valid/accuracy"]
     assert one.said == "no seed with valid/accuracy on both sides: nothing can be told"
-    cells += [add(home, "model.hidden=32", f"seed={seed}", status=why) for seed, why in enumerate(("failed", "stuck"))]
+    cells += [add(home, "model.hidden=32", f"seed={seed}", status=why) for seed, why in enumerate(("failed", "pruned"))]
     told = compare.summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts["valid/accuracy"]
-    assert [one.said for one in told][1] == "1 failed, 1 stuck: no valid/accuracy"
+    assert [one.said for one in told][1] == "1 failed, 1 pruned: no valid/accuracy"
 
 
 def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweeplab: Command) -> None:
