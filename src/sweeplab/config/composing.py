@@ -1,4 +1,4 @@
-"""Hydra's side: what composes a config, what was typed for it, and what its exceptions say."""
+"""Compose a config as Hydra does, and read what was typed for the running program."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import Config
 from sweeplab.errors import UserError
 
+_HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
+
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
-    """The config that `train.py` would get with these overrides, from the `conf/` of the project or the package."""
+    """Compose the config that `train.py` gets with these overrides, from `folder` or from the package's `conf/`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -23,18 +25,19 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
 
 
 def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, in a checkout beside `src/`."""
+    """Return the folder of YAML files: inside the installed package, or in a checkout beside `src/`."""
     package = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (package / "conf", package.parents[1] / "conf") if folder.is_dir())
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def quote_home(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with quotes around `~/runs`, which Hydra cannot read without them."""
-    return [re.sub(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)", r"\1'\2'", word) if "=~" in word else word for word in words]
+    """Put quotes around `~/runs` in the words of a command line: Hydra cannot read it without them."""
+    return [_HOME_PATH.sub(r"\1'\2'", word) for word in words]
 
 
 def ensure_options(words: Sequence[str]) -> None:
-    """Raise UserError for a word of the command line that Hydra's parser would refuse with its usage."""
+    """Raise UserError for a word of the command line to which Hydra would only answer with its usage."""
     from hydra._internal.utils import get_args_parser
 
     unknown = get_args_parser().parse_known_args(list(words))[1]
@@ -45,11 +48,13 @@ def ensure_options(words: Sequence[str]) -> None:
 
 
 def task_overrides() -> list[str]:
-    """What the user overrode on the command line of the running Hydra program, secrets hidden."""
+    """Return what the user overrode on the command line of the running Hydra program, secrets hidden."""
     from hydra.core.hydra_config import HydraConfig
 
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return [redact_override(override) for override in given if not override.startswith("sweep.id=")]
+    if not HydraConfig.initialized():
+        return []
+    overrides = HydraConfig.get().overrides.task
+    return [redact_override(override) for override in overrides if not override.startswith("sweep.id=")]
 
 
 def is_job() -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sweeplab.config.explanation import omegaconf_message
 from sweeplab.config.nodes import Node, walk
 from sweeplab.config.redaction import hidden_keys, redact
-from sweeplab.config.sections import COMPONENTS, SECTIONS, SEEDS, Config, Data, Trainer
+from sweeplab.config.sections import COMPONENTS, OR_NULL, SECTIONS, SEEDS, Config, Data, Trainer
 from sweeplab.config.text import yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNNAMED = ("data", "name", None)  # `sections.defaults` has no name for the data set
-OR_NULL = ", or null"
 KIND_NAMES = {
     bool: "true or false",
     int: "a whole number",

@@ -40,90 +40,102 @@ _HEADER = re.compile(
 _BEARER = re.compile(r"\b(bearer )(?=\S*\d)([\w.~+/=-]{8,})", re.IGNORECASE)
 
 SHORTEST = 4  # characters of a secret that is looked for in other texts: shorter ones would garble them
-_ALONE = 8  # shorter ones are hidden only where they stand alone
-_known: dict[str, str] = {}  # a secret, in a form in which it may be said -> its mark
+WHOLE_WORD = 8  # shorter secrets are hidden only where they are a word of their own
+_known: dict[str, str] = {}  # a secret, in a form in which a message may repeat it -> its mark
 
 
-def mark(text: str) -> str:
-    """What is written in place of a secret; the same for the same secret."""
-    return f"{STARS} (sha256 {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]})"
+def mark(secret: str) -> str:
+    """Return what is written in place of a secret; the same for the same secret."""
+    digest = hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+    return f"{STARS} (sha256 {digest[:8]})"
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """A config, or a value of this key, as it may be written down. Numbers, booleans and null are never hidden."""
+    """Return a config, or the value of a key, as it may be written down. Only texts are ever hidden."""
     if isinstance(value, Mapping):
-        return {name: redact(item, _below(key, str(name))) for name, item in value.items()}
+        return {name: redact(item, _deciding_key(key, str(name))) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item, key) for item in value]
-    return _text_of(value, key) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _redact_value(value, key)
+    return value
 
 
-def _below(key: str, name: str) -> str:
-    """The key that decides about a value: all texts in a section `credentials` are secrets, but not its `_target_`."""
-    return key if sureness(key) == ALWAYS and not name.startswith("_") else name
+def _deciding_key(section: str, name: str) -> str:
+    """Return the key that decides about a value: in a section `credentials` all is secret, except its `_target_`."""
+    if sureness(section) == ALWAYS and not name.startswith("_"):
+        return section
+    return name
 
 
-def _text_of(value: str, key: str) -> str:
-    if is_hidden(value) or _REFERENCE.fullmatch(value):
-        return value
-    if is_secret(key, value):
-        return _hidden(value)
-    shown = _in_text(value)
-    same = shown == value or "(sha256 " in shown
-    return shown if same else f"{shown}{mark(value).removeprefix(STARS)}"
+def _redact_value(text: str, key: str) -> str:
+    if is_hidden(text) or _REFERENCE.fullmatch(text):
+        return text
+    if is_secret(key, text):
+        return _hide(text)
+    shown = _redact_forms(text)
+    if shown == text or "(sha256 " in shown:
+        return shown
+    return shown + mark(text).removeprefix(STARS)
 
 
 def redact_override(override: str) -> str:
-    """`+data.dataset.token=abc` -> `+data.dataset.token=*** (sha256 ba7816bf)`."""
+    """Hide the secret in an override: `+data.dataset.token=abc` -> `+data.dataset.token=*** (sha256 ba7816bf)`."""
     key, equals, value = override.partition("=")
-    bare = _unquoted(value)
     if not equals or is_plain(value):
         return override
-    shown = _text_of(bare, key)
+    bare = _unquoted(value)
+    shown = _redact_value(bare, key)
     return override if shown == bare else f"{key}={shown}"
 
 
 def redact_text(text: str) -> str:
-    """A message, a log line or a traceback as it may be said: the secrets of this command are known by their value."""
-    text = _in_text(text)
+    """Hide the secrets in a message, a log line or a traceback, those of this command by their value."""
+    text = _redact_forms(text)
     for secret, shown in sorted(_known.items(), key=lambda item: -len(item[0])):
-        if secret in text:
-            bounds = (r"(?<!\w)", r"(?!\w)") if len(secret) < _ALONE else ("", "")
-            text = re.sub(re.escape(secret).join(bounds), shown, text)
+        if secret not in text:
+            continue
+        pattern = re.escape(secret)
+        if len(secret) < WHOLE_WORD:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, shown, text)
     return text
 
 
 def redact_uri(uri: str) -> str:
-    """An address without its credentials; always the same for the same address."""
-    return _QUERY.sub(_query, _URI_CREDENTIALS.sub(_credentials, uri))
+    """Return an address without its credentials; always the same for the same address."""
+    return _QUERY.sub(_hide_in_query, _URI_CREDENTIALS.sub(_hide_credentials, uri))
 
 
 def remember_secrets(overrides: Iterable[str]) -> None:
-    """Note the secrets in what a user has typed, and each of a list or a sweep, so that no message repeats them."""
+    """Note the secrets that a user has typed, each of a list or a sweep, so that no message repeats them."""
     for override in overrides:
         key, _, value = override.partition("=")
         if redact_override(override) != override and is_secret(key, _unquoted(value)):
             for piece in re.split(r"[\s,\[\](){}'\"]+", value):
-                _hidden(piece)
+                _hide(piece)
 
 
 def is_hidden(value: object) -> bool:
     """Whether this is what a record has in place of a secret, or of a text with one."""
-    return isinstance(value, str) and (_HIDDEN.search(value) is not None)
+    return isinstance(value, str) and _HIDDEN.search(value) is not None
 
 
 def hidden_keys(nested: Any, key: str = "") -> Iterator[str]:
-    """The dotted keys of the values that a record hides: nothing can be built of them."""
-    if isinstance(nested, Mapping | list | tuple):
-        items = nested.items() if isinstance(nested, Mapping) else enumerate(nested)
-        for name, item in items:
-            yield from hidden_keys(item, f"{key}.{name}" if key else str(name))
-    elif is_hidden(nested):
+    """Yield the dotted keys of the values that a record hides: nothing can be built of them."""
+    if is_hidden(nested):
         yield key
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(nested, Mapping):
+        items = nested.items()
+    elif isinstance(nested, list | tuple):
+        items = enumerate(nested)
+    for name, item in items:
+        yield from hidden_keys(item, f"{key}.{name}" if key else str(name))
 
 
 def reveal(recorded: Any, key: str, given: Mapping[str, Any], advice: str) -> Any:
-    """A recorded node with the values that its record hides, which somebody has to give by their dotted keys.
+    """Return a recorded node with its hidden values replaced by those `given` by their dotted keys.
 
     Raises UserError that names a hidden value that is not given (then `advice` says how), or that is not the same.
     """
@@ -141,79 +153,91 @@ def reveal(recorded: Any, key: str, given: Mapping[str, Any], advice: str) -> An
     return value
 
 
-def _hidden(secret: str) -> str:
-    """The mark of a secret, which is known from now on."""
+def _hide(secret: str) -> str:
+    """Return the mark of a secret, and remember the secret."""
     shown = mark(secret)
     if len(secret) >= SHORTEST and secret.lower() not in COMMON:
-        forms = {secret, repr(secret)[1:-1], quote(secret, safe=""), unquote(secret)}
-        _known.update(dict.fromkeys((form for form in forms if len(form) >= SHORTEST), shown))
+        for form in (secret, repr(secret)[1:-1], quote(secret, safe=""), unquote(secret)):
+            if len(form) >= SHORTEST:
+                _known[form] = shown
     return shown
 
 
-def _in_text(text: str) -> str:
+def _redact_forms(text: str) -> str:
     """Hide what shows by its form: credentials and queries of addresses, pairs of key and value, headers, keys."""
     if "://" in text or "?" in text:
         text = redact_uri(text)
-    text = KNOWN_FORMS.sub(lambda found: _hidden(found[0]), text)
-    text = _BEARER.sub(lambda found: found[1] + _hidden(found[2]), text)
-    text = _HEADER.sub(_header, text)
-    return _in_pairs(text) if "=" in text or ":" in text else text
+    text = KNOWN_FORMS.sub(lambda match: _hide(match[0]), text)
+    text = _BEARER.sub(lambda match: match[1] + _hide(match[2]), text)
+    text = _HEADER.sub(_hide_in_header, text)
+    if "=" in text or ":" in text:
+        return _redact_pairs(text)
+    return text
 
 
-def _in_pairs(text: str) -> str:
-    """Hide the values of pairs; where one is none of a secret, the next may begin in its value (`a=token=b`)."""
+def _redact_pairs(text: str) -> str:
+    """Hide the values of pairs; a value that is no secret may hold the next pair (`a=token=b`)."""
     done, start = "", 0
-    while found := _PAIR.search(text, start):
-        shown = _pair(found)
-        end = found.start("value") if shown == found[0] else found.end()
-        done += text[start:end] if shown == found[0] else text[start : found.start()] + shown
+    while pair := _PAIR.search(text, start):
+        shown = _hide_in_pair(pair)
+        if shown == pair[0]:
+            end = pair.start("value")
+            done += text[start:end]
+        else:
+            end = pair.end()
+            done += text[start : pair.start()] + shown
         start = end
     return done + text[start:]
 
 
-def _credentials(found: re.Match[str]) -> str:
-    user, colon, password = found[1].partition(":")
+def _hide_credentials(match: re.Match[str]) -> str:
+    user, colon, password = match[1].partition(":")
     if (user, password) == ("USER", "PASSWORD"):  # of our own advice
-        return found[0]
+        return match[0]
     if colon and password not in (STARS, user):
-        _hidden(password)
+        _hide(password)
     elif looks_random(user):
-        _hidden(user)
+        _hide(user)
     return f"{STARS}@"
 
 
-def _query(found: re.Match[str]) -> str:
-    if found[3] in ("", STARS) or not (is_signature(found[2]) or is_secret(found[2], unquote(found[3]))):
-        return found[0]
-    _hidden(found[3])
-    return f"{found[1]}{found[2]}={STARS}"
+def _hide_in_query(match: re.Match[str]) -> str:
+    separator, key, value = match.groups()
+    if value in ("", STARS) or not (is_signature(key) or is_secret(key, unquote(value))):
+        return match[0]
+    _hide(value)
+    return f"{separator}{key}={STARS}"
 
 
-def _header(found: re.Match[str]) -> str:
-    if STARS in found[3] or _REFERENCE.fullmatch(found[3].strip()):
-        return found[0]
-    return f"{found[1]}{found[2]}{_hidden(found[3])}"
+def _hide_in_header(match: re.Match[str]) -> str:
+    name, separator, value = match.groups()
+    if STARS in value or _REFERENCE.fullmatch(value.strip()):
+        return match[0]
+    return f"{name}{separator}{_hide(value)}"
 
 
-def _pair(found: re.Match[str]) -> str:
+def _hide_in_pair(pair: re.Match[str]) -> str:
     """Hide the value of a pair whose key says so; prose (`model.password: no such key`) and code are left alone."""
-    value, separator = found["value"], found["sep"]
-    quoted = value[0] in "'\""
-    if ":" in separator and not (found["open"] or found["close"] or quoted):
-        return found[0]
-    if "=" in separator and separator != separator.strip() and not quoted:
-        return found[0]  # an assignment in the code of a traceback
-    tail = "" if quoted else value[len(value.rstrip(":.")) :]
-    bare = _unquoted(value) if quoted else value.removesuffix(tail)
-    if bare.startswith(STARS) or _REFERENCE.fullmatch(bare) or _is_code(found["key"], bare):
-        return found[0]
-    if (not quoted and is_plain(bare)) or not is_secret(found["key"], bare):
-        return found[0]
-    return f"{found[0].removesuffix(value)}{_hidden(bare)}{tail}"
+    value, separator = pair["value"], pair["sep"]
+    is_quoted = value[0] in "'\""
+    if ":" in separator and not (pair["open"] or pair["close"] or is_quoted):
+        return pair[0]  # prose
+    if "=" in separator and separator != separator.strip() and not is_quoted:
+        return pair[0]  # an assignment in the code of a traceback
+    if is_quoted:
+        bare, tail = _unquoted(value), ""
+    else:
+        bare = value.rstrip(":.")
+        tail = value.removeprefix(bare)
+    if bare.startswith(STARS) or _REFERENCE.fullmatch(bare) or _is_argument(pair["key"], bare):
+        return pair[0]
+    if (not is_quoted and is_plain(bare)) or not is_secret(pair["key"], bare):
+        return pair[0]
+    return f"{pair[0].removesuffix(value)}{_hide(bare)}{tail}"
 
 
-def _is_code(key: str, value: str) -> bool:
-    """Whether this is a call's argument in a traceback: `token=token`, `token=self.token`."""
+def _is_argument(key: str, value: str) -> bool:
+    """Whether this is an argument of a call in a traceback: `token=token`, `token=self.token`."""
     return value.rpartition(".")[2] == key.rpartition(".")[2] or value.startswith("self.")
 
 

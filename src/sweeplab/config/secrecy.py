@@ -8,14 +8,14 @@ from functools import lru_cache
 from itertools import pairwise
 
 ALWAYS, MOSTLY, PERHAPS, NEVER = "always", "mostly", "perhaps", "never"
-"""How sure a key is that a text below it is a secret."""
+"""How surely a text below a key is a secret."""
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# camelCase, snake_case, kebab-case and dotted keys in words; `AWSSecretKey` is three, a Korean word is one.
+# Splits camelCase, snake_case, kebab-case and dotted keys; `AWSSecretKey` is three words, a Korean word is one.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 _PASSWORDS = _words("password passwd passphrase passwort kennwort 비밀번호 암호 패스워드")
@@ -36,7 +36,6 @@ _GLUED = ("password", "passwd", "passphrase", "apikey", "secretkey", "privatekey
 _AFTER = _words("value string str text hex base64 b64 old new plain raw header prod production dev")
 """Words after a secret's name that leave it one: `token_value`."""
 
-_TOKENS = frozenset({"token", "tokens"})
 _OF_ACCESS = _words("auth access api refresh bearer session secret csrf oauth hf github gitlab wandb")
 _OF_TEXT = _words(  # before `token`: a part of what a network reads
     "class cls mask masked pad padding eos bos sos sep unk unknown start end stop begin special image img audio "
@@ -70,12 +69,12 @@ KNOWN_FORMS = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
-"""What those who give out secrets made recognizable, and private keys."""
+"""Secrets that their issuers made recognizable, and private keys."""
 
 
 @lru_cache(maxsize=4096)
 def sureness(key: str) -> str:
-    """Say how sure the words of a key are that a text below it is a secret; the last words decide."""
+    """Return how surely a text below this key is a secret, by the words of the key; the last words decide."""
     words = [word.lower() for word in _WORD.findall(key)]
     if words[-2:] in (["connection", "string"], ["conn", "str"]):
         return ALWAYS
@@ -88,21 +87,24 @@ def sureness(key: str) -> str:
         return ALWAYS
     if last in _SECRETS or last.endswith(_GLUED):
         return ALWAYS
+    previous = before[-1] if before else ""
     if last in ("key", "keys"):
-        return ALWAYS if before and before[-1] in _OWN_KEYS else PERHAPS
-    if last.endswith(tuple(_TOKENS)):
-        return _of_token(before, last)
+        return ALWAYS if previous in _OWN_KEYS else PERHAPS
+    if last.endswith(("token", "tokens")):
+        return PERHAPS if _is_part_of_text(before, last) else MOSTLY
     if last in ("auth", "pass"):
-        return PERHAPS if before and before[-1] in _OF_FILTERS else MOSTLY
-    return PERHAPS if last in ("signature", "sig", "salt") else NEVER
+        return PERHAPS if previous in _OF_FILTERS else MOSTLY
+    if last in ("signature", "sig", "salt"):
+        return PERHAPS
+    return NEVER
 
 
-def _of_token(before: Sequence[str], last: str) -> str:
-    """Tell an access token from a part of a text: `hf_token` from `mask_token`; several are parts of a text."""
-    own = {*before, last.removesuffix("s").removesuffix("token")}
-    if not own.isdisjoint(_OF_ACCESS):
-        return MOSTLY
-    return PERHAPS if last.endswith("s") or not own.isdisjoint(_OF_TEXT) else MOSTLY
+def _is_part_of_text(before: Sequence[str], token: str) -> bool:
+    """Tell a token of a text (`mask_token`) from one that gives access (`hf_token`); several are of a text."""
+    words = {*before, token.removesuffix("s").removesuffix("token")}
+    if not words.isdisjoint(_OF_ACCESS):
+        return False
+    return token.endswith("s") or not words.isdisjoint(_OF_TEXT)
 
 
 def is_secret(key: str, text: str) -> bool:
@@ -110,9 +112,12 @@ def is_secret(key: str, text: str) -> bool:
     sure = sureness(key)
     if not text.strip() or sure == NEVER:
         return False
+    if sure == PERHAPS:
+        return looks_random(text)
     if sure == MOSTLY:
-        return text.lower() not in _SETTINGS and not _BRACKETED.fullmatch(text) and any(c.isalnum() for c in text)
-    return sure == ALWAYS or looks_random(text)
+        is_setting = text.lower() in _SETTINGS or _BRACKETED.fullmatch(text)
+        return not is_setting and any(char.isalnum() for char in text)
+    return True
 
 
 def is_signature(name: str) -> bool:
@@ -129,10 +134,12 @@ def looks_random(text: str) -> bool:
     """Whether a long piece of the text changes between letters, capitals and digits as words never do."""
     if _BRACKETED.fullmatch(text):
         return False
-    return any(_share_of_changes(piece) > 0.35 for piece in re.findall(r"[A-Za-z0-9+/=]{16,}", text.replace("-", "")))
+    pieces = re.findall(r"[A-Za-z0-9+/=]{16,}", text.replace("-", ""))
+    return any(_share_of_changes(piece) > 0.35 for piece in pieces)
 
 
 def _share_of_changes(piece: str) -> float:
-    kinds = ["digit" if c.isdigit() else "capital" if c.isupper() else "small" for c in piece]
-    changes = sum(a != b for a, b in pairwise(kinds))
+    """Return how often the kind of a character differs from that of the next, per character."""
+    kinds = [(char.isdigit(), char.isupper()) for char in piece]
+    changes = sum(kind != following for kind, following in pairwise(kinds))
     return changes / len(piece)
