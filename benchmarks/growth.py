@@ -34,7 +34,7 @@ from benchmarks.sweeps import PROJECT, STEP, mebibytes, pss, tree
 from sweeplab.store import Status, Store
 
 if TYPE_CHECKING:
-    from sweeplab.data.splits import Held
+    from sweeplab.data.splits import InMemorySplit
 
 FIGURES = Path(__file__).parent / "figures"
 TINY = (*(word for word in STEP if word != "tracking=off"), "model=linear", "sweep.workers=2")
@@ -55,18 +55,18 @@ AXES = {
 }
 
 
-def epoch_of(shape: dict[str, int], everything: Held) -> Callable[[], object]:
+def epoch_of(shape: dict[str, int], everything: InMemorySplit) -> Callable[[], object]:
     """An epoch of `depth` layers of `width` with BatchNorm and Adam, on the first of the examples, on one thread."""
     import torch
 
     from sweeplab import config
     from sweeplab.data.batches import Batches
-    from sweeplab.data.splits import Held
+    from sweeplab.data.splits import InMemorySplit
     from sweeplab.runs.build import build
     from sweeplab.train import loop
     from sweeplab.train.device import Runtime
 
-    split = Held(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
+    split = InMemorySplit(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
     hidden = [shape["width"]] * shape["depth"]
     settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
@@ -79,11 +79,11 @@ def epochs(rounds: int) -> tuple[Points, float]:
     """(median seconds of an epoch along each axis, the widest range of a point's rounds / its median), in turns."""
     import torch
 
-    from sweeplab.data.splits import Held
+    from sweeplab.data.splits import InMemorySplit
 
     torch.set_num_threads(1)
     most = max(AXES["examples"])
-    everything = Held(torch.randn(most, 784), torch.randint(10, (most,)))  # of MNIST's shape
+    everything = InMemorySplit(torch.randn(most, 784), torch.randint(10, (most,)))  # of MNIST's shape
     shapes = {(axis, value): BASE | {axis: value} for axis, values in AXES.items() for value in values}
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in shapes}
     made = {key: epoch_of(shape, everything) for key, shape in shapes.items()}

@@ -27,7 +27,18 @@ from omegaconf import OmegaConf
 from sets import config
 
 from sweeplab.config import Data
-from sweeplab.data import MNIST, Batches, Facts, Held, Shift, Splits, Streamed, facts, load, supplied
+from sweeplab.data import (
+    MNIST,
+    Batches,
+    Facts,
+    InMemorySplit,
+    Shift,
+    Splits,
+    StreamingSplit,
+    facts,
+    load,
+    supplied_arguments,
+)
 from sweeplab.data.fetch import IdxSet, RawFile, Source, from_folder, from_mirrors, from_npm
 from sweeplab.data.sources import Digits, read_idx
 from sweeplab.errors import UserError
@@ -45,8 +56,8 @@ def from_yaml(name: str, root: Path, **changes: Any) -> Data:
     return Data(**{**keys, "root": str(root), **changes})
 
 
-def held(split: object) -> Held:
-    assert isinstance(split, Held)
+def held(split: object) -> InMemorySplit:
+    assert isinstance(split, InMemorySplit)
     return split
 
 
@@ -174,11 +185,11 @@ def test_split_follows_split_seed_alone() -> None:
 def test_a_set_that_brings_a_test_set_is_built_twice(tmp_path: Path) -> None:
     data = config("InHalves", root=str(tmp_path), valid=4)
     splits = load(data)
-    assert supplied(data) == ["train", "root"]
+    assert supplied_arguments(data) == ["train", "root"]
     assert first_column(splits.test) == [0, 1, 2, 3, 4, 5]
     assert facts(data) == Facts(20, 4, 6, splits.digest)
-    assert supplied(config("InHalves", {"root": "there", "train": True})) == []
-    assert supplied(config("torch_pair")) == []
+    assert supplied_arguments(config("InHalves", {"root": "there", "train": True})) == []
+    assert supplied_arguments(config("torch_pair")) == []
 
 
 @pytest.mark.parametrize("target", ["numpy_pair", "Listed"])
@@ -297,7 +308,7 @@ def test_pictures_are_held_as_bytes_and_become_numbers_in_batches() -> None:
 def test_streamed_equals_held(target: str, workers: int) -> None:
     streamed = load(config(target, memory=0, version="1", mean=1.0, std=0.5, workers=workers))
     in_memory = load(config(target, mean=1.0, std=0.5))
-    assert isinstance(streamed.train, Streamed)
+    assert isinstance(streamed.train, StreamingSplit)
     for part in ("train", "valid", "test"):
         both = [Batches(getattr(splits, part), 4, device="cpu", seed=3) for splits in (streamed, in_memory)]
         assert all_of(both[0], 2) == all_of(both[1], 2)
@@ -464,7 +475,7 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = "") -> None
 
 
 def mirrors(*urls: str) -> Source:
-    return partial(from_mirrors, lambda: urls)
+    return partial(from_mirrors, urls)
 
 
 def test_fetched_from_a_mirror_once(tmp_path: Path, zipped: Path, serve: Serve, capsys: Any) -> None:

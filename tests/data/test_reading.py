@@ -14,7 +14,7 @@ from sets import config
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from sweeplab.data import Batches, Digits, Held, Splits, Streamed, facts, load
+from sweeplab.data import Batches, Digits, InMemorySplit, Splits, StreamingSplit, facts, load
 from sweeplab.data.sources import examples_of
 from sweeplab.errors import UserError
 
@@ -198,7 +198,7 @@ def seen(splits: Splits, seed: int | None = 0, epoch: int = 1, part: str = "trai
 )
 def test_a_set_that_draws_is_streamed_and_has_one_digest(draws: str) -> None:
     splits = load(noisy(draws))
-    assert isinstance(splits.train, Streamed)
+    assert isinstance(splits.train, StreamingSplit)
     torch.rand(3), random.random(), np.random.rand()
     assert facts(noisy(draws)).digest == splits.digest
     assert load(noisy(draws)).digest == splits.digest, "the same command finds its finished run"
@@ -207,7 +207,7 @@ def test_a_set_that_draws_is_streamed_and_has_one_digest(draws: str) -> None:
 @pytest.mark.parametrize("draws", ["nothing", "its own seed", "its own seeds"])
 def test_a_set_whose_examples_stay_the_same_is_held(draws: str) -> None:
     splits = load(noisy(draws))
-    assert isinstance(splits.train, Held)
+    assert isinstance(splits.train, InMemorySplit)
     examples = Noisy(draws)
     assert seen(splits) == {i: pytest.approx(float(examples[int(i)][0][1])) for i in seen(splits)}
 
@@ -256,25 +256,31 @@ def test_reading_and_building_leave_the_global_generators_alone(workers: int) ->
 
 def test_only_the_half_that_draws_is_streamed() -> None:
     splits = load(noisy("", "Halves"))
-    assert [type(part) for part in (splits.train, splits.valid, splits.test)] == [Streamed, Streamed, Held]
+    assert [type(part) for part in (splits.train, splits.valid, splits.test)] == [
+        StreamingSplit,
+        StreamingSplit,
+        InMemorySplit,
+    ]
 
 
 @pytest.mark.parametrize("draws", ["torch", "random", "numpy", "all"])
 def test_what_a_constructor_draws_is_the_same_in_each_process(draws: str) -> None:
     splits = load(noisy(draws, "Made"))
-    assert isinstance(splits.train, Held)
+    assert isinstance(splits.train, InMemorySplit)
     torch.rand(3), random.random(), np.random.rand()
     assert facts(noisy(draws, "Made")).digest == splits.digest
-    train, test = (held.inputs[:, 0].tolist() for held in (splits.train, splits.test) if isinstance(held, Held))
+    train, test = (
+        held.inputs[:, 0].tolist() for held in (splits.train, splits.test) if isinstance(held, InMemorySplit)
+    )
     assert not {*train} & {*test}, "the two halves draw differently"
 
 
 def test_a_function_and_sets_of_torch_that_draw() -> None:
     for target, node, kind in (
-        ("drawn_pair", {}, Held),
-        ("of_torch", {"kind": "TensorDataset"}, Held),
-        ("of_torch", {"kind": "Subset"}, Streamed),
-        ("of_torch", {"kind": "ConcatDataset"}, Streamed),
+        ("drawn_pair", {}, InMemorySplit),
+        ("of_torch", {"kind": "TensorDataset"}, InMemorySplit),
+        ("of_torch", {"kind": "Subset"}, StreamingSplit),
+        ("of_torch", {"kind": "ConcatDataset"}, StreamingSplit),
     ):
         data = config(dataset={"_target_": f"{__name__}.{target}", **node})
         splits = load(data)
@@ -284,7 +290,7 @@ def test_a_function_and_sets_of_torch_that_draw() -> None:
 
 def test_a_subclass_of_a_built_in_set_is_read_by_its_own_method() -> None:
     splits = load(config(dataset={"_target_": f"{__name__}.NoisyDigits"}, in_features=64, out_features=10))
-    assert isinstance(splits.train, Streamed)
+    assert isinstance(splits.train, StreamingSplit)
 
 
 @pytest.mark.parametrize("memory", [2048, 0])
@@ -311,7 +317,7 @@ def test_a_set_that_keeps_what_it_drew_first_is_refused(memory: int) -> None:
 def test_a_set_that_reading_changes_is_told() -> None:
     for target, expected in (("Noisy", False), ("Worn", True)):
         split = load(noisy("all", target)).train
-        assert isinstance(split, Streamed)
+        assert isinstance(split, StreamingSplit)
         assert not split.changed()
         for epoch in range(10):
             assert len(list(Batches(split, 4, device="cpu", seed=0).epoch(epoch))) == 5

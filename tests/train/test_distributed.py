@@ -24,7 +24,7 @@ from stored import facts, only
 from torch import Tensor, nn
 
 from sweeplab import load_model
-from sweeplab.data import Batches, Held
+from sweeplab.data import Batches, InMemorySplit
 from sweeplab.store import Run, Store
 from sweeplab.train import distributed, ranks
 
@@ -229,7 +229,7 @@ def test_variables_that_torchrun_has_not_set_mean_nothing(monkeypatch: pytest.Mo
 def test_the_shares_of_every_batch_are_the_batch(
     several: Callable[..., None], batch: int, shares: list[list[list[int]]]
 ) -> None:
-    split = Held(torch.arange(10.0).unsqueeze(1), torch.arange(10))
+    split = InMemorySplit(torch.arange(10.0).unsqueeze(1), torch.arange(10))
     for rank in range(3):
         several(3, rank)
         share = distributed.Share(split, batch, device="cpu")

@@ -1,9 +1,10 @@
-"""Data: fetched and verified, split, in memory on the device, in batches."""
+"""Data: fetched and verified, split, in memory on the device or streamed, in batches."""
 
 from sweeplab.data.batches import Batches, Shift
+from sweeplab.data.loading import facts, load, supplied_arguments
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
-from sweeplab.data.splits import Facts, Held, Split, Splits, Streamed, facts, load, supplied
+from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit
 
 __all__ = [
     "MNIST",
@@ -12,17 +13,17 @@ __all__ = [
     "Digits",
     "Facts",
     "FashionMNIST",
-    "Held",
+    "InMemorySplit",
     "Layout",
     "Shared",
     "Shift",
     "Split",
     "Splits",
-    "Streamed",
+    "StreamingSplit",
     "can_be_shared",
     "facts",
     "load",
     "mapped",
     "share",
-    "supplied",
+    "supplied_arguments",
 ]

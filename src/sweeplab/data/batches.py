@@ -4,56 +4,60 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from sweeplab.data.reading import Reader, whole
-from sweeplab.data.splits import Held, Split, Streamed
+from sweeplab.data import seeding
+from sweeplab.data.sources import Examples, Pair, Tensors, collate
+from sweeplab.data.splits import InMemorySplit, Split, StreamingSplit, seeded_example
 from sweeplab.errors import UserError
 
 
-def stream(seed: int, name: str) -> torch.Generator:
-    """A random stream of its own on the CPU, so that it is the same for every device."""
-    number = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
-    return torch.Generator().manual_seed(number >> 1)  # 63 bits
+def make_generator(seed: int, name: str) -> torch.Generator:
+    """Make a random generator for one purpose; on the CPU, so that all devices draw the same."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Pictures moved at random, by whole pixels in both directions, over a blank background."""
+    """Move pictures at random, by whole pixels in both directions, over a blank background."""
 
     shape: tuple[int, int, int]  # channels, height, width
-    most: int  # pixels
-    blank: float  # what a model gets for an empty pixel
+    max_pixels: int
+    blank: float  # the value of an empty pixel, as the model gets it
 
     def offsets(self, count: int, generator: torch.Generator) -> Tensor:
-        """Where in a padded picture each example begins: int64 [count]."""
-        down, right = torch.randint(2 * self.most + 1, (2, count), generator=generator)
-        offsets: Tensor = down * (self.shape[2] + 2 * self.most) + right
+        """Draw where in a padded picture each example begins: int64 [count]."""
+        down, right = torch.randint(2 * self.max_pixels + 1, (2, count), generator=generator)
+        offsets: Tensor = down * (self.shape[2] + 2 * self.max_pixels) + right
         return offsets
 
     def moved(self, inputs: Tensor, offsets: Tensor) -> Tensor:
-        """Inputs [B, ...] of any shape that holds the picture, and offsets [B]; the same shape."""
+        """Move inputs [B, ...], of any shape that holds the picture, by offsets [B]."""
         channels, height, width = self.shape
-        padded = functional.pad(inputs.reshape(-1, *self.shape), [self.most] * 4, value=self.blank)
-        rows, columns = (
-            torch.arange(size, device=inputs.device) for size in (channels * (height + 2 * self.most), width)
-        )
-        rows = rows.reshape(channels, -1)[:, :height].reshape(-1, 1)
-        corner = (rows * padded.shape[-1] + columns).reshape(-1)  # of the pixels of a picture at offset 0
-        return padded.flatten(1).gather(1, corner + offsets.unsqueeze(1)).reshape(inputs.shape)
+        padding = [self.max_pixels] * 4
+        padded = functional.pad(inputs.reshape(-1, *self.shape), padding, value=self.blank)
+        padded_height, padded_width = padded.shape[2:]
+        rows = torch.arange(channels * padded_height, device=inputs.device)
+        rows = rows.reshape(channels, padded_height)[:, :height].reshape(-1, 1)
+        columns = torch.arange(width, device=inputs.device)
+        pixels_at_0 = (rows * padded_width + columns).reshape(-1)  # of a picture at offset 0
+        return padded.flatten(1).gather(1, pixels_at_0 + offsets.unsqueeze(1)).reshape(inputs.shape)
 
 
 class Batches:
     """A split, batch by batch.
 
-    `seed=None` keeps the examples in their order. `drop_last` drops an incomplete last batch (BatchNorm cannot train on
-    one example). `limit` ends an epoch after so many batches. `shift` moves pictures, in each epoch another way.
+    `seed=None` keeps the examples in their order. `drop_last` drops an incomplete last batch
+    (BatchNorm cannot train on one example). `limit` ends an epoch after so many batches. `shift`
+    moves pictures, in each epoch another way.
     """
 
     def __init__(
@@ -74,54 +78,93 @@ class Batches:
         self.device = torch.device(device)
         self.seed = seed
         self.shift = shift
-        self._split = split.to(self.device) if isinstance(split, Held) else split
-        count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
-        self._batches = count if limit is None else min(count, limit)
-        self.examples = min(self._batches * batch_size, len(split))  # that an epoch covers
+        self._split = split.to(self.device) if isinstance(split, InMemorySplit) else split
+        self._count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
+        if limit is not None:
+            self._count = min(self._count, limit)
+        self.examples = min(self._count * batch_size, len(split))  # in an epoch
 
     def __len__(self) -> int:
-        return self._batches
+        return self._count
 
-    def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch `n`: inputs [B, ...] and targets, on the device; copies, free to be changed in place."""
-        order = self.mine(self._order(n)[: self.examples])
-        split = self._split
-        batches = self._streamed(split, order, n) if isinstance(split, Streamed) else self._held(split, order)
+    def epoch(self, number: int) -> Iterator[Pair]:
+        """Yield the batches of an epoch on the device: inputs [B, ...] and targets, as copies."""
+        order = self.rank_part(self._order(number)[: self.examples])
+        if isinstance(self._split, StreamingSplit):
+            batches = self._stream(self._split, order, number)
+        else:
+            batches = self._index(self._split, order)
         if self.shift is None:
             yield from batches
             return
-        offsets = self.mine(self.shift.offsets(self.examples, stream(self.seed or 0, f"shift/{n}"))).to(self.device)
-        for (inputs, targets), moves in zip(batches, torch.split(offsets, self.batch_size), strict=True):
-            yield self.shift.moved(inputs, moves), targets
+        generator = make_generator(self.seed or 0, f"shift/{number}")
+        offsets = self.rank_part(self.shift.offsets(self.examples, generator)).to(self.device)
+        parts = torch.split(offsets, self.batch_size)
+        for (inputs, targets), part in zip(batches, parts, strict=True):
+            yield self.shift.moved(inputs, part), targets
 
-    def mine(self, values: Tensor) -> Tensor:
-        """Of a value for each example of an epoch, those that this process takes: all; of several, its share."""
+    def rank_part(self, values: Tensor) -> Tensor:
+        """Select this rank's part of per-example values (all of them on one process)."""
         return values
 
-    def _held(self, split: Held, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return (split.batch(indices) for indices in torch.split(order.to(self.device), self.batch_size))
-
-    def _order(self, n: int) -> Tensor:
+    def _order(self, epoch: int) -> Tensor:
+        """Return the numbers of all examples in the order of an epoch."""
         size = len(self._split)
-        return (
-            torch.arange(size) if self.seed is None else torch.randperm(size, generator=stream(self.seed, f"order/{n}"))
-        )
+        if self.seed is None:
+            return torch.arange(size)
+        return torch.randperm(size, generator=make_generator(self.seed, f"order/{epoch}"))
 
-    def _streamed(self, split: Streamed, order: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _index(self, split: InMemorySplit, order: Tensor) -> Iterator[Pair]:
+        for indices in torch.split(order.to(self.device), self.batch_size):
+            yield split.batch(indices)
+
+    def _stream(self, split: StreamingSplit, order: Tensor, epoch: int) -> Iterator[Pair]:
         # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
-        key = "evaluation" if self.seed is None else f"{self.seed}/{n}"
+        key = "evaluation" if self.seed is None else f"{self.seed}/{epoch}"
         loader = DataLoader(
-            Reader(split.examples, key),
+            _BatchReader(split.examples, key),
             self.batch_size,
             sampler=split.indices[order].tolist(),
             num_workers=split.workers,
-            collate_fn=whole,
+            collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
-            generator=stream(self.seed or 0, f"workers/{n}"),  # else it would draw from the global one
+            # Else it would draw from the global one
+            generator=make_generator(self.seed or 0, f"workers/{epoch}"),
         )
         for raw in loader:
             if isinstance(raw, UserError):
                 raise raw
-            # Here and not in the workers: an error keeps its type and its message.
+            # Prepared here and not in the workers, so that an error keeps its type and its message.
             inputs, targets = split.prepare(*raw)
-            yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+            yield (
+                inputs.to(self.device, non_blocking=True),
+                targets.to(self.device, non_blocking=True),
+            )
+
+
+class _BatchReader(Dataset[Pair | UserError]):
+    """Read whole batches for a DataLoader: the same with any workers, and whatever was read before.
+
+    What an example draws from the global generators depends on the key and on the example's number
+    alone.
+    """
+
+    def __init__(self, examples: Examples, key: str) -> None:
+        self._examples = examples
+        self._key = key
+
+    def __getitems__(self, indices: Sequence[int]) -> Pair | UserError:
+        """Return a raw batch, or a UserError: if a worker raised it, it would add a traceback."""
+        try:
+            if isinstance(self._examples, Tensors):  # draws nothing
+                return collate([self._examples[index] for index in indices])
+            with seeding.preserved():
+                pairs = [seeded_example(self._examples, index, self._key) for index in indices]
+            return collate(pairs)
+        except UserError as error:
+            return error
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return a batch unchanged: the reader has collated it."""
+    return batch

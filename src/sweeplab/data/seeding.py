@@ -1,7 +1,7 @@
-"""The global random generators (torch's on the CPU, `random`, numpy's), which users' code draws from.
+"""The global random generators of torch (on the CPU), `random` and numpy, for users' code.
 
-They are seeded by a key for reading data and put back afterwards: reading neither depends on what was drawn before, nor
-changes what is drawn next.
+They are seeded by a key for reading data and put back afterwards: reading neither depends on what
+was drawn before, nor changes what is drawn next.
 """
 
 from __future__ import annotations
@@ -22,15 +22,21 @@ States = tuple[Any, ...]
 def seed(key: str) -> None:
     """Seed each generator by a hash of the key; takes 9 microseconds."""
     digest = hashlib.sha256(key.encode()).digest()
-    torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits; the CPU's alone
+    # 63 bits; the CPU's alone
+    torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     random.seed(int.from_bytes(digest[8:16], "big"))
-    np.random.seed(int.from_bytes(digest[16:20], "big"))  # the generator that users' code draws from
+    # The generator that users' code draws from
+    np.random.seed(int.from_bytes(digest[16:20], "big"))
 
 
 def states() -> States:
     """Return the states in a form that can be compared by `==`."""
     numpy: Any = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), (numpy[1].tobytes(), *numpy[2:])
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        (numpy[1].tobytes(), *numpy[2:]),
+    )
 
 
 def save() -> States:
@@ -48,7 +54,7 @@ def restore(saved: States) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Put the generators back afterwards, those of CUDA, too, which `torch.manual_seed` in a data set would seed."""
+    """Put the generators back afterwards; also those of CUDA, which `torch.manual_seed` seeds."""
     saved = save()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:

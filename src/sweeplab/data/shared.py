@@ -1,4 +1,4 @@
-"""One copy of a data set for all processes of a machine: a file without a name, which each of them maps."""
+"""One copy of a data set for all processes of a machine: a nameless file that they map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeplab.data.splits import Held, Splits
+from sweeplab.data.splits import InMemorySplit, Splits
 
 PARTS = ("train", "valid", "test")
 ALIGNMENT = 64  # bytes, as torch's own memory
@@ -18,8 +18,9 @@ ALIGNMENT = 64  # bytes, as torch's own memory
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tensors lie in the file: (type, shape, first byte) of inputs and targets of train, valid and test."""
+    """Where the tensors lie in the file."""
 
+    # (type, shape, first byte) of inputs and targets of train, valid and test
     tensors: list[tuple[torch.dtype, tuple[int, ...], int]]
     scales: list[tuple[float, float]]  # of train, valid and test
     digest: str
@@ -27,24 +28,24 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The file is gone when the last process that has it open has ended, however that ends."""
+    """An open file, which is gone when the last process that has it open has ended."""
 
     file: IO[bytes]
     layout: Layout
 
 
 def can_be_shared(splits: Splits) -> bool:
-    """Whether all of it is held in memory."""
-    return all(isinstance(getattr(splits, name), Held) for name in PARTS)
+    """Tell whether all splits are in memory."""
+    return all(isinstance(getattr(splits, name), InMemorySplit) for name in PARTS)
 
 
 def share(splits: Splits) -> Shared:
-    """Write the splits, all of them held in memory, to a new file."""
+    """Write the splits, which are all in memory, to a new file."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # it is handed on, and closed by whoever shares
     tensors, scales = [], []
     for name in PARTS:
         split = getattr(splits, name)
-        assert isinstance(split, Held)
+        assert isinstance(split, InMemorySplit)
         scales.append(split.scale)
         for tensor in (split.inputs, split.targets):
             file.seek(-file.tell() % ALIGNMENT, 1)
@@ -55,7 +56,7 @@ def share(splits: Splits) -> Shared:
 
 
 def mapped(handle: int, layout: Layout) -> Splits:
-    """The splits in this file. What is written to them is this process's own."""
+    """Map the splits in this file. What a process writes to them is its own."""
     with open(handle, "rb") as file:  # a handle has no path
         memory = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="c"))
 
@@ -63,9 +64,7 @@ def mapped(handle: int, layout: Layout) -> Splits:
         size = dtype.itemsize * int(np.prod(shape))
         return memory[first : first + size].view(dtype).view(shape)
 
-    found = [tensor(*each) for each in layout.tensors]
-    held = [
-        Held(inputs, targets, scale)
-        for inputs, targets, scale in zip(found[::2], found[1::2], layout.scales, strict=True)
-    ]
-    return Splits(held[0], held[1], held[2], layout.digest)
+    tensors = [tensor(*place) for place in layout.tensors]
+    parts = zip(tensors[::2], tensors[1::2], layout.scales, strict=True)
+    train, valid, test = (InMemorySplit(inputs, targets, scale) for inputs, targets, scale in parts)
+    return Splits(train, valid, test, layout.digest)

@@ -1,4 +1,4 @@
-"""The built-in data sets, torch Datasets that hold all their examples as two tensors; and what makes any set one."""
+"""The built-in data sets, as torch Datasets in memory; and how any other data set becomes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def digest_of(*tensors: Tensor) -> str:
-    """SHA-256 over dtype, shape and bytes of each tensor."""
+    """Compute a SHA-256 over dtype, shape and bytes of each tensor."""
     sha = hashlib.sha256()
     for tensor in tensors:
         sha.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
@@ -30,23 +30,28 @@ def digest_of(*tensors: Tensor) -> str:
 
 
 def combined(digests: Iterable[str]) -> str:
-    """One digest of several."""
+    """Compute one digest of several."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def read_idx(content: bytearray) -> Tensor:
-    """A uint8 tensor, on the memory of an IDX file: two zeros, the type, the number of dimensions, the sizes
-    (big-endian), the data. Raises ValueError if header and length do not agree.
+    """Return a uint8 tensor on the memory of an IDX file.
+
+    Raises ValueError if header and length do not agree.
+
+    The format: two zeros, the type (8 for bytes), the number of dimensions, the sizes (big-endian),
+    the data.
     """
     offset = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:offset])
     if content[:3] != b"\0\0\x08" or len(content) != offset + int(np.prod(shape)):
-        raise ValueError(f"not an IDX file of bytes: header {content[:4].hex()}, sizes {shape}, {len(content)} bytes")
+        header = f"header {content[:4].hex()}, sizes {shape}, {len(content)} bytes"
+        raise ValueError(f"not an IDX file of bytes: {header}")
     return torch.frombuffer(content, dtype=torch.uint8, offset=offset).reshape(shape)
 
 
 class Tensors(Dataset[Pair]):
-    """Examples in memory: `inputs` [N, ...] and `targets` [N, ...], of any dtype, not yet normalised."""
+    """Examples in memory: `inputs` and `targets` [N, ...], of any dtype, not yet normalised."""
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         self.inputs = inputs
@@ -60,7 +65,7 @@ class Tensors(Dataset[Pair]):
 
 
 class MNIST(Tensors):
-    """Handwritten digits: 60,000 (train) or 10,000 pictures, uint8 [N, 1, 28, 28], from verified files below `root`."""
+    """60,000 (train) or 10,000 handwritten digits: uint8 [N, 1, 28, 28]."""
 
     files: ClassVar[IdxSet] = MNIST_FILES
     sizes: ClassVar[tuple[int, int]] = (60_000, 10_000)
@@ -72,7 +77,7 @@ class MNIST(Tensors):
 
     @classmethod
     def digest_of_half(cls, train: bool) -> str:
-        """Known without reading anything, and the same on every machine."""
+        """Return the digest, which is known without reading anything."""
         return combined(file.sha256 for file in cls.files.half(train))
 
 
@@ -92,25 +97,30 @@ class Digits(Tensors):
 
 
 class Diabetes(Tensors):
-    """scikit-learn's 442 patients: 10 features, each scaled to mean 0 and sum of squares 1; the disease's progress."""
+    """scikit-learn's 442 patients: 10 features, and how the disease progressed.
+
+    Each feature is scaled to mean 0 and sum of squares 1.
+    """
 
     def __init__(self) -> None:
         from sklearn.datasets import load_diabetes  # slow: imported only where it is needed
 
         super().__init__(*map(tensor_of, load_diabetes(return_X_y=True)))
-        # Of the raw numbers: the scaled ones come from sums, whose last bit differs between machines.
+        # Of the raw numbers: the scaled ones come from sums, whose last bit differs between
+        # machines.
         self.digest = digest_of(*map(tensor_of, load_diabetes(return_X_y=True, scaled=False)))
 
 
 def _digits() -> np.ndarray[Any, Any]:
-    """Pixels and label of each digit, from the file that `load_digits` reads.
+    """Read pixels and label of each digit from the file that `load_digits` reads.
 
     Importing scikit-learn for it would take seconds, and 120 MB of each launcher.
     """
     package = find_spec("sklearn")
-    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else None
-    if file is not None and file.exists():
-        return np.loadtxt(file, delimiter=",")
+    if package is not None:
+        file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz"
+        if file.exists():
+            return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits  # another version may keep it elsewhere
 
     pictures, labels = load_digits(return_X_y=True)
@@ -118,7 +128,7 @@ def _digits() -> np.ndarray[Any, Any]:
 
 
 class Converted(Dataset[Pair]):
-    """A user's map-style dataset, its examples as pairs of tensors."""
+    """A user's map-style dataset, with its examples as pairs of tensors."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -136,66 +146,90 @@ class Converted(Dataset[Pair]):
 Examples = Tensors | Converted
 
 
-def examples_of(made: object) -> Examples:
-    """What a user's `_target_` delivered, as a map-style dataset. Raises UserError where it cannot be one."""
-    dataset: Examples
-    if isinstance(made, Tensors) and type(made).__getitem__ is Tensors.__getitem__:
-        dataset = made
-    elif isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(a, Tensor | np.ndarray) for a in made):
-        dataset = _pair_of_arrays(tensor_of(made[0]), tensor_of(made[1]))
-    elif not isinstance(made, Mapping | IterableDataset) and hasattr(made, "__len__") and hasattr(made, "__getitem__"):
-        dataset = Converted(made)
+def examples_of(delivered: object) -> Examples:
+    """Make a map-style dataset of what a user's `_target_` delivered.
+
+    Raises UserError where that cannot be one.
+    """
+    examples: Examples
+    if isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__:
+        examples = delivered
+    elif _is_pair_of_arrays(delivered):
+        examples = _from_arrays(*map(tensor_of, delivered))
+    elif isinstance(delivered, Mapping | IterableDataset) or not _is_map_style(delivered):
+        description = _description(delivered)
+        raise UserError(f"data.dataset: the target delivers {description}; it must deliver {WANTED}")
     else:
-        raise UserError(f"data.dataset: the target delivers {_no_dataset(made)}; it must deliver {WANTED}")
-    if len(dataset) == 0:
+        examples = Converted(delivered)
+    if len(examples) == 0:
         raise UserError("data.dataset: the target delivers no examples")
-    return dataset
+    return examples
 
 
 WANTED = "a torch Dataset with __len__ and __getitem__, or a pair (inputs, targets) of arrays"
 
 
-def _pair_of_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
+def _is_pair_of_arrays(value: object) -> TypeGuard[Sequence[object]]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(isinstance(array, Tensor | np.ndarray) for array in value)
+
+
+def _is_map_style(value: object) -> bool:
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
     for name, array in (("inputs", inputs), ("targets", targets)):
         if array.ndim == 0:
-            raise UserError(f"data.dataset: the {name} are one number; they must be an array of a row for each example")
+            wanted = "they must be an array of a row for each example"
+            raise UserError(f"data.dataset: the {name} are one number; {wanted}")
     if len(inputs) != len(targets):
         raise UserError(f"data.dataset: {len(inputs)} inputs, but {len(targets)} targets")
     return Tensors(inputs, targets)
 
 
-def _no_dataset(made: object) -> str:
-    """What is no map-style dataset, and how it differs from one."""
-    if isinstance(made, Mapping):
-        keys = [str(key) for key in made]
-        more = ", ..." if len(keys) > 6 else ""
-        named = f"a {_kind(made)} of the keys {', '.join(keys[:6])}{more}" if keys else f"an empty {_kind(made)}"
-        is_bunch = "data" in made and "target" in made
-        return named + (" (scikit-learn's own take return_X_y: true beside _target_)" if is_bunch else "")
-    if isinstance(made, IterableDataset):
-        return f"a {_kind(made)}, an IterableDataset, whose examples have no numbers to be drawn by"
-    return f"a {_kind(made)}"
+def _description(value: object) -> str:
+    """Describe what is no map-style dataset, and how it differs from one."""
+    kind = _kind(value)
+    if isinstance(value, IterableDataset):
+        return f"a {kind}, an IterableDataset, whose examples have no numbers to be drawn by"
+    if not isinstance(value, Mapping):
+        return f"a {kind}"
+    keys = [str(key) for key in value]
+    if not keys:
+        return f"an empty {kind}"
+    text = f"a {kind} of the keys {', '.join(keys[:6])}"
+    if len(keys) > 6:
+        text += ", ..."
+    if "data" in value and "target" in value:
+        text += " (scikit-learn's own take return_X_y: true beside _target_)"
+    return text
 
 
 def tensor_of(value: object) -> Tensor:
-    """A tensor on the CPU of a tensor, an array, a number, or a PIL image."""
+    """Make a tensor on the CPU of a tensor, an array, a number, or a PIL image."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_quantized:
-            raise UserError(f"data.dataset: a {value.layout} tensor of {value.dtype} is not dense numbers; make it so")
+            kind = f"a {value.layout} tensor of {value.dtype}"
+            raise UserError(f"data.dataset: {kind} is not dense numbers; make it so")
         return value.detach().cpu()
     try:
-        return torch.from_numpy(np.array(value, order="C"))  # a copy: torch takes no read-only or reversed memory
+        # A copy: torch takes no read-only or reversed memory
+        return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError) as error:
         raise UserError(f"data.dataset: a {_kind(value)} cannot be made a tensor: {error}") from error
 
 
 def collate(examples: Sequence[Pair]) -> Pair:
-    """Examples stacked to a raw batch. Raises UserError where they differ in shape."""
+    """Stack examples to a raw batch. Raises UserError where they differ in shape."""
     try:
-        return torch.stack([x for x, _ in examples]), torch.stack([y for _, y in examples])
+        inputs = torch.stack([pair[0] for pair in examples])
+        return inputs, torch.stack([pair[1] for pair in examples])
     except RuntimeError as error:
         raise UserError(f"data.dataset: the examples differ in shape: {error}") from error
 
 
 def _kind(value: object) -> str:
-    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+    name = type(value).__name__
+    return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name

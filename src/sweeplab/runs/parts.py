@@ -83,7 +83,7 @@ def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
 
 def _supplied_to_dataset(config: Config) -> Sequence[str]:
     try:
-        return data.supplied(config.data)
+        return data.supplied_arguments(config.data)
     except (KeyError, UserError):  # no `_target_`, or one that is not there: the check says so
         return ()
 

@@ -54,7 +54,7 @@ class Training:
         trainer = job.config.trainer
         self.job, self.folder, self.runtime = job, run, how
         self.train, self.valid, self.test = _batches(job.config, how, splits)
-        self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.Streamed)]
+        self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.StreamingSplit)]
         self.task = build(job.config, how, len(self.train))
         checkpoint.try_saving(self.task.model, self.task.loss)
         owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}

@@ -117,9 +117,9 @@ class Share(data.Batches):
     def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.seed is not None:  # anew for each epoch, so that a checkpoint needs no rank's random state
             seed_stream(self.seed, f"dropout/{n}/{self._rank}")
-        return super().epoch(n) if len(self.mine(torch.arange(self.examples))) else iter(())
+        return super().epoch(n) if len(self.rank_part(torch.arange(self.examples))) else iter(())
 
-    def mine(self, values: Tensor) -> Tensor:
+    def rank_part(self, values: Tensor) -> Tensor:
         return torch.cat([each.tensor_split(count())[self._rank] for each in torch.split(values, self._whole)])
 
 
