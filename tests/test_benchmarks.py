@@ -15,7 +15,7 @@ from benchmarks.measure import PROJECT, Row, spread
 from benchmarks.peers import bare, by_hand, tensors
 from sweeplab import config, models
 from sweeplab.compare.statistics import Mean
-from sweeplab.data import splits
+from sweeplab.data import loading
 
 
 def ours() -> torch.nn.Module:
@@ -25,7 +25,7 @@ def ours() -> torch.nn.Module:
 def test_the_peers_hold_out_the_examples_that_sweeplab_does() -> None:
     settings = config.compose([]).data
     cuts = [lambda _data, _part, indices: indices] * 2
-    found = splits._split(settings, [range(60_000), range(10_000)], cuts, "", [])
+    found = loading._split(settings, [range(60_000), range(10_000)], cuts, "", [])
     mine = tensors.to_train_on(60_000)
     _, theirs = torch.utils.data.random_split(range(60_000), [5_000, 55_000], torch.Generator().manual_seed(0))
     assert len(mine) == 55_000
