@@ -103,12 +103,12 @@ def main() -> None:
 
         def table() -> None:
             with contextlib.redirect_stdout(io.StringIO()):
-                compare.show(compare.summarise(home, sweep))
+                compare.show(compare.compare(home, [home.manifest(sweep)]))
 
         table()  # imports
         print(f"{given.runs} runs, {given.seeds} a config, {EPOCHS} epochs each; Python {sys.version.split()[0]}")
         print(f"table: {timed(table, given.repeat)}")
-        found = compare.summarise(home, sweep)
+        found = compare.compare(home, [home.manifest(sweep)])
         compare.write_report(found, report)
         print(f"report: {timed(lambda: compare.write_report(found, report), given.repeat)}")
         page = report / "report.html"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sweeplab import store
+from sweeplab import compare, store
 from sweeplab.config import from_text
 from sweeplab.store import Result, Run, Store
 
@@ -103,6 +103,11 @@ def manifest(
          "baseline": baseline, "replicate": list(replicate), "cells": list(cells), "status": "finished", "ended": time + 60}
     )  # fmt: skip
     return sweep_id
+
+
+def summarise(home: Store, sweep_id: str) -> compare.Comparison:
+    """The comparison of one sweep."""
+    return compare.compare(home, [home.manifest(sweep_id)])
 
 
 def widths(home: Store) -> str:

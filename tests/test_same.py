@@ -21,8 +21,9 @@ from meanings import Meaning
 
 from sweeplab import config
 from sweeplab.compare import baseline, differences
-from sweeplab.compare.groups import HOW, PLACES, Group, asked, group, named
-from sweeplab.compare.replicas import planned, read_run
+from sweeplab.compare.computation import HOW, PLACES, computation
+from sweeplab.compare.groups import Group, group_runs, name_groups
+from sweeplab.compare.runs import planned, read_run
 from sweeplab.runs import run
 from sweeplab.runs.job import Job, Memo, prepare
 from sweeplab.store import Event, Run, Store
@@ -91,13 +92,13 @@ def params(job: Job) -> dict[str, str]:
 
 def told(run: Run) -> dict[str, Any]:
     """What `--where` looks at, but for how it is computed and where things lie."""
-    values = read_run(run).told()
+    values = read_run(run).flat_config()
     return {key: value for key, value in values.items() if key not in HOW and not key.startswith(PLACES)}
 
 
 def ensure_baselines(groups: Sequence[Group]) -> None:
     """Each value of each column is found, in every way to write it."""
-    columns = named(groups)
+    columns = name_groups(groups)
     for column, *cells in zip(columns, *(one.cells for one in groups), strict=True):
         for cell in cells:
             value = config.from_text(cell)
@@ -120,7 +121,7 @@ def test_two_ways_to_write_a_config_are_one_run_and_two_configs_are_two(
         found = {
             "fingerprint": a.job.fingerprint == b.job.fingerprint,
             "question": a.job.question == b.job.question,
-            "asked": asked(a.job.outline(), ()) == asked(b.job.outline(), ()),
+            "asked": computation(a.job.outline(), ()) == computation(b.job.outline(), ()),
             "parameters": params(a.job) == params(b.job),
             "differences": not any(shown[section] for section in ("config", "code")),
             "where": all(values[0][key] == values[1][key] for key in values[0].keys() & values[1].keys()),
@@ -128,7 +129,7 @@ def test_two_ways_to_write_a_config_are_one_run_and_two_configs_are_two(
         if "where" in found and changed and not any(key in values[0] and key in values[1] for key in changed):
             del found["where"]  # a key that only one of them has
         assert found == dict.fromkeys(found, not changed), shown
-        groups = group([planned(cell.record, cell.job.outline()) for cell in (a, b)])
+        groups = group_runs([planned(cell.record, cell.job.outline()) for cell in (a, b)])
         assert (a.record["group"] == b.record["group"]) == (len(groups) == 1) == (changed in ([], ["seed"]))
         ensure_baselines(groups)
         assert len({tuple(one.cells) for one in groups}) == len(groups)

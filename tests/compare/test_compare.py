@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from compared import Node, add, cell, factorial, manifest, troubled, widths
+from compared import Node, add, cell, factorial, manifest, summarise, troubled, widths
 from conftest import Command
 
 from sweeplab import compare, config, store, tracking
-from sweeplab.compare import page, tables
+from sweeplab.compare import experiment_page, export, tables
 from sweeplab.compare.baseline import read as baseline_of
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.groups import TO_TARGET, columns, group
-from sweeplab.compare.replicas import read
+from sweeplab.compare.groups import TO_TARGET, group_runs, swept_keys
+from sweeplab.compare.runs import read
 from sweeplab.compare.target import bound
 from sweeplab.config import from_text, to_text
 from sweeplab.errors import UserError
@@ -40,7 +40,7 @@ def names(found: compare.Comparison) -> list[str]:
 
 
 def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:
-    found = compare.summarise(home, widths(home))
+    found = summarise(home, widths(home))
     assert (found.columns, names(found)) == (["model.hidden"], ["hidden=784", "hidden=392"])
     assert (found.monitor, found.mode, found.score) == ("valid/accuracy", "max", "test/accuracy")
     best = found.groups[0].mean("valid/accuracy")
@@ -52,21 +52,25 @@ def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:
         1: 0.95,
         2: 0.95,
     }  # at the best epoch, not the last
-    assert tables.row(found, found.groups[0]) == [
+    assert tables.ranking(found, 9).rows[0] == [
         "784", "3", "0.9700 ± 0.0248", "0.8000 ± 0.0000", "2.0 ± 0.0", "2.0 ± 0.0", "≥ 2.7 ± 1.4 (1 of 3 got there)", "1,000", "2.0 ± 0.0",
     ]  # fmt: skip
 
 
 def test_of_two_groups_the_second_to_come_is_compared_with_the_first(home: Store) -> None:
-    found = compare.summarise(home, widths(home))
+    found = summarise(home, widths(home))
     (one,) = found.contrasts["valid/accuracy"]
-    assert (found.baseline, one.group.name, one.said) == ({"model.hidden": "392"}, "hidden=784", "3 pairs cannot tell")
+    assert (found.baseline, one.group.name, one.verdict) == (
+        {"model.hidden": "392"},
+        "hidden=784",
+        "3 pairs cannot tell",
+    )
     assert one.paired.difference is not None
     assert one.paired.difference.mean == pytest.approx(0.02, abs=1e-12)
     assert one.paired.d_z == pytest.approx(2.0, abs=1e-9)
     assert one.paired.p == one.paired.holm == pytest.approx(0.0741799, abs=1e-7)
     (tested,) = found.contrasts["test/accuracy"]
-    assert tested.said == "differs alike in all 3 pairs: no spread to test by"
+    assert tested.verdict == "differs alike in all 3 pairs: no spread to test by"
 
 
 def test_a_regression_is_ranked_by_the_smallest_loss(home: Store) -> None:
@@ -74,17 +78,17 @@ def test_a_regression_is_ranked_by_the_smallest_loss(home: Store) -> None:
         add(home, f"model.hidden={width}", "seed=0", valid=[0.5, loss], task="regression")
         for width, loss in ((8, 0.4), (16, 0.25))
     ]
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert (found.monitor, found.mode, found.score) == ("valid/loss", "min", "test/mae")
     assert names(found) == ["hidden=16", "hidden=8"]
     assert found.target is None
-    assert "epochs to" not in " ".join(tables.header(found))
+    assert "epochs to" not in " ".join(tables.ranking(found, 9).columns)
 
 
 def test_what_is_not_in_the_means_is_told(home: Store) -> None:
     sweep = troubled(home)
     with home.run(cell(["model.hidden=32", "seed=0"])["fingerprint"]).claim():
-        found = compare.summarise(home, sweep)
+        found = summarise(home, sweep)
     assert {tables.label(one, replica): why for one, replica, why in found.troubles()} == {
         "hidden=8 seed=1": "failed: ValueError: no",
         "hidden=8 seed=2": "missing: never started",
@@ -95,11 +99,11 @@ def test_what_is_not_in_the_means_is_told(home: Store) -> None:
         "hidden=32 seed=0": "still running, after epoch 2",
         "hidden=64 seed=0": "missing: never started",
     }
-    assert [tables.count(found, one) for one in found.groups] == [
+    assert [tables.n_cell(found, one) for one in found.groups] == [
         "1 of 4 (1 failed, 1 interrupted, 1 missing)", "3 of 4 (1 diverged)", "0 of 1 (1 running)", "0 of 1 (1 missing)",
     ]  # fmt: skip
     assert found.statuses() == "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 running"
-    assert tables.row(found, found.groups[1])[2:4] == ["0.7667 ± 0.1434", "0.5000 ± 0.0000 (n=2)"]
+    assert tables.ranking(found, 9).rows[1][2:4] == ["0.7667 ± 0.1434", "0.5000 ± 0.0000 (n=2)"]
 
 
 def test_the_terminal_tells_it_too(home: Store, sweeplab: Command) -> None:
@@ -115,7 +119,7 @@ def test_a_run_whose_files_cannot_be_read_is_told(home: Store) -> None:
     one = add(home, "seed=0")
     journal = home.run(one["fingerprint"]).journal.path
     journal.write_text("{nonsense\n")
-    found = compare.summarise(home, manifest(home, [one]))
+    found = summarise(home, manifest(home, [one]))
     ((_, replica, why),) = found.troubles()
     assert replica.status == "damaged"
     assert why.startswith(f"its journal cannot be read: {journal}: is damaged: line 1: ")
@@ -138,7 +142,7 @@ def test_places_and_ways_of_computing_do_not_split_a_group(home: Store) -> None:
         add(home, "seed=1", "trainer.threads=2", "data.root=/b"),
         add(home, "seed=2", "trainer.monitor=valid/accuracy", "trainer.mode=max", "model.hidden=392.0"),
     ]
-    (one,) = compare.summarise(home, manifest(home, cells)).groups
+    (one,) = summarise(home, manifest(home, cells)).groups
     assert [replica.seed for replica in one.replicas] == [0, 1, 2]
 
 
@@ -148,14 +152,14 @@ def test_other_code_and_other_data_do(home: Store) -> None:
         add(home, "seed=1", code={"net": "b" * 64}),
         add(home, "seed=2", code={"net": "a" * 64}, data={"digest": "e" * 64}),
     ]
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert sorted(found.columns) == ["code.net", "data.digest"]
     assert sorted(one.cells[found.columns.index("code.net")] for one in found.groups) == ["a" * 12, "a" * 12, "b" * 12]
 
 
 def test_what_is_off_is_no_difference_from_what_was_not_there_yet(home: Store) -> None:
     cells = [add(home, "seed=0"), add(home, "seed=1", "+model.later=null")]
-    assert len(compare.summarise(home, manifest(home, cells)).groups) == 1
+    assert len(summarise(home, manifest(home, cells)).groups) == 1
 
 
 def test_choices_are_columns_as_they_were_typed(home: Store) -> None:
@@ -163,7 +167,7 @@ def test_choices_are_columns_as_they_were_typed(home: Store) -> None:
         add(home, "model=mlp", "+model.kind=a", "seed=0"),
         add(home, "model=linear", "+model.kind=b", "seed=0", "model.batch_norm=False"),
     ]
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert found.columns == ["model", "model.kind", "model.batch_norm"]
     assert {tuple(one.cells) for one in found.groups} == {("mlp", "a", "true"), ("linear", "b", "false")}
 
@@ -172,11 +176,11 @@ def test_what_was_not_typed_is_a_column_where_nothing_else_tells_groups_apart(ho
     replicas = [read(home, add(home, "seed=0")), read(home, add(home, "seed=1", "model.dropout=0.5"))]
     for replica in replicas:
         replica.cell["overrides"] = []
-    assert columns(group(replicas)) == ["model.dropout"]
+    assert swept_keys(group_runs(replicas)) == ["model.dropout"]
 
 
 def test_one_group_has_the_keys_that_were_typed(home: Store) -> None:
-    found = compare.summarise(home, manifest(home, [add(home, "model.hidden=8", "trainer.threads=1", "seed=0")]))
+    found = summarise(home, manifest(home, [add(home, "model.hidden=8", "trainer.threads=1", "seed=0")]))
     assert (found.columns, names(found)) == (["model.hidden"], ["hidden=8"])
 
 
@@ -186,7 +190,7 @@ def test_each_group_is_compared_with_that_of_the_same_other_keys(home: Store) ->
     assert {name: one.against and one.against.name for name, one in pairs.items()} == {
         f"rate={rate} batch_norm=true": f"rate={rate} batch_norm=false" for rate in (0.1, 0.2, 0.4)
     }
-    assert {name: one.said for name, one in pairs.items()} == {
+    assert {name: one.verdict for name, one in pairs.items()} == {
         "rate=0.1 batch_norm=true": "better",
         "rate=0.2 batch_norm=true": "worse",
         "rate=0.4 batch_norm=true": "5 pairs cannot tell",
@@ -200,7 +204,7 @@ def test_a_group_without_its_baseline_is_told(home: Store) -> None:
     cells = [add(home, f"model.hidden={w}", f"model.batch_norm={b}", "seed=0") for w, b in ((8, True), (8, False), (16, True))]  # fmt: skip
     manifest(home, cells)
     found = compare.compare(home, home.manifests(), baseline={"model.batch_norm": "False"})
-    said = {one.group.name: one.said for one in found.contrasts["valid/accuracy"]}
+    said = {one.group.name: one.verdict for one in found.contrasts["valid/accuracy"]}
     assert said["hidden=16 batch_norm=true"] == "no such baseline was run"
     assert said["hidden=8 batch_norm=true"] == "one pair only: one seed cannot tell"
 
@@ -243,8 +247,8 @@ def test_where_all_runs_stop_at_the_target_the_epochs_to_it_are_compared_first(h
         for norm, late in ((True, 1), (False, 4))
         for seed in range(2)
     ]
-    found = compare.summarise(home, manifest(home, cells, baseline="batch_norm=false"))
-    assert tables.shown_contrasts(found)[0][0] == TO_TARGET
+    found = summarise(home, manifest(home, cells, baseline="batch_norm=false"))
+    assert tables.shown_contrasts(found)[0] == TO_TARGET
     assert found.contrasts[TO_TARGET][0].paired.difference is not None
     assert found.contrasts[TO_TARGET][0].paired.difference.mean == -3
 
@@ -252,11 +256,11 @@ def test_where_all_runs_stop_at_the_target_the_epochs_to_it_are_compared_first(h
 def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, root: Path) -> None:
     folder = root / "experiments"
     folder.mkdir()
-    found = compare.summarise(home, widths(home))
+    found = summarise(home, widths(home))
     with pytest.raises(UserError, match="--write: width is no experiment: there is no"):
-        page.write(found, folder, "width")
+        experiment_page.write(found, folder, "width")
     (folder / "width.yaml").write_text("# python train.py experiment=width\n#\n# Is wider\n# better?\nseed: 0\n")
-    written = page.write(found, folder, "width")
+    written = experiment_page.write(found, folder, "width")
     text = written.read_text()
     assert text.startswith("# width\n\nIs wider better?\n\n    python train.py experiment=width\n")
     assert "| 784 | 3 | 0.9700" in text
@@ -264,12 +268,12 @@ def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, ro
     assert figures
     assert all((folder / figure).exists() for figure in figures)
     written.write_text(text.replace("**Verdict.**", "**Verdict.** Yes.").replace("0.9700", "0.1") + "\nMore.\n")
-    page.write(found, folder, "width")
+    experiment_page.write(found, folder, "width")
     again = written.read_text()
     assert again == text.replace("**Verdict.**", "**Verdict.** Yes.") + "\nMore.\n"
     written.write_text("# width\n")
     with pytest.raises(UserError, match="between which it is written"):
-        page.write(found, folder, "width")
+        experiment_page.write(found, folder, "width")
 
 
 def test_a_baseline_is_read_with_its_commas() -> None:
@@ -285,7 +289,7 @@ def test_values_are_shown_as_they_are_typed(text: str, shown: str) -> None:
 
 def test_one_seed_each_is_warned_of(home: Store) -> None:
     cells = [add(home, f"model.hidden={width}", "seed=0") for width in (8, 16, 32)]
-    (note,) = compare.summarise(home, manifest(home, cells)).notes()
+    (note,) = summarise(home, manifest(home, cells)).notes
     assert note == "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
 
 
@@ -294,8 +298,8 @@ def test_of_two_configs_with_a_baseline_the_differences_speak(home: Store) -> No
     cells = [
         add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
     ]
-    found = compare.summarise(home, manifest(home, cells))
-    assert (found.baseline, found.notes()) == ({"model.hidden": "8"}, [])
+    found = summarise(home, manifest(home, cells))
+    assert (found.baseline, found.notes) == ({"model.hidden": "8"}, [])
 
 
 @pytest.mark.parametrize(("experiments", "title"), [((None, None), "2 sweeps"), (("width", None), "2 sweeps of width"), (("width", "depth"), "2 sweeps of depth, width")])  # fmt: skip
@@ -312,7 +316,7 @@ def test_overlapping_intervals_are_too_close_to_call(home: Store) -> None:
     cells = [
         add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
     ]
-    (note,) = compare.summarise(home, manifest(home, cells)).notes()
+    (note,) = summarise(home, manifest(home, cells)).notes
     assert note.startswith("too close to call: 1 other interval overlaps with that of the best; --baseline KEY=VALUE")
 
 
@@ -322,7 +326,7 @@ def test_other_machines_and_other_monitors_are_told(home: Store) -> None:
         add(home, "seed=1", provenance={"device": "cuda", "threads": 2, "versions": {"torch": "2.15"}}),
         add(home, "seed=2", "trainer.monitor=valid/loss"),
     ]
-    notes = compare.summarise(home, manifest(home, cells)).notes()
+    notes = summarise(home, manifest(home, cells)).notes
     assert "the best epoch of some runs was chosen by valid/loss, not by valid/accuracy" in notes
     assert notes[-1] == (
         "made in different ways, so seconds do not compare: 2 runs: cpu, 1 thread, torch None; "
@@ -336,7 +340,7 @@ def test_epochs_to_a_target(home: Store) -> None:
         add(home, "model.hidden=8", "seed=1", valid=[0.98]),
         add(home, "model.hidden=16", "seed=0", valid=[0.97]),
     ]
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     measured = {one.name: sorted(one.measured["epochs_to_target"].values()) for one in found.groups}
     assert (found.target, found.limit) == (0.98, 3)
     assert measured == {"hidden=8": [1, 2], "hidden=16": [3]}, "what never gets there counts with the limit"
@@ -361,7 +365,7 @@ def to_target(home: Store, epochs: dict[str, Sequence[int | None]], limit: int =
             reason = "max_epochs" if epoch is None else "target"
             given = (f"model.batch_norm={norm}", f"trainer.epochs={limit}", "trainer.target=0.9", f"seed={seed}")
             cells.append(add(home, *given, valid=valid, stop_reason=reason))
-    return compare.summarise(home, manifest(home, cells, baseline="batch_norm=false"))
+    return summarise(home, manifest(home, cells, baseline="batch_norm=false"))
 
 
 def test_a_config_that_never_gets_there_is_compared_with_one_that_does(home: Store) -> None:
@@ -372,12 +376,12 @@ def test_a_config_that_never_gets_there_is_compared_with_one_that_does(home: Sto
     assert (difference.mean, difference.n) == (-11.2, 5), "8.8 less the limit of 20"
     # scipy.stats.ttest_rel([8, 9, 10, 9, 8], [20] * 5)
     assert contrast.paired.p == pytest.approx(7.4184088607022805e-06, rel=1e-9)
-    assert (contrast.said, contrast.bound) == ("better", "at least")
+    assert (contrast.verdict, contrast.bound) == ("better", "at least")
     assert tables.contrast_row(contrast, 1)[2:4] == ["5", "at least -11.2"]
-    cells = {one.name: tables.cell(found, one, TO_TARGET, 1) for one in found.groups}
+    cells = {one.name: tables.mean_cell(found, one, TO_TARGET) for one in found.groups}
     assert cells == {"batch_norm=true": "8.8 ± 1.0", "batch_norm=false": "≥ 20.0 ± 0.0 (0 of 5 got there)"}
-    assert "did not reach 0.9 counts with the limit of 20 epochs" in tables.caption(found)
-    assert "'at least' ('at most'): only one side has runs that count with the limit" in tables.markdown(found)
+    assert "did not reach 0.9 counts with the limit of 20 epochs" in tables.ranking_caption(found)
+    assert "'at least' ('at most'): only one side has runs that count with the limit" in export.markdown(found)
 
 
 def test_some_that_do_not_get_there_stay_in_means_and_pairs(home: Store) -> None:
@@ -386,11 +390,11 @@ def test_some_that_do_not_get_there_stay_in_means_and_pairs(home: Store) -> None
     assert contrast.paired.difference is not None
     assert contrast.paired.difference.mean == pytest.approx(-22 / 3), "5 - 6, 6 - 20, 7 - 14"
     (without,) = [one for one in found.groups if one.late]
-    assert tables.cell(found, without, TO_TARGET, 1) == "≥ 13.3 ± 17.4 (2 of 3 got there)"
-    assert [row["without_target"] for row in csv.DictReader(io.StringIO(tables.groups_csv(found)))] == ["0", "1"]
-    told = [row["without_target"] for row in csv.DictReader(io.StringIO(tables.runs_csv(found)))]
+    assert tables.mean_cell(found, without, TO_TARGET) == "≥ 13.3 ± 17.4 (2 of 3 got there)"
+    assert [row["without_target"] for row in csv.DictReader(io.StringIO(export.groups_csv(found)))] == ["0", "1"]
+    told = [row["without_target"] for row in csv.DictReader(io.StringIO(export.runs_csv(found)))]
     assert sorted(told) == ["false"] * 5 + ["true"]
-    assert json.loads(tables.as_json(found))["differences"][TO_TARGET][0]["bound"] == "at least"
+    assert json.loads(export.as_json(found))["differences"][TO_TARGET][0]["bound"] == "at least"
 
 
 def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(home: Store) -> None:
@@ -400,7 +404,7 @@ def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(
         add(home, "model.hidden=8", "trainer.epochs=3", "seed=2", valid=[0.5], status="interrupted"),
         add(home, "model.hidden=8", "trainer.epochs=5", "seed=3", valid=[0.5, math.nan], stop_reason="diverged"),
     ]
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     epochs = {r.seed: one.measured.get(TO_TARGET, {}).get(r.id) for one in found.groups for r in one.replicas}
     assert (found.limit, epochs) == (5, {0: 5, 1: 2, 2: None, 3: 5})
     assert {seed for one in found.groups for seed in one.late_replicas()} == {0, 3}
@@ -432,21 +436,21 @@ def limited(found: Comparison) -> dict[str, list[float] | None]:
 @pytest.mark.parametrize("reason", ["time_limit", "target"])
 def test_a_run_that_was_cut_off_says_nothing_of_later_epochs(home: Store, reason: str) -> None:
     cells = two_arms(home, [reached(3), reached(9)], [[0.5] * 7, reached(8)], reason)
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert (found.limit, limited(found)) == (7, {"hidden=8": [3, 7], "hidden=16": [7, 7]})
     (contrast,) = found.contrasts[TO_TARGET]
     assert contrast.paired.difference is not None
     assert (contrast.paired.difference.mean, contrast.bound) == (2, ""), "both sides have a run beyond epoch 7"
     note = "epochs to 0.98 are told up to 7 epochs only: 1 run was cut off, by a time limit or an easier target"
-    assert note in found.notes()
+    assert note in found.notes
 
 
 def test_where_all_that_got_there_did_so_after_another_was_cut_off_nothing_is_told(home: Store) -> None:
     cells = two_arms(home, [reached(9), reached(8)], [[0.5] * 4, [0.5] * 6], "time_limit")
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert limited(found) == {"hidden=8": None, "hidden=16": None}
     assert TO_TARGET not in found.contrasts
-    assert found.notes()[-2:] == [
+    assert found.notes[-2:] == [
         "epochs to 0.98 are told up to 4 epochs only: 2 runs were cut off, by a time limit or an easier target",
         "no run reached valid/accuracy 0.98 within 4 epochs",
     ]
@@ -454,27 +458,27 @@ def test_where_all_that_got_there_did_so_after_another_was_cut_off_nothing_is_to
 
 def test_a_time_limit_after_the_target_changes_nothing(home: Store) -> None:
     cells = two_arms(home, [reached(3), [0.5] * 20], [[*reached(4), 0.5], reached(5)], "time_limit")
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert (found.limit, limited(found)) == (20, {"hidden=8": [3, 20], "hidden=16": [4, 5]})
 
 
 def test_a_run_that_its_patience_ended_never_gets_there(home: Store) -> None:
     cells = two_arms(home, [reached(15), reached(17)], [[0.5] * 6, [0.5] * 7], "patience")
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     assert (found.limit, limited(found)) == (20, {"hidden=8": [15, 17], "hidden=16": [20, 20]})
-    assert "with the limit of 20 epochs, also if its patience ended it sooner, so" in tables.caption(found)
+    assert "with the limit of 20 epochs, also if its patience ended it sooner, so" in tables.ranking_caption(found)
 
 
 def test_a_run_that_reached_it_in_the_last_epoch_is_not_the_same_as_one_that_never_did(home: Store) -> None:
     cells = two_arms(home, [reached(1)] * 3, [[0.5]] * 3, "max_epochs", "trainer.epochs=1")
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     (contrast,) = found.contrasts[TO_TARGET]
-    assert (contrast.said, contrast.bound) == ("the same within the limit in all 3 pairs", "at least")
-    assert "counts with the limit of 1 epoch, so" in tables.caption(found)
+    assert (contrast.verdict, contrast.bound) == ("the same within the limit in all 3 pairs", "at least")
+    assert "counts with the limit of 1 epoch, so" in tables.ranking_caption(found)
 
 
 def test_a_finished_run_without_the_metric_is_not_late(home: Store) -> None:
-    found = compare.summarise(home, manifest(home, two_arms(home, [reached(3)], [[]], "max_epochs")))
+    found = summarise(home, manifest(home, two_arms(home, [reached(3)], [[]], "max_epochs")))
     assert limited(found) == {"hidden=8": [3], "hidden=16": None}
     assert [one.late for one in found.groups] == [set(), set()]
 
@@ -482,15 +486,15 @@ def test_a_finished_run_without_the_metric_is_not_late(home: Store) -> None:
 def test_who_asks_for_a_target_that_no_run_reached_is_told(home: Store) -> None:
     manifest(home, two_arms(home, [reached(3)] * 2, [reached(4)] * 2, "max_epochs"))
     found = compare.compare(home, home.manifests(), target=0.995)
-    assert "no run reached valid/accuracy 0.995 within 20 epochs" in found.notes()
-    assert list(json.loads(tables.as_json(found))["differences"]) == ["valid/accuracy", "test/accuracy"]
+    assert "no run reached valid/accuracy 0.995 within 20 epochs" in found.notes
+    assert list(json.loads(export.as_json(found))["differences"]) == ["valid/accuracy", "test/accuracy"]
     with pytest.raises(UserError, match=r"^--target=nan: must be a finite number$"):
         compare.compare(home, home.manifests(), target=math.nan)
 
 
 def test_mlflow_is_told_how_many_did_not_get_there(home: Store) -> None:
     cells = two_arms(home, [[*reached(1), 1.0], [*reached(3), 1.0], [0.9, 0.96]], [], "max_epochs")
-    found = compare.summarise(home, manifest(home, cells))
+    found = summarise(home, manifest(home, cells))
     measured = found.metrics()
     assert (measured["best/epochs_to_target"], measured["best/without_target"]) == (8, 1), "1, 3, and the limit of 20"
 
@@ -509,7 +513,7 @@ def test_what_a_difference_with_a_limit_says_of_that_without(
 
 
 def test_the_runs_own_target_is_the_target(home: Store) -> None:
-    found = compare.summarise(home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])]))
+    found = summarise(home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])]))
     assert (found.target, list(found.groups[0].measured["epochs_to_target"].values())) == (0.6, [2])
 
 
@@ -667,9 +671,9 @@ def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) ->
     sweep, opened = widths(home), []
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: (opened.append(path), read_bytes(path))[1])
-    found = compare.summarise(home, sweep)
-    tables.as_json(found)
-    tables.markdown(found)
+    found = summarise(home, sweep)
+    export.as_json(found)
+    export.markdown(found)
     files = [file for run in home.runs() for file in (run.result_file, run.journal.path)]
     assert sorted(opened) == sorted([home.sweeps / f"{sweep[:16]}.json", *files])
 
@@ -677,7 +681,7 @@ def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    found = compare.summarise(home, widths(home))
+    found = summarise(home, widths(home))
     narrow = Console(file=io.StringIO(), force_terminal=True, width=100, no_color=True)
     monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
@@ -691,7 +695,7 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
 ) -> None:
     from rich.console import Console
 
-    found = compare.summarise(home, widths(home))
+    found = summarise(home, widths(home))
     narrow = Console(file=io.StringIO(), force_terminal=True, width=80, no_color=True)
     monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
@@ -703,7 +707,7 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
 
 def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:
     cells = [add(home, f"model.hidden={w}", "seed=0", valid=[v]) for w, v in (("[8,4]", 0.75), ("[8|4]", 0.5))]
-    found = compare.summarise(home, manifest(home, cells)).metrics()
+    found = summarise(home, manifest(home, cells)).metrics()
     assert found == {
         "best/valid/accuracy": 0.75, "best/test/accuracy": 0.5, "best/parameters": 1000.0,
         "group/valid/accuracy/hidden:-8-4-": 0.75, "group/test/accuracy/hidden:-8-4-": 0.5,
@@ -714,7 +718,7 @@ def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) ->
 
 def test_markdown_is_taken_as_it_is(home: Store) -> None:
     cells = [add(home, f"model.kind={kind}", "seed=0") for kind in ("a|b", "<script>", "*x*\n# y")]
-    text = tables.markdown(compare.summarise(home, manifest(home, cells)))
+    text = export.markdown(summarise(home, manifest(home, cells)))
     lines = text.splitlines()
     assert lines[2].startswith("| model.kind | n | best valid/accuracy | test/accuracy |")
     assert lines[3] == "|" + " --- |" * 8
@@ -725,12 +729,12 @@ def test_markdown_is_taken_as_it_is(home: Store) -> None:
 def test_an_accuracy_is_nowhere_said_to_be_above_one(home: Store, sweeplab: Command) -> None:
     cells = [add(home, "model.hidden=8", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.2, 0.9, 0.95))]
     cells += [add(home, "model.hidden=16", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.5, 0.51, 0.52))]
-    found = compare.summarise(home, manifest(home, cells))
-    assert [tables.cell(found, one, found.monitor, 4) for one in found.groups] == [
+    found = summarise(home, manifest(home, cells))
+    assert [tables.mean_cell(found, one, found.monitor) for one in found.groups] == [
         "0.6833 (0.0000 to 1.0000)", "0.5100 ± 0.0248",
     ]  # fmt: skip
-    assert "an interval that would go beyond what the metric can be ends there" in tables.caption(found)
-    (line, *_) = csv.DictReader(io.StringIO(tables.groups_csv(found)))
+    assert "an interval that would go beyond what the metric can be ends there" in tables.ranking_caption(found)
+    (line, *_) = csv.DictReader(io.StringIO(export.groups_csv(found)))
     assert (line["valid/accuracy low"], line["valid/accuracy high"]) == ("0.0", "1.0")
 
 
@@ -743,8 +747,8 @@ def test_a_config_that_diverges_in_all_seeds_is_said_to(home: Store, first: int,
         add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged")
         for good in ((True, False) if first == 8 else (False, True)) for seed in range(3)
     ]  # fmt: skip
-    found = compare.summarise(home, manifest(home, cells))
-    assert [one.said for one in found.contrasts["valid/accuracy"]] == [said]
+    found = summarise(home, manifest(home, cells))
+    assert [one.verdict for one in found.contrasts["valid/accuracy"]] == [said]
     assert [(one.group.cells, one.bound) for one in found.contrasts[TO_TARGET]] == (
         [(["16"], "at least")] if first == 8 else [(["8"], "at least")]
     )
@@ -757,10 +761,10 @@ def test_a_config_that_diverges_in_all_seeds_is_said_to(home: Store, first: int,
 def test_a_config_whose_runs_all_fail_is_said_to(home: Store, status: str, said: str) -> None:
     cells = [add(home, "model.hidden=8", f"seed={seed}") for seed in range(2)]
     cells += [add(home, "model.hidden=16", f"seed={seed}", status=status) for seed in range(2)]
-    found = compare.summarise(home, manifest(home, cells))
-    assert [one.said for one in found.contrasts["valid/accuracy"]] == [said]
-    turned = compare.summarise(home, manifest(home, cells, "turned", baseline="model.hidden=16"))
-    assert [one.said for one in turned.contrasts["valid/accuracy"]] == [f"the baseline {said}"]
+    found = summarise(home, manifest(home, cells))
+    assert [one.verdict for one in found.contrasts["valid/accuracy"]] == [said]
+    turned = summarise(home, manifest(home, cells, "turned", baseline="model.hidden=16"))
+    assert [one.verdict for one in turned.contrasts["valid/accuracy"]] == [f"the baseline {said}"]
 
 
 def test_seeds_that_failed_on_one_side_each_are_no_pair(home: Store) -> None:
@@ -768,11 +772,11 @@ def test_seeds_that_failed_on_one_side_each_are_no_pair(home: Store) -> None:
         add(home, f"model.hidden={hidden}", f"seed={seed}", status="finished" if good else "failed")
         for hidden, seed, good in ((8, 0, True), (8, 1, False), (16, 0, False), (16, 1, True))
     ]
-    (one,) = compare.summarise(home, manifest(home, cells)).contrasts["valid/accuracy"]
-    assert one.said == "no seed with valid/accuracy on both sides: nothing can be told"
+    (one,) = summarise(home, manifest(home, cells)).contrasts["valid/accuracy"]
+    assert one.verdict == "no seed with valid/accuracy on both sides: nothing can be told"
     cells += [add(home, "model.hidden=32", f"seed={seed}", status=why) for seed, why in enumerate(("failed", "pruned"))]
-    told = compare.summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts["valid/accuracy"]
-    assert [one.said for one in told][1] == "1 failed, 1 pruned: no valid/accuracy"
+    told = summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts["valid/accuracy"]
+    assert [one.verdict for one in told][1] == "1 failed, 1 pruned: no valid/accuracy"
 
 
 def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweeplab: Command) -> None:
@@ -780,18 +784,18 @@ def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweepl
     cells += [
         add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged") for seed in range(3)
     ]
-    found = compare.summarise(home, manifest(home, cells))
-    assert [name for name, _ in tables.shown_contrasts(found)] == ["valid/accuracy", TO_TARGET]
+    found = summarise(home, manifest(home, cells))
+    assert tables.shown_contrasts(found) == ["valid/accuracy", TO_TARGET]
     shown = sweeplab().out
     assert shown.index("diverged in all 3 runs") < shown.index("differs alike in all 3 pairs")
 
 
 def test_each_run_is_told_with_all_that_it_is_a_replica_by(home: Store) -> None:
     cells = [add(home, "model.hidden=8", f"data.split_seed={split}", f"seed={split + 5}") for split in (3, 4)]
-    found = compare.summarise(home, manifest(home, cells, replicate=["seed", "data.split_seed"]))
-    rows = list(csv.DictReader(io.StringIO(tables.runs_csv(found))))
+    found = summarise(home, manifest(home, cells, replicate=["seed", "data.split_seed"]))
+    rows = list(csv.DictReader(io.StringIO(export.runs_csv(found))))
     assert [(row["data.split_seed"], row["seed"]) for row in rows] == [("3", "8"), ("4", "9")]
-    runs = json.loads(tables.as_json(found))["groups"][0]["runs"]
+    runs = json.loads(export.as_json(found))["groups"][0]["runs"]
     assert [run["replica"] for run in runs] == [
         {"seed": 8, "data.split_seed": 3}, {"seed": 9, "data.split_seed": 4},
     ]  # fmt: skip

@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from compared import add, cell, factorial, manifest, troubled, widths
+from compared import add, cell, factorial, manifest, summarise, troubled, widths
 from matplotlib.figure import Figure
 
 from sweeplab import compare
@@ -58,7 +58,7 @@ def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) 
 
 
 def test_the_page_loads_nothing_and_runs_only_its_own_script(home: Store, root: Path) -> None:
-    page = compare.write_report(compare.summarise(home, widths(home)), root / "report").read_text()
+    page = compare.write_report(summarise(home, widths(home)), root / "report").read_text()
     (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in page
@@ -71,7 +71,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(home: Store, root: 
 def test_the_same_comparison_gives_the_same_bytes(home: Store, root: Path) -> None:
     sweep = widths(home)
     first, second = (
-        {file.name: file.read_bytes() for file in compare.write_report(compare.summarise(home, sweep), root / name).parent.iterdir()}
+        {file.name: file.read_bytes() for file in compare.write_report(summarise(home, sweep), root / name).parent.iterdir()}
         for name in ("first", "second")
     )  # fmt: skip
     assert first == second
@@ -82,7 +82,7 @@ NASTY = ("<script>alert(1)</script>", "$x$_^", "_hidden", '"><img src=x onerror=
 
 def test_names_do_nothing(home: Store, root: Path) -> None:
     cells = [add(home, f"model.kind={kind}", "seed=0", more={"parameters": 10.0 ** len(kind)}) for kind in NASTY]
-    page = compare.write_report(compare.summarise(home, manifest(home, cells, "<b>bold</b>")), root / "report")
+    page = compare.write_report(summarise(home, manifest(home, cells, "<b>bold</b>")), root / "report")
     text = page.read_text()
     assert text.count("<script>") == 1
     assert "<img" not in text
@@ -96,7 +96,7 @@ def test_names_do_nothing(home: Store, root: Path) -> None:
 
 
 def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
-    page = compare.write_report(compare.summarise(home, troubled(home)), root / "report")
+    page = compare.write_report(summarise(home, troubled(home)), root / "report")
     told = {line[0]: line[2:] for line in rows(page, "what-is-not-in-the-means")[1:]}
     assert told["hidden=8 seed=1"] == [
         "failed: ValueError: no", "python train.py model.hidden=8 seed=1",
@@ -108,7 +108,7 @@ def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
 
 
 def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -> None:
-    text = text_of(compare.write_report(compare.summarise(home, widths(home)), root / "report"))
+    text = text_of(compare.write_report(summarise(home, widths(home)), root / "report"))
     assert "Best: hidden=784, valid/accuracy 0.9700 ± 0.0248, test/accuracy 0.8000 ± 0.0000, n = 3." in text
     assert (
         "test/accuracy is measured once, with the weights of the best epoch: nothing is ranked or chosen by it" in text
@@ -117,7 +117,7 @@ def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -
 
 
 def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:
-    page = compare.write_report(compare.summarise(home, widths(home)), root / "report")
+    page = compare.write_report(summarise(home, widths(home)), root / "report")
     (ranking,) = re.findall(r'<section id="ranking">.*?</section>', page.read_text(), flags=re.DOTALL)
     assert re.findall(r'data-v="([^"]*)">0\.9[^<]*<', ranking)[0].startswith("0.97")
     assert 'data-v="1000.0">1,000<' in ranking
@@ -125,7 +125,7 @@ def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:
 
 def test_a_row_has_the_command_for_all_its_seeds(home: Store) -> None:
     cells = [add(home, "model.hidden=[8,4]", "model.activation=a b", f"seed={seed}") for seed in (0, 1)]
-    (one,) = compare.summarise(home, manifest(home, [*cells, cell([*cells[0]["overrides"][:2], "seed=2"])])).groups
+    (one,) = summarise(home, manifest(home, [*cells, cell([*cells[0]["overrides"][:2], "seed=2"])])).groups
     assert shlex.split(report.command(one.replicas)) == [
         "python", "train.py", "-m", "model.hidden=[8,4]", "model.activation=a b", "seed=0,1,2",
     ]  # fmt: skip
@@ -137,23 +137,23 @@ def test_what_a_figure_leaves_out_is_said(home: Store) -> None:
         add(home, f"model.hidden={width}", "seed=0", valid=[0.9, 0.99], more={"parameters": float(width)})
         for width in range(1, 31)
     ]
-    drawn = {one.name: one.caption for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    drawn = {one.name: one.caption for one in figures.draw(summarise(home, manifest(home, cells)))}
     assert drawn["curves"].endswith("The best 8 of 30 configs are drawn.")
     assert drawn["epochs_to_target"].endswith("The soonest 20 of 30 are drawn.")
     assert list(drawn) == ["curves", "parameters", "epochs_to_target", "effects"]
 
 
 def test_there_is_nothing_to_draw_of_runs_that_never_started(home: Store, root: Path) -> None:
-    found = compare.summarise(home, manifest(home, [cell(["model.hidden=8", "seed=0"]), cell(["model.hidden=9"])]))
+    found = summarise(home, manifest(home, [cell(["model.hidden=8", "seed=0"]), cell(["model.hidden=9"])]))
     assert figures.draw(found) == []
-    assert found.notes() == ["no run has a valid/accuracy to compare yet"]
+    assert found.notes == ["no run has a valid/accuracy to compare yet"]
     assert found.metrics() == {}
     assert "Best:" not in text_of(compare.write_report(found, root / "report"))
 
 
 def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> None:
     cells = [add(home, "seed=0", valid=[0.5, math.nan], stop_reason="diverged"), add(home, "seed=1", valid=[0.5, 0.6])]
-    (drawn,) = figures.draw(compare.summarise(home, manifest(home, cells)))
+    (drawn,) = figures.draw(summarise(home, manifest(home, cells)))
     assert (drawn.name, drawn.png[:8]) == ("curves", PNG)
 
 
@@ -171,7 +171,7 @@ def test_learning_rates_are_drawn_if_they_change_or_differ(
     home: Store, rates: tuple[list[float], list[float]], drawn: bool
 ) -> None:
     cells = [add(home, f"model.hidden={number}", "seed=0", rates=each) for number, each in enumerate(rates, 1)]
-    found = {one.name: one for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    found = {one.name: one for one in figures.draw(summarise(home, manifest(home, cells)))}
     assert ("learning_rates" in found) is drawn
     if drawn:
         assert found["learning_rates"].title == "Learning rate"
@@ -185,7 +185,7 @@ def test_the_pareto_front_by_hand() -> None:
 
 
 def test_colours_come_from_the_page(home: Store) -> None:
-    for drawn in figures.draw(compare.summarise(home, widths(home))):
+    for drawn in figures.draw(summarise(home, widths(home))):
         style = " ".join(re.findall(r'style="([^"]*)"', drawn.svg))
         assert "var(--ink,#010203)" in style
         assert re.findall(r"(?<!,)#[0-9a-f]{6}", style) == []
@@ -194,14 +194,14 @@ def test_colours_come_from_the_page(home: Store) -> None:
 def test_a_folder_that_cannot_be_made_is_refused(home: Store, root: Path) -> None:
     (root / "file").write_text("")
     with pytest.raises(UserError, match=r"^--report=.*/file: .*; name a folder that can be made$"):
-        compare.write_report(compare.summarise(home, widths(home)), root / "file")
+        compare.write_report(summarise(home, widths(home)), root / "file")
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
 def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     kinds = ["<script>document.title='bad'</script>", "<img src=x onerror=document.title='bad'>"]
     cells = [add(home, f"model.kind={kind}", "seed=0", valid=[0.5 + index / 10]) for index, kind in enumerate(kinds)]
-    page = compare.write_report(compare.summarise(home, manifest(home, cells, "fine")), root / "report")
+    page = compare.write_report(summarise(home, manifest(home, cells, "fine")), root / "report")
     words = [
         "chromium",
         "--headless",
@@ -232,7 +232,7 @@ def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
 def test_of_many_configs_some_are_dots_and_that_is_said(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "MOST_DOTS", 10)
     cells = [add(home, f"model.hidden={width}", "seed=0", more={"parameters": float(width)}) for width in range(1, 26)]
-    drawn = {one.name: one for one in figures.draw(compare.summarise(home, manifest(home, cells)))}
+    drawn = {one.name: one for one in figures.draw(summarise(home, manifest(home, cells)))}
     said = " Of 25 configs one in 3 has a dot; means and lines are of all."
     assert drawn["parameters"].caption.endswith(said)
     assert drawn["effects"].caption.endswith(said)

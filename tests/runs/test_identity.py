@@ -10,9 +10,10 @@ import pytest
 from planning import Planned, record, refused
 
 from sweeplab import compare, config, store
-from sweeplab.compare import tables, units
-from sweeplab.compare.groups import group
-from sweeplab.compare.replicas import read_run
+from sweeplab.compare import tables
+from sweeplab.compare.comparability import incomparable_keys
+from sweeplab.compare.groups import group_runs
+from sweeplab.compare.runs import read_run
 from sweeplab.runs import identity
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Run, Store
@@ -195,7 +196,7 @@ def test_missing_runs_stay_with_the_code_they_were_planned_with(
     for cell in new.cells[:4]:  # of the second config the first seed alone
         record(cell.job)
     found = compared(old, new)
-    counts = {(*one.cells,): tables.count(found, one) for one in found.groups}
+    counts = {(*one.cells,): tables.n_cell(found, one) for one in found.groups}
     assert found.columns == ["model.hidden", "code.numerics"]
     assert counts == {
         ("8", "1"): "0 of 3 (3 without valid/accuracy)",
@@ -222,7 +223,7 @@ def test_a_seed_counts_once(planned: Planned) -> None:
     runs = [record(cell.job) for cell in first.cells]
     one, other = [read_run(run) for run in runs[:2]]
     other.start = one.start | {"time": one.start["time"] + 1}
-    (found,) = group([one, other])
+    (found,) = group_runs([one, other])
     assert (found.replicas, found.repeated) == ([other], [one])
 
 
@@ -254,7 +255,7 @@ def test_a_baseline_that_the_plan_takes_is_the_one_of_the_comparison(
     plan = planned(*extra, swept, "seed=0,1", f"sweep.baseline='{baseline}'")
     found = compared(plan)
     assert list(found.baseline.values()) == [shown]
-    assert not found.remarks
+    assert not any("there is no baseline" in note for note in found.notes)
 
 
 def test_a_choice_that_another_sweep_was_not_given_is_still_the_baseline(planned: Planned) -> None:
@@ -270,9 +271,9 @@ def test_a_baseline_that_cannot_be_used_is_said(planned: Planned) -> None:
         record(cell.job)
     found = compared(plan, where="model.hidden == 16")
     assert found.baseline == {"optimizer.lr": "0.1"}
-    assert found.remarks == [
+    assert found.notes[0] == (
         "sweep.baseline: model.hidden=8: model.hidden is not a swept key; valid: optimizer.lr; so there is no baseline"
-    ]
+    )
 
 
 def test_a_value_that_two_columns_could_mean_is_the_one_that_is_written(planned: Planned) -> None:
@@ -355,7 +356,7 @@ def test_replicas_may_be_over_other_keys(planned: Planned) -> None:
     ]
     assert found.columns == ["model.hidden"]
     assert tables.label(found.groups[0], found.groups[0].replicas[1]) == "hidden=8 split_seed=1"
-    assert "confidence interval over n values of data.split_seed;" in tables.caption(found)
+    assert "confidence interval over n values of data.split_seed;" in tables.ranking_caption(found)
 
 
 def test_replicas_may_be_over_two_keys(planned: Planned) -> None:
@@ -400,7 +401,9 @@ def test_a_swept_key_without_effect_is_told(planned: Planned) -> None:
     for cell in plan.cells:
         job = cell.job
         trained(job, {"valid/accuracy": 0.5}, weights=f"{job.config.model['hidden']} {job.config.seed}")
-    assert compared(plan).remarks == ["optimizer.lr had no effect on the weights: they are the same whatever its value"]
+    assert compared(plan).notes[0] == (
+        "optimizer.lr had no effect on the weights: they are the same whatever its value"
+    )
 
 
 def test_a_swept_key_without_effect_between_some_values_is_told(planned: Planned) -> None:
@@ -409,7 +412,7 @@ def test_a_swept_key_without_effect_between_some_values_is_told(planned: Planned
         of = cell.job.config
         weights = "a" if of.model["hidden"] == 8 and of.optimizer["lr"] < 0.3 else of.optimizer["lr"]
         trained(cell.job, {"valid/accuracy": 0.5}, weights=f"{of.model['hidden']} {weights} {of.seed}")
-    assert compared(plan).remarks == ["optimizer.lr had no effect on the weights between 0.1 and 0.2 (with 8)"]
+    assert compared(plan).notes[0] == "optimizer.lr had no effect on the weights between 0.1 and 0.2 (with 8)"
 
 
 def test_the_plan_tells_which_key_has_no_effect(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,7 +431,7 @@ def test_losses_of_other_functions_are_not_compared(planned: Planned) -> None:
     found = compared(plan)
     assert (found.monitor, found.mode) == ("valid/accuracy", "max")
     assert [one.cells for one in found.groups] == [["cross_entropy"], ["nll"]]
-    (remark,) = found.remarks
+    remark = found.notes[0]
     assert remark == (
         "valid/loss is another number where loss._target_, loss.label_smoothing differ, and cannot be compared; "
         "valid/accuracy can, and ranks the configs"
@@ -453,7 +456,7 @@ def test_what_a_number_is_made_of(planned: Planned, swept: str, metric: str, dif
     plan = planned(swept, "seed=0,1")
     for cell in plan.cells:
         trained(cell.job, {"valid/accuracy": 0.5, "valid/loss": 0.5})
-    assert units.differing(metric, "valid/loss", compared(plan).groups) == differs
+    assert incomparable_keys(metric, "valid/loss", compared(plan).groups) == differs
 
 
 def test_errors_in_the_targets_own_unit_rank_where_losses_cannot(planned: Planned) -> None:
@@ -465,7 +468,9 @@ def test_errors_in_the_targets_own_unit_rank_where_losses_cannot(planned: Planne
         trained(cell.job, {"valid/loss": 1600.0 if scale == 1 else 25.0, "valid/mae": error}, f"{scale}{seed}")
     found = compared(plan)
     assert (found.monitor, found.mode, [one.cells for one in found.groups]) == ("valid/mae", "min", [["1"], ["10"]])
-    assert [one.said for one in found.contrasts["valid/mae"]] == ["differs alike in all 3 pairs: no spread to test by"]
+    assert [one.verdict for one in found.contrasts["valid/mae"]] == [
+        "differs alike in all 3 pairs: no spread to test by"
+    ]
 
 
 def test_one_key_to_replicate_over_needs_no_brackets(planned: Planned) -> None:

@@ -18,8 +18,8 @@ from faulty import Broken, Interrupting
 from safetensors.torch import load_file
 
 from sweeplab import load_model
-from sweeplab.compare.groups import group
-from sweeplab.compare.replicas import read_run
+from sweeplab.compare.groups import group_runs
+from sweeplab.compare.runs import read_run
 from sweeplab.errors import UserError
 from sweeplab.replay import record
 from sweeplab.runs import training
@@ -458,7 +458,7 @@ def test_configs_with_other_secrets_stay_apart(train: Command, command: Command,
     ended = train("-m", *words)
     assert ended.code == 0, ended.err
     assert "password=*** (sha256 fa44385b)" in ended.out
-    groups = group(read_run(run) for run in home.runs())
+    groups = group_runs(read_run(run) for run in home.runs())
     assert sorted(one.values["model.password"] for one in groups) == ["*** (sha256 00bf267c)", "*** (sha256 fa44385b)"]
     for run in home.runs():
         run.journal.append("track", experiment="sweeplab")

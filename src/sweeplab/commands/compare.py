@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeplab import config, console, tracking
-from sweeplab.compare import baseline, differences, page, tables
-from sweeplab.compare.making import compare
-from sweeplab.compare.replicas import Node
-from sweeplab.compare.report import write_report
-from sweeplab.config import Config, conf_dir
+from sweeplab.compare import baseline, compare, differences, experiment_page, export, show, write_report
+from sweeplab.config import Config, Node, conf_dir
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
 
@@ -40,11 +37,11 @@ def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
     unique = list({sweep["id"]: sweep for sweep in chosen}.values())
     result = compare(home, unique, where=given.where, baseline=baseline.read(given.baseline), target=given.target)
     if given.json or given.csv:
-        print(tables.as_json(result) if given.json else tables.groups_csv(result), end="\n" if given.json else "")
+        print(export.as_json(result) if given.json else export.groups_csv(result), end="\n" if given.json else "")
     else:
-        tables.show(result)
+        show(result)
     if given.write:
-        console.say(f"written: {page.write(result, conf_dir().parent / 'experiments', names[0])}")
+        console.say(f"written: {experiment_page.write(result, conf_dir().parent / 'experiments', names[0])}")
     if given.report is not None:
         file = write_report(result, config.expand_home(given.report))
         if not (given.json or given.csv):

@@ -1,31 +1,30 @@
-"""A comparison: groups ranked by a metric, their differences from a baseline, and what a reader has to know."""
+"""Comparisons: the runs of sweeps grouped by config, ranked by a metric, and compared with a baseline."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 from sweeplab import metrics, store
-from sweeplab.compare import statistics
-from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.replicas import Node, Replica
-from sweeplab.compare.target import Target
+from sweeplab.compare import baseline as baselines
+from sweeplab.compare import runs
+from sweeplab.compare.comparability import incomparable_keys, ranking_note
+from sweeplab.compare.computation import cell_values
+from sweeplab.compare.contrasts import Contrast, make_contrasts
+from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
+from sweeplab.compare.notes import count, machines, no_effect_notes, overlap_note
+from sweeplab.compare.runs import SEED, Replica
+from sweeplab.compare.target import Target, set_target
+from sweeplab.config import Node
+from sweeplab.errors import UserError
+from sweeplab.store import Store
 
+TARGET = 0.98  # of an accuracy, unless another is asked for or all runs stop at one
 MOST_METRICS = 100  # groups whose means the MLflow parent run gets
-
-
-@dataclass(kw_only=True, slots=True)
-class Contrast:
-    """A group against the one that differs from it in the baseline's keys alone; None if there is no such group."""
-
-    group: Group
-    against: Group | None
-    paired: statistics.Paired
-    said: str
-    bound: str = ""  # at least | at most: how the difference of epochs would change without a limit of epochs
 
 
 @dataclass(kw_only=True)
@@ -41,7 +40,7 @@ class Comparison:
     groups: list[Group]  # the best first
     baseline: dict[str, str] = field(default_factory=dict)
     contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
-    remarks: list[str] = field(default_factory=list)  # what was found while it was made, for people
+    notes: list[str] = field(default_factory=list)  # what a reader has to know before believing the ranking
 
     @property
     def target(self) -> float | None:
@@ -50,111 +49,314 @@ class Comparison:
 
     @property
     def limit(self) -> int | None:
-        """Epochs at which a run counts that does not reach the target."""
+        """The number of epochs at which a run counts that does not reach the target."""
         return None if self.goal is None else self.goal.limit
 
     @property
     def replicas(self) -> list[Replica]:
-        return [replica for one in self.groups for replica in one.replicas]
+        return replicas_of(self.groups)
 
     @property
     def title(self) -> str:
         if len(self.sweeps) == 1:
             return str(self.sweeps[0]["name"])
         experiments = {sweep["experiment"] for sweep in self.sweeps} - {None}
-        return f"{len(self.sweeps)} sweeps" + (f" of {', '.join(sorted(experiments))}" if experiments else "")
-
-    def statuses(self) -> str:
-        """`10 runs of 2 configs: 9 finished, 1 failed`."""
-        counts = Counter(replica.status for replica in self.replicas)
-        said = ", ".join(
-            f"{count} {status}"
-            for status, count in sorted(counts.items(), key=lambda c: (c[0] != store.Status.FINISHED, c[0]))
-        )
-        return f"{_count(len(self.replicas), 'run')} of {_count(len(self.groups), 'config')}: {said}"
-
-    def troubles(self) -> list[tuple[Group, Replica, str]]:
-        """Every run that is not in all means, and why."""
-        wanted = (self.monitor, self.score)
-        found = [(g, r, why) for g in self.groups for r in g.replicas if (why := r.trouble(wanted))]
-        again = "counts once: a later run of the same was found, too"
-        return found + [(g, r, again) for g in self.groups for r in g.repeated]
+        title = f"{len(self.sweeps)} sweeps"
+        return f"{title} of {', '.join(sorted(experiments))}" if experiments else title
 
     @property
     def importance(self) -> dict[str, float]:
-        """Key -> its share, of a single search that has had enough trials to tell."""
-        return dict(self.sweeps[0].get("search", {}).get("importance", {})) if len(self.sweeps) == 1 else {}
+        """The share of each key in the outcome, of a single search that has had enough trials to tell."""
+        if len(self.sweeps) > 1:
+            return {}
+        return dict(self.sweeps[0].get("search", {}).get("importance", {}))
 
-    def notes(self) -> list[str]:
-        """What a reader has to know before believing the ranking."""
-        means = [one.mean(self.monitor) for one in self.groups]
-        known = [m for m in means if m is not None]
-        said = list(self.remarks)
-        if not known:
-            said.append(f"no run has a {self.monitor} to compare yet")
-        elif max(m.n for m in known) == 1:
-            said.append("one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'")
-        elif len(known) > 2 or (len(known) == 2 and not self.baseline):
-            said.append(self._overlap(known))
-        other = {r.watched()[0] for r in self.replicas if r.start} - {self.monitor}
-        if other:
-            said.append(f"the best epoch of some runs was chosen by {', '.join(sorted(other))}, not by {self.monitor}")
-        if self.goal is not None:
-            said += self.goal.notes(self.groups)
-        made = self.machines()
-        if len(made) > 1:
-            said.append("made in different ways, so seconds do not compare: " + "; ".join(made))
-        return said
+    def statuses(self) -> str:
+        """Write `10 runs of 2 configs: 9 finished, 1 failed`."""
+        counts = sorted(Counter(replica.status for replica in self.replicas).items())
+        counts.sort(key=lambda item: item[0] != store.Status.FINISHED)
+        listed = ", ".join(f"{number} {status}" for status, number in counts)
+        return f"{count(len(self.replicas), 'run')} of {count(len(self.groups), 'config')}: {listed}"
 
-    def _overlap(self, known: Sequence[statistics.Mean]) -> str:
-        best, *rest = known
-        if best.half is None:
-            return "the best has one seed only: nothing is known about its spread"
-        sign = 1 if self.mode == "max" else -1
-        edge = best.mean - sign * best.half
-        close = sum(1 for m in rest if m.half is None or sign * (m.mean + sign * m.half) >= sign * edge)
-        if not close:
-            return "no other interval overlaps with that of the best"
-        hint = "" if self.baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
-        overlap = "1 other interval overlaps" if close == 1 else f"{close} other intervals overlap"
-        return f"too close to call: {overlap} with that of the best{hint}"
-
-    def machines(self) -> list[str]:
-        """`20 runs: cpu, 1 thread, torch 2.15.0, Linux-...`, the most frequent first."""
-        found = Counter(
-            _machine(replica.start["provenance"]) for replica in self.replicas if "provenance" in replica.start
-        )
-        return [f"{_count(count, 'run')}: {machine}" for machine, count in found.most_common()]
+    def troubles(self) -> list[tuple[Group, Replica, str]]:
+        """List every run that is not in all means, and why."""
+        wanted = (self.monitor, self.score)
+        troubles = []
+        for group in self.groups:
+            for replica in group.replicas:
+                why = replica.trouble(wanted)
+                if why is not None:
+                    troubles.append((group, replica, why))
+        again = "counts once: a later run of the same was found, too"
+        for group in self.groups:
+            troubles += [(group, replica, again) for replica in group.repeated]
+        return troubles
 
     def metrics(self) -> dict[str, float]:
-        """For the MLflow parent run: the best group's means, and those of the first 100 groups, finite all."""
-        found: dict[str, float] = {}
-        for rank, one in enumerate(self.groups[:MOST_METRICS]):
-            name = re.sub(r"[^\w .:/-]+", "-", one.name.replace("=", ":"))[:150] or "all"
-            for metric in (self.monitor, self.score, TO_TARGET, metrics.PARAMETERS):
-                if (mean := one.mean(metric)) is None:
-                    continue
-                if rank == 0:
-                    found[f"best/{metric}"] = mean.mean
-                    if metric == TO_TARGET:
-                        found["best/without_target"] = float(len(one.late))
-                if metric in (self.monitor, self.score):
-                    found[_free(f"group/{metric}/{name}", found)] = mean.mean
-        return found
+        """Collect what the MLflow parent run gets: the best group's means, and those of the first 100 groups."""
+        result: dict[str, float] = {}
+        for metric in (self.monitor, self.score, TO_TARGET, metrics.PARAMETERS):
+            mean = self.groups[0].mean(metric)
+            if mean is not None:
+                result[f"best/{metric}"] = mean.mean
+                if metric == TO_TARGET:
+                    result["best/without_target"] = float(len(self.groups[0].late))
+        for group in self.groups[:MOST_METRICS]:
+            name = re.sub(r"[^\w .:/-]+", "-", group.name.replace("=", ":"))[:150] or "all"
+            for metric in (self.monitor, self.score):
+                mean = group.mean(metric)
+                if mean is not None:
+                    result[_unused(f"group/{metric}/{name}", result)] = mean.mean
+        return result
 
 
-def _machine(provenance: Mapping[str, Any]) -> str:
-    threads, versions = provenance.get("threads"), provenance.get("versions", {})
-    instructions = provenance.get("torch", {}).get("cpu_capability")  # AVX512, say: they round differently
-    system = str(provenance.get("platform", "")).partition("-")[0]
-    words = (provenance.get("device"), instructions, threads and _count(threads, "thread"))
-    return ", ".join(str(word) for word in (*words, f"torch {versions.get('torch')}", system) if word)
+def _unused(name: str, taken: Mapping[str, float]) -> str:
+    """Number a name that is taken: what MLflow does not allow in names was replaced."""
+    numbered, number = name, 1
+    while numbered in taken:
+        number += 1
+        numbered = f"{name} {number}"
+    return numbered
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s'[: number != 1]}"
+def compare(
+    home: Store,
+    sweeps: Sequence[Node],
+    *,
+    where: str | None = None,
+    baseline: Mapping[str, str] | None = None,
+    target: float | None = None,
+) -> Comparison:
+    """Compare the runs of all these sweeps, each once.
+
+    `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values that others are
+    compared with; unless told otherwise it is that of the latest sweep (`sweep.baseline`), and of two groups the one
+    that came first. Raises UserError for a baseline or a target that is none, or if no run is left.
+    """
+    over = list(dict.fromkeys(chain.from_iterable(sweep.get("replicate", [SEED]) for sweep in sweeps)))
+    replicas = _read(home, sweeps, over, where)
+    groups = group_runs(replicas, over)
+    columns = name_groups(groups)
+    watched, mode, score = _most_watched(replicas)
+    monitor, reasons = _ranking_metric(watched, score, groups)
+    if monitor != watched:
+        mode = metrics.default_mode(monitor)
+    goal = _goal(replicas, monitor, mode, target, is_watched=monitor == watched)
+    for group in groups:
+        group.measured = _measured(group.replicas, monitor)
+    if goal is not None:
+        goal.measure(groups)
+    result = Comparison(
+        sweeps=list(sweeps),
+        monitor=monitor,
+        mode=mode,
+        score=score,
+        goal=goal,
+        columns=columns,
+        groups=_ranked(groups, monitor, mode),
+        notes=reasons,
+    )
+    if baseline:
+        result.baseline = baselines.find(columns, result.groups, baseline, "--baseline ")
+    else:
+        result.baseline = _own_baseline(result)
+        if not result.baseline and len(groups) == 2:
+            result.baseline = dict(zip(columns, groups[0].cells, strict=True))
+    if result.baseline:
+        result.contrasts = _contrasts(result, replicas)
+    result.notes += no_effect_notes(columns, result.groups)
+    result.notes += _notes(result)
+    return result
 
 
-def _free(name: str, taken: Mapping[str, float]) -> str:
-    """The name, numbered if it is taken: what MLflow does not allow in names was replaced."""
-    return next(n for n in (name, *(f"{name} {i}" for i in range(2, MOST_METRICS + 2))) if n not in taken)
+def _read(home: Store, sweeps: Sequence[Node], over: Sequence[str], where: str | None) -> list[Replica]:
+    """Read the runs of all sweeps, those that `where` keeps. Raises UserError if there is none."""
+    shared: dict[str, Node] = {}
+    replicas = [runs.read(home, cell, shared) for cell in _merged_cells(sweeps)]
+    if not replicas:
+        raise UserError("the sweep has no runs yet")
+    if where is None:
+        return replicas
+    kept = _filtered(replicas, over, where)
+    if not kept:
+        raise UserError(f"--where={where}: none of {len(replicas)} runs")
+    return kept
+
+
+def _merged_cells(sweeps: Sequence[Node]) -> list[Node]:
+    """List the cells of all sweeps, each run once, with the values that any sweep gave it; those of the latest hold."""
+    cells: dict[str, Node] = {}
+    for sweep in sweeps:
+        for cell in sweep["cells"]:
+            earlier = cells.get(cell["fingerprint"])
+            if earlier is not None:
+                cell = cell | {"values": cell_values(earlier) | cell_values(cell)}
+            cells[cell["fingerprint"]] = cell
+    return list(cells.values())
+
+
+def _filtered(replicas: Sequence[Replica], over: Sequence[str], where: str) -> list[Replica]:
+    """Keep the runs whose config fulfils the condition.
+
+    A cell that was never started is judged by what is known of it, and kept if that is too little. A key that only some
+    of the runs have is null in the others.
+    """
+    from sweeplab.config.where import Condition
+
+    condition = Condition.read(where, "--where")
+    configs = {run.id: run.flat_config() for run in replicas if run.start}
+    nulls = dict.fromkeys(key for values in configs.values() for key in values)
+    kept = []
+    for group in group_runs(replicas, over):
+        for run in (*group.replicas, *group.repeated):
+            if run.start:
+                fits = condition.holds(nulls | configs[run.id])
+            else:
+                values = group.values | {key: run.value(key) for key in over}
+                try:
+                    fits = condition.holds(values)
+                except UserError:
+                    fits = True
+            if fits:
+                kept.append(run)
+    return kept
+
+
+def _most_watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
+    """Find the monitored metric, its mode and the test metric of most runs."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for run in replicas:
+        if run.start:
+            task = run.start["config"].get("data", {}).get("task") or metrics.CLASSIFICATION
+            counts[(*metrics.watched(run.start), task)] += 1
+    if not counts:
+        counts[metrics.default_monitor(metrics.CLASSIFICATION), "max", metrics.CLASSIFICATION] = 1
+    monitor, mode, task = counts.most_common(1)[0][0]
+    return monitor, mode, f"{metrics.TEST}/{metrics.score(task)}"
+
+
+def _ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[str, list[str]]:
+    """Choose what ranks the groups, and say why.
+
+    That is what the runs watched, unless it is another number in each group and their score on the validation examples
+    is not.
+    """
+    keys = incomparable_keys(watched, watched, groups)
+    if not keys:
+        return watched, []
+    valid_score = score.replace(metrics.TEST, metrics.VALID, 1)
+    is_measured = any(run.measures(valid_score) for run in replicas_of(groups))
+    if valid_score == watched or not is_measured or incomparable_keys(valid_score, valid_score, groups):
+        return watched, [ranking_note(watched, keys, None)]
+    return valid_score, [ranking_note(watched, keys, valid_score)]
+
+
+def _goal(
+    replicas: Sequence[Replica], monitor: str, mode: str, target: float | None, *, is_watched: bool
+) -> Target | None:
+    """Set the target: the one that is asked for, else that at which all runs stop, else that of an accuracy.
+
+    That at which runs stop is one of the metric that they watched. Raises UserError for a target that is none.
+    """
+    if target is not None and (why := metrics.unreachable(monitor, target)):
+        raise UserError(f"--target={target:g}: {why}")
+    if target is None and is_watched:
+        target = _common_target(replicas)
+    if target is not None:
+        return set_target(replicas, monitor, mode, target)
+    if monitor.endswith(metrics.ACCURACY):
+        return set_target(replicas, monitor, mode, TARGET, asked=False)
+    return None
+
+
+def _common_target(replicas: Sequence[Replica]) -> float | None:
+    """Find the target at which all runs stop; None if there is none, or not one."""
+    targets = {run.start["config"].get("trainer", {}).get("target") for run in replicas if run.start}
+    if len(targets) != 1:
+        return None
+    (target,) = targets
+    return None if target is None else float(target)
+
+
+def _measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
+    """Map metric to run id to the value of each finished run, where finite; of the monitor that of the best epoch."""
+    result: dict[str, dict[str, float]] = {}
+    for run in replicas:
+        if run.status != store.Status.FINISHED:
+            continue
+        values = dict(run.metrics)
+        if monitor in run.best_epoch:
+            values[monitor] = run.best_epoch[monitor]
+        for name, value in values.items():
+            if math.isfinite(value):
+                result.setdefault(name, {})[run.id] = value
+    return result
+
+
+def _ranked(groups: Sequence[Group], monitor: str, mode: str) -> list[Group]:
+    """Put the best mean first, of equal ones that with fewer parameters; groups without a mean last."""
+    sign = -1.0 if mode == "max" else 1.0
+
+    def key(group: Group) -> tuple[bool, float, float]:
+        mean, parameters = group.mean(monitor), group.mean(metrics.PARAMETERS)
+        size = math.inf if parameters is None else parameters.mean
+        if mean is None:
+            return True, 0.0, size
+        return False, sign * mean.mean, size
+
+    return sorted(groups, key=key)
+
+
+def _own_baseline(comparison: Comparison) -> dict[str, str]:
+    """Find the baseline of the latest sweep; none, with a note, where the compared runs have not got it."""
+    typed = comparison.sweeps[-1].get("baseline")
+    if not typed:
+        return {}
+    try:
+        return baselines.find(comparison.columns, comparison.groups, baselines.read([typed]), "sweep.baseline: ")
+    except UserError as error:
+        comparison.notes.append(f"{error}; so there is no baseline")
+        return {}
+
+
+def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str, list[Contrast]]:
+    """Compare the groups with the baseline, metric by metric.
+
+    Where every run stops at the target, the question is how soon it gets there, which then comes first.
+    """
+    names = [comparison.monitor, comparison.score]
+    if any(TO_TARGET in group.measured for group in comparison.groups):
+        names.insert(2 if _common_target(replicas) is None else 0, TO_TARGET)
+    contrasts = {}
+    for name in names:
+        contrasts[name] = make_contrasts(
+            name,
+            comparison.monitor,
+            comparison.mode,
+            columns=comparison.columns,
+            groups=comparison.groups,
+            baseline=comparison.baseline,
+        )
+    return contrasts
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """Say how far the ranking can be believed, and which of its runs were made otherwise."""
+    lines = []
+    monitor = comparison.monitor
+    means = [mean for group in comparison.groups if (mean := group.mean(monitor)) is not None]
+    if not means:
+        lines.append(f"no run has a {monitor} to compare yet")
+    elif max(mean.n for mean in means) == 1:
+        lines.append("one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'")
+    elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
+        lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
+    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start} - {monitor}
+    if monitors:
+        lines.append(f"the best epoch of some runs was chosen by {', '.join(sorted(monitors))}, not by {monitor}")
+    if comparison.goal is not None:
+        lines += comparison.goal.notes(comparison.groups)
+    made_on = machines(comparison.replicas)
+    if len(made_on) > 1:
+        lines.append(f"made in different ways, so seconds do not compare: {'; '.join(made_on)}")
+    return lines

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sweeplab import config, console
-from sweeplab.compare import groups, replicas
-from sweeplab.compare.replicas import Node
+from sweeplab.compare import runs
+from sweeplab.compare.computation import DATA_DIGEST, DIGITS, computation
+from sweeplab.compare.export import json_text
+from sweeplab.config import Node
 from sweeplab.errors import UserError
 from sweeplab.store import Run
 
@@ -38,19 +39,19 @@ def _differing(one: Node, other: Node) -> dict[str, Pair]:
 
 
 def _facts(run: Run) -> dict[str, Node]:
-    replica = replicas.read_run(run)
+    replica = runs.read_run(run)
     start = replica.start
-    if replica.status == replicas.DAMAGED:
+    if replica.status == runs.DAMAGED:
         raise UserError(str(replica.error))
     if not start:
         raise UserError(f"{run.folder}: has no start in its journal; nothing is known of what it was asked")
-    asked = groups.asked(start, over=())
+    asked = computation(start, over=())
     code = {key.removeprefix("code."): asked.pop(key) for key in list(asked) if key.startswith("code.")}
-    asked.pop(groups.DATA_DIGEST)
+    asked.pop(DATA_DIGEST)
     deterministic = start["config"].get("trainer", {}).get("deterministic")
     return {
         "config": asked,
-        "code": code if "code" in start else {"(not recorded)": start["fingerprint"][: groups.DIGITS]},
+        "code": code if "code" in start else {"(not recorded)": start["fingerprint"][:DIGITS]},
         "data": dict(start.get("data", {})),
         "environment": config.flatten(start.get("provenance", {})) | {"deterministic": deterministic},
         "result": {"status": replica.status, "stop_reason": replica.stop_reason, **replica.metrics},
@@ -73,4 +74,4 @@ def _text(value: Any) -> str:
 
 
 def as_json(found: Mapping[str, Mapping[str, Pair]]) -> str:
-    return json.dumps(replicas.finite(found), indent=2, allow_nan=False)
+    return json_text(found)

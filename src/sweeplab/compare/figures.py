@@ -14,7 +14,7 @@ from sweeplab import metrics
 from sweeplab.compare import statistics
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.target import counted
+from sweeplab.compare.target import count_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -281,7 +281,7 @@ def epochs_to_target(found: Comparison) -> Drawn | None:
     panel.set(xlabel=f"epochs to {found.monitor} {found.target:g}", ylim=(len(shown) - 0.5, -0.5), xlim=(0, None))
     said = "Dots: seeds, and how many reached it. Diamonds: their mean."
     if any(one.late for one in found.groups):
-        said += f" Circles: seeds that did not reach it; they count with the limit of {counted(found.limit)}."
+        said += f" Circles: seeds that did not reach it; they count with the limit of {count_epochs(found.limit)}."
     said += _said_thinned(max((one.replicas for _, one in shown), key=len), "seeds", len(shown))
     said += f" The soonest {MOST_LINES} of {len(there)} are drawn." if len(there) > MOST_LINES else ""
     return figure, f"Epochs to {found.target:g}", said

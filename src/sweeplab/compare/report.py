@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from sweeplab.compare import figures, tables
+from sweeplab.compare import export, figures, tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import Group
-from sweeplab.compare.replicas import SEED, Node, Replica, key_of
+from sweeplab.compare.notes import machines
+from sweeplab.compare.runs import SEED, Replica, key_of
+from sweeplab.config import Node
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
@@ -30,8 +32,8 @@ def write_report(found: Comparison, folder: Path) -> Path:
     """
     drawn = figures.draw(found)
     files = {
-        "groups.csv": tables.groups_csv(found).encode(),
-        "runs.csv": tables.runs_csv(found).encode(),
+        "groups.csv": export.groups_csv(found).encode(),
+        "runs.csv": export.runs_csv(found).encode(),
         **{f"{drawing.name}.png": drawing.png for drawing in drawn},
         NAME: page(found, drawn).encode(),
     }
@@ -51,10 +53,7 @@ def page(found: Comparison, drawn: Sequence[figures.Drawing]) -> str:
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     parts = {
         "Ranking": _ranking(found),
-        **{
-            f"Differences in {name}": _differences(found, name, digits)
-            for name, digits in tables.shown_contrasts(found)
-        },
+        **{f"Differences in {name}": _differences(found, name) for name in tables.shown_contrasts(found)},
         "Importance": _importance(found),
         **{drawing.title: _figure(drawing) for drawing in drawn},
         "What is not in the means": _troubles(found),
@@ -79,13 +78,13 @@ def _anchor(title: str) -> str:
 
 def _head(found: Comparison) -> str:
     about = [*(_about(sweep, alone=len(found.sweeps) == 1) for sweep in found.sweeps)]
-    about += [f"{found.statuses()}.", *found.machines()]
+    about += [f"{found.statuses()}.", *machines(found.replicas)]
     best = found.groups[0]
     lead = ""
     if best.mean(found.monitor):
-        values = [f"{name} {tables.cell(found, best, name, 4)}" for name in (found.monitor, found.score)]
-        lead = f"Best: {', '.join((best.name or 'the one config', *values))}, n = {tables.count(found, best)}."
-    said = "".join(f"<li>{escape(note)}</li>" for note in found.notes())
+        values = [f"{name} {tables.mean_cell(found, best, name)}" for name in (found.monitor, found.score)]
+        lead = f"Best: {', '.join((best.name or 'the one config', *values))}, n = {tables.n_cell(found, best)}."
+    said = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
     return (
         f"<h1>{escape(found.title)}</h1>{''.join(f'<p class=about>{escape(line)}</p>' for line in about)}"
         + (f"<p class=best>{escape(lead)}</p>" if lead else "")
@@ -101,21 +100,22 @@ def _about(sweep: Node, *, alone: bool) -> str:
 
 
 def _ranking(found: Comparison) -> str:
-    raw = [
+    table = tables.ranking(found, MOST_ROWS)
+    groups = found.groups[:MOST_ROWS]
+    values = [
         [
+            str(rank),
             *one.cells,
             str(len(one.measured.get(found.monitor, {}))),
             *(_raw(one, name) for name in tables.measures(found)),
         ]
-        for one in found.groups[:MOST_ROWS]
+        for rank, one in enumerate(groups, 1)
     ]
-    rows = [[str(rank), *tables.row(found, one)] for rank, one in enumerate(found.groups[:MOST_ROWS], 1)]
-    values = [[str(rank), *line] for rank, line in enumerate(raw, 1)]
-    text = 2 + len(found.columns)
+    rows = [[str(rank), *row] for rank, row in enumerate(table.rows, 1)]
     search = '<input type="search" placeholder="filter rows" aria-label="filter rows">' if len(rows) > 20 else ""
-    caption = _caption(f"{tables.title(found)}; {tables.caption(found)}.")
+    caption = _caption(f"{tables.ranking_title(found)}; {tables.ranking_caption(found)}.")
     left_out = _left_out(len(found.groups), "groups.csv has all")
-    return caption + search + _table(["rank", *tables.header(found)], rows, range(1, text), values) + left_out
+    return caption + search + _table(["rank", *table.columns], rows, range(1, 2 + table.texts), values) + left_out
 
 
 def _left_out(count: int, where: str) -> str:
@@ -132,12 +132,11 @@ def _raw(one: Group, metric: str) -> str:
     return "" if mean is None else repr(mean.mean)
 
 
-def _differences(found: Comparison, metric: str, digits: int) -> str:
-    contrasts = found.contrasts[metric]
-    rows = [tables.contrast_row(one, digits) for one in contrasts[:MOST_ROWS]]
+def _differences(found: Comparison, metric: str) -> str:
+    table = tables.contrasts(found, metric, MOST_ROWS)
     caption = _caption(f"{tables.contrast_caption(found, metric)}.")
-    left_out = _left_out(len(contrasts), "sweeplab compare --json has all")
-    return caption + _table([*found.columns, *tables.CONTRAST], rows, range(len(found.columns) + 1)) + left_out
+    left_out = _left_out(len(found.contrasts[metric]), "sweeplab compare --json has all")
+    return caption + _table(table.columns, table.rows, range(table.texts)) + left_out
 
 
 def _importance(found: Comparison) -> str:
@@ -146,7 +145,8 @@ def _importance(found: Comparison) -> str:
     caption = _caption(
         "how much each key explains which trials of the search came out well (Optuna's default measure)."
     )
-    return caption + _table(tables.IMPORTANCE, tables.importance_rows(found), range(1))
+    table = tables.importance(found)
+    return caption + _table(table.columns, table.rows, range(1))
 
 
 def _figure(drawing: figures.Drawing) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 from sweeplab import store
-from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.replicas import Replica
+from sweeplab.compare.groups import TO_TARGET, Group, replicas_of
+from sweeplab.compare.runs import Replica
 
 AT_LEAST, AT_MOST = "at least", "at most"
 PATIENCE = "patience"  # a reason to stop
@@ -34,81 +34,79 @@ class Target:
     cut_off: int = 0  # how many runs ended so early that the limit is less than what all were given
     asked: bool = True  # for by the user, who is told if no run got there
 
-    def _first(self, replica: Replica) -> int | None:
-        return replica.reached(self.monitor, self.mode, self.value)
-
-    def counts(self, replica: Replica) -> bool:
-        """Whether a run is finished and has measured the metric: nothing is known of others."""
-        return _measured(replica, self.monitor)
-
-    def epochs(self, replica: Replica) -> int | None:
-        """The first epoch that reached the target, the limit if none did; None for a run that does not count."""
-        if self.limit is None or not self.counts(replica):
-            return None
-        first = self._first(replica)
-        return self.limit if first is None else min(first, self.limit)
-
-    def is_late(self, replica: Replica) -> bool:
-        """Whether a run that counts did not reach the target within the limit."""
-        if self.limit is None or not self.counts(replica):
-            return False
-        first = self._first(replica)
-        return first is None or first > self.limit
+    def _epoch(self, replica: Replica) -> int | None:
+        return replica.first_epoch_at(self.monitor, self.mode, self.value)
 
     def measure(self, groups: Sequence[Group]) -> None:
         """Add the epochs to the target to what is measured of each group, unless no run of any group reached it."""
-        counting = [(one, r) for one in groups for r in one.replicas if self.counts(r)]
-        if all(self.is_late(replica) for _, replica in counting):
+        if self.limit is None:
             return
-        for one, replica in counting:
-            if self.is_late(replica):
-                one.late.add(replica.id)
-            if (epochs := self.epochs(replica)) is not None:
-                one.measured.setdefault(TO_TARGET, {})[replica.id] = epochs
+        epochs: dict[str, float] = {}
+        late: set[str] = set()
+        for replica in replicas_of(groups):
+            if _is_measured(replica, self.monitor):
+                epoch = self._epoch(replica)
+                if epoch is None or epoch > self.limit:
+                    late.add(replica.id)
+                    epoch = self.limit
+                epochs[replica.id] = epoch
+        if len(late) == len(epochs):
+            return
+        for group in groups:
+            values = {replica.id: epochs[replica.id] for replica in group.replicas if replica.id in epochs}
+            if values:
+                group.measured[TO_TARGET] = values
+            group.late = late & values.keys()
 
     def notes(self, groups: Sequence[Group]) -> list[str]:
-        """What a reader has to know of the epochs to the target, after `measure`."""
-        measured = any(TO_TARGET in one.measured for one in groups)
-        got_there = any(self._first(replica) for one in groups for replica in one.replicas)
-        if self.limit is None or not (got_there or self.asked):
+        """Say what a reader has to know of the epochs to the target, after `measure`."""
+        any_got_there = any(self._epoch(replica) for replica in replicas_of(groups))
+        if self.limit is None or not (any_got_there or self.asked):
             return []
-        said = []
+        notes = []
         if self.cut_off:
             count = "1 run was cut off" if self.cut_off == 1 else f"{self.cut_off} runs were cut off"
-            said.append(
-                f"epochs to {self.value:g} are told up to {counted(self.limit)} only: {count}, by a time limit or an "
-                "easier target"
+            notes.append(
+                f"epochs to {self.value:g} are told up to {count_epochs(self.limit)} only: {count}, "
+                "by a time limit or an easier target"
             )
-        if not measured:
-            said.append(f"no run reached {self.monitor} {self.value:g} within {counted(self.limit)}")
-        return said
+        if not any(TO_TARGET in group.measured for group in groups):
+            notes.append(f"no run reached {self.monitor} {self.value:g} within {count_epochs(self.limit)}")
+        return notes
 
 
-def target_of(replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True) -> Target:
+def set_target(replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True) -> Target:
     """Find the limit that all runs have: the least of what they were given, and of where some were cut off."""
-    counting = [replica for replica in replicas if _measured(replica, monitor)]
-    given = min((_given(replica) for replica in counting), default=None)
-    ends = [
-        max(replica.epochs)
-        for replica in counting
-        if replica.stop_reason in CUT_OFF and replica.reached(monitor, mode, value) is None
-    ]
-    early = [end for end in ends if given is not None and end < given]
-    limit = min(early, default=given)
-    return Target(monitor=monitor, mode=mode, value=value, limit=limit, cut_off=len(early), asked=asked)
+    measured = [replica for replica in replicas if _is_measured(replica, monitor)]
+    limit = min((_max_epochs(replica) for replica in measured), default=None)
+    early = []
+    for replica in measured:
+        end = max(replica.epochs)
+        got_there = replica.first_epoch_at(monitor, mode, value) is not None
+        if replica.stop_reason in CUT_OFF and not got_there and limit is not None and end < limit:
+            early.append(end)
+    return Target(
+        monitor=monitor,
+        mode=mode,
+        value=value,
+        limit=min(early, default=limit),
+        cut_off=len(early),
+        asked=asked,
+    )
 
 
-def counted(epochs: int | None) -> str:
-    """`20 epochs`, `1 epoch`."""
+def count_epochs(epochs: int | None) -> str:
+    """Write `20 epochs`, or `1 epoch`."""
     return "1 epoch" if epochs == 1 else f"{epochs} epochs"
 
 
-def _measured(replica: Replica, monitor: str) -> bool:
-    return replica.status == store.Status.FINISHED and any(monitor in values for values in replica.epochs.values())
+def _is_measured(replica: Replica, monitor: str) -> bool:
+    """Tell whether a run is finished and has measured the metric: nothing is known of others."""
+    return replica.status == store.Status.FINISHED and replica.measures(monitor)
 
 
-def _given(replica: Replica) -> int:
-    """The number of epochs that a run was given: `trainer.epochs`, or those it had if its record does not say."""
+def _max_epochs(replica: Replica) -> int:
+    """Return the number of epochs that a run was given, or that it trained if its record does not say."""
     epochs = replica.start.get("config", {}).get("trainer", {}).get("epochs")
     return epochs if isinstance(epochs, int) else max(replica.epochs)
 

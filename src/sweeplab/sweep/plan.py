@@ -42,13 +42,13 @@ class Cell:
     @cached_property
     def record(self) -> dict[str, Any]:
         """What the sweep's manifest says of it: which run, and how it stands among the others, before it is started."""
-        from sweeplab.compare import groups
+        from sweeplab.compare.computation import manifest_entry
 
         return {
             "fingerprint": self.job.fingerprint,
             "name": self.name,
             "overrides": self.job.overrides,
-            **groups.place(self.job.outline(), self.job.config.sweep.replicate, self.varied),
+            **manifest_entry(self.job.outline(), self.job.config.sweep.replicate, self.varied),
         }
 
 
@@ -156,12 +156,12 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
     if settings.baseline is None:
         return
     from sweeplab.compare import baseline
-    from sweeplab.compare.groups import group, named
-    from sweeplab.compare.replicas import planned
+    from sweeplab.compare.groups import group_runs, name_groups
+    from sweeplab.compare.runs import planned
 
     runs = [planned(cell.record, cell.job.outline()) for cell in cells]
-    found = group(runs, settings.replicate)
-    baseline.find(named(found), found, baseline.read([settings.baseline]), "sweep.baseline: ")
+    groups = group_runs(runs, settings.replicate)
+    baseline.find(name_groups(groups), groups, baseline.read([settings.baseline]), "sweep.baseline: ")
 
 
 def without_effect(cells: Sequence[Cell]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sweeplab.compare import figures, tables
+from sweeplab.compare import export, figures
 from sweeplab.compare.comparison import Comparison
+from sweeplab.compare.notes import machines
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
@@ -32,7 +33,7 @@ def write(found: Comparison, experiments: Path, name: str) -> Path:
     for drawing in drawn:
         write_atomic(experiments / FIGURES / f"{name}-{drawing.name}.png", drawing.png)
     shown = [f"![{d.title}]({FIGURES}/{name}-{d.name}.png)\n\n{d.caption}\n" for d in drawn]
-    body = "\n".join([_made(found), "", tables.markdown(found), "", *shown])
+    body = "\n".join([_made(found), "", export.markdown(found), "", *shown])
     write_atomic(page, f"{before}{begin}\n{body}\n{END}{rest.partition(END)[2]}".encode())
     return page
 
@@ -41,7 +42,10 @@ def _made(found: Comparison) -> str:
     """When, on what, and by which numerics."""
     ended = max(float(sweep.get("ended") or sweep["time"]) for sweep in found.sweeps)
     code = {str(replica.start.get("code", {}).get("numerics", "?")) for replica in found.replicas if replica.start}
-    made = [f"{time.strftime('%Y-%m-%d', time.gmtime(ended))}; NUMERICS {', '.join(sorted(code))}", *found.machines()]
+    made = [
+        f"{time.strftime('%Y-%m-%d', time.gmtime(ended))}; NUMERICS {', '.join(sorted(code))}",
+        *machines(found.replicas),
+    ]
     return "\n".join(f"- {line}" for line in made)
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplab import config, metrics, store
+from sweeplab.config import Node
 from sweeplab.store import Run, Store
-
-Node = dict[str, Any]
 
 RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"  # states that no result.json has
 DIVERGED = "diverged"  # stop_reason of a run whose loss is no number any more
@@ -39,96 +38,116 @@ class Replica:
         return seed if isinstance(seed, int) else None
 
     def value(self, key: str) -> Any:
-        """Its value of a key over which runs are replicated; None if that is not known."""
+        """Look up the value of a key over which runs are replicated; None if it is not known."""
         if self.start:
-            found = _at(self.start.get("asked"), key)
-            return _at(self.start.get("config"), key) if found is None else found
-        known = self.cell.get("replica", {})
-        given = [override.partition("=")[2] for override in self.cell["overrides"] if key_of(override) == key]
-        return known[key] if key in known else config.from_text(given[-1]) if given else None
+            value = _at(self.start.get("asked"), key)
+            if value is None:
+                value = _at(self.start.get("config"), key)
+            return value
+        planned = self.cell.get("replica", {})
+        if key in planned:
+            return planned[key]
+        for override in reversed(self.cell["overrides"]):
+            if key_of(override) == key:
+                return config.from_text(override.partition("=")[2])
+        return None
 
-    def told(self) -> Node:
-        """Its config, flat: what was asked in the form that fingerprints are made of, the rest as it was given."""
+    def flat_config(self) -> Node:
+        """Flatten the config: what was asked in the form that fingerprints are made of, the rest as it was given."""
         asked = config.flatten(self.start.get("asked", {}))
         asked.pop("trainer.init_from", None)  # the digest of the weights of a run that the config names
         return config.flatten(self.start["config"]) | asked
 
     @property
-    def chosen(self) -> Mapping[str, float]:
-        """The metrics of the best epoch: what selection may go by; none unless the run is finished."""
+    def best_epoch(self) -> Mapping[str, float]:
+        """The metrics of the best epoch, which selection may go by; none unless the run is finished."""
         best = self.metrics.get(metrics.BEST_EPOCH, math.nan)
-        return self.epochs.get(int(best), {}) if self.status == store.Status.FINISHED and math.isfinite(best) else {}
+        if self.status != store.Status.FINISHED or not math.isfinite(best):
+            return {}
+        return self.epochs.get(int(best), {})
 
-    def watched(self) -> tuple[str, str]:
-        """(monitored metric, `max` or `min`), `auto` resolved."""
-        return metrics.watched(self.start)
-
-    def without(self, metric: str) -> str:
-        """Why it has no value of a metric, in a word or two: its status, or that it diverged."""
+    def why_without(self, metric: str) -> str:
+        """Say in a word or two why the run has no value of a metric."""
         if self.status != store.Status.FINISHED:
             return self.status
         return DIVERGED if self.stop_reason == DIVERGED else f"without {metric}"
 
-    def reached(self, monitor: str, mode: str, target: float) -> int | None:
-        """The first epoch at which the monitored metric was as good as the target."""
+    def measures(self, metric: str) -> bool:
+        """Tell whether some epoch has this metric."""
+        return any(metric in values for values in self.epochs.values())
+
+    def first_epoch_at(self, monitor: str, mode: str, target: float) -> int | None:
+        """Find the first epoch at which the monitored metric was as good as the target."""
         sign = 1 if mode == "max" else -1
-        return next(
-            (e for e, m in sorted(self.epochs.items()) if sign * m.get(monitor, math.nan) >= sign * target), None
-        )
+        for epoch, values in sorted(self.epochs.items()):
+            if sign * values.get(monitor, math.nan) >= sign * target:
+                return epoch
+        return None
 
     def trouble(self, wanted: Sequence[str]) -> str | None:
-        """What keeps the run, or one of these metrics of it, out of the means; None if nothing does."""
-        after = f"after epoch {max(self.epochs)}" if self.epochs else "before its first epoch ended"
+        """Say what keeps the run, or one of these metrics of it, out of the means; None if nothing does."""
+        when = f"after epoch {max(self.epochs)}" if self.epochs else "before its first epoch ended"
+        reason = f": {self.error}" if self.error else ""
         match self.status:
+            case store.Status.FINISHED:
+                return self._without_metrics(wanted, when)
             case "missing":
                 return "missing: never started"
             case "damaged":
                 return f"its journal cannot be read: {self.error}; remove its folder and train it again"
-            case "failed":
-                return f"failed: {self.error}" if self.error else "failed"
             case "running":
-                return f"still running, {after}"
-            case "finished":
-                values = {**self.metrics, **self.chosen}
-                odd = [name for name in wanted if not math.isfinite(values.get(name, math.nan))]
-                kept = " (its metrics are those of the best epoch before)" if not odd else ""
-                diverged = f"diverged {after}{kept}" if self.stop_reason == DIVERGED else ""
-                named = ", ".join(f"{name} is {values[name]}" if name in values else f"no {name}" for name in odd)
-                return "; ".join(filter(None, (diverged, named))) or None
-        return f"{'interrupted' if self.status == store.Status.INTERRUPTED else self.status} {after}" + (
-            f": {self.error}" if self.error else ""
-        )
+                return f"still running, {when}"
+            case store.Status.FAILED:
+                return f"failed{reason}"
+        return f"{self.status} {when}{reason}"
+
+    def _without_metrics(self, wanted: Sequence[str], when: str) -> str | None:
+        """Say that a finished run diverged, or which metrics it lacks."""
+        values = {**self.metrics, **self.best_epoch}
+        lacking = []
+        for name in wanted:
+            if name not in values:
+                lacking.append(f"no {name}")
+            elif not math.isfinite(values[name]):
+                lacking.append(f"{name} is {values[name]}")
+        parts = [", ".join(lacking)] if lacking else []
+        if self.stop_reason == DIVERGED:
+            kept = "" if lacking else " (its metrics are those of the best epoch before)"
+            parts.insert(0, f"diverged {when}{kept}")
+        return "; ".join(parts) or None
 
 
 def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Replica:
-    """The run of a cell as it is now.
+    """Read the run of a cell as it is now.
 
     Runs that are read with the same `known` share in memory what their records have in common, which is most.
     """
-    found = read_run(home.run(cell["fingerprint"]), cell)
-    if known is not None and found.start:
-        found.start = _shared(found.start, known)
+    replica = read_run(home.run(cell["fingerprint"]), cell)
+    if known is not None and replica.start:
+        replica.start = _shared(replica.start, known)
         for name in NESTED:
-            if name in found.start:
-                found.start[name] = _shared(found.start[name], known)
-    return found
+            if name in replica.start:
+                replica.start[name] = _shared(replica.start[name], known)
+    return replica
 
 
 def planned(cell: Node, outline: Node) -> Replica:
-    """The run that a cell asks for, before it is started; `outline` is what its record will say of what is asked."""
+    """Make the run of a cell before it is started; `outline` is what its record will say of what is asked."""
     return Replica(id=cell["fingerprint"], cell=cell, status=MISSING, start=outline)
 
 
 def _shared(node: Node, known: dict[str, Node]) -> Node:
-    """The same, each part of it the first one that was equal."""
-    return {
-        sys.intern(k): known.setdefault(repr(v), v) if isinstance(v, dict) and k not in NESTED else v
-        for k, v in node.items()
-    }
+    """Copy a node, with each part replaced by the first one that was equal to it."""
+    result: Node = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and key not in NESTED:
+            value = known.setdefault(repr(value), value)
+        result[sys.intern(key)] = value
+    return result
 
 
 def read_run(run: Run, cell: Node | None = None) -> Replica:
-    """A run as it is now; its result first, so that a finished run's journal is whole."""
+    """Read a run as it is now; its result first, so that a finished run's journal is whole."""
     cell = cell or {"overrides": []}
     try:
         result, events = run.history()
@@ -157,21 +176,14 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
 
 
 def _at(nested: Any, key: str) -> Any:
-    """The value of a dotted key; None if there is none."""
+    """Look up a dotted key; None if there is none."""
     for name in key.split("."):
-        nested = nested.get(name) if isinstance(nested, dict) else None
+        if not isinstance(nested, dict):
+            return None
+        nested = nested.get(name)
     return nested
 
 
 def key_of(override: str) -> str:
-    """The key of an override, without Hydra's signs."""
+    """Return the key of an override, without Hydra's signs."""
     return override.partition("=")[0].lstrip("+~")
-
-
-def finite(value: Any) -> Any:
-    """For JSON, which has no nan and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

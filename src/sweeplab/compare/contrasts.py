@@ -1,0 +1,101 @@
+"""Contrasts: each group against its baseline, paired by seed, with p corrected for the number of comparisons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sweeplab import metrics
+from sweeplab.compare import statistics
+from sweeplab.compare.comparability import incomparable_keys
+from sweeplab.compare.groups import TO_TARGET, Group
+from sweeplab.compare.target import bound
+
+
+@dataclass(kw_only=True, slots=True)
+class Contrast:
+    """A group against the one that differs from it in the baseline's keys alone; None if there is no such group."""
+
+    group: Group
+    against: Group | None
+    paired: statistics.Paired
+    verdict: str = ""
+    bound: str = ""  # at least | at most: how the difference of epochs would change without a limit of epochs
+    is_limited: bool = False  # whether some pair has a run that counts with the limit of epochs
+
+
+def make_contrasts(
+    metric: str,
+    monitor: str,
+    mode: str,
+    *,
+    columns: Sequence[str],
+    groups: Sequence[Group],
+    baseline: Mapping[str, str],
+) -> list[Contrast]:
+    """Compare a metric of each group with that of its baseline; `mode` is that of the monitor."""
+    by_cells = {tuple(group.cells): group for group in groups}
+    contrasts = []
+    for group in groups:
+        cells = tuple(baseline.get(key, cell) for key, cell in zip(columns, group.cells, strict=True))
+        if cells != tuple(group.cells):
+            contrasts.append(_contrast(metric, monitor, group, by_cells.get(cells)))
+    if metric != monitor:
+        mode = metrics.default_mode(metric)
+    corrected = statistics.holm([contrast.paired.p for contrast in contrasts])
+    for contrast, p in zip(contrasts, corrected, strict=True):
+        contrast.paired = replace(contrast.paired, holm=p)
+        if not contrast.verdict:
+            within = "within the limit " if contrast.is_limited else ""
+            contrast.verdict = statistics.verdict(contrast.paired, more_is_better=mode == "max", within=within)
+    return contrasts
+
+
+def _contrast(metric: str, monitor: str, group: Group, against: Group | None) -> Contrast:
+    """Pair a group with its baseline; the verdict stays empty where the test is to give it."""
+    values = group.by_replica(metric)
+    if against is None:
+        paired = statistics.paired(values, {})
+        return Contrast(group=group, against=None, paired=paired, verdict="no such baseline was run")
+    baseline_values = against.by_replica(metric)
+    keys = incomparable_keys(metric, monitor, (group, against))
+    if keys:
+        paired = statistics.Paired(difference=None, n_all=len(values.keys() | baseline_values.keys()))
+        more = ", ..." if len(keys) > 2 else ""
+        verdict = f"another number: {', '.join(keys[:2])}{more}"
+        return Contrast(group=group, against=against, paired=paired, verdict=verdict)
+    contrast = Contrast(
+        group=group,
+        against=against,
+        paired=statistics.paired(values, baseline_values, metrics.bounds(metric)),
+        verdict=_why_no_pair(metric, group, against),
+    )
+    if metric == TO_TARGET and contrast.paired.difference is not None:
+        common = values.keys() & baseline_values.keys()
+        late, late_baseline = group.late_replicas() & common, against.late_replicas() & common
+        contrast.is_limited = bool(late or late_baseline)
+        contrast.bound = bound(contrast.paired.difference.mean, late, late_baseline)
+    return contrast
+
+
+def _why_no_pair(metric: str, group: Group, against: Group) -> str:
+    """Say why there is no pair of runs although there are seeds in common; '' if there is one."""
+    for side, owner in ((group, ""), (against, "the baseline ")):
+        if side.replicas and not side.by_replica(metric):
+            return f"{owner}{_all_without(metric, side)}"
+    seeds = {group.replica_key(run) for run in group.replicas} - {None}
+    baseline_seeds = {against.replica_key(run) for run in against.replicas}
+    if seeds & baseline_seeds and not group.by_replica(metric).keys() & against.by_replica(metric).keys():
+        return f"no seed with {metric} on both sides: nothing can be told"
+    return ""
+
+
+def _all_without(metric: str, group: Group) -> str:
+    """Write `diverged in all 3 runs`, `without valid/f1 in its only run` or `2 failed, 1 missing: no valid/f1`."""
+    counts = Counter(run.why_without(metric) for run in group.replicas)
+    if len(counts) > 1:
+        return f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"
+    (why,) = counts
+    number = len(group.replicas)
+    return f"{why} in its only run" if number == 1 else f"{why} in all {number} runs"

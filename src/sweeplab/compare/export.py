@@ -1,0 +1,196 @@
+"""A comparison as text for files: Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sweeplab.compare import tables
+from sweeplab.compare.comparison import Comparison
+from sweeplab.compare.contrasts import Contrast
+from sweeplab.compare.groups import Group
+from sweeplab.compare.runs import SEED, Replica
+from sweeplab.compare.tables import Table
+
+MOST_ROWS = 200  # of a description in MLflow
+MOST_TROUBLES = 10
+
+
+# --- Markdown
+
+
+def markdown(comparison: Comparison) -> str:
+    """Write the tables in Markdown, whatever names hold."""
+    intro = f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}"
+    parts = [_escaped(intro), _grid(tables.ranking(comparison, MOST_ROWS))]
+    for metric in tables.shown_contrasts(comparison):
+        parts.append(_escaped(tables.contrast_caption(comparison, metric)))
+        parts.append(_grid(tables.contrasts(comparison, metric, MOST_ROWS)))
+    if comparison.importance:
+        parts.append(_grid(tables.importance(comparison)))
+    lines = list(comparison.notes)
+    for group, replica, why in comparison.troubles()[:MOST_TROUBLES]:
+        lines.append(f"{tables.label(group, replica)}: {why}")
+    if lines:
+        parts.append("\n".join(f"- {_escaped(line)}" for line in lines))
+    return "\n\n".join(parts)
+
+
+def _grid(table: Table) -> str:
+    lines = [_line(row) for row in (table.columns, ["---"] * len(table.columns), *table.rows)]
+    if table.left_out:
+        lines += ["", f"... and {table.left_out} more"]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Escape a text for Markdown and HTML, on one line."""
+    return re.sub(r"([\\`*_{}\[\]#~|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+# --- CSV
+
+
+def groups_csv(comparison: Comparison) -> str:
+    """Write a line for each group: the swept values, n, and mean, low and high of each metric, unrounded."""
+    names = _measured_names(comparison)
+    columns = [*comparison.columns, "runs", "without_target"]
+    for name in names:
+        columns += [name, f"{name} low", f"{name} high", f"{name} n"]
+    rows = []
+    for group in comparison.groups:
+        row = [*group.cells, len(group.replicas), len(group.late)]
+        for name in names:
+            mean = group.mean(name)
+            row += [None, None, None, 0] if mean is None else [mean.mean, mean.low, mean.high, mean.n]
+        rows.append(row)
+    return _csv(columns, rows)
+
+
+def runs_csv(comparison: Comparison) -> str:
+    """Write a line for each run, whatever became of it."""
+    names = _measured_names(comparison)
+    over = [key for key in comparison.groups[0].over if key != SEED]
+    columns = [*comparison.columns, *over, SEED, "run", "status", "stop_reason", "without_target", *names]
+    rows = []
+    for group in comparison.groups:
+        for replica in group.replicas:
+            row = [*group.cells, *(replica.value(key) for key in over), replica.seed]
+            row += [replica.id, replica.status, replica.stop_reason]
+            row.append("true" if replica.id in group.late else "false")
+            row += [group.measured.get(name, {}).get(replica.id) for name in names]
+            rows.append(row)
+    return _csv(columns, rows)
+
+
+def _measured_names(comparison: Comparison) -> list[str]:
+    return sorted({name for group in comparison.groups for name in group.measured})
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Write CSV whose texts no spreadsheet takes for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow([f"'{value}" if _is_formula(value) else value for value in row])
+    return out.getvalue()
+
+
+def _is_formula(value: Any) -> bool:
+    if not isinstance(value, str) or value == "-":
+        return False
+    is_number = re.fullmatch(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?", value) is not None
+    return value[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number
+
+
+# --- JSON
+
+
+def as_json(comparison: Comparison) -> str:
+    """Write everything for scripts."""
+    differences = {}
+    for metric, contrasts in comparison.contrasts.items():
+        differences[metric] = [_contrast(contrast) for contrast in contrasts]
+    troubles = []
+    for group, replica, why in comparison.troubles():
+        troubles.append({"run": replica.id, "name": tables.label(group, replica), "why": why})
+    keys = ("id", "name", "experiment", "status", "time")
+    return json_text({
+        "sweeps": [{key: sweep[key] for key in keys} for sweep in comparison.sweeps],
+        "monitor": comparison.monitor,
+        "mode": comparison.mode,
+        "score": comparison.score,
+        "target": comparison.target,
+        "limit": comparison.limit,
+        "columns": comparison.columns,
+        "groups": [_group(group) for group in comparison.groups],
+        "baseline": comparison.baseline,
+        "differences": differences,
+        "troubles": troubles,
+        "notes": comparison.notes,
+    })  # fmt: skip
+
+
+def _group(group: Group) -> dict[str, Any]:
+    means = {}
+    for name in sorted(group.measured):
+        mean = group.mean(name)
+        if mean is not None:
+            means[name] = {"mean": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n}
+    return {
+        "name": group.name,
+        "values": {key: value for key, value in group.values.items() if value is not None},
+        "cells": group.cells,
+        "metrics": means,
+        "without_target": len(group.late),  # runs that count with the limit in epochs_to_target
+        "runs": [_run(group, replica) for replica in group.replicas],
+    }
+
+
+def _run(group: Group, replica: Replica) -> dict[str, Any]:
+    return {
+        "id": replica.id,
+        "seed": replica.seed,
+        "replica": {key: replica.value(key) for key in group.over},
+        "status": replica.status,
+        "stop_reason": replica.stop_reason,
+        "metrics": {name: values[replica.id] for name, values in group.measured.items() if replica.id in values},
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    result = {
+        "name": contrast.group.name,
+        "against": contrast.against.name if contrast.against else None,
+        "said": contrast.verdict,
+        **asdict(contrast.paired),
+    }
+    if contrast.bound:
+        result["bound"] = contrast.bound
+    return result
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """Write JSON, which has no nan and no infinity: they become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

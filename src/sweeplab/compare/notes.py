@@ -1,0 +1,126 @@
+"""What a reader has to know before believing a ranking."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from sweeplab.compare import statistics
+from sweeplab.compare.groups import Group
+from sweeplab.compare.runs import Replica
+
+MOST_PAIRS_SHOWN = 3  # of values of a key, or of groups
+MOST_VALUES = 30  # of a key, whose pairs are looked at
+
+
+def count(number: int, noun: str) -> str:
+    """Write `1 run`, or `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: bool) -> str:
+    """Say how many confidence intervals overlap with that of the best, which comes first."""
+    best, *rest = means
+    if best.half is None:
+        return "the best has one seed only: nothing is known about its spread"
+    sign = 1 if mode == "max" else -1
+    edge = sign * (best.mean - sign * best.half)
+    close = sum(1 for mean in rest if mean.half is None or sign * (mean.mean + sign * mean.half) >= edge)
+    if not close:
+        return "no other interval overlaps with that of the best"
+    hint = "" if has_baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
+    overlap = "1 other interval overlaps" if close == 1 else f"{close} other intervals overlap"
+    return f"too close to call: {overlap} with that of the best{hint}"
+
+
+# --- the machines that the runs were made on
+
+
+def machines(replicas: Sequence[Replica]) -> list[str]:
+    """List `20 runs: cpu, 1 thread, torch 2.15.0, Linux`, the most frequent first."""
+    counts = Counter(_machine(run.start["provenance"]) for run in replicas if "provenance" in run.start)
+    return [f"{count(number, 'run')}: {machine}" for machine, number in counts.most_common()]
+
+
+def _machine(provenance: Mapping[str, Any]) -> str:
+    threads = provenance.get("threads")
+    words = [
+        provenance.get("device"),
+        provenance.get("torch", {}).get("cpu_capability"),  # AVX512, say: they round differently
+        threads and count(threads, "thread"),
+        f"torch {provenance.get('versions', {}).get('torch')}",
+        str(provenance.get("platform", "")).partition("-")[0],
+    ]
+    return ", ".join(str(word) for word in words if word)
+
+
+# --- swept keys that had no effect: runs of one seed that came to the same weights, bit for bit
+
+
+def no_effect_notes(columns: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    """Name each column that had no effect on the weights, at all or between some of its values."""
+    notes = []
+    explained: set[frozenset[Group]] = set()
+    for index, column in enumerate(columns):
+        pairs = list(_pairs(index, groups))
+        equal = [pair for pair in pairs if _have_same_weights(*pair)]
+        explained |= {frozenset(pair) for pair in equal}
+        if equal and len(equal) == len(pairs):
+            notes.append(f"{column} had no effect on the weights: they are the same whatever its value")
+        elif equal:
+            values = _listed([_two_values(index, *pair) for pair in equal])
+            notes.append(f"{column} had no effect on the weights between {values}")
+    others = [f"{a.name} and {b.name}" for a, b in _twins(groups) if frozenset((a, b)) not in explained]
+    if others:
+        notes.append(f"the same weights came out of {_listed(others)}")
+    return notes
+
+
+def _pairs(index: int, groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
+    """Yield the pairs of groups that differ in this column alone and have a finished seed in common."""
+    buckets: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group in groups:
+        buckets[(*group.cells[:index], *group.cells[index + 1 :])].append(group)
+    for bucket in buckets.values():
+        for a, b in combinations(bucket[:MOST_VALUES], 2):
+            if _weights(a).keys() & _weights(b).keys():
+                yield a, b
+
+
+def _twins(groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
+    """Yield groups whose replicas all have the same weights, each with the first such group."""
+    first: dict[frozenset[tuple[Hashable, str]], Group] = {}
+    for group in groups:
+        weights = frozenset(_weights(group).items())
+        if weights:
+            twin = first.setdefault(weights, group)
+            if twin is not group:
+                yield twin, group
+
+
+def _have_same_weights(a: Group, b: Group) -> bool:
+    weights_a, weights_b = _weights(a), _weights(b)
+    return all(weights_a[seed] == weights_b[seed] for seed in weights_a.keys() & weights_b.keys())
+
+
+def _weights(group: Group) -> dict[Hashable, str]:
+    """Map seed to the digest of the final weights, of the runs that have some."""
+    weights = {group.replica_key(run): run.weights for run in group.replicas if run.weights is not None}
+    weights.pop(None, None)
+    return weights
+
+
+def _two_values(index: int, a: Group, b: Group) -> str:
+    """Write `8 and 16 (with true)`: two values of a column, and those of the others."""
+    values = f"{a.cells[index]} and {b.cells[index]}"
+    rest = [*a.cells[:index], *a.cells[index + 1 :]]
+    return f"{values} (with {' '.join(rest)})" if rest else values
+
+
+def _listed(texts: Sequence[str]) -> str:
+    shown = "; ".join(texts[:MOST_PAIRS_SHOWN])
+    if len(texts) > MOST_PAIRS_SHOWN:
+        shown += f" and {len(texts) - MOST_PAIRS_SHOWN} more pairs"
+    return shown
