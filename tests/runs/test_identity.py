@@ -18,7 +18,7 @@ from sweeplab.runs import identity
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Run, Store
 from sweeplab.sweep.plan import Plan
-from sweeplab.targets import without_silent
+from sweeplab.targets import without_defaults
 from sweeplab.tracking import terms
 
 SAME = [
@@ -102,7 +102,7 @@ def target(*, given: Any = None, kind: Any = 3, most: Any = None, **rest: Any) -
 )  # fmt: skip
 def test_null_says_nothing_where_it_is_the_default(arguments: dict[str, Any], left: dict[str, Any]) -> None:
     node = {"_target_": "test_identity.target"}
-    assert without_silent(node | arguments) == node | left
+    assert without_defaults(node | arguments) == node | left
 
 
 def test_a_run_of_an_earlier_version_is_found_by_what_it_asked(planned: Planned) -> None:

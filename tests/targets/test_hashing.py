@@ -455,9 +455,9 @@ def test_words_that_name_no_input_add_nothing(
         "model.root_dir": "./many",
         "model.device": "/dev/null",
     }
-    assert files.contents(words) == {}
+    assert files.file_digests(words) == {}
     folders = dict.fromkeys(["model.act_dir", "model.weights", "model.pretrained", "model.my_tokenizer"], "relu")
-    assert list(files.contents({**folders, "model.x": "relu/"})) == [*folders, "model.x"]
+    assert list(files.file_digests({**folders, "model.x": "relu/"})) == [*folders, "model.x"]
 
 
 def test_a_folder_counts_by_the_files_in_it(write: Write, root: Path) -> None:
@@ -466,7 +466,7 @@ def test_a_folder_counts_by_the_files_in_it(write: Write, root: Path) -> None:
 
     def digest() -> str:
         time.sleep(0.02)
-        (found,) = files.contents({"model.weights": "./w"}).values()
+        (found,) = files.file_digests({"model.weights": "./w"}).values()
         return found
 
     first = digest()
@@ -474,7 +474,7 @@ def test_a_folder_counts_by_the_files_in_it(write: Write, root: Path) -> None:
     assert digest() == first
     (root / "w").rename(root / "v")
     (root / "v/loop").unlink()
-    assert files.contents({"model.weights": "v/"}) == {"model.weights": first}, "wherever it lies"
+    assert files.file_digests({"model.weights": "v/"}) == {"model.weights": first}, "wherever it lies"
     (root / "v").rename(root / "w")
     write({"w/deep/b.txt": "9"})
     assert digest() != first
@@ -494,18 +494,18 @@ def test_of_a_large_file_spread_blocks_count(root: Path, monkeypatch: pytest.Mon
         file.write_bytes(content)
         content[at] ^= 1
         time.sleep(0.02)
-        return files.contents({"model.weights": "large.bin"})["model.weights"]
+        return files.file_digests({"model.weights": "large.bin"})["model.weights"]
 
     whole = {digest(at) for at in (0, len(content) - 1, 2**20 + 2**19)}
     assert len(whole) == 3
     file.write_bytes(content + b"x")
-    assert files.contents({"model.weights": "large.bin"})["model.weights"] not in whole, "its size counts"
+    assert files.file_digests({"model.weights": "large.bin"})["model.weights"] not in whole, "its size counts"
 
 
 def test_what_cannot_be_read_is_left_to_whoever_opens_it(write: Write, root: Path) -> None:
     write({"secret.txt": "1"})
     (root / "secret.txt").chmod(0)
-    found = files.contents({"model.vocab": "secret.txt"})
+    found = files.file_digests({"model.vocab": "secret.txt"})
     assert found["model.vocab"] == ("unreadable: Permission denied" if os.geteuid() else hashlib.sha256(b"1").hexdigest())  # fmt: skip
 
 
@@ -515,5 +515,5 @@ def test_a_file_is_read_once(write: Write, root: Path, monkeypatch: pytest.Monke
     plain = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(given) or plain(*given))
     for _ in range(3):
-        files.contents({"model.vocab": "once.txt", "loss.weights": "./once.txt"})
+        files.file_digests({"model.vocab": "once.txt", "loss.weights": "./once.txt"})
     assert len(read) == 1

@@ -384,7 +384,7 @@ def test_what_only_this_process_has_is_of_the_script(monkeypatch: pytest.MonkeyP
         "c": ["json.Net", "json.own.Net"],
         "d": "json.act",
     }
-    assert targets.of_script(here, "model") == {
+    assert targets.script_names(here, "model") == {
         "model._target_": "__main__.Net",
         "model.a": "made_by_hand.Net",
         "model.b._target_": "made_by_hand.inner.Net",
@@ -394,7 +394,7 @@ def test_what_only_this_process_has_is_of_the_script(monkeypatch: pytest.MonkeyP
     }
     elsewhere = ["json.JSONDecoder", "json.decoder.JSONDecoder", "json.missing", "sys.path", "zipimport.zipimporter",
                  "made_by_hand", "made by hand.x", "not_imported.Net", "xml.dom", "1.5", ""]  # fmt: skip
-    assert targets.of_script({"_target_": "torch.nn.Linear", "words": elsewhere}, "model") == {}
+    assert targets.script_names({"_target_": "torch.nn.Linear", "words": elsewhere}, "model") == {}
 
 
 # ensure_trusted

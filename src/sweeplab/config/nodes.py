@@ -38,6 +38,11 @@ def as_plain(value: Any, *, resolve: bool = True) -> Any:
         raise UserError(omegaconf_message(error)) from error
 
 
+def arguments(node: Node) -> Node:
+    """Return the keys of a node that are no keys of Hydra's."""
+    return {name: value for name, value in node.items() if name not in HYDRA_KEYS}
+
+
 def children(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the items of a dict or a list with their dotted keys."""
     if isinstance(value, dict):

@@ -10,7 +10,7 @@ from sweeplab import config, data, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import parts
-from sweeplab.targets import without_silent
+from sweeplab.targets import without_defaults
 from sweeplab.train import schedule
 
 
@@ -32,7 +32,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     plain = config.canonical(settings)
     plain["scheduler"] = config.normalize(schedule.filled(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
-        plain[name] = without_silent(plain[name])
+        plain[name] = without_defaults(plain[name])
     if not plain["metrics"]:
         del plain["metrics"]
     plain["data"] |= {"valid": facts.valid, "test": facts.test}

@@ -68,7 +68,7 @@ def of_script(config: Config) -> dict[str, str]:
     """The names that this config takes from the started script (`__main__.Net`), by their dotted keys."""
     found: dict[str, str] = {}
     for name, node, _ in _nodes(config):
-        found |= targets.of_script(node, name)
+        found |= targets.script_names(node, name)
     return found
 
 

@@ -1,9 +1,9 @@
-"""What a config calls: its `_target_`s looked up, checked, trusted, built, and their code hashed."""
+"""Look up, check, trust and call what the `_target_`s of a config name, and hash their code."""
 
 from sweeplab.targets.building import build, instantiate
-from sweeplab.targets.defaults import is_optional, without_silent
-from sweeplab.targets.definition import of_script
-from sweeplab.targets.files import exists as is_file
+from sweeplab.targets.defaults import is_optional, without_defaults
+from sweeplab.targets.definition import script_names
+from sweeplab.targets.files import is_file
 from sweeplab.targets.hashing import NUMERICS, digest, parts
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.signatures import accepts, check
@@ -21,7 +21,7 @@ __all__ = [
     "is_lookup",
     "is_optional",
     "locate",
-    "of_script",
     "parts",
-    "without_silent",
+    "script_names",
+    "without_defaults",
 ]

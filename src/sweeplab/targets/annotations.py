@@ -1,4 +1,4 @@
-"""The annotation and the default of an argument, found in the signature of what takes it."""
+"""Look up the annotation and the default of an argument in the signature of what takes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 @lru_cache(maxsize=4096)
 def signature(target: Callable[..., object]) -> inspect.Signature | None:
-    """The signature of a class or function; None where it has none, as some that are written in C."""
+    """Return the signature of a class or function; None if it has none, as some that are written in C."""
     try:
         return inspect.signature(target)
     except (TypeError, ValueError):
@@ -27,25 +27,29 @@ def signature(target: Callable[..., object]) -> inspect.Signature | None:
 
 @lru_cache(maxsize=4096)
 def argument(target: Callable[..., object], name: str) -> Argument | None:
-    """The argument `name` of a class or function; None where nothing says what it takes.
+    """Return what is known of the argument `name` of a class or function; None if nothing says what it takes.
 
-    What `**kwargs` take is looked up where they most likely go: in overloads, base classes, and the class that a
-    function returns.
+    An argument that `**kwargs` take is looked up where they most likely go: in overloads, base classes, and the class
+    that a function returns.
     """
-    found = signature(target)
-    own = found.parameters.get(name) if found else None
+    own = _parameter(target, name)
     for function in _functions(target):
-        its = signature(function)
-        parameter = its.parameters.get(name) if its else None
-        if parameter is None or parameter.kind not in (*NAMED, inspect.Parameter.POSITIONAL_ONLY):
-            continue
-        wanted = own or parameter
-        return Argument(_resolved(wanted.annotation, function), wanted.default)
-    return Argument(_resolved(own.annotation, target), own.default) if own else None
+        parameter = _parameter(function, name)
+        if parameter and parameter.kind in (*NAMED, inspect.Parameter.POSITIONAL_ONLY):
+            wanted = own or parameter
+            return Argument(_evaluated(wanted.annotation, function), wanted.default)
+    if own is None:
+        return None
+    return Argument(_evaluated(own.annotation, target), own.default)
+
+
+def _parameter(target: Callable[..., object], name: str) -> inspect.Parameter | None:
+    known = signature(target)
+    return known.parameters.get(name) if known else None
 
 
 def _functions(target: Any) -> Iterator[Callable[..., object]]:
-    """The functions that may get an argument of `target`, the one that is called first."""
+    """Yield the functions that may get an argument of `target`, the one that is called first."""
     while isinstance(target, partial):
         target = target.func
     if isinstance(target, type):
@@ -56,13 +60,14 @@ def _functions(target: Any) -> Iterator[Callable[..., object]]:
                     yield from typing.get_overloads(function)
     elif callable(target):
         yield target
-        returned = _resolved(getattr(inspect.unwrap(target), "__annotations__", {}).get("return", Any), target)
+        annotations = getattr(inspect.unwrap(target), "__annotations__", {})
+        returned = _evaluated(annotations.get("return", Any), target)
         if isinstance(returned, type):
             yield from _functions(returned)
 
 
-def _resolved(annotation: Any, function: Callable[..., object]) -> Any:
-    """An annotation as a type, NO_HINT where there is none or it cannot be read."""
+def _evaluated(annotation: Any, function: Callable[..., object]) -> Any:
+    """Return an annotation as a type; NO_HINT if there is none or it cannot be evaluated."""
     if annotation is NO_HINT:
         return NO_HINT
     module = sys.modules.get(getattr(function, "__module__", None) or "")

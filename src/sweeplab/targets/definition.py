@@ -1,4 +1,4 @@
-"""Where a class or function is defined, as opposed to merely imported."""
+"""Tell where a class or function is defined, as opposed to merely imported."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sweeplab.targets.lookup import is_dotted
 SCRIPT = "__main__"
 
 
-def home_of(found: object) -> str:
-    """The module in which a class, a function or the member of an enumeration is defined; '' of any other instance.
+def home_of(value: object) -> str:
+    """Return the module that defines a class, a function or the member of an enumeration; '' of any other instance.
 
     Of a decorated function, and of a `functools.partial`, that is where the innermost function is defined.
     PyTorch's own functions in C++ (`torch.relu`, `torch.conv2d`) do not say where they are: it is `torch._VF`.
     """
-    inner = unwrapped(found)
+    inner = _unwrapped(value)
     home: object = ""
     if isinstance(inner, type):
         home = inner.__module__
@@ -35,9 +35,9 @@ def home_of(found: object) -> str:
     return home if isinstance(home, str) else ""
 
 
-def _is_dtype(found: object) -> bool:
+def _is_dtype(value: object) -> bool:
     torch = sys.modules.get("torch")
-    return torch is not None and type(found) is torch.dtype
+    return torch is not None and type(value) is torch.dtype
 
 
 def _is_of_torch(function: BuiltinFunctionType) -> bool:
@@ -45,37 +45,37 @@ def _is_of_torch(function: BuiltinFunctionType) -> bool:
     return torch is not None and getattr(torch._C._VariableFunctions, function.__name__, None) is function
 
 
-def unwrapped(found: object) -> object:
-    """The innermost function of a decorated one, a static or class method, or a partial."""
+def _unwrapped(value: object) -> object:
+    """Return the innermost function of a decorated one, a static or class method, or a partial."""
     for _ in range(100):  # a circle has no end
-        if isinstance(found, classmethod | staticmethod):
-            found = found.__func__
-        elif type(found) is partial:
-            found = found.func
-        elif isinstance(found, FunctionType | _lru_cache_wrapper) and "__wrapped__" in vars(found):
-            found = vars(found)["__wrapped__"]
+        if isinstance(value, classmethod | staticmethod):
+            value = value.__func__
+        elif type(value) is partial:
+            value = value.func
+        elif isinstance(value, FunctionType | _lru_cache_wrapper) and "__wrapped__" in vars(value):
+            value = vars(value)["__wrapped__"]
         else:
-            return found
+            return value
     return None
 
 
-def is_at_its_name(found: object) -> bool:
-    """Whether the module in which a class says it is defined has it under its own name; true of functions.
+def is_at_its_name(value: object) -> bool:
+    """Whether the module that a class says defines it has the class under its own name; true of functions.
 
-    Of the member of an enumeration, that is asked of its class.
+    Of the member of an enumeration, its class is judged.
     """
-    if isinstance(found, Enum):
-        found = type(found)
-    if not isinstance(found, type):
+    if isinstance(value, Enum):
+        value = type(value)
+    if not isinstance(value, type):
         return True
-    place: object = sys.modules.get(found.__module__)
-    for name in found.__qualname__.split("."):
+    place: object = sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
         place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
-    return place is found
+    return place is value
 
 
-def of_script(node: object, key: str) -> dict[str, str]:
-    """All strings that name something which only this process has, by their dotted keys.
+def script_names(node: object, key: str) -> dict[str, str]:
+    """Return all strings that name something which only this process has, by their dotted keys.
 
     That is what the started script defines, also where it is reached as `mine.Net`, and whatever is in a module that
     was made by hand, which no other process could import.
@@ -90,17 +90,17 @@ def _is_of_script(path: str) -> bool:
         return False
     if top == SCRIPT or not _can_be_imported(top, tuple(sys.path)):
         return True
-    found: object = sys.modules[top]
+    value: object = sys.modules[top]
     name = top
     for part in rest.split("."):
         name = f"{name}.{part}"
-        found = getattr(found, part, None) or sys.modules.get(name)
-    return home_of(found) == SCRIPT
+        value = getattr(value, part, None) or sys.modules.get(name)
+    return home_of(value) == SCRIPT
 
 
 @lru_cache(maxsize=256)
 def _can_be_imported(module: str, _path: tuple[str, ...]) -> bool:
-    """Whether something on `sys.path`, or another finder, has the module, which is imported."""
+    """Whether a finder has the imported module, on `sys.path` or elsewhere."""
     for finder in sys.meta_path:
         with suppress(Exception):
             if finder.find_spec(module, None) is not None:

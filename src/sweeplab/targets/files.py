@@ -1,4 +1,4 @@
-"""The files that a config names, by their content."""
+"""Hash the files that a config names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 
 WHOLE = 2**30
-"""Bytes of a file, or of all files of a folder, up to which every byte counts."""
+"""Bytes of a file, or of all files of a folder, up to which every byte is hashed."""
 
 MOST_FILES = 1000
 """A folder of more files is a set of examples, whose state `data.version` names."""
 
-_BLOCK, _BLOCKS = 2**16, 16  # what counts of each larger file, besides its size
-_PLACE = re.compile(
+_BLOCK, _BLOCKS = 2**16, 16  # size and number of the blocks that are hashed of each larger file, besides its size
+_INPUT = re.compile(
     r"(?:.*_)?(?:root|path|file|filename|folder|dir|directory|weight|checkpoint|ckpt|vocab|tokenizer)s?"
     r"|(?:.*_)?(?:pretrained|vocabulary|state_dict)",
     re.IGNORECASE,
@@ -29,34 +29,30 @@ _OUTPUT = re.compile(
 )
 
 
-def contents(words: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of each file or folder that one of the `words` of a config names, by the same dotted key.
+def file_digests(words: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of each file or folder that one of the `words` of a config names, by the same dotted key.
 
-    A relative path starts at the current folder, as for `open`, `~` is the home, `$NAME` of the environment, and
+    A relative path starts at the current folder, as for `open`; `~` is the home, `$NAME` is of the environment, and
     `file://` may stand before it. Left out are words that name nothing, a folder of more than MOST_FILES files, a
     folder that the program works in, and what is written to by its argument's name (`cache_dir`, `log_file`). A word
-    without a dot or a slash names a folder only where its argument's name says so (`root`, `model_dir`, `weights`).
-    Above WHOLE, the size and evenly spread blocks of each file stand for it.
+    without a dot or a slash names a folder only if its argument's name says so (`root`, `model_dir`, `weights`).
+    Above WHOLE, each file is hashed by its size and by blocks that are spread evenly.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for key, text in words.items():
-        digest = _content(_argument(key), text)
+        argument = re.sub(r"\[\d+\]", "", key).rpartition(".")[2]  # `path` of `model.layers[0].path[1]`
+        digest = _digest(argument, text)
         if digest is not None:
-            found[key] = digest
-    return found
+            digests[key] = digest
+    return digests
 
 
-def exists(text: str) -> bool:
+def is_file(text: str) -> bool:
     """Whether a word of a config names a file or a folder."""
     return bool(text) and _status(_path(text)) is not None
 
 
-def _argument(key: str) -> str:
-    """`path` of `model.layers[0].path[1]`."""
-    return re.sub(r"\[\d+\]", "", key).rpartition(".")[2]
-
-
-def _content(argument: str, text: str) -> str | None:
+def _digest(argument: str, text: str) -> str | None:
     if not text or _OUTPUT.fullmatch(argument):
         return None
     path = _path(text)
@@ -64,9 +60,11 @@ def _content(argument: str, text: str) -> str | None:
     if status is None:
         return None
     if stat.S_ISREG(status.st_mode):
-        return _of_file(path, status, whole=status.st_size <= WHOLE)
-    looks_like_a_path = re.search(r"[./\\~]", text) or _PLACE.fullmatch(argument)
-    return _of_folder(path) if stat.S_ISDIR(status.st_mode) and looks_like_a_path else None
+        return _file_digest(path, status, whole=status.st_size <= WHOLE)
+    looks_like_a_path = re.search(r"[./\\~]", text) or _INPUT.fullmatch(argument)
+    if stat.S_ISDIR(status.st_mode) and looks_like_a_path:
+        return _folder_digest(path)
+    return None
 
 
 def _path(text: str) -> Path:
@@ -83,8 +81,8 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _of_folder(folder: Path) -> str | None:
-    """A digest over the names and contents of all files; None of a folder that is no input."""
+def _folder_digest(folder: Path) -> str | None:
+    """Hash the names and contents of all files; None of a folder that is no input."""
     if Path.cwd().is_relative_to(folder.resolve()):
         return None
     files: dict[Path, os.stat_result] = {}
@@ -97,13 +95,13 @@ def _of_folder(folder: Path) -> str | None:
     whole = sum(status.st_size for status in files.values()) <= WHOLE
     sha = hashlib.sha256()
     for path in sorted(files):
-        content = _of_file(path, files[path], whole=whole)
-        sha.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode(errors="surrogateescape"))
+        name, digest = path.relative_to(folder).as_posix(), _file_digest(path, files[path], whole=whole)
+        sha.update(f"{name}\0{digest}\0".encode(errors="surrogateescape"))
     return sha.hexdigest() if files else None
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Every file below `folder`, but hidden ones and bytecode; a folder that is linked twice is entered once."""
+    """Yield every file below `folder`, except hidden ones and bytecode; each folder is entered once."""
     entered: set[tuple[int, int]] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         status = _status(Path(here))
@@ -112,19 +110,21 @@ def _files_in(folder: Path) -> Iterator[Path]:
             continue
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
-        yield from (Path(here, name) for name in sorted(names) if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(here, name)
 
 
-def _of_file(path: Path, status: os.stat_result, *, whole: bool) -> str:
-    """The digest, or why the file cannot be read: whoever opens it will say so, too."""
+def _file_digest(path: Path, status: os.stat_result, *, whole: bool) -> str:
+    """Hash a file; if it cannot be read, return the reason: whoever opens it will tell the user."""
     try:
-        return _digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, whole)
+        return _cached_digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, whole)
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
 
 @lru_cache(maxsize=4096)
-def _digest(path: Path, size: int, _mtime: int, _ctime: int, _inode: int, whole: bool) -> str:
+def _cached_digest(path: Path, size: int, _mtime: int, _ctime: int, _inode: int, whole: bool) -> str:
     with path.open("rb") as file:
         if whole or size <= _BLOCK * _BLOCKS:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The digest of what a config computes with: its code and its files, found without executing anything."""
+"""Hash what a config computes with: its code and its files, found without executing anything."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from sweeplab.targets import files
+from sweeplab.targets.files import file_digests, is_file
 from sweeplab.targets.lookup import is_dotted
 from sweeplab.targets.sources import code_of, leads_to_code
 
-# Raised by hand when sweeplab's own results change bits: every finished run is then stale.
-
-NUMERICS: int = 6
+DIGITS = 12  # of a digest that is recorded for people
+NUMERICS: int = 6  # raised by hand when sweeplab's own results change bits: every finished run is then stale
 
 
 def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
-    """SHA-256 over NUMERICS, the code of every project module that the targets `paths` import, however indirectly,
-    the versions of the packages that they name, and the files that the config names.
+    """Return a SHA-256 over NUMERICS, project code, versions and files.
+
+    The code is that of every project module that the targets `paths` import, however indirectly; the versions are those
+    of the packages that they name; the files are those that the config names.
 
     `words` are the other strings of the config by their dotted keys. One that is the dotted name of a project's class
     or function counts as a target; one that names a file or a folder counts by its content.
@@ -29,32 +30,37 @@ def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
     opens by itself (`Path(__file__).with_name("words.txt")`): give their names in the config. `ast.unparse` may write
     new syntax differently in another minor version of Python.
     """
-    return hashlib.sha256(json.dumps([NUMERICS, sorted(_pieces(paths, words or {}).items())]).encode()).hexdigest()
+    text = json.dumps([NUMERICS, _pieces(paths, words or {})])
+    return _sha256(text)
 
 
 def parts(paths: Iterable[str], words: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What `digest` is over, piece by piece, so that two records tell what changed: sweeplab's own NUMERICS under
-    `numerics`; module -> a short digest of its code; `timm (version)` -> a version; `model.vocab (file)` -> a short
-    digest of what the key names.
+    """Return what `digest` hashes, piece by piece, so that two records tell what changed.
+
+    `numerics` -> NUMERICS; module -> a short digest of its code; `timm (version)` -> a version; `model.vocab (file)` ->
+    a short digest of what the key names.
     """
-    pieces = sorted(_pieces(paths, words or {}).items())
-    return {"numerics": str(NUMERICS)} | {name: _short(name, text) for name, text in pieces}
+    result = {"numerics": str(NUMERICS)}
+    for name, text in _pieces(paths, words or {}):
+        is_short_version = name.endswith("(version)") and len(text) <= DIGITS
+        result[name] = text if is_short_version else _sha256(text)[:DIGITS]
+    return result
 
 
-def _short(name: str, text: str) -> str:
-    if name.endswith("(version)") and len(text) <= 12:
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pieces(paths: Iterable[str], words: Mapping[str, str]) -> dict[str, str]:
-    found = code_of([*paths, *_named(words.values())])
-    pieces = dict(found.modules)
-    pieces |= {f"{name} (version)": version for name, version in found.versions.items()}
-    return pieces | {f"{key} (file)": content for key, content in files.contents(words).items()}
+def _pieces(paths: Iterable[str], words: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the code of modules, the versions of packages and the digests of files, sorted by name."""
+    code = code_of([*paths, *_code_names(words.values())])
+    pieces = dict(code.modules)
+    pieces |= {f"{name} (version)": version for name, version in code.versions.items()}
+    pieces |= {f"{key} (file)": digest for key, digest in file_digests(words).items()}
+    return sorted(pieces.items())
 
 
-def _named(words: Iterable[str]) -> list[str]:
-    """Those of the words that are dotted names of code; `mine:act` is another way to write `mine.act`."""
-    names = [word.replace(":", ".", 1) for word in words if not files.exists(word)]
+def _code_names(words: Iterable[str]) -> list[str]:
+    """Return the words that are dotted names of code; `mine:act` is another way to write `mine.act`."""
+    names = [word.replace(":", ".", 1) for word in words if not is_file(word)]
     return [name for name in names if is_dotted(name) and leads_to_code(name)]

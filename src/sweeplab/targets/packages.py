@@ -1,4 +1,4 @@
-"""Installed packages: which one a module file belongs to, its version, and whether it is a project of the user's."""
+"""Tell the installed package that a module file belongs to, its version, and whether it is the user's own project."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _standard() -> frozenset[Path]:
 
 
 def package_of(file: Path) -> Package | None:
-    """The installed package of a module file; None for a file outside the folders of installed packages.
+    """Return the installed package of a module file; None for a file outside the folders of installed packages.
 
     A file in site-packages that no package lists was copied or linked there by hand: it is the user's own.
     """
@@ -48,11 +48,14 @@ def package_of(file: Path) -> Package | None:
 
 
 def _site(file: Path) -> Path | None:
-    return next((folder for folder in file.parents if folder.name in _SITES), None)
+    for folder in file.parents:
+        if folder.name in _SITES:
+            return folder
+    return None
 
 
 def _claimed(site: Path, relative: Path) -> Path:
-    """The file whose owner owns `relative`: the `__init__.py` of its outermost package, or the file itself."""
+    """Return the file whose owner owns `relative`: the `__init__.py` of its outermost package, or the file itself."""
     folder = site
     for part in relative.parts[:-1]:
         folder /= part
@@ -64,27 +67,34 @@ def _claimed(site: Path, relative: Path) -> Path:
 
 @lru_cache(maxsize=4096)
 def _owner(site: str, _mtime: int, relative: str) -> Path | None:
-    """The folder with the metadata of the package that lists the file; found anew when something is installed."""
+    """Return the metadata folder of the package that lists the file; looked up anew when something is installed."""
     top = relative.partition("/")[0].partition(".")[0]
-    folders = [each for each in Path(site).iterdir() if each.suffix in (".dist-info", ".egg-info")]
-    folders.sort(key=lambda folder: (_normal(folder.stem.partition("-")[0]) != _normal(top), folder.name))
-    return next((folder for folder in folders if _lists(folder, relative, top)), None)
+    folders = [folder for folder in Path(site).iterdir() if folder.suffix in (".dist-info", ".egg-info")]
+    folders.sort(key=lambda folder: (not _is_named(folder, top), folder.name))  # the most likely one first
+    for folder in folders:
+        if _lists(folder, relative, top):
+            return folder
+    return None
+
+
+def _is_named(metadata: Path, name: str) -> bool:
+    return _normalized(metadata.stem.partition("-")[0]) == _normalized(name)
 
 
 def _lists(metadata: Path, relative: str, top: str) -> bool:
+    """Whether a package lists the file; one that lists no files may list its top-level modules."""
     record = _text(metadata / "RECORD")
     if record:
         return f"\n{relative}," in f"\n{record}"
-    alike = _normal(metadata.stem.partition("-")[0]) == _normal(top)
-    return alike or top in _text(metadata / "top_level.txt").split()
+    return _is_named(metadata, top) or top in _text(metadata / "top_level.txt").split()
 
 
 def _name_and_version(metadata: Path) -> tuple[str, str]:
     name, _, version = metadata.stem.partition("-")
     try:
-        said = PathDistribution(metadata).metadata
-        return str(said["Name"] or name), str(said["Version"] or version)
-    except (OSError, TypeError, KeyError, ValueError):  # without a METADATA that can be read
+        fields = PathDistribution(metadata).metadata
+        return str(fields["Name"] or name), str(fields["Version"] or version)
+    except (OSError, TypeError, KeyError, ValueError):  # there is no METADATA that can be read
         return name, version
 
 
@@ -95,5 +105,5 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _normal(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

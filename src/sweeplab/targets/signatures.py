@@ -1,13 +1,13 @@
-"""The arguments of a node, checked against the signature of what it calls; nothing is called."""
+"""Check the arguments of a node against the signature of what it calls; nothing is called."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from sweeplab.config.nodes import HYDRA_KEYS, as_plain, children
+from sweeplab.config.nodes import Node, arguments, as_plain, children
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.targets.annotations import NAMED, argument, signature
@@ -16,9 +16,9 @@ from sweeplab.targets.values import Argument, fields, problem
 
 
 def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[str]:
-    """All that is wrong with a node and the nodes inside it, judged by signatures alone; nothing is called.
+    """Return all that is wrong with a node and the nodes inside it, judged by signatures alone.
 
-    `supplied` are the arguments that sweeplab passes itself: their names, or how many leading positional ones.
+    `supplied` are the arguments that sweeplab passes itself: their names, or the number of leading positional ones.
     """
     plain = as_plain(node)
     if not isinstance(plain, dict):
@@ -26,114 +26,133 @@ def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[st
     if "_target_" not in plain:
         return [f"{key}._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"]
     problems: list[str] = []
-    for at, sub in _called(plain, key):
-        problems += _node_problems(sub, at, supplied if sub is plain else ())
+    for node_key, inner in _called(plain, key):
+        problems += _node_problems(inner, node_key, supplied if inner is plain else ())
     return problems
 
 
-def _called(value: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The nodes that Hydra itself calls: those under `_recursive_: false` are left to the class that gets them."""
-    is_node = isinstance(value, dict) and "_target_" in value
-    if is_node:
+def _called(value: Any, key: str) -> Iterator[tuple[str, Node]]:
+    """Yield the nodes that Hydra calls itself, and not those below `_recursive_: false`."""
+    if isinstance(value, dict) and "_target_" in value:
         yield key, value
-    if not (is_node and value.get("_recursive_") is False):
-        for at, item in children(value, key):
-            yield from _called(item, at)
+        if value.get("_recursive_") is False:
+            return
+    for child_key, child in children(value, key):
+        yield from _called(child, child_key)
 
 
-def _node_problems(node: dict[str, Any], key: str, supplied: Sequence[str] | int) -> list[str]:
+def _node_problems(node: Node, key: str, supplied: Sequence[str] | int) -> list[str]:
     path = node["_target_"]
     if not isinstance(path, str):
         return [f"{key}._target_={brief(path)}: must be the dotted name of a class"]
     try:
-        found = locate(path, f"{key}._target_")
+        target = locate(path, f"{key}._target_")
     except UserError as error:
         return [str(error)]
-    if not callable(found):
-        return [f"{key}._target_={path}: is a {type(found).__name__}, not a class{_classes_in(found)}"]
-    known = signature(found)
+    if not callable(target):
+        return [f"{key}._target_={path}: is a {type(target).__name__}, not a class{_classes_in(target)}"]
+    known = signature(target)
     if known is None:
         return []
-    return _argument_problems(node, key, found, known, supplied)
-
-
-def _classes_in(module: object) -> str:
-    """For `torch.optim.sgd`, where `torch.optim.sgd.SGD` was meant."""
-    if not isinstance(module, ModuleType):
-        return ""
-    own = [value for value in vars(module).values() if isinstance(value, type)]
-    return did_you_mean(
-        "", [f"{each.__module__}.{each.__name__}" for each in own if each.__module__ == module.__name__]
-    )
-
-
-def _argument_problems(
-    node: dict[str, Any],
-    key: str,
-    target: Callable[..., object],
-    known: inspect.Signature,
-    supplied: Sequence[str] | int,
-) -> list[str]:
-    path, parameters = node["_target_"], list(known.parameters.values())
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    named = [p.name for p in parameters if p.kind in NAMED]
-    kinds = {p.kind for p in parameters}
-    count = supplied if isinstance(supplied, int) else 0
-    ours = set(positional[:count] if isinstance(supplied, int) else supplied)
+    parameters = known.parameters.values()
     listed = node.get("_args_") or []
     if not isinstance(listed, list):
         return [f"{key}._args_={brief(listed)}: must be a list"]
-    taken = ours | set(positional[: len(listed)])
-    given = {name: value for name, value in node.items() if name not in HYDRA_KEYS}
+    count = 0
+    if isinstance(supplied, int):
+        count = supplied
+        supplied = _positional(parameters)[:count]
+    givers = dict.fromkeys(_positional(parameters)[: len(listed)], "_args_")
+    givers |= dict.fromkeys(supplied, "sweeplab itself")
+    problems = _list_problems(node, key, target, parameters, count)
+    return problems + _named_problems(node, key, target, parameters, givers)
 
-    problems = []
+
+def _classes_in(module: object) -> str:
+    """Suggest `torch.optim.sgd.SGD` for `torch.optim.sgd`."""
+    if not isinstance(module, ModuleType):
+        return ""
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    own = [f"{cls.__module__}.{cls.__name__}" for cls in classes if cls.__module__ == module.__name__]
+    return did_you_mean("", own)
+
+
+def _list_problems(
+    node: Node, key: str, target: Callable[..., object], parameters: Iterable[inspect.Parameter], count: int
+) -> list[str]:
+    """Judge `_args_`, where sweeplab passes `count` positional arguments itself."""
+    path, listed = node["_target_"], node.get("_args_") or []
+    positional = _positional(parameters)
+    problems: list[str] = []
     if listed and count:  # Hydra would drop them without a word
         problems.append(f"{key}._args_={brief(listed)}: sweeplab passes the positional arguments of {path} itself")
-    if inspect.Parameter.VAR_POSITIONAL not in kinds and max(len(listed), count) > len(positional):
-        problems.append(
-            f"{key}._target_={path}: takes {len(positional)} positional arguments, not {len(listed) or count}"
-        )
-    for name, value in given.items():
-        said = f"{key}.{name}={brief(value)}"
-        if name in taken:
-            problems.append(f"{said}: {'sweeplab itself' if name in ours else '_args_'} gives {path} its '{name}'")
-        elif name not in named and inspect.Parameter.VAR_KEYWORD not in kinds:
-            hint = did_you_mean(name, [each for each in named if each not in taken])
-            problems.append(f"{said}: {path} has no argument '{name}'{hint}")
-        elif value == "???":
-            problems.append(f"{said}: must be given")
-        else:
-            problems += _value_problem(f"{key}.{name}", value, target, name)
-    for index, (name, value) in enumerate(zip(positional, [] if count else listed, strict=False)):
-        problems += _value_problem(f"{key}._args_[{index}]", value, target, name)
-    if not node.get("_partial_"):
-        problems += [f"{key}.{name}: is missing; {path} needs it" for name in _required(parameters, {*taken, *given})]
+    takes_any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    if not takes_any_number and max(len(listed), count) > len(positional):
+        most, number = len(positional), len(listed) or count
+        problems.append(f"{key}._target_={path}: takes {most} positional arguments, not {number}")
+    if not count:
+        for index, (name, value) in enumerate(zip(positional, listed, strict=False)):
+            problems += _value_problems(f"{key}._args_[{index}]", value, argument(target, name))
     return problems
 
 
-def _value_problem(key: str, value: Any, target: Callable[..., object], name: str) -> list[str]:
-    """What is wrong with the value of an argument, judged by its annotation and its default."""
-    known = argument(target, name)
-    return _problems_of(key, value, known) if known else []
+def _named_problems(
+    node: Node,
+    key: str,
+    target: Callable[..., object],
+    parameters: Iterable[inspect.Parameter],
+    givers: Mapping[str, str],
+) -> list[str]:
+    """Judge the named arguments; `givers` says of a parameter who passes it anyway."""
+    path, given = node["_target_"], arguments(node)
+    named = [p.name for p in parameters if p.kind in NAMED]
+    takes_any_name = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    problems: list[str] = []
+    for name, value in given.items():
+        setting = f"{key}.{name}={brief(value)}"
+        if name in givers:
+            problems.append(f"{setting}: {givers[name]} gives {path} its '{name}'")
+        elif name not in named and not takes_any_name:
+            free = [candidate for candidate in named if candidate not in givers]
+            problems.append(f"{setting}: {path} has no argument '{name}'{did_you_mean(name, free)}")
+        elif value == "???":
+            problems.append(f"{setting}: must be given")
+        else:
+            problems += _value_problems(f"{key}.{name}", value, argument(target, name))
+    if not node.get("_partial_"):
+        missing = [name for name in _required(parameters) if name not in givers and name not in given]
+        problems += [f"{key}.{name}: is missing; {path} needs it" for name in missing]
+    return problems
 
 
-def _problems_of(key: str, value: Any, known: Argument) -> list[str]:
-    if said := problem(value, known):
-        return [f"{key}={brief(value)}: {said}"]
+def _positional(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _required(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    without_default = [p for p in parameters if p.default is p.empty]
+    return [p.name for p in without_default if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _value_problems(key: str, value: Any, known: Argument | None) -> list[str]:
+    """Judge the value of an argument, or of a field inside it, by its annotation and its default."""
+    if known is None:
+        return []
+    if wrong := problem(value, known):
+        return [f"{key}={brief(value)}: {wrong}"]
     if not isinstance(value, dict) or "_target_" in value:
         return []
     known_fields = fields(known.hint)
-    given = [(name, item) for name, item in value.items() if name in known_fields]
-    return [said for name, item in given for said in _problems_of(f"{key}.{name}", item, known_fields[name])]
-
-
-def _required(parameters: Iterable[inspect.Parameter], present: set[str]) -> list[str]:
-    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    return [p.name for p in needed if p.name not in present]
+    problems: list[str] = []
+    for name, item in value.items():
+        problems += _value_problems(f"{key}.{name}", item, known_fields.get(name))
+    return problems
 
 
 def accepts(target: str | Callable[..., object], name: str) -> bool:
     """Whether `target`, a dotted name or the thing itself, has a parameter of that name (`**kwargs` is none)."""
-    found = locate(target, "_target_") if isinstance(target, str) else target
-    known = signature(found) if callable(found) else None
+    if isinstance(target, str):
+        located = locate(target, "_target_")
+        return callable(located) and accepts(located, name)
+    known = signature(target)
     return known is not None and name in known.parameters

@@ -1,4 +1,4 @@
-"""The modules behind dotted names, found and read without executing any of them."""
+"""Find and read the modules behind dotted names, without executing any of them."""
 
 from __future__ import annotations
 
@@ -32,47 +32,55 @@ class Code:
 
 
 def code_of(paths: Iterable[str]) -> Code:
-    """The code of every project module that the dotted names `paths` import, however indirectly.
+    """Return the code of every project module that the dotted names `paths` import, however indirectly.
 
     A project module lies outside the standard library and installed packages, or in a package that the user installed
     from a folder, a file or a repository. Of other packages, the versions of those that `paths` name themselves.
     """
-    found = Code()
+    code = Code()
     direct = dict.fromkeys(paths)
-    queue = dict(direct)
-    waiting = list(queue)
-    for path in waiting:  # it grows on the way
+    queue = _Queue(direct)
+    for path in queue.paths:  # it grows on the way
         last = None
-        for name, file in _visited(path, found, is_direct=path in direct):
-            source = last = read(file)
-            if source is None or name in found.modules:
+        for name, file in _project_modules(path, code, is_direct=path in direct):
+            source = last = _read(file)
+            if source is None or name in code.modules:
                 continue
-            found.modules[name] = source.text
+            code.modules[name] = source.text
             package = name if file.name.startswith("__init__.") else name.rpartition(".")[0]
-            waiting += _new(queue, (_absolute(each, level, package) for level, each in source.imports))
-            waiting += _new(queue, (each for each in source.words if leads_to_code(each)))
+            queue.add(_absolute(imported, level, package) for level, imported in source.imports)
+            queue.add(word for word in source.words if leads_to_code(word))
         folder, _, name = path.rpartition(".")
         if name == "*" and last is not None:
-            waiting += _new(queue, (f"{folder}.{name}" for name in last.exports))
-        if name == syntax.ANY and (last is not None or not any(modules(folder))):
-            waiting += _new(queue, _below(folder))
-    return found
+            queue.add(f"{folder}.{exported}" for exported in last.exports)
+        if name == syntax.ANY and (last is not None or not any(_modules(folder))):
+            queue.add(_below(folder))
+    return code
 
 
-def _new(known: dict[str, None], paths: Iterable[str]) -> list[str]:
-    added = [path for path in dict.fromkeys(paths) if path not in known]
-    known.update(dict.fromkeys(added))
-    return added
+class _Queue:
+    """Dotted names in the order in which they were added, each once."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths: list[str] = []
+        self._known: set[str] = set()
+        self.add(paths)
+
+    def add(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path not in self._known:
+                self._known.add(path)
+                self.paths.append(path)
 
 
-def _visited(path: str, found: Code, *, is_direct: bool) -> Iterator[tuple[str, Path]]:
-    """The project modules along a dotted name, packages first; the versions of installed packages go to `found`."""
-    for name, file in modules(path):
+def _project_modules(path: str, code: Code, *, is_direct: bool) -> Iterator[tuple[str, Path]]:
+    """Yield the project modules along a dotted name, packages first; note the versions of installed packages."""
+    for name, file in _modules(path):
         if is_standard(file):
             return
         package = package_of(file)
         if package is not None and package.version and (package.own or is_direct):
-            found.versions[package.name] = package.version
+            code.versions[package.name] = package.version
         if package is not None and not package.own:
             return
         yield name, file
@@ -82,23 +90,19 @@ def leads_to_code(word: str) -> bool:
     """Whether an argument is the dotted name of something in a module: `mine.act`, but not `layer.weight`."""
     if "." not in word:
         return False
-    steps = list(modules(word))
+    steps = list(_modules(word))
     if not steps:
         return False
-    name, file = steps[-1]
-    rest = word.removeprefix(name).strip(".").split(".")
-    return rest == [""] or _binds(file, rest[0])
-
-
-def _binds(file: Path, name: str) -> bool:
-    if file.name.endswith(_COMPILED):
+    module, file = steps[-1]
+    name = word.removeprefix(module).strip(".").split(".")[0]
+    if name == "" or file.name.endswith(_COMPILED):
         return True
-    source = read(file)
-    return source is not None and bool({name, "*", "__getattr__"} & source.names)
+    source = _read(file)
+    return source is not None and not source.names.isdisjoint({name, "*", "__getattr__"})
 
 
-def modules(path: str) -> Iterator[tuple[str, Path]]:
-    """The modules along a dotted name that have a file, packages first: what importing it would execute."""
+def _modules(path: str) -> Iterator[tuple[str, Path]]:
+    """Yield the modules along a dotted name that have a file, packages first: what importing it would execute."""
     name, locations = "", None
     for part in path.split("."):
         name = f"{name}.{part}" if name else part
@@ -115,7 +119,7 @@ def modules(path: str) -> Iterator[tuple[str, Path]]:
 
 
 def _below(package: str) -> Iterator[str]:
-    """All modules of a package, at any depth, those in folders without an `__init__.py`, too."""
+    """Yield all modules of a package, at any depth, those in folders without an `__init__.py`, too."""
     name = ""
     locations: list[str] | None = None
     for part in package.split("."):
@@ -127,15 +131,15 @@ def _below(package: str) -> Iterator[str]:
     for location in locations or []:
         for here, folders, files in os.walk(location):
             folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
-            inside = [package, *Path(here).relative_to(location).parts]
-            names = (file.partition(".")[0] for file in files if file.endswith((".py", *_COMPILED)))
-            yield from (
-                ".".join([*inside, name]) for name in sorted(names) if name.isidentifier() and name != "__init__"
-            )
+            folder = ".".join([package, *Path(here).relative_to(location).parts])
+            names = [file.partition(".")[0] for file in files if file.endswith((".py", *_COMPILED))]
+            for name in sorted(names):
+                if name.isidentifier() and name != "__init__":
+                    yield f"{folder}.{name}"
 
 
 def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
-    """The spec of a module, or of a submodule in its package's `locations`: no module is executed to find it."""
+    """Return the spec of a module, or of a submodule in its package's `locations`; no module is executed to find it."""
     if locations is not None:
         return _find_inside(name, locations)
     if not name.isidentifier():
@@ -148,14 +152,15 @@ def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
 
 
 def _find_inside(name: str, locations: Iterable[str]) -> ModuleSpec | None:
-    """As PathFinder, which fails for a namespace package in one that is not imported."""
+    """Do what PathFinder does, which fails for a namespace package in one that is not imported."""
     portions: list[str] = []
     for location in locations:
         finder = pkgutil.get_importer(location)
         spec = None if finder is None else finder.find_spec(name, None)
         if spec is not None and spec.loader is not None:
             return spec
-        portions += (spec and spec.submodule_search_locations) or []
+        if spec is not None:
+            portions += spec.submodule_search_locations or []
     if not portions:
         return None
     spec = ModuleSpec(name, None, is_package=True)
@@ -163,17 +168,27 @@ def _find_inside(name: str, locations: Iterable[str]) -> ModuleSpec | None:
     return spec
 
 
-def read(file: Path) -> syntax.Source | None:
-    """A module's file, in a zip file, too; None if it is gone."""
-    holder = file if file.exists() else next((each for each in file.parents if each.is_file()), None)
+def _read(file: Path) -> syntax.Source | None:
+    """Read a module's file, which may be inside a zip file; None if it is gone."""
+    holder = _holder(file)
     if holder is None:
         return None
     status = holder.stat()
-    return _read(str(holder), str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return _read_cached(str(holder), str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+def _holder(file: Path) -> Path | None:
+    """Return the file itself, or the zip file that it is in."""
+    if file.exists():
+        return file
+    for parent in file.parents:
+        if parent.is_file():
+            return parent
+    return None
 
 
 @lru_cache(maxsize=4096)
-def _read(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> syntax.Source | None:
+def _read_cached(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> syntax.Source | None:
     content = _bytes(Path(holder), Path(file))
     if content is None:
         return None
@@ -193,7 +208,7 @@ def _bytes(holder: Path, file: Path) -> bytes | None:
 
 
 def _absolute(name: str, level: int, package: str) -> str:
-    """`..b` in package `p.q` is `p.b`."""
+    """Return `p.b` for `..b` in package `p.q`."""
     if level == 0:
         return name
     parents = package.split(".")
