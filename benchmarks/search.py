@@ -42,7 +42,7 @@ def searched(words: tuple[str, ...], trials: int, epochs: int, seed: int) -> dic
 def read(folder: Path) -> dict[str, float]:
     """The best value of the finished runs, all epochs that were trained, and how many runs were pruned."""
     runs = Store(folder / "runs").runs()
-    epochs = [run.journal.epochs() for run in runs]
+    epochs = [run.epochs() for run in runs]
     finished = [each for run, each in zip(runs, epochs, strict=True) if run.status == Status.FINISHED]
     return {
         "best": min(values["valid/loss"] for each in finished for values in each.values()),

@@ -183,7 +183,7 @@ def facts(run: Run) -> Any:
         return None
     final = {name: value for name, value in result.metrics.items() if name not in TIMES}
     weights = checkpoint.weights_sha256(checkpoint.load_weights(run.weights_file)) if run.weights_file.exists() else ""
-    return result.status, result.stop_reason, result.weights_sha256, weights, run.journal.epochs(), final
+    return result.status, result.stop_reason, result.weights_sha256, weights, run.epochs(), final
 
 
 def of_run(place: Place, name: str) -> Any:

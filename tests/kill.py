@@ -229,7 +229,7 @@ def outcome(root: Path) -> Outcome:
         stop_reason=result.stop_reason,
         weights_sha256=result.weights_sha256,
         weights=run.weights_file.read_bytes(),
-        epochs=run.journal.epochs(),
+        epochs=run.epochs(),
         final={k: v for k, v in result.metrics.items() if k not in TIMES},
         logged={at: value for at, value in logged.items() if at[0] not in TIMES},
         params={k: v for k, v in params.items() if k != "data.root"},
@@ -257,10 +257,8 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
     _same("latest metrics", latest_of(logged), {key: (step, value) for key, step, value in latest})
     result = run.result()
     assert result is not None
-    last = max(run.journal.epochs())
-    expected = {
-        (name, epoch): value for epoch, values in run.journal.epochs().items() for name, value in values.items()
-    }
+    last = max(run.epochs())
+    expected = {(name, epoch): value for epoch, values in run.epochs().items() for name, value in values.items()}
     _same("metrics", logged, expected | {(name, last): value for name, value in result.metrics.items()})
     _same("tags", (tags["fingerprint"], tags["stop_reason"]), (result.fingerprint, result.stop_reason))
     artifacts = Path(found[0][4].removeprefix("file://"))
@@ -295,7 +293,7 @@ def left_behind(root: Path) -> Iterator[str]:
         return
     if not (content := runs[0].journal.path.read_bytes()).endswith(b"\n"):
         yield "a torn journal line" if content else "an empty journal"
-    epochs, status = runs[0].journal.epochs(), runs[0].status
+    epochs, status = runs[0].epochs(), runs[0].status
     yield (
         "after the result"
         if status == Status.FINISHED

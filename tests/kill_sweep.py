@@ -96,7 +96,7 @@ def mlflow(root: Path, jobs: int) -> None:
 
 def expected(root: Path, fingerprint: str) -> list[tuple[str, int, float]]:
     run: Run = Store(root / "runs").run(fingerprint)
-    result, epochs = run.result(), run.journal.epochs()
+    result, epochs = run.result(), run.epochs()
     assert result is not None
     each = [(name, n, value) for n, values in epochs.items() for name, value in values.items()]
     return sorted(each + [(name, max(epochs), value) for name, value in result.metrics.items()])

@@ -26,7 +26,8 @@ ANSWERS: dict[str, tuple[dict[int, dict[str, float]], str | None]] = {}
 def check_store(home: Store) -> None:
     """No run is damaged or goes on after its end, and each has the numbers that it has in every other life."""
     for run in home.runs():
-        result, events = run.history()
+        result, history = run.history()
+        events = history.lines
         kinds = [event["event"] for event in events]
         assert not (run.folder / store.ASIDE).exists(), f"{run.id} was begun anew: {kinds}"
         assert Event.DIFFERS not in kinds, f"{run.id} came out otherwise when it was resumed"
@@ -40,9 +41,9 @@ def check_store(home: Store) -> None:
             )
         if result is not None and result.status == Status.FINISHED:
             assert finished, f"{run.id} has a result, and its journal no end: {kinds}"
-            answer = store.epochs_of(events), result.weights_sha256
+            answer = history.epochs, result.weights_sha256
             assert ANSWERS.setdefault(result.fingerprint, answer) == answer, f"{run.id} has other numbers than before"
-            assert not run.checkpoints.exists() or run.claimed or len(run.saved()) <= 2
+            assert not run.checkpoints.exists() or run.claimed or len(run.saved_epochs()) <= 2
 
 
 # ---- MLflow ----
@@ -104,7 +105,7 @@ def check_level(home: Store, file: Path, excused: AbstractSet[tuple[str, str]], 
     parents = {(m["id"], name): _parent(ours, m["id"], name, excused) for m in manifests for name in _experiments(m)}
     known = [parent.id for parent in parents.values() if parent]
     for run in home.runs():
-        _, events = run.history()
+        events = run.history()[1].lines
         if not any(event["event"] == Event.START for event in events):
             continue
         for experiment in _wanted(run, events, manifests):
@@ -162,7 +163,7 @@ def _one(
 def _check_run(run: Run, events: list[dict[str, Any]], seen: Tracked, *, artifacts: bool) -> None:
     ends = [event for event in events if event["event"] == Event.END and event["status"] == Status.FINISHED]
     assert seen.status == ("FINISHED" if ends else "KILLED"), f"{run.id}: {seen.status} in MLflow"
-    epochs = store.epochs_of(events)
+    epochs = run.epochs()
     wanted = {(terms.key(name), epoch): value for epoch, found in epochs.items() for name, value in found.items()}
     last = max(epochs, default=0)
     wanted |= {(terms.key(k), last): v for end in ends[:1] for k, v in store.numbers(end["metrics"]).items()}

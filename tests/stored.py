@@ -17,4 +17,4 @@ def facts(run: Run) -> tuple[object, ...]:
     result = run.result()
     assert result is not None
     final = {k: v for k, v in result.metrics.items() if k not in ("seconds", "examples_per_second")}
-    return result.status, result.stop_reason, result.weights_sha256, run.journal.epochs(), final
+    return result.status, result.stop_reason, result.weights_sha256, run.epochs(), final

@@ -109,8 +109,8 @@ def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path, monk
         long = ("data=digits", "trainer.epochs=300", "trainer.patience=null", "trainer.threads=1")
         process = kill.train(root, [*long, "model=linear", "model._target_=unhurried.Unhurried", at])
         until(rows)
-    before, trained = rows(), len(only(root).journal.epochs())
-    until(lambda: len(only(root).journal.epochs()) >= trained + 20)
+    before, trained = rows(), len(only(root).epochs())
+    until(lambda: len(only(root).epochs()) >= trained + 20)
     assert process.poll() is None
     assert rows() == before
     with tracking.serve(f"sqlite:///{database}", int(base.rpartition(":")[2])) as again:

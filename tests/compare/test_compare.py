@@ -669,8 +669,13 @@ def test_two_runs_take_no_options_of_sweeps(home: Store, sweeplab: Command) -> N
 
 def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep, opened = widths(home), []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: (opened.append(path), read_bytes(path))[1])
+    plain = Path.open
+
+    def read(path: Path, *given: Any, **more: Any) -> Any:
+        opened.append(path)
+        return plain(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", read)
     found = summarise(home, sweep)
     export.as_json(found)
     export.markdown(found)

@@ -150,7 +150,7 @@ def test_an_edited_learning_rate_is_found_at_epoch_1_and_named(copy: Run, replay
     edit(copy, lambda c: c["optimizer"].update(lr=0.002))
     ended = replay("copy")
     assert ended.code == 1
-    first = only(root).journal.epochs()[1]["train/loss"]
+    first = only(root).epochs()[1]["train/loss"]
     assert ended.err.startswith(f"copy came out otherwise:\n  epoch 1, train/loss: {first} then, ")
     assert "it may be due to:\n  optimizer.lr: 0.001 in the journal, 0.002 in config.yaml\n" in ended.err
     assert len(ended.err.splitlines()) == 4
@@ -175,7 +175,7 @@ def test_a_record_from_before_the_rates_were_recorded_is_replayed(copy: Run, rep
 
 def test_an_edited_journal_value_has_no_explanation(copy: Run, replay: Command, root: Path) -> None:
     edit_journal(copy, lambda events: events[2]["metrics"].update({"valid/accuracy": 0.5}))
-    now = only(root).journal.epochs()[2]["valid/accuracy"]
+    now = only(root).epochs()[2]["valid/accuracy"]
     ended = replay("copy")
     assert (ended.code, ended.err) == (
         1,

@@ -71,7 +71,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch_whatever_min_delta_is(
     stop("save")
     assert train(*WHOLE, "trainer.min_delta=0.5").code == 130
     train(*WHOLE, "trainer.min_delta=0.5")
-    accuracies = {epoch: values["valid/accuracy"] for epoch, values in only(root).journal.epochs().items()}
+    accuracies = {epoch: values["valid/accuracy"] for epoch, values in only(root).epochs().items()}
     best = max(accuracies, key=accuracies.__getitem__)
     assert accuracies[best] < accuracies[1] + 0.5, "or min_delta would decide nothing here"
     result = only(root).result()
@@ -294,7 +294,7 @@ def test_a_run_starts_from_the_weights_of_another(train: Command, root: Path) ->
     ended = train(*WHOLE, f"trainer.init_from={first.id}", "trainer.epochs=1")
     assert ended.code == 0
     (second,) = [run for run in Store(root / "runs").runs() if run.id != first.id]
-    assert second.journal.epochs()[1]["train/loss"] < first.journal.epochs()[2]["train/loss"]
+    assert second.epochs()[1]["train/loss"] < first.epochs()[2]["train/loss"]
     by_folder = train(*WHOLE, f"trainer.init_from={first.folder}", "trainer.epochs=1")
     assert "is finished already" in by_folder.out, "the weights are hashed, not where they came from"
 

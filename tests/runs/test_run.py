@@ -23,7 +23,7 @@ from sweeplab.compare.runs import read_run
 from sweeplab.errors import UserError
 from sweeplab.replay import record
 from sweeplab.runs import training
-from sweeplab.store import Run, Store
+from sweeplab.store import Run, Store, repair
 from sweeplab.tracking.view import View
 
 HERE = __name__
@@ -58,7 +58,7 @@ def test_a_run_that_fails_before_it_begins_is_failed_not_damaged(
     for run in Store(root / "runs").runs():
         assert [event["event"] for event in run.journal.events()] == ["end"]
         assert run.history()[0] == run.result()
-        assert run.damage() is None
+        assert repair.damage(run) is None
         with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
             record.read(run)
     view = View(Store(root / "runs"), f"sqlite:///{root}/mlflow.db")
@@ -75,7 +75,7 @@ def test_a_journal_without_its_beginning_is_damaged(train: Command, root: Path) 
     run = only_run(root)
     for kept in (2, 1):
         run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[-kept:]))
-        assert run.damage() == f"{run.journal.path}: is damaged: its beginning is missing"
+        assert repair.damage(run) == f"{run.journal.path}: is damaged: its beginning is missing"
 
 
 def test_a_run_that_fails_in_its_first_epoch_cannot_be_replayed(train: Command, root: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_same_config_gives_the_same_bits_and_another_seed_others(train: Comm
         (run,) = Store(root / folder).runs()
         result = run.result()
         assert result is not None
-        seen.append((result.weights_sha256, run.journal.epochs()))
+        seen.append((result.weights_sha256, run.epochs()))
     assert seen[0] == seen[1]
     assert seen[0][0] != seen[2][0]
 
@@ -173,7 +173,7 @@ def test_a_run_that_diverges_is_recorded_as_such(train: Command, root: Path) -> 
 def test_the_best_weights_are_tested_and_kept(train: Command, root: Path) -> None:
     train(*DIGITS, "model.hidden=16", "trainer.epochs=12", "trainer.patience=3", "optimizer.lr=0.05")
     run = only_run(root)
-    result, epochs = run.result(), run.journal.epochs()
+    result, epochs = run.result(), run.epochs()
     assert result is not None
     best = max(epochs, key=lambda n: (epochs[n]["valid/accuracy"], -n))
     assert result.metrics["best_epoch"] == best
@@ -220,7 +220,7 @@ def test_nll_gives_the_numbers_of_cross_entropy(train: Command, root: Path) -> N
     epochs = []
     for loss in ("cross_entropy", "nll"):
         train(*DIGITS, f"loss={loss}", "trainer.epochs=3", f"store.root={loss}")
-        epochs.append(Store(root / loss).runs()[0].journal.epochs())
+        epochs.append(Store(root / loss).runs()[0].epochs())
     for one, other in zip(epochs[0].values(), epochs[1].values(), strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
@@ -238,7 +238,7 @@ def test_mse_regresses_diabetes_better_than_its_mean(train: Command, root: Path)
 def test_the_error_of_a_regression_is_in_the_unit_of_its_targets(train: Command, root: Path) -> None:
     fixed = ("data=diabetes", "loss=mse", "trainer.threads=1", "trainer.epochs=2", "trainer.batch_size=32")
     train("-m", *fixed, "data.target_std=1,77.005746", "optimizer.lr=1e-12", "model.batch_norm=false")
-    errors = [run.journal.epochs()[1]["valid/mae"] for run in Store(root / "runs").runs()]
+    errors = [run.epochs()[1]["valid/mae"] for run in Store(root / "runs").runs()]
     assert errors[0] != errors[1], "what is learned is not the same"
     assert errors[0] == pytest.approx(errors[1], rel=0.1), "but both are about the spread of the targets"
 
@@ -254,7 +254,7 @@ def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(train: Comma
     share = ("+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=max")
     train(*DIGITS, *share, "trainer.epochs=2")
     run = only_run(root)
-    assert all(m["valid/share"] == m["valid/accuracy"] for m in run.journal.epochs().values())
+    assert all(m["valid/share"] == m["valid/accuracy"] for m in run.epochs().values())
     result = run.result()
     assert result is not None
     assert result.metrics["test/share"] == result.metrics["test/accuracy"]
@@ -288,7 +288,7 @@ def test_debug_profile_leaves_a_table_and_a_trace(train: Command, root: Path) ->
 @pytest.mark.parametrize("overrides", [["trainer.precision=bf16"], ["trainer.clip_norm=0.1"], ["scheduler=one_cycle"], ["scheduler=plateau"], ["scheduler=cosine"], ["optimizer=sgd"], ["optimizer=adamw"], ["data.flatten=false", "model=cnn"]])  # fmt: skip
 def test_every_way_to_train_finishes_and_learns(train: Command, root: Path, overrides: list[str]) -> None:
     assert train(*DIGITS, "trainer.epochs=4", *overrides).code == 0
-    epochs = only_run(root).journal.epochs()
+    epochs = only_run(root).epochs()
     assert epochs[4]["train/loss"] < epochs[1]["train/loss"]
 
 

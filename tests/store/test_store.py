@@ -19,7 +19,19 @@ import pytest
 
 from sweeplab import store
 from sweeplab.errors import UserError
-from sweeplab.store import DamagedError, Journal, Result, Run, Store, fingerprint, locked, read_json, write_atomic
+from sweeplab.store import (
+    DamagedError,
+    History,
+    Journal,
+    Result,
+    Run,
+    Store,
+    fingerprint,
+    locked,
+    read_json,
+    repair,
+    write_atomic,
+)
 
 CONFIG = {"seed": 0, "model": {"hidden": [392, 196]}}
 
@@ -185,7 +197,7 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path: Pat
     line = strict(journal.path.read_text())
     assert line["metrics"] == {"nan": "NaN", "up": "Infinity", "down": "-Infinity", "one": 1.0}
     assert line["config"] == {"list": ["Infinity"]}
-    read = journal.epochs()[1]
+    read = History.of(journal).epochs[1]
     assert math.isnan(read.pop("nan"))
     assert read == {"up": math.inf, "down": -math.inf, "one": 1.0}
 
@@ -194,8 +206,8 @@ def test_a_repeated_epoch_keeps_its_first_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     for epoch, loss in ((1, 0.5), (2, 0.4), (2, 0.3), (3, 0.2)):
         journal.append("epoch", epoch=epoch, metrics={"valid/loss": loss})
-    journal.append("end", metrics={"test/loss": 0.1})
-    assert journal.epochs() == {1: {"valid/loss": 0.5}, 2: {"valid/loss": 0.4}, 3: {"valid/loss": 0.2}}
+    journal.append("end", status="finished", metrics={"test/loss": 0.1})
+    assert History.of(journal).epochs == {1: {"valid/loss": 0.5}, 2: {"valid/loss": 0.4}, 3: {"valid/loss": 0.2}}
 
 
 def test_a_digit_that_was_changed_is_found_by_the_line_s_checksum(tmp_path: Path) -> None:
@@ -219,7 +231,7 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
 def test_a_journal_without_checksums_is_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.path.write_text('{"time": 1.0, "event": "epoch", "epoch": 1, "metrics": {"valid/loss": 0.5}}\n')
-    assert journal.epochs() == {1: {"valid/loss": 0.5}}
+    assert History.of(journal).epochs == {1: {"valid/loss": 0.5}}
 
 
 def test_a_journal_that_was_taken_away_is_not_begun_in_its_middle(tmp_path: Path) -> None:
@@ -330,9 +342,9 @@ def test_the_journal_makes_up_for_a_damaged_result(home: Store, damage: Callable
     before = run.result()
     run.result_file.write_bytes(damage(run.result_file.read_bytes()))
     assert run.result() == before
-    assert (run.mend_result() or "").startswith(f"{run.result_file}: is damaged: ")
+    assert (repair.mend_result(run) or "").startswith(f"{run.result_file}: is damaged: ")
     assert read_json(run.result_file)["metrics"] == {"test/loss": 0.25}
-    assert run.mend_result() is None
+    assert repair.mend_result(run) is None
 
 
 def test_a_damaged_result_beside_a_damaged_journal_is_none(home: Store) -> None:
@@ -354,7 +366,7 @@ def test_what_is_another_run_s_is_not_taken_for_this_one_s(home: Store) -> None:
     found = one.result()
     assert found is not None
     assert (found.fingerprint, found.metrics) == ("a" * 64, {"test/loss": 0.25})
-    assert one.mend_result() == f"{one.result_file}: is damaged: it is that of another run"
+    assert repair.mend_result(one) == f"{one.result_file}: is damaged: it is that of another run"
     shutil.copy(other.journal.path, one.journal.path)
     with pytest.raises(DamagedError, match=f"{one.journal.path}: is damaged: it is that of another run"):
         one.history()
@@ -394,10 +406,10 @@ def test_an_unfinished_journal_that_lacks_an_epoch_of_a_checkpoint_is_set_aside(
     run.journal.append("start")
     run.journal.append("epoch", epoch=1, metrics={})
     (run.checkpoints / "1.pt").touch()
-    assert run.damage() is None
+    assert repair.damage(run) is None
     (run.checkpoints / "2.pt").touch()
-    assert run.damage() == f"{run.journal.path}: is damaged: epoch 2 is missing"
-    run.set_aside()
+    assert repair.damage(run) == f"{run.journal.path}: is damaged: epoch 2 is missing"
+    repair.set_aside(run)
     assert sorted(p.name for p in run.folder.iterdir()) == ["damaged"]
     assert sorted(p.name for p in (run.folder / "damaged").iterdir()) == ["checkpoints", "journal.jsonl"]
 

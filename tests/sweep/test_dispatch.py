@@ -173,7 +173,7 @@ def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
 ) -> None:
     faults(h1="hang", h2="hang")
     process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", "sweep.workers=2"])
-    until(lambda: len(runs(root)) == 2 and all(run.journal.epochs() for run in runs(root).values()))
+    until(lambda: len(runs(root)) == 2 and all(run.epochs() for run in runs(root).values()))
     os.kill(process.pid, number)
     assert kill.end(process, "the sweep") == code
     said = (root / "out").read_text()
@@ -202,7 +202,7 @@ def test_ctrl_c_twice_ends_it_at_once(root: Path, faults: Callable[..., None]) -
     faults(h1="deaf")
     words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1")
     process = kill.command(root, "-c", PATIENT, str(PROJECT / "train.py"), *words)
-    until(lambda: (root / "deaf").exists() and runs(root)[1].journal.epochs())
+    until(lambda: (root / "deaf").exists() and runs(root)[1].epochs())
     os.kill(process.pid, signal.SIGINT)
     until(lambda: "Ctrl-C again: at once" in (root / "out").read_text())
     os.kill(process.pid, signal.SIGINT)
@@ -215,7 +215,7 @@ def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
 ) -> None:
     faults(h1="hang")
     process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.retries=1"])
-    until(lambda: runs(root) and runs(root)[1].journal.epochs())
+    until(lambda: runs(root) and runs(root)[1].epochs())
     server = min(kill_sweep.processes(root))
     faults()
     os.kill(server, signal.SIGKILL)
@@ -391,7 +391,7 @@ def test_a_sweep_whose_launcher_is_killed(
     sweep = (*sweep, "tracking.enabled=true", "tracking.wait=90")
     faults(h1="hang")
     process = kill.train(root, (*sweep, "sweep.workers=2"))
-    until(lambda: [bool(run.journal.epochs()) for run in Store(root / "runs").runs()] == [True, True])
+    until(lambda: [bool(run.epochs()) for run in Store(root / "runs").runs()] == [True, True])
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert kill_sweep.gone(root) <= kill_sweep.OUTLIVE

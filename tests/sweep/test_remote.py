@@ -214,7 +214,7 @@ def test_ctrl_c_on_ray_stops_the_jobs_at_their_last_checkpoint(
 ) -> None:
     faults(h1="hang", h2="hang")
     process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", *nodes.words])
-    until(lambda: len(runs(root)) == 2 and all(run.journal.epochs() for run in runs(root).values()))
+    until(lambda: len(runs(root)) == 2 and all(run.epochs() for run in runs(root).values()))
     os.kill(process.pid, signal.SIGINT)
     assert kill.end(process, "the sweep") == 130
     assert statuses(root) == {1: "interrupted", 2: "interrupted"}
@@ -330,7 +330,7 @@ def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path
     words = (*WORDS, "model.hidden=64", "trainer.epochs=200", "trainer.patience=null")
     assert train(*words, "store.root=here").code == 0
     process = kill.train(root, [*words, *SUBMITIT])
-    until(lambda: any(len(run.journal.epochs()) > 20 for run in Store(root / "runs").runs()))
+    until(lambda: any(len(run.epochs()) > 20 for run in Store(root / "runs").runs()))
     (worker,) = jobs(root)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         os.kill(worker, number)
@@ -360,7 +360,7 @@ def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_b
     until(slurm.ready)
     process = kill.train(root, [*words, "seed=0,1", "hydra/launcher=slurm"])
     home = Store(root / "runs")
-    until(lambda: [len(run.journal.epochs()) > 50 for run in home.runs()] == [True, True])
+    until(lambda: [len(run.epochs()) > 50 for run in home.runs()] == [True, True])
     jobs = slurm.say("squeue", "--noheader", "--format=%A").split()
     slurm.say("sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1")
     until(lambda: "low PD" in slurm.say("squeue", "--noheader", "--format=%P %t"))
@@ -378,8 +378,8 @@ def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_b
         [Event.START, Event.RESUME],
     ]
     assert digests(root, "runs") == digests(root, "here")
-    reference = {run.id: run.journal.epochs() for run in Store(root / "here").runs()}
-    assert {run.id: run.journal.epochs() for run in home.runs()} == reference
+    reference = {run.id: run.epochs() for run in Store(root / "here").runs()}
+    assert {run.id: run.epochs() for run in home.runs()} == reference
     assert len(reference) == 2
 
 

@@ -183,7 +183,7 @@ def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(train: Command,
     trial = study(root).trials[0]
     lr = float(f"{trial.params['optimizer.lr']:.4g}")
     replicas = [r for r in runs(root) if r.config()["optimizer"]["lr"] == lr]
-    best = [max(m["valid/accuracy"] for m in r.journal.epochs().values()) for r in replicas]
+    best = [max(m["valid/accuracy"] for m in r.epochs().values()) for r in replicas]
     assert len(best) == 2
     assert trial.value == pytest.approx(sum(best) / 2, abs=1e-12), "the mean over the seeds, at the best epoch"
     journals = {r.id: r.journal.path.read_bytes() for r in runs(root)}
@@ -232,7 +232,7 @@ def test_several_objectives(train: Command, root: Path) -> None:
         assert trial.values[1] == 64 * run.config()["model"]["hidden"] + 13 * run.config()["model"]["hidden"] + 10
         result = run.result()
         assert result is not None
-        assert trial.values[0] == run.journal.epochs()[int(result.metrics["best_epoch"])]["valid/loss"]
+        assert trial.values[0] == run.epochs()[int(result.metrics["best_epoch"])]["valid/loss"]
 
 
 def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(train: Command, root: Path) -> None:
@@ -265,11 +265,11 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
     assert ended.code == 0, ended.err
     by_rate = {r.config()["optimizer"]["lr"]: r for r in runs(root)}
     assert {rate: r.status for rate, r in by_rate.items()} == {1e-9: store.Status.PRUNED, 0.01: store.Status.FINISHED}
-    reached = max(by_rate[1e-9].journal.epochs())
+    reached = max(by_rate[1e-9].epochs())
     assert 3 <= reached < 150
     assert f"lr=1e-09: pruned after epoch {reached}\n" in ended.out
     for trial in study(root).trials:
-        epochs = by_rate[float(trial.params["optimizer.lr"])].journal.epochs()
+        epochs = by_rate[float(trial.params["optimizer.lr"])].epochs()
         reported = trial.intermediate_values
         assert trial.state.name == {"1e-09": "PRUNED", "0.01": "COMPLETE"}[trial.params["optimizer.lr"]]
         assert reported == {n: epochs[n]["valid/accuracy"] for n in range(1, len(reported) + 1)}
@@ -329,7 +329,7 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     words = (*SEARCH, "trainer.epochs=40", "trainer.patience=null", LR, "model.hidden=8,16", "hydra.sweeper.n_trials=6",
              "tracking=off", "sweep.report=false", "sweep.workers=2")  # fmt: skip
     process = kill.train(root, words)
-    until(lambda: len(runs(root)) >= 3 and runs(root)[-1].journal.epochs())
+    until(lambda: len(runs(root)) >= 3 and runs(root)[-1].epochs())
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kill_sweep.gone(root)

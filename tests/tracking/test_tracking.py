@@ -43,7 +43,7 @@ from sweeplab.errors import UserError
 from sweeplab.store import Journal, Run, Store, write_json
 from sweeplab.tracking import address, feeder, records, terms
 from sweeplab.tracking.client import _alive, _Feeding
-from sweeplab.tracking.view import Tail, View
+from sweeplab.tracking.view import View
 
 # SQLAlchemy 2.1 tells mlflow's own code of a deprecated call; nothing of ours.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -716,22 +716,6 @@ def test_an_idle_run_is_not_read_again(store: Store, uri: str, monkeypatch: pyte
     monkeypatch.setattr(Path, "read_bytes", unread)
     monkeypatch.setattr(Path, "read_text", unread)
     assert worker.view.jobs() == []
-
-
-def test_a_torn_line_is_read_when_it_is_whole(store: Store) -> None:
-    run = make(store, end=None)
-    tail = Tail(run)
-    tail.read()
-    assert (tail.lines, len(tail.events())) == (3, 3)
-    with run.journal.path.open("ab") as file:
-        file.write(b'{"time": 1, "event": "epoch", ')
-        file.flush()
-        assert tail.read()
-        assert tail.lines == 3
-        file.write(b'"epoch": 3, "metrics": {}}\n')
-    assert tail.read()
-    assert (tail.lines, tail.events()[-1]["epoch"]) == (4, 3)
-    assert not tail.read()
 
 
 def test_no_secret_is_written_down(store: Store) -> None:

@@ -92,7 +92,7 @@ def end(started: subprocess.Popen[str]) -> Ended:
 
 def worst(one: Run, other: Run) -> float:
     """The largest difference between any two metrics of an epoch; both have the same epochs."""
-    ours, theirs = one.journal.epochs(), other.journal.epochs()
+    ours, theirs = one.epochs(), other.epochs()
     assert ours.keys() == theirs.keys()
     return max(abs(ours[n][name] - theirs[n][name]) for n in ours for name in ours[n])
 
@@ -105,7 +105,7 @@ def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(train: C
     train(*PLAIN, *more)
     one, two = only(root), only(root, "two")
     assert worst(one, two) < 1e-5
-    assert all(a["valid/accuracy"] == b["valid/accuracy"] for a, b in zip(one.journal.epochs().values(), two.journal.epochs().values(), strict=True))  # fmt: skip
+    assert all(a["valid/accuracy"] == b["valid/accuracy"] for a, b in zip(one.epochs().values(), two.epochs().values(), strict=True))  # fmt: skip
     assert two.id == one.id, "on how many ranks is how, not what"
     assert [e["event"] for e in two.journal.events()] == ["start", *["epoch"] * 6, "end"]
     assert two.journal.events()[0]["provenance"]["ranks"] == 2
@@ -117,7 +117,7 @@ def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(train: Co
     still = (*PLAIN, *UNEVEN, "loss._target_=own.Dice", "~loss.label_smoothing", "optimizer.lr=0", "trainer.epochs=1")
     assert [(ended.code, ended.err) for ended in both(root, *still, "store.root=two")] == [(0, "")] * 2
     train(*still)
-    one, two = (only(root, name).journal.epochs()[1] for name in ("runs", "two"))
+    one, two = (only(root, name).epochs()[1] for name in ("runs", "two"))
     assert two["valid/loss"] == pytest.approx(one["valid/loss"], rel=1e-6)
 
 
@@ -165,7 +165,7 @@ def rank_at_work(root: Path, torchrun: int, rank: int) -> int:
     """The process of a rank, when three epochs have been journalled (or 100 s are over)."""
     for _ in range(1000):
         time.sleep(0.1)
-        if any(len(run.journal.epochs()) >= 3 for run in Store(root / "runs").runs()):
+        if any(len(run.epochs()) >= 3 for run in Store(root / "runs").runs()):
             break
     children = Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()
     (pid,) = [int(c) for c in children if f"\0RANK={rank}\0" in Path(f"/proc/{c}/environ").read_text()]

@@ -361,7 +361,7 @@ class Stopped:
 
 def ends(home: Store) -> list[tuple[float, str, int]]:
     """The learning rate, the status and the number of epochs of each run."""
-    return sorted((run.config()["optimizer"]["lr"], run.status, len(run.journal.epochs())) for run in home.runs())
+    return sorted((run.config()["optimizer"]["lr"], run.status, len(run.epochs())) for run in home.runs())
 
 
 def test_an_error_of_one_is_recorded_by_it_and_the_others_go_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +420,7 @@ def outcomes(root: Path) -> dict[str, tuple[str | None, list[Any], dict[str, flo
         result = run.result()
         assert result is not None
         values = {name: value for name, value in result.metrics.items() if "second" not in name}
-        found[result.fingerprint] = (result.weights_sha256, list(run.journal.epochs().items()), values)
+        found[result.fingerprint] = (result.weights_sha256, list(run.epochs().items()), values)
     return found
 
 
@@ -467,7 +467,7 @@ def at_work(root: Path) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        until(lambda: sum(len(run.journal.epochs()) > 1 for run in Store(root / "runs").runs()) == 4)
+        until(lambda: sum(len(run.epochs()) > 1 for run in Store(root / "runs").runs()) == 4)
         yield process
     finally:
         process.kill()
@@ -488,7 +488,7 @@ def test_each_has_its_own_log(root: Path, train: Command) -> None:
     for run in Store(root / "runs").runs():
         lines = [line for line in run.log_file.read_text().splitlines() if "epoch   2/2" in line]
         assert len(lines) == 1
-        assert f"valid/loss {run.journal.epochs()[2]['valid/loss']:.4f}" in lines[0]
+        assert f"valid/loss {run.epochs()[2]['valid/loss']:.4f}" in lines[0]
 
 
 # --- Parts that draw ------------------------------------------------------------------------------------------------------
@@ -528,8 +528,7 @@ def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
     for each in jobs("alone", *how):
         train_run(each, Store(root / "alone").open())
     one, alone = (
-        {run.id: (run.journal.epochs(), run.result()) for run in Store(root / store).runs()}
-        for store in ("runs", "alone")
+        {run.id: (run.epochs(), run.result()) for run in Store(root / store).runs()} for store in ("runs", "alone")
     )
     assert len(one) == 3
     for run_id, (epochs, result) in one.items():

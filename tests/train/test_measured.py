@@ -153,7 +153,7 @@ def test_a_dict_gives_metrics_and_its_vector_a_file(train: Command, root: Path) 
     ended = train(*DIGITS, metric("recall", "Recalls"), "trainer.monitor=valid/recall_mean", "trainer.mode=max")
     assert ended.code == 0, ended.err
     run = only(root)
-    result, epochs = run.result(), run.journal.epochs()
+    result, epochs = run.result(), run.epochs()
     assert result is not None
     names = {f"recall_{name}" for name in ("mean", "worst", "inner_low", "inner_one")}
     assert all({f"valid/{name}" for name in names} <= set(values) for values in epochs.values())
@@ -176,7 +176,7 @@ def test_a_matrix_and_a_text_are_kept_as_files_and_go_to_mlflow(train: Command, 
     assert "metrics.words: cannot be plotted: no" in run.log_file.read_text()
     files = [f"metrics/{split}_confusion.{kind}" for split in ("test", "valid") for kind in ("json", "png")]
     assert set(files) <= set(stamps(run.folder))
-    assert not [name for name in run.journal.epochs()[1] if "confusion" in name or "words" in name]
+    assert not [name for name in run.epochs()[1] if "confusion" in name or "words" in name]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_any_work(
 def test_what_divides_by_nothing_on_trial_is_not_refused(train: Command, root: Path) -> None:
     chosen = ("trainer.monitor=valid/div", "trainer.mode=max")
     assert train(*DIGITS, metric("div", "Dividing"), *chosen).code == 0
-    assert only(root).journal.epochs()[1]["valid/div"] == 1.0
+    assert only(root).epochs()[1]["valid/div"] == 1.0
 
 
 def test_the_trial_draws_nothing_from_the_streams_of_the_run(train: Command, root: Path) -> None:
@@ -222,14 +222,14 @@ def test_the_trial_draws_nothing_from_the_streams_of_the_run(train: Command, roo
 
 def test_a_metric_is_moved_to_the_device_of_the_run(train: Command, root: Path) -> None:
     assert train(*DIGITS, metric("m", "Needing")).code == 0
-    assert all(values["valid/m"] == pytest.approx(values["valid/accuracy"]) for values in only(root).journal.epochs().values())  # fmt: skip
+    assert all(values["valid/m"] == pytest.approx(values["valid/accuracy"]) for values in only(root).epochs().values())  # fmt: skip
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_metric_is_moved_to_a_gpu(train: Command, root: Path) -> None:
     ended = train(*DIGITS, "trainer.device=cuda", metric("m", "Needing"))
     assert ended.code == 0, ended.err
-    assert all(values["valid/m"] == pytest.approx(values["valid/accuracy"]) for values in only(root).journal.epochs().values())  # fmt: skip
+    assert all(values["valid/m"] == pytest.approx(values["valid/accuracy"]) for values in only(root).epochs().values())  # fmt: skip
 
 
 def test_files_have_safe_names_and_any_value(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_numbers_of_one_name_are_told_apart() -> None:
 def test_a_number_that_is_missing_in_an_epoch_is_nan(train: Command, root: Path) -> None:
     fading = (metric("f", "Fading"), "trainer.monitor=valid/f_kept", "trainer.mode=max")
     assert train(*DIGITS, *fading).code == 0
-    epochs = only(root).journal.epochs()
+    epochs = only(root).epochs()
     assert (epochs[1]["valid/f_kept"], str(epochs[2]["valid/f_kept"])) == (1.0, "nan")
 
 
@@ -308,4 +308,4 @@ class Fading(Base):
 def test_a_run_with_a_metric_that_draws_is_the_same_each_time(train: Command, root: Path) -> None:
     for name in ("one", "two"):
         assert train(*DIGITS, metric("d", "Drawing"), f"store.root={name}").code == 0
-    assert only(root, "one").journal.epochs() == only(root, "two").journal.epochs()
+    assert only(root, "one").epochs() == only(root, "two").epochs()

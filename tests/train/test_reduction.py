@@ -155,7 +155,7 @@ def test_the_same_epoch_is_the_best_whatever_the_size_of_the_batches_of_an_evalu
         run = only(root, str(size))
         result = run.result()
         assert result is not None
-        found.append(({n: m["valid/loss"] for n, m in run.journal.epochs().items()}, result.metrics))
+        found.append(({n: m["valid/loss"] for n, m in run.epochs().items()}, result.metrics))
     for epochs, final in found[1:]:
         assert epochs == pytest.approx(found[0][0], rel=1e-5)
         assert final["best_epoch"] == found[0][1]["best_epoch"]

@@ -124,14 +124,14 @@ def test_the_rate_of_the_last_batch_of_each_epoch_is_recorded(
     ended = train(*SHORT, "optimizer=sgd", "optimizer.lr=0.5", "trainer.epochs=3", "model.hidden=8", *overrides)
     assert ended.code == 0, ended.err
     (run,) = Store(root / "runs").runs()
-    found = [values["train/lr"] for values in run.journal.epochs().values()]
+    found = [values["train/lr"] for values in run.epochs().values()]
     assert found == pytest.approx(rates, rel=1e-3)
 
 
 def test_each_parameter_group_has_a_rate_of_its_own(train: Command, root: Path) -> None:
     train(*SHORT, *GROUPS, "trainer.epochs=2", "scheduler=cosine", "model.hidden=8")
     (run,) = Store(root / "runs").runs()
-    epochs = run.journal.epochs()
+    epochs = run.epochs()
     assert [epochs[2][name] for name in ("train/lr_0", "train/lr_1")] == pytest.approx([0.05, 0.005])
     assert "train/lr" not in epochs[1]
 

@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from sweeplab import console, metrics
 from sweeplab.errors import UserError
-from sweeplab.store import DamagedError, Event, Run, Status, Store, epochs_of, numbers
+from sweeplab.store import DamagedError, History, Run, Status, Store, weights
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
@@ -53,17 +52,17 @@ def rows(home: Store) -> list[Row]:
 
 
 def _row(run: Run) -> Row:
+    damage = ""
     try:
-        (result, events), damage = run.history(), ""
+        result, history = run.history()
     except DamagedError as error:
-        result, events, damage = run.result(), [], str(error)
-    start: dict[str, Any] = next((e for e in reversed(events) if e["event"] == Event.START), {})
+        result, history, damage = run.result(), History(run.journal), str(error)
+    start = history.start
     config = start.get("config", {})
     monitor, mode = metrics.watched(start)
     score = f"{metrics.TEST}/{metrics.score(config.get('data', {}).get('task', metrics.CLASSIFICATION))}"
-    epochs = epochs_of(events)
+    epochs, final = history.epochs, history.metrics
     seen = [value for m in epochs.values() if (value := _finite(m, monitor)) is not None]
-    final = next((numbers(e["metrics"]) for e in reversed(events) if e["event"] == Event.END), {})
     chosen = epochs.get(int(final.get(metrics.BEST_EPOCH, 0)))
     status = Status.UNFINISHED if result is None else result.status
     return Row(
@@ -160,7 +159,7 @@ def removable(found: Sequence[Row], age: float = 0.0) -> list[Row]:
 def holding(home: Store, found: Sequence[Row], age: float = 0.0) -> list[Row]:
     """The finished runs that hold weights, and had their last event so long ago."""
     finished = [row for row in found if row.status == Status.FINISHED and time.time() - row.time >= age]
-    return [row for row in finished if home.run(row.id).weights_held()]
+    return [row for row in finished if weights.held(home.run(row.id))]
 
 
 def remove_weights(home: Store, chosen: Sequence[Row], second: Mapping[str, Sequence[Path]]) -> tuple[list[Row], int]:
@@ -172,11 +171,11 @@ def remove_weights(home: Store, chosen: Sequence[Row], second: Mapping[str, Sequ
     for row in chosen:
         run = home.run(row.id)
         with suppress(Timeout), FileLock(run.lock_file, timeout=0.5):
-            names = [*run.weights_held(), *second.get(row.id, ())]
+            names = [*weights.held(run), *second.get(row.id, ())]
             freed += _freed([name.stat() for name in names])
             for name in second.get(row.id, ()):
                 name.unlink(missing_ok=True)
-            run.remove_weights()
+            weights.remove(run)
             gone.append(row)
     return gone, freed
 

@@ -150,18 +150,15 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
     """Read a run as it is now; its result first, so that a finished run's journal is whole."""
     cell = cell or {"overrides": []}
     try:
-        result, events = run.history()
+        result, history = run.history()
     except store.DamagedError as error:
         return Replica(id=run.id, cell=cell, status=DAMAGED, error=str(error))
     done = result is not None and result.status == store.Status.FINISHED
     status: str = store.Status.UNFINISHED if result is None else result.status
     if not done and run.claimed:
         status = RUNNING
-    elif not events and result is None:
+    elif not history.count and result is None:
         status = MISSING
-    starts = [event for event in events if event["event"] == store.Event.START]
-    ends = [event for event in events if event["event"] in (store.Event.START, store.Event.RESUME, store.Event.END)]
-    why = ends[-1].get("error") if ends else None
     return Replica(
         id=run.id,
         cell=cell,
@@ -169,9 +166,9 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
         stop_reason=result.stop_reason if result else None,
         metrics=result.metrics if result else {},
         weights=result.weights_sha256 if result else None,
-        epochs=store.epochs_of(events),
-        start=starts[-1] if starts else {},
-        error=" ".join(str(why).split()) if why else None,
+        epochs=history.epochs,
+        start=history.start,
+        error=history.error,
     )
 
 

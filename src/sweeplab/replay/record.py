@@ -58,26 +58,22 @@ def read(run: store.Run) -> Record:
 
 def _parsed(run: store.Run, settings: Node) -> Record:
     """Raises any of the errors of plain values that are not what they should be."""
-    _, events = run.history()
-    marks = [e for e in events if e["event"] in (store.Event.START, store.Event.RESUME, store.Event.END)]
-    end = marks[-1]
-    status = end["status"] if end["event"] == store.Event.END else store.Status.UNFINISHED
-    if status != store.Status.FINISHED:  # it may have failed before it had a start, or an epoch
-        raise UserError(f"{run.id}: is {status}; only a finished run can be replayed")
-    start = next(e for e in marks if e["event"] == store.Event.START)
-    provenance = next(e["provenance"] for e in reversed(marks) if e["event"] != store.Event.END)
-    epochs = {int(n): values for n, values in run.journal.epochs().items()}
+    _, history = run.history()
+    if history.status != store.Status.FINISHED:  # it may have failed before it had a start, or an epoch
+        raise UserError(f"{run.id}: is {history.status}; only a finished run can be replayed")
+    start, provenance = history.first_start, history.provenance
+    epochs = {int(n): values for n, values in history.epochs.items()}
     return Record(
         run=run,
         config=settings,
         start={**start, "config": dict(start["config"]), "data": dict(start["data"])},
         device=str(provenance["device"]).partition(" ")[0],
         threads=int(provenance["threads"]),
-        provenance=dict(provenance),
-        resumed=any(e["event"] == store.Event.RESUME for e in marks),
+        provenance=provenance,
+        resumed=history.was_resumed,
         epochs=epochs,
         last_epoch=max(epochs),
-        final=final_of(end),
+        final=final_of(history.end),
     )
 
 

@@ -110,13 +110,14 @@ def _announce(record: Record, settings: Config, local: Config) -> None:
         console.say(f"not taken from the record, but from this machine's config: {', '.join(aside)}")
 
 
-def _train(record: Record, job: Job) -> store.Journal:
-    """The journal of the new training, which ends at the first epoch that differs."""
+def _train(record: Record, job: Job) -> store.History:
+    """The history of the new training, which ends at the first epoch that differs."""
     home = store.Store(job.config.store.root).open()
-    journal = home.run(job.fingerprint).journal
+    again = store.History(home.run(job.fingerprint).journal)
 
     def compare() -> None:
-        n, values = max(_comparable(record, journal).items())
+        again.read()
+        n, values = max(_comparable(record, again).items())
         if store.differing(record.epochs.get(n, {}), values):
             raise _Differs
 
@@ -125,32 +126,33 @@ def _train(record: Record, job: Job) -> store.Journal:
     except RunFailed as error:
         if not isinstance(error.__cause__, _Differs):
             raise RunFailed(f"replaying {record.run.id} failed: {error.__cause__!r}") from error
-    return journal
+    again.read()
+    return again
 
 
-def _comparable(record: Record, again: store.Journal) -> dict[int, dict[str, float]]:
+def _comparable(record: Record, again: store.History) -> dict[int, dict[str, float]]:
     """The epochs of the new training, without learning rates if the record is from before these were recorded."""
-    epochs = again.epochs()
+    epochs = again.epochs
     if any(metrics.is_learning_rate(name) for values in record.epochs.values() for name in values):
         return epochs
     return {n: {k: v for k, v in values.items() if not metrics.is_learning_rate(k)} for n, values in epochs.items()}
 
 
-def _differences(record: Record, again: store.Journal) -> list[str]:
+def _differences(record: Record, again: store.History) -> list[str]:
     """The first metric of the first epoch that differs; if none does, all that differs at the end."""
     epochs = _comparable(record, again)
     for n in sorted({*record.epochs, *epochs}):
         if found := _unequal(record.epochs.get(n, {}), epochs.get(n, {}), f"epoch {n}, "):
             return found[:1]
-    final = final_of(again.events()[-1])
+    final = final_of(again.end)
     if record.final["stop_reason"] == stopping.TIME_LIMIT:
         final["stop_reason"] = stopping.TIME_LIMIT
     return _unequal(record.final, final)
 
 
-def _report(record: Record, job: Job, again: store.Journal, differences: Sequence[str]) -> list[str]:
+def _report(record: Record, job: Job, again: store.History, differences: Sequence[str]) -> list[str]:
     """What differs, and all that could explain it."""
-    start = again.events()[0]
+    start = again.first_start
     reasons = [*_changed(record), *_code(record, job), *_unequal(record.start["data"], start["data"], "data.")]
     then, now = (config.flatten(origin) for origin in (record.provenance, start["provenance"]))
     aside = {"cores", "git.dirty"} | ({"git.commit"} if None in (then.get("git.commit"), now["git.commit"]) else set())

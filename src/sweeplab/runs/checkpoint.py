@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from sweeplab import store
 from sweeplab.errors import UserError
 from sweeplab.store import ID_LENGTH, DamagedError, Run, write_atomic
 from sweeplab.train import state as states
@@ -91,7 +92,7 @@ def _versions_sha256(versions: Mapping[str, Any]) -> str:
 
 def verified_weights(run: Run) -> State:
     """The weights of a run, found to be those it ended with. Raises UserError if they are not, or it has none."""
-    if (reason := run.why_no_weights()) is not None:
+    if (reason := store.weights.why_none(run)) is not None:
         raise UserError(f"{run.folder}: {reason}")
     result = run.result()
     assert result is not None

@@ -63,8 +63,8 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
 def _begin(run: store.Run, job: Job) -> None:
     """Bring the run's folder in order, and write down what is asked for."""
     run.journal.mend()
-    if (wrong := run.damage()) is not None:
-        run.set_aside()
+    if (wrong := store.repair.damage(run)) is not None:
+        store.repair.set_aside(run)
         console.complain(
             f"{wrong}; run {run.id} begins anew, and the old journal is kept in its folder '{store.ASIDE}'"
         )

@@ -121,7 +121,7 @@ def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
         changed = changed_code(job, run.start())
         other = f" (store.reuse=any: {changed} since)" if changed else ""
         console.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
-        if result.weights_sha256 is not None and (reason := run.why_no_weights()):
+        if result.weights_sha256 is not None and (reason := store.weights.why_none(run)):
             console.say(reason)
     return result
 
@@ -135,7 +135,7 @@ def keep(run: store.Run, job: Job, result: store.Result) -> None:
 
 def finished(run: store.Run) -> store.Result | None:
     """The result of a claimed run that needs no training; one that is damaged or was not written is mended first."""
-    if (wrong := run.mend_result()) is not None:
+    if (wrong := store.repair.mend_result(run)) is not None:
         console.complain(f"{wrong}; what the journal says is taken")
     result = run.result()
     if result is None:  # it may have been killed after its journal said that it had finished
@@ -150,11 +150,11 @@ def want(run: store.Run, settings: Config) -> None:
     """A run that is asked for under another MLflow experiment than before is to be seen there too."""
     experiment = tracking.experiment_name(settings.tracking)
     try:
-        _, events = run.history()
+        _, history = run.history()
     except store.DamagedError as error:
         console.complain(f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again")
         return
-    known = {event.get("experiment") for event in events if event["event"] in (store.Event.START, store.Event.TRACK)}
+    known = {**history.experiments, **history.tracked}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
         run.journal.append(store.Event.TRACK, experiment=experiment)
 
@@ -172,7 +172,7 @@ def _export(run: store.Run, settings: Config) -> None:
         if not (run.folder / store.MODEL).exists():
             network, example = _load(run, settings.model), torch.zeros(2, *parts.input_shape(settings.data))
             tracking.save_model(network, example, run.folder / store.MODEL, about)
-        if all(event["event"] != store.Event.MODEL for event in run.journal.events()):
+        if not store.History.of(run.journal).has_model:
             run.journal.append(store.Event.MODEL)
     except Exception as error:  # of the user's network, or of torch.export
         reason = " ".join(str(error).split())[:200]
@@ -219,7 +219,7 @@ def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any])
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
         found = store.Run(Path(folder))
-        if (reason := found.why_no_weights()) is not None:
+        if (reason := store.weights.why_none(found)) is not None:
             raise UserError(f"{run_id}: {reason}")
         targets.ensure_trusted(found.recorded("model"), "model")
         return _load(found, _recorded(found, given))

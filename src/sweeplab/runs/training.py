@@ -97,17 +97,17 @@ class Training:
             experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
             sweep=settings.sweep.id,
         )
-        self._known = self.folder.journal.epochs()
+        self._known = store.History.of(self.folder.journal).epochs
 
     def resume(self, saved: checkpoint.Saved, fused: int) -> None:
         """Go on from a checkpoint."""
         self._restore(saved)
-        before = [e["provenance"].get("ranks", 1) for e in self.folder.journal.events() if "provenance" in e]
-        if before and before[-1] != count():
-            console.say(f"run {self.folder.id} had {before[-1]} ranks and now has {count()}, which gives other bits")
+        history = store.History.of(self.folder.journal)
+        if history.provenance and (before := history.provenance.get("ranks", 1)) != count():
+            console.say(f"run {self.folder.id} had {before} ranks and now has {count()}, which gives other bits")
         self.folder.journal.append(store.Event.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
-        self._known = self.folder.journal.epochs()
+        self._known = history.epochs
 
     def _provenance(self, fused: int) -> dict[str, Any]:
         origin = provenance(self.runtime, Path.cwd())

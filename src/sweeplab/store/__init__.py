@@ -1,21 +1,11 @@
 """The store: a folder of runs under their fingerprints, each with its journal and its result; and sweep manifests."""
 
+from sweeplab.store import repair, weights
 from sweeplab.store.files import DamagedError, plain, read_json, remove_leftovers, write_atomic, write_json
 from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, SUMMARY, Store, fingerprint, read_manifest
-from sweeplab.store.journal import Event, Journal, Line, differing, epochs_of, numbers, parsed
-from sweeplab.store.run import (
-    ASIDE,
-    FED,
-    ID_LENGTH,
-    METRICS,
-    MODEL,
-    WEIGHTS,
-    Result,
-    Run,
-    Status,
-    is_early_end,
-    locked,
-)
+from sweeplab.store.history import History, Result
+from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
+from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
 
 __all__ = [
     "ASIDE",
@@ -29,6 +19,7 @@ __all__ = [
     "WEIGHTS",
     "DamagedError",
     "Event",
+    "History",
     "Journal",
     "Line",
     "Result",
@@ -36,16 +27,15 @@ __all__ = [
     "Status",
     "Store",
     "differing",
-    "epochs_of",
     "fingerprint",
-    "is_early_end",
     "locked",
     "numbers",
-    "parsed",
     "plain",
     "read_json",
     "read_manifest",
     "remove_leftovers",
+    "repair",
+    "weights",
     "write_atomic",
     "write_json",
 ]

@@ -29,6 +29,16 @@ class Event(StrEnum):
     TRACK = "track"  # the finished run is to be seen under another MLflow experiment, too
 
 
+class Status(StrEnum):
+    """How a run ended, or that it has not."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    PRUNED = "pruned"  # ended early by a search; asked for again by anyone else, it goes on
+    UNFINISHED = "unfinished"  # neither result nor end are written: it is at work, or was killed
+
+
 Line = dict[str, Any]
 """A line of a journal: `time` (Unix seconds), `event`, and what goes with that event."""
 
@@ -80,10 +90,6 @@ class Journal:
             return []
         return [parsed(line, self.path, number) for number, line in enumerate(lines[first:], start=first + 1)]
 
-    def epochs(self) -> dict[int, dict[str, float]]:
-        """Epoch -> metrics; of a repeated epoch the first line counts."""
-        return epochs_of(self.events())
-
     def mend(self) -> None:
         """Cut off a torn last line, as a killed process leaves it; to be called before the next append."""
         if self.path.is_file() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
@@ -129,15 +135,6 @@ def _checked(event: Any) -> Line:
     if event["event"] in (Event.EPOCH, Event.END):
         numbers(dict(event.get("metrics", {})))
     return event
-
-
-def epochs_of(events: list[Line]) -> dict[int, dict[str, float]]:
-    """Epoch -> metrics; of a repeated epoch the first line counts."""
-    result: dict[int, dict[str, float]] = {}
-    for event in events:
-        if event["event"] == Event.EPOCH:
-            result.setdefault(event["epoch"], numbers(event["metrics"]))
-    return result
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:

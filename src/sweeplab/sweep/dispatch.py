@@ -32,6 +32,7 @@ class Member:
     cell: Cell
     run: store.Run
     attempt: int
+    history: store.History  # as far as it was read
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class Dispatch:
             if limit is not None and time.monotonic() - self._began >= limit:
                 self._stopping = f"sweep.time_limit={limit:g} seconds are over"
                 break
-            members = [Member(cell=cell, run=self._home.run(cell.job.fingerprint), attempt=attempt) for cell in cells]
+            members = [self._member(cell, attempt) for cell in cells]
             first = cells[0].job
             lease = self._pool.take(first.config, _threads(first.config, members[0].run))
             if lease is None:
@@ -119,6 +120,10 @@ class Dispatch:
             ]
             self._pool.start(self.started, orders, lease, repr(first.config.data))
         return self.started > before
+
+    def _member(self, cell: Cell, attempt: int) -> Member:
+        run = self._home.run(cell.job.fingerprint)
+        return Member(cell=cell, run=run, attempt=attempt, history=store.History(run.journal))
 
     @property
     def _expecting(self) -> bool:
@@ -235,9 +240,8 @@ def _threads(config: Config, found: store.Run) -> int:
     """The cores that a job computes on: a resumed run's as before, else as configured, else one."""
     if found.checkpoints.is_dir() and any(found.checkpoints.iterdir()):
         with suppress(store.DamagedError):  # which begins anew
-            for event in reversed(found.journal.events()):
-                if event["event"] in (store.Event.START, store.Event.RESUME):
-                    return int(event["provenance"]["threads"])
+            if (threads := store.History.of(found.journal).threads) is not None:
+                return threads
     return config.trainer.threads or 1
 
 
@@ -257,7 +261,9 @@ def _how(code: int) -> str:
 def _row(each: Member) -> Working:
     """How far a job has come, by its journal."""
     config = each.cell.job.config
-    epochs = each.run.epochs()
+    with suppress(FileNotFoundError, store.DamagedError):
+        each.history.read()
+    epochs = each.history.epochs
     last = max(epochs, default=0)
     value = epochs[last].get(config.monitor) if epochs else None
     return Working(name=each.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)

@@ -30,7 +30,7 @@ def of(planned: Job, memo: Memo) -> Fate:
         return Fate(kind=REUSE, text=", ".join(["reuse", *remarks]), other_code=bool(_other_code(planned, run)))
     if run.status == store.Status.FAILED:
         return Fate(kind=FAILED, text="failed before: trained from the start")
-    saved = run.saved()
+    saved = run.saved_epochs()
     if saved:
         return Fate(kind=RESUME, text=f"resume after epoch {max(saved)}", epoch=max(saved))
     others = job.other_answers(planned.config, planned.question, home, memo)

@@ -125,7 +125,7 @@ def _is_ahead(one: Written, run: MlflowRun) -> bool:
     if one.tail is None:
         return False
     try:
-        times = {(terms.key(key), at) for key, _, at, _ in terms.values(one.tail.events(), 0)}
+        times = {(terms.key(key), at) for key, _, at, _ in terms.values(one.tail.history.lines, 0)}
     except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
         return False
     keys = {key for key, _ in times}
@@ -135,13 +135,13 @@ def _is_ahead(one: Written, run: MlflowRun) -> bool:
 def _lacks_lines(one: Written, tail: Tail, run: MlflowRun) -> bool:
     """Whether something that the journal's lines tell of is not there; there may be more, of an earlier version."""
     fed = one.fed
-    events = tail.events()[: fed.get("lines", 0)]
-    start: Node = next((e for e in events if e["event"] == store.Event.START), {})
+    history = tail.history.until(fed.get("lines", 0))
+    start = history.first_start
     lacks_tags = not {*fed.get("sweeps", [])} <= {*run.data.tags}
     lacks_params = not {terms.key(key) for key in terms.params(start)} <= {*run.data.params} if start else False
     lacks_data = bool(start.get("data")) and not (run.inputs and run.inputs.dataset_inputs)
-    tail.forget()
-    rows = terms.values(events, 0)
+    tail.history.forget()
+    rows = terms.values(history.lines, 0)
     if one.entry.get(AHEAD):  # the same steps, of other times
         rows = [(key, value, 0, step) for key, value, _, step in rows]
     expected = _latest((terms.key(key), at, step) for key, _, at, step in rows)

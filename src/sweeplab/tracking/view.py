@@ -30,73 +30,29 @@ SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 
 
 class Tail:
-    """A run's journal, read as far as it has grown, and what a look at the store needs of it."""
+    """A run, followed by its journal."""
 
     def __init__(self, run: store.Run) -> None:
         self.run = run
+        self.history = store.History(run.journal)
+        self.history.forget()  # most runs are level, and only a few facts of them are needed
         self.settled = False  # level, and nobody is at work on it: nothing to look at until the journal grows
-        self._stamp: tuple[int, ...] = ()
-        self._reset()
 
-    def _reset(self) -> None:
-        self.lines = self._offset = 0
-        self.fingerprint, self.sweep, self.ended = self.run.id, "", ""
-        self.started = False
-        self.begun_at = 0.0  # Unix seconds
-        self.begun = False  # whether there is more than ends that came too early
-        self.model = False
-        self.own: dict[str, None] = {}  # experiments of its start events, in order
-        self.tracked: dict[str, None] = {}
-        self._events: list[Node] | None = None
+    @property
+    def fingerprint(self) -> str:
+        return self.history.fingerprint or self.run.id
+
+    @property
+    def ended(self) -> str:
+        """How it ended, as MLflow says it; '' if it has not."""
+        return STATUS[self.history.status] if self.history.has_ended else ""
 
     def read(self) -> bool:
-        """Take in what is new; whether the journal has changed since the last look."""
-        stat = self.run.journal.path.stat()
-        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if stamp == self._stamp:
-            return False
-        if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
-            self._reset()
-        with self.run.journal.path.open("rb") as file:
-            file.seek(self._offset)
-            whole = file.read().rpartition(b"\n")[0]
-        lines = whole.split(b"\n") if whole else []
-        path = self.run.journal.path
-        new = [store.parsed(line, path, number) for number, line in enumerate(lines, start=self.lines + 1)]
-        self._offset += len(whole) + 1 if whole else 0
-        self.lines += len(new)
-        for event in new:
-            self._note(event)
-        if self._events is not None:
-            self._events += new
-        self._stamp, self.settled = stamp, False
-        return True
-
-    def _note(self, event: Node) -> None:
-        self.begun |= not store.is_early_end(event)
-        if event["event"] == store.Event.START:
-            self.begun_at = self.begun_at if self.started else float(event["time"])
-            self.started = True
-            self.fingerprint = event.get("fingerprint") or self.run.id
-            self.sweep = event.get("sweep") or ""
-            self.own |= dict.fromkeys(filter(None, [event.get("experiment")]))
-        if event["event"] == store.Event.TRACK:
-            self.tracked |= dict.fromkeys(filter(None, [event.get("experiment")]))
-        if event["event"] in (store.Event.START, store.Event.RESUME):
-            self.ended, self.model = "", False
-        if event["event"] == store.Event.MODEL:
-            self.model = True
-        if event["event"] == store.Event.END:
-            self.ended = STATUS[event["status"]]
-
-    def events(self) -> list[Node]:
-        """The lines read so far; kept in memory while the run is being fed."""
-        if self._events is None:
-            self._events = self.run.journal.events()[: self.lines]
-        return self._events
-
-    def forget(self) -> None:
-        self._events = None
+        """Take in what is new; return whether the journal has changed since the last look."""
+        changed = self.history.read()
+        if changed:
+            self.settled = False
+        return changed
 
 
 @dataclass
@@ -145,8 +101,12 @@ class Job:
         """The sweep that trained the run, if it is of this experiment; else the first one here that reuses it."""
         assert self.tail is not None
         here = [sweep for sweep in self.sweeps if self.experiment in sweep.experiments]
-        trained = [sweep for sweep in here if self.tail.sweep and sweep.id.startswith(self.tail.sweep[:SWEEP_LENGTH])]
-        return next(iter(trained or ([] if self.experiment in self.tail.own else here)), None)
+        trained = [
+            sweep
+            for sweep in here
+            if self.tail.history.sweep and sweep.id.startswith(self.tail.history.sweep[:SWEEP_LENGTH])
+        ]
+        return next(iter(trained or ([] if self.experiment in self.tail.history.experiments else here)), None)
 
 
 @dataclass
@@ -205,7 +165,7 @@ class View:
         for tail in self._tails.values():
             entry = self._valid(entries(tail.run.mlflow_file, self.uri), experiment)
             if entry.get("run"):
-                yield Written(tail.run.mlflow_file, entry, 1000 * tail.begun_at, tail)
+                yield Written(tail.run.mlflow_file, entry, 1000 * (tail.history.started_at or 0.0), tail)
 
     def lagging(self, only: Collection[str] | None) -> set[str]:
         """The run and sweep ids that are not level."""
@@ -259,25 +219,31 @@ class View:
             self.damaged[tail.run.id] = str(error)
 
     def _children(self, tail: Tail) -> list[Job]:
-        sweeps = self._members.get(tail.run.id, [])
-        wanted = {**tail.own, **tail.tracked, **dict.fromkeys(name for s in sweeps for name in s.experiments)}
+        sweeps, history = self._members.get(tail.run.id, []), tail.history
+        wanted = {
+            **history.experiments,
+            **history.tracked,
+            **dict.fromkeys(name for s in sweeps for name in s.experiments),
+        }
         tail.settled = not wanted
-        if not tail.ended and not (wanted and tail.lines):  # else `_status` looks
+        if not tail.ended and not (wanted and history.count):  # else `_status` looks
             tail.run.ensure_end(ended=False)
-        if tail.lines and not tail.begun:  # it failed too early to say what it was to be
+        if history.count and not history.has_begun:  # it failed too early to say what it was to be
             tail.settled = True
             return []
-        if tail.lines and not tail.started:
+        if history.count and history.started_at is None:
             raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
-        if not wanted or not tail.lines:
+        if not wanted or not history.count:
             return []
         record, jobs = entries(tail.run.mlflow_file, self.uri), []
         for experiment in wanted:
             entry = self._valid(record, experiment)
             status = self._status(tail, entry.get("fed", {}))
-            goal = {"lines": tail.lines, "status": status, "sweeps": [s.tag for s in sweeps]}
+            goal = {"lines": history.count, "status": status, "sweeps": [s.tag for s in sweeps]}
             goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
-            if tail.model and (tail.run.folder / store.MODEL).is_dir():  # else not named, as before there were models
+            if (
+                history.has_model and (tail.run.folder / store.MODEL).is_dir()
+            ):  # else not named, as before there were models
                 goal["model"] = True
             if entry.get("fed") != goal and not entry.get(DELETED):
                 jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
@@ -288,7 +254,7 @@ class View:
     def _status(tail: Tail, fed: Node) -> str:
         if tail.ended:
             return tail.ended
-        if fed.get("status") == KILLED and fed.get("lines") == tail.lines:
+        if fed.get("status") == KILLED and fed.get("lines") == tail.history.count:
             return KILLED  # found dead before; a look at its lock could stand in the way of who resumes it now
         alive = tail.run.claimed
         if tail.read():  # it may have ended, and let go of its lock, since the journal was read

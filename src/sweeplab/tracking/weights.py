@@ -32,7 +32,7 @@ def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[s
 
 
 def _of_run(client: MlflowClient, run: store.Run, uri: str) -> Iterator[Path]:
-    ours = run.weights_held()
+    ours = store.weights.held(run)
     for place in records.run_places(run, uri):
         folder = places.local(client.get_run(place.run_id).info.artifact_uri)
         if folder is not None:

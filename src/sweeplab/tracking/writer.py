@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -235,31 +235,28 @@ class Writer:
         return bool(changed)
 
     def _feed_run(self, job: Job, tail: Tail) -> str:
-        events = tail.events()[: job.goal["lines"]]
-        first = next(e for e in events if e["event"] == store.Event.START)
-        tags = self._tags(job, events)
-        run_id, tagged = self._run_id(job, FINGERPRINT, tail.fingerprint, first["time"], tags)
-        new = events[job.fed.get("lines", 0) :]
-        changed = job.fed.get("sweeps") != job.goal["sweeps"] or any(
-            e["event"] not in (store.Event.EPOCH, store.Event.SYSTEM) for e in new
-        )
-        rows = terms.values(events, job.fed.get("lines", 0))
+        history, fed = tail.history.until(job.goal["lines"]), job.fed.get("lines", 0)
+        start = history.first_start
+        tags = self._tags(job, history)
+        run_id, tagged = self._run_id(job, FINGERPRINT, tail.fingerprint, start["time"], tags)
+        only_numbers = {line["event"] for line in history.lines[fed:]} <= {store.Event.EPOCH, store.Event.SYSTEM}
+        changed = job.fed.get("sweeps") != job.goal["sweeps"] or not only_numbers
+        rows = terms.values(history.lines, fed)
         if job.entry.get(AHEAD):
             rows = sender.new_rows(self.client, run_id, rows)
         # Params and data set are of the first start: how a run is computed may change when it is resumed.
-        params = {} if job.fed else self._params(first, run_id, fresh=tagged)
+        params = {} if job.fed else self._params(start, run_id, fresh=tagged)
         sender.log(self.client, run_id, rows, params, tags if changed and not tagged else {})
-        if not job.fed and (data := first.get("data")):
+        if not job.fed and (data := start.get("data")):
             sender.log_data(self.client, run_id, data)
-        self._set_status(
-            job, run_id, [e["time"] for e in events if e["event"] not in (store.Event.TRACK, store.Event.MODEL)][-1]
-        )
+        at_work = set(store.Event) - {store.Event.TRACK, store.Event.MODEL}
+        self._set_status(job, run_id, history.latest(*at_work)["time"])
         self._upload(job, run_id, tail.run.folder)
         if job.goal.get("model") and not job.fed.get("model"):
             place = self._place(job.experiment)
             sender.log_model(self.client, place, run_id, tail.run.folder / store.MODEL)
         if job.goal["status"] != RUNNING:
-            tail.forget()
+            tail.history.forget()
         return run_id
 
     def _params(self, start: Node, run_id: str, *, fresh: bool) -> dict[str, str]:
@@ -267,16 +264,15 @@ class Writer:
         known = {} if fresh else self.client.get_run(run_id).data.params
         return {name: value for name, value in terms.params(start).items() if terms.key(name) not in known}
 
-    def _tags(self, job: Job, events: Sequence[Node]) -> dict[str, str]:
+    def _tags(self, job: Job, history: store.History) -> dict[str, str]:
         assert job.tail is not None
-        start = [e for e in events if e["event"] == store.Event.START][-1]
-        ends = [e for e in events if e["event"] == store.Event.END]
-        provenance, parent = start.get("provenance") or {}, job.parent
+        start, parent = history.start, job.parent
+        provenance = start.get("provenance") or {}
         git = provenance.get("git") or {}
         found = {"question": start.get("question"), "git.commit": git.get("commit"), "git.dirty": git.get("dirty")}
         found |= {f"version.{name}": version for name, version in (provenance.get("versions") or {}).items()}
         found |= {name: provenance.get(name) for name in ("device", "threads")}
-        found["stop_reason"] = ends[-1].get("stop_reason") if ends else None
+        found["stop_reason"] = history.latest(store.Event.END).get("stop_reason")
         found["mlflow.source.git.commit"] = git.get("commit")
         found |= dict.fromkeys(job.goal["sweeps"], "1")
         name = parent.names.get(job.tail.fingerprint) if parent else None

@@ -1,0 +1,235 @@
+"""What a run's journal says: the one reader of journals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeplab.metrics import BEST_EPOCH
+from sweeplab.store.files import DamagedError, in_short
+from sweeplab.store.journal import Event, Journal, Line, Status, numbers, parsed
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What came out of a run: `result.json`. The end of the journal says the same."""
+
+    fingerprint: str
+    question: str
+    status: Status
+    stop_reason: str | None
+    metrics: dict[str, float]
+    weights_sha256: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+class History:
+    """What a journal says, as far as it has been read; `read` takes in the lines that were added since.
+
+    A few facts are kept for good. The lines themselves, from which all else is found, are kept until `forget`, and are
+    read again when they are needed after that.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._stamp: tuple[int, ...] = ()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._offset = 0  # bytes that have been read
+        self._lines: list[Line] | None = []
+        self.count = 0  # lines that have been read
+        self.fingerprint = self.sweep = ""  # of the latest start
+        self.started_at: float | None = None  # Unix seconds of the first start
+        self.status = Status.UNFINISHED
+        self.has_begun = False  # whether there is more than ends that came too early
+        self.has_model = False
+        self.experiments: dict[str, None] = {}  # of MLflow, under which it was started, in order
+        self.tracked: dict[str, None] = {}  # under which it was asked for when it was finished
+
+    @classmethod
+    def of(cls, journal: Journal) -> History:
+        """Read a whole journal; one that is not there is empty. Raises DamagedError."""
+        history = cls(journal)
+        try:
+            history.read()
+        except FileNotFoundError:
+            return cls(journal)
+        except OSError as error:
+            raise DamagedError(journal.path, error.strerror or in_short(error)) from error
+        return history
+
+    def read(self) -> bool:
+        """Take in what is new; return whether the journal has changed since the last look.
+
+        Raises FileNotFoundError if there is none, DamagedError for a line that is not as it was written.
+        """
+        stat = self.journal.path.stat()
+        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if stamp == self._stamp:
+            return False
+        if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
+            self._reset()
+        for number, line in enumerate(self._new_lines(), start=self.count + 1):
+            self._take_checked(parsed(line, self.journal.path, number), number)
+            self._offset += len(line) + 1
+        self._stamp = stamp
+        return True
+
+    def _new_lines(self) -> Sequence[bytes]:
+        """Read the complete lines that follow; a torn last line is not one."""
+        try:
+            with self.journal.path.open("rb") as file:
+                file.seek(self._offset)
+                return file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DamagedError(self.journal.path, error.strerror or in_short(error)) from error
+
+    def _take_checked(self, line: Line, number: int) -> None:
+        try:
+            self._take(line)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedError(self.journal.path, f"line {number}: {in_short(error)}") from error
+
+    def _take(self, line: Line) -> None:
+        self.has_begun |= not is_early_end(line)
+        match line["event"]:
+            case Event.START:
+                if self.started_at is None:
+                    self.started_at = float(line["time"])
+                self.fingerprint = str(line.get("fingerprint") or "")
+                self.sweep = str(line.get("sweep") or "")
+                self.status, self.has_model = Status.UNFINISHED, False
+                _add(self.experiments, line.get("experiment"))
+            case Event.RESUME:
+                self.status, self.has_model = Status.UNFINISHED, False
+            case Event.TRACK:
+                _add(self.tracked, line.get("experiment"))
+            case Event.MODEL:
+                self.has_model = True
+            case Event.END:
+                self.status = Status(line["status"])
+        if self._lines is not None:
+            self._lines.append(line)
+        self.count += 1
+
+    # --- the lines, and what is found in them
+
+    @property
+    def lines(self) -> list[Line]:
+        """All lines that have been read."""
+        if self._lines is None:
+            self._lines = self.journal.events()[: self.count]
+        return self._lines
+
+    def forget(self) -> None:
+        """Free the memory that the lines take."""
+        self._lines = None
+
+    def until(self, count: int) -> History:
+        """Return the history of the first lines only."""
+        history = History(self.journal)
+        for line in self.lines[:count]:
+            history._take(line)
+        return history
+
+    def latest(self, *events: Event) -> Line:
+        """The latest line of these events; empty if there is none."""
+        for line in reversed(self.lines):
+            if line["event"] in events:
+                return line
+        return {}
+
+    @property
+    def first_start(self) -> Line:
+        """How the run was begun for the first time; empty if it was not."""
+        for line in self.lines:
+            if line["event"] == Event.START:
+                return line
+        return {}
+
+    @property
+    def start(self) -> Line:
+        """What was asked for, and how it was begun the last time; empty if it was not begun."""
+        return self.latest(Event.START)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where and how it was started or resumed the last time; empty if it was not begun."""
+        return dict(self.latest(Event.START, Event.RESUME).get("provenance") or {})
+
+    @property
+    def threads(self) -> int | None:
+        """The number of CPU threads that it was computed on the last time; None if it was not begun."""
+        threads = self.provenance.get("threads")
+        return None if threads is None else int(threads)
+
+    @property
+    def was_resumed(self) -> bool:
+        """Whether it was ever resumed from a checkpoint."""
+        return any(line["event"] == Event.RESUME for line in self.lines)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to an end, of whatever kind, and was not begun again since."""
+        return self.status != Status.UNFINISHED
+
+    @property
+    def end(self) -> Line:
+        """How it ended; empty as long as it has not."""
+        return self.latest(Event.END) if self.has_ended else {}
+
+    @property
+    def error(self) -> str | None:
+        """What ended it too early, in one line; None if nothing did."""
+        error = self.end.get("error")
+        return " ".join(str(error).split()) if error else None
+
+    @property
+    def epochs(self) -> dict[int, dict[str, float]]:
+        """Epoch -> metrics; of a repeated epoch the first line counts."""
+        result: dict[int, dict[str, float]] = {}
+        for line in self.lines:
+            if line["event"] == Event.EPOCH:
+                result.setdefault(line["epoch"], numbers(line["metrics"]))
+        return result
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final metrics; none as long as it has not ended."""
+        return numbers(self.end.get("metrics") or {})
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept; None if there is none yet."""
+        epoch = self.metrics.get(BEST_EPOCH)
+        return None if epoch is None else int(epoch)
+
+    @property
+    def result(self) -> Result | None:
+        """The result that the end of the journal tells of; None as long as it has not ended."""
+        start, end = self.start, self.end
+        if not start or not end:
+            return None
+        return Result(
+            fingerprint=str(start.get("fingerprint")),
+            question=str(start.get("question")),
+            status=self.status,
+            stop_reason=end.get("stop_reason"),
+            metrics=self.metrics,
+            weights_sha256=end.get("weights_sha256"),
+            overrides=start.get("overrides") or [],
+        )
+
+
+def is_early_end(line: Line) -> bool:
+    """Whether it is the end of a run that is not finished."""
+    return line["event"] == Event.END and line.get("status") != Status.FINISHED
+
+
+def _add(experiments: dict[str, None], name: str | None) -> None:
+    if name:
+        experiments[name] = None
