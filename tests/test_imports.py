@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "metrics"},
     "targets": {"errors", "config"},
     "console": {"config", "metrics"},
-    "store": {"errors", "config"},
+    "store": {"errors", "metrics", "config"},
     "tracking": RECORDS,
     "compare": RECORDS | {"tracking"},
     "data": BASE,

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from compared import Node, add, cell, factorial, manifest, summarise, troubled, widths
