@@ -15,7 +15,7 @@ from sweeplab.metrics import (
     LARGE,
     REGRESSION,
     EpochResult,
-    Sums,
+    MetricAverager,
     default_mode,
     default_monitor,
     is_learning_rate,
@@ -114,7 +114,7 @@ def test_names_get_their_split_in_front() -> None:
 
 
 def test_accuracy_counts_examples_and_not_batches() -> None:
-    sums = Sums(CLASSIFICATION)
+    sums = MetricAverager(CLASSIFICATION)
     zero = torch.tensor(0.0)
     sums.update(zero, votes([0, 1, 2, 0]), torch.tensor([0, 1, 2, 0]))  # 4 of 4
     sums.update(zero, votes([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1]))  # 3 of 4
@@ -124,14 +124,14 @@ def test_accuracy_counts_examples_and_not_batches() -> None:
 
 
 def test_loss_is_weighted_by_the_size_of_its_batch() -> None:
-    sums = Sums(CLASSIFICATION)
+    sums = MetricAverager(CLASSIFICATION)
     sums.update(torch.tensor(1.0), votes([0, 0, 0]), torch.tensor([0, 0, 0]))
     sums.update(torch.tensor(5.0), votes([0]), torch.tensor([0]))
     assert sums.means()["loss"] == 2.0  # (3 * 1 + 1 * 5) / 4
 
 
 def test_a_long_sum_loses_no_digits() -> None:
-    sums = Sums(CLASSIFICATION)
+    sums = MetricAverager(CLASSIFICATION)
     for loss in (2.0**24, 1.0, 1.0):  # in float32, 2**24 + 1 is 2**24
         sums.update(torch.tensor(loss), votes([0]), torch.tensor([0]))
     assert sums.means()["loss"] == (2**24 + 2) / 3
@@ -139,7 +139,7 @@ def test_a_long_sum_loses_no_digits() -> None:
 
 @pytest.mark.parametrize("batches", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
 def test_batches_that_are_added_together_are_each_counted_once(batches: int) -> None:
-    sums = Sums(CLASSIFICATION)
+    sums = MetricAverager(CLASSIFICATION)
     for number in range(batches):
         sums.update(torch.tensor(float(number)), votes([0, 1]), torch.tensor([0, 0]))
     assert sums.means() == {"loss": (batches - 1) / 2, "accuracy": 0.5}
@@ -147,14 +147,14 @@ def test_batches_that_are_added_together_are_each_counted_once(batches: int) -> 
 
 
 def test_large_outputs_do_not_wait() -> None:
-    sums = Sums(CLASSIFICATION)
+    sums = MetricAverager(CLASSIFICATION)
     sums.update(torch.tensor(1.0), torch.zeros(1, LARGE + 1), torch.tensor([0]))
     assert sums._waiting == []
     assert sums.means() == {"loss": 1.0, "accuracy": 1.0}
 
 
 def test_mae_is_the_mean_over_examples_of_the_mean_over_values() -> None:
-    sums = Sums(REGRESSION)
+    sums = MetricAverager(REGRESSION)
     sums.update(torch.tensor(0.0), torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
     sums.update(torch.tensor(0.0), torch.tensor([[3.0, -3.0]]), torch.tensor([[0.0, 0.0]]))
     assert sums.means()["mae"] == 1.5  # (1.5 + 0 + 3) / 3
@@ -162,7 +162,7 @@ def test_mae_is_the_mean_over_examples_of_the_mean_over_values() -> None:
 
 def test_sums_keep_no_graph() -> None:
     weight = torch.ones(1, 3, requires_grad=True)
-    sums = Sums(REGRESSION)
+    sums = MetricAverager(REGRESSION)
     sums.update(weight.sum(), weight * 2, torch.zeros(1, 3))
     assert sums.means() == {"loss": 3.0, "mae": 2.0}
     sums.update(weight.sum(), weight * 2, torch.zeros(1, 3))
@@ -170,7 +170,7 @@ def test_sums_keep_no_graph() -> None:
 
 
 def test_no_examples_have_no_mean() -> None:
-    means = Sums(REGRESSION).means()
+    means = MetricAverager(REGRESSION).means()
     assert list(means) == ["loss", "mae"]
     assert all(math.isnan(value) for value in means.values())
 
@@ -183,10 +183,10 @@ def test_an_epoch_is_finite_while_its_losses_are() -> None:
 
 
 def test_the_mean_absolute_error_is_told_in_the_unit_of_the_targets() -> None:
-    sums = Sums("regression", unit=100.0)
+    sums = MetricAverager("regression", unit=100.0)
     sums.update(torch.tensor(0.5), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.5], [2.25]]))
     assert sums.means() == {"loss": 0.5, "mae": 37.5}
-    sums = Sums("classification", unit=100.0)
+    sums = MetricAverager("classification", unit=100.0)
     sums.update(torch.tensor(0.5), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
     assert sums.means() == {"loss": 0.5, "accuracy": 0.5}
 

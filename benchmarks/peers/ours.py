@@ -26,7 +26,7 @@ class Clock:
         self.seconds = 0.0
         self.task: loop.Task
 
-    def __call__(self, task: loop.Task, batches: Iterable[loop.Batch]) -> metrics.Sums:
+    def __call__(self, task: loop.Task, batches: Iterable[loop.Batch]) -> metrics.MetricAverager:
         began = time.perf_counter()
         sums = self._train_epoch(task, batches)
         sums.means()  # waits for the device

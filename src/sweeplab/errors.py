@@ -1,4 +1,6 @@
-"""What a user is told when something is wrong: the exceptions, the nearest valid name, an error on one line."""
+"""What a user is told when something is wrong: the exceptions, the nearest valid name, an error on
+one line.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class UserError(ValueError):
 
 
 class RunFailed(RuntimeError):
-    """A run, or some of a sweep, raised while training; the message names it, the error and the log. Exit code 1."""
+    """A run, or some of a sweep, raised while training; the message names it, the error and the
+    log. Exit code 1.
+    """
 
 
 class Pruned(KeyboardInterrupt):
@@ -32,7 +36,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return the end of a message: the nearest valid name, or if none is near, the first valid names."""
+    """Return the end of a message: the nearest valid name, or if none is near, the first valid
+    names.
+    """
     names = list(valid)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
@@ -46,7 +52,9 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def comma_for_point(value: object) -> str:
-    """Return advice about a number like `0001`, the second value of the sweep `lr=0,0001`; '' for other values."""
+    """Return advice about a number like `0001`, the second value of the sweep `lr=0,0001`; '' for
+    other values.
+    """
     if not isinstance(value, str) or len(value) < 2 or not value.startswith("0") or not value.isdecimal():
         return ""
     return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep"
@@ -58,7 +66,9 @@ def one_line(message: object) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return what an exception says on one line, after its class where the message alone says little."""
+    """Return what an exception says on one line, after its class where the message alone says
+    little.
+    """
     text = one_line(error)
     if not text:
         return type(error).__name__

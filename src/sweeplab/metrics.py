@@ -1,4 +1,6 @@
-"""Metric names, each written once; what an epoch yields; sums that stay on the device until they are read."""
+"""Metric names, each written once; the result of an epoch; means that stay on the device until they
+are read.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 LOSS, ACCURACY, MAE = "loss", "accuracy", "mae"
 TRAIN_LOSS, VALID_LOSS = f"{TRAIN}/{LOSS}", f"{VALID}/{LOSS}"
 LEARNING_RATE = f"{TRAIN}/lr"
-"""The learning rate with which the last batch of an epoch was trained; of several parameter groups `train/lr_0`, ..."""
+"""The learning rate with which the last batch of an epoch was trained; of several parameter groups
+`train/lr_0`, ...
+"""
 
 BEST_EPOCH = "best_epoch"
 EARLY_STOP_EPOCH = "early_stop_epoch"
@@ -25,42 +29,53 @@ SECONDS = "seconds"
 CLASSIFICATION, REGRESSION = "classification", "regression"
 HIGHER_IS_BETTER = frozenset({ACCURACY, EXAMPLES_PER_SECOND})
 
-AT_ONCE, LARGE = 32, 2**16  # batches that are added to the sums together; numbers in an output that is added alone
+AT_ONCE = 32  # batches that are added to the sums together: that costs no more than adding one
+LARGE = 2**16  # numbers in an output that is added at once, since many such would fill the memory
 
 
 def score(task: str) -> str:
-    """The metric that stands beside the loss: `accuracy` of a classification, `mae` of a regression."""
+    """Return the metric beside the loss: `accuracy` of a classification, `mae` of a regression."""
     return ACCURACY if task == CLASSIFICATION else MAE
 
 
 def default_monitor(task: str) -> str:
-    """What early stopping watches unless told otherwise: `valid/accuracy`, for a regression `valid/mae`.
+    """Return what early stopping watches by default: `valid/accuracy`, for a regression
+    `valid/mae`.
 
-    Unlike losses, these can be compared between runs with other losses, or other scales of the targets.
+    Unlike losses, these can be compared between runs with other losses, or other scales of the
+    targets.
     """
     return f"{VALID}/{score(task)}"
 
 
 def default_mode(monitor: str) -> str:
-    """`max` for an accuracy, `min` for anything else (losses and errors)."""
+    """Return `max` for an accuracy, `min` for anything else (losses and errors)."""
     return "max" if monitor.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
 
 def mode_by_name(metric: str) -> str | None:
-    """`max` or `min` for a metric that every run has of each epoch; None for one of the user's own."""
+    """Return `max` or `min` for a metric that every run has of each epoch; None for one of the
+    user's own.
+    """
     split, _, name = metric.partition("/")
-    return default_mode(metric) if split in (TRAIN, VALID) and name in (LOSS, ACCURACY, MAE) else None
+    if split in (TRAIN, VALID) and name in (LOSS, ACCURACY, MAE):
+        return default_mode(metric)
+    return None
 
 
 def unreachable(metric: str, target: float) -> str:
-    """Why a metric cannot reach this target, or does so whatever it is; '' where it may tell something."""
-    name = metric.rpartition("/")[2]
+    """Say why a metric never reaches this target, or always does; '' if the target is of use."""
     if not math.isfinite(target):
         return "must be a finite number"
-    if name == ACCURACY and mode_by_name(metric) and not 0 < target <= 1:
-        percent = f", as in {target / 100:g} for {target:g} %" if 2 <= target <= 100 else ""
-        return f"{metric} is at least 0 and at most 1; give a number above 0, up to 1{percent}"
-    if name == MAE and mode_by_name(metric) and target < 0:
+    if mode_by_name(metric) is None:
+        return ""
+    name = metric.rpartition("/")[2]
+    if name == ACCURACY and not 0 < target <= 1:
+        advice = "give a number above 0, up to 1"
+        if 2 <= target <= 100:
+            advice += f", as in {target / 100:g} for {target:g} %"
+        return f"{metric} is at least 0 and at most 1; {advice}"
+    if name == MAE and target < 0:
         return f"{metric} is never below 0; give a number >= 0"
     return ""
 
@@ -78,29 +93,35 @@ def is_learning_rate(name: str) -> bool:
 
 
 def bounds(name: str) -> tuple[float, float]:
-    """The least and the greatest value that a score can have; what else a run measures is not bounded."""
-    measured = name.rpartition("/")[2]
-    if measured == ACCURACY:
+    """Return the least and the greatest value that a metric can have; only scores are bounded."""
+    score_name = name.rpartition("/")[2]
+    if score_name == ACCURACY:
         return 0.0, 1.0
-    return (0.0 if measured == MAE else -math.inf), math.inf
+    if score_name == MAE:
+        return 0.0, math.inf
+    return -math.inf, math.inf
 
 
 def watched(start: Mapping[str, Any]) -> tuple[str, str]:
-    """(monitored metric, `max` or `min`) of a run, by the first line of its journal, whatever that lacks.
+    """Return (monitored metric, `max` or `min`) of a run by the first line of its journal, whatever
+    that lacks.
 
-    Of runs that do not record what `auto` stood for, which was `valid/loss` for a regression, too.
+    A run that does not record what `auto` stood for is of an early version: `auto` was `valid/loss`
+    for a regression.
     """
     config = start.get("config", {})
     trainer = {**config.get("trainer", {}), **start.get("asked", {}).get("trainer", {})}
     monitor, mode = trainer.get("monitor", "auto"), trainer.get("mode", "auto")
     if monitor == "auto":
-        classes = config.get("data", {}).get("task", CLASSIFICATION) == CLASSIFICATION
-        monitor = f"{VALID}/{ACCURACY}" if classes else VALID_LOSS
-    return monitor, default_mode(monitor) if mode == "auto" else mode
+        task = config.get("data", {}).get("task", CLASSIFICATION)
+        monitor = f"{VALID}/{ACCURACY}" if task == CLASSIFICATION else VALID_LOSS
+    if mode == "auto":
+        mode = default_mode(monitor)
+    return monitor, mode
 
 
 def with_prefix(split: str, values: Mapping[str, float]) -> dict[str, float]:
-    """`{"loss": 0.1}` of the split `valid` -> `{"valid/loss": 0.1}`."""
+    """Turn `{"loss": 0.1}` of the split `valid` into `{"valid/loss": 0.1}`."""
     return {f"{split}/{name}": value for name, value in values.items()}
 
 
@@ -117,11 +138,13 @@ class EpochResult:
     @property
     def finite(self) -> bool:
         """Whether every loss of this epoch is a finite number."""
-        return all(math.isfinite(v) for k, v in self.metrics.items() if k in (TRAIN_LOSS, VALID_LOSS))
+        losses = [self.metrics[name] for name in (TRAIN_LOSS, VALID_LOSS) if name in self.metrics]
+        return all(map(math.isfinite, losses))
 
 
-class Sums:
-    """Loss and score summed over examples, on the device; reading them (`means`) is the only synchronisation.
+class MetricAverager:
+    """Means of loss and score over examples, summed on the device; only reading them synchronises
+    with it.
 
     Correct predictions are counted in integers, so an accuracy is exact: not a mean of batch means.
     """
@@ -134,14 +157,17 @@ class Sums:
         total: bool = False,
         unit: float = 1.0,
     ) -> None:
-        """`share` tells of a batch's targets how much its loss counts: by default as many as there are.
+        """`share` returns how much the loss of a batch counts, given its targets: by default as
+        many as there are.
 
-        `total`: the loss of all batches is their sum, not their mean. `unit`: what the targets of a regression were
-        divided by; the mean absolute error is told in their own unit.
+        `total`: the loss of all batches is their sum, not their mean. `unit`: what the targets of a
+        regression were divided by; the mean absolute error is returned in their own unit.
         """
-        self._task, self._share_of, self._total = task, share, total
+        self._task = task
+        self._share_of = share
+        self._total = total
         self._unit = 1.0 if task == CLASSIFICATION else unit
-        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # batches not yet added: a few at once cost as one
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, output, target) of batches not yet added
         self._loss: Tensor | float = 0.0
         self._share: Tensor | float = 0.0
         self._score: Tensor | int = 0
@@ -172,7 +198,6 @@ class Sums:
         self._waiting.clear()
 
     def _shares(self, targets: Sequence[Tensor]) -> Tensor:
-        """How much each batch counts."""
         import torch
 
         if self._share_of is None:
@@ -184,13 +209,17 @@ class Sums:
         return self._examples
 
     def totals(self) -> tuple[float, float, float, int]:
-        """The sums of the losses, of what they count, and of the score; and of how many examples they are."""
+        """Return (sum of the losses, of their shares, of the scores, number of examples)."""
         if self._waiting:
             self._add()
         return float(self._loss), float(self._share), float(self._score), self._examples
 
     def means(self) -> dict[str, float]:
-        """`{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan where there were none."""
-        loss, shares, value, count = self.totals()
-        of_one = 1.0 if self._total and count else shares or math.nan
-        return {LOSS: loss / of_one, score(self._task): value / (count or math.nan) * self._unit}
+        """Return `{"loss": ..., "accuracy" or "mae": ...}`, means over all examples; nan if there
+        were none.
+        """
+        loss, shares, scores, count = self.totals()
+        divisor = shares or math.nan
+        if self._total and count:
+            divisor = 1.0
+        return {LOSS: loss / divisor, score(self._task): scores / (count or math.nan) * self._unit}

@@ -1,1 +1,1 @@
-"""What Hydra has to find of sweeplab: the sweeper and the search path."""
+"""Plugins that Hydra discovers: sweepers, launchers and the search path."""

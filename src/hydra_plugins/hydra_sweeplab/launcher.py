@@ -1,6 +1,8 @@
-"""Hydra's door to sweeplab's workers: `hydra/launcher=sweeplab`, the default."""
+"""The launcher `hydra/launcher=sweeplab`, the default: trains jobs in worker processes on this
+machine.
+"""
 
-# No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
+# No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +23,9 @@ def ensure_one_rank() -> None:
 
 
 class SweeplabLauncher(Launcher):
-    """Trains on this machine, a process for each job. Our own sweeper hands it a plan; others only call `launch`."""
+    """Trains on this machine, a process for each job. Our sweeper uses its workers; others only
+    call `launch`.
+    """
 
     def __init__(self) -> None:
         self._context: HydraContext | None = None
@@ -32,19 +36,21 @@ class SweeplabLauncher(Launcher):
         self._context, self._config = hydra_context, config
 
     def begin(self) -> Any:
-        """Start at once what takes time; `workers` gets it."""
+        """Start early what takes time; the result is passed to `workers`."""
         from sweeplab.sweep import fork
 
         return fork.start()
 
     def workers(self, begun: Any = None) -> Any:
-        """What carries the jobs out: a sweeplab.sweep.pool.Workers."""
+        """Return the workers that carry the jobs out: a sweeplab.sweep.pool.Workers."""
         from sweeplab.sweep.pool import Pool
 
         return Pool(begun)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Plan and train the jobs of a sweeper that is not ours; each returns its monitored metric."""
+        """Plan and train the jobs of a sweeper that is not ours; a job returns the best value of
+        its monitored metric.
+        """
         from sweeplab import store
         from sweeplab.runs import report
         from sweeplab.sweep.compose import Composer
@@ -60,15 +66,15 @@ class SweeplabLauncher(Launcher):
         with self.workers() as pool:
             plan = make(job_overrides, [], Composer(loader, config))
             conduct(Jobs(plan), pool)
-        home, returned = store.Store(plan.settings.store.root), {}
+        home = store.Store(plan.settings.store.root)
+        returned: dict[tuple[str, ...], JobReturn] = {}
         for cell in plan.cells:
-            found = home.run(cell.job.fingerprint)
-            result = found.result()
+            run = home.run(cell.job.fingerprint)
+            result = run.result()
             assert result is not None
-            value: Any = report.best(cell.job, found, result)
-            returned[tuple(cell.overrides)] = JobReturn(
-                overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=value
-            )
+            value: Any = report.best(cell.job, run, result)
+            job_return = JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=value)
+            returned[tuple(cell.overrides)] = job_return
         return [returned[tuple(overrides)] for overrides in job_overrides]
 
 

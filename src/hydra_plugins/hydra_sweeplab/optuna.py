@@ -1,6 +1,6 @@
-"""Hydra's door to adaptive search: `hydra/sweeper=optuna`, with the samplers and pruners of Optuna."""
+"""The sweeper `hydra/sweeper=optuna`: adaptive search with the samplers and pruners of Optuna."""
 
-# No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
+# No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,14 +10,14 @@ from hydra_plugins.hydra_sweeplab import sweeper  # the module: Hydra would take
 
 
 class OptunaSweeper(sweeper.SweeplabSweeper):
-    """Chooses each job by what came out of those before."""
+    """Chooses each job by the results of those before."""
 
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(max_batch_size=None, params=params)
         self._options = options
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search the space that the command line and `hydra.sweeper.params` span."""
+        """Search the space that is spanned by the command line and `hydra.sweeper.params`."""
         from sweeplab.errors import UserError
 
         if find_spec("optuna") is None:

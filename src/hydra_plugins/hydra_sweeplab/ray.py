@@ -1,6 +1,6 @@
-"""Hydra's door to a Ray cluster: `hydra/launcher=ray`, `ray_local` or `ray_cluster`."""
+"""The launchers for a Ray cluster: `hydra/launcher=ray`, `ray_local` and `ray_cluster`."""
 
-# No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
+# No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,14 +10,16 @@ from hydra_plugins.hydra_sweeplab import launcher  # the module: Hydra would tak
 
 
 class RayLauncher(launcher.SweeplabLauncher):
-    """Trains on the nodes of a Ray cluster as the launcher that it extends does on one machine."""
+    """Trains on the nodes of a Ray cluster."""
 
     def __init__(self, address: Any, cpus_per_node: Any = None) -> None:
         super().__init__()
         self._address, self._cpus = address, cpus_per_node
 
     def begin(self) -> Any:
-        """Nothing but a look whether there is Ray: where to connect to is known when the plan is."""
+        """Check that Ray is installed and the settings are valid; `workers` connects, once there is
+        a plan.
+        """
         from sweeplab.errors import UserError
 
         if find_spec("ray") is None:

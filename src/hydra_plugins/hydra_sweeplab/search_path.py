@@ -1,4 +1,4 @@
-"""Where Hydra finds the experiments of a project, and the configs that ship with sweeplab."""
+"""Let Hydra find the experiments of a project, and the configs that ship with sweeplab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from sweeplab.errors import UserError
 
 
 class SweeplabSearchPath(SearchPathPlugin):
-    """Makes `experiments/*.yaml`, which lie beside the main `conf/`, the options of the group `experiment`."""
+    """Makes `experiments/*.yaml`, which lie beside the main `conf/`, the options of the group
+    `experiment`.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for entry in search_path.get_path():
@@ -25,7 +27,9 @@ class SweeplabSearchPath(SearchPathPlugin):
 
 
 def register_experiments(folder: Path) -> None:
-    """Each YAML of the folder as `experiment=<its name>`, its runs in the MLflow experiment of that name."""
+    """Register each YAML file of the folder as `experiment=NAME`, tracked in the MLflow experiment
+    of that name.
+    """
     for file in sorted(folder.glob("*.yaml")):
         try:
             node = OmegaConf.load(file)

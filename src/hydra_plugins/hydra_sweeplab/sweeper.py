@@ -1,6 +1,6 @@
-"""Hydra's door to sweeplab's sweeps: Hydra's own sweep grammar, our plan."""
+"""The sweeper `hydra/sweeper=sweeplab`, the default: Hydra's sweep grammar, planned as a whole."""
 
-# No `from __future__ import annotations` here: Hydra reads the annotations of what a plugin file holds.
+# No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,47 +10,51 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 
 
-def ensure_params(params: Any) -> None:
-    """Raise UserError if the section `hydra.sweeper.params` is none."""
-    from sweeplab.errors import UserError
-
-    if params is not None and not isinstance(params, Mapping):
-        raise UserError(f"hydra.sweeper.params={params}: must be a section of keys, each with the values to sweep over")
-
-
 class SweeplabSweeper(basic_sweeper.BasicSweeper):
     """Checks all jobs before the first starts, and follows them as one sweep."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Plan what the command line and `hydra.sweeper.params` ask for, and carry it out with the launcher."""
-        from hydra_plugins.hydra_sweeplab import launcher as here
+        """Plan the jobs of the command line and `hydra.sweeper.params`, and carry them out with the
+        launcher.
+        """
+        from hydra_plugins.hydra_sweeplab import launcher as launchers
         from sweeplab.console import waiting
+        from sweeplab.errors import UserError
 
-        here.ensure_one_rank()
-        ours = self.launcher if isinstance(self.launcher, here.SweeplabLauncher) else None
-        begun = ours.begin() if ours and "sweep.plan=true" not in arguments else None
+        launchers.ensure_one_rank()
+        ours = self.launcher if isinstance(self.launcher, launchers.SweeplabLauncher) else None
+        begun = None
+        if ours and "sweep.plan=true" not in arguments:
+            begun = ours.begin()
         with waiting("loading PyTorch"):
             from sweeplab.sweep import compose
             from sweeplab.sweep.conduct import conduct
             from sweeplab.sweep.pool import Pool
         assert self.config is not None
-        assert self.launcher is not None
         assert self.hydra_context is not None
-        ensure_params(self.params)
-        loader, config, launcher = self.hydra_context.config_loader, self.config, self.launcher
+        if self.params is not None and not isinstance(self.params, Mapping):
+            raise UserError(
+                f"hydra.sweeper.params={self.params}: must be a section of keys, each with the values to sweep over"
+            )
+        loader = self.hydra_context.config_loader
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-
-        def launch(overrides: Sequence[Sequence[str]]) -> list[BaseException | None]:
-            returned = launcher.launch(overrides, initial_job_idx=0)
-            return [each._return_value if each.status == JobStatus.FAILED else None for each in returned]
-
+        composer = compose.Composer(loader, self.config)
         with ours.workers(begun) if ours else Pool() as pool:
-            jobs = self._jobs(parsed, given, compose.Composer(loader, config), pool, bool(ours))
-            return None if jobs is None else conduct(jobs, pool, None if ours else launch)
+            jobs = self._jobs(parsed, given, composer, pool, bool(ours))
+            if jobs is not None:
+                conduct(jobs, pool, None if ours else self._launch)
+
+    def _launch(self, overrides: Sequence[Sequence[str]]) -> list[BaseException | None]:
+        """Run jobs with a launcher that is not ours; return the exception of each that failed, or
+        None.
+        """
+        assert self.launcher is not None
+        returned = self.launcher.launch(overrides, initial_job_idx=0)
+        return [job._return_value if job.status == JobStatus.FAILED else None for job in returned]
 
     def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:
-        """All combinations, checked; None if `sweep.plan` asks for no more than to see them."""
+        """Plan all combinations; return None if `sweep.plan` asks only to see them."""
         del pool, ours
         from sweeplab.errors import UserError
         from sweeplab.sweep import compose, preview
@@ -62,7 +66,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         plan = make(compose.combinations(parsed, zipped), given, composer)
         if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params
             raise UserError("sweep.zip: is known too late here; give it on the command line, too")
-        return preview.show(plan) if plan.settings.sweep.plan else Jobs(plan)
+        if plan.settings.sweep.plan:
+            preview.show(plan)
+            return None
+        return Jobs(plan)
 
 
 ConfigStore.instance().store(

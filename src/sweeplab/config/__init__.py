@@ -1,9 +1,11 @@
-"""The typed config: sections, validation with did-you-mean, and the canonical form that a fingerprint is made of."""
+"""The typed config: sections, validation with did-you-mean, and the canonical form that a
+fingerprint is made of.
+"""
 
 from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize, to_dict
 from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, quote_home, task_overrides
 from sweeplab.config.explanation import explain, unreadable, yaml_error
-from sweeplab.config.nodes import Node, class_paths, string_arguments
+from sweeplab.config.nodes import Node, class_paths
 from sweeplab.config.reading import absolute, expand_home, parse, resolve, root, validate
 from sweeplab.config.redaction import (
     hidden_keys,
@@ -16,7 +18,7 @@ from sweeplab.config.redaction import (
     reveal,
 )
 from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Store, Sweep, Tracking, Trainer, defaults
-from sweeplab.config.text import brief, canonical_json, from_text, same_value, to_text, yaml_str
+from sweeplab.config.text import canonical_json, from_text, same_value, to_text, yaml_str
 
 __all__ = [
     "COMPONENTS",
@@ -30,7 +32,6 @@ __all__ = [
     "Tracking",
     "Trainer",
     "absolute",
-    "brief",
     "canonical",
     "canonical_json",
     "class_paths",
@@ -57,7 +58,6 @@ __all__ = [
     "reveal",
     "root",
     "same_value",
-    "string_arguments",
     "task_overrides",
     "to_dict",
     "to_text",

@@ -22,10 +22,11 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def canonical(config: Config) -> dict[str, Any]:
-    """Return what a run is asked to compute, and nothing else: equal for configs that must give the same numbers.
+    """Return what a run is asked to compute, and nothing else: equal for configs that must give the
+    same numbers.
 
-    Equal numbers are the same number (`lr=1` and `lr=1.0`), and `auto` is resolved. What is off (null) is left out, so
-    that a later key, off by default, leaves the fingerprints as they are.
+    Equal numbers are the same number (`lr=1` and `lr=1.0`), and `auto` is resolved. What is off
+    (null) is left out, so that a later key, off by default, leaves the fingerprints as they are.
     """
     trainer = asdict(config.trainer)
     trainer |= {"monitor": config.monitor, "mode": config.mode, "scheduler_interval": config.interval}
@@ -43,7 +44,9 @@ def _without(section: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]
 
 
 def normalize(value: Any) -> Any:
-    """Return plain data in which equal values look equal: `1.0` is `1`, a tuple is a list, keys are sorted."""
+    """Return plain data in which equal values look equal: `1.0` is `1`, a tuple is a list, keys are
+    sorted.
+    """
     if isinstance(value, Mapping):
         by_name = {str(key): item for key, item in value.items()}
         return {name: normalize(by_name[name]) for name in sorted(by_name)}
@@ -55,7 +58,9 @@ def normalize(value: Any) -> Any:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten `{"model": {"hidden": 392}}` to `{"model.hidden": 392}`; lists and empty sections stay whole."""
+    """Flatten `{"model": {"hidden": 392}}` to `{"model.hidden": 392}`; lists and empty sections
+    stay whole.
+    """
     result: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"

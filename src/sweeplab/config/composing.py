@@ -15,7 +15,9 @@ _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.roo
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
-    """Compose the config that `train.py` gets with these overrides, from `folder` or from the package's `conf/`."""
+    """Compose the config that `train.py` gets with these overrides, from `folder` or from the
+    package's `conf/`.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -25,7 +27,9 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
 
 
 def conf_dir() -> Path:
-    """Return the folder of YAML files: inside the installed package, or in a checkout beside `src/`."""
+    """Return the folder of YAML files: inside the installed package, or in a checkout beside
+    `src/`.
+    """
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
@@ -37,7 +41,9 @@ def quote_home(words: Sequence[str]) -> list[str]:
 
 
 def ensure_options(words: Sequence[str]) -> None:
-    """Raise UserError for a word of the command line to which Hydra would only answer with its usage."""
+    """Raise UserError for a word of the command line to which Hydra would only answer with its
+    usage.
+    """
     from hydra._internal.utils import get_args_parser
 
     unknown = get_args_parser().parse_known_args(list(words))[1]
@@ -48,7 +54,9 @@ def ensure_options(words: Sequence[str]) -> None:
 
 
 def task_overrides() -> list[str]:
-    """Return what the user overrode on the command line of the running Hydra program, secrets hidden."""
+    """Return what the user overrode on the command line of the running Hydra program, secrets
+    hidden.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():

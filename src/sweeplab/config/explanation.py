@@ -27,9 +27,11 @@ HYDRA_CALLERS = ("sweeplab.commands.cli", "sweeplab.commands.guard", "sweeplab.c
 
 
 def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | None:
-    """Say in one or two lines what is wrong with a config or a command line; None if the error is about neither.
+    """Say in one or two lines what is wrong with a config or a command line; None if the error is
+    about neither.
 
-    `overrides` are those that Hydra was composing; without them, the error is about this process's command line.
+    `overrides` are those that Hydra was composing; without them, the error is about this process's
+    command line.
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -53,7 +55,9 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | N
 
 
 def omegaconf_message(error: Any) -> str:
-    """Return the first line of an error of OmegaConf, after the key that it is about, if there is one."""
+    """Return the first line of an error of OmegaConf, after the key that it is about, if there is
+    one.
+    """
     message = _first_line(error)
     return f"{error.full_key}: {message}" if error.full_key else message
 
@@ -106,7 +110,9 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
 
 
 def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
-    """Say where several values are given without -m, and where a range stands inside a list; None for other errors."""
+    """Say where several values are given without -m, and where a range stands inside a list; None
+    for other errors.
+    """
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
         advice = f"several values are a sweep, which takes -m; a list is given as {key}=[{value}]"
@@ -211,7 +217,9 @@ def _readable_overrides(words: Sequence[str]) -> Iterator[Override]:
 
 
 def _may_name_options(override: Override) -> bool:
-    """Whether an override sets a key, or chooses options by a name or a list of names, as Hydra requires."""
+    """Whether an override sets a key, or chooses options by a name or a list of names, as Hydra
+    requires.
+    """
     from hydra.core.override_parser.types import ChoiceSweep
 
     if "." in override.key_or_group or override.key_or_group == "seed" or override.is_delete():

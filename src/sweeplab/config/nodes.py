@@ -16,8 +16,8 @@ HYDRA_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_conv
 def as_plain(value: Any, *, resolve: bool = True) -> Any:
     """Convert to dicts, lists and scalars, with every interpolation resolved.
 
-    Without `resolve` interpolations stay as they were written, and a part of a config is replaced by the whole of it,
-    since an interpolation may refer to anything in it.
+    Without `resolve` interpolations stay as they were written, and a part of a config is replaced
+    by the whole of it, since an interpolation may refer to anything in it.
     """
     if isinstance(value, dict):
         return {key: as_plain(item, resolve=resolve) for key, item in value.items()}

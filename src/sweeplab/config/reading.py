@@ -1,4 +1,6 @@
-"""Read a composed config as typed objects. Hydra's `DictConfig` comes in here; the rest of the package sees none."""
+"""Read a composed config as typed objects. Hydra's `DictConfig` comes in here; the rest of the
+package sees none.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def expand_home(path: str | Path) -> Path:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return the absolute path of what a user typed: `~` is the home folder, relative paths start at the root."""
+    """Return the absolute path of what a user typed: `~` is the home folder, relative paths start
+    at the root.
+    """
     return root() / expand_home(path)
 
 
@@ -57,10 +61,11 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
 
 
 def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
-    """Return a composed config as plain nested data, interpolations resolved and Hydra's own section left out.
+    """Return a composed config as plain nested data, interpolations resolved and Hydra's own
+    section left out.
 
-    Raises UserError for an interpolation that leads nowhere, for a value that is missing, and for one that was copied
-    from a record, which hides it.
+    Raises UserError for an interpolation that leads nowhere, for a value that is missing, and for
+    one that was copied from a record, which hides it.
     """
     from omegaconf import DictConfig, OmegaConf, errors
 
@@ -81,7 +86,9 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
 
 
 def _unwrap_single_layer(model: Any) -> None:
-    """Write `hidden: [392]` as `hidden: 392`, so that one layer has one name in every record and column."""
+    """Write `hidden: [392]` as `hidden: 392`, so that one layer has one name in every record and
+    column.
+    """
     if isinstance(model, dict):
         hidden = model.get("hidden")
         if isinstance(hidden, list) and len(hidden) == 1:
@@ -91,8 +98,8 @@ def _unwrap_single_layer(model: Any) -> None:
 def validate(plain: Mapping[str, Any]) -> Config:
     """Return a resolved config as typed sections, paths made absolute.
 
-    Raises UserError that lists every wrong key and value, each with its dotted name, what is allowed and the nearest
-    valid name.
+    Raises UserError that lists every wrong key and value, each with its dotted name, what is
+    allowed and the nearest valid name.
     """
     problems: list[str] = []
     valid = [f.name for f in fields(Config)]
@@ -121,7 +128,9 @@ def validate(plain: Mapping[str, Any]) -> Config:
 
 
 def _ensure_utf_8(config: Config, plain: Mapping[str, Any]) -> None:
-    """Raise UserError for what no record can hold: bytes of a command line or a path that are no text in UTF-8."""
+    """Raise UserError for what no record can hold: bytes of a command line or a path that are no
+    text in UTF-8.
+    """
     completed: dict[str, Node] = {
         "store": {"root": config.store.root},
         "data": {"root": config.data.root},
@@ -153,7 +162,9 @@ def _is_utf_8(text: str) -> bool:
 
 
 def _shift_problems(trainer: Trainer | None, data: Data | None) -> list[str]:
-    """Check that `trainer.shift` does not move pictures out of sight: it must be less than their smaller side."""
+    """Check that `trainer.shift` does not move pictures out of sight: it must be less than their
+    smaller side.
+    """
     if trainer is None or data is None or trainer.shift is None or data.shape is None:
         return []
     side = min(data.shape[1:], default=math.inf)
@@ -186,7 +197,9 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
 
 
 def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems: list[str]) -> Any:
-    """Return the value as the type `hint`; if it is none, or the rule of its field forbids it, note a problem."""
+    """Return the value as the type `hint`; if it is none, or the rule of its field forbids it, note
+    a problem.
+    """
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(k for k in kinds if k is not types.NoneType)
     or_null = OR_NULL if types.NoneType in kinds else ""

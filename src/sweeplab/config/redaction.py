@@ -1,6 +1,8 @@
-"""Hide secrets in what is written down or said: in values by their key, in texts wherever they stand.
+"""Hide secrets in what is written down or said: in values by their key, in texts wherever they
+stand.
 
-What is hidden leaves the first digits of its SHA-256, so that configs with other secrets stay other configs.
+What is hidden leaves the first digits of its SHA-256, so that configs with other secrets stay other
+configs.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ STARS = "***"
 _HIDDEN = re.compile(r"\A\*\*\*\Z|\*\*\*.*\(sha256 [0-9a-f]{8}\)|://\*\*\*@", re.DOTALL)
 _REFERENCE = re.compile(r"\$\{[\w.:]+\}")  # ${oc.env:HF_TOKEN} says where a secret is, not what it is
 
-# Up to the last @ of the host's part, and beyond a / that stands in a password by mistake, but not beyond a port.
+# Up to the last @ of the host's part, and beyond a / that stands in a password by mistake, but not
+# beyond a port.
 _URI_CREDENTIALS = re.compile(r"(?<=://)((?:[^/?#\s]*|[^/:@\s]*:(?!\d*/)\S*))@")
 _QUERY = re.compile(r"([?&])([\w.-]+)=([^&#\s'\"]*)")
 _PAIR = re.compile(  # key=value, key='value', {key: value}, 'key': value
@@ -51,7 +54,9 @@ def mark(secret: str) -> str:
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Return a config, or the value of a key, as it may be written down. Only texts are ever hidden."""
+    """Return a config, or the value of a key, as it may be written down. Only texts are ever
+    hidden.
+    """
     if isinstance(value, Mapping):
         return {name: redact(item, _deciding_key(key, str(name))) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -62,7 +67,9 @@ def redact(value: Any, key: str = "") -> Any:
 
 
 def _deciding_key(section: str, name: str) -> str:
-    """Return the key that decides about a value: in a section `credentials` all is secret, except its `_target_`."""
+    """Return the key that decides about a value: in a section `credentials` all is secret, except
+    its `_target_`.
+    """
     if sureness(section) == ALWAYS and not name.startswith("_"):
         return section
     return name
@@ -80,7 +87,9 @@ def _redact_value(text: str, key: str) -> str:
 
 
 def redact_override(override: str) -> str:
-    """Hide the secret in an override: `+data.dataset.token=abc` -> `+data.dataset.token=*** (sha256 ba7816bf)`."""
+    """Hide the secret in an override: `+data.dataset.token=abc` -> `+data.dataset.token=*** (sha256
+    ba7816bf)`.
+    """
     key, equals, value = override.partition("=")
     if not equals or is_plain(value):
         return override
@@ -90,7 +99,9 @@ def redact_override(override: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Hide the secrets in a message, a log line or a traceback, those of this command by their value."""
+    """Hide the secrets in a message, a log line or a traceback, those of this command by their
+    value.
+    """
     text = _redact_forms(text)
     for secret, shown in sorted(_known.items(), key=lambda item: -len(item[0])):
         if secret not in text:
@@ -108,7 +119,9 @@ def redact_uri(uri: str) -> str:
 
 
 def remember_secrets(overrides: Iterable[str]) -> None:
-    """Note the secrets that a user has typed, each of a list or a sweep, so that no message repeats them."""
+    """Note the secrets that a user has typed, each of a list or a sweep, so that no message repeats
+    them.
+    """
     for override in overrides:
         key, _, value = override.partition("=")
         if redact_override(override) != override and is_secret(key, _unquoted(value)):
@@ -137,7 +150,8 @@ def hidden_keys(nested: Any, key: str = "") -> Iterator[str]:
 def reveal(recorded: Any, key: str, given: Mapping[str, Any], advice: str) -> Any:
     """Return a recorded node with its hidden values replaced by those `given` by their dotted keys.
 
-    Raises UserError that names a hidden value that is not given (then `advice` says how), or that is not the same.
+    Raises UserError that names a hidden value that is not given (then `advice` says how), or that
+    is not the same.
     """
     if isinstance(recorded, Mapping):
         return {name: reveal(item, f"{key}.{name}", given, advice) for name, item in recorded.items()}
@@ -164,7 +178,9 @@ def _hide(secret: str) -> str:
 
 
 def _redact_forms(text: str) -> str:
-    """Hide what shows by its form: credentials and queries of addresses, pairs of key and value, headers, keys."""
+    """Hide what shows by its form: credentials and queries of addresses, pairs of key and value,
+    headers, keys.
+    """
     if "://" in text or "?" in text:
         text = redact_uri(text)
     text = KNOWN_FORMS.sub(lambda match: _hide(match[0]), text)
@@ -217,7 +233,9 @@ def _hide_in_header(match: re.Match[str]) -> str:
 
 
 def _hide_in_pair(pair: re.Match[str]) -> str:
-    """Hide the value of a pair whose key says so; prose (`model.password: no such key`) and code are left alone."""
+    """Hide the value of a pair whose key says so; prose (`model.password: no such key`) and code
+    are left alone.
+    """
     value, separator = pair["value"], pair["sep"]
     is_quoted = value[0] in "'\""
     if ":" in separator and not (pair["open"] or pair["close"] or is_quoted):

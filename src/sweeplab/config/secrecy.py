@@ -15,7 +15,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Splits camelCase, snake_case, kebab-case and dotted keys; `AWSSecretKey` is three words, a Korean word is one.
+# Splits camelCase, snake_case, kebab-case and dotted keys; `AWSSecretKey` is three words, a Korean
+# word is one.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 _PASSWORDS = _words("password passwd passphrase passwort kennwort 비밀번호 암호 패스워드")
@@ -74,7 +75,9 @@ KNOWN_FORMS = re.compile(
 
 @lru_cache(maxsize=4096)
 def sureness(key: str) -> str:
-    """Return how surely a text below this key is a secret, by the words of the key; the last words decide."""
+    """Return how surely a text below this key is a secret, by the words of the key; the last words
+    decide.
+    """
     words = [word.lower() for word in _WORD.findall(key)]
     if words[-2:] in (["connection", "string"], ["conn", "str"]):
         return ALWAYS
@@ -100,7 +103,9 @@ def sureness(key: str) -> str:
 
 
 def _is_part_of_text(before: Sequence[str], token: str) -> bool:
-    """Tell a token of a text (`mask_token`) from one that gives access (`hf_token`); several are of a text."""
+    """Tell a token of a text (`mask_token`) from one that gives access (`hf_token`); several are of
+    a text.
+    """
     words = {*before, token.removesuffix("s").removesuffix("token")}
     if not words.isdisjoint(_OF_ACCESS):
         return False
@@ -131,7 +136,9 @@ def is_plain(text: str) -> bool:
 
 
 def looks_random(text: str) -> bool:
-    """Whether a long piece of the text changes between letters, capitals and digits as words never do."""
+    """Whether a long piece of the text changes between letters, capitals and digits as words never
+    do.
+    """
     if _BRACKETED.fullmatch(text):
         return False
     pieces = re.findall(r"[A-Za-z0-9+/=]{16,}", text.replace("-", ""))

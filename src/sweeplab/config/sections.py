@@ -13,7 +13,9 @@ COMPONENTS = ("model", "loss", "optimizer", "scheduler")
 """The sections that are a `_target_` with its arguments."""
 
 BY_BATCH = ("OneCycleLR", "CyclicLR")
-"""The schedules of torch that step after each batch, unless `trainer.scheduler_interval` says otherwise."""
+"""The schedules of torch that step after each batch, unless `trainer.scheduler_interval` says
+otherwise.
+"""
 
 MOST_COUNT = 2**31 - 1  # no computation ends that needs more, and PyTorch takes no larger sizes everywhere
 MOST_THREADS = 1024
@@ -27,7 +29,8 @@ OR_NULL = ", or null"
 def _rule(default: Any, allowed: str, test: Callable[[Any], bool], most: float | None = None) -> Any:
     """Return a dataclass field with the values that it allows, in words and as a test.
 
-    None is allowed where the type has it. The upper limit `most` is named in no message but to those who exceed it.
+    None is allowed where the type has it. The upper limit `most` is named in no message but to
+    those who exceed it.
     """
     return field(default=default, metadata={"allowed": allowed, "test": test, "most": most})
 
@@ -65,7 +68,9 @@ def _is_share_or_whole(value: float) -> bool:
 
 @dataclass(kw_only=True, slots=True)
 class Data:
-    """The data set, its split, and how examples become tensors; conf/data/mnist.yaml comments each key."""
+    """The data set, its split, and how examples become tensors; conf/data/mnist.yaml comments each
+    key.
+    """
 
     name: str
     task: str = _choice(metrics.CLASSIFICATION, metrics.REGRESSION)
@@ -119,7 +124,9 @@ class Trainer:
 
 @dataclass(kw_only=True, slots=True)
 class Tracking:
-    """Where MLflow is, what goes there, and how long a command waits; conf/tracking/mlflow.yaml comments each key."""
+    """Where MLflow is, what goes there, and how long a command waits; conf/tracking/mlflow.yaml
+    comments each key.
+    """
 
     enabled: bool = True
     uri: str | None = None
@@ -139,7 +146,9 @@ class Store:
 
 @dataclass(kw_only=True, slots=True)
 class Sweep:
-    """Which combinations a sweep is of, and how they are carried out; conf/config.yaml comments each key."""
+    """Which combinations a sweep is of, and how they are carried out; conf/config.yaml comments
+    each key.
+    """
 
     id: str | None = None
     plan: bool = False
@@ -166,7 +175,9 @@ SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Track
 
 
 def defaults() -> dict[str, Node]:
-    """Return every key of every typed section with its default; `data.name`, which has none, is null."""
+    """Return every key of every typed section with its default; `data.name`, which has none, is
+    null.
+    """
     sections: list[Any] = [Data(name=""), Trainer(), Tracking(), Store(), Sweep()]
     nodes = {name: asdict(section) for name, section in zip(SECTIONS, sections, strict=True)}
     nodes["data"]["name"] = None
@@ -205,7 +216,9 @@ class Config:
 
     @property
     def interval(self) -> str:
-        """What the schedule counts, `step` (batches) or `epoch`; `auto` if only the built schedule tells."""
+        """What the schedule counts, `step` (batches) or `epoch`; `auto` if only the built schedule
+        tells.
+        """
         chosen, targets = self.trainer.scheduler_interval, class_paths(self.scheduler)
         if chosen != "auto":
             return chosen

@@ -43,7 +43,9 @@ def _item_text(value: Any) -> str:
 
 
 def from_text(text: str) -> Any:
-    """Read the value of an override. Hydra passes on swept values in Python's spelling, so `True` is true."""
+    """Read the value of an override. Hydra passes on swept values in Python's spelling, so `True`
+    is true.
+    """
     if text in WORDS:
         return WORDS[text]
     try:
@@ -54,7 +56,9 @@ def from_text(text: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _by_hydra(text: str) -> Any:
-    """Read a value by Hydra's grammar: `[a,b]` needs no quotes inside, and `.5`, `1_000` and `TRUE` are values, too."""
+    """Read a value by Hydra's grammar: `[a,b]` needs no quotes inside, and `.5`, `1_000` and `TRUE`
+    are values, too.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -90,7 +94,9 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def yaml_str(value: object) -> str:
-    """Return `str(value)`, but null, true and false as YAML spells them. The parameters in MLflow look like this."""
+    """Return `str(value)`, but null, true and false as YAML spells them. The parameters in MLflow
+    look like this.
+    """
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)

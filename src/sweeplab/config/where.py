@@ -1,4 +1,6 @@
-"""Conditions on a config, as `model.hidden < 512 or not model.batch_norm`: evaluated safely, no code is run."""
+"""Conditions on a config, as `model.hidden < 512 or not model.batch_norm`: evaluated safely, no
+code is run.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Condition:
     @classmethod
     @lru_cache(maxsize=64)
     def read(cls, text: str, key: str = "where") -> Condition:
-        """Parse a condition. Raises UserError that points to what is not allowed, or says that it is too long."""
+        """Parse a condition. Raises UserError that points to what is not allowed, or says that it
+        is too long.
+        """
         text = " ".join(text.splitlines()).strip()  # YAML's folded texts have line ends
         if len(text) > LONGEST:
             raise UserError(f"{key}: has {len(text)} characters; at most {LONGEST} are read")
@@ -68,8 +72,8 @@ class Condition:
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Whether the condition is true of `values`: dotted keys with plain values.
 
-        `and` and `or` evaluate no more than they need. Raises UserError for a key that is missing, and for values that
-        cannot be compared or computed with.
+        `and` and `or` evaluate no more than they need. Raises UserError for a key that is missing,
+        and for values that cannot be compared or computed with.
         """
         return self._truth(self._body, values)
 

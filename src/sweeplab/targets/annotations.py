@@ -18,7 +18,9 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 @lru_cache(maxsize=4096)
 def signature(target: Callable[..., object]) -> inspect.Signature | None:
-    """Return the signature of a class or function; None if it has none, as some that are written in C."""
+    """Return the signature of a class or function; None if it has none, as some that are written in
+    C.
+    """
     try:
         return inspect.signature(target)
     except (TypeError, ValueError):
@@ -27,10 +29,11 @@ def signature(target: Callable[..., object]) -> inspect.Signature | None:
 
 @lru_cache(maxsize=4096)
 def argument(target: Callable[..., object], name: str) -> Argument | None:
-    """Return what is known of the argument `name` of a class or function; None if nothing says what it takes.
+    """Return what is known of the argument `name` of a class or function; None if nothing says what
+    it takes.
 
-    An argument that `**kwargs` take is looked up where they most likely go: in overloads, base classes, and the class
-    that a function returns.
+    An argument that `**kwargs` take is looked up where they most likely go: in overloads, base
+    classes, and the class that a function returns.
     """
     own = _parameter(target, name)
     for function in _functions(target):

@@ -12,10 +12,11 @@ from sweeplab.targets.lookup import locate
 
 
 def instantiate(node: object, *args: object, **kwargs: object) -> Any:
-    """Call a node by Hydra's `instantiate`, whose only caller this is; classes get plain lists and dicts.
+    """Call a node by Hydra's `instantiate`, whose only caller this is; classes get plain lists and
+    dicts.
 
-    A node of plain values is called directly, without the copies that Hydra makes first: these take longer than the
-    first step of a small network. `locate` asks Hydra's block-list.
+    A node of plain values is called directly, without the copies that Hydra makes first: these take
+    longer than the first step of a small network. `locate` asks Hydra's block-list.
     """
     if isinstance(node, dict) and _is_plain_call(node):
         target: Any = locate(node["_target_"], "_target_")
@@ -39,7 +40,9 @@ def _is_plain(value: object) -> bool:
 
 
 def build(node: object, key: str, *args: object, **kwargs: object) -> Any:
-    """Call a node; raise what goes wrong as a UserError that names the key, and the value if that is clear."""
+    """Call a node; raise what goes wrong as a UserError that names the key, and the value if that
+    is clear.
+    """
     plain = as_plain(node)
     try:
         return instantiate(plain, *args, **kwargs)
@@ -54,7 +57,9 @@ def build(node: object, key: str, *args: object, **kwargs: object) -> Any:
 
 
 def _failed_node(plain: Any, key: str, error: Exception) -> tuple[str, Node]:
-    """Return the node whose call failed: Hydra's message ends with its key, in which `_args_[0]` is `_args_0`."""
+    """Return the node whose call failed: Hydra's message ends with its key, in which `_args_[0]` is
+    `_args_0`.
+    """
     nodes = list(targeted(plain, key))
     if full_key := re.search(r"\nfull_key: (.+)\Z", str(error)):
         wanted = re.sub(r"\W", "", key + full_key[1])
@@ -65,7 +70,9 @@ def _failed_node(plain: Any, key: str, error: Exception) -> tuple[str, Node]:
 
 
 def _message(node: Node, key: str, cause: BaseException) -> str:
-    """Return `key.argument=value: message (class)`, without the argument if the message does not point to just one."""
+    """Return `key.argument=value: message (class)`, without the argument if the message does not
+    point to just one.
+    """
     text = describe(cause)
     values = arguments(node)
     by_name = [name for name in values if _mentions(text, name)]
@@ -80,5 +87,7 @@ def _message(node: Node, key: str, cause: BaseException) -> str:
 
 
 def _mentions(text: str, word: str) -> bool:
-    """Whether `word` stands in `text` as a whole word or number: 1 is neither in 10 nor in -1 nor in 1.5."""
+    """Whether `word` stands in `text` as a whole word or number: 1 is neither in 10 nor in -1 nor
+    in 1.5.
+    """
     return bool(word) and bool(re.search(rf"(?<![\w-])(?<!\d\.){re.escape(word)}(?!\w|\.\d)", text))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweeplab.errors import UserError
-from sweeplab.targets.annotations import NAMED, argument, signature
+from sweeplab.targets.annotations import argument
 from sweeplab.targets.lookup import locate
 
 HYDRA_DEFAULTS: dict[str, Any] = {"_args_": [], "_partial_": False, "_recursive_": True, "_convert_": "all"}
@@ -17,9 +17,9 @@ HYDRA_DEFAULTS: dict[str, Any] = {"_args_": [], "_partial_": False, "_recursive_
 def without_defaults(node: Any) -> Any:
     """Return the node without the arguments that make no difference, at every depth.
 
-    These are null if that is the argument's default, an empty section if the default is null or empty, and keys of
-    Hydra's with the value that they have anyway. An argument that is only taken by `**kwargs` always makes a
-    difference, unless its default is found where they go.
+    These are null if that is the argument's default, an empty section if the default is null or
+    empty, and keys of Hydra's with the value that they have anyway. An argument that is only taken
+    by `**kwargs` always makes a difference, unless its default is found where they go.
     """
     if isinstance(node, list):
         return [without_defaults(item) for item in node]
@@ -52,9 +52,5 @@ def is_optional(target: Callable[..., object], name: str) -> bool:
 
 def _default(target: Callable[..., object], name: str) -> Any:
     """Return the default of an argument; `empty` if it has none, or nothing says which."""
-    known = signature(target)
-    own = known.parameters.get(name) if known else None
-    if own is not None and own.kind in NAMED:
-        return own.default
-    looked_up = argument(target, name)
-    return looked_up.default if looked_up else inspect.Parameter.empty
+    known = argument(target, name)
+    return known.default if known else inspect.Parameter.empty

@@ -15,10 +15,12 @@ SCRIPT = "__main__"
 
 
 def home_of(value: object) -> str:
-    """Return the module that defines a class, a function or the member of an enumeration; '' of any other instance.
+    """Return the module that defines a class, a function or the member of an enumeration; '' of any
+    other instance.
 
-    Of a decorated function, and of a `functools.partial`, that is where the innermost function is defined.
-    PyTorch's own functions in C++ (`torch.relu`, `torch.conv2d`) do not say where they are: it is `torch._VF`.
+    Of a decorated function, and of a `functools.partial`, that is where the innermost function is
+    defined. PyTorch's own functions in C++ (`torch.relu`, `torch.conv2d`) do not say where they
+    are: it is `torch._VF`.
     """
     inner = _unwrapped(value)
     home: object = ""
@@ -60,7 +62,8 @@ def _unwrapped(value: object) -> object:
 
 
 def is_at_its_name(value: object) -> bool:
-    """Whether the module that a class says defines it has the class under its own name; true of functions.
+    """Whether the module that a class says defines it has the class under its own name; true of
+    functions.
 
     Of the member of an enumeration, its class is judged.
     """
@@ -77,14 +80,16 @@ def is_at_its_name(value: object) -> bool:
 def script_names(node: object, key: str) -> dict[str, str]:
     """Return all strings that name something which only this process has, by their dotted keys.
 
-    That is what the started script defines, also where it is reached as `mine.Net`, and whatever is in a module that
-    was made by hand, which no other process could import.
+    That is what the started script defines, also where it is reached as `mine.Net`, and whatever is
+    in a module that was made by hand, which no other process could import.
     """
     return {at: text for at, text in strings(as_plain(node), key) if _is_of_script(text)}
 
 
 def _is_of_script(path: str) -> bool:
-    """Whether a dotted name, all of which is imported already, stands for what no other process has."""
+    """Whether a dotted name, all of which is imported already, stands for what no other process
+    has.
+    """
     top, _, rest = path.partition(".")
     if not rest or not is_dotted(path) or top not in sys.modules:
         return False

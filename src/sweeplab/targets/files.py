@@ -30,13 +30,15 @@ _OUTPUT = re.compile(
 
 
 def file_digests(words: Mapping[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of each file or folder that one of the `words` of a config names, by the same dotted key.
+    """Return the SHA-256 of each file or folder that one of the `words` of a config names, by the
+    same dotted key.
 
-    A relative path starts at the current folder, as for `open`; `~` is the home, `$NAME` is of the environment, and
-    `file://` may stand before it. Left out are words that name nothing, a folder of more than MOST_FILES files, a
-    folder that the program works in, and what is written to by its argument's name (`cache_dir`, `log_file`). A word
-    without a dot or a slash names a folder only if its argument's name says so (`root`, `model_dir`, `weights`).
-    Above WHOLE, each file is hashed by its size and by blocks that are spread evenly.
+    A relative path starts at the current folder, as for `open`; `~` is the home, `$NAME` is of the
+    environment, and `file://` may stand before it. Left out are words that name nothing, a folder
+    of more than MOST_FILES files, a folder that the program works in, and what is written to by its
+    argument's name (`cache_dir`, `log_file`). A word without a dot or a slash names a folder only
+    if its argument's name says so (`root`, `model_dir`, `weights`). Above WHOLE, each file is
+    hashed by its size and by blocks that are spread evenly.
     """
     digests: dict[str, str] = {}
     for key, text in words.items():
@@ -101,7 +103,9 @@ def _folder_digest(folder: Path) -> str | None:
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield every file below `folder`, except hidden ones and bytecode; each folder is entered once."""
+    """Yield every file below `folder`, except hidden ones and bytecode; each folder is entered
+    once.
+    """
     entered: set[tuple[int, int]] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         status = _status(Path(here))

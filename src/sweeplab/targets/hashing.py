@@ -17,18 +17,21 @@ NUMERICS: int = 6  # raised by hand when sweeplab's own results change bits: eve
 def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
     """Return a SHA-256 over NUMERICS, project code, versions and files.
 
-    The code is that of every project module that the targets `paths` import, however indirectly; the versions are those
-    of the packages that they name; the files are those that the config names.
+    The code is that of every project module that the targets `paths` import, however indirectly;
+    the versions are those of the packages that they name; the files are those that the config
+    names.
 
-    `words` are the other strings of the config by their dotted keys. One that is the dotted name of a project's class
-    or function counts as a target; one that names a file or a folder counts by its content.
+    `words` are the other strings of the config by their dotted keys. One that is the dotted name of
+    a project's class or function counts as a target; one that names a file or a folder counts by
+    its content.
 
-    A project module is hashed under its name without comments, docstrings and layout (a compiled one by its bytes), and
-    nothing is executed to find it. What it imports counts, and code that it names in a text (`"mine.act"`); where it
-    computes the name of an import, every module of that package, or of its own. What is not seen: an import by a name
-    of which nothing is written down outside of any package, what a compiled module imports, and files that the code
-    opens by itself (`Path(__file__).with_name("words.txt")`): give their names in the config. `ast.unparse` may write
-    new syntax differently in another minor version of Python.
+    A project module is hashed under its name without comments, docstrings and layout (a compiled
+    one by its bytes), and nothing is executed to find it. What it imports counts, and code that it
+    names in a text (`"mine.act"`); where it computes the name of an import, every module of that
+    package, or of its own. What is not seen: an import by a name of which nothing is written down
+    outside of any package, what a compiled module imports, and files that the code opens by itself
+    (`Path(__file__).with_name("words.txt")`): give their names in the config. `ast.unparse` may
+    write new syntax differently in another minor version of Python.
     """
     text = json.dumps([NUMERICS, _pieces(paths, words or {})])
     return _sha256(text)
@@ -37,8 +40,8 @@ def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
 def parts(paths: Iterable[str], words: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what `digest` hashes, piece by piece, so that two records tell what changed.
 
-    `numerics` -> NUMERICS; module -> a short digest of its code; `timm (version)` -> a version; `model.vocab (file)` ->
-    a short digest of what the key names.
+    `numerics` -> NUMERICS; module -> a short digest of its code; `timm (version)` -> a version;
+    `model.vocab (file)` -> a short digest of what the key names.
     """
     result = {"numerics": str(NUMERICS)}
     for name, text in _pieces(paths, words or {}):
@@ -52,7 +55,9 @@ def _sha256(text: str) -> str:
 
 
 def _pieces(paths: Iterable[str], words: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the code of modules, the versions of packages and the digests of files, sorted by name."""
+    """Return the code of modules, the versions of packages and the digests of files, sorted by
+    name.
+    """
     code = code_of([*paths, *_code_names(words.values())])
     pieces = dict(code.modules)
     pieces |= {f"{name} (version)": version for name, version in code.versions.items()}
@@ -61,6 +66,8 @@ def _pieces(paths: Iterable[str], words: Mapping[str, str]) -> list[tuple[str, s
 
 
 def _code_names(words: Iterable[str]) -> list[str]:
-    """Return the words that are dotted names of code; `mine:act` is another way to write `mine.act`."""
+    """Return the words that are dotted names of code; `mine:act` is another way to write
+    `mine.act`.
+    """
     names = [word.replace(":", ".", 1) for word in words if not is_file(word)]
     return [name for name in names if is_dotted(name) and leads_to_code(name)]

@@ -25,10 +25,11 @@ def is_dotted(path: str) -> bool:
 
 
 def locate(path: str, key: str) -> object:
-    """Return the object that the dotted name `path` stands for, as Hydra finds it; `key` is for messages.
+    """Return the object that the dotted name `path` stands for, as Hydra finds it; `key` is for
+    messages.
 
-    Raises UserError if there is no such thing (with the nearest name that there is), if a module on the way exists but
-    cannot be imported, and if Hydra's block-list refuses it.
+    Raises UserError if there is no such thing (with the nearest name that there is), if a module on
+    the way exists but cannot be imported, and if Hydra's block-list refuses it.
     """
     if not is_dotted(path):
         raise UserError(f"{key}={brief(path)}: is not a dotted name such as torch.optim.Adam")
@@ -47,8 +48,9 @@ def locate(path: str, key: str) -> object:
 def _hydra_refusal(path: str) -> str:
     """Return why Hydra's own block-list refuses `path`, or ''.
 
-    Hydra has no public check, but making a partial of the target goes through it and calls nothing. A refusal is an
-    InstantiationException without a cause; a failed import, which we explain better ourselves, has one.
+    Hydra has no public check, but making a partial of the target goes through it and calls nothing.
+    A refusal is an InstantiationException without a cause; a failed import, which we explain better
+    ourselves, has one.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -63,7 +65,9 @@ def _hydra_refusal(path: str) -> str:
 
 
 def _step(parent: object, path: str, setting: str) -> object:
-    """Return the last name of `path` inside `parent`: an attribute, or else a submodule; None if there is neither."""
+    """Return the last name of `path` inside `parent`: an attribute, or else a submodule; None if
+    there is neither.
+    """
     name = path.rpartition(".")[2]
     if parent is not None and hasattr(parent, name):
         return getattr(parent, name)
@@ -73,7 +77,9 @@ def _step(parent: object, path: str, setting: str) -> object:
 
 
 def load(module: str, setting: str) -> ModuleType | None:
-    """Import a module; None if there is none. Raises UserError that names the `setting` if it fails to import."""
+    """Import a module; None if there is none. Raises UserError that names the `setting` if it fails
+    to import.
+    """
     try:
         return importlib.import_module(module)
     except Exception as error:
@@ -93,7 +99,9 @@ def _not_found(parent: object, names: Sequence[str], depth: int) -> str:
 
 
 def _nearest(names: Sequence[str]) -> str:
-    """Return the dotted name nearest to `names`, corrected from left to right; '' if none is near. Imports nothing."""
+    """Return the dotted name nearest to `names`, corrected from left to right; '' if none is near.
+    Imports nothing.
+    """
     parent: object = None
     corrected: list[str] = []
     for name in names:
@@ -110,8 +118,8 @@ def _nearest(names: Sequence[str]) -> str:
 def _nearest_in(parent: object, name: str) -> str:
     """Return the public name inside `parent` that is nearest to `name`; '' if none is near.
 
-    Of modules (`parent` is None), those of the user's own folders come first. One that is installed has to be nearer:
-    there are hundreds, and nearly every word is like one of them.
+    Of modules (`parent` is None), those of the user's own folders come first. One that is installed
+    has to be nearer: there are hundreds, and nearly every word is like one of them.
     """
     valid = _public(parent)
     near = [candidate for candidate in valid if candidate.casefold() == name.casefold()]
@@ -124,7 +132,9 @@ def _nearest_in(parent: object, name: str) -> str:
 
 
 def _own_folders() -> list[str]:
-    """Return the folders on Python's path, except for those of installed packages and of Python itself."""
+    """Return the folders on Python's path, except for those of installed packages and of Python
+    itself.
+    """
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     installed = tuple(path for path in paths if path)
     folders = {folder or str(Path.cwd()) for folder in sys.path}
@@ -136,7 +146,9 @@ def _module_names(folders: Sequence[str] | None) -> list[str]:
 
 
 def _public(parent: object) -> list[str]:
-    """Return the public names inside `parent`; of None, the names of all modules that can be imported."""
+    """Return the public names inside `parent`; of None, the names of all modules that can be
+    imported.
+    """
     names: list[str] = []
     if parent is not None:
         names = dir(parent)

@@ -1,4 +1,6 @@
-"""Tell the installed package that a module file belongs to, its version, and whether it is the user's own project."""
+"""Tell the installed package that a module file belongs to, its version, and whether it is the
+user's own project.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,11 @@ def _standard() -> frozenset[Path]:
 
 
 def package_of(file: Path) -> Package | None:
-    """Return the installed package of a module file; None for a file outside the folders of installed packages.
+    """Return the installed package of a module file; None for a file outside the folders of
+    installed packages.
 
-    A file in site-packages that no package lists was copied or linked there by hand: it is the user's own.
+    A file in site-packages that no package lists was copied or linked there by hand: it is the
+    user's own.
     """
     site = _site(file)
     if site is None:
@@ -55,7 +59,9 @@ def _site(file: Path) -> Path | None:
 
 
 def _claimed(site: Path, relative: Path) -> Path:
-    """Return the file whose owner owns `relative`: the `__init__.py` of its outermost package, or the file itself."""
+    """Return the file whose owner owns `relative`: the `__init__.py` of its outermost package, or
+    the file itself.
+    """
     folder = site
     for part in relative.parts[:-1]:
         folder /= part
@@ -67,7 +73,9 @@ def _claimed(site: Path, relative: Path) -> Path:
 
 @lru_cache(maxsize=4096)
 def _owner(site: str, _mtime: int, relative: str) -> Path | None:
-    """Return the metadata folder of the package that lists the file; looked up anew when something is installed."""
+    """Return the metadata folder of the package that lists the file; looked up anew when something
+    is installed.
+    """
     top = relative.partition("/")[0].partition(".")[0]
     folders = [folder for folder in Path(site).iterdir() if folder.suffix in (".dist-info", ".egg-info")]
     folders.sort(key=lambda folder: (not _is_named(folder, top), folder.name))  # the most likely one first

@@ -18,7 +18,8 @@ from sweeplab.targets.values import Argument, fields, problem
 def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[str]:
     """Return all that is wrong with a node and the nodes inside it, judged by signatures alone.
 
-    `supplied` are the arguments that sweeplab passes itself: their names, or the number of leading positional ones.
+    `supplied` are the arguments that sweeplab passes itself: their names, or the number of leading
+    positional ones.
     """
     plain = as_plain(node)
     if not isinstance(plain, dict):
@@ -150,7 +151,9 @@ def _value_problems(key: str, value: Any, known: Argument | None) -> list[str]:
 
 
 def accepts(target: str | Callable[..., object], name: str) -> bool:
-    """Whether `target`, a dotted name or the thing itself, has a parameter of that name (`**kwargs` is none)."""
+    """Whether `target`, a dotted name or the thing itself, has a parameter of that name (`**kwargs`
+    is none).
+    """
     if isinstance(target, str):
         located = locate(target, "_target_")
         return callable(located) and accepts(located, name)

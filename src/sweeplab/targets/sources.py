@@ -25,22 +25,30 @@ _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
 
 @dataclass(slots=True)
 class Code:
-    """What a run computes with, besides PyTorch: the text of project modules, and the versions of packages."""
+    """What a run computes with, besides PyTorch: the text of project modules, and the versions of
+    packages.
+    """
 
     modules: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
 
 def code_of(paths: Iterable[str]) -> Code:
-    """Return the code of every project module that the dotted names `paths` import, however indirectly.
+    """Return the code of every project module that the dotted names `paths` import, however
+    indirectly.
 
-    A project module lies outside the standard library and installed packages, or in a package that the user installed
-    from a folder, a file or a repository. Of other packages, the versions of those that `paths` name themselves.
+    A project module lies outside the standard library and installed packages, or in a package that
+    the user installed from a folder, a file or a repository. Of other packages, the versions of
+    those that `paths` name themselves.
     """
     code = Code()
     direct = dict.fromkeys(paths)
-    queue = _Queue(direct)
-    for path in queue.paths:  # it grows on the way
+    queue = list(direct)
+    known = set()
+    for path in queue:  # it grows on the way
+        if path in known:
+            continue
+        known.add(path)
         last = None
         for name, file in _project_modules(path, code, is_direct=path in direct):
             source = last = _read(file)
@@ -48,33 +56,20 @@ def code_of(paths: Iterable[str]) -> Code:
                 continue
             code.modules[name] = source.text
             package = name if file.name.startswith("__init__.") else name.rpartition(".")[0]
-            queue.add(_absolute(imported, level, package) for level, imported in source.imports)
-            queue.add(word for word in source.words if leads_to_code(word))
+            queue += [_absolute(imported, level, package) for level, imported in source.imports]
+            queue += [word for word in source.words if leads_to_code(word)]
         folder, _, name = path.rpartition(".")
         if name == "*" and last is not None:
-            queue.add(f"{folder}.{exported}" for exported in last.exports)
+            queue += [f"{folder}.{exported}" for exported in last.exports]
         if name == syntax.ANY and (last is not None or not any(_modules(folder))):
-            queue.add(_below(folder))
+            queue += _below(folder)
     return code
 
 
-class _Queue:
-    """Dotted names in the order in which they were added, each once."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths: list[str] = []
-        self._known: set[str] = set()
-        self.add(paths)
-
-    def add(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            if path not in self._known:
-                self._known.add(path)
-                self.paths.append(path)
-
-
 def _project_modules(path: str, code: Code, *, is_direct: bool) -> Iterator[tuple[str, Path]]:
-    """Yield the project modules along a dotted name, packages first; note the versions of installed packages."""
+    """Yield the project modules along a dotted name, packages first; note the versions of installed
+    packages.
+    """
     for name, file in _modules(path):
         if is_standard(file):
             return
@@ -87,7 +82,9 @@ def _project_modules(path: str, code: Code, *, is_direct: bool) -> Iterator[tupl
 
 
 def leads_to_code(word: str) -> bool:
-    """Whether an argument is the dotted name of something in a module: `mine.act`, but not `layer.weight`."""
+    """Whether an argument is the dotted name of something in a module: `mine.act`, but not
+    `layer.weight`.
+    """
     if "." not in word:
         return False
     steps = list(_modules(word))
@@ -102,7 +99,9 @@ def leads_to_code(word: str) -> bool:
 
 
 def _modules(path: str) -> Iterator[tuple[str, Path]]:
-    """Yield the modules along a dotted name that have a file, packages first: what importing it would execute."""
+    """Yield the modules along a dotted name that have a file, packages first: what importing it
+    would execute.
+    """
     name, locations = "", None
     for part in path.split("."):
         name = f"{name}.{part}" if name else part
@@ -139,7 +138,9 @@ def _below(package: str) -> Iterator[str]:
 
 
 def _find(name: str, locations: Iterable[str] | None) -> ModuleSpec | None:
-    """Return the spec of a module, or of a submodule in its package's `locations`; no module is executed to find it."""
+    """Return the spec of a module, or of a submodule in its package's `locations`; no module is
+    executed to find it.
+    """
     if locations is not None:
         return _find_inside(name, locations)
     if not name.isidentifier():

@@ -1,4 +1,6 @@
-"""Read the code of a module: what it imports, which names it binds, and the code alone, without comments."""
+"""Read the code of a module: what it imports, which names it binds, and the code alone, without
+comments.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,8 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
             for alias in node.names:
                 yield 0, alias.name
         elif isinstance(node, ast.ImportFrom):
-            # `from a import b`: b may be a module of a. If it is none, looking for a.b still finds a.
+            # `from a import b`: b may be a module of a. If it is none, looking for a.b still finds
+            # a.
             for alias in node.names:
                 yield node.level, f"{node.module or ''}.{alias.name}".strip(".")
         elif isinstance(node, ast.Call):
@@ -124,7 +127,9 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
 
 
 def _imported_by_call(call: ast.Call, function: str) -> Iterator[Import]:
-    """Yield what a call imports: `import_module("mine.nets")`, `import_module(f".{name}", __package__)`."""
+    """Yield what a call imports: `import_module("mine.nets")`, `import_module(f".{name}",
+    __package__)`.
+    """
     if function not in _BY_NAME:
         return
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -164,7 +169,9 @@ def _beginning(computed: ast.AST) -> str:
 
 
 def _words(tree: ast.Module) -> Iterator[str]:
-    """Yield `mine.act` of `instantiate({"_target_": "mine.act"})`; `mine:act` is another way to write it."""
+    """Yield `mine.act` of `instantiate({"_target_": "mine.act"})`; `mine:act` is another way to
+    write it.
+    """
     for node in _executed(tree):
         text = _text(node)
         if text is not None and len(text) < _LONGEST and _DOTTED.fullmatch(text):
@@ -175,7 +182,9 @@ def _words(tree: ast.Module) -> Iterator[str]:
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
-    """Yield what the code binds, at any depth; `*` for what another module, or `globals()`, may bring."""
+    """Yield what the code binds, at any depth; `*` for what another module, or `globals()`, may
+    bring.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -189,7 +198,9 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 
 def _may_bind_any_name(node: ast.AST) -> bool:
-    """Whether it may give the module any name: `globals()["x"] = 1`, `setattr(sys.modules[__name__], "x", 1)`."""
+    """Whether it may give the module any name: `globals()["x"] = 1`,
+    `setattr(sys.modules[__name__], "x", 1)`.
+    """
     if isinstance(node, ast.Call):
         return _identifier(node.func) in ("globals", "exec")
     return isinstance(node, ast.Attribute) and node.attr == "modules"

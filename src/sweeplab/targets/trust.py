@@ -25,18 +25,21 @@ _KINDS = "no Module, Optimizer, scheduler, Dataset or metric"
 def ensure_trusted(node: object, key: str, trusted: Sequence[str] = ()) -> None:
     """Raise UserError unless everything that a foreign `node` would call is known to be harmless.
 
-    Harmless is a Module, an Optimizer, a scheduler, a Dataset or a metric that is defined in `torch.nn`, `torch.optim`,
-    sweeplab or a module of `trusted`; and of `trusted` every class and function that is defined there, and every member
-    of its enumerations. What a module merely imports is not. What Hydra's own `get_class`, `get_method` and
-    `get_object` look up is judged in the same way.
+    Harmless is a Module, an Optimizer, a scheduler, a Dataset or a metric that is defined in
+    `torch.nn`, `torch.optim`, sweeplab or a module of `trusted`; and of `trusted` every class and
+    function that is defined there, and every member of its enumerations. What a module merely
+    imports is not. What Hydra's own `get_class`, `get_method` and `get_object` look up is judged in
+    the same way.
 
-    First all names are judged, then they are looked up, through trusted modules only. Pass a whole record, or a
-    DictConfig inside its record: a plain `${a.b}` in a part of a record may lead to a node elsewhere in it.
+    First all names are judged, then they are looked up, through trusted modules only. Pass a whole
+    record, or a DictConfig inside its record: a plain `${a.b}` in a part of a record may lead to a
+    node elsewhere in it.
     """
     prefixes = (*_TRUSTED, *trusted)
     written = as_plain(node, resolve=False)
     for at, text in strings(written, key if isinstance(node, dict | list | str) else ""):
-        # Only whole ones: from "${a}${b}" with a="$" and b="{oc.env:HOME}" Hydra makes what HOME holds.
+        # Only whole ones: from "${a}${b}" with a="$" and b="{oc.env:HOME}" Hydra makes what HOME
+        # holds.
         if "${" in text and not _PLAIN_INTERPOLATION.fullmatch(text):
             raise UserError(f"{at}={brief(text)}: refused: a record may refer to its own keys only")
     paths = [_path(inner, at) for at, inner in targeted(as_plain(node), key)]
@@ -122,7 +125,9 @@ def _refusal(home: str, prefixes: Sequence[str], trusted: Sequence[str]) -> str:
 
 
 def _walk_trusted(path: str, key: str, prefixes: Sequence[str]) -> object:
-    """Look `path` up from its trusted module on; UserError at the first thing that is no trusted module or class."""
+    """Look `path` up from its trusted module on; UserError at the first thing that is no trusted
+    module or class.
+    """
     start = max((prefix for prefix in prefixes if _under(path, [prefix])), key=len)
     value: object = load(start, f"{key}={path}")
     for name in path.removeprefix(f"{start}.").split("."):
@@ -142,8 +147,9 @@ def _walk_trusted(path: str, key: str, prefixes: Sequence[str]) -> object:
 def _child(parent: object, name: str, prefixes: Sequence[str]) -> object:
     """Return what a module, or a class that is defined in a trusted one, has under this name.
 
-    Of a class these are classes, class methods, static methods and the members of an enumeration; no method of an
-    instance. By vars(), not getattr(): neither descriptors nor a module's __getattr__ run.
+    Of a class these are classes, class methods, static methods and the members of an enumeration;
+    no method of an instance. By vars(), not getattr(): neither descriptors nor a module's
+    __getattr__ run.
     """
     if isinstance(parent, ModuleType):
         return vars(parent).get(name)
@@ -159,7 +165,9 @@ def _child(parent: object, name: str, prefixes: Sequence[str]) -> object:
 
 
 def _is_same(located: object, judged: object) -> bool:
-    """Whether Hydra has located what was judged: of a class method, the function that it is bound to."""
+    """Whether Hydra has located what was judged: of a class method, the function that it is bound
+    to.
+    """
     if isinstance(judged, classmethod | staticmethod):
         return getattr(located, "__func__", located) is judged.__func__
     return located is judged

@@ -1,7 +1,7 @@
 """Check the value of an argument against its annotation and its default, where these are plain.
 
-Plain are bool, int, float, str, None, Literal, and lists and unions of them. What else an annotation names (a tensor, a
-class, a function) may be made of anything.
+Plain are bool, int, float, str, None, Literal, and lists and unions of them. What else an
+annotation names (a tensor, a class, a function) may be made of anything.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def problem(value: Any, argument: Argument) -> str:
 
 
 def _problem_by_default(value: Any, argument: Argument) -> str:
-    """Judge by the default alone: a text is neither a boolean nor, if it is one of SWITCHES, a number."""
+    """Judge by the default alone: a text is neither a boolean nor, if it is one of SWITCHES, a
+    number.
+    """
     default = argument.default
     is_text = isinstance(value, str)
     is_switch = is_text and value.lower() in SWITCHES
@@ -79,7 +81,9 @@ def _problem_by_default(value: Any, argument: Argument) -> str:
 
 
 def _item_problem_by_default(value: list[Any], default: Sequence[Any]) -> str:
-    """Judge the items of a list by those of the default: none of SWITCHES stands for a boolean or a number."""
+    """Judge the items of a list by those of the default: none of SWITCHES stands for a boolean or a
+    number.
+    """
     kinds = {type(item) for item in default}
     if not kinds or not kinds <= {bool, int, float}:
         return ""
@@ -89,7 +93,9 @@ def _item_problem_by_default(value: list[Any], default: Sequence[Any]) -> str:
 
 
 def fields(hint: Any) -> Mapping[str, Argument]:
-    """Return the fields of a dataclass or a TypedDict in an annotation: a config gives it as a section of keys."""
+    """Return the fields of a dataclass or a TypedDict in an annotation: a config gives it as a
+    section of keys.
+    """
     for kind in _kinds(hint):
         if typing.is_typeddict(kind) or (isinstance(kind, type) and is_dataclass(kind)):
             try:
@@ -138,7 +144,8 @@ def _is_tensor_for_number(kind: Any, kinds: list[Any]) -> bool:
 def _all_plain(kinds: list[Any]) -> bool:
     """Whether the kinds tell anything: all are plain, or a boolean is among them.
 
-    A tensor beside a number, as in `lr: float | Tensor`, takes nothing away: no config can hold one.
+    A tensor beside a number, as in `lr: float | Tensor`, takes nothing away: no config can hold
+    one.
     """
     if bool in kinds and Any not in kinds:
         return True
@@ -186,7 +193,9 @@ def _fits_kind(value: Any, kind: Any, kinds: list[Any]) -> bool:
 
 
 def _is_choice(value: Any, choice: Any) -> bool:
-    """Whether a value is this choice of a Literal: 1 is not true. A member of an enumeration may be written anyhow."""
+    """Whether a value is this choice of a Literal: 1 is not true. A member of an enumeration may be
+    written anyhow.
+    """
     return isinstance(choice, Enum) or (value == choice and type(value) is type(choice))
 
 
@@ -223,7 +232,9 @@ def _takes_text(kind: Any) -> bool:
 
 
 def _is_switch(value: Any, kinds: list[Any], default: Any) -> bool:
-    """Whether a text that is allowed was surely meant as the boolean or the null that is allowed as well."""
+    """Whether a text that is allowed was surely meant as the boolean or the null that is allowed as
+    well.
+    """
     if not isinstance(value, str) or any(value in _literals(kind) for kind in kinds):
         return False
     if value == "None" and (type(None) in kinds or default is None):

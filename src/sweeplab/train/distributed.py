@@ -123,8 +123,8 @@ class Share(data.Batches):
         return torch.cat([each.tensor_split(count())[self._rank] for each in torch.split(values, self._whole)])
 
 
-class Sums(metrics.Sums):
-    """Over what all ranks have seen; to be read once, and by all of them."""
+class GatheredAverager(metrics.MetricAverager):
+    """Means over what all ranks have seen; every rank has to read them, and only once."""
 
     def totals(self) -> tuple[float, float, float, int]:
         total = torch.tensor(super().totals(), dtype=torch.float64)
@@ -168,5 +168,5 @@ def spread(task: loop.Task) -> None:
     elif any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in task.model.modules()):
         console.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
     task.model, task.compile = Replica(task.model), False  # which hears of gradients as they are made
-    task.averager, task.together = Sums, gathered
+    task.averager, task.together = GatheredAverager, gathered
     task.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch

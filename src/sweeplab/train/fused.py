@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeplab.config import class_paths
-from sweeplab.metrics import EpochResult, Sums
+from sweeplab.metrics import EpochResult, MetricAverager
 from sweeplab.models import MLP, losses
 from sweeplab.speed import onednn
 from sweeplab.targets import instantiate
@@ -164,7 +164,7 @@ def _one_by_one(
 
 
 def _train_shared(
-    tasks: Sequence[Task], sums: Sequence[Sums], batches: Iterable[Batch], *, one_product: bool
+    tasks: Sequence[Task], sums: Sequence[MetricAverager], batches: Iterable[Batch], *, one_product: bool
 ) -> dict[int, Exception]:
     """Train on batches that all share. Returns what optimizers or schedulers raised, by the number of their task.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, Sums, learning_rates, with_prefix
+from sweeplab.metrics import LOSS, TRAIN, VALID, EpochResult, MetricAverager, learning_rates, with_prefix
 from sweeplab.train import measured, schedule
 from sweeplab.train.measured import Metric
 from sweeplab.train.reduction import Reduction, reduction, share
@@ -39,7 +39,7 @@ class Task:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)  # what they gave at last besides numbers
-    averager: Callable[..., Sums] = Sums
+    averager: Callable[..., MetricAverager] = MetricAverager
     together: Callable[[list[Batch]], list[Batch]] = list  # this rank's outputs and targets -> those of all
     compile: bool = False  # forward and backward pass as one graph
     unit: float = 1.0  # what the targets of a regression were divided by
@@ -78,7 +78,7 @@ class Task:
         """How the loss of a set follows from those of its batches."""
         return reduction(self.loss)
 
-    def sums(self) -> Sums:
+    def sums(self) -> MetricAverager:
         """Start to add up batches."""
         return self.averager(self.kind, share(self.loss), total=self.reduction is Reduction.SUM, unit=self.unit)
 
@@ -142,7 +142,7 @@ def finish_epoch(task: Task, number: int, trained: Trained, valid: Iterable[Batc
     )
 
 
-def train_epoch(task: Task, batches: Iterable[Batch]) -> Sums:
+def train_epoch(task: Task, batches: Iterable[Batch]) -> MetricAverager:
     """One pass over the batches; the sums are of the outputs as they were before each step.
 
     The loss of a user's own, of which no more is known, is summed as a mean over examples.
