@@ -29,15 +29,15 @@ def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[
     settings, splits = checked.config, data.load(checked.config.data)
     how = set_up(settings.trainer)
     batches = data.Batches(splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS)
-    tasks = [build(settings, how, STEPS) for _ in range(count)]
+    train_states = [build(settings, how, STEPS) for _ in range(count)]
     alone, as_one = [], []
     for number in range(rounds):
-        streams = [RandomStreams() for _ in tasks]
-        trained = fused.train_epoch(tasks, [batches.epoch(number) for _ in tasks], streams)[0]
+        streams = [RandomStreams() for _ in train_states]
+        trained = fused.train_epoch(train_states, [batches.epoch(number) for _ in train_states], streams)[0]
         assert isinstance(trained, loop.Trained)
         as_one.append(trained.seconds / STEPS * 1e6)
-        alone.append(loop.timed_epoch(tasks[0], batches.epoch(number)).seconds / STEPS * 1e6)
-    return sum(parameter.numel() for parameter in tasks[0].parameters), alone, as_one
+        alone.append(loop.timed_epoch(train_states[0], batches.epoch(number)).seconds / STEPS * 1e6)
+    return sum(parameter.numel() for parameter in train_states[0].parameters), alone, as_one
 
 
 def main() -> None:

@@ -71,8 +71,8 @@ def epoch_of(shape: dict[str, int], everything: InMemorySplit) -> Callable[[], o
     settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
     one_thread = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
-    task = build(settings, one_thread, len(batches))
-    return lambda: loop.train_epoch(task, batches.epoch(1)).means()
+    train_state = build(settings, one_thread, len(batches))
+    return lambda: loop.train_epoch(train_state, batches.epoch(1)).means()
 
 
 def epochs(rounds: int) -> tuple[Points, float]:

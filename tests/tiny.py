@@ -10,10 +10,10 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from sweeplab.metrics import REGRESSION
-from sweeplab.train.loop import Task
+from sweeplab.train.loop import TrainState
 
 
-def task(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> Task:
+def train_state(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> TrainState:
     """Plain SGD with lr=0.125, which binary fractions survive exactly; a regression by mean squared error."""
     optimizer = changes.pop("optimizer", None) or SGD(model.parameters(), lr=0.125)
     parts = {
@@ -24,7 +24,7 @@ def task(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> Tas
         "kind": REGRESSION,
         "monitor": "valid/loss",
     }
-    return Task(**{**parts, **changes})
+    return TrainState(**{**parts, **changes})
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:

@@ -27,8 +27,10 @@ def main() -> None:
 
         step = loop.train_step
 
-        def first(task: loop.Task, inputs: loop.Tensor, targets: loop.Tensor) -> tuple[loop.Tensor, loop.Tensor]:
-            done = step(task, inputs, targets)
+        def first(
+            train_state: loop.TrainState, inputs: loop.Tensor, targets: loop.Tensor
+        ) -> tuple[loop.Tensor, loop.Tensor]:
+            done = step(train_state, inputs, targets)
             file.write_text(str(time.time()))
             loop.train_step = step
             return done

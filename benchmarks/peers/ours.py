@@ -24,13 +24,13 @@ class Clock:
     def __init__(self) -> None:
         self._train_epoch = loop.train_epoch
         self.seconds = 0.0
-        self.task: loop.Task
+        self.train_state: loop.TrainState
 
-    def __call__(self, task: loop.Task, batches: Iterable[loop.Batch]) -> metrics.MetricAverager:
+    def __call__(self, train_state: loop.TrainState, batches: Iterable[loop.Batch]) -> metrics.MetricAverager:
         began = time.perf_counter()
-        sums = self._train_epoch(task, batches)
+        sums = self._train_epoch(train_state, batches)
         sums.means()  # waits for the device
-        self.seconds, self.task = time.perf_counter() - began, task
+        self.seconds, self.train_state = time.perf_counter() - began, train_state
         return sums
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         def after_epoch() -> None:
             client.tend()
             if len(accuracies) + 1 == given.epochs:  # of the last weights, as the others; a run tests its best ones
-                found = loop.evaluate(clock.task, data.Batches(splits.test, 1000, device=given.device).epoch(0))
+                found = loop.evaluate(clock.train_state, data.Batches(splits.test, 1000, device=given.device).epoch(0))
                 accuracies.append(found[metrics.ACCURACY])
             else:
                 accuracies.append(0.0)

@@ -207,10 +207,10 @@ def test_other_ranks_are_silent_and_leave_the_first_the_word(
         several(2, rank)
         monkeypatch.setattr(sys, "stdout", said := io.StringIO())
         monkeypatch.setattr(sys, "stderr", said)
-        ranks.hush()
+        ranks.silence_other_ranks()
         print("hello")
-        ranks.let_first_speak(ValueError())
-        ranks.let_first_speak(KeyboardInterrupt())
+        ranks.let_main_process_report(ValueError())
+        ranks.let_main_process_report(KeyboardInterrupt())
         assert sys.stdout is sys.stderr
         assert (said.getvalue(), waited) == (("hello\n", []) if rank == 0 else ("", [ranks.PATIENCE]))
     sys.stdout.close()
@@ -219,7 +219,7 @@ def test_other_ranks_are_silent_and_leave_the_first_the_word(
 def test_variables_that_torchrun_has_not_set_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK"):
         monkeypatch.setenv(name, "4")
-    assert (ranks.count(), ranks.is_first()) == (1, True)
+    assert (ranks.world_size(), ranks.is_main_process()) == (1, True)
 
 
 @pytest.mark.parametrize(("batch", "shares"), [
@@ -232,7 +232,7 @@ def test_the_shares_of_every_batch_are_the_batch(
     split = InMemorySplit(torch.arange(10.0).unsqueeze(1), torch.arange(10))
     for rank in range(3):
         several(3, rank)
-        share = distributed.Share(split, batch, device="cpu")
+        share = distributed.ShardedBatches(split, batch, device="cpu")
         assert [targets.tolist() for _, targets in share.epoch(1)] == shares[rank]
         assert (len(share), share.examples) == (len(Batches(split, batch, device="cpu")), 10)
 
@@ -241,9 +241,9 @@ def test_each_rank_has_its_part_of_the_cores(several: Callable[..., None], monke
     from sweeplab.config import Trainer
 
     monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 9)
-    assert distributed.placed(Trainer(device="cpu")).threads is None
+    assert distributed.place_rank(Trainer(device="cpu")).threads is None
     several(4)
-    assert distributed.placed(Trainer(device="cpu")).threads == 2
-    assert distributed.placed(Trainer(device="cpu", threads=3)).threads == 3
+    assert distributed.place_rank(Trainer(device="cpu")).threads == 2
+    assert distributed.place_rank(Trainer(device="cpu", threads=3)).threads == 3
     several(10)
-    assert distributed.placed(Trainer(device="cpu")).threads == 1
+    assert distributed.place_rank(Trainer(device="cpu")).threads == 1

@@ -36,16 +36,18 @@ from sweeplab.speed import onednn
 from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
-from sweeplab.train.loop import Batch, Task, Trained, timed_epoch
+from sweeplab.train.loop import Batch, Trained, TrainState, timed_epoch
 from sweeplab.train.random_state import RandomStreams, seed_stream
 
 WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
 
 
-def task(model: nn.Module, lr: float, *, cycle: bool = False, adam: bool = True, clip: float | None = None) -> Task:
+def train_state(
+    model: nn.Module, lr: float, *, cycle: bool = False, adam: bool = True, clip: float | None = None
+) -> TrainState:
     optimizer = Adam(model.parameters(), lr, fused=True) if adam else SGD(model.parameters(), lr)
     scheduler = OneCycleLR(optimizer, lr, total_steps=100) if cycle else LambdaLR(optimizer, lambda _: 1.0)
-    return Task(
+    return TrainState(
         model=model,
         loss=NLLLoss(),
         optimizer=optimizer,
@@ -64,8 +66,11 @@ def batches(count: int = 5) -> list[Batch]:
     ]
 
 
-def results(tasks: list[Task], trained: Sequence[Trained | Exception]) -> list[Any]:
-    states = [task.model.state_dict() | {"adam": task.optimizer.state_dict()["state"]} for task in tasks]
+def results(train_states: list[TrainState], trained: Sequence[Trained | Exception]) -> list[Any]:
+    states = [
+        train_state.model.state_dict() | {"adam": train_state.optimizer.state_dict()["state"]}
+        for train_state in train_states
+    ]
     return [
         (
             {name: value.tolist() if isinstance(value, torch.Tensor) else str(value) for name, value in state.items()},
@@ -77,9 +82,9 @@ def results(tasks: list[Task], trained: Sequence[Trained | Exception]) -> list[A
     ]
 
 
-def train(tasks: Sequence[Task], given: Sequence[Batch]) -> list[Trained | Exception]:
+def train(train_states: Sequence[TrainState], given: Sequence[Batch]) -> list[Trained | Exception]:
     """Train an epoch of all of them as one."""
-    return fused.train_epoch(tasks, [given for _ in tasks], [RandomStreams() for _ in tasks])
+    return fused.train_epoch(train_states, [given for _ in train_states], [RandomStreams() for _ in train_states])
 
 
 @pytest.mark.parametrize(
@@ -100,13 +105,13 @@ def test_as_one_they_have_the_bits_that_they_have_alone(make: Callable[[], nn.Mo
     if quick and torch.backends.mkldnn.is_available():
         onednn.use(model)
 
-    def four() -> list[Task]:
+    def four() -> list[TrainState]:
         models = [copy.deepcopy(model) for _ in range(4)]
         return [
-            task(models[0], 0.001),
-            task(models[1], 0.1, clip=0.5),
-            task(models[2], 0.01, adam=False),
-            task(models[3], 0.01, cycle=True),
+            train_state(models[0], 0.001),
+            train_state(models[1], 0.1, clip=0.5),
+            train_state(models[2], 0.01, adam=False),
+            train_state(models[3], 0.01, cycle=True),
         ]
 
     one, other = four(), four()
@@ -122,11 +127,11 @@ def test_where_the_arithmetic_is_exact_they_are_trained_as_one(caplog: pytest.Lo
     model = MLP(WIDE, 10, 64, batch_norm=False)
     for parameter in model.parameters():
         parameter.data = torch.randint(-2, 3, parameter.shape, generator=torch.Generator().manual_seed(0)).float()
-    tasks = [task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)]
+    train_states = [train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)]
     inputs = torch.randint(0, 3, (64, WIDE), generator=torch.Generator().manual_seed(1)).float()
     one = [(inputs, torch.full((64,), 3))]  # 64 times 64 numbers: no proof on random inputs
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
-    trained = train(tasks, one)
+    trained = train(train_states, one)
     assert not caplog.messages
     assert isinstance(trained[0], Trained)
     assert isinstance(trained[1], Trained)
@@ -139,9 +144,9 @@ def test_without_proof_they_are_trained_one_by_one(
 ) -> None:
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 16)
-    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
+    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
     its = [timed_epoch(each, batches()) for each in other]
-    monkeypatch.setattr(fused, "_same", lambda *_: False)
+    monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     mine = train(one, batches())
     assert caplog.messages == ["2 runs as one do not have the bits that they have alone: trained one by one"]
@@ -156,7 +161,7 @@ def test_runs_at_other_epochs_see_other_batches() -> None:
             seen.append((name, epoch))
             return batches(epoch)
 
-        return Member(task=task(MLP(WIDE, 10, 16), 0.1), train=its, valid=batches, epoch=first)
+        return Member(state=train_state(MLP(WIDE, 10, 16), 0.1), train=its, valid=batches, epoch=first)
 
     members = [member("a", 1), member("b", 3), member("c", 2)]
     results = []
@@ -180,7 +185,7 @@ def test_small_batches_have_the_bits_that_they_have_alone(size: int, hidden: lis
     model = MLP(64, 10, hidden, batch_norm=False)
     if torch.backends.mkldnn.is_available():
         onednn.use(model)
-    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.001, 0.01, 0.1)] for _ in range(2))
+    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.001, 0.01, 0.1)] for _ in range(2))
     for start in range(0, 60, 6):
         part = given[start : start + 6]
         its = [timed_epoch(each, part) for each in other]
@@ -190,7 +195,7 @@ def test_small_batches_have_the_bits_that_they_have_alone(size: int, hidden: lis
 def test_outputs_of_one_column_can_be_compared() -> None:
     torch.manual_seed(0)
     model = MLP(10, 1, [16, 8])
-    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
+    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
     for each in (*one, *other):
         each.loss, each.kind = MSELoss(), REGRESSION
     given = [(torch.randn(32, 10), torch.randn(32, 1)) for _ in range(3)]
@@ -200,10 +205,10 @@ def test_outputs_of_one_column_can_be_compared() -> None:
 
 def test_the_same_bits_are_told_from_equal_ones() -> None:
     nan, zero = torch.tensor(float("nan")), torch.tensor(0.0)
-    assert fused._same(nan, nan.clone())
-    assert not fused._same(zero, -zero)
-    assert fused._same(None, None)
-    assert not fused._same(zero, None)
+    assert fused._same_bits(nan, nan.clone())
+    assert not fused._same_bits(zero, -zero)
+    assert fused._same_bits(None, None)
+    assert not fused._same_bits(zero, None)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +230,7 @@ def test_which_networks_can_be_computed_as_one(overrides: list[str], expected: b
 
 def drawing(model: nn.Module, how: str, lr: float) -> Member:
     """A run whose loss, metric or batches draw random numbers."""
-    mine = task(model, lr)
+    mine = train_state(model, lr)
     if how == "loss":
         mine.loss = own.NoisyLoss()
     if how == "metric":
@@ -239,7 +244,7 @@ def drawing(model: nn.Module, how: str, lr: float) -> Member:
         return given() if how == "batches" else iter(batches())
 
     seed_stream(0, "dropout")
-    return Member(task=mine, train=trained, valid=batches)
+    return Member(state=mine, train=trained, valid=batches)
 
 
 def two_epochs(members: Sequence[Member]) -> list[list[Any]]:
@@ -250,7 +255,7 @@ def two_epochs(members: Sequence[Member]) -> list[list[Any]]:
         with member.streams:
             found[member] += [result.metrics, own.noise()]
         member.done = result.epoch == 2
-    weights = [member.task.model.state_dict() for member in members]
+    weights = [member.state.model.state_dict() for member in members]
     return [[*found[m], {k: v.tolist() for k, v in w.items()}] for m, w in zip(members, weights, strict=True)]
 
 
@@ -279,21 +284,21 @@ def test_a_trial_leaves_the_random_streams_where_they_were(draw: Callable[[], ob
             draw()
             return super().forward(input, target)
 
-    tasks = [task(MLP(WIDE, 10, 16), lr) for lr in (0.1, 0.01)]
-    for each in tasks:
+    train_states = [train_state(MLP(WIDE, 10, 16), lr) for lr in (0.1, 0.01)]
+    for each in train_states:
         each.loss = Loss()
     before = RandomStreams()
-    assert not fused._proven(tasks, False, *batches(1)[0])
+    assert not fused._is_exact(train_states, False, *batches(1)[0])
     assert not before.moved()
     draw()
     assert before.moved()
 
 
 def test_what_draws_later_in_an_epoch_does_not_pass_for_what_it_would_be_alone() -> None:
-    tasks = [task(MLP(WIDE, 10, 16), lr, cycle=True) for lr in (0.1, 0.01)]
-    tasks[0].optimizer.register_step_post_hook(lambda *_: own.noise())
+    train_states = [train_state(MLP(WIDE, 10, 16), lr, cycle=True) for lr in (0.1, 0.01)]
+    train_states[0].optimizer.register_step_post_hook(lambda *_: own.noise())
     with pytest.raises(RuntimeError, match=r"give sweep\.fuse=false$"):
-        train(tasks, batches())
+        train(train_states, batches())
 
 
 @pytest.mark.parametrize(
@@ -318,10 +323,10 @@ def test_which_losses_can_be_computed_beside_others(loss: type, expected: bool) 
 @pytest.mark.parametrize("together", [True, False])
 def test_an_error_of_ones_scheduler_ends_only_that_run(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
     if not together:
-        monkeypatch.setattr(fused, "_same", lambda *_: False)
+        monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 64)
-    one, other = ([task(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
+    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
     one[1].scheduler = OneCycleLR(one[1].optimizer, 0.1, total_steps=3)
     trained = train(one, batches())
     assert [type(each) for each in trained] == [Trained, ValueError, Trained]
@@ -336,7 +341,7 @@ def test_an_error_of_ones_validation_ends_only_that_run() -> None:
         raise broken
 
     members = [
-        Member(task=task(nn.Linear(WIDE, 10), 0.1), train=lambda _: batches(1), valid=valid)
+        Member(state=train_state(nn.Linear(WIDE, 10), 0.1), train=lambda _: batches(1), valid=valid)
         for valid in (batches, invalid, batches)
     ]
     ended: list[tuple[int, int | Exception]] = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import linear, task
+from tiny import linear, train_state
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Adam
@@ -19,10 +19,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-from sweeplab.train.loop import Batch, Task, epochs, evaluate, step_epoch, train_epoch, train_step
+from sweeplab.train.loop import Batch, TrainState, epochs, evaluate, step_epoch, train_epoch, train_step
 
 
-def run(job: Task, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:
+def run(job: TrainState, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:
     return list(islice(epochs(job, lambda _: train, lambda: valid), count))
 
 
@@ -35,7 +35,7 @@ ONE = [(torch.tensor([[1.0]]), torch.tensor([[0.0]]))]  # one example whose targ
 def test_a_step_of_sgd_by_hand() -> None:
     # 2 -> h = [2, -2] -> relu [2, 0] -> 3 * 2 + 5 * 0 + 1 = 7; the target is 5, so the loss is 4 and its slope 4.
     first, last = linear([[1.0], [-1.0]], [0.0, 0.0]), linear([[3.0, 5.0]], [1.0])
-    job = task(nn.Sequential(first, nn.ReLU(), last))
+    job = train_state(nn.Sequential(first, nn.ReLU(), last))
     loss, output = train_step(job, torch.tensor([[2.0]]), torch.tensor([[5.0]]))
     assert loss.item() == 4.0
     assert output.tolist() == [[7.0]]
@@ -48,7 +48,7 @@ def test_a_step_of_sgd_by_hand() -> None:
 
 def test_two_steps_of_adam_by_its_formula() -> None:
     layer = linear([[2.0]])
-    job = task(layer, optimizer=Adam(layer.parameters(), lr=0.1, betas=(0.9, 0.999), eps=1e-8))
+    job = train_state(layer, optimizer=Adam(layer.parameters(), lr=0.1, betas=(0.9, 0.999), eps=1e-8))
     w, m, v = 2.0, 0.0, 0.0
     for step in (1, 2):
         train_step(job, torch.tensor([[3.0]]), torch.tensor([[0.0]]))
@@ -61,7 +61,7 @@ def test_two_steps_of_adam_by_its_formula() -> None:
 
 def test_gradients_do_not_add_up_over_steps() -> None:
     layer = linear([[1.0]])
-    job = task(layer, optimizer=SGD(layer.parameters(), lr=0.0))
+    job = train_state(layer, optimizer=SGD(layer.parameters(), lr=0.0))
     for _ in range(2):
         train_step(job, *ONE[0])
     assert layer.weight.grad is not None
@@ -71,14 +71,14 @@ def test_gradients_do_not_add_up_over_steps() -> None:
 @pytest.mark.parametrize(("clip_norm", "weight"), [(1.0, [-0.6, -0.8]), (10.0, [-3.0, -4.0]), (None, [-3.0, -4.0])])
 def test_clip_norm_bounds_the_gradient(clip_norm: float | None, weight: list[float]) -> None:
     layer = linear([[0.0, 0.0]])  # output 0, target -0.5: the gradient is [3, 4], of norm 5
-    job = task(layer, optimizer=SGD(layer.parameters(), lr=1.0), clip_norm=clip_norm)
+    job = train_state(layer, optimizer=SGD(layer.parameters(), lr=1.0), clip_norm=clip_norm)
     train_step(job, torch.tensor([[3.0, 4.0]]), torch.tensor([[-0.5]]))
     assert layer.weight.tolist()[0] == pytest.approx(weight, rel=1e-6)
 
 
 def test_clip_norm_is_of_all_gradients_together() -> None:
     model = nn.Sequential(linear([[0.0], [0.0]], [0.0, 0.0]), linear([[3.0, 4.0]], [0.0]))
-    job = task(model, clip_norm=0.5)
+    job = train_state(model, clip_norm=0.5)
     train_step(job, torch.tensor([[2.0]]), torch.tensor([[-7.0]]))
     norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
     assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-5)
@@ -117,7 +117,7 @@ class Shaped(nn.Module):
 def test_an_output_of_another_shape_is_refused_before_a_step(
     kind: str, size: int, evaluated: bool, message: str
 ) -> None:
-    job = task(Shaped(kind), outputs=1)
+    job = train_state(Shaped(kind), outputs=1)
     before = [parameter.clone() for parameter in job.model.parameters()]
     inputs, targets = torch.ones(size, 2), torch.ones(size, 1)
     with pytest.raises(ValueError, match=message):
@@ -131,12 +131,12 @@ def test_a_loss_that_is_not_one_number_is_refused() -> None:
             return super().forward(input, target).reshape(1)
 
     with pytest.raises(ValueError, match=r"must be one number, not of shape \[1\]"):
-        train_step(task(linear([[1.0]]), Listed()), *ONE[0])
+        train_step(train_state(linear([[1.0]]), Listed()), *ONE[0])
 
 
 def test_an_optimizer_that_looks_several_times_takes_a_step_too() -> None:
     layer = linear([[2.0]])
-    job = task(layer, optimizer=torch.optim.LBFGS(layer.parameters()))
+    job = train_state(layer, optimizer=torch.optim.LBFGS(layer.parameters()))
     loss, output = train_step(job, torch.tensor([[3.0]]), torch.tensor([[0.0]]))
     assert layer.weight.item() == pytest.approx(0.0, abs=1e-6)
     assert loss.item() == 36.0
@@ -145,7 +145,7 @@ def test_an_optimizer_that_looks_several_times_takes_a_step_too() -> None:
 
 def test_bf16_is_for_the_forward_pass_alone() -> None:
     layer = linear([[1.0]])
-    job = task(layer, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    job = train_state(layer, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
     loss, output = train_step(job, torch.tensor([[1.00390625]]), torch.tensor([[0.0]]))  # 1 + 2 ** -8: 1 in bf16
     assert output.item() == 1.0
     assert (loss.dtype, layer.weight.dtype) == (torch.float32, torch.float32)
@@ -176,7 +176,7 @@ def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> 
     eager = make()
     compiled = copy.deepcopy(eager)
     jobs = [
-        task(model, nn.CrossEntropyLoss(), kind=CLASSIFICATION, compile=model is compiled, clip_norm=1.0)
+        train_state(model, nn.CrossEntropyLoss(), kind=CLASSIFICATION, compile=model is compiled, clip_norm=1.0)
         for model in (eager, compiled)
     ]
     sums = [train_epoch(job, batches).means() for job in jobs]
@@ -194,7 +194,7 @@ def learn(loss: nn.Module, targets: Callable[[Tensor], Tensor], kind: str = CLAS
     torch.manual_seed(0)
     inputs, classes = torch.randn(64, 8), torch.randint(4, (64,))
     model = MLP(8, 4, [16, 8], dropout=0.25)
-    job = task(model, loss, kind=kind, optimizer=Adam(model.parameters(), lr=0.01))
+    job = train_state(model, loss, kind=kind, optimizer=Adam(model.parameters(), lr=0.01))
     batches = list(zip(inputs.split(16), targets(classes).split(16), strict=True))
     return [train_step(job, x, y)[0].item() for _ in range(3) for x, y in batches], model
 
@@ -229,20 +229,23 @@ def test_accuracy_is_counted_over_uneven_batches() -> None:
     truth = torch.tensor([c if r else (c + 1) % 3 for c, r in zip(said.tolist(), right, strict=True)])
     batches = list(zip(one_hot(said, 3).float().split(4), truth.split(4), strict=True))
     assert [len(targets) for _, targets in batches] == [4, 4, 1]
-    assert evaluate(task(eye, nn.CrossEntropyLoss(), kind=CLASSIFICATION), batches)["accuracy"] == 7 / 9
+    assert evaluate(train_state(eye, nn.CrossEntropyLoss(), kind=CLASSIFICATION), batches)["accuracy"] == 7 / 9
 
 
 def test_loss_and_mae_are_means_over_examples() -> None:
     inputs, targets = torch.tensor([[1.0], [2.0], [6.0]]), torch.zeros(3, 1)
     batches = list(zip(inputs.split(2), targets.split(2), strict=True))
-    assert evaluate(task(linear([[1.0]])), batches) == {"loss": 41 / 3, "mae": 3.0}  # (1 + 4 + 36) / 3, (1 + 2 + 6) / 3
+    assert evaluate(train_state(linear([[1.0]])), batches) == {
+        "loss": 41 / 3,
+        "mae": 3.0,
+    }  # (1 + 4 + 36) / 3, (1 + 2 + 6) / 3
 
 
 def test_evaluation_has_no_gradients_and_is_in_eval_mode() -> None:
     layer = linear([[1.0]])
     seen: list[tuple[bool, bool]] = []
     layer.register_forward_hook(lambda module, *_: seen.append((module.training, torch.is_grad_enabled())))
-    evaluate(task(layer), ONE)
+    evaluate(train_state(layer), ONE)
     assert seen == [(False, False)]
     assert layer.weight.grad is None
     assert torch.is_grad_enabled()
@@ -252,13 +255,16 @@ def test_evaluation_leaves_batch_norm_and_weights_alone_and_drops_nothing_out() 
     model = nn.Sequential(linear([[1.0]]), nn.BatchNorm1d(1, eps=1e-12), nn.Dropout(0.9))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     inputs = torch.tensor([[5.0], [7.0]])
-    assert evaluate(task(model), [(inputs, torch.zeros(2, 1))]) == {"loss": 37.0, "mae": 6.0}  # mean 0, variance 1
+    assert evaluate(train_state(model), [(inputs, torch.zeros(2, 1))]) == {
+        "loss": 37.0,
+        "mae": 6.0,
+    }  # mean 0, variance 1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_training_uses_batch_norm_and_dropout_again_after_an_evaluation() -> None:
     model = nn.Sequential(linear([[1.0]]), nn.BatchNorm1d(1), nn.Dropout(0.5))
-    job = task(model)
+    job = train_state(model)
     evaluate(job, ONE)
     train_epoch(job, [(torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1))])
     assert model.training
@@ -287,7 +293,7 @@ class Largest:
 
 def test_further_metrics_are_reset_updated_with_every_batch_and_computed() -> None:
     largest = Largest()
-    job = task(linear([[2.0]]), metrics={"largest": largest})
+    job = train_state(linear([[2.0]]), metrics={"largest": largest})
     inputs = torch.tensor([[1.0], [4.0], [3.0]])
     found = evaluate(job, list(zip(inputs.split(2), torch.zeros(3, 1).split(2), strict=True)))
     assert list(found) == ["loss", "mae", "largest"]
@@ -301,7 +307,7 @@ def test_further_metrics_are_reset_updated_with_every_batch_and_computed() -> No
 
 def test_an_epoch_by_hand() -> None:
     # w = 2: loss 4, slope 4, so w = 1.5: loss 2.25, slope 3, so w = 1.125: validated with 1.265625
-    job = task(linear([[2.0]]), metrics={"largest": Largest()})
+    job = train_state(linear([[2.0]]), metrics={"largest": Largest()})
     (result,) = run(job, ONE * 2, ONE, 1)
     assert result.metrics == {
         "train/loss": 3.125,
@@ -322,14 +328,14 @@ def test_each_epoch_asks_for_its_own_batches() -> None:
         asked.append(epoch)
         return ONE
 
-    job = task(linear([[1.0]]))
+    job = train_state(linear([[1.0]]))
     assert [result.epoch for result in islice(epochs(job, train, lambda: ONE, first=4), 3)] == [4, 5, 6]
     assert asked == [4, 5, 6]
 
 
 def test_an_epoch_is_trained_when_it_is_asked_for() -> None:
     layer = linear([[2.0]])
-    results = epochs(task(layer), lambda _: ONE, lambda: ONE)
+    results = epochs(train_state(layer), lambda _: ONE, lambda: ONE)
     assert layer.weight.item() == 2.0
     next(results)
     assert layer.weight.item() == 1.5
@@ -340,10 +346,10 @@ def test_an_epoch_is_trained_when_it_is_asked_for() -> None:
 # --- Schedulers -------------------------------------------------------------------------------------------------------
 
 
-def scheduled(make: Callable[[SGD], LRScheduler], **changes: Any) -> Task:
+def scheduled(make: Callable[[SGD], LRScheduler], **changes: Any) -> TrainState:
     layer = linear([[1.0]])
     optimizer = SGD(layer.parameters(), lr=0.5)
-    return task(layer, optimizer=optimizer, scheduler=make(optimizer), **changes)
+    return train_state(layer, optimizer=optimizer, scheduler=make(optimizer), **changes)
 
 
 def one_cycle(optimizer: SGD) -> LRScheduler:
@@ -376,10 +382,12 @@ def test_the_cosine_is_at_half_after_half_of_the_epochs() -> None:
     assert rates == pytest.approx([0.4267767, 0.25, 0.0732233, 0.0], abs=1e-7)
 
 
-def plateau(monitor: str) -> Task:
+def plateau(monitor: str) -> TrainState:
     layer = linear([[1.0]])
     optimizer = SGD(layer.parameters(), lr=0.5)
-    return task(layer, optimizer=optimizer, monitor=monitor, scheduler=ReduceLROnPlateau(optimizer, "min", 0.5, 0))
+    return train_state(
+        layer, optimizer=optimizer, monitor=monitor, scheduler=ReduceLROnPlateau(optimizer, "min", 0.5, 0)
+    )
 
 
 @pytest.mark.parametrize(("monitor", "rates"), [("valid/loss", [0.5, 0.5, 0.5]), ("valid/mae", [0.5, 0.25, 0.125])])

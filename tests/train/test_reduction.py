@@ -9,7 +9,7 @@ import torch
 from conftest import Command
 from own import Centres, Dice
 from stored import only
-from tiny import linear, task
+from tiny import linear, train_state
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD
@@ -88,7 +88,7 @@ def test_the_loss_of_a_set_is_what_torch_gives_of_the_whole_set(kind: str, name:
     loss, (inputs, targets) = (CLASSES | VALUES)[name].eval(), examples(kind)
     network = linear(torch.eye(4).tolist())
     batches = list(zip(inputs.split(size), targets.split(size), strict=True))
-    measured = evaluate(task(network, loss, kind=kind), batches)
+    measured = evaluate(train_state(network, loss, kind=kind), batches)
     with torch.no_grad():
         assert measured["loss"] == pytest.approx(loss(network(inputs), targets).item(), rel=1e-5, abs=1e-6)
 
@@ -97,7 +97,7 @@ def test_the_loss_of_a_set_is_what_torch_gives_of_the_whole_set(kind: str, name:
 def test_the_training_loss_is_added_up_in_the_same_way(name: str) -> None:
     inputs, targets = examples(CLASSIFICATION)
     network = linear(torch.eye(4).tolist())
-    job = task(network, CLASSES[name], kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0))
+    job = train_state(network, CLASSES[name], kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0))
     sums = train_epoch(job, list(zip(inputs.split(7), targets.split(7), strict=True)))
     assert sums.means()["loss"] == pytest.approx(CLASSES[name](network(inputs), targets).item(), rel=1e-5)
     assert sums.examples == 101

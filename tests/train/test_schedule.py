@@ -145,7 +145,7 @@ def test_the_batches_of_an_epoch_are_known_before(root: Path, overrides: list[st
     run = Store(root / "runs").open().run(job.fingerprint)
     with run.claim():
         training = begin(job, run, data.load(job.config.data))
-    assert schedule.batches(job.config, job.facts.train) == len(training.train)
+    assert schedule.batches_per_epoch(job.config, job.facts.train) == len(training.train)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def ensure_one_rank() -> None:
     from sweeplab.errors import UserError
     from sweeplab.train import ranks
 
-    if ranks.count() > 1:
-        raise UserError(f"-m: torchrun has started {ranks.count()} ranks of one run; start a sweep with python")
+    if ranks.world_size() > 1:
+        raise UserError(f"-m: torchrun has started {ranks.world_size()} ranks of one run; start a sweep with python")
 
 
 class SweeplabLauncher(Launcher):

@@ -33,13 +33,13 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         if started:
             console.start_in_utf_8()
         console.start_streams()
-        ranks.hush()
+        ranks.silence_other_ranks()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
         try:
             _look_at_words(program)
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
-            ranks.let_first_speak(error)
+            ranks.let_main_process_report(error)
             sys.exit(_told(error))
         if started:
             quick_exit.leave()

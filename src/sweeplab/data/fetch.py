@@ -180,8 +180,8 @@ class IdxSet:
                 contents = [file.verified(raw) for file in files]
         except OSError as error:
             why = f"{error.strerror or error} ({error.filename or raw})"
-            advice = f"{self.name} needs a writable folder, as in data.root=$HOME/data"
-            raise UserError(f"data.root={root}: {why}; {advice}") from error
+            advice = "needs a folder that can be written to, as in data.root=$HOME/data"
+            raise UserError(f"data.root={root}: {why}; {self.name} {advice}") from error
         return [content for content in contents if content is not None]
 
 
@@ -257,12 +257,8 @@ def _raw_files(*sha256: str) -> tuple[RawFile, ...]:
         "t10k-images-idx3-ubyte",
         "t10k-labels-idx1-ubyte",
     )
-    sizes = (
-        47_040_016,
-        60_008,
-        7_840_016,
-        10_008,
-    )  # 60,000 and 10,000 pictures of 28 x 28 bytes, and the headers
+    # 60,000 and 10,000 pictures of 28 x 28 bytes, their labels, and the headers
+    sizes = (47_040_016, 60_008, 7_840_016, 10_008)
     return tuple(RawFile(*file) for file in zip(names, sizes, sha256, strict=True))
 
 

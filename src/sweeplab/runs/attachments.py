@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sweeplab.store import METRICS, write_atomic
-from sweeplab.train import measured
+from sweeplab.train import metric_values
 from sweeplab.train.state import to_bytes
 
 LARGE = 2**20  # numbers, above which they are kept as torch does, and not as text
@@ -30,12 +30,12 @@ LONGEST = 120  # characters of a file's name
 log = logging.getLogger(__name__)
 
 
-def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, measured.Metric]) -> None:
+def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, metric_values.Metric]) -> None:
     """Write what the metrics computed of this split into the run's folder, each into files of its own."""
     for name, value in others.items():
         stem = run / METRICS / f"{split}_{_file_name(name)}"
         stem.parent.mkdir(exist_ok=True)
-        pictures = [each for each in measured.leaves(value) if hasattr(each, "savefig")]
+        pictures = [each for each in metric_values.leaves(value) if hasattr(each, "savefig")]
         if not pictures:
             _write(stem, value)
         if callable(plot := getattr(metrics[name], "plot", None)):
@@ -53,7 +53,7 @@ def _file_name(name: str) -> str:
 
 
 def _write(stem: Path, value: Any) -> None:
-    tensors = [each for each in measured.leaves(value) if isinstance(each, Tensor)]
+    tensors = [each for each in metric_values.leaves(value) if isinstance(each, Tensor)]
     if sum(tensor.numel() for tensor in tensors) > LARGE:
         write_atomic(stem.with_name(f"{stem.name}.pt"), to_bytes(_on_cpu(value)))
         return
@@ -99,7 +99,7 @@ def _plotted(name: str, plot: Any) -> list[Any]:
         from matplotlib import pyplot as plt
 
         open_before = set(plt.get_fignums())
-        drawn = [each for each in measured.leaves(plot()) if hasattr(each, "savefig")]
+        drawn = [each for each in metric_values.leaves(plot()) if hasattr(each, "savefig")]
         left = [plt.figure(number) for number in plt.get_fignums() if number not in open_before]
         return [*drawn, *(figure for figure in left if figure not in drawn)]
     except Exception as error:

@@ -7,12 +7,12 @@ from torch import nn
 from sweeplab.config import Config
 from sweeplab.speed import dynamo, onednn
 from sweeplab.targets import instantiate
-from sweeplab.train import loop, measured, schedule
+from sweeplab.train import loop, metric_values, schedule
 from sweeplab.train.device import Runtime
 from sweeplab.train.random_state import seed_stream
 
 
-def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
+def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
     """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
     seed_stream(config.seed, "initialisation")
     model: nn.Module = instantiate(config.model).to(runtime.device)
@@ -24,9 +24,9 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.Task:
         dynamo.spare()
     loss: nn.Module = instantiate(config.loss).to(runtime.device)
     optimizer = instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
-    further = {n: measured.moved(instantiate(node), runtime.device) for n, node in config.metrics.items()}
+    further = {n: metric_values.to_device(instantiate(node), runtime.device) for n, node in config.metrics.items()}
     seed_stream(config.seed, "dropout")
-    return loop.Task(
+    return loop.TrainState(
         model=model,
         loss=loss,
         optimizer=optimizer,

@@ -59,7 +59,7 @@ class _Attempt:
             self._at_work.enter_context(self._training.at_work())
             if self._training.reason is None:
                 return fused.Member(
-                    task=self._training.task,
+                    state=self._training.state,
                     train=self._training.train_batches,
                     valid=self._training.valid_batches,
                     epoch=self._training.epoch + 1,

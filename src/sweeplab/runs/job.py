@@ -14,8 +14,9 @@ from sweeplab.runs import checkpoint, identity, parts, system, trial
 from sweeplab.runs.identity import Identity
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import denormals
-from sweeplab.train import schedule
 from sweeplab.train.device import choose_device
+from sweeplab.train.inert_keys import replaced_keys
+from sweeplab.train.schedule import batches_per_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,11 +249,11 @@ def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> 
     fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
     further = [settings.metrics, settings.data, settings.monitor, settings.mode]
     memo("metrics", further, lambda: trial.fit_metrics(settings))
-    trainer, in_epoch = settings.trainer, schedule.batches(settings, facts.train)
+    trainer, in_epoch = settings.trainer, batches_per_epoch(settings, facts.train)
     how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, trainer.device]
     when = [settings.interval, trainer.epochs, in_epoch, trainer.time_limit]
     said = memo("optimizer", [how, when], lambda: trial.fit_optimizer(settings, fitted.parameters, in_epoch))
-    replaced = schedule.replaced(settings)
+    replaced = replaced_keys(settings)
     notes = [f"{key}={config.flatten(config.to_dict(settings))[key]}: {why}" for key, why in replaced.items()]
     if settings.trainer.init_from is not None:
         run, digest = _initial(settings, home, memo)

@@ -10,7 +10,7 @@ from sweeplab import targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.metrics import CLASSIFICATION, LOSS, TRAIN, VALID, score
-from sweeplab.train import measured
+from sweeplab.train import metric_values
 
 PARTS = ("update", "compute", "reset")
 MOST = 2**20  # numbers in the outputs of the trial
@@ -26,7 +26,7 @@ def check(config: Config) -> None:
     unknown: list[str] = []
     for name in config.metrics:
         try:
-            numbers, other = measured.sort(name, _tried(config, name, *_examples(config)))
+            numbers, other = metric_values.split_numbers(name, _tried(config, name, *_examples(config)))
         except ArithmeticError:  # of these examples; a division by zero, for one
             unknown.append(name)
             continue
@@ -35,7 +35,7 @@ def check(config: Config) -> None:
                 raise UserError(f"metrics.{name}: gives '{key}', and so does metrics.{owners[key]}; rename one of them")
             owners[key] = name
         if other is not None:
-            others[name] = measured.described(other)
+            others[name] = metric_values.describe(other)
     _check_monitor(config, list(owners), others, unknown)
 
 
@@ -52,7 +52,7 @@ def _check_mode(config: Config, name: str, metric: object) -> None:
 def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
     """What the metric computes of these examples."""
     node: Node = config.metrics[name]
-    metric = measured.moved(targets.build(node, f"metrics.{name}"), torch.device("cpu"))
+    metric = metric_values.to_device(targets.build(node, f"metrics.{name}"), torch.device("cpu"))
     _check_mode(config, name, metric)
     key = f"metrics.{name}._target_={node['_target_']}"
     if missing := [part for part in PARTS if not callable(getattr(metric, part, None))]:
@@ -90,7 +90,7 @@ def _examples(config: Config) -> tuple[Tensor, Tensor]:
 def _check_monitor(config: Config, numbers: list[str], others: dict[str, str], unknown: list[str]) -> None:
     plain = [LOSS, score(config.data.task)]
     split, _, name = config.monitor.partition("/")
-    if split == TRAIN or name in plain or name in numbers or measured.is_of(name, unknown):
+    if split == TRAIN or name in plain or name in numbers or metric_values.comes_from(name, unknown):
         return
     key = f"trainer.monitor={config.monitor}"
     if name in others:

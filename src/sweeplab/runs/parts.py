@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from sweeplab import data, metrics, targets
 from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.train import measured, schedule, stopping
+from sweeplab.train import metric_values, schedule, schedule_checks, stopping
 
 SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 """Arguments that are not in the config: a part gets them from the part before it."""
@@ -16,7 +16,7 @@ SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 
 def problems(config: Config) -> list[str]:
     """All that is wrong with the `_target_`s, judged by their signatures, and with what depends on several sections."""
-    found = schedule.problems(config)
+    found = schedule_checks.problems(config)
     wrong = [name for name in ("scheduler",) if found]  # what a schedule's arguments lack besides, tells no more
     found += [
         p for name, node, supplied in _nodes(config) if name not in wrong for p in targets.check(node, name, supplied)
@@ -104,7 +104,7 @@ def _further(config: Config, name: str) -> bool:
     """Whether it is of a metric of the user's own."""
     split, _, own = name.partition("/")
     further = [each for each in config.metrics if each not in (metrics.LOSS, metrics.score(config.data.task))]
-    return split == metrics.VALID and measured.is_of(own, further)
+    return split == metrics.VALID and metric_values.comes_from(own, further)
 
 
 def input_shape(data: Data) -> list[int]:

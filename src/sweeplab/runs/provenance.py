@@ -26,8 +26,8 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
         "device": _device_name(runtime.device),
         "threads": runtime.threads,
     }
-    if ranks.count() > 1:
-        facts["ranks"] = ranks.count()
+    if ranks.world_size() > 1:
+        facts["ranks"] = ranks.world_size()
     facts |= {
         "platform": platform.platform(),
         "cores": cpus.count(),

@@ -28,9 +28,9 @@ def main(raw: DictConfig) -> None:
     settings = config.parse(raw)
     with console.waiting("checking the config"):
         job = prepare(settings, config.task_overrides())
-    with distributed.joined(settings):
+    with distributed.process_group(settings):
         splits = None if job.finished else job.load()  # what is wrong shows before anything is made
-        (_lead if ranks.is_first() else distributed.told_by_torchrun(_follow))(job, splits)
+        (_lead if ranks.is_main_process() else distributed.reported_by_torchrun(_follow))(job, splits)
 
 
 def _lead(job: Job, splits: data.Splits | None) -> None:
@@ -67,8 +67,8 @@ def _show(job: Job, home: store.Store) -> None:
 
 def _follow(job: Job, splits: data.Splits | None) -> None:
     """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
-    with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.ended_together():
-        if distributed.from_first(True):
+    with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.await_torchrun():
+        if distributed.broadcast(True):
             _train(begin(job, store.Run(Path(folder)), splits or job.load()))
 
 
@@ -86,11 +86,11 @@ def train(
     run = home.run(job.fingerprint)
     with claimed(run):
         if (result := finished(run)) is not None:
-            distributed.from_first(False)  # there is nothing to compute
+            distributed.broadcast(False)  # there is nothing to compute
             return reuse(run, job, result)
         job.ensure_unchanged()
-        with recording.recorded(run, job), distributed.ended_together():
-            distributed.from_first(True)
+        with recording.recorded(run, job), distributed.await_torchrun():
+            distributed.broadcast(True)
             result = _train(begin(job, run, splits or job.load()), after_epoch)
         keep(run, job, result)
     return result

@@ -20,9 +20,9 @@ from sweeplab.runs.provenance import provenance
 from sweeplab.train import loop, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
-from sweeplab.train.distributed import Share, from_first, placed, spread
+from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wrap_ddp
 from sweeplab.train.random_state import random_state, set_random_state
-from sweeplab.train.ranks import count, is_first
+from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
 
     `fused` is the number of runs, this one included, that are trained as one.
     """
-    saved = from_first(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
+    saved = broadcast(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
     # Another number of threads would give other bits: a resumed run keeps its own.
     threads = saved["threads"] if saved else None
-    how = set_up(placed(job.config.trainer), threads, alone=job.config.sweep.id is None)
+    how = set_up(place_rank(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
         training.start(fused)
@@ -55,11 +55,11 @@ class Training:
         self.job, self.folder, self.runtime = job, run, how
         self.train, self.valid, self.test = _batches(job.config, how, splits)
         self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.StreamingSplit)]
-        self.task = build(job.config, how, len(self.train))
-        checkpoint.try_saving(self.task.model, self.task.loss)
-        owners = {"model": self.task.model, "loss": self.task.loss, "optimizer": self.task.optimizer}
-        self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.task.metrics.items()})
-        spread(self.task)
+        self.state = build(job.config, how, len(self.train))
+        checkpoint.try_saving(self.state.model, self.state.loss)
+        owners = {"model": self.state.model, "loss": self.state.loss, "optimizer": self.state.optimizer}
+        self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.state.metrics.items()})
+        wrap_ddp(self.state)
         self.stopping = stopping.Stopping(
             monitor=job.config.monitor,
             mode=job.config.mode,
@@ -69,7 +69,7 @@ class Training:
             time_limit=trainer.time_limit,
             min_delta=trainer.min_delta,
         )
-        optimizer, scheduler = self.task.optimizer.state_dict(), self.task.scheduler.state_dict()
+        optimizer, scheduler = self.state.optimizer.state_dict(), self.state.scheduler.state_dict()
         checkpoint.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
         self.best: State | None = None
         self.epoch = 0
@@ -87,9 +87,9 @@ class Training:
         if settings.trainer.init_from is not None:
             run, _ = initial_run(settings, store.Store(settings.store.root))
             initial = checkpoint.verified_weights(run)
-            restore(initial, self.task.model)
+            restore(initial, self.state.model)
             if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
-                restore_loss(initial, self.task.loss)
+                restore_loss(initial, self.state.loss)
         self.folder.journal.append(
             store.Event.START,
             **self.job.record(),
@@ -103,8 +103,8 @@ class Training:
         """Go on from a checkpoint."""
         self._restore(saved)
         history = store.History.of(self.folder.journal)
-        if history.provenance and (before := history.provenance.get("ranks", 1)) != count():
-            console.say(f"run {self.folder.id} had {before} ranks and now has {count()}, which gives other bits")
+        if history.provenance and (before := history.provenance.get("ranks", 1)) != world_size():
+            console.say(f"run {self.folder.id} had {before} ranks and now has {world_size()}, which gives other bits")
         self.folder.journal.append(store.Event.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
@@ -135,23 +135,23 @@ class Training:
         """Train epoch after epoch, on from the last; none if the training has come to its end already."""
         if self.reason is not None:
             return iter(())
-        return loop.epochs(self.task, self.train_batches, self.valid_batches, first=self.epoch + 1)
+        return loop.epochs(self.state, self.train_batches, self.valid_batches, first=self.epoch + 1)
 
     def take(self, result: EpochResult) -> bool:
         """Take an epoch in: keep the best weights, journal it, write a checkpoint. Returns whether it was the last."""
-        result = from_first(result)  # seconds, too: what stops one rank stops all
+        result = broadcast(result)  # seconds, too: what stops one rank stops all
         self.epoch, self.reason = result.epoch, self.stopping.update(result)
         if result.epoch == 1 and result.finite and self.stopping.best is None:
             console.complain(f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen")
         if self.stopping.best_epoch == result.epoch:
-            self.best = snapshot(self.task.model, self.task.loss)
+            self.best = snapshot(self.state.model, self.state.loss)
         if self.stopping.best_epoch in (result.epoch, None):
-            attachments.keep(self.folder.folder, metrics.VALID, self.task.others, self.task.metrics)
+            attachments.keep(self.folder.folder, metrics.VALID, self.state.others, self.state.metrics)
         self.trained_examples += result.examples
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
-        if is_first() and (self.reason is None or result.seconds > CHEAP):
-            checkpoint.save(self.folder.checkpoints, self.epoch, self._state())
+        if is_main_process() and (self.reason is None or result.seconds > CHEAP):
+            checkpoint.save(self.folder.checkpoints, self.epoch, self._to_save())
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
 
@@ -171,16 +171,16 @@ class Training:
                 store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
             )
 
-    def _state(self) -> checkpoint.Saved:
+    def _to_save(self) -> checkpoint.Saved:
         return {
             "fingerprint": self.job.fingerprint,
             "epoch": self.epoch,
             "reason": self.reason,
             "threads": self.runtime.threads,
-            "model": collect(self.task.model, self.task.loss),
+            "model": collect(self.state.model, self.state.loss),
             "best": self.best,
-            "optimizer": self.task.optimizer.state_dict(),
-            "scheduler": self.task.scheduler.state_dict(),
+            "optimizer": self.state.optimizer.state_dict(),
+            "scheduler": self.state.scheduler.state_dict(),
             "stopping": self.stopping.state_dict(),
             "attributes": self.attributes.changed(),
             "random": random_state(self.runtime.device),
@@ -190,10 +190,10 @@ class Training:
 
     def _restore(self, saved: checkpoint.Saved) -> None:
         self.epoch, self.reason = saved["epoch"], saved["reason"]
-        restore(saved["model"], self.task.model, self.task.loss)
+        restore(saved["model"], self.state.model, self.state.loss)
         self.best = saved["best"]
-        self.task.optimizer.load_state_dict(saved["optimizer"])
-        self.task.scheduler.load_state_dict(saved["scheduler"])
+        self.state.optimizer.load_state_dict(saved["optimizer"])
+        self.state.scheduler.load_state_dict(saved["scheduler"])
         self.stopping.load_state_dict(saved["stopping"])
         self.attributes.restore(saved["attributes"], self.runtime.device)
         set_random_state(self.runtime.device, saved["random"])
@@ -208,15 +208,15 @@ class Training:
             )
         values: dict[str, float] = {
             metrics.EARLY_STOP_EPOCH: self.epoch,
-            metrics.PARAMETERS: sum(p.numel() for p in self.task.parameters),
+            metrics.PARAMETERS: sum(p.numel() for p in self.state.parameters),
             metrics.EXAMPLES_PER_SECOND: self.trained_examples / self.train_seconds,
             metrics.SECONDS: self.stopping.seconds,
         }
         digest = None
         if self.best is not None and self.stopping.best_epoch is not None:
-            restore(self.best, self.task.model, self.task.loss)
-            tested = loop.evaluate(self.task, self.test.epoch(0))
-            attachments.keep(self.folder.folder, metrics.TEST, self.task.others, self.task.metrics)
+            restore(self.best, self.state.model, self.state.loss)
+            tested = loop.evaluate(self.state, self.test.epoch(0))
+            attachments.keep(self.folder.folder, metrics.TEST, self.state.others, self.state.metrics)
             values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
             digest = checkpoint.weights_sha256(self.best)
             checkpoint.write_weights(self.folder, self.best)
@@ -238,7 +238,7 @@ def _batches(
     if trainer.overfit_batches is not None:
         few = data.Batches(splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches)
         return few, few, few
-    batches = Share if count() > 1 else data.Batches
+    batches = ShardedBatches if world_size() > 1 else data.Batches
     train = batches(
         splits.train,
         trainer.batch_size,

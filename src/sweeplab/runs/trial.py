@@ -21,7 +21,7 @@ from sweeplab.runs import checkpoint, metric_trial
 from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
-from sweeplab.train import schedule, state
+from sweeplab.train import schedule, schedule_checks, state
 from sweeplab.train.device import choose_device
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
@@ -278,7 +278,7 @@ def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1
         except Exception as error:
             raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
         checkpoint.refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
-        return schedule.notes(config, scheduler, in_epoch, rates)
+        return schedule_checks.notes(config, scheduler, in_epoch, rates)
 
 
 def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:

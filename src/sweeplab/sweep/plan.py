@@ -16,7 +16,7 @@ from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs import parts
 from sweeplab.runs.job import Job, Memo, prepare
 from sweeplab.sweep import fate
-from sweeplab.train import schedule
+from sweeplab.train.inert_keys import effective_config, inert_keys
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -186,7 +186,7 @@ def without_effect(cells: Sequence[Cell]) -> list[str]:
 
 def _effective(cell: Cell) -> str:
     settings = cell.job.config
-    effective = schedule.effective(settings)
+    effective = effective_config(settings)
     if effective is settings:
         return cell.job.fingerprint
     return repr((config.canonical(effective), cell.job.facts.digest, cell.job.code))
@@ -196,7 +196,7 @@ def _inert(cells: Sequence[Cell]) -> dict[str, str]:
     """The keys whose values differ between jobs that must come out the same, with the reason."""
     settings = [cell.job.config for cell in cells]
     flat = [config.flatten(config.to_dict(each)) for each in settings]
-    reasons = {key: why for each in settings for key, why in schedule.inert(each).items()}
+    reasons = {key: why for each in settings for key, why in inert_keys(each).items()}
     return {key: why for key, why in reasons.items() if len({repr(each.get(key)) for each in flat}) > 1}
 
 

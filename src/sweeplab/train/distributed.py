@@ -1,7 +1,8 @@
 """One run on several ranks, as torchrun starts them: each computes its share of every batch (DDP).
 
 The numbers are those of one process up to rounding, as long as a batch's loss is the mean of its examples'; but dropout
-has a random stream on each rank, and BatchNorm without CUDA statistics of each. Alone, nothing here does anything.
+has a random stream on each rank, and BatchNorm without CUDA statistics of each. On one process, nothing here does
+anything.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -22,105 +23,119 @@ from sweeplab.errors import Interrupted, UserError
 from sweeplab.train import cpus, loop
 from sweeplab.train.device import choose_device
 from sweeplab.train.random_state import seed_stream
-from sweeplab.train.ranks import PATIENCE, count, number
+from sweeplab.train.ranks import PATIENCE, rank, torchrun_number, world_size
 from sweeplab.train.reduction import Reduction, reduction
 
 T = TypeVar("T")
 
 
 @contextmanager
-def joined(settings: config.Config) -> Iterator[None]:
-    """Meanwhile the ranks, if there are several, compute together. Raises UserError for what they cannot."""
-    if count() == 1:
+def process_group(settings: config.Config) -> Iterator[None]:
+    """Connect the ranks, if there are several. Raises UserError for what they cannot compute."""
+    if world_size() == 1:
         yield
         return
     _check(settings)
-    if _cuda(settings.trainer):
-        torch.cuda.set_device(number("LOCAL_RANK", 0))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if _cuda(settings.trainer) else "gloo")
+    on_cuda = _on_cuda(settings.trainer)
+    if on_cuda:
+        torch.cuda.set_device(torchrun_number("LOCAL_RANK", 0))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo")
     yield
     dist.destroy_process_group()  # not after an error: it may wait for ranks that are gone
 
 
-def _cuda(trainer: config.Trainer) -> bool:
+def _on_cuda(trainer: config.Trainer) -> bool:
     return choose_device(trainer.device).type == "cuda"
 
 
 def _check(settings: config.Config) -> None:
     """Raise UserError with all that several ranks cannot do, or not with the numbers of one."""
-    trainer, here, gpus = settings.trainer, number("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
-    size, few = trainer.batch_size, trainer.overfit_batches
-    loss: Any = targets.build(settings.loss, "loss")
-    weighted = getattr(loss, "reduction", "mean") != "mean" or getattr(loss, "weight", None) is not None
-    weighted |= reduction(loss) in (Reduction.SUM, Reduction.WEIGHTED)
-    stateful = not weighted and any(True for _ in chain(loss.parameters(), loss.buffers()))
+    trainer = settings.trainer
+    problems = []
+    if trainer.batch_size % world_size():
+        problems.append(
+            f"trainer.batch_size={trainer.batch_size}: must be a multiple of {world_size()}, for equal shares"
+        )
+    if trainer.overfit_batches is not None:
+        problems.append(f"trainer.overfit_batches={trainer.overfit_batches}: is for one process; null is off")
+    here, gpus = torchrun_number("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
+    if _on_cuda(trainer) and here > gpus:
+        problems.append(f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs")
     optimizer = targets.build(settings.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
-    wrong = {
-        f"trainer.batch_size={size}: must be a multiple of {count()}, for equal shares": size % count(),
-        f"trainer.overfit_batches={few}: is for one process; null is off": few is not None,
-        f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs": _cuda(trainer) and here > gpus,
-        "optimizer=torch.optim.LBFGS: would go by the loss of a share": isinstance(optimizer, torch.optim.LBFGS),
-        "loss: must be a mean over examples without weights, or that of shares is not that of a batch": weighted,
-        f"loss={settings.loss['_target_']}: has parameters or buffers, which ranks do not share": stateful,
-        **{f"metrics.{name}: would see a share only; leave it out": True for name in settings.metrics},
-    }
-    if any(wrong.values()):
-        found = [message for message, is_so in wrong.items() if is_so]
-        raise UserError("\n".join([f"torchrun has started {count()} ranks of one run:", *found]))
+    if isinstance(optimizer, torch.optim.LBFGS):
+        problems.append("optimizer=torch.optim.LBFGS: would go by the loss of a share")
+    loss: Any = targets.build(settings.loss, "loss")
+    if not _is_plain_mean(loss):
+        problems.append("loss: must be a mean over examples without weights, or that of shares is not that of a batch")
+    elif [*loss.parameters(), *loss.buffers()]:
+        problems.append(f"loss={settings.loss['_target_']}: has parameters or buffers, which ranks do not share")
+    problems += [f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics]
+    if problems:
+        raise UserError("\n".join([f"torchrun has started {world_size()} ranks of one run:", *problems]))
+
+
+def _is_plain_mean(loss: nn.Module) -> bool:
+    """Tell whether the loss of a batch is, as far as is known, the mean of its examples' losses."""
+    if getattr(loss, "reduction", "mean") != "mean" or getattr(loss, "weight", None) is not None:
+        return False
+    return reduction(loss) not in (Reduction.SUM, Reduction.WEIGHTED)
 
 
 @contextmanager
-def ended_together() -> Iterator[None]:
+def await_torchrun() -> Iterator[None]:
     """When another rank is gone, wait for torchrun's signal to end: the one that it was given, or SIGTERM."""
     try:
         yield
     except Exception as error:
-        # gloo's errors have no type of their own
-        if count() == 1 or not ("gloo" in str(error) or isinstance(error, dist.DistBackendError)):
+        # gloo's errors have no type of their own.
+        is_of_ranks = "gloo" in str(error) or isinstance(error, dist.DistBackendError)
+        if world_size() == 1 or not is_of_ranks:
             raise
         time.sleep(PATIENCE)
         raise Interrupted from error
 
 
-def told_by_torchrun(rank: Callable[..., None]) -> Callable[..., None]:
-    """The same, with the error that ends it in torchrun's last words: a rank itself says nothing."""
+def reported_by_torchrun(program: Callable[..., None]) -> Callable[..., None]:
+    """Have torchrun report the error that ends a program: ranks besides the main process print nothing."""
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    return record(rank)
+    return record(program)
 
 
-def from_first(value: T) -> T:
-    """What the first rank gives here, on every rank."""
-    given = [value]
-    if count() > 1:
-        dist.broadcast_object_list(given, src=0, device=torch.device("cpu"))
-    return given[0]
+def broadcast(value: T) -> T:
+    """Return the main process's value on every rank."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+    return values[0]
 
 
-def placed(trainer: config.Trainer) -> config.Trainer:
-    """The same for this rank: with its GPU, or its part of the cores."""
-    if count() == 1:
+def place_rank(trainer: config.Trainer) -> config.Trainer:
+    """Give this rank its GPU, or its part of the cores."""
+    if world_size() == 1:
         return trainer
-    device = f"cuda:{number('LOCAL_RANK', 0)}" if _cuda(trainer) else "cpu"
-    threads = trainer.threads or max(1, cpus.count() // number("LOCAL_WORLD_SIZE", 1))
+    device = f"cuda:{torchrun_number('LOCAL_RANK', 0)}" if _on_cuda(trainer) else "cpu"
+    threads = trainer.threads or max(1, cpus.count() // torchrun_number("LOCAL_WORLD_SIZE", 1))
     return replace(trainer, device=device, threads=threads)
 
 
-class Share(data.Batches):
-    """This rank's part of every batch: of a training batch an equal one, at the end of an evaluation perhaps none."""
+class ShardedBatches(data.Batches):
+    """This rank's share of every batch: of training batches equal ones, at the end of an evaluation perhaps none."""
 
     def __init__(self, split: data.Split, batch_size: int, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
-        self._whole, self._rank = batch_size, number("RANK", 0)
-        self.batch_size = max(1, len(range(self._rank, batch_size, count())))
+        self._full_size, self._rank = batch_size, rank()
+        self.batch_size = max(1, len(range(self._rank, batch_size, world_size())))
 
-    def epoch(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.seed is not None:  # anew for each epoch, so that a checkpoint needs no rank's random state
-            seed_stream(self.seed, f"dropout/{n}/{self._rank}")
-        return super().epoch(n) if len(self.rank_part(torch.arange(self.examples))) else iter(())
+            seed_stream(self.seed, f"dropout/{number}/{self._rank}")
+        has_share = len(self.rank_part(torch.arange(self.examples))) > 0
+        return super().epoch(number) if has_share else iter(())
 
     def rank_part(self, values: Tensor) -> Tensor:
-        return torch.cat([each.tensor_split(count())[self._rank] for each in torch.split(values, self._whole)])
+        batches = torch.split(values, self._full_size)
+        return torch.cat([batch.tensor_split(world_size())[self._rank] for batch in batches])
 
 
 class GatheredAverager(metrics.MetricAverager):
@@ -134,17 +149,22 @@ class GatheredAverager(metrics.MetricAverager):
         return loss, share, value, self._examples
 
 
-def gathered(shares: list[loop.Batch]) -> list[loop.Batch]:
+def gather(shares: list[loop.Batch]) -> list[loop.Batch]:
     """Gather the parts of an evaluation's batches from all ranks, in the order of the set."""
-    given: list[Any] = [None] * count()
-    dist.all_gather_object(given, [(output.cpu(), target.cpu()) for output, target in shares])
+    of_ranks: list[Any] = [None] * world_size()
+    dist.all_gather_object(of_ranks, [(output.cpu(), target.cpu()) for output, target in shares])
     device = shares[0][0].device if shares else torch.device("cpu")
-    in_order = [part for parts in zip_longest(*given) for part in parts if part is not None]
-    return [(output.to(device), target.to(device)) for output, target in in_order]
+    gathered = []
+    for parts in zip_longest(*of_ranks):  # the ranks' shares of one batch
+        for part in parts:
+            if part is not None:
+                output, target = part
+                gathered.append((output.to(device), target.to(device)))
+    return gathered
 
 
-class Replica(nn.parallel.DistributedDataParallel):
-    """A rank's copy of the network, whose weights have the names that they have alone."""
+class DistributedModel(nn.parallel.DistributedDataParallel):
+    """A rank's copy of the network, whose weights have the same names as on one process."""
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
         return self.module.state_dict(*args, **options)
@@ -152,21 +172,23 @@ class Replica(nn.parallel.DistributedDataParallel):
     def load_state_dict(self, *args: Any, **options: Any) -> Any:
         return self.module.load_state_dict(*args, **options)
 
-    def train(self, mode: bool = True) -> Replica:
-        """Evaluated are the statistics that are kept: the first rank's."""
-        for buffer in () if mode else self.module.buffers():
-            dist.broadcast(buffer, src=0)
+    def train(self, mode: bool = True) -> DistributedModel:
+        """Evaluate with the statistics that are kept: the main process's."""
+        if not mode:
+            for buffer in self.module.buffers():
+                dist.broadcast(buffer, src=0)
         return nn.Module.train(self, mode)
 
 
-def spread(task: loop.Task) -> None:
+def wrap_ddp(state: loop.TrainState) -> None:
     """Have the ranks, if there are several, train one network."""
-    if count() == 1:
+    if world_size() == 1:
         return
-    if next(task.model.parameters()).is_cuda:
-        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
-    elif any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in task.model.modules()):
+    if next(state.model.parameters()).is_cuda:
+        state.model = nn.SyncBatchNorm.convert_sync_batchnorm(state.model)
+    elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in state.model.modules()):
         console.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
-    task.model, task.compile = Replica(task.model), False  # which hears of gradients as they are made
-    task.averager, task.together = GatheredAverager, gathered
-    task.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch
+    state.model = DistributedModel(state.model)
+    state.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch
+    state.compile = False  # DDP hears of gradients as they are made
+    state.averager, state.gather = GatheredAverager, gather

@@ -19,15 +19,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sweeplab.config import class_paths
 from sweeplab.metrics import EpochResult, MetricAverager
 from sweeplab.models import MLP, losses
-from sweeplab.speed import onednn
 from sweeplab.targets import instantiate
 from sweeplab.train import loop
-from sweeplab.train.loop import Batch, Task, Trained
+from sweeplab.train.fused_network import FusedNetwork, layers_of
+from sweeplab.train.loop import Batch, Trained, TrainState
 from sweeplab.train.random_state import RandomStreams
 
 ELEMENTWISE = (
@@ -35,19 +34,25 @@ ELEMENTWISE = (
     nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
 )  # fmt: skip
 
-LOSSES = (nn.modules.loss.__name__, losses.__name__)  # modules whose losses draw nothing, learn nothing, keep nothing
+# Modules whose losses draw nothing, learn nothing, keep nothing.
+LOSSES = (nn.modules.loss.__name__, losses.__name__)
 STATELESS = ("torch", "torchmetrics", "sweeplab")  # packages that keep nothing in a process which changes a result
 
-FEWEST = 8  # examples in a batch; a single row of several is laid out in memory in another way than alone
-NUMBERS = 4096  # outputs of the first layer that a proof is over: another order of adding up changes a third of them
+# Examples in a batch, at least: a single row of several networks is laid out in memory in another way than alone.
+FEWEST = 8
+# Outputs of the first layer that a proof is over: another order of adding up changes a third of them.
+NUMBERS = 4096
 
 log = logging.getLogger(__name__)
 
-_known: dict[Hashable, bool] = {}  # what the proofs on random inputs gave, in this process
+_proven: dict[Hashable, bool] = {}  # what the proofs on random inputs gave, in this process
+
+
+# --- What can be trained as one ---------------------------------------------------------------------------------------
 
 
 def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether all that these configs build comes from packages that several runs in one process may use.
+    """Tell whether all that these configs build comes from packages that several runs in one process may use.
 
     What a user's own class does cannot be told: a generator of its module, or a counter of the class, is one for all
     runs of a process, and then none of them has the numbers that it has alone.
@@ -56,28 +61,27 @@ def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def shareable(loss: type) -> bool:
-    """Whether this class of a loss computes the same of outputs and targets at any time."""
+    """Tell whether this class of a loss computes the same of outputs and targets at any time."""
     return loss.__module__ in LOSSES
 
 
 def possible(node: Mapping[str, Any]) -> bool:
-    """Whether several networks of this config can be computed as one: linear layers, and MLPs without dropout."""
+    """Tell whether networks of this config can be computed as one: linear layers, and MLPs without dropout."""
     if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
         return False
     with torch.device("meta"):
         model = instantiate(node)
-    return all(type(layer) in (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE) for layer in _layers(model))
+    return all(type(layer) in (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE) for layer in layers_of(model))
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
-    return list(model) if isinstance(model, nn.Sequential) else [model]
+# --- Training ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True, eq=False)
 class Member:
     """One of several runs that are trained as one."""
 
-    task: Task
+    state: TrainState
     train: Callable[[int], Iterable[Batch]]  # the batches of an epoch
     valid: Callable[[], Iterable[Batch]]
     epoch: int = 1  # the next one
@@ -94,23 +98,23 @@ def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Ex
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
         same = [member for member in left if member.epoch == number]
-        trained = train_epoch(
-            [member.task for member in same],
+        outcomes = train_epoch(
+            [member.state for member in same],
             [member.train(number) for member in same],
             [member.streams for member in same],
         )
-        for member, came in zip(same, trained, strict=True):
-            yield member, _finished(member, came)
+        for member, outcome in zip(same, outcomes, strict=True):
+            yield member, _finish(member, outcome)
 
 
-def _finished(member: Member, trained: Trained | Exception) -> EpochResult | Exception:
-    """Validate the epoch of one of them."""
+def _finish(member: Member, trained: Trained | Exception) -> EpochResult | Exception:
+    """Validate the epoch of one member."""
     if isinstance(trained, Exception):
         member.done = True
         return trained
     try:
         with member.streams:
-            result = loop.finish_epoch(member.task, member.epoch, trained, member.valid())
+            result = loop.finish_epoch(member.state, member.epoch, trained, member.valid())
     except Exception as error:
         member.done = True
         return error
@@ -119,15 +123,15 @@ def _finished(member: Member, trained: Trained | Exception) -> EpochResult | Exc
 
 
 def train_epoch(
-    tasks: Sequence[Task], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+    states: Sequence[TrainState], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
 ) -> list[Trained | Exception]:
     """Train an epoch of several runs as one, where that is proven to give the bits that each has alone.
 
     `batches` are those of each, which are the same for all; `streams` the random streams of each. What only one of them
     raised stands in its place.
     """
-    if len(tasks) == 1 or not all(shareable(type(task.loss)) for task in tasks):
-        return _one_by_one(tasks, batches, streams)
+    if len(states) == 1 or not all(shareable(type(state.loss)) for state in states):
+        return _one_by_one(states, batches, streams)
     started = time.perf_counter()
     shared = iter(batches[0])
     with streams[0]:
@@ -135,100 +139,113 @@ def train_epoch(
         first = next(shared)
     one_product = None
     if len(first[0]) >= FEWEST and not before.moved():
-        one_product = next((so for so in (True, False) if _same_as_alone(tasks, so, *first)), None)
+        one_product = _choose_product(states, *first)
     if one_product is None:
-        log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(tasks))
-        return _one_by_one(tasks, [chain([first], shared), *batches[1:]], streams)
-    sums = [task.sums() for task in tasks]
-    broken = _train_shared(tasks, sums, chain([first], shared), one_product=one_product)
+        log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(states))
+        return _one_by_one(states, [chain([first], shared), *batches[1:]], streams)
+    averagers = [state.new_averager() for state in states]
+    errors = _train_shared(states, averagers, chain([first], shared), one_product=one_product)
     if before.moved():  # too late to train them again: this would be nobody's bits
         raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
-    means = [each.means() for each in sums]
-    share = (time.perf_counter() - started) / len(tasks)
-    trained = [Trained(mean, each.examples, share) for mean, each in zip(means, sums, strict=True)]
-    return [broken.get(number, each) for number, each in enumerate(trained)]
+    means = [averager.means() for averager in averagers]
+    seconds = (time.perf_counter() - started) / len(states)
+    outcomes: list[Trained | Exception] = []
+    for number, averager in enumerate(averagers):
+        outcomes.append(errors.get(number, Trained(means[number], averager.examples, seconds)))
+    return outcomes
 
 
 def _one_by_one(
-    tasks: Sequence[Task], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+    states: Sequence[TrainState], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
 ) -> list[Trained | Exception]:
     """Train one after the other, each with its own random streams."""
-    trained: list[Trained | Exception] = []
-    for task, its_batches, its_streams in zip(tasks, batches, streams, strict=True):
+    outcomes: list[Trained | Exception] = []
+    for state, own_batches, own_streams in zip(states, batches, streams, strict=True):
         try:
-            with its_streams:
-                trained.append(loop.timed_epoch(task, its_batches))
+            with own_streams:
+                outcomes.append(loop.timed_epoch(state, own_batches))
         except Exception as error:
-            trained.append(error)
-    return trained
+            outcomes.append(error)
+    return outcomes
 
 
 def _train_shared(
-    tasks: Sequence[Task], sums: Sequence[MetricAverager], batches: Iterable[Batch], *, one_product: bool
+    states: Sequence[TrainState], averagers: Sequence[MetricAverager], batches: Iterable[Batch], *, one_product: bool
 ) -> dict[int, Exception]:
-    """Train on batches that all share. Returns what optimizers or schedulers raised, by the number of their task.
+    """Train on batches that all share. Returns what optimizers or schedulers raised, by the number of their run.
 
-    The weights of such a task stay as they are.
+    The weights of such a run stay as they are.
     """
-    broken: dict[int, Exception] = {}
-    with _Stack(tasks, one_product=one_product) as stack:
+    errors: dict[int, Exception] = {}
+    with FusedNetwork(states, one_product=one_product) as network:
         for inputs, targets in batches:
-            for number, (loss, output) in enumerate(stack.gradients(inputs, targets)):
-                if number in broken:
+            for number, (loss, output) in enumerate(network.gradients(inputs, targets)):
+                if number in errors:
                     continue
                 try:
-                    loop.update(tasks[number])
+                    loop.apply_gradients(states[number])
                 except Exception as error:
-                    broken[number] = error
-                sums[number].update(loss, output, targets)
-    return broken
+                    errors[number] = error
+                averagers[number].update(loss, output, targets)
+    return errors
 
 
-def _same_as_alone(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
-    """Whether such batches give, as one, the bits that they give alone; nothing is changed by the trial."""
-    if not _proven(tasks, one_product, inputs, targets):
-        return False
-    layers = _layers(tasks[0].model)
-    numbers = inputs.shape[0] * getattr(layers[0], "out_features")  # noqa: B009  # of the first layer, a linear one
-    key = one_product, len(tasks), inputs.shape, tuple((type(layer), repr(layer)) for layer in layers)
-    if key not in _known:
+# --- The proof --------------------------------------------------------------------------------------------------------
+
+
+def _choose_product(states: Sequence[TrainState], inputs: Tensor, targets: Tensor) -> bool | None:
+    """Choose whether the first layers are one product; None where neither way gives the bits that each has alone."""
+    for one_product in (True, False):
+        if _is_exact(states, one_product, inputs, targets) and _is_exact_on_more(states, one_product, inputs, targets):
+            return one_product
+    return None
+
+
+def _is_exact_on_more(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+    """Repeat the proof on random inputs until it is over enough numbers; what it gave is remembered."""
+    layers = layers_of(states[0].model)
+    key = one_product, len(states), inputs.shape, tuple((type(layer), repr(layer)) for layer in layers)
+    if key not in _proven:
+        first: Any = layers[0]  # a linear one
+        numbers = inputs.shape[0] * first.out_features
         generator = torch.Generator().manual_seed(0)
         more = (torch.randn(inputs.shape, generator=generator) for _ in range(math.ceil(NUMBERS / numbers) - 1))
-        _known[key] = all(_proven(tasks, one_product, random, targets) for random in more)
-    return _known[key]
+        _proven[key] = all(_is_exact(states, one_product, random, targets) for random in more)
+    return _proven[key]
 
 
-def _proven(tasks: Sequence[Task], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
-    """Whether all that a step computes has the same bits as one as it has alone, and draws no random number.
-
-    Nothing is changed by the trial.
-    """
+def _is_exact(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+    """Tell whether a step as one has the same bits as each alone, and draws no random number; nothing is changed."""
     streams = RandomStreams()
-    before = [[buffer.clone() for buffer in task.model.buffers()] for task in tasks]
-
-    def found(results: Iterable[tuple[Tensor, Tensor]]) -> list[list[Tensor | None]]:
-        everything = [
-            [*result, *(p.grad for p in task.parameters), *(buffer.clone() for buffer in task.model.buffers())]
-            for task, result in zip(tasks, results, strict=True)
-        ]
-        for task, buffers in zip(tasks, before, strict=True):
-            for buffer, it_was in zip(task.model.buffers(), buffers, strict=True):
-                buffer.copy_(it_was)
-        return everything
-
-    for task in tasks:
-        task.train()
-    alone = found([loop.eager(task, inputs, targets) for task in tasks])
+    buffers = [[buffer.clone() for buffer in state.model.buffers()] for state in states]
+    for state in states:
+        state.train()
+    alone = [loop.eager_gradients(state, inputs, targets) for state in states]
+    expected = _collect(states, alone, buffers)
     if streams.moved():
         streams.restore()
         return False
-    with _Stack(tasks, one_product=one_product) as stack:
-        as_one = found(stack.gradients(inputs, targets))
-    return all(_same(*both) for each in zip(alone, as_one, strict=True) for both in zip(*each, strict=True))
+    with FusedNetwork(states, one_product=one_product) as network:
+        found = _collect(states, network.gradients(inputs, targets), buffers)
+    return all(_same_bits(*pair) for pair in zip(expected, found, strict=True))
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Bit for bit: nan is nan, and -0 is not 0."""
+def _collect(
+    states: Sequence[TrainState], results: Sequence[tuple[Tensor, Tensor]], buffers: Sequence[Sequence[Tensor]]
+) -> list[Tensor | None]:
+    """Collect all that a step computed, and put the buffers back to what they were."""
+    everything: list[Tensor | None] = []
+    for state, result, before in zip(states, results, buffers, strict=True):
+        everything += result
+        everything += [parameter.grad for parameter in state.parameters]
+        for buffer, value in zip(state.model.buffers(), before, strict=True):
+            everything.append(buffer.clone())
+            buffer.copy_(value)
+    return everything
+
+
+def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
+    """Compare bit for bit: nan is nan, and -0 is not 0."""
     if one is None or other is None:
         return one is other
     return torch.equal(_bytes(one), _bytes(other))
@@ -236,85 +253,3 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 
 def _bytes(tensor: Tensor) -> Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)  # one column of several is not contiguous
-
-
-class _Stack:
-    """Several networks of the same layers as one; their weights lie side by side in memory meanwhile.
-
-    `one_product`: their first linear layers are one. A library may add up wide products in another order.
-    """
-
-    def __init__(self, tasks: Sequence[Task], *, one_product: bool) -> None:
-        self._tasks, self._one_product = tasks, one_product
-        self._joined: list[tuple[Tensor, list[Tensor]]] = []  # the whole, and what are its parts meanwhile
-        self._norms: list[nn.BatchNorm1d] = []
-        positions: list[list[Any]] = [[*each] for each in zip(*(_layers(task.model) for task in tasks), strict=True)]
-        self._layers = [self._first(positions[0]), *(self._further(layers) for layers in positions[1:])]
-
-    def __enter__(self) -> _Stack:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for part in (part for _, parts in self._joined for part in parts):
-            part.data = part.data.clone()
-
-    def gradients(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The loss and the outputs of each; the gradients are in the parameters, and BatchNorm has counted."""
-        for task in self._tasks:
-            for parameter in task.parameters:
-                parameter.grad = None
-        wide = inputs
-        for layer in self._layers:
-            wide = layer(wide)
-        outputs = _split(wide, wide.shape[-1] // len(self._tasks), -1)
-        losses = [task.loss(output, targets) for task, output in zip(self._tasks, outputs, strict=True)]
-        torch.autograd.backward(losses)
-        for whole, parts in self._joined:
-            if whole.grad is not None:
-                for part, gradient in zip(parts, _split(whole.grad, len(parts[0])), strict=True):
-                    part.grad = gradient
-                whole.grad = None
-        for norm in self._norms:
-            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
-        return list(zip(losses, outputs, strict=True))
-
-    def _join(self, parts: list[Tensor]) -> Tensor:
-        whole = torch.cat([part.data for part in parts]).requires_grad_(parts[0].requires_grad)
-        for part, its in zip(parts, _split(whole.data, len(parts[0])), strict=True):
-            part.data = its
-        self._joined.append((whole, parts))
-        return whole
-
-    def _first(self, layers: list[nn.Linear]) -> Callable[[Tensor], Tensor]:
-        """Of the inputs, which they share."""
-        if not self._one_product:
-            return lambda x: torch.cat([layer(x) for layer in layers], -1)
-        product = onednn.affine if type(layers[0]) is onednn.Linear else functional.linear
-        weight = self._join([layer.weight for layer in layers])
-        bias = None if layers[0].bias is None else self._join([layer.bias for layer in layers])
-        return lambda x: product(x, weight, bias)
-
-    def _further(self, layers: list[Any]) -> Callable[[Tensor], Tensor]:
-        """[B, width of one times their number] -> the same of what comes out."""
-        if isinstance(layers[0], nn.Linear):
-            width = layers[0].in_features
-            return lambda x: torch.cat(
-                [layer(its.contiguous()) for layer, its in zip(layers, _split(x, width, -1), strict=True)], -1
-            )
-        if isinstance(layers[0], nn.BatchNorm1d):
-            return self._norm(layers)
-        activation: Callable[[Tensor], Tensor] = layers[0]
-        return activation
-
-    def _norm(self, layers: list[nn.BatchNorm1d]) -> Callable[[Tensor], Tensor]:
-        self._norms += layers
-        names = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, weight, bias = (self._join([getattr(layer, name) for layer in layers]) for name in names)
-        momentum, eps = layers[0].momentum, layers[0].eps
-        assert momentum is not None
-        return lambda x: functional.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)
-
-
-def _split(tensor: Tensor, size: int, dim: int = 0) -> Sequence[Tensor]:
-    parts: Sequence[Tensor] = tensor.split(size, dim)
-    return parts

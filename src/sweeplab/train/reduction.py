@@ -16,9 +16,9 @@ BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, NLLLoss)
 """Losses whose mean is weighted by the classes of the targets."""
 
 BY_EXAMPLE = (
-    nn.MSELoss, MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss,
-    nn.PoissonNLLLoss, nn.SoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss,
-    nn.HingeEmbeddingLoss,
+    nn.MSELoss, MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss,
+    nn.KLDivLoss, nn.PoissonNLLLoss, nn.SoftMarginLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss,
+    nn.MultiLabelSoftMarginLoss, nn.HingeEmbeddingLoss,
 )  # fmt: skip
 """Losses whose mean counts every example alike, weights of classes or not."""
 
@@ -38,33 +38,41 @@ def reduction(loss: nn.Module) -> Reduction:
         return Reduction.WHOLE
     if loss.reduction == "sum":
         return Reduction.SUM
-    if not _weighs(loss):
+    if not _weighs_classes(loss):
         return Reduction.MEAN
     # Smoothing gives a target of weight 0 a loss, too, which a batch of such targets divides by 0.
     smoothed = loss.weight is not None and float(getattr(loss, "label_smoothing", 0.0)) > 0
     return Reduction.WHOLE if smoothed else Reduction.WEIGHTED
 
 
-def _weighs(loss: nn.Module) -> bool:
-    """Whether the class of a target decides how much it counts; no class is negative, as what is ignored by default."""
+def batch_weight(loss: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Return how much a batch with these targets counts; None: by the number of its examples."""
+    if reduction(loss) is Reduction.SUM:
+        return _one
+    return partial(_class_weights, loss) if _weighs_classes(loss) else None
+
+
+def _weighs_classes(loss: nn.Module) -> bool:
+    """Tell whether the class of a target decides how much it counts.
+
+    That is so with weights, and where a class is ignored; by default what is ignored is negative, and no class.
+    """
     return _computes_as(loss, BY_CLASS) and (loss.weight is not None or int(str(loss.ignore_index)) >= 0)
 
 
 def _computes_as(loss: nn.Module, known: tuple[type[nn.Module], ...]) -> bool:
-    """Whether the loss is computed by the code of one of these classes, and nothing is hooked onto it."""
-    hooked = loss._forward_hooks or loss._forward_pre_hooks or "forward" in vars(loss)
-    return not hooked and any(type(loss).forward is one.forward for one in known)
+    """Tell whether the code of one of these classes computes the loss, and nothing is hooked onto it."""
+    if loss._forward_hooks or loss._forward_pre_hooks or "forward" in vars(loss):
+        return False
+    return any(type(loss).forward is kind.forward for kind in known)
 
 
-def share(loss: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """How much a batch with these targets counts; None: by the number of its examples."""
-    if reduction(loss) is Reduction.SUM:
-        return lambda targets: torch.ones((), device=targets.device)
-    return partial(_weights, loss) if _weighs(loss) else None
+def _one(targets: Tensor) -> Tensor:
+    return torch.ones((), device=targets.device)
 
 
-def _weights(loss: Any, targets: Tensor) -> Tensor:
-    """The weights of the targets' classes in all, 0 for those that are ignored: what the mean is divided by."""
+def _class_weights(loss: Any, targets: Tensor) -> Tensor:
+    """Sum the weights of the targets' classes, 0 for those that are ignored: what the mean is divided by."""
     ignored: Tensor = targets.eq(loss.ignore_index)
     if loss.weight is None:
         return ignored.logical_not().float().sum()

@@ -18,7 +18,7 @@ from torch import Tensor
 from sweeplab.runs import attachments
 from sweeplab.store import Store
 from sweeplab.tracking.view import stamps
-from sweeplab.train import measured
+from sweeplab.train import metric_values
 
 HERE = __name__
 DIGITS = ("data=digits", "model.hidden=16", "trainer.threads=1", "trainer.epochs=2")
@@ -144,7 +144,7 @@ def metric(name: str, cls: str) -> str:
     ],
 )
 def test_numbers_are_told_from_all_else(value: Any, numbers: dict[str, float], rest: bool) -> None:
-    found, other = measured.sort("m", value)
+    found, other = metric_values.split_numbers("m", value)
     assert dict(found) == numbers
     assert (other is not None) == rest
 
@@ -258,7 +258,7 @@ def test_numbers_of_one_name_are_told_apart() -> None:
         def compute(self) -> Any:
             return self.value
 
-    numbers, others = measured.read({"a": Given({"b": 1}), "a_b": Given(2), "c": Given(None)})  # type: ignore[dict-item]
+    numbers, others = metric_values.compute({"a": Given({"b": 1}), "a_b": Given(2), "c": Given(None)})  # type: ignore[dict-item]
     assert numbers == {"a_b": 1.0, "a_b_2": 2.0}
     assert list(others) == ["c"]
 

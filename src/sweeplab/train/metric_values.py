@@ -18,29 +18,29 @@ class Metric(Protocol):
     def reset(self) -> None: ...
 
 
-def moved(metric: Any, device: torch.device) -> Any:
-    """The metric on this device, if it can be moved."""
+def to_device(metric: Any, device: torch.device) -> Any:
+    """Move the metric to this device, if it can be moved."""
     if not callable(getattr(metric, "to", None)):
         return metric
-    there = metric.to(device)
-    return metric if there is None else there
+    moved = metric.to(device)
+    return metric if moved is None else moved
 
 
-def read(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, Any]]:
+def compute(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, Any]]:
     """Compute all metrics: the numbers by their names, and by the metrics' names what is no number."""
     numbers: dict[str, float] = {}
     others: dict[str, Any] = {}
     for name, metric in metrics.items():
-        found, other = sort(name, metric.compute())
-        for key, value in found:
-            numbers[_free(key, numbers)] = value
+        named, other = split_numbers(name, metric.compute())
+        for key, value in named:
+            numbers[_free_name(key, numbers)] = value
         if other is not None:
             others[name] = other
     return numbers, others
 
 
-def _free(name: str, taken: Mapping[str, float]) -> str:
-    """The name, with a number after it where another metric has it."""
+def _free_name(name: str, taken: Mapping[str, float]) -> str:
+    """Return the name, with a number after it where another metric has it."""
     free, count = name, 1
     while free in taken:
         count += 1
@@ -48,10 +48,10 @@ def _free(name: str, taken: Mapping[str, float]) -> str:
     return free
 
 
-def sort(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
-    """(the numbers in what a metric computed, under its name; the rest, None if there is none).
+def split_numbers(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
+    """Split what a metric computed into named numbers and the rest, which is None if there is none.
 
-    Those of a dict are `name_key`.
+    A number alone has the metric's name, those of a dict are named `name_key`.
     """
     number = _number(value)
     if number is not None:
@@ -60,20 +60,23 @@ def sort(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
         return [], "null" if value is None else value
     numbers, rest = [], {}
     for key, item in value.items():
-        found, other = sort(f"{name}_{key}", item)
-        numbers += found
+        named, other = split_numbers(f"{name}_{key}", item)
+        numbers += named
         if other is not None:
             rest[str(key)] = other
     return numbers, rest or None
 
 
 def _number(value: Any) -> float | None:
-    """The value as a number, if it is one: also a tensor or an array of one."""
+    """Return the value as a number, if it is one, or a tensor or an array of one."""
     if isinstance(value, str | bytes | Mapping | list | tuple):
         return None
-    if isinstance(value, Tensor | np.ndarray) and (value.size if isinstance(value, np.ndarray) else value.numel()) == 1:
+    if isinstance(value, Tensor | np.ndarray):
+        size = value.size if isinstance(value, np.ndarray) else value.numel()
+        if size != 1:
+            return None
         value = value.item()
-    if isinstance(value, complex | Tensor | np.ndarray) or not hasattr(value, "__float__"):
+    if isinstance(value, complex) or not hasattr(value, "__float__"):
         return None
     try:
         return float(value)
@@ -81,12 +84,12 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def is_of(name: str, metrics: Sequence[str]) -> bool:
-    """Whether a number of this name may come from one of these metrics: a dict's are named `metric_key`."""
+def comes_from(name: str, metrics: Sequence[str]) -> bool:
+    """Tell whether a number of this name may come from one of these metrics."""
     return any(name == metric or name.startswith(f"{metric}_") for metric in metrics)
 
 
-def described(value: Any) -> str:
+def describe(value: Any) -> str:
     """Say in words what is no number."""
     if isinstance(value, Tensor | np.ndarray):
         return f"a {type(value).__name__.lower()} of shape {list(value.shape)}"
@@ -94,7 +97,7 @@ def described(value: Any) -> str:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """All that lies in dicts, lists and tuples."""
+    """Yield all that lies in dicts, lists and tuples."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, list | tuple):

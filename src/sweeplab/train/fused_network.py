@@ -1,0 +1,116 @@
+"""Several networks of the same layers, computed as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sweeplab.speed import onednn
+from sweeplab.train.loop import TrainState
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of an MLP, or a single layer as a list."""
+    return list(model) if isinstance(model, nn.Sequential) else [model]
+
+
+class FusedNetwork:
+    """Several networks as one: their weights lie side by side in memory until the context ends.
+
+    `one_product`: their first linear layers, which share the inputs, are one product. A library may add up such wide
+    products in another order.
+    """
+
+    def __init__(self, states: Sequence[TrainState], *, one_product: bool) -> None:
+        self._states = states
+        self._joined: list[tuple[Tensor, list[Tensor]]] = []  # the whole, and its parts
+        self._norms: list[nn.BatchNorm1d] = []
+        networks = [layers_of(state.model) for state in states]
+        positions = [list(same) for same in zip(*networks, strict=True)]  # the layers of all, one after the other
+        first, *further = positions
+        self._layers = [self._first(first, one_product), *map(self._further, further)]
+
+    def __enter__(self) -> FusedNetwork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _whole, parts in self._joined:
+            for part in parts:
+                part.data = part.data.clone()
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Leave the gradients of a batch in the parameters; returns the loss and the outputs of each network.
+
+        BatchNorm's statistics are updated, too.
+        """
+        for state in self._states:
+            for parameter in state.parameters:
+                parameter.grad = None
+        wide = inputs
+        for layer in self._layers:
+            wide = layer(wide)
+        outputs = _split(wide, wide.shape[-1] // len(self._states), -1)
+        losses = [state.loss(output, targets) for state, output in zip(self._states, outputs, strict=True)]
+        torch.autograd.backward(losses)
+        for whole, parts in self._joined:
+            if whole.grad is not None:
+                for part, gradient in zip(parts, _split(whole.grad, len(parts[0])), strict=True):
+                    part.grad = gradient
+                whole.grad = None
+        for norm in self._norms:
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
+        return list(zip(losses, outputs, strict=True))
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        """Lay tensors side by side in memory, and return the whole."""
+        whole = torch.cat([part.data for part in parts]).requires_grad_(parts[0].requires_grad)
+        for part, view in zip(parts, _split(whole.data, len(parts[0])), strict=True):
+            part.data = view
+        self._joined.append((whole, parts))
+        return whole
+
+    def _first(self, layers: Sequence[Any], one_product: bool) -> Layer:
+        """Build the first layer, a linear one: one product over the shared inputs, or one for each network."""
+        if not one_product:
+            return lambda x: torch.cat([layer(x) for layer in layers], -1)
+        product = onednn.affine if type(layers[0]) is onednn.Linear else functional.linear
+        weight = self._join([layer.weight for layer in layers])
+        bias = None if layers[0].bias is None else self._join([layer.bias for layer in layers])
+        return lambda x: product(x, weight, bias)
+
+    def _further(self, layers: Sequence[Any]) -> Layer:
+        """Build a later layer, from and to [B, number of networks * width of one]."""
+        if isinstance(layers[0], nn.Linear):
+            return self._linear(layers)
+        if isinstance(layers[0], nn.BatchNorm1d):
+            return self._norm(layers)
+        activation: Layer = layers[0]
+        return activation
+
+    def _linear(self, layers: Sequence[nn.Linear]) -> Layer:
+        width = layers[0].in_features
+
+        def compute(x: Tensor) -> Tensor:
+            inputs = _split(x, width, -1)
+            return torch.cat([layer(part.contiguous()) for layer, part in zip(layers, inputs, strict=True)], -1)
+
+        return compute
+
+    def _norm(self, layers: Sequence[nn.BatchNorm1d]) -> Layer:
+        self._norms += layers
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, weight, bias = (self._join([getattr(layer, name) for layer in layers]) for name in names)
+        momentum, eps = layers[0].momentum, layers[0].eps
+        assert momentum is not None
+        return lambda x: functional.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)
+
+
+def _split(tensor: Tensor, size: int, dim: int = 0) -> Sequence[Tensor]:
+    parts: Sequence[Tensor] = tensor.split(size, dim)
+    return parts
