@@ -215,6 +215,25 @@ def test_it_is_not_level_if_nobody_answers(
         sync(home, uri)
 
 
+def test_it_is_not_level_if_what_is_gone_cannot_be_noted(
+    home: Store, uri: str, fed: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    before = shape(home, uri)
+    SqlAlchemyStore(uri, "mlruns")._hard_delete_run(run_id(fed[1], uri))
+
+    def refuse(file: Path, *_: Any) -> None:
+        raise OSError(27, "File too large", str(file))
+
+    with monkeypatch.context() as full:
+        full.setattr(check, "write_entry", refuse)
+        with pytest.raises(RunFailed, match=r"mlflow.json: File too large; so whether it is level cannot be told"):
+            sync(home, uri)
+    assert sync(home, uri) == []
+    assert shape(home, uri) == before
+
+
 def test_a_cause_is_said_once_for_all_runs_that_lag_for_it() -> None:
     lag = ["a: away", "b: the disk: is full", "c: away", "d: away"]
     assert by_cause(lag) == ["a and 2 more: away", "b: the disk: is full"]

@@ -109,6 +109,7 @@ class Feeder:
                 self.view.created[experiment] = self.writer.created(experiment)
                 check(self.writer.client, self.view, experiment, whole=self._whole)
             except Exception as error:
+                self.view.created.pop(experiment, None)  # its records are still to be checked
                 self.writer.check()
                 raise AwayError(self.writer.told(error)) from error  # it is back already
         if unknown:
