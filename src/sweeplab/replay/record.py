@@ -1,4 +1,4 @@
-"""A recorded run as the `replay` command reads it: from whomever it comes, refused or rebuilt as a config.
+"""Records for the `replay` command, whoever they come from: each is refused, or rebuilt as a config.
 
 What a record would call is judged before it is looked up, and nothing in it decides where we read or write (DESIGN 9).
 """
@@ -16,6 +16,7 @@ from typing import Any
 from sweeplab import config, metrics, store, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
+from sweeplab.store import Status
 from sweeplab.train import stopping
 from sweeplab.train.device import choose_device
 
@@ -33,36 +34,39 @@ class Record:
     run: store.Run
     config: Node  # config.yaml
     start: Node  # the journal's first start
-    provenance: Node  # of the last start or resume; device and threads are its
+    provenance: Node  # of the last start or resume, as are device and threads
     device: str
     threads: int
     resumed: bool
     epochs: dict[int, dict[str, float]]
     last_epoch: int
-    final: dict[str, Any]  # what came out, but the times
+    outcome: dict[str, Any]  # what came out, but the times
 
 
 def read(run: store.Run) -> Record:
-    """The record in this folder. Raises UserError if there is none, it is damaged, or its run is not finished."""
+    """Read the record in this folder.
+
+    Raises UserError if there is none, it is damaged, or its run is not finished.
+    """
     for file in (run.config_file, run.journal.path):
         if not file.is_file():
             raise UserError(f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl")
     settings = _load(run.config_file)
     try:
-        return _parsed(run, settings)
+        return _parse(run, settings)
     except (store.DamagedError, UserError):
         raise
     except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError) as error:
         raise UserError(f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}") from error
 
 
-def _parsed(run: store.Run, settings: Node) -> Record:
-    """Raises any of the errors of plain values that are not what they should be."""
+def _parse(run: store.Run, settings: Node) -> Record:
+    """Make a record; raises any of the errors of plain values that are not what they should be."""
     _, history = run.history()
-    if history.status != store.Status.FINISHED:  # it may have failed before it had a start, or an epoch
+    if history.status != Status.FINISHED:  # it may have failed before it had a start, or an epoch
         raise UserError(f"{run.id}: is {history.status}; only a finished run can be replayed")
     start, provenance = history.first_start, history.provenance
-    epochs = {int(n): values for n, values in history.epochs.items()}
+    epochs = {int(epoch): values for epoch, values in history.epochs.items()}
     return Record(
         run=run,
         config=settings,
@@ -73,18 +77,18 @@ def _parsed(run: store.Run, settings: Node) -> Record:
         resumed=history.was_resumed,
         epochs=epochs,
         last_epoch=max(epochs),
-        final=final_of(history.end),
+        outcome=outcome(history.end),
     )
 
 
-def final_of(end: Node) -> dict[str, Any]:
-    """What an `end` event says that must come out again: all but the times."""
+def outcome(end: Node) -> dict[str, Any]:
+    """Take from an `end` event what must come out again: all but the times."""
     values = {name: value for name, value in store.numbers(end["metrics"]).items() if name not in TIMES}
     return {"stop_reason": end["stop_reason"], "weights_sha256": end["weights_sha256"], **values}
 
 
 def _load(file: Path) -> Node:
-    """The record's config: plain values only, nothing resolved and nothing built."""
+    """Load the record's config: plain values only, nothing resolved and nothing built."""
     import yaml
 
     try:
@@ -103,7 +107,7 @@ def _load(file: Path) -> Node:
 
 
 def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Config:
-    """What to train, in the store `home`: the record's config, computed as it was then; every place is the local one.
+    """Make the config to train in the store `home`: that of the record, with the places of the local one.
 
     Raises UserError for what could call, read or write anything else than what is trusted does.
     """
@@ -116,36 +120,41 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     if trusted:  # where the user's own modules are; last, so that they take no other's place
         sys.path.append(str(config.root()))
     targets.ensure_trusted(raw, "", trusted)
-    parts = (*config.COMPONENTS, "metrics")
-    secrets = config.flatten({name: getattr(local, name) for name in parts})
-    parts_of = {name: _placed(raw[name], name, {}, secrets) for name in parts if name in raw}
-    data_of, trainer_of = (_section(raw, name) for name in ("data", "trainer"))
-    known = config.flatten({"data": {"dataset": local.data.dataset}})
-    here: Node = {"root": local.data.root, "workers": local.data.workers, "memory": local.data.memory}
-    how: Node = {"progress": local.trainer.progress, "profile": False, "time_limit": None, "threads": record.threads}
-    how |= {"device": _device(record.device), "init_from": _initial(trainer_of.get("init_from"), local)}
-    if record.final["stop_reason"] == stopping.TIME_LIMIT:  # where that ends a run is chance
-        how["epochs"] = record.last_epoch
-    return config.parse({
-        **raw,
-        **parts_of,
-        "data": {**data_of, **here, "dataset": _placed(data_of.get("dataset"), "data.dataset", known, known)},
-        "trainer": {**trainer_of, **how},
-        "tracking": {"enabled": False},
-        "store": {"root": str(home)},
-        "sweep": {"id": None},
-    })  # fmt: skip
+    names = (*config.COMPONENTS, "metrics")
+    secrets = config.flatten({name: getattr(local, name) for name in names})
+    components = {name: _localized(raw[name], name, {}, secrets) for name in names if name in raw}
+    data = _section(raw, "data")
+    local_dataset = config.flatten({"data": {"dataset": local.data.dataset}})
+    data |= {
+        "root": local.data.root,
+        "workers": local.data.workers,
+        "memory": local.data.memory,
+        "dataset": _localized(data.get("dataset"), "data.dataset", local_dataset, local_dataset),
+    }
+    trainer = _section(raw, "trainer")
+    trainer |= {
+        "progress": local.trainer.progress,
+        "profile": False,
+        "time_limit": None,
+        "threads": record.threads,
+        "device": _available_device(record.device),
+        "init_from": _initial_run(trainer.get("init_from"), local),
+    }
+    if record.outcome["stop_reason"] == stopping.TIME_LIMIT:  # where that ends a run is chance
+        trainer["epochs"] = record.last_epoch
+    here: Node = {"tracking": {"enabled": False}, "store": {"root": str(home)}, "sweep": {"id": None}}
+    return config.parse({**raw, **components, "data": data, "trainer": trainer, **here})
 
 
 def _section(raw: Node, name: str) -> Node:
     section = raw.get(name)
     if not isinstance(section, dict):
         raise UserError(f"config.yaml: {name} is missing")
-    return section
+    return dict(section)
 
 
 def _refuse_odd_values(value: Any, key: str) -> None:
-    """A record is resolved, and holds what a command line can say."""
+    """Refuse interpolations, and what a command line cannot say."""
     if isinstance(value, Mapping | list):
         for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             _refuse_odd_values(name, key)
@@ -157,30 +166,34 @@ def _refuse_odd_values(value: Any, key: str) -> None:
 
 
 def _refuse_moved(record: Record, local: Config) -> None:
-    """Places are never taken from a record; one that was changed in it afterwards shows what it was meant for."""
+    """Refuse a record in which a place was changed afterwards, which shows what it was meant for.
+
+    Places are never taken from a record. One of a resumed run may have been on another machine.
+    """
+    if record.resumed:
+        return
     now, then = config.flatten(record.config), config.flatten(record.start["config"])
     for key, here in places(local).items():
-        moved = now.get(key) not in (then.get(key), here)
-        if moved and not record.resumed:  # which may have been on another machine
+        if now.get(key) not in (then.get(key), here):
             raise UserError(f"{key}={show(now.get(key))}: refused: it is neither this machine's nor the journal's")
 
 
 def places(local: Config) -> dict[str, str | None]:
-    """Where we read and write; never a record's."""
+    """Return where we read and write; never a record's."""
     return {"data.root": local.data.root, "store.root": local.store.root, "tracking.uri": local.tracking.uri}
 
 
-def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
-    """A node with the local config's value for every argument that is a place, or a secret; UserError without one.
+def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
+    """Replace every argument of a node that is a place or a secret by the local config's; UserError without one.
 
     The `path` of a node that looks a dotted name up is no place; it was judged as a name.
     """
     if targets.is_lookup(value):
         return value
     if isinstance(value, dict):
-        return {name: _placed(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
+        return {name: _localized(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_placed(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)]
+        return [_localized(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)]
     if config.is_hidden(value):
         return config.reveal(value, key, secrets, "give it: '+{key}=...'")
     name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
@@ -192,16 +205,16 @@ def _placed(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str
     raise UserError(f"{key}={show(value)}: refused: a record does not say where to read or write{advice}")
 
 
-def _device(name: str) -> str:
-    """The device of then; where there is none like it, what there is: the report will name it."""
+def _available_device(name: str) -> str:
+    """Return the recorded device, or what there is where there is none like it: the report will name it."""
     try:
         return str(choose_device(name))
     except UserError:
         return "auto"
 
 
-def _initial(name: Any, local: Config) -> str | None:
-    """The folder of the run whose weights come first; a run of this store, by its id alone."""
+def _initial_run(name: Any, local: Config) -> str | None:
+    """Find the folder of the run whose weights come first: a run of this store, by its id alone."""
     if name is None:
         return None
     run_id = str(name).rstrip("/").rpartition("/")[2]
@@ -214,5 +227,5 @@ def _initial(name: Any, local: Config) -> str | None:
 
 
 def show(value: Any) -> str:
-    """One line of printable characters; nan and infinities look the same from JSON and from YAML."""
+    """Write a value on one line of printable characters; nan and infinities look the same from JSON and from YAML."""
     return re.sub(r'"(NaN|-?Infinity)"', r"\1", json.dumps(value, default=str))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sweeplab import config, console, metrics, store, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.replay.record import Record, final_of, places, read, rebuild, show
+from sweeplab.replay.record import Record, outcome, places, read, rebuild, show
 from sweeplab.runs import identity
 from sweeplab.runs import run as running
 from sweeplab.runs.job import Job, named, prepare
@@ -41,48 +41,38 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
         scratch = Path(folder)
         record = read(_find(name, local, scratch / name))
         _ensure_local(overrides, set(config.hidden_keys(record.config)))
-        with _explained(record):
+        try:
             settings = rebuild(record, local, scratch / "runs", trusted)
             with console.waiting("checking the record"):
                 job = prepare(settings, [])
+        except UserError as error:
+            if not _edits(record):
+                raise
+            # The file may be damaged.
+            raise UserError(f"{error} ({record.run.config_file} is not what the journal began with)") from error
         _announce(record, settings, local)
-        again = _train(record, job)
-        if differences := _differences(record, again):
-            raise RunFailed("\n".join(_report(record, job, again, differences)))
-        put_back = _put_back(record.run, store.Store(job.config.store.root).run(job.fingerprint), scratch)
-    digest = record.final["weights_sha256"]
+        home = store.Store(job.config.store.root).open()
+        replayed = _train(record, job, home)
+        differences = _differences(record, replayed)
+        if differences:
+            raise RunFailed("\n".join(_report(record, job, replayed, differences)))
+        is_restored = _restore_weights(record.run, home.run(job.fingerprint), scratch)
+    digest = record.outcome["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     console.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
-    if put_back:
+    if is_restored:
         console.say(f"its weights, which were removed, are back in {record.run.folder}")
-
-
-def _put_back(run: store.Run, again: store.Run, scratch: Path) -> bool:
-    """Give a run of a store the weights again that were removed from it; whether there was need to."""
-    if run.weights_file.exists() or not again.weights_file.exists() or run.folder.is_relative_to(scratch):
-        return False
-    with run.claim():
-        store.write_atomic(run.folder / again.weights_file.name, again.weights_file.read_bytes())
-    return True
-
-
-@contextmanager
-def _explained(record: Record) -> Iterator[None]:
-    """Say of a config that is refused that it is not the one that was trained, if so: the file may be damaged."""
-    try:
-        yield
-    except UserError as error:
-        if not _changed(record):
-            raise
-        raise UserError(f"{error} ({record.run.config_file} is not what the journal began with)") from error
 
 
 def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
     """Raise UserError for an override that says what to train; `secrets` that the record hides may be given."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        secret = config.redact_override(override) != override if secrets is None else key in secrets
-        if not key.startswith(LOCAL) and not secret:
+        if secrets is not None and key in secrets:
+            continue
+        if secrets is None and config.redact_override(override) != override:
+            continue
+        if not key.startswith(LOCAL):
             raise UserError(f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given")
 
 
@@ -99,26 +89,26 @@ def _find(name: str, local: Config, copy: Path) -> store.Run:
 
 
 def _announce(record: Record, settings: Config, local: Config) -> None:
-    """What is trained, where config.yaml is not what the journal began with, and what is left aside."""
+    """Say what is trained, where config.yaml is not what the journal began with, and what is left aside."""
     how = f"on {settings.trainer.device}, trainer.threads={settings.trainer.threads}"
     console.say(f"replaying {record.run.id}: {len(record.epochs)} epochs {how}")
-    if changed := _changed(record):
-        console.say("\n".join(["config.yaml, which is trained, differs from the journal's first line:", *changed]))
-    theirs = config.flatten(record.config)
-    aside = [key for key, value in places(local).items() if theirs.get(key) not in (None, value)]
+    edits = _edits(record)
+    if edits:
+        console.say("\n".join(["config.yaml, which is trained, differs from the journal's first line:", *edits]))
+    recorded = config.flatten(record.config)
+    aside = [key for key, value in places(local).items() if recorded.get(key) not in (None, value)]
     if aside:
         console.say(f"not taken from the record, but from this machine's config: {', '.join(aside)}")
 
 
-def _train(record: Record, job: Job) -> store.History:
-    """The history of the new training, which ends at the first epoch that differs."""
-    home = store.Store(job.config.store.root).open()
-    again = store.History(home.run(job.fingerprint).journal)
+def _train(record: Record, job: Job, home: store.Store) -> store.History:
+    """Train again, until the first epoch that differs."""
+    history = store.History(home.run(job.fingerprint).journal)
 
     def compare() -> None:
-        again.read()
-        n, values = max(_comparable(record, again).items())
-        if store.differing(record.epochs.get(n, {}), values):
+        history.read()
+        epoch, values = max(_comparable_epochs(record, history).items())
+        if store.differing(record.epochs.get(epoch, {}), values):
             raise _Differs
 
     try:
@@ -126,51 +116,72 @@ def _train(record: Record, job: Job) -> store.History:
     except RunFailed as error:
         if not isinstance(error.__cause__, _Differs):
             raise RunFailed(f"replaying {record.run.id} failed: {error.__cause__!r}") from error
-    again.read()
-    return again
+    history.read()
+    return history
 
 
-def _comparable(record: Record, again: store.History) -> dict[int, dict[str, float]]:
-    """The epochs of the new training, without learning rates if the record is from before these were recorded."""
-    epochs = again.epochs
-    if any(metrics.is_learning_rate(name) for values in record.epochs.values() for name in values):
+def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool:
+    """Give a run of a store the weights again that were removed from it; tells whether there was need to."""
+    if run.weights_file.exists() or not replayed.weights_file.exists() or run.folder.is_relative_to(scratch):
+        return False
+    with run.claim():
+        store.write_atomic(run.folder / replayed.weights_file.name, replayed.weights_file.read_bytes())
+    return True
+
+
+# --- what differs, and why
+
+
+def _comparable_epochs(record: Record, replayed: store.History) -> dict[int, dict[str, float]]:
+    """Return the epochs of the new training; without learning rates if the record has none, as earlier ones."""
+    epochs = replayed.epochs
+    if any(metrics.is_learning_rate(name) for name in chain.from_iterable(record.epochs.values())):
         return epochs
-    return {n: {k: v for k, v in values.items() if not metrics.is_learning_rate(k)} for n, values in epochs.items()}
+    comparable = {}
+    for epoch, values in epochs.items():
+        comparable[epoch] = {name: value for name, value in values.items() if not metrics.is_learning_rate(name)}
+    return comparable
 
 
-def _differences(record: Record, again: store.History) -> list[str]:
-    """The first metric of the first epoch that differs; if none does, all that differs at the end."""
-    epochs = _comparable(record, again)
-    for n in sorted({*record.epochs, *epochs}):
-        if found := _unequal(record.epochs.get(n, {}), epochs.get(n, {}), f"epoch {n}, "):
-            return found[:1]
-    final = final_of(again.end)
-    if record.final["stop_reason"] == stopping.TIME_LIMIT:
-        final["stop_reason"] = stopping.TIME_LIMIT
-    return _unequal(record.final, final)
+def _differences(record: Record, replayed: store.History) -> list[str]:
+    """List the first metric of the first epoch that differs; if none does, all that differs at the end."""
+    epochs = _comparable_epochs(record, replayed)
+    for epoch in sorted({*record.epochs, *epochs}):
+        differing = _unequal(record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, ")
+        if differing:
+            return differing[:1]
+    result = outcome(replayed.end)
+    if record.outcome["stop_reason"] == stopping.TIME_LIMIT:
+        result["stop_reason"] = stopping.TIME_LIMIT
+    return _unequal(record.outcome, result)
 
 
-def _report(record: Record, job: Job, again: store.History, differences: Sequence[str]) -> list[str]:
-    """What differs, and all that could explain it."""
-    start = again.first_start
-    reasons = [*_changed(record), *_code(record, job), *_unequal(record.start["data"], start["data"], "data.")]
-    then, now = (config.flatten(origin) for origin in (record.provenance, start["provenance"]))
-    aside = {"cores", "git.dirty"} | ({"git.commit"} if None in (then.get("git.commit"), now["git.commit"]) else set())
-    reasons += _unequal(then, now, aside=aside)
+def _report(record: Record, job: Job, replayed: store.History, differences: Sequence[str]) -> list[str]:
+    """Say what differs, and all that could explain it."""
+    start = replayed.first_start
+    reasons = [*_edits(record), *_code_reasons(record, job)]
+    reasons += _unequal(record.start["data"], start["data"], "data.")
+    then, now = config.flatten(record.provenance), config.flatten(start["provenance"])
+    ignored = {"cores", "git.dirty"}
+    if None in (then.get("git.commit"), now["git.commit"]):
+        ignored.add("git.commit")
+    reasons += _unequal(_without(then, ignored), _without(now, ignored))
     if job.config.trainer.compile or not job.config.trainer.deterministic:
         reasons.append("  trainer.compile=true and trainer.deterministic=false promise no bits")
     why = ["it may be due to:", *reasons] if reasons else ["nothing that was recorded explains it"]
     return [f"{record.run.id} came out otherwise:", *differences, *why]
 
 
-def _changed(record: Record) -> list[str]:
+def _edits(record: Record) -> list[str]:
+    """List where config.yaml is not what the journal began with."""
     then, now = config.flatten(record.start["config"]), config.flatten(record.config)
     return _unequal(then, now, there="in the journal", here="in config.yaml")
 
 
-def _code(record: Record, job: Job) -> list[str]:
-    """Whether the journal's first line, data included, would have another fingerprint now, by its code alone; and which
-    modules, packages and files are other than then.
+def _code_reasons(record: Record, job: Job) -> list[str]:
+    """Say whether the journal's first line, data included, would have another fingerprint now by its code alone.
+
+    If so, which modules, packages and files are other than then.
     """
     try:
         settings = config.validate(record.start["config"])
@@ -180,30 +191,34 @@ def _code(record: Record, job: Job) -> list[str]:
     if job.config.trainer.init_from is not None:
         weights = identity.initial_run(job.config, store.Store(job.config.store.root))[1]
     asked = identity.asked(settings, job.facts, weights)
-    if secrets := list(config.hidden_keys(asked)):
+    secrets = list(config.hidden_keys(asked))
+    if secrets:
         return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
-    given = named(job.config, job.facts)
-    digest = targets.digest(*given)
-    now = identity.identify(asked, record.start["data"].get("digest"), digest)
+    named_targets = named(job.config, job.facts)
+    now = identity.identify(asked, record.start["data"].get("digest"), targets.digest(*named_targets))
     if now.question != record.start.get("question"):
         return ["  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"]
     if now.fingerprint == record.start.get("fingerprint"):
         return []
-    then = record.start.get("code")
-    pieces = _unequal(then, targets.parts(*given), "code.") if isinstance(then, dict) else []
-    return ["  the code: sweeplab's own (NUMERICS), or that of the record's classes", *pieces]
+    reasons = ["  the code: sweeplab's own (NUMERICS), or that of the record's classes"]
+    parts = record.start.get("code")
+    if isinstance(parts, dict):
+        reasons += _unequal(parts, targets.parts(*named_targets), "code.")
+    return reasons
+
+
+def _without(values: Mapping[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in ignored}
 
 
 def _unequal(
-    then: Mapping[str, Any],
-    now: Mapping[str, Any],
-    prefix: str = "",
-    *,
-    there: str = "then",
-    here: str = "now",
-    aside: Collection[str] = (),
+    then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, there: str = "then", here: str = "now"
 ) -> list[str]:
-    """A line for each key that has not the same value in both."""
-    keys = [key for key in {**then, **now} if key not in aside]
-    pairs = {key: [show(side[key]) if key in side else "nothing" for side in (then, now)] for key in keys}
-    return [f"  {prefix}{key}: {a} {there}, {b} {here}" for key, (a, b) in pairs.items() if a != b]
+    """Write a line for each key that has not the same value in both."""
+    lines = []
+    for key in {**then, **now}:
+        a = show(then[key]) if key in then else "nothing"
+        b = show(now[key]) if key in now else "nothing"
+        if a != b:
+            lines.append(f"  {prefix}{key}: {a} {there}, {b} {here}")
+    return lines
