@@ -121,11 +121,12 @@ def test_there_are_at_most_seventeen_rooms() -> None:
 
 def test_importing_loads_neither_torch_nor_mlflow() -> None:
     modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.commands"]
+    modules.append("sweeplab.compare")
     plugins = (SOURCE / "hydra_plugins/hydra_sweeplab").glob("[!_]*.py")
     modules += [f"hydra_plugins.hydra_sweeplab.{file.stem}" for file in plugins]
     program = (
         f"import sys, {', '.join(modules)}\n"
-        "print(sorted(sys.modules.keys() & {'torch', 'mlflow', 'sweeplab.commands'}))"
+        "print(sorted(sys.modules.keys() & {'torch', 'mlflow', 'jinja2', 'matplotlib', 'sweeplab.commands'}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("['sweeplab.commands']\n", "")

@@ -68,6 +68,8 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
+    templates = {file.name for file in (tmp_path / "installed/sweeplab/compare").glob("report.*")}
+    assert templates == {"report.css", "report.html.jinja", "report.js", "report.py"}
     found = "import sweeplab.config as c, hydra_plugins.hydra_sweeplab as h; print(c.conf_dir(), h.__file__)"
     path = {"PYTHONPATH": str(tmp_path / "installed")}
     assert words(sys.executable, "-c", found, cwd=project, **path).out.split() == [

@@ -7,13 +7,14 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from sweeplab.compare import export, figures, tables
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.groups import Group
+from sweeplab.compare.drawing import Drawing
 from sweeplab.compare.notes import machines
 from sweeplab.compare.runs import SEED, Replica, key_of
 from sweeplab.config import Node
@@ -23,19 +24,40 @@ from sweeplab.store import write_atomic
 NAME = "report.html"
 MOST_FAILURES = 500  # lines of what is not in the means; runs.csv has all
 MOST_ROWS = 1000  # configs of a table: a browser opens that many in seconds
+ROWS_IN_SIGHT = 20  # of the ranking: more than that can be filtered
 
 
-def write_report(found: Comparison, folder: Path) -> Path:
-    """Write the report, its figures as PNG, and groups.csv and runs.csv; the HTML file's path.
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Section:
+    """A part of the page under a heading of its own: a table, or a figure."""
+
+    title: str
+    caption: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    sort_values: Sequence[Sequence[str]] = ()  # by which the rows sort; by what is shown, if empty
+    texts: range = range(0)  # indices of the columns that are flush left
+    code: int | None = None  # index of the column that is for copying
+    left_out: str = ""  # how many rows, and where they are
+    has_filter: bool = False
+    drawing: Drawing | None = None
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"\W+", "-", self.title.lower())
+
+
+def write_report(comparison: Comparison, folder: Path) -> Path:
+    """Write the report, its figures as PNG, and groups.csv and runs.csv; returns the HTML file's path.
 
     The same comparison gives the same bytes. Raises UserError if the folder cannot be made or written.
     """
-    drawn = figures.draw(found)
+    drawings = figures.draw(comparison)
     files = {
-        "groups.csv": export.groups_csv(found).encode(),
-        "runs.csv": export.runs_csv(found).encode(),
-        **{f"{drawing.name}.png": drawing.png for drawing in drawn},
-        NAME: page(found, drawn).encode(),
+        "groups.csv": export.groups_csv(comparison).encode(),
+        "runs.csv": export.runs_csv(comparison).encode(),
+        **{f"{drawing.name}.png": drawing.png for drawing in drawings},
+        NAME: render(comparison, drawings).encode(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,165 +68,167 @@ def write_report(found: Comparison, folder: Path) -> Path:
     return folder / NAME
 
 
-def page(found: Comparison, drawn: Sequence[figures.Drawing]) -> str:
-    """The HTML, which may load nothing and run nothing but its own script."""
-    style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    parts = {
-        "Ranking": _ranking(found),
-        **{f"Differences in {name}": _differences(found, name) for name in tables.shown_contrasts(found)},
-        "Importance": _importance(found),
-        **{drawing.title: _figure(drawing) for drawing in drawn},
-        "What is not in the means": _troubles(found),
-        "Commands": _commands(found),
-    }
-    shown = {title: text for title, text in parts.items() if text}
-    links = "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in shown)
-    sections = "".join(
-        f'<section id="{_anchor(title)}"><h2>{escape(title)}</h2>{text}</section>' for title, text in shown.items()
-    )
+def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
+    """Render the HTML, which may load nothing and run nothing but its own script."""
+    from jinja2 import Environment
+
+    # The indentation of the template is no part of the page.
+    template = "".join(line.strip() for line in _file("html.jinja").splitlines())
+    script = _file("js")
+    sections = [
+        _ranking(comparison),
+        *(_differences(comparison, metric) for metric in tables.shown_contrasts(comparison)),
+        *_importance(comparison),
+        *(Section(title=drawing.title, drawing=drawing) for drawing in drawings),
+        *_troubles(comparison),
+        _commands(comparison),
+    ]
+    page = Environment(autoescape=True).from_string(template)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(found.title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{style}</style></head><body>{_head(found)}<nav>{links}</nav>{sections}<script>{script}</script></body></html>\n"
+        page.render(
+            title=comparison.title,
+            about=_about(comparison),
+            best=_best(comparison),
+            notes=comparison.notes,
+            sections=sections,
+            style=_file("css"),
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+        + "\n"
     )
 
 
-def _anchor(title: str) -> str:
-    return re.sub(r"\W+", "-", title.lower())
+def _file(ending: str) -> str:
+    return Path(__file__).with_name(f"report.{ending}").read_text(encoding="utf-8")
 
 
-def _head(found: Comparison) -> str:
-    about = [*(_about(sweep, alone=len(found.sweeps) == 1) for sweep in found.sweeps)]
-    about += [f"{found.statuses()}.", *machines(found.replicas)]
-    best = found.groups[0]
-    lead = ""
-    if best.mean(found.monitor):
-        values = [f"{name} {tables.mean_cell(found, best, name)}" for name in (found.monitor, found.score)]
-        lead = f"Best: {', '.join((best.name or 'the one config', *values))}, n = {tables.n_cell(found, best)}."
-    said = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
-    return (
-        f"<h1>{escape(found.title)}</h1>{''.join(f'<p class=about>{escape(line)}</p>' for line in about)}"
-        + (f"<p class=best>{escape(lead)}</p>" if lead else "")
-        + (f"<ul class=notes>{said}</ul>" if said else "")
-    )
+def _about(comparison: Comparison) -> list[str]:
+    """Say which sweeps are compared, what became of their runs, and on which machines they were made."""
+    lines = []
+    for sweep in comparison.sweeps:
+        name = "" if len(comparison.sweeps) == 1 else f": {sweep['name']}"
+        lines.append(f"{_about_sweep(sweep)}{name}")
+    return [*lines, f"{comparison.statuses()}.", *machines(comparison.replicas)]
 
 
-def _about(sweep: Node, *, alone: bool) -> str:
+def _about_sweep(sweep: Node) -> str:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(sweep.get("ended") or sweep["time"])))
     experiment = f", MLflow experiment {sweep['experiment']}" if sweep["experiment"] else ""
-    name = "" if alone else f": {sweep['name']}"
-    return f"Sweep {str(sweep['id'])[:12]}{experiment}, {sweep['status']} {when}{name}"
+    return f"Sweep {str(sweep['id'])[:12]}{experiment}, {sweep['status']} {when}"
 
 
-def _ranking(found: Comparison) -> str:
-    table = tables.ranking(found, MOST_ROWS)
-    groups = found.groups[:MOST_ROWS]
-    values = [
-        [
-            str(rank),
-            *one.cells,
-            str(len(one.measured.get(found.monitor, {}))),
-            *(_raw(one, name) for name in tables.measures(found)),
-        ]
-        for rank, one in enumerate(groups, 1)
-    ]
-    rows = [[str(rank), *row] for rank, row in enumerate(table.rows, 1)]
-    search = '<input type="search" placeholder="filter rows" aria-label="filter rows">' if len(rows) > 20 else ""
-    caption = _caption(f"{tables.ranking_title(found)}; {tables.ranking_caption(found)}.")
-    left_out = _left_out(len(found.groups), "groups.csv has all")
-    return caption + search + _table(["rank", *table.columns], rows, range(1, 2 + table.texts), values) + left_out
-
-
-def _left_out(count: int, where: str) -> str:
-    """What is to be said below the first MOST_ROWS of so many configs, ranked."""
-    return f"<p class=bad>... and {count - MOST_ROWS:,} more configs: {where}</p>" if count > MOST_ROWS else ""
-
-
-def _caption(text: str) -> str:
-    return f"<p class=caption>{escape(text[:1].upper() + text[1:])}</p>"
-
-
-def _raw(one: Group, metric: str) -> str:
-    mean = one.mean(metric)
-    return "" if mean is None else repr(mean.mean)
-
-
-def _differences(found: Comparison, metric: str) -> str:
-    table = tables.contrasts(found, metric, MOST_ROWS)
-    caption = _caption(f"{tables.contrast_caption(found, metric)}.")
-    left_out = _left_out(len(found.contrasts[metric]), "sweeplab compare --json has all")
-    return caption + _table(table.columns, table.rows, range(table.texts)) + left_out
-
-
-def _importance(found: Comparison) -> str:
-    if not found.importance:
+def _best(comparison: Comparison) -> str:
+    """Say which group won, by how much; '' if nothing is measured."""
+    group = comparison.groups[0]
+    if group.mean(comparison.monitor) is None:
         return ""
-    caption = _caption(
-        "how much each key explains which trials of the search came out well (Optuna's default measure)."
+    metrics = (comparison.monitor, comparison.score)
+    means = ", ".join(f"{metric} {tables.mean_cell(comparison, group, metric)}" for metric in metrics)
+    name = group.name or "the one config"
+    return f"Best: {name}, {means}, n = {tables.n_cell(comparison, group)}."
+
+
+def _ranking(comparison: Comparison) -> Section:
+    table = tables.ranking(comparison, MOST_ROWS)
+    sort_values = []
+    for rank, group in enumerate(comparison.groups[:MOST_ROWS], 1):
+        values = [str(rank), *group.cells, str(len(group.measured.get(comparison.monitor, {})))]
+        for metric in tables.measures(comparison):
+            mean = group.mean(metric)
+            values.append("" if mean is None else repr(mean.mean))
+        sort_values.append(values)
+    return Section(
+        title="Ranking",
+        caption=_sentence(f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}."),
+        columns=["rank", *table.columns],
+        rows=[[str(rank), *row] for rank, row in enumerate(table.rows, 1)],
+        sort_values=sort_values,
+        texts=range(1, 1 + table.texts + 1),  # n is text, too: `3 of 5 (1 failed)`
+        left_out=_more_configs(table.left_out, "groups.csv has all"),
+        has_filter=len(table.rows) > ROWS_IN_SIGHT,
     )
-    table = tables.importance(found)
-    return caption + _table(table.columns, table.rows, range(1))
 
 
-def _figure(drawing: figures.Drawing) -> str:
-    label = f'role="img" aria-label="{escape(drawing.title)}"'
-    return (
-        f"<figure>{drawing.svg.replace('<svg', f'<svg {label}', 1)}"
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
+def _differences(comparison: Comparison, metric: str) -> Section:
+    table = tables.contrasts(comparison, metric, MOST_ROWS)
+    return Section(
+        title=f"Differences in {metric}",
+        caption=_sentence(f"{tables.contrast_caption(comparison, metric)}."),
+        columns=table.columns,
+        rows=table.rows,
+        texts=range(table.texts),
+        left_out=_more_configs(table.left_out, "sweeplab compare --json has all"),
     )
 
 
-def _troubles(found: Comparison) -> str:
-    lines = [(one, replica, why) for one, replica, why in found.troubles()]
-    rows = [[tables.label(one, r), r.id[:8], why, command([r])] for one, r, why in lines[:MOST_FAILURES]]
-    more = len(lines) - MOST_FAILURES
-    left_out = f"<p class=bad>... and {more} more: runs.csv</p>" if more > 0 else ""
-    return _table(["run", "id", "what happened", "command"], rows, range(4), code=3) + left_out if rows else ""
+def _importance(comparison: Comparison) -> list[Section]:
+    if not comparison.importance:
+        return []
+    table = tables.importance(comparison)
+    caption = "How much each key explains which trials of the search came out well (Optuna's default measure)."
+    return [
+        Section(
+            title="Importance", caption=caption, columns=table.columns, rows=table.rows, texts=range(table.texts)
+        )
+    ]  # fmt: skip
 
 
-def _commands(found: Comparison) -> str:
-    rows = [[str(rank), one.name, command(one.replicas)] for rank, one in enumerate(found.groups[:MOST_ROWS], 1)]
-    intro = _caption("Each asks for the runs of a row. Finished ones are reused; another store.root trains anew.")
-    left_out = _left_out(len(found.groups), "their values are in groups.csv")
-    return intro + _table(["rank", "config", "command"], rows, range(1, 3), code=2) + left_out
+def _troubles(comparison: Comparison) -> list[Section]:
+    troubles = comparison.troubles()
+    if not troubles:
+        return []
+    rows = []
+    for group, replica, why in troubles[:MOST_FAILURES]:
+        rows.append([tables.label(group, replica), replica.id[:8], why, command([replica])])
+    more = len(troubles) - len(rows)
+    return [
+        Section(
+            title="What is not in the means",
+            columns=["run", "id", "what happened", "command"],
+            rows=rows,
+            texts=range(4),
+            code=3,
+            left_out=f"{more} more: runs.csv" if more else "",
+        )
+    ]
+
+
+def _commands(comparison: Comparison) -> Section:
+    groups = comparison.groups[:MOST_ROWS]
+    return Section(
+        title="Commands",
+        caption="Each asks for the runs of a row. Finished ones are reused; another store.root trains anew.",
+        columns=["rank", "config", "command"],
+        rows=[[str(rank), group.name, command(group.replicas)] for rank, group in enumerate(groups, 1)],
+        texts=range(1, 3),
+        code=2,
+        left_out=_more_configs(len(comparison.groups) - len(groups), "their values are in groups.csv"),
+    )
+
+
+def _more_configs(count: int, where: str) -> str:
+    return f"{count:,} more configs: {where}" if count else ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def command(replicas: Sequence[Replica]) -> str:
-    """What to type for these runs of one config: the overrides of their cells, all seeds at once."""
+    """Write what to type for these runs of one config: the overrides of their cells, all seeds at once."""
     over = replicas[0].cell.get("replica", (SEED,))
-    words = [o for o in replicas[0].cell["overrides"] if key_of(o) not in over]
-    several = False
+    words = [override for override in replicas[0].cell["overrides"] if key_of(override) not in over]
+    is_sweep = False
     for key in over:
-        given = [o for run in replicas for o in run.cell["overrides"] if key_of(o) == key]
-        values = list(dict.fromkeys(override.partition("=")[2] for override in given))
-        several = several or len(values) > 1
-        words += [f"{given[0].partition('=')[0]}={','.join(values)}"] if values else []
-    return shlex.join(["python", "train.py", *(["-m"] if several else []), *words])
-
-
-def _table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    text: Iterable[int] = (),
-    values: Sequence[Sequence[str]] | None = None,
-    code: int | None = None,
-) -> str:
-    """A table that sorts, by `values` if they are given; the columns `text` are flush left, `code` is for copying."""
-    kinds = dict.fromkeys(text, " class=text")
-    head = "".join(
-        f"<th scope=col{kinds.get(i, '')}><button>{escape(name)}</button></th>" for i, name in enumerate(columns)
-    )
-    lines = []
-    for line, raw in zip(rows, values or rows, strict=True):
-        cells = [
-            f"<td{kinds.get(i, '')}{f' data-v={chr(34)}{escape(v)}{chr(34)}' if v != shown else ''}>"
-            + (f"<code>{escape(shown)}</code>" if i == code else escape(shown))
-            + "</td>"
-            for i, (shown, v) in enumerate(zip(line, raw, strict=True))
-        ]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f"<div class=wide><table class=sorts>{body}</table></div>"
+        values: dict[str, None] = {}  # in order
+        typed_key = ""
+        for override in chain.from_iterable(run.cell["overrides"] for run in replicas):
+            if key_of(override) == key:
+                name, _, value = override.partition("=")
+                typed_key = typed_key or name
+                values[value] = None
+        if values:
+            words.append(f"{typed_key}={','.join(values)}")
+        is_sweep = is_sweep or len(values) > 1
+    return shlex.join(["python", "train.py", *(["-m"] if is_sweep else []), *words])
