@@ -18,7 +18,7 @@ from compared import add, cell, factorial, manifest, summarise, troubled, widths
 from matplotlib.figure import Figure
 
 from sweeplab import compare
-from sweeplab.compare import figures, report
+from sweeplab.compare import drawing, figures, report
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
@@ -230,7 +230,7 @@ def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
 
 
 def test_of_many_configs_some_are_dots_and_that_is_said(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "MOST_DOTS", 10)
+    monkeypatch.setattr(drawing, "MOST_DOTS", 10)
     cells = [add(home, f"model.hidden={width}", "seed=0", more={"parameters": float(width)}) for width in range(1, 26)]
     drawn = {one.name: one for one in figures.draw(summarise(home, manifest(home, cells)))}
     said = " Of 25 configs one in 3 has a dot; means and lines are of all."
@@ -241,7 +241,7 @@ def test_of_many_configs_some_are_dots_and_that_is_said(home: Store, monkeypatch
 
 def test_the_mean_at_a_value_is_over_all_configs_that_have_it() -> None:
     panel = Figure().subplots()
-    figures._effect(panel, "hidden", [("8", 0.5), ("16", 0.8), ("8", 0.7), ("4", 0.1)])
+    figures._plot_effect(panel, "hidden", [("8", 0.5), ("16", 0.8), ("8", 0.7), ("4", 0.1)])
     dots, means = panel.lines
     assert list(zip(*dots.get_data(), strict=True)) == [(8, 0.5), (16, 0.8), (8, 0.7), (4, 0.1)]
     assert list(zip(*means.get_data(), strict=True)) == [(4, 0.1), (8, 0.6), (16, 0.8)]

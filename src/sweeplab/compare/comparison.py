@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from itertools import chain
 from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
 from sweeplab.compare import runs
-from sweeplab.compare.comparability import incomparable_keys, ranking_note
 from sweeplab.compare.computation import cell_values
 from sweeplab.compare.contrasts import Contrast, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
 from sweeplab.compare.notes import count, machines, no_effect_notes, overlap_note
+from sweeplab.compare.ranking import measured, most_watched, ranked, ranking_metric
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import Target, set_target
 from sweeplab.config import Node
@@ -70,6 +69,10 @@ class Comparison:
         if len(self.sweeps) > 1:
             return {}
         return dict(self.sweeps[0].get("search", {}).get("importance", {}))
+
+    def ranked_name(self, group: Group) -> str:
+        """Write `#3 hidden=392`: the name of a group with its rank, by which the table has it."""
+        return f"#{self.groups.index(group) + 1} {group.name}".strip()
 
     def statuses(self) -> str:
         """Write `10 runs of 2 configs: 9 finished, 1 failed`."""
@@ -137,13 +140,13 @@ def compare(
     replicas = _read(home, sweeps, over, where)
     groups = group_runs(replicas, over)
     columns = name_groups(groups)
-    watched, mode, score = _most_watched(replicas)
-    monitor, reasons = _ranking_metric(watched, score, groups)
+    watched, mode, score = most_watched(replicas)
+    monitor, reasons = ranking_metric(watched, score, groups)
     if monitor != watched:
         mode = metrics.default_mode(monitor)
     goal = _goal(replicas, monitor, mode, target, is_watched=monitor == watched)
     for group in groups:
-        group.measured = _measured(group.replicas, monitor)
+        group.measured = measured(group.replicas, monitor)
     if goal is not None:
         goal.measure(groups)
     result = Comparison(
@@ -153,7 +156,7 @@ def compare(
         score=score,
         goal=goal,
         columns=columns,
-        groups=_ranked(groups, monitor, mode),
+        groups=ranked(groups, monitor, mode),
         notes=reasons,
     )
     if baseline:
@@ -222,35 +225,6 @@ def _filtered(replicas: Sequence[Replica], over: Sequence[str], where: str) -> l
     return kept
 
 
-def _most_watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
-    """Find the monitored metric, its mode and the test metric of most runs."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for run in replicas:
-        if run.start:
-            task = run.start["config"].get("data", {}).get("task") or metrics.CLASSIFICATION
-            counts[(*metrics.watched(run.start), task)] += 1
-    if not counts:
-        counts[metrics.default_monitor(metrics.CLASSIFICATION), "max", metrics.CLASSIFICATION] = 1
-    monitor, mode, task = counts.most_common(1)[0][0]
-    return monitor, mode, f"{metrics.TEST}/{metrics.score(task)}"
-
-
-def _ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[str, list[str]]:
-    """Choose what ranks the groups, and say why.
-
-    That is what the runs watched, unless it is another number in each group and their score on the validation examples
-    is not.
-    """
-    keys = incomparable_keys(watched, watched, groups)
-    if not keys:
-        return watched, []
-    valid_score = score.replace(metrics.TEST, metrics.VALID, 1)
-    is_measured = any(run.measures(valid_score) for run in replicas_of(groups))
-    if valid_score == watched or not is_measured or incomparable_keys(valid_score, valid_score, groups):
-        return watched, [ranking_note(watched, keys, None)]
-    return valid_score, [ranking_note(watched, keys, valid_score)]
-
-
 def _goal(
     replicas: Sequence[Replica], monitor: str, mode: str, target: float | None, *, is_watched: bool
 ) -> Target | None:
@@ -276,35 +250,6 @@ def _common_target(replicas: Sequence[Replica]) -> float | None:
         return None
     (target,) = targets
     return None if target is None else float(target)
-
-
-def _measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
-    """Map metric to run id to the value of each finished run, where finite; of the monitor that of the best epoch."""
-    result: dict[str, dict[str, float]] = {}
-    for run in replicas:
-        if run.status != store.Status.FINISHED:
-            continue
-        values = dict(run.metrics)
-        if monitor in run.best_epoch:
-            values[monitor] = run.best_epoch[monitor]
-        for name, value in values.items():
-            if math.isfinite(value):
-                result.setdefault(name, {})[run.id] = value
-    return result
-
-
-def _ranked(groups: Sequence[Group], monitor: str, mode: str) -> list[Group]:
-    """Put the best mean first, of equal ones that with fewer parameters; groups without a mean last."""
-    sign = -1.0 if mode == "max" else 1.0
-
-    def key(group: Group) -> tuple[bool, float, float]:
-        mean, parameters = group.mean(monitor), group.mean(metrics.PARAMETERS)
-        size = math.inf if parameters is None else parameters.mean
-        if mean is None:
-            return True, 0.0, size
-        return False, sign * mean.mean, size
-
-    return sorted(groups, key=key)
 
 
 def _own_baseline(comparison: Comparison) -> dict[str, str]:

@@ -1,0 +1,71 @@
+"""The order of the groups: the metric that ranks them, what each run has measured of it, and who comes first."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from sweeplab import metrics
+from sweeplab.compare.comparability import incomparable_keys, ranking_note
+from sweeplab.compare.groups import Group, replicas_of
+from sweeplab.compare.runs import Replica
+from sweeplab.store import Status
+
+
+def most_watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
+    """Find the monitored metric, its mode and the test metric of most runs."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for run in replicas:
+        if run.start:
+            task = run.start["config"].get("data", {}).get("task") or metrics.CLASSIFICATION
+            counts[(*metrics.watched(run.start), task)] += 1
+    if not counts:
+        counts[metrics.default_monitor(metrics.CLASSIFICATION), "max", metrics.CLASSIFICATION] = 1
+    monitor, mode, task = counts.most_common(1)[0][0]
+    return monitor, mode, f"{metrics.TEST}/{metrics.score(task)}"
+
+
+def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[str, list[str]]:
+    """Choose what ranks the groups, and say why.
+
+    That is what the runs watched, unless it is another number in each group and their score on the validation examples
+    is not.
+    """
+    keys = incomparable_keys(watched, watched, groups)
+    if not keys:
+        return watched, []
+    valid_score = score.replace(metrics.TEST, metrics.VALID, 1)
+    is_measured = any(run.measures(valid_score) for run in replicas_of(groups))
+    if valid_score == watched or not is_measured or incomparable_keys(valid_score, valid_score, groups):
+        return watched, [ranking_note(watched, keys, None)]
+    return valid_score, [ranking_note(watched, keys, valid_score)]
+
+
+def measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
+    """Map metric to run id to the value of each finished run, where finite; of the monitor that of the best epoch."""
+    result: dict[str, dict[str, float]] = {}
+    for run in replicas:
+        if run.status != Status.FINISHED:
+            continue
+        values = dict(run.metrics)
+        if monitor in run.best_epoch:
+            values[monitor] = run.best_epoch[monitor]
+        for name, value in values.items():
+            if math.isfinite(value):
+                result.setdefault(name, {})[run.id] = value
+    return result
+
+
+def ranked(groups: Sequence[Group], monitor: str, mode: str) -> list[Group]:
+    """Put the best mean first, of equal ones that with fewer parameters; groups without a mean last."""
+    sign = -1.0 if mode == "max" else 1.0
+
+    def key(group: Group) -> tuple[bool, float, float]:
+        mean, parameters = group.mean(monitor), group.mean(metrics.PARAMETERS)
+        size = math.inf if parameters is None else parameters.mean
+        if mean is None:
+            return True, 0.0, size
+        return False, sign * mean.mean, size
+
+    return sorted(groups, key=key)
