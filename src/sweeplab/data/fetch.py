@@ -45,7 +45,9 @@ class RawFile:
                     return None
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            return None
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,9 @@ def byte_scale(data: Data) -> tuple[float, float]:
 
 def prepare_targets(data: Data, raw: Tensor) -> Tensor:
     """Return targets as a loss takes them: classes int64 [B], numbers float32 [B, out_features]."""
-    return _classes(data, raw) if data.task == CLASSIFICATION else _numbers(data, raw)
+    if data.task == CLASSIFICATION:
+        return _classes(data, raw)
+    return _numbers(data, raw)
 
 
 def _classes(data: Data, raw: Tensor) -> Tensor:

@@ -105,7 +105,9 @@ def _signed(raw: Tensor) -> Tensor:
         high = raw.view(torch.int64) >> 32 & 0xFFFFFFFF
         low = raw.view(torch.int64) & 0xFFFFFFFF
         return high.double() * 2.0**32 + low.double()
-    return raw.to(torch.int64) if raw.dtype in UNSIGNED else raw
+    if raw.dtype in UNSIGNED:
+        return raw.to(torch.int64)
+    return raw
 
 
 # --- Whether float32 tells the values apart -------------------------------------------------------
@@ -144,7 +146,9 @@ def ensure_told_apart(raw: Tensor, scaling: Scaling) -> str | None:
         return None
     lost = lost or differences.columns(SOME_LOST)
     noticeable = [column for column in lost if not _is_dwarfed(ordered[:, column], scaling)]
-    return _message(ordered, noticeable, scaling) if noticeable else None
+    if not noticeable:
+        return None
+    return _message(ordered, noticeable, scaling)
 
 
 def ensure_batch_told_apart(raw: Tensor, scaling: Scaling) -> None:

@@ -1,4 +1,4 @@
-"""The networks and losses that come with sweeplab; any class of torch.nn or of your own works in their place."""
+"""The networks and losses of sweeplab; any class of torch.nn or of yours works in their place."""
 
 from sweeplab.models.cnn import CNN
 from sweeplab.models.losses import MSELoss, NLLLoss

@@ -10,10 +10,11 @@ from sweeplab.models import layers
 
 
 class CNN(nn.Sequential):
-    """3x3 convolution, BatchNorm2d, activation, 2x2 max-pooling for each entry of `channels`, then Linear.
+    """3x3 convolution, BatchNorm2d, activation, 2x2 max-pooling for each of `channels`, then Linear.
 
-    Takes [B, C, H, W] or flat [B, C*H*W] for `shape` = (C, H, W), gives [B, out_features]. Raises ValueError that
-    names the argument for channels < 1, a shape that is no image or too small for so many poolings, and as the MLP.
+    Takes [B, C, H, W] or flat [B, C*H*W] for `shape` = (C, H, W), gives [B, out_features].
+    Raises ValueError that names the argument for channels < 1, a shape that is no image or too
+    small for so many poolings, an unknown activation, and a dropout outside [0, 1).
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CNN(nn.Sequential):
             parts += [layers.activation(activation), nn.MaxPool2d(2)]
             depth, height, width = next_depth, height // 2, width // 2
         parts.append(nn.Flatten())
-        if (p := layers.probability("dropout", dropout)) > 0:
+        p = layers.probability("dropout", dropout)
+        if p > 0:
             parts.append(nn.Dropout(p))
         super().__init__(*parts, nn.Linear(depth * height * width, out_features))

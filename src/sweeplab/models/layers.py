@@ -16,7 +16,10 @@ ACTIVATIONS = {
 
 
 def activation(name: str) -> nn.Module:
-    """The activation of torch.nn with this lower-case name. Raises ValueError for any other."""
+    """Build the activation of torch.nn with this lower-case name.
+
+    Raises ValueError for any other.
+    """
     if not isinstance(name, str) or name not in ACTIVATIONS:
         near = did_you_mean(str(name), ACTIVATIONS)
         raise ValueError(f"activation must be one of torch.nn in lower case, got {name}{near}")
@@ -26,15 +29,19 @@ def activation(name: str) -> nn.Module:
 
 
 def widths(name: str, value: int | Sequence[int]) -> list[int]:
-    """One width or several, as a list. Raises ValueError unless there is at least one and each is >= 1."""
-    found = [value] if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
-    if not found or not all(isinstance(w, int) and not isinstance(w, bool) and w >= 1 for w in found):
+    """Return one width or several as a list. Raises ValueError if there is none, or one below 1."""
+    values = [value] if isinstance(value, int) else value
+    if not isinstance(values, list | tuple) or not values or not all(map(_is_width, values)):
         raise ValueError(f"{name} must be a whole number >= 1 or a list of them, got {value}")
-    return found
+    return list(values)
+
+
+def _is_width(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def probability(name: str, value: float | None) -> float:
-    """A dropout probability; None means 0. Raises ValueError outside [0, 1)."""
+    """Return a dropout probability; None means 0. Raises ValueError outside [0, 1)."""
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:

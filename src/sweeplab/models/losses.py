@@ -7,18 +7,18 @@ from torch.nn.functional import one_hot
 
 
 class NLLLoss(nn.NLLLoss):
-    """Negative log-likelihood of the log-softmax of the outputs: cross-entropy, written as its two steps."""
+    """Negative log-likelihood of the log-softmax of the outputs: cross-entropy in two steps."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
-        """Outputs [B, C] (any real numbers), classes [B] -> a scalar."""
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """Map outputs [B, C] (any real numbers) and classes [B] to a scalar."""
         return super().forward(input.log_softmax(dim=1), target)
 
 
 class MSELoss(nn.MSELoss):
     """Mean squared error; whole-number targets are classes, and stand for their one-hot vectors."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
-        """Outputs [B, C], values [B, C] or classes [B] -> a scalar."""
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """Map outputs [B, C] and values [B, C] or classes [B] to a scalar."""
         if not target.is_floating_point():
             target = one_hot(target, input.shape[1]).to(input.dtype)
         return super().forward(input, target)

@@ -10,9 +10,10 @@ from sweeplab.models import layers
 
 
 class MLP(nn.Sequential):
-    """Linear, BatchNorm1d, activation, dropout for each width of `hidden`, then Linear: [B, in] -> [B, out].
+    """Linear, BatchNorm1d, activation, dropout for each width of `hidden`, then Linear.
 
-    Raises ValueError that names the argument for a width < 1, an unknown activation, a dropout outside [0, 1).
+    Takes [B, in_features], gives [B, out_features]. Raises ValueError that names the argument for a
+    width < 1, an unknown activation, and a dropout outside [0, 1).
     """
 
     def __init__(

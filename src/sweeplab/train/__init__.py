@@ -1,1 +1,1 @@
-"""Training: the loop, and what it is made of; it knows tensors and networks, neither Hydra nor MLflow nor a store."""
+"""Training: the loop and its parts. It knows tensors and networks; no Hydra, MLflow or store."""

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: by its affinity, by the quota of its control groups, by OMP_NUM_THREADS."""
+"""How many CPU cores this process may use: by affinity, control groups and OMP_NUM_THREADS."""
 
 from __future__ import annotations
 
@@ -13,57 +13,71 @@ PROCESS = Path("/proc/self")
 
 
 def count() -> int:
-    """CPU cores that this process may use, at least 1: those of its affinity, and no more than its quota pays for.
+    """Count the CPU cores of this process's affinity, but no more than its quota pays for.
 
-    `docker run --cpus=2` on 64 cores leaves all 64 in the affinity, and makes whoever uses them wait.
+    `docker run --cpus=2` on 64 cores leaves all 64 in the affinity, and makes whoever uses them
+    wait.
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(there, quota())))
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    return max(1, math.ceil(min(cores, quota())))
 
 
 def openmp_threads() -> int | None:
-    """Read OMP_NUM_THREADS, the number of threads of a program that uses OpenMP; None where it is no number.
+    """Read OMP_NUM_THREADS, the threads of a program that uses OpenMP; None where it is no number.
 
     A list is of nested levels: the first counts. What libgomp does not take is not taken here.
     """
     levels = [level.strip() for level in os.environ.get("OMP_NUM_THREADS", "").split(",")]
-    numbers = all(re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", level) for level in levels)
-    return int(levels[0]) if numbers else None
+    if not all(re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", level) for level in levels):
+        return None
+    return int(levels[0])
 
 
 def quota(process: Path = PROCESS) -> float:
-    """CPU time that the control groups of a process get, in seconds a second; infinite where nothing limits it."""
+    """Return the CPU time that the control groups of a process get, in seconds a second.
+
+    It is infinite where nothing limits it.
+    """
     return min(_limits(process), default=math.inf)
 
 
 def _limits(process: Path) -> Iterator[float]:
-    """Read the quota of each control group of a process that can be seen, and of each that it lies in."""
+    """Read the quota of each visible control group of a process, and of each that it lies in."""
     with suppress(OSError, ValueError):
         groups = _groups(process)
         for kind, root, mounted in _mounts(process):
             if kind not in groups:
                 continue
             for folder in _folders(root, mounted, groups[kind]):
-                with suppress(OSError, ValueError, ZeroDivisionError):  # the topmost group has no such file
+                # The topmost group has no such file.
+                with suppress(OSError, ValueError, ZeroDivisionError):
                     allowed, period = _quota_of(folder, kind)
                     if allowed > 0:  # -1: no limit
                         yield allowed / period
 
 
 def _groups(process: Path) -> dict[str, str]:
-    """File system type -> the control group that limits CPU time; of version 1 the hierarchy with `cpu` in its name."""
-    found: dict[str, str] = {}
+    """Return the control groups that limit CPU time, by file system type.
+
+    Of version 1 it is the hierarchy with `cpu` in its name.
+    """
+    groups: dict[str, str] = {}
     for line in _read(process / "cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            found["cgroup2"] = group
+            groups["cgroup2"] = group
         elif "cpu" in controllers.split(","):
-            found["cgroup"] = group
-    return found
+            groups["cgroup"] = group
+    return groups
 
 
 def _mounts(process: Path) -> Iterator[tuple[str, str, Path]]:
-    """List the mounted control groups that may limit CPU time: (file system type, the group at its root, where)."""
+    """Yield the mounted control groups that may limit CPU time.
+
+    Each is (file system type, the group at its root, where it is mounted).
+    """
     for line in _read(process / "mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
@@ -73,15 +87,17 @@ def _mounts(process: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _unescaped(word: str) -> str:
-    """A path as the kernel writes it there: a space is \\040."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+    """Decode a path as the kernel writes it there: a space is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
 
 
 def _folders(root: str, mounted: Path, group: str) -> Iterator[Path]:
-    """The folder of the control group, if it can be seen, and those of all that it lies in."""
+    """Yield the folder of the control group, if it can be seen, and those that it lies in."""
     inside = PurePosixPath(group)
+    below = PurePosixPath()
     # In a container the group may be named as its host does, while its own is all that is mounted.
-    below = inside.relative_to(root) if inside.is_relative_to(root) else PurePosixPath()
+    if inside.is_relative_to(root):
+        below = inside.relative_to(root)
     if ".." in below.parts:  # outside of the namespace of this process
         below = PurePosixPath()
     for part in (below, *below.parents):
@@ -89,7 +105,7 @@ def _folders(root: str, mounted: Path, group: str) -> Iterator[Path]:
 
 
 def _quota_of(folder: Path, kind: str) -> tuple[float, float]:
-    """(microseconds, of how many) of CPU time; the first is not positive where nothing limits it."""
+    """Read (microseconds of CPU time, in how many); the first is not positive without a limit."""
     if kind == "cgroup2":
         allowed, period = _read(folder / "cpu.max").split()
         return (-1.0 if allowed == "max" else float(allowed)), float(period)

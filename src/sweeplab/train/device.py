@@ -27,7 +27,7 @@ class Runtime:
     onednn: bool = False  # whether oneDNN computes the linear layers, instead of MKL
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of a forward pass: bf16 where the run asks for it (weights and gradients stay fp32)."""
+        """Return the context of a forward pass; with bf16 weights and gradients stay fp32."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -39,32 +39,32 @@ def choose_device(name: str) -> torch.device:
     Raises UserError for a device that is unknown or not on this machine.
     """
     if name == "auto":
-        available = [kind for kind in ("cuda", "mps") if _is_available(kind)]
-        return torch.device(available[0] if available else "cpu")
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if _is_available(kind)))
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"trainer.device={name}: no such device{did_you_mean(name, ('auto', *DEVICES))}") from error
+        near = did_you_mean(name, ("auto", *DEVICES))
+        raise UserError(f"trainer.device={name}: no such device{near}") from error
     if device.type not in DEVICES:
         raise UserError(f"trainer.device={name}: must be one of auto, {', '.join(DEVICES)}")
-    if not _is_available(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(
-            f"trainer.device={name}: there is none on this machine; trainer.device=auto takes what there is"
-        )
+    if not _is_available(device.type, device.index or 0):
+        advice = "trainer.device=auto takes what there is"
+        raise UserError(f"trainer.device={name}: there is none on this machine; {advice}")
     return device
 
 
-def _is_available(kind: str) -> bool:
+def _is_available(kind: str, index: int = 0) -> bool:
     if kind == "cuda":
-        return torch.cuda.is_available()
+        return torch.cuda.is_available() and index < torch.cuda.device_count()
     return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def set_up(trainer: Trainer, resumed_threads: int | None = None, *, alone: bool = True) -> Runtime:
     """Set the process up for a run: device, threads, reproducible operations.
 
-    The number of threads is that of the run that is resumed, else as configured, else OMP_NUM_THREADS (as in any
-    PyTorch program), else all cores; a run that is not alone, as in a sweep, gets one.
+    The number of threads is that of the run that is resumed, else as configured, else
+    OMP_NUM_THREADS (as in any PyTorch program), else all cores; a run that is not alone, as in a
+    sweep, gets one.
     """
     device = choose_device(trainer.device)
     default_threads = min(cpus.openmp_threads() or cpus.count(), cpus.count()) if alone else 1

@@ -1,8 +1,8 @@
 """One run on several ranks, as torchrun starts them: each computes its share of every batch (DDP).
 
-The numbers are those of one process up to rounding, as long as a batch's loss is the mean of its examples'; but dropout
-has a random stream on each rank, and BatchNorm without CUDA statistics of each. On one process, nothing here does
-anything.
+The numbers are those of one process up to rounding, as long as a batch's loss is the mean of its
+examples'; but dropout has a random stream on each rank, and BatchNorm without CUDA statistics of
+each. On one process, nothing here does anything.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def _on_cuda(trainer: config.Trainer) -> bool:
 def _check(settings: config.Config) -> None:
     """Raise UserError with all that several ranks cannot do, or not with the numbers of one."""
     trainer = settings.trainer
+    size, few = trainer.batch_size, trainer.overfit_batches
     problems = []
-    if trainer.batch_size % world_size():
-        problems.append(
-            f"trainer.batch_size={trainer.batch_size}: must be a multiple of {world_size()}, for equal shares"
-        )
-    if trainer.overfit_batches is not None:
-        problems.append(f"trainer.overfit_batches={trainer.overfit_batches}: is for one process; null is off")
+    if size % world_size():
+        wanted = f"must be a multiple of {world_size()}, for equal shares"
+        problems.append(f"trainer.batch_size={size}: {wanted}")
+    if few is not None:
+        problems.append(f"trainer.overfit_batches={few}: is for one process; null is off")
     here, gpus = torchrun_number("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
     if _on_cuda(trainer) and here > gpus:
         problems.append(f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs")
@@ -66,12 +66,15 @@ def _check(settings: config.Config) -> None:
         problems.append("optimizer=torch.optim.LBFGS: would go by the loss of a share")
     loss: Any = targets.build(settings.loss, "loss")
     if not _is_plain_mean(loss):
-        problems.append("loss: must be a mean over examples without weights, or that of shares is not that of a batch")
+        wanted = "must be a mean over examples without weights"
+        problems.append(f"loss: {wanted}, or that of shares is not that of a batch")
     elif [*loss.parameters(), *loss.buffers()]:
-        problems.append(f"loss={settings.loss['_target_']}: has parameters or buffers, which ranks do not share")
+        name = settings.loss["_target_"]
+        problems.append(f"loss={name}: has parameters or buffers, which ranks do not share")
     problems += [f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics]
     if problems:
-        raise UserError("\n".join([f"torchrun has started {world_size()} ranks of one run:", *problems]))
+        head = f"torchrun has started {world_size()} ranks of one run:"
+        raise UserError("\n".join([head, *problems]))
 
 
 def _is_plain_mean(loss: nn.Module) -> bool:
@@ -83,7 +86,7 @@ def _is_plain_mean(loss: nn.Module) -> bool:
 
 @contextmanager
 def await_torchrun() -> Iterator[None]:
-    """When another rank is gone, wait for torchrun's signal to end: the one that it was given, or SIGTERM."""
+    """When another rank is gone, wait for the signal by which torchrun ends this one."""
     try:
         yield
     except Exception as error:
@@ -96,7 +99,7 @@ def await_torchrun() -> Iterator[None]:
 
 
 def reported_by_torchrun(program: Callable[..., None]) -> Callable[..., None]:
-    """Have torchrun report the error that ends a program: ranks besides the main process print nothing."""
+    """Have torchrun report the error that ends a program: the other ranks print nothing."""
     from torch.distributed.elastic.multiprocessing.errors import record
 
     return record(program)
@@ -120,7 +123,7 @@ def place_rank(trainer: config.Trainer) -> config.Trainer:
 
 
 class ShardedBatches(data.Batches):
-    """This rank's share of every batch: of training batches equal ones, at the end of an evaluation perhaps none."""
+    """This rank's share of every batch: equal in training, perhaps none in an evaluation."""
 
     def __init__(self, split: data.Split, batch_size: int, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
@@ -128,10 +131,12 @@ class ShardedBatches(data.Batches):
         self.batch_size = max(1, len(range(self._rank, batch_size, world_size())))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.seed is not None:  # anew for each epoch, so that a checkpoint needs no rank's random state
+        # Seeded for each epoch, so that a checkpoint needs no rank's random state.
+        if self.seed is not None:
             seed_stream(self.seed, f"dropout/{number}/{self._rank}")
-        has_share = len(self.rank_part(torch.arange(self.examples))) > 0
-        return super().epoch(number) if has_share else iter(())
+        if not len(self.rank_part(torch.arange(self.examples))):
+            return iter(())
+        return super().epoch(number)
 
     def rank_part(self, values: Tensor) -> Tensor:
         batches = torch.split(values, self._full_size)
@@ -186,9 +191,14 @@ def wrap_ddp(state: loop.TrainState) -> None:
         return
     if next(state.model.parameters()).is_cuda:
         state.model = nn.SyncBatchNorm.convert_sync_batchnorm(state.model)
-    elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in state.model.modules()):
-        console.say("BatchNorm without CUDA: its statistics are those of each rank's share, so results are not one's")
+    elif _has_batch_norm(state.model):
+        why = "its statistics are those of each rank's share, so results are not one's"
+        console.say(f"BatchNorm without CUDA: {why}")
     state.model = DistributedModel(state.model)
     state.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch
     state.compile = False  # DDP hears of gradients as they are made
     state.averager, state.gather = GatheredAverager, gather
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())

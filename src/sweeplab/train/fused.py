@@ -1,10 +1,11 @@
-"""Many small runs trained as one: runs that see the same batches share them, and the widest of their computations.
+"""Many small runs trained as one: they share their batches, and the widest of their computations.
 
-A small network's operations cost more than their arithmetic. Here the first linear layers of several networks are one
-product, and their BatchNorms and activations one operation each; every run keeps its own loss, optimizer, random
-streams, journal and result. Each epoch begins with a proof: its first step is computed in both ways, and only if all
-losses, outputs, gradients and statistics have the same bits, and no random number was drawn, are the runs trained as
-one. Where a step has few numbers, which may agree by chance, the proof is repeated on random inputs.
+A small network's operations cost more than their arithmetic. Here the first linear layers of
+several networks are one product, and their BatchNorms and activations one operation each; every run
+keeps its own loss, optimizer, random streams, journal and result. Each epoch begins with a proof:
+its first step is computed in both ways, and only if all losses, outputs, gradients and statistics
+have the same bits, and no random number was drawn, are the runs trained as one. Where a step has
+few numbers, which may agree by chance, the proof is repeated on random inputs.
 """
 
 from __future__ import annotations
@@ -30,17 +31,23 @@ from sweeplab.train.loop import Batch, Trained, TrainState
 from sweeplab.train.random_state import RandomStreams
 
 ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
-    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
+    nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
 )  # fmt: skip
 
 # Modules whose losses draw nothing, learn nothing, keep nothing.
 LOSSES = (nn.modules.loss.__name__, losses.__name__)
-STATELESS = ("torch", "torchmetrics", "sweeplab")  # packages that keep nothing in a process which changes a result
+STATELESS = (
+    "torch",
+    "torchmetrics",
+    "sweeplab",
+)  # packages that keep nothing in a process which changes a result
 
-# Examples in a batch, at least: a single row of several networks is laid out in memory in another way than alone.
+# Examples in a batch, at least: a single row of several networks is laid out in memory in another
+# way than alone.
 FEWEST = 8
-# Outputs of the first layer that a proof is over: another order of adding up changes a third of them.
+# Outputs of the first layer that a proof is over: another order of adding up changes a third of
+# them.
 NUMBERS = 4096
 
 log = logging.getLogger(__name__)
@@ -48,14 +55,15 @@ log = logging.getLogger(__name__)
 _proven: dict[Hashable, bool] = {}  # what the proofs on random inputs gave, in this process
 
 
-# --- What can be trained as one ---------------------------------------------------------------------------------------
+# --- What can be trained as one -------------------------------------------------------------------
 
 
 def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether all that these configs build comes from packages that several runs in one process may use.
+    """Tell whether all that these configs build comes from packages that keep no state.
 
-    What a user's own class does cannot be told: a generator of its module, or a counter of the class, is one for all
-    runs of a process, and then none of them has the numbers that it has alone.
+    What a user's own class does cannot be told: a generator of its module, or a counter of the
+    class, is one for all runs of a process, and then none of them has the numbers that it has
+    alone.
     """
     return all(path.split(".")[0] in STATELESS for node in nodes for path in class_paths(node))
 
@@ -66,15 +74,16 @@ def shareable(loss: type) -> bool:
 
 
 def possible(node: Mapping[str, Any]) -> bool:
-    """Tell whether networks of this config can be computed as one: linear layers, and MLPs without dropout."""
+    """Tell whether networks of this config can be one: linear layers, and MLPs without dropout."""
     if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
         return False
     with torch.device("meta"):
         model = instantiate(node)
-    return all(type(layer) in (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE) for layer in layers_of(model))
+    known = (nn.Linear, nn.BatchNorm1d, *ELEMENTWISE)
+    return all(type(layer) in known for layer in layers_of(model))
 
 
-# --- Training ---------------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True, eq=False)
@@ -92,8 +101,9 @@ class Member:
 def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
     """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    Members whose next epoch is the same are trained as one. What only one of them raises is yielded in the place of its
-    result, and ends it alone. What is raised of what is computed for all is raised here, and so is KeyboardInterrupt.
+    Members whose next epoch is the same are trained as one. What only one of them raises is yielded
+    in the place of its result, and ends it alone. What is raised of what is computed for all is
+    raised here, and so is KeyboardInterrupt.
     """
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
@@ -123,12 +133,14 @@ def _finish(member: Member, trained: Trained | Exception) -> EpochResult | Excep
 
 
 def train_epoch(
-    states: Sequence[TrainState], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+    states: Sequence[TrainState],
+    batches: Sequence[Iterable[Batch]],
+    streams: Sequence[RandomStreams],
 ) -> list[Trained | Exception]:
-    """Train an epoch of several runs as one, where that is proven to give the bits that each has alone.
+    """Train an epoch of several runs as one, if that is proven to give the bits of each alone.
 
-    `batches` are those of each, which are the same for all; `streams` the random streams of each. What only one of them
-    raised stands in its place.
+    `batches` are those of each, which are the same for all; `streams` the random streams of each.
+    What only one of them raised stands in its place.
     """
     if len(states) == 1 or not all(shareable(type(state.loss)) for state in states):
         return _one_by_one(states, batches, streams)
@@ -141,12 +153,14 @@ def train_epoch(
     if len(first[0]) >= FEWEST and not before.moved():
         one_product = _choose_product(states, *first)
     if one_product is None:
-        log.info("%d runs as one do not have the bits that they have alone: trained one by one", len(states))
+        why = "do not have the bits that they have alone: trained one by one"
+        log.info("%d runs as one %s", len(states), why)
         return _one_by_one(states, [chain([first], shared), *batches[1:]], streams)
     averagers = [state.new_averager() for state in states]
     errors = _train_shared(states, averagers, chain([first], shared), one_product=one_product)
     if before.moved():  # too late to train them again: this would be nobody's bits
-        raise RuntimeError("a random number was drawn after the first batch of an epoch; give sweep.fuse=false")
+        why = "a random number was drawn after the first batch of an epoch"
+        raise RuntimeError(f"{why}; give sweep.fuse=false")
     means = [averager.means() for averager in averagers]
     seconds = (time.perf_counter() - started) / len(states)
     outcomes: list[Trained | Exception] = []
@@ -156,7 +170,9 @@ def train_epoch(
 
 
 def _one_by_one(
-    states: Sequence[TrainState], batches: Sequence[Iterable[Batch]], streams: Sequence[RandomStreams]
+    states: Sequence[TrainState],
+    batches: Sequence[Iterable[Batch]],
+    streams: Sequence[RandomStreams],
 ) -> list[Trained | Exception]:
     """Train one after the other, each with its own random streams."""
     outcomes: list[Trained | Exception] = []
@@ -170,11 +186,16 @@ def _one_by_one(
 
 
 def _train_shared(
-    states: Sequence[TrainState], averagers: Sequence[MetricAverager], batches: Iterable[Batch], *, one_product: bool
+    states: Sequence[TrainState],
+    averagers: Sequence[MetricAverager],
+    batches: Iterable[Batch],
+    *,
+    one_product: bool,
 ) -> dict[int, Exception]:
-    """Train on batches that all share. Returns what optimizers or schedulers raised, by the number of their run.
+    """Train on batches that all share.
 
-    The weights of such a run stay as they are.
+    Returns what optimizers or schedulers raised, by the number of their run, whose weights then
+    stay as they are.
     """
     errors: dict[int, Exception] = {}
     with FusedNetwork(states, one_product=one_product) as network:
@@ -190,32 +211,37 @@ def _train_shared(
     return errors
 
 
-# --- The proof --------------------------------------------------------------------------------------------------------
+# --- The proof ------------------------------------------------------------------------------------
 
 
 def _choose_product(states: Sequence[TrainState], inputs: Tensor, targets: Tensor) -> bool | None:
-    """Choose whether the first layers are one product; None where neither way gives the bits that each has alone."""
+    """Choose whether the first layers are one product; None where neither way is exact."""
     for one_product in (True, False):
-        if _is_exact(states, one_product, inputs, targets) and _is_exact_on_more(states, one_product, inputs, targets):
+        trial = states, one_product, inputs, targets
+        if _is_exact(*trial) and _is_exact_on_more(*trial):
             return one_product
     return None
 
 
 def _is_exact_on_more(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
-    """Repeat the proof on random inputs until it is over enough numbers; what it gave is remembered."""
+    """Repeat the proof on random inputs until it is over enough numbers, once in a process."""
     layers = layers_of(states[0].model)
-    key = one_product, len(states), inputs.shape, tuple((type(layer), repr(layer)) for layer in layers)
+    kinds = tuple((type(layer), repr(layer)) for layer in layers)
+    key = one_product, len(states), inputs.shape, kinds
     if key not in _proven:
         first: Any = layers[0]  # a linear one
-        numbers = inputs.shape[0] * first.out_features
+        repeats = math.ceil(NUMBERS / (inputs.shape[0] * first.out_features)) - 1
         generator = torch.Generator().manual_seed(0)
-        more = (torch.randn(inputs.shape, generator=generator) for _ in range(math.ceil(NUMBERS / numbers) - 1))
+        more = (torch.randn(inputs.shape, generator=generator) for _ in range(repeats))
         _proven[key] = all(_is_exact(states, one_product, random, targets) for random in more)
     return _proven[key]
 
 
 def _is_exact(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
-    """Tell whether a step as one has the same bits as each alone, and draws no random number; nothing is changed."""
+    """Tell whether a step as one has the bits of each alone, and draws no random number.
+
+    Nothing is changed by the trial.
+    """
     streams = RandomStreams()
     buffers = [[buffer.clone() for buffer in state.model.buffers()] for state in states]
     for state in states:
@@ -231,7 +257,9 @@ def _is_exact(states: Sequence[TrainState], one_product: bool, inputs: Tensor, t
 
 
 def _collect(
-    states: Sequence[TrainState], results: Sequence[tuple[Tensor, Tensor]], buffers: Sequence[Sequence[Tensor]]
+    states: Sequence[TrainState],
+    results: Sequence[tuple[Tensor, Tensor]],
+    buffers: Sequence[Sequence[Tensor]],
 ) -> list[Tensor | None]:
     """Collect all that a step computed, and put the buffers back to what they were."""
     everything: list[Tensor | None] = []

@@ -17,14 +17,16 @@ Layer = Callable[[Tensor], Tensor]
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
     """Return the layers of an MLP, or a single layer as a list."""
-    return list(model) if isinstance(model, nn.Sequential) else [model]
+    if isinstance(model, nn.Sequential):
+        return list(model)
+    return [model]
 
 
 class FusedNetwork:
     """Several networks as one: their weights lie side by side in memory until the context ends.
 
-    `one_product`: their first linear layers, which share the inputs, are one product. A library may add up such wide
-    products in another order.
+    `one_product`: their first linear layers, which share the inputs, are one product. A library may
+    add up such wide products in another order.
     """
 
     def __init__(self, states: Sequence[TrainState], *, one_product: bool) -> None:
@@ -32,7 +34,7 @@ class FusedNetwork:
         self._joined: list[tuple[Tensor, list[Tensor]]] = []  # the whole, and its parts
         self._norms: list[nn.BatchNorm1d] = []
         networks = [layers_of(state.model) for state in states]
-        positions = [list(same) for same in zip(*networks, strict=True)]  # the layers of all, one after the other
+        positions = [list(layers) for layers in zip(*networks, strict=True)]
         first, *further = positions
         self._layers = [self._first(first, one_product), *map(self._further, further)]
 
@@ -45,9 +47,9 @@ class FusedNetwork:
                 part.data = part.data.clone()
 
     def gradients(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Leave the gradients of a batch in the parameters; returns the loss and the outputs of each network.
+        """Leave the gradients of a batch in the parameters, and update BatchNorm's statistics.
 
-        BatchNorm's statistics are updated, too.
+        Returns the loss and the outputs of each network.
         """
         for state in self._states:
             for parameter in state.parameters:
@@ -56,7 +58,9 @@ class FusedNetwork:
         for layer in self._layers:
             wide = layer(wide)
         outputs = _split(wide, wide.shape[-1] // len(self._states), -1)
-        losses = [state.loss(output, targets) for state, output in zip(self._states, outputs, strict=True)]
+        losses = []
+        for state, output in zip(self._states, outputs, strict=True):
+            losses.append(state.loss(output, targets))
         torch.autograd.backward(losses)
         for whole, parts in self._joined:
             if whole.grad is not None:
@@ -76,7 +80,7 @@ class FusedNetwork:
         return whole
 
     def _first(self, layers: Sequence[Any], one_product: bool) -> Layer:
-        """Build the first layer, a linear one: one product over the shared inputs, or one for each network."""
+        """Build the first layer, a linear one: one product over the shared inputs, or several."""
         if not one_product:
             return lambda x: torch.cat([layer(x) for layer in layers], -1)
         product = onednn.affine if type(layers[0]) is onednn.Linear else functional.linear
@@ -97,15 +101,17 @@ class FusedNetwork:
         width = layers[0].in_features
 
         def compute(x: Tensor) -> Tensor:
-            inputs = _split(x, width, -1)
-            return torch.cat([layer(part.contiguous()) for layer, part in zip(layers, inputs, strict=True)], -1)
+            inputs = zip(layers, _split(x, width, -1), strict=True)
+            return torch.cat([layer(part.contiguous()) for layer, part in inputs], -1)
 
         return compute
 
-    def _norm(self, layers: Sequence[nn.BatchNorm1d]) -> Layer:
+    def _norm(self, layers: Sequence[Any]) -> Layer:
         self._norms += layers
-        names = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, weight, bias = (self._join([getattr(layer, name) for layer in layers]) for name in names)
+        mean = self._join([layer.running_mean for layer in layers])
+        variance = self._join([layer.running_var for layer in layers])
+        weight = self._join([layer.weight for layer in layers])
+        bias = self._join([layer.bias for layer in layers])
         momentum, eps = layers[0].momentum, layers[0].eps
         assert momentum is not None
         return lambda x: functional.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)

@@ -1,4 +1,4 @@
-"""Keys of a config that have no effect on a run: what the schedule sets itself, and what is never reached."""
+"""Keys of a config without effect on a run: what the schedule sets, and what is never reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def replaced_keys(config: Config) -> dict[str, str]:
     if node.get("cycle_momentum", True):
         lowest, highest = (0.85, 0.95) if is_one_cycle else (0.8, 0.9)
         ends = f"{node.get('base_momentum', lowest)} and {node.get('max_momentum', highest)}"
-        reason = f"has no effect: {name} moves it between {ends}; scheduler.cycle_momentum=false keeps it"
+        reason = f"has no effect: {name} moves it between {ends}"
+        reason += "; scheduler.cycle_momentum=false keeps it"
         if "momentum" in optimizer:
             keys["optimizer.momentum"] = reason
         if "betas" in optimizer:
@@ -34,7 +35,7 @@ def replaced_keys(config: Config) -> dict[str, str]:
 
 
 def inert_keys(config: Config) -> dict[str, str]:
-    """Return all keys of which this config does not depend, or in part only, each with the reason."""
+    """Return all keys that have no effect, or in part only, each with the reason."""
     keys = replaced_keys(config)
     target = schedule_class(config)
     if target is not None and issubclass(target, BY_BATCH):
@@ -50,7 +51,7 @@ def inert_keys(config: Config) -> dict[str, str]:
 
 
 def effective_config(config: Config) -> Config:
-    """Return the config without what has no effect: two that are equal must come out equal. Itself, if all has."""
+    """Return the config without what has no effect: two that are equal must come out equal."""
     keys = inert_keys(config)
     if not keys:
         return config

@@ -23,11 +23,13 @@ def to_device(metric: Any, device: torch.device) -> Any:
     if not callable(getattr(metric, "to", None)):
         return metric
     moved = metric.to(device)
-    return metric if moved is None else moved
+    if moved is None:  # moved in place
+        return metric
+    return moved
 
 
 def compute(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Compute all metrics: the numbers by their names, and by the metrics' names what is no number."""
+    """Compute all metrics: numbers by their names, and what is no number by the metric's."""
     numbers: dict[str, float] = {}
     others: dict[str, Any] = {}
     for name, metric in metrics.items():
@@ -56,8 +58,10 @@ def split_numbers(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
     number = _number(value)
     if number is not None:
         return [(name, number)], None
+    if value is None:
+        return [], "null"
     if not isinstance(value, Mapping):
-        return [], "null" if value is None else value
+        return [], value
     numbers, rest = [], {}
     for key, item in value.items():
         named, other = split_numbers(f"{name}_{key}", item)
@@ -93,7 +97,9 @@ def describe(value: Any) -> str:
     """Say in words what is no number."""
     if isinstance(value, Tensor | np.ndarray):
         return f"a {type(value).__name__.lower()} of shape {list(value.shape)}"
-    return "nothing" if value is None or value == "null" else f"a {type(value).__name__}"
+    if value is None or value == "null":
+        return "nothing"
+    return f"a {type(value).__name__}"
 
 
 def leaves(value: Any) -> Iterator[Any]:

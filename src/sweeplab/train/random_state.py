@@ -1,4 +1,4 @@
-"""The global random streams of torch, `random` and numpy in a run: seeded for a purpose, saved, and put back."""
+"""The global random streams of torch, `random` and numpy in a run: seeded, saved, and put back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RandomState = dict[str, Any]
 
 
 def seed_stream(seed: int, stream: str) -> None:
-    """Seed the global generators of torch, `random` and numpy for one purpose: `initialisation`, `dropout`, ...
+    """Seed the global generators for one purpose: `initialisation`, `dropout`, ...
 
     The streams of two purposes, and those of two seeds, are independent of each other.
     """
@@ -33,7 +33,13 @@ def random_state(device: torch.device) -> RandomState:
     state: RandomState = {
         "cpu": torch.get_rng_state(),
         "python": (version, torch.tensor(words), gauss),
-        "numpy": (algorithm, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached),
+        "numpy": (
+            algorithm,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ),
     }
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -54,7 +60,8 @@ def set_random_state(device: torch.device, state: RandomState) -> None:
 class RandomStreams:
     """The global random streams of one of several runs that share a process, on the CPU.
 
-    They begin as the process's are now. As a context manager they become the process's, and keep where they get to.
+    They begin as the process's are now. As a context manager they become the process's, and keep
+    where they get to.
     """
 
     def __init__(self) -> None:
@@ -76,5 +83,6 @@ class RandomStreams:
         return seeding.states() != self._states
 
     def _save(self) -> None:
-        # Not as `random_state` takes it: what a checkpoint may hold takes three times as long to make.
+        # Not as `random_state` takes it: what a checkpoint may hold takes three times as long to
+        # make.
         self._saved, self._states = seeding.save(), seeding.states()

@@ -1,4 +1,4 @@
-"""Which of the processes this is that torchrun has started for one run, its ranks; without torchrun the only one."""
+"""Which of the ranks this is that torchrun has started for one run; without it, the only one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def torchrun_number(variable: str, default: int) -> int:
 
     Without torchrun it is `default`, whoever else has set the variable.
     """
-    return int(os.environ[variable]) if "TORCHELASTIC_RUN_ID" in os.environ else default
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return default
+    return int(os.environ[variable])
 
 
 def world_size() -> int:
@@ -34,7 +36,10 @@ def is_main_process() -> bool:
 
 
 def let_main_process_report(error: BaseException) -> None:
-    """Delay the end by an error: when one rank ends, torchrun ends all, and the main process may have the same one."""
+    """Delay the end by an error, which the main process may have, too.
+
+    When one rank ends, torchrun ends all.
+    """
     if not is_main_process() and isinstance(error, Exception):
         time.sleep(PATIENCE)
 

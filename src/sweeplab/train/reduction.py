@@ -33,7 +33,7 @@ class Reduction(Enum):
 
 
 def reduction(loss: nn.Module) -> Reduction:
-    """Tell how this loss reduces; only torch.nn's losses and ours, computed by their own code, are known."""
+    """Tell how this loss reduces; known are torch.nn's losses and ours, by their own code."""
     if not _computes_as(loss, BY_CLASS + BY_EXAMPLE):
         return Reduction.WHOLE
     if loss.reduction == "sum":
@@ -49,19 +49,24 @@ def batch_weight(loss: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Return how much a batch with these targets counts; None: by the number of its examples."""
     if reduction(loss) is Reduction.SUM:
         return _one
-    return partial(_class_weights, loss) if _weighs_classes(loss) else None
+    if _weighs_classes(loss):
+        return partial(_class_weights, loss)
+    return None
 
 
 def _weighs_classes(loss: nn.Module) -> bool:
     """Tell whether the class of a target decides how much it counts.
 
-    That is so with weights, and where a class is ignored; by default what is ignored is negative, and no class.
+    That is so with weights, and where a class is ignored; by default what is ignored is negative,
+    and no class.
     """
-    return _computes_as(loss, BY_CLASS) and (loss.weight is not None or int(str(loss.ignore_index)) >= 0)
+    if not _computes_as(loss, BY_CLASS):
+        return False
+    return loss.weight is not None or int(str(loss.ignore_index)) >= 0
 
 
 def _computes_as(loss: nn.Module, known: tuple[type[nn.Module], ...]) -> bool:
-    """Tell whether the code of one of these classes computes the loss, and nothing is hooked onto it."""
+    """Tell whether one of these classes computes the loss, and nothing is hooked onto it."""
     if loss._forward_hooks or loss._forward_pre_hooks or "forward" in vars(loss):
         return False
     return any(type(loss).forward is kind.forward for kind in known)
@@ -72,7 +77,7 @@ def _one(targets: Tensor) -> Tensor:
 
 
 def _class_weights(loss: Any, targets: Tensor) -> Tensor:
-    """Sum the weights of the targets' classes, 0 for those that are ignored: what the mean is divided by."""
+    """Sum the weights of the targets' classes, 0 for ignored ones: the divisor of the mean."""
     ignored: Tensor = targets.eq(loss.ignore_index)
     if loss.weight is None:
         return ignored.logical_not().float().sum()

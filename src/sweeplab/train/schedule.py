@@ -1,6 +1,7 @@
 """Learning rate schedules: in which unit they count, and which of their arguments the run fills in.
 
-A schedule counts in epochs or in batches: the unit of `trainer.scheduler_interval`, which also holds for its arguments.
+A schedule counts in epochs or in batches: the unit of `trainer.scheduler_interval`, which also
+holds for its arguments.
 """
 
 from __future__ import annotations
@@ -55,20 +56,23 @@ def batches_per_epoch(config: Config, examples: int) -> int:
     if trainer.overfit_batches is not None:
         return min(-(-examples // trainer.batch_size), trainer.overfit_batches)
     count = examples // trainer.batch_size
-    return count if trainer.limit_batches is None else min(count, trainer.limit_batches)
+    if trainer.limit_batches is None:
+        return count
+    return min(count, trainer.limit_batches)
 
 
 def rates(optimizer: Optimizer) -> list[float]:
-    """Return the learning rates of the parameter groups as they are now; none where an optimizer has none."""
+    """Return the learning rates of the parameter groups as they are now, of those that have one."""
     return [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
 
 
 def filled(config: Config, in_epoch: int | None) -> Node:
     """Return the scheduler's node with what only the run knows, where that is null or left out.
 
-    `T_max` of a cosine is the whole run, `epochs` and `steps_per_epoch` of a one-cycle schedule are its epochs and
-    their steps (batches, or 1 where it counts epochs), and `mode` of a plateau is that of the monitored metric.
-    `in_epoch` is the number of batches in an epoch; what needs it is null where it is not known.
+    `T_max` of a cosine is the whole run, `epochs` and `steps_per_epoch` of a one-cycle schedule are
+    its epochs and their steps (batches, or 1 where it counts epochs), and `mode` of a plateau is
+    that of the monitored metric. `in_epoch` is the number of batches in an epoch; what needs it is
+    null where it is not known.
     """
     node, target = config.scheduler, schedule_class(config)
     interval = config.interval
@@ -80,11 +84,12 @@ def filled(config: Config, in_epoch: int | None) -> Node:
         known = {"T_max": None if steps is None else epochs * steps}
     elif target is not None and issubclass(target, OneCycleLR) and node.get("total_steps") is not None:
         known = {}
-    return node | {name: value for name, value in known.items() if _is_open(node, target, name)}
+    filled_in = {name: value for name, value in known.items() if _is_open(node, target, name)}
+    return node | filled_in
 
 
 def _is_open(node: Node, target: Any, name: str) -> bool:
-    """Tell whether the run fills in this argument: it is null, or left out where it then would be null or missing."""
+    """Tell whether the run fills in this argument: it is null, or left out without a default."""
     if name in node:
         return node[name] is None and not (target is not None and issubclass(target, CyclicLR))
     if name == "mode" and target is not None and issubclass(target, ReduceLROnPlateau):
@@ -92,13 +97,17 @@ def _is_open(node: Node, target: Any, name: str) -> bool:
     function = _located(node)
     if function is None:
         return False
-    return targets.accepts(function, name) if name == "T_max" else targets.is_optional(function, name)
+    if name == "T_max":
+        return targets.accepts(function, name)
+    return targets.is_optional(function, name)
 
 
 def schedule_class(config: Config) -> Any:
-    """Return the schedule's class; None for a function of the user's own, or what cannot be found."""
+    """Return the schedule's class; None for a user's function, or what cannot be found."""
     target = _located(config.scheduler)
-    return target if isinstance(target, type) else None
+    if isinstance(target, type):
+        return target
+    return None
 
 
 def _located(node: Node) -> Any:

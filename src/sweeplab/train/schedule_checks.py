@@ -23,7 +23,14 @@ from torch.optim.lr_scheduler import (
 
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.train.schedule import BY_BATCH, OF_OTHERS, STEP, nested, schedule_class, steps_by_batch
+from sweeplab.train.schedule import (
+    BY_BATCH,
+    OF_OTHERS,
+    STEP,
+    nested,
+    schedule_class,
+    steps_by_batch,
+)
 
 LENGTHS: Mapping[type, str] = {
     LinearLR: "total_iters",
@@ -45,9 +52,8 @@ def problems(config: Config) -> list[str]:
         return []
     name = config.scheduler["_target_"]
     why = "is made of other schedules, to which a config cannot give the optimizer"
-    advice = (
-        "write a function that takes the optimizer and returns it, and name that (scheduler._target_=mine.schedule)"
-    )
+    advice = "write a function that takes the optimizer and returns it, and name that "
+    advice += "(scheduler._target_=mine.schedule)"
     return [f"scheduler._target_={name}: {why}; {advice}"]
 
 
@@ -57,47 +63,51 @@ def _plateau_problems(config: Config, mode: str | None) -> list[str]:
     if mode not in (None, config.mode):
         better = "larger" if config.mode == "max" else "smaller"
         messages.append(
-            f"scheduler.mode={mode}: {config.monitor}, which {name} waits for, is better the {better} it is; "
-            f"give {config.mode}, or null"
+            f"scheduler.mode={mode}: {config.monitor}, which {name} waits for, is better the "
+            f"{better} it is; give {config.mode}, or null"
         )
     if config.interval == STEP:
         messages.append(
-            f"trainer.scheduler_interval=step: {name} waits for trainer.monitor, which is measured once an epoch; "
-            "give epoch, or auto"
+            f"trainer.scheduler_interval=step: {name} waits for trainer.monitor, which is measured "
+            "once an epoch; give epoch, or auto"
         )
     return messages
 
 
 def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[float] = ()) -> list[str]:
-    """List what this schedule, built with the config, does not do in the run. Raises UserError if it ends before it.
+    """List what this schedule, built with the config, does not do in the run.
 
-    `own_rates` are the learning rates that the optimizer had before.
+    Raises UserError if it ends before the run. `own_rates` are the learning rates that the
+    optimizer had before.
     """
-    if isinstance(schedule, ReduceLROnPlateau) and (wrong := _plateau_problems(config, schedule.mode)):
-        raise UserError(*wrong)
+    if isinstance(schedule, ReduceLROnPlateau):
+        wrong = _plateau_problems(config, schedule.mode)
+        if wrong:
+            raise UserError(*wrong)
     steps, unit = config.trainer.epochs, "epochs"
     if steps_by_batch(config.interval, schedule):
         steps, unit = steps * in_epoch, "batches"
     messages = list(_lengths(schedule, steps, unit))
     if isinstance(schedule, BY_BATCH) and len(set(own_rates)) > 1:
-        name, several = type(schedule).__name__, ", ".join(f"{rate:g}" for rate in dict.fromkeys(own_rates))
-        messages.append(
-            f"optimizer: the learning rates of its groups ({several}) have no effect: {name} goes by its own"
-        )
+        several = ", ".join(f"{rate:g}" for rate in dict.fromkeys(own_rates))
+        why = f"have no effect: {type(schedule).__name__} goes by its own"
+        messages.append(f"optimizer: the learning rates of its groups ({several}) {why}")
     if schedule_class(config) is None:
         messages += _replaced_inside(config, schedule)
     for part in nested(schedule):
         lowest = getattr(part, "eta_min", None)
         if lowest is not None and lowest > max(getattr(part, "base_lrs", [lowest])):
-            messages.append(f"scheduler.eta_min={lowest:g}: is above the learning rate, which goes up to it")
+            why = "is above the learning rate, which goes up to it"
+            messages.append(f"scheduler.eta_min={lowest:g}: {why}")
     limit = config.trainer.time_limit
     if limit is not None and any(isinstance(part, OneCycleLR) for part in nested(schedule)):
-        messages.append(f"trainer.time_limit={limit:g}: may end the run before its OneCycleLR has come down")
+        why = "may end the run before its OneCycleLR has come down"
+        messages.append(f"trainer.time_limit={limit:g}: {why}")
     return messages
 
 
 def _replaced_inside(config: Config, schedule: object) -> Iterator[str]:
-    """Name the optimizer's learning rate, where a user's function returns a schedule that goes by its own."""
+    """Name the optimizer's learning rate, where a user's schedule goes by its own."""
     rate = config.optimizer.get("lr")
     if rate is None:
         return
@@ -110,10 +120,11 @@ def _replaced_inside(config: Config, schedule: object) -> Iterator[str]:
             highest = [group["max_lr"] for group in part.optimizer.param_groups]
         if rate not in highest:
             shown = ", ".join(f"{own:g}" for own in dict.fromkeys(highest))
-            yield f"optimizer.lr={rate}: may have no effect: {type(part).__name__} goes up to {shown} of its own"
+            name = type(part).__name__
+            yield f"optimizer.lr={rate}: may have no effect: {name} goes up to {shown} of its own"
 
 
-# --- Lengths ----------------------------------------------------------------------------------------------------------
+# --- Lengths --------------------------------------------------------------------------------------
 
 
 @singledispatch
@@ -121,15 +132,16 @@ def _lengths(schedule: object, steps: int, unit: str) -> Iterable[str]:
     """Say what a schedule does not come to in so many steps."""
     argument = next((name for kind, name in LENGTHS.items() if isinstance(schedule, kind)), None)
     if argument is not None and getattr(schedule, argument) > steps:
-        name, length = type(schedule).__name__, getattr(schedule, argument)
-        yield f"scheduler.{argument}={length}: {unit}, where the run has {steps}: {name} does not come to its end"
+        key = f"scheduler.{argument}={getattr(schedule, argument)}"
+        why = f"{type(schedule).__name__} does not come to its end"
+        yield f"{key}: {unit}, where the run has {steps}: {why}"
     if _ends_at_zero(schedule) and schedule.total_iters < steps:
-        length = schedule.total_iters
-        yield f"scheduler.total_iters={length}: {unit}, where the run has {steps}: the learning rate is 0 after these"
+        key = f"scheduler.total_iters={schedule.total_iters}"
+        yield f"{key}: {unit}, where the run has {steps}: the learning rate is 0 after these"
 
 
 def _ends_at_zero(schedule: object) -> TypeGuard[PolynomialLR | LinearLR]:
-    """Tell whether the learning rate is 0, and nothing is learned any more, once the schedule is over."""
+    """Tell whether the learning rate is 0, and nothing is learned, after the schedule."""
     if isinstance(schedule, PolynomialLR):
         return schedule.power > 0
     return isinstance(schedule, LinearLR) and schedule.end_factor == 0
@@ -137,18 +149,19 @@ def _ends_at_zero(schedule: object) -> TypeGuard[PolynomialLR | LinearLR]:
 
 @_lengths.register
 def _one_cycle(schedule: OneCycleLR, steps: int, unit: str) -> Iterable[str]:
-    lengths = f"scheduler: OneCycleLR is laid out for {schedule.total_steps} {unit}, where the run has {steps}"
-    if schedule.total_steps < steps:
-        raise UserError(
-            f"{lengths}, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"
-        )
-    if schedule.total_steps > steps:
+    total = schedule.total_steps
+    lengths = f"scheduler: OneCycleLR is laid out for {total} {unit}, where the run has {steps}"
+    if total < steps:
+        advice = "leave out total_steps, epochs and steps_per_epoch, or give null"
+        raise UserError(f"{lengths}, and would fail after these; {advice}")
+    if total > steps:
         yield f"{lengths}: the learning rate does not come down"
 
 
 @_lengths.register
 def _cosine(schedule: CosineAnnealingLR, steps: int, unit: str) -> Iterable[str]:
-    start = f"scheduler.T_max={schedule.T_max}: {unit}, where the run has {steps}: the learning rate"
+    key = f"scheduler.T_max={schedule.T_max}"
+    start = f"{key}: {unit}, where the run has {steps}: the learning rate"
     if schedule.T_max < steps:
         yield f"{start} goes up again after these; null is the whole run"
     if schedule.T_max > steps:
@@ -159,7 +172,8 @@ def _cosine(schedule: CosineAnnealingLR, steps: int, unit: str) -> Iterable[str]
 def _cyclic(schedule: CyclicLR, steps: int, unit: str) -> Iterable[str]:
     up = schedule.total_size * schedule.step_ratio
     if up > steps:
-        yield f"scheduler.step_size_up={up:g}: {unit}, where the run has {steps}: it does not come up to max_lr"
+        key = f"scheduler.step_size_up={up:g}"
+        yield f"{key}: {unit}, where the run has {steps}: it does not come up to max_lr"
 
 
 @_lengths.register(StepLR)
@@ -168,8 +182,8 @@ def _in_steps(schedule: StepLR | MultiStepLR, steps: int, unit: str) -> Iterable
     actions = [schedule.step_size] if isinstance(schedule, StepLR) else schedule.milestones
     first = min(actions, default=steps)
     if first >= steps:
-        name = type(schedule).__name__
-        yield f"scheduler: {name} first acts after {first} {unit}, where the run has {steps}: it never does"
+        what = f"{type(schedule).__name__} first acts after {first} {unit}"
+        yield f"scheduler: {what}, where the run has {steps}: it never does"
 
 
 @_lengths.register
@@ -178,8 +192,8 @@ def _sequential(schedule: SequentialLR, steps: int, unit: str) -> Iterable[str]:
     ends = [*starts[1:], steps]
     for part, start, end in zip(schedule._schedulers, starts, ends, strict=True):
         if start >= steps:
-            name = type(part).__name__
-            yield f"scheduler: {name} begins after {start} {unit}, where the run has {steps}: it never does"
+            what = f"{type(part).__name__} begins after {start} {unit}"
+            yield f"scheduler: {what}, where the run has {steps}: it never does"
             return
         yield from _lengths(part, min(end, steps) - start, unit)
 

@@ -1,7 +1,8 @@
-"""The state of a network and its loss: torch's own `state_dict`, with all that it may hold beside plain tensors.
+"""The state of a network and its loss: torch's own `state_dict`, with all that it may hold.
 
-That is `_metadata`, by which a module knows an older form of its own, what `get_extra_state` returns, and tensors that
-are complex, sparse, quantized or expanded. What cannot be read back without running code is refused by name.
+Beside plain tensors that is `_metadata`, by which a module knows an older form of its own, what
+`get_extra_state` returns, and tensors that are complex, sparse, quantized or expanded. What cannot
+be read back without running code is refused by name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ State = dict[str, Any]
 """Names and values, in the order of the modules; an OrderedDict, with the attribute `_metadata`."""
 
 LOSS = ".loss."
-"""Before the names of the loss's values. A module's name is not empty, so that no network has a name like these."""
+"""The prefix of the loss's values. No network has such names, since a module's is not empty."""
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
@@ -40,7 +41,7 @@ SAFE: list[Any] = [
 
 
 def collect(model: nn.Module, loss: nn.Module | None = None) -> State:
-    """The state as it is now, not copied."""
+    """Return the state as it is now, not copied."""
     state = model.state_dict()
     if loss is not None:
         loss.state_dict(destination=state, prefix=LOSS)
@@ -48,123 +49,149 @@ def collect(model: nn.Module, loss: nn.Module | None = None) -> State:
 
 
 def snapshot(model: nn.Module, loss: nn.Module | None = None) -> State:
-    """A copy of the weights (BatchNorm's statistics and the like included) that later steps do not change."""
+    """Copy the state, weights and BatchNorm's statistics included, so that later steps keep it."""
     state = collect(model, loss)
     copied = OrderedDict((name, _copy(value)) for name, value in state.items())
-    copied._metadata = copy.deepcopy(metadata(state))  # type: ignore[attr-defined]  # as torch does it
+    _set_metadata(copied, copy.deepcopy(metadata(state)))
     return copied
 
 
 def _copy(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return copy.deepcopy(value)
 
 
 def metadata(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The versions of the modules, by their names."""
+    """Return the versions of the modules, by their names."""
     return dict(getattr(state, "_metadata", None) or {})
 
 
+def _set_metadata(state: OrderedDict[str, Any], versions: dict[str, Any]) -> None:
+    state._metadata = versions  # type: ignore[attr-defined]  # as torch does it
+
+
 def parts(state: Mapping[str, Any]) -> tuple[State, State]:
-    """Part a state into the network's and the loss's."""
+    """Split a state into the network's and the loss's."""
     model, loss = OrderedDict[str, Any](), OrderedDict[str, Any]()
     for name, value in state.items():
-        (loss if name.startswith(LOSS) else model)[name.removeprefix(LOSS)] = value
-    versions = metadata(state)
-    own = {f"{name}.".removeprefix(LOSS)[:-1]: v for name, v in versions.items() if f"{name}.".startswith(LOSS)}
-    model._metadata = {name: v for name, v in versions.items() if not f"{name}.".startswith(LOSS)}  # type: ignore[attr-defined]
-    loss._metadata = own  # type: ignore[attr-defined]
+        if name.startswith(LOSS):
+            loss[name.removeprefix(LOSS)] = value
+        else:
+            model[name] = value
+    model_versions, loss_versions = {}, {}
+    for name, version in metadata(state).items():
+        if f"{name}.".startswith(LOSS):
+            loss_versions[f"{name}.".removeprefix(LOSS)[:-1]] = version
+        else:
+            model_versions[name] = version
+    _set_metadata(model, model_versions)
+    _set_metadata(loss, loss_versions)
     return model, loss
 
 
-# --- Loaded -----------------------------------------------------------------------------------------------------------
+# --- Loading --------------------------------------------------------------------------------------
 
 
 def restore(state: Mapping[str, Any], model: nn.Module, loss: nn.Module | None = None) -> None:
-    """Give the network this state, and the loss its part of it; without `loss` that is left aside."""
-    of_model, of_loss = parts(state)
-    _load(model, of_model)
+    """Load this state into the network, and the loss's part of it into `loss`, if there is one."""
+    model_state, loss_state = parts(state)
+    _load(model, model_state)
     if loss is not None:
-        _load(loss, of_loss)
+        _load(loss, loss_state)
 
 
 def restore_loss(state: Mapping[str, Any], loss: nn.Module) -> None:
-    """Give the loss its part of this state, if it has values of these names and shapes."""
-    own = parts(state)[1]
-    if forms(own) == forms(loss.state_dict()):
-        _load(loss, own)
+    """Load the loss's part of this state, if the loss has values of these names and shapes."""
+    _, loss_state = parts(state)
+    if forms(loss_state) == forms(loss.state_dict()):
+        _load(loss, loss_state)
 
 
 def forms(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of each value, and that there is one, where it is no tensor."""
-    return {
-        name: list(value.shape) if isinstance(value, Tensor) and not is_lazy(value) else "a value"
-        for name, value in state.items()
-    }
+    """Return the shape of each value, or "a value" where it is no tensor."""
+    forms: dict[str, Any] = {}
+    for name, value in state.items():
+        is_shaped = isinstance(value, Tensor) and not is_lazy(value)
+        forms[name] = list(value.shape) if is_shaped else "a value"
+    return forms
 
 
 def undecided(module: nn.Module) -> set[str]:
-    """The names of what takes any shape: buffers that are not set or empty at first, and what torch calls lazy."""
-    found = set()
+    """Return the names of what takes any shape: lazy values, and unset or empty buffers."""
+    names = set()
     for prefix, part in module.named_modules():
-        free = [
-            name for name, buffer in part._buffers.items() if buffer is None or is_lazy(buffer) or not buffer.numel()
-        ]
-        free += [name for name, parameter in part._parameters.items() if is_lazy(parameter)]
-        found |= {f"{prefix}.{name}" if prefix else name for name in free}
-    return found
+        for name, buffer in part._buffers.items():
+            if buffer is None or is_lazy(buffer) or not buffer.numel():
+                names.add(_joined(prefix, name))
+        for name, parameter in part._parameters.items():
+            if is_lazy(parameter):
+                names.add(_joined(prefix, name))
+    return names
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
 
 
 def _load(module: nn.Module, state: State) -> None:
     if isinstance(module, nn.parallel.DistributedDataParallel):
         module = module.module
     _make_room(module, state)
-    own = OrderedDict((n, v if isinstance(v, Tensor) else copy.deepcopy(v)) for n, v in state.items())
-    own._metadata = metadata(state)  # type: ignore[attr-defined]  # as torch does it
-    module.load_state_dict(own)
+    loaded = OrderedDict[str, Any]()
+    for name, value in state.items():
+        loaded[name] = value if isinstance(value, Tensor) else copy.deepcopy(value)
+    _set_metadata(loaded, metadata(state))
+    module.load_state_dict(loaded)
 
 
 def _make_room(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Give what torch would copy into memory of its own: a buffer that is set later, that grows, or is expanded."""
+    """Make memory for buffers that torch cannot copy into: unset, of other size, or expanded."""
     for prefix, part in module.named_modules():
         for name, buffer in part._buffers.items():
-            value = state.get(f"{prefix}.{name}" if prefix else name)
-            if isinstance(value, Tensor) and not is_lazy(buffer) and (buffer is None or buffer.shape != value.shape):
-                part._buffers[name] = value.detach().clone().to(None if buffer is None else buffer.device)
+            value = state.get(_joined(prefix, name))
+            if not isinstance(value, Tensor) or is_lazy(buffer):
+                continue
+            if buffer is None:
+                part._buffers[name] = value.detach().clone()
+            elif buffer.shape != value.shape:
+                part._buffers[name] = value.detach().clone().to(buffer.device)
     for value in module.state_dict(keep_vars=True).values():
         if isinstance(value, Tensor) and _overlaps(value):
             value.data = value.data.clone(memory_format=torch.contiguous_format)
 
 
 def _overlaps(value: Tensor) -> bool:
-    """Whether several of its numbers are one in memory, as in what `expand` returns."""
+    """Tell whether several of its numbers are one in memory, as in what `expand` returns."""
     if is_lazy(value) or not is_ordinary(value):
         return False
-    return any(step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True))
+    dimensions = zip(value.stride(), value.shape, strict=True)
+    return any(step == 0 and size > 1 for step, size in dimensions)
 
 
-# --- Kept -------------------------------------------------------------------------------------------------------------
+# --- Saving ---------------------------------------------------------------------------------------
 
 
 def is_ordinary(value: Any) -> bool:
-    """Whether it is a tensor whose numbers lie in memory and mean what they are."""
-    return (
-        isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized and not value.is_nested
-    )
+    """Tell whether a value is a tensor whose numbers lie in memory and mean what they are."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return not value.is_quantized and not value.is_nested
 
 
 def to_bytes(value: Any) -> bytes:
-    """The value as `torch.save` writes it."""
+    """Return the value as `torch.save` writes it."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch tells of its own plans for tensors that are quantized
+        warnings.simplefilter("ignore")  # of torch's plans for quantized tensors
         torch.save(value, content)
     return content.getvalue()
 
 
 def from_bytes(source: Path | bytes) -> Any:
-    """What `to_bytes` wrote, or a file of it; nothing in it can run code."""
+    """Read what `to_bytes` wrote, or a file of it; nothing in it can run code."""
     with warnings.catch_warnings(), torch.serialization.safe_globals(SAFE):
-        warnings.simplefilter("ignore")  # and of how it checks those that are sparse
+        warnings.simplefilter("ignore")  # of how torch checks sparse tensors
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -188,11 +215,11 @@ def unsafe(value: Any, name: str = "") -> Iterator[str]:
         yield f"{name} ({type(value).__name__})"
 
 
-# --- Digested ---------------------------------------------------------------------------------------------------------
+# --- Digesting ------------------------------------------------------------------------------------
 
 
 def sha256(state: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and bits, in the order of the names: the same on every device."""
+    """Compute a SHA-256 over names, types, shapes and bits: the same on every device."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(f"{name} ".encode())
@@ -202,9 +229,9 @@ def sha256(state: Mapping[str, Any]) -> str:
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    """All that makes up a value, as bytes."""
+    """Yield all that makes up a value, as bytes."""
     if isinstance(value, Tensor):
-        yield from _of_tensor(value.detach().cpu())
+        yield from _tensor_pieces(value.detach().cpu())
     elif isinstance(value, Mapping):
         yield f"{type(value).__name__} {len(value)}\n".encode()
         for key, item in value.items():
@@ -223,7 +250,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
         yield f"{value!r}\n".encode()
 
 
-def _of_tensor(value: Tensor) -> Iterator[bytes]:
+def _tensor_pieces(value: Tensor) -> Iterator[bytes]:
     if is_ordinary(value):
         plain = value.resolve_conj().resolve_neg().contiguous()
         yield f"{value.dtype} {list(value.shape)}\n".encode()
@@ -231,22 +258,26 @@ def _of_tensor(value: Tensor) -> Iterator[bytes]:
         return
     yield f"{value.layout} {value.dtype} {list(value.shape)}\n".encode()
     if value.is_quantized:
-        inside: list[Any] = [str(value.qscheme()), value.int_repr(), *_scale(value)]
+        inner: list[Any] = [str(value.qscheme()), value.int_repr(), *_quantization(value)]
     elif value.layout == torch.sparse_coo:
         whole = value.coalesce()
-        inside = [whole.indices(), whole.values()]
+        inner = [whole.indices(), whole.values()]
     elif value.layout in (torch.sparse_csr, torch.sparse_bsr):
-        inside = [value.crow_indices(), value.col_indices(), value.values()]
+        inner = [value.crow_indices(), value.col_indices(), value.values()]
     elif value.layout in (torch.sparse_csc, torch.sparse_bsc):
-        inside = [value.ccol_indices(), value.row_indices(), value.values()]
+        inner = [value.ccol_indices(), value.row_indices(), value.values()]
     else:
-        inside = [to_bytes(value)]
-    for part in inside:
+        inner = [to_bytes(value)]
+    for part in inner:
         yield from _pieces(part)
 
 
-def _scale(value: Tensor) -> list[Any]:
-    """What a quantized tensor's whole numbers stand for."""
+def _quantization(value: Tensor) -> list[Any]:
+    """Return what a quantized tensor's whole numbers stand for."""
     if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
         return [value.q_scale(), value.q_zero_point()]
-    return [value.q_per_channel_scales(), value.q_per_channel_zero_points(), value.q_per_channel_axis()]
+    return [
+        value.q_per_channel_scales(),
+        value.q_per_channel_zero_points(),
+        value.q_per_channel_axis(),
+    ]

@@ -1,4 +1,4 @@
-"""Early stopping as a small state machine: which epoch is best so far, and whether this one is the last."""
+"""Early stopping as a small state machine: which epoch is best, and which the last."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ STATE = ("best", "best_epoch", "improved", "waited", "seconds")
 
 @dataclass(kw_only=True, slots=True)
 class Stopping:
-    """Fed one epoch after the other; the fields after `min_delta` are the state that a resume needs.
+    """Takes in one epoch after the other; the fields after `min_delta` are the state for a resume.
 
-    The best epoch is the best, however little better it is; `min_delta` decides only whether patience starts anew.
+    The best epoch is the best, however little better it is; `min_delta` decides only whether
+    patience starts anew.
     """
 
     monitor: str  # the metric of an epoch that decides
@@ -36,7 +37,10 @@ class Stopping:
     seconds: float = 0.0
 
     def update(self, result: EpochResult) -> str | None:
-        """Take in an epoch: the reason to stop after it, or None. A non-finite loss stops before anything else."""
+        """Take in an epoch; returns the reason to stop after it, or None.
+
+        A non-finite loss stops before anything else.
+        """
         self.seconds += result.seconds
         value = result.metrics[self.monitor]
         if not result.finite:
@@ -54,19 +58,28 @@ class Stopping:
             return False
         if than is None:
             return True
-        return value > than + by if self.mode == "max" else value < than - by
+        if self.mode == "max":
+            return value > than + by
+        return value < than - by
 
     def _reason(self, epoch: int, value: float) -> str | None:
-        if self.target is not None and (value >= self.target if self.mode == "max" else value <= self.target):
+        if self.target is not None and self._reaches(value, self.target):
             return TARGET
         if epoch >= self.epochs:
             return MAX_EPOCHS
         if self.patience is not None and self.waited >= self.patience:
             return PATIENCE
-        return TIME_LIMIT if self.time_limit is not None and self.seconds >= self.time_limit else None
+        if self.time_limit is not None and self.seconds >= self.time_limit:
+            return TIME_LIMIT
+        return None
+
+    def _reaches(self, value: float, target: float) -> bool:
+        if self.mode == "max":
+            return value >= target
+        return value <= target
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs."""
+        """Return what a resume needs."""
         return {name: value for name, value in asdict(self).items() if name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -76,34 +89,38 @@ class Stopping:
 
 
 NEVER_NEGATIVE = (
-    "CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss",
-    "MultiMarginLoss", "sweeplab.models.NLLLoss",
+    "CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss",
+    "BCEWithLogitsLoss", "MultiMarginLoss", "sweeplab.models.NLLLoss",
 )  # fmt: skip
-"""Losses of torch and sweeplab whose values are never below 0; torch's own NLLLoss takes any number."""
+"""Losses whose values are never below 0; torch's own NLLLoss, which takes any number, is not."""
 
 
 def problems(config: Config) -> list[str]:
-    """What contradicts itself in how a run is watched: which way is better, what it is to reach, what is a change."""
-    trainer, monitor, found = config.trainer, config.monitor, []
+    """List what contradicts itself in how a run is watched: mode, target and min_delta."""
+    trainer, monitor = config.trainer, config.monitor
+    messages = []
     natural = metrics.mode_by_name(monitor)
     if natural is not None and config.mode != natural:
         better = "larger" if natural == "max" else "smaller"
-        found.append(f"trainer.mode={trainer.mode}: {monitor} is better the {better} it is; give {natural}, or auto")
+        why = f"{monitor} is better the {better} it is; give {natural}, or auto"
+        messages.append(f"trainer.mode={trainer.mode}: {why}")
     if trainer.target is not None:
         why = metrics.unreachable(monitor, trainer.target) or _below_zero(config, trainer.target)
         if why:
-            found.append(f"trainer.target={trainer.target:g}: {why}")
+            messages.append(f"trainer.target={trainer.target:g}: {why}")
     if monitor.endswith(metrics.ACCURACY) and natural and trainer.min_delta >= 1:
-        found.append(f"trainer.min_delta={trainer.min_delta:g}: {monitor} never changes by more than 1; give less")
-    return found
+        why = f"{monitor} never changes by more than 1; give less"
+        messages.append(f"trainer.min_delta={trainer.min_delta:g}: {why}")
+    return messages
 
 
 def _below_zero(config: Config, target: float) -> str:
-    """Why the loss cannot reach a negative target; '' where it is no loss, or one that may be negative."""
+    """Say why the loss cannot reach a negative target; '' where it can, or no loss is monitored."""
+    if config.monitor not in (metrics.TRAIN_LOSS, metrics.VALID_LOSS) or target >= 0:
+        return ""
     name = str(config.loss.get("_target_"))
-    known = name in NEVER_NEGATIVE or (
-        name.startswith(("torch.nn.", "sweeplab.")) and name.rpartition(".")[2] in NEVER_NEGATIVE
-    )
-    if config.monitor not in (metrics.TRAIN_LOSS, metrics.VALID_LOSS) or target >= 0 or not known:
+    if name.startswith(("torch.nn.", "sweeplab.")) and name not in NEVER_NEGATIVE:
+        name = name.rpartition(".")[2]
+    if name not in NEVER_NEGATIVE:
         return ""
     return f"{config.monitor} is never below 0; give a number >= 0"
