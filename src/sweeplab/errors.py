@@ -40,15 +40,20 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     names.
     """
     names = list(valid)
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+    if near := nearest(name, names):
+        return near
     if not names:
         return ""
     listed = ", ".join(sorted(names)[:MOST_NAMES])
     if len(names) > MOST_NAMES:
         listed += f", ... ({len(names)} in all)"
     return f"; valid: {listed}"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return the end of a message: the nearest valid name, or '' if none is near."""
+    near = get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def comma_for_point(value: object) -> str:

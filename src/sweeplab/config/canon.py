@@ -29,7 +29,9 @@ def canonical(config: Config) -> dict[str, Any]:
     (null) is left out, so that a later key, off by default, leaves the fingerprints as they are.
     """
     trainer = asdict(config.trainer)
-    trainer |= {"monitor": config.monitor, "mode": config.mode, "scheduler_interval": config.interval}
+    trainer["monitor"] = config.monitor
+    trainer["mode"] = config.mode
+    trainer["scheduler_interval"] = config.interval
     plain = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
     plain["trainer"] = _without(trainer, EXECUTION_KEYS)
     plain["data"] = _without(asdict(config.data), NOT_HASHED)

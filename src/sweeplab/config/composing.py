@@ -47,10 +47,12 @@ def ensure_options(words: Sequence[str]) -> None:
     from hydra._internal.utils import get_args_parser
 
     unknown = get_args_parser().parse_known_args(list(words))[1]
-    if unknown and not unknown[0].startswith("-"):
-        raise UserError(f"{unknown[0]}: settings stand together; give -m and other options before or after all of them")
-    if unknown:
-        raise UserError(f"{unknown[0]}: no such option of train.py; settings are given as key=value, without dashes")
+    if not unknown:
+        return
+    reason = "settings stand together; give -m and other options before or after all of them"
+    if unknown[0].startswith("-"):
+        reason = "no such option of train.py; settings are given as key=value, without dashes"
+    raise UserError(f"{unknown[0]}: {reason}")
 
 
 def task_overrides() -> list[str]:
@@ -61,8 +63,8 @@ def task_overrides() -> list[str]:
 
     if not HydraConfig.initialized():
         return []
-    overrides = HydraConfig.get().overrides.task
-    return [redact_override(override) for override in overrides if not override.startswith("sweep.id=")]
+    words = HydraConfig.get().overrides.task
+    return [redact_override(word) for word in words if not word.startswith("sweep.id=")]
 
 
 def is_job() -> bool:

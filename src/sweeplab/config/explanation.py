@@ -19,7 +19,14 @@ ASCII_KEYS = "a key on the command line has letters of ASCII only; give others i
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
 OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
+NO_SWEEP_IN_LIST = "no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
+NO_EXPERIMENT = "there is none; an experiment is a file experiments/<name>.yaml beside conf/"
+NO_FOLDER = (
+    "there is no such folder; make it (it may stay empty): options of your own go there, "
+    "beside those that ship with sweeplab"
+)
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
+SWEEP_IN_LIST = re.compile(r"\[.*\b(range|choice|interval|glob)\(")
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
 HYDRA_CALLERS = ("sweeplab.commands.cli", "sweeplab.commands.guard", "sweeplab.config.composing")
@@ -74,8 +81,9 @@ def unreadable(file: Path, error: Exception) -> str:
     try:
         content.decode()
     except UnicodeDecodeError as wrong:
-        line = content.count(b"\n", 0, wrong.start) + 1
-        return f"{file}: is no text in UTF-8: byte 0x{content[wrong.start]:02x} in line {line}; save it as UTF-8"
+        byte, line = content[wrong.start], content.count(b"\n", 0, wrong.start) + 1
+        place = f"byte 0x{byte:02x} in line {line}"
+        return f"{file}: is no text in UTF-8: {place}; save it as UTF-8"
     return f"{file}: cannot be read: {error}"
 
 
@@ -120,15 +128,14 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
             advice += f"; if {value.replace(',', '.')} is meant, its point is a dot"
         return f"{key}={value}: {advice}"
     if "Unexpected type annotation: Set[str]" in text:
-        inside = [word for word in words if re.search(r"\[.*\b(range|choice|interval|glob)\(", word)]
-        advice = "no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
-        return f"{' '.join(inside)}: {advice}"
+        inside = [word for word in words if SWEEP_IN_LIST.search(word)]
+        return f"{' '.join(inside)}: {NO_SWEEP_IN_LIST}"
     return None
 
 
 def _missing_key(error: Exception, cause: Any) -> str:
     if cause.key == "experiment":
-        return "experiment: there is none; an experiment is a file experiments/<name>.yaml beside conf/"
+        return f"experiment: {NO_EXPERIMENT}"
     valid: list[str] = []
     if cause.parent_node is not None:
         valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
@@ -140,10 +147,7 @@ def _missing_key(error: Exception, cause: Any) -> str:
 def _missing_option(error: Any, words: Sequence[str]) -> str:
     """Name the option, the config or the folder of configs that is missing."""
     if folder := re.search(r"config directory '(.+?)'", str(error)):
-        return (
-            f"{folder[1]}: there is no such folder; make it (it may stay empty): options of your own go there, "
-            "beside those that ship with sweeplab"
-        )
+        return f"{folder[1]}: {NO_FOLDER}"
     name = error.missing_cfg_file or ""
     if not error.options:
         return f"{name}: no such config; {one_line(error)}"
@@ -164,7 +168,8 @@ def _syntax_problem(error: Any) -> str:
         return ASCII_KEYS
     if not KEY.fullmatch(key):
         return f"{key!r} is no key; {OVERRIDE}"
-    lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See https"))]
+    frame = ("Error parsing override", "See https")
+    lines = [line for line in str(error).splitlines() if not line.startswith(frame)]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
         return QUOTES
     if "=" in value and not re.search(r"['\"]", str(error.override)):
@@ -179,10 +184,13 @@ def _syntax_problem(error: Any) -> str:
 
 def _raised_by_hydra(error: Exception) -> bool:
     """Whether Hydra raised the error over what was typed, and no code of ours did."""
-    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if any(name.startswith(OWN_MODULES) and name not in HYDRA_CALLERS for name in modules):
-        return False
-    return any(name.split(".")[0] in ("hydra", "omegaconf") for name in modules)
+    is_hydra = False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(OWN_MODULES) and module not in HYDRA_CALLERS:
+            return False
+        is_hydra = is_hydra or module.split(".")[0] in ("hydra", "omegaconf")
+    return is_hydra
 
 
 def _refused_override(error: Exception, words: Sequence[str]) -> str:
@@ -191,14 +199,18 @@ def _refused_override(error: Exception, words: Sequence[str]) -> str:
     for override in overrides:
         if override.key_or_group == "hydra.verbose":
             return f"{override.input_line}: {LOGGERS}"
-    nameless = [str(override.input_line) for override in overrides if not _may_name_options(override)]
+    nameless = [override for override in overrides if not _may_name_options(override)]
     if nameless:
-        return f"{' '.join(nameless)}: {NAMES}"
+        return f"{_typed(nameless)}: {NAMES}"
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
     if "--" in reason:  # about options, not overrides
         return f"{' '.join(words)}: {reason}"
-    of_hydra = [str(override.input_line) for override in overrides if override.key_or_group.startswith("hydra")]
-    return f"{' '.join(of_hydra or words)}: Hydra cannot take it: {reason}"
+    of_hydra = [override for override in overrides if override.key_or_group.startswith("hydra")]
+    return f"{_typed(of_hydra) or ' '.join(words)}: Hydra cannot take it: {reason}"
+
+
+def _typed(overrides: Sequence[Override]) -> str:
+    return " ".join(str(override.input_line) for override in overrides)
 
 
 def _readable_overrides(words: Sequence[str]) -> Iterator[Override]:

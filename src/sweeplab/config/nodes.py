@@ -82,4 +82,5 @@ def class_paths(node: object) -> list[str]:
 
 def string_arguments(node: object, key: str) -> dict[str, str]:
     """Return all strings that are arguments, at every depth, by their dotted keys."""
-    return {at: text for at, text in strings(as_plain(node), key) if at.rpartition(".")[2] not in HYDRA_KEYS}
+    texts = strings(as_plain(node), key)
+    return {at: text for at, text in texts if at.rpartition(".")[2] not in HYDRA_KEYS}

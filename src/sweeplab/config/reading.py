@@ -18,8 +18,8 @@ from sweeplab.config.explanation import omegaconf_message
 from sweeplab.config.nodes import Node, walk
 from sweeplab.config.redaction import hidden_keys, redact
 from sweeplab.config.sections import COMPONENTS, OR_NULL, SECTIONS, SEEDS, Config, Data, Trainer
-from sweeplab.config.text import yaml_str
-from sweeplab.errors import UserError, comma_for_point, did_you_mean
+from sweeplab.config.text import SCALAR_NAMES, yaml_str
+from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNNAMED = ("data", "name", None)  # `sections.defaults` has no name for the data set
-KIND_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
+KIND_NAMES = SCALAR_NAMES | {
     Node: "a section of keys",
     list[int]: "a list of whole numbers",
     list[str]: "a list of texts",
@@ -45,7 +41,7 @@ def root() -> Path:
 
 def expand_home(path: str | Path) -> Path:
     """Replace `~` or `~user` by the home folder; the path stays as it is if there is no such user."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises
 
 
 def absolute(path: str | Path) -> Path:
@@ -80,7 +76,8 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
     plain = {str(key): value for key, value in container.items()}
     redact(plain)  # notes the secrets, which are hidden from now on wherever a message repeats them
     if masked := list(hidden_keys(plain)):
-        raise UserError(f"{', '.join(masked)}: *** stands for a secret that a record hides; give its value instead")
+        keys = ", ".join(masked)
+        raise UserError(f"{keys}: *** stands for a secret that a record hides; give its value instead")
     _unwrap_single_layer(plain.get("model"))
     return plain
 
@@ -103,7 +100,8 @@ def validate(plain: Mapping[str, Any]) -> Config:
     """
     problems: list[str] = []
     valid = [f.name for f in fields(Config)]
-    problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in plain if key not in valid]
+    unknown = [key for key in plain if key not in valid]
+    problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in unknown]
     problems += [f"{key}: missing" for key in valid if key not in plain and key != "metrics"]
     sections: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
@@ -122,7 +120,8 @@ def validate(plain: Mapping[str, Any]) -> Config:
     config = Config(seed=seed, **nodes, **sections)
     config.store.root = str(absolute(config.store.root))
     config.data.root = str(absolute(config.data.root))
-    config.tracking.experiment = config.tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
+    if not config.tracking.experiment:
+        config.tracking.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
     _ensure_utf_8(config, plain)
     return config
 
@@ -137,10 +136,9 @@ def _ensure_utf_8(config: Config, plain: Mapping[str, Any]) -> None:
         "tracking": {"experiment": config.tracking.experiment},
     }
     sections = {name: {**plain[name], **values} for name, values in completed.items()}
-    texts = _texts({**plain, **sections})
-    wrong = [f"{key}={text}: is no text in UTF-8; rename it" for key, text in texts if not _is_utf_8(text)]
+    wrong = [(key, text) for key, text in _texts({**plain, **sections}) if not _is_utf_8(text)]
     if wrong:
-        raise UserError(*wrong)
+        raise UserError(*[f"{key}={text}: is no text in UTF-8; rename it" for key, text in wrong])
 
 
 def _texts(plain: Node) -> Iterator[tuple[str, str]]:
@@ -170,7 +168,8 @@ def _shift_problems(trainer: Trainer | None, data: Data | None) -> list[str]:
     side = min(data.shape[1:], default=math.inf)
     if trainer.shift < side:
         return []
-    return [f"trainer.shift={trainer.shift}: must be less than {side}, the smaller side of data.shape={data.shape}"]
+    limit = f"{side}, the smaller side of data.shape={data.shape}"
+    return [f"trainer.shift={trainer.shift}: must be less than {limit}"]
 
 
 _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow
@@ -182,7 +181,7 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
         problems.append(f"{name}={yaml_str(values)}: a section of keys is expected")
         return None
     hints = _hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # every SECTIONS class is a dataclass
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     before = len(problems)
     for key, value in values.items():
         if key not in known:
@@ -190,7 +189,8 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
     converted: Node = {}
     for key, field in known.items():
         if key in values and (name, key, values[key]) != UNNAMED:
-            converted[key] = _convert(values[key], hints[key], f"{name}.{key}", field.metadata, problems)
+            rule = field.metadata
+            converted[key] = _convert(values[key], hints[key], f"{name}.{key}", rule, problems)
     if name == "data" and values.get("name") is None:
         problems.append("data.name: missing; give the data set a name, as in name: mine")
     return cls(**converted) if len(problems) == before else None
@@ -226,8 +226,7 @@ def _advice(value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
     """Return the nearest choice, or the number that was meant by `0,0001`; '' if nothing is near."""
     if kind in (int, float):
         return comma_for_point(value)
-    near = did_you_mean(str(value), rule.get("choices", ()))
-    return near if "did you mean" in near else ""
+    return nearest(str(value), rule.get("choices", ()))
 
 
 def _excess(value: Any, most: float | None) -> str:

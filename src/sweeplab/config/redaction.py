@@ -27,7 +27,8 @@ from sweeplab.errors import UserError
 
 STARS = "***"
 _HIDDEN = re.compile(r"\A\*\*\*\Z|\*\*\*.*\(sha256 [0-9a-f]{8}\)|://\*\*\*@", re.DOTALL)
-_REFERENCE = re.compile(r"\$\{[\w.:]+\}")  # ${oc.env:HF_TOKEN} says where a secret is, not what it is
+# ${oc.env:HF_TOKEN} says where a secret is, not what it is
+_REFERENCE = re.compile(r"\$\{[\w.:]+\}")
 
 # Up to the last @ of the host's part, and beyond a / that stands in a password by mistake, but not
 # beyond a port.
@@ -38,11 +39,13 @@ _PAIR = re.compile(  # key=value, key='value', {key: value}, 'key': value
     r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&{}\[\]()'\"]++(?![(\[]))"
 )
 _HEADER = re.compile(
-    r"\b((?:proxy-)?authorization|(?:set-)?cookie|x-api-key)(['\"]?: ?['\"]?)([^'\"\n]+)", re.IGNORECASE
+    r"\b((?:proxy-)?authorization|(?:set-)?cookie|x-api-key)"
+    r"(['\"]?: ?['\"]?)([^'\"\n]+)",
+    re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer )(?=\S*\d)([\w.~+/=-]{8,})", re.IGNORECASE)
 
-SHORTEST = 4  # characters of a secret that is looked for in other texts: shorter ones would garble them
+SHORTEST = 4  # characters of a secret that is looked for in texts: shorter ones would garble them
 WHOLE_WORD = 8  # shorter secrets are hidden only where they are a word of their own
 _known: dict[str, str] = {}  # a secret, in a form in which a message may repeat it -> its mark
 
@@ -154,13 +157,14 @@ def reveal(recorded: Any, key: str, given: Mapping[str, Any], advice: str) -> An
     is not the same.
     """
     if isinstance(recorded, Mapping):
-        return {name: reveal(item, f"{key}.{name}", given, advice) for name, item in recorded.items()}
+        return {k: reveal(item, f"{key}.{k}", given, advice) for k, item in recorded.items()}
     if isinstance(recorded, list):
-        return [reveal(item, f"{key}.{index}", given, advice) for index, item in enumerate(recorded)]
+        return [reveal(item, f"{key}.{i}", given, advice) for i, item in enumerate(recorded)]
     if not is_hidden(recorded):
         return recorded
     if key not in given:
-        raise UserError(f"{key}={recorded}: its value is a secret, which the record hides; {advice.format(key=key)}")
+        reason = "its value is a secret, which the record hides"
+        raise UserError(f"{key}={recorded}: {reason}; {advice.format(key=key)}")
     value = given[key]
     if "(sha256 " in recorded and recorded not in (mark(str(value)), redact(value, key)):
         raise UserError(f"{key}: what is given is not the value of the record, which is {recorded}")

@@ -17,16 +17,17 @@ BY_BATCH = ("OneCycleLR", "CyclicLR")
 otherwise.
 """
 
-MOST_COUNT = 2**31 - 1  # no computation ends that needs more, and PyTorch takes no larger sizes everywhere
+MOST_COUNT = 2**31 - 1  # no run ends that needs more, and PyTorch takes no larger sizes everywhere
 MOST_THREADS = 1024
 MOST_WORKERS = 100_000
 MOST_SEED = 2**63 - 1
 MOST_SECONDS = 1e9  # more than 30 years; the system's clocks take no wait that is much longer
 
 OR_NULL = ", or null"
+Test = Callable[[Any], bool]
 
 
-def _rule(default: Any, allowed: str, test: Callable[[Any], bool], most: float | None = None) -> Any:
+def _rule(default: Any, allowed: str, test: Test, most: float | None = None) -> Any:
     """Return a dataclass field with the values that it allows, in words and as a test.
 
     None is allowed where the type has it. The upper limit `most` is named in no message but to
@@ -156,7 +157,9 @@ class Sweep:
     where: str | None = None
     baseline: str | None = None
     replicate: list[str] = field(default_factory=lambda: ["seed"])
-    workers: Any = _rule("auto", "auto, or a whole number >= 1", _is_auto_or_count, MOST_WORKERS)  # noqa: RUF009
+    workers: Any = _rule(  # noqa: RUF009
+        "auto", "auto, or a whole number >= 1", _is_auto_or_count, MOST_WORKERS
+    )
     gpus_per_worker: float | None = _rule(
         None, "a number > 0, above 1 a whole one, or null", _is_share_or_whole, MOST_THREADS
     )
@@ -171,7 +174,13 @@ class Sweep:
 SEEDS = {"allowed": "a whole number >= 0", "test": lambda v: v >= 0, "most": MOST_SEED}
 """The rule of the top-level key `seed`."""
 
-SECTIONS: dict[str, type] = {"data": Data, "trainer": Trainer, "tracking": Tracking, "store": Store, "sweep": Sweep}
+SECTIONS: dict[str, type] = {
+    "data": Data,
+    "trainer": Trainer,
+    "tracking": Tracking,
+    "store": Store,
+    "sweep": Sweep,
+}
 
 
 def defaults() -> dict[str, Node]:

@@ -12,6 +12,14 @@ from typing import Any
 
 from sweeplab.config.canon import normalize
 
+SCALAR_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
+"""The types of plain values, in the words of messages."""
+
 WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 EXACT = 2**63  # above all seeds: what is larger was typed as a float
 LONGEST_IN_MESSAGE = 60

@@ -37,7 +37,7 @@ NODES = (
 )  # fmt: skip
 GRAMMAR = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /, numbers, 'texts', true, false, null, [lists] and keys"
 NUMBER, TEXT = "a number", "a text"
-KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: "a yes or no", type(None): "null"}
+KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: "a yes or no"}
 
 
 class Condition:
@@ -64,8 +64,9 @@ class Condition:
         for parent in nodes:
             for node in (parent, *ast.iter_child_nodes(parent)):
                 if not _is_allowed(node):
-                    byte = getattr(node, "col_offset", getattr(parent, "col_offset", 0))  # operators have none
-                    column = len(text.encode()[:byte].decode())
+                    # Operators have no place of their own. The offset is in bytes.
+                    offset = getattr(node, "col_offset", getattr(parent, "col_offset", 0))
+                    column = len(text.encode()[:offset].decode())
                     raise _pointing(f"{key}: only these can be used here: {GRAMMAR}", text, column)
         return cls(text, body, key)
 
@@ -80,7 +81,8 @@ class Condition:
     def _truth(self, node: ast.expr, values: Mapping[str, Any]) -> bool:
         value = self._value(node, values)
         if not isinstance(value, bool):
-            raise self._error(node, f"{self._description(node, value)}, not true or false; compare it with something")
+            reason = "not true or false; compare it with something"
+            raise self._error(node, f"{self._description(node, value)}, {reason}")
         return value
 
     def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
@@ -100,7 +102,8 @@ class Condition:
             case ast.UnaryOp(operand=operand):
                 return -self._number(operand, values)
             case ast.BinOp(left=left, op=sign, right=right):
-                return self._calculate(node, sign, self._number(left, values), self._number(right, values))
+                first, second = self._number(left, values), self._number(right, values)
+                return self._calculate(node, sign, first, second)
             case ast.Compare():
                 return self._comparison(node, values)
         raise AssertionError(f"{type(node)} was read")
@@ -138,7 +141,12 @@ class Condition:
         return True
 
     def _link(
-        self, chain: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr, values: Mapping[str, Any]
+        self,
+        chain: ast.Compare,
+        left: ast.expr,
+        sign: ast.cmpop,
+        right: ast.expr,
+        values: Mapping[str, Any],
     ) -> bool:
         a, b = self._value(left, values), self._value(right, values)
         if type(sign) in EQUALITY:
@@ -159,14 +167,15 @@ class Condition:
         """Return `model.hidden is [392, 196], a list`."""
         kind = _kind(value)
         if isinstance(node, ast.Constant) or value is None:
-            return f"{self._source(node)} is {kind}"
-        return f"{self._source(node)} is {yaml_str(value)}, {kind}"
-
-    def _source(self, node: ast.expr) -> str:
-        return ast.get_source_segment(self._text, node) or ast.unparse(node)
+            return f"{_source(self._text, node)} is {kind}"
+        return f"{_source(self._text, node)} is {yaml_str(value)}, {kind}"
 
     def _error(self, node: ast.expr, reason: str) -> UserError:
-        return UserError(f"{self._key}: {self._source(node)}: {reason}")
+        return UserError(f"{self._key}: {_source(self._text, node)}: {reason}")
+
+
+def _source(text: str, node: ast.expr) -> str:
+    return ast.get_source_segment(text, node) or ast.unparse(node)
 
 
 def _parse(text: str, key: str) -> ast.expr:

@@ -99,19 +99,22 @@ def leads_to_code(word: str) -> bool:
 
 
 def _modules(path: str) -> Iterator[tuple[str, Path]]:
-    """Yield the modules along a dotted name that have a file, packages first: what importing it
-    would execute.
-    """
-    name, locations = "", None
-    for part in path.split("."):
-        name = f"{name}.{part}" if name else part
-        if name in RECORDED:
-            return
-        spec = _find(name, locations)
-        if spec is None:
-            return
+    """Yield the modules along a dotted name that have a file: importing it would execute them."""
+    for name, spec in _specs(path):
         if spec.has_location and spec.origin:  # neither a namespace package nor built into Python
             yield name, Path(spec.origin).absolute()
+
+
+def _specs(path: str) -> Iterator[tuple[str, ModuleSpec]]:
+    """Yield the packages and the module along a dotted name, as far as there are any."""
+    name = ""
+    locations: list[str] | None = None
+    for part in path.split("."):
+        name = f"{name}.{part}".lstrip(".")
+        spec = None if name in RECORDED else _find(name, locations)
+        if spec is None:
+            return
+        yield name, spec
         locations = spec.submodule_search_locations
         if locations is None:
             return
@@ -119,15 +122,11 @@ def _modules(path: str) -> Iterator[tuple[str, Path]]:
 
 def _below(package: str) -> Iterator[str]:
     """Yield all modules of a package, at any depth, those in folders without an `__init__.py`, too."""
-    name = ""
-    locations: list[str] | None = None
-    for part in package.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = None if name in RECORDED else _find(name, locations)
-        if spec is None or spec.submodule_search_locations is None:
-            return
-        locations = list(spec.submodule_search_locations)
-    for location in locations or []:
+    locations: list[str] = []
+    for name, spec in _specs(package):
+        if name == package:
+            locations = spec.submodule_search_locations or []
+    for location in locations:
         for here, folders, files in os.walk(location):
             folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
             folder = ".".join([package, *Path(here).relative_to(location).parts])

@@ -16,8 +16,8 @@ from enum import Enum
 from os import PathLike
 from typing import Any
 
-from sweeplab.config.text import yaml_str
-from sweeplab.errors import comma_for_point, did_you_mean
+from sweeplab.config.text import SCALAR_NAMES, yaml_str
+from sweeplab.errors import comma_for_point, nearest
 
 NO_HINT = inspect.Parameter.empty
 SWITCHES = frozenset({"on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"})
@@ -26,7 +26,7 @@ SWITCHES = frozenset({"on", "off", "yes", "no", "y", "n", "t", "f", "true", "fal
 _LISTS = (list, tuple, set, frozenset)
 _ABSTRACT_LISTS = (abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence, abc.Set)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", complex: "a number", str: "a text"}
+_WORDS = SCALAR_NAMES | {complex: "a number"}
 _PLURALS = {bool: "booleans", int: "whole numbers", float: "numbers", complex: "numbers", str: "texts"}
 
 
@@ -309,8 +309,7 @@ def _advice(value: Any, kinds: list[Any]) -> str:
 
 def _text_advice(text: str, choices: list[str], takes_text: bool) -> str:
     if choices:
-        near = did_you_mean(text, choices)
-        return near if "did you mean" in near else ""
+        return nearest(text, choices)
     if takes_text:
         return ""
     if advice := comma_for_point(text):
