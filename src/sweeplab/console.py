@@ -21,8 +21,9 @@ from rich.text import Text
 from sweeplab import config
 
 ASCII = {
-    "±": "+-", "→": "->", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "•": "*", "≤": "<=", "≥": ">=",
-    "─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "╷": " ", "╵": " ", "‘": "'", "’": "'", "“": '"', "”": '"',
+    "±": "+-", "→": "->", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "•": "*",
+    "≤": "<=", "≥": ">=", "─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "╷": " ", "╵": " ",
+    "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
 BRAILLE = range(0x2800, 0x2900)  # the characters of rich's spinner
 BYTES = range(0xDC80, 0xDD00)  # what os.fsdecode makes of bytes that are no text
@@ -31,7 +32,11 @@ MOST_WARNINGS = 8
 
 # Control characters and bidirectional marks move a terminal's cursor, colour it or turn its lines
 # round; surrogates cannot be written at all. Line ends and tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters
+    r"\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks
+    r"\ud800-\udfff]"  # surrogates
+)
 
 
 def screen() -> Console:
@@ -105,7 +110,9 @@ def show(grid: Table) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a metric for people: fixed digits, a very small one in powers of ten; a dash for none."""
+    """Return a metric for people: fixed digits, a very small one in powers of ten; a dash for
+    none.
+    """
     if value is None:
         return "-"
     if value != 0 and digits >= 4 and abs(value) < 10**-digits:
@@ -193,6 +200,6 @@ def start_in_utf_8() -> None:
     if not is_ascii or not sys.orig_argv or sys.flags.utf8_mode:
         return
     os.environ["PYTHONUTF8"] = "1"
-    os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)  # what the terminal shows is not ours to say
+    os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)  # the terminal's, as before
     arguments = [word for word in sys.orig_argv[1:] if word not in ("-X", "utf8=0", "-Xutf8=0")]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  # the same program

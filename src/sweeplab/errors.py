@@ -60,7 +60,9 @@ def comma_for_point(value: object) -> str:
     """Return advice about a number like `0001`, the second value of the sweep `lr=0,0001`; '' for
     other values.
     """
-    if not isinstance(value, str) or len(value) < 2 or not value.startswith("0") or not value.isdecimal():
+    if not isinstance(value, str) or not value.isdecimal():
+        return ""
+    if len(value) < 2 or not value.startswith("0"):
         return ""
     return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep"
 

@@ -167,14 +167,16 @@ class MetricAverager:
         self._share_of = share
         self._total = total
         self._unit = 1.0 if task == CLASSIFICATION else unit
-        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, output, target) of batches not yet added
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # loss, output, target of a batch
         self._loss: Tensor | float = 0.0
         self._share: Tensor | float = 0.0
         self._score: Tensor | int = 0
         self._examples = 0
 
     def update(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
-        """Add a batch: `loss` is a scalar, `output` [B, C], `target` [B] classes or [B, C] values."""
+        """Add a batch: `loss` is a scalar, `output` [B, C], `target` [B] classes or [B, C]
+        values.
+        """
         self._waiting.append((loss.detach(), output.detach(), target))
         self._examples += len(target)
         if len(self._waiting) == AT_ONCE or output.numel() > LARGE:

@@ -18,8 +18,10 @@ def ensure_one_rank() -> None:
     from sweeplab.errors import UserError
     from sweeplab.train import ranks
 
-    if ranks.world_size() > 1:
-        raise UserError(f"-m: torchrun has started {ranks.world_size()} ranks of one run; start a sweep with python")
+    count = ranks.world_size()
+    if count > 1:
+        reason = f"torchrun has started {count} ranks of one run"
+        raise UserError(f"-m: {reason}; start a sweep with python")
 
 
 class SweeplabLauncher(Launcher):

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.hydra_sweeplab import sweeper  # the module: Hydra would take the class for another plugin
+from hydra_plugins.hydra_sweeplab import sweeper  # the class would be a plugin here
 
 
 class OptunaSweeper(sweeper.SweeplabSweeper):
@@ -35,7 +35,7 @@ ConfigStore.instance().store(
     name="optuna",
     node={
         "_target_": "hydra_plugins.hydra_sweeplab.optuna.OptunaSweeper",
-        "_recursive_": False,  # we build sampler and pruner: anew when a search goes on, and with messages of our own
+        "_recursive_": False,  # we build sampler and pruner: anew when a search is resumed
         "n_trials": 20,  # in all, those of earlier commands included
         "n_jobs": 2,  # jobs at once with a launcher that is not ours
         "metric": None,  # what is sought the best of, or a list; null: the monitored metric

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.hydra_sweeplab import launcher  # the module: Hydra would take the class for another plugin
+from hydra_plugins.hydra_sweeplab import launcher  # the class would be a plugin here
 
 
 class RayLauncher(launcher.SweeplabLauncher):
@@ -26,8 +26,10 @@ class RayLauncher(launcher.SweeplabLauncher):
             raise UserError('hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"')
         if not isinstance(self._address, str) or not self._address:
             raise UserError(f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT")
-        if self._cpus is not None and (type(self._cpus) is not int or self._cpus < 1):
-            raise UserError(f"hydra.launcher.cpus_per_node={self._cpus}: must be a whole number >= 1, or null")
+        cpus = self._cpus
+        if cpus is not None and (type(cpus) is not int or cpus < 1):
+            allowed = "a whole number >= 1, or null"
+            raise UserError(f"hydra.launcher.cpus_per_node={cpus}: must be {allowed}")
 
     def workers(self, begun: Any = None) -> Any:
         del begun
@@ -41,7 +43,8 @@ ConfigStore.instance().store(
     name="ray",
     node={
         "_target_": "hydra_plugins.hydra_sweeplab.ray.RayLauncher",
-        "address": "auto",  # of a cluster that runs; auto: the one that this machine is in; local: one for this sweep
+        # Of a running cluster; auto: the one that this machine is in; local: one for this sweep.
+        "address": "auto",
         "cpus_per_node": None,  # at most so many cores of each node; null: all that it has
     },
     provider="sweeplab",

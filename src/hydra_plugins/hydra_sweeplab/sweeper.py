@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra._internal.core_plugins import basic_sweeper  # the module: Hydra would take the class for another plugin
+from hydra._internal.core_plugins import basic_sweeper  # the class would be a plugin here
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
@@ -33,9 +33,8 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         if self.params is not None and not isinstance(self.params, Mapping):
-            raise UserError(
-                f"hydra.sweeper.params={self.params}: must be a section of keys, each with the values to sweep over"
-            )
+            allowed = "a section of keys, each with the values to sweep over"
+            raise UserError(f"hydra.sweeper.params={self.params}: must be {allowed}")
         loader = self.hydra_context.config_loader
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
@@ -64,7 +63,8 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         assert self.config is not None
         zipped = compose.zipped_keys(parsed, self.config)
         plan = make(compose.combinations(parsed, zipped), given, composer)
-        if plan.settings.sweep.zip != zipped:  # of an experiment that is itself swept, or in the sweeper's params
+        # Too late are those of an experiment that is itself swept, or in the sweeper's params.
+        if plan.settings.sweep.zip != zipped:
             raise UserError("sweep.zip: is known too late here; give it on the command line, too")
         if plan.settings.sweep.plan:
             preview.show(plan)

@@ -36,7 +36,9 @@ def conf_dir() -> Path:
 
 
 def quote_home(words: Sequence[str]) -> list[str]:
-    """Put quotes around `~/runs` in the words of a command line: Hydra cannot read it without them."""
+    """Put quotes around `~/runs` in the words of a command line: Hydra cannot read it without
+    them.
+    """
     return [_HOME_PATH.sub(r"\1'\2'", word) for word in words]
 
 

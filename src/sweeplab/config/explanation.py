@@ -74,7 +74,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def unreadable(file: Path, error: Exception) -> str:
-    """Say what in a YAML file cannot be parsed, or cannot be decoded as UTF-8, and where it stands."""
+    """Say what in a YAML file cannot be parsed, or cannot be decoded as UTF-8, and where it
+    stands.
+    """
     if not isinstance(error, UnicodeError):
         return f"{file}: cannot be read: {one_line(error)}"
     content = file.read_bytes()

@@ -40,7 +40,9 @@ def root() -> Path:
 
 
 def expand_home(path: str | Path) -> Path:
-    """Replace `~` or `~user` by the home folder; the path stays as it is if there is no such user."""
+    """Replace `~` or `~user` by the home folder; the path stays as it is if there is no such
+    user.
+    """
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises
 
 
@@ -223,7 +225,9 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
 
 
 def _advice(value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
-    """Return the nearest choice, or the number that was meant by `0,0001`; '' if nothing is near."""
+    """Return the nearest choice, or the number that was meant by `0,0001`; '' if nothing is
+    near.
+    """
     if kind in (int, float):
         return comma_for_point(value)
     return nearest(str(value), rule.get("choices", ()))

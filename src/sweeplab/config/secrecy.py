@@ -21,16 +21,17 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 _PASSWORDS = _words("password passwd passphrase passwort kennwort 비밀번호 암호 패스워드")
 _NO_PASSWORD = _words(  # `password_file` is none
-    "file path env var variable name field column length policy type prompt id dataset set strength encoder decoder "
-    "embedding head loss model dim"
+    "file path env var variable name field column length policy type prompt id dataset set "
+    "strength encoder decoder embedding head loss model dim"
 )
 _SECRETS = _words(
-    "password passwords passwd passphrase passcode pwd pw secret secrets credential credentials cred creds "
-    "authorization cookie cookies dsn bearer jwt sas netrc"
+    "password passwords passwd passphrase passcode pwd pw secret secrets credential credentials "
+    "cred creds authorization cookie cookies dsn bearer jwt sas netrc"
 )
 _OWN_KEYS = _words(  # before `key`: `api_key`
-    "api private secret access account encryption decryption signing auth ssh master license storage subscription "
-    "deploy consumer wandb kaggle openai anthropic comet neptune hf huggingface aws azure gcp stripe"
+    "api private secret access account encryption decryption signing auth ssh master license "
+    "storage subscription deploy consumer wandb kaggle openai anthropic comet neptune hf "
+    "huggingface aws azure gcp stripe"
 )
 _GLUED = ("password", "passwd", "passphrase", "apikey", "secretkey", "privatekey", "accesskey", "secret",
           "credential", "credentials", "pwd", "cookie", "connectionstring")  # fmt: skip
@@ -39,19 +40,21 @@ _AFTER = _words("value string str text hex base64 b64 old new plain raw header p
 
 _OF_ACCESS = _words("auth access api refresh bearer session secret csrf oauth hf github gitlab wandb")
 _OF_TEXT = _words(  # before `token`: a part of what a network reads
-    "class cls mask masked pad padding eos bos sos sep unk unknown start end stop begin special image img audio "
-    "video visual vision time query register reg dist distill distillation num n max min per prefix suffix prompt "
-    "separator blank null dummy empty space word sub subword char byte patch latent memory mem global local learned "
-    "learnable task domain language lang decoder encoder forced control cond condition conditional motion state "
-    "action reward goal object point position positional speaker fill sink summary pool pooling pooled extra "
-    "additional oov newline target source src tgt return think tool"
+    "class cls mask masked pad padding eos bos sos sep unk unknown start end stop begin special "
+    "image img audio video visual vision time query register reg dist distill distillation num n "
+    "max min per prefix suffix prompt separator blank null dummy empty space word sub subword char "
+    "byte patch latent memory mem global local learned learnable task domain language lang decoder "
+    "encoder forced control cond condition conditional motion state action reward goal object "
+    "point position positional speaker fill sink summary pool pooling pooled extra additional oov "
+    "newline target source src tgt return think tool"
 )
 _OF_FILTERS = _words("low high band forward backward single multi first second one two per")
 """Words before `pass` that make a filter, or a way through a network, of it."""
 
 _SETTINGS = _words(  # values of `token`, `auth` and `pass` that are ways, no secrets
-    "none null true false yes no on off first last mean avg average max min sum cls class all any default auto learned "
-    "random zero zeros forward backward basic digest bearer oauth oauth2 ldap kerberos ntlm token iam"
+    "none null true false yes no on off first last mean avg average max min sum cls class all any "
+    "default auto learned random zero zeros forward backward basic digest bearer oauth oauth2 ldap "
+    "kerberos ntlm token iam"
 )
 _BRACKETED = re.compile(r"\[[A-Z0-9_]+\]|<[^<>\s]+>")  # [MASK], <pad>, <|endoftext|>
 _PLAIN = re.compile(
@@ -62,9 +65,11 @@ COMMON = _words("password passwd secret token admin root user test mlflow postgr
 """Values that are not looked for in other texts: no message could be read without these words."""
 
 KNOWN_FORMS = re.compile(
-    r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|sk-(?=[\w-]*[A-Za-z0-9]{18})[\w-]+"
+    r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}"
+    r"|sk-(?=[\w-]*[A-Za-z0-9]{18})[\w-]+"
     r"|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
-    r"|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|dapi[0-9a-f]{32}|npm_[A-Za-z0-9]{30,}"
+    r"|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|dapi[0-9a-f]{32}"
+    r"|npm_[A-Za-z0-9]{30,}"
     r"|pypi-[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
     r"|(?<=hooks\.slack\.com/services/)[\w/]{16,}|(?<=discord\.com/api/webhooks/)[\w/-]{16,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",

@@ -139,7 +139,9 @@ class Tracking:
 
 @dataclass(kw_only=True, slots=True)
 class Store:
-    """The folder of runs, and which of its finished runs are taken for the one that is asked for."""
+    """The folder of runs, and which of its finished runs are taken for the one that is asked
+    for.
+    """
 
     root: str = "runs"
     reuse: str = _choice("exact", "any")
@@ -195,7 +197,9 @@ def defaults() -> dict[str, Node]:
 
 @dataclass(kw_only=True, slots=True)
 class Config:
-    """One fully resolved config: typed sections, and plain dicts for what is built by `_target_`."""
+    """One fully resolved config: typed sections, and plain dicts for what is built by
+    `_target_`.
+    """
 
     seed: int
     model: Node

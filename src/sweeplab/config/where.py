@@ -32,16 +32,20 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 NODES = (
-    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.In, ast.NotIn,
-    ast.BinOp, ast.Constant, ast.Name, ast.Attribute, ast.List, ast.Load, *EQUALITY, *ORDER, *ARITHMETIC,
+    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare,
+    ast.In, ast.NotIn, ast.BinOp, ast.Constant, ast.Name, ast.Attribute, ast.List, ast.Load,
+    *EQUALITY, *ORDER, *ARITHMETIC,
 )  # fmt: skip
-GRAMMAR = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /, numbers, 'texts', true, false, null, [lists] and keys"
+OPERATORS = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /"
+GRAMMAR = f"{OPERATORS}, numbers, 'texts', true, false, null, [lists] and keys"
 NUMBER, TEXT = "a number", "a text"
 KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: "a yes or no"}
 
 
 class Condition:
-    """A condition that holds for a config or does not. `key` says where it was given, for messages."""
+    """A condition that holds for a config or does not. `key` says where it was given, for
+    messages.
+    """
 
     def __init__(self, text: str, body: ast.expr, key: str) -> None:
         self._text = text

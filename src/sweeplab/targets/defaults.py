@@ -10,7 +10,12 @@ from sweeplab.errors import UserError
 from sweeplab.targets.annotations import argument
 from sweeplab.targets.lookup import locate
 
-HYDRA_DEFAULTS: dict[str, Any] = {"_args_": [], "_partial_": False, "_recursive_": True, "_convert_": "all"}
+HYDRA_DEFAULTS: dict[str, Any] = {
+    "_args_": [],
+    "_partial_": False,
+    "_recursive_": True,
+    "_convert_": "all",
+}
 """Hydra's own keys, each with the value that it has if a node leaves it out."""
 
 

@@ -29,7 +29,7 @@ def home_of(value: object) -> str:
     elif isinstance(inner, Enum) or _is_dtype(inner):
         home = type(inner).__module__
     elif isinstance(inner, FunctionType):
-        home = inner.__globals__.get("__name__")  # its __module__ can be set by whoever decorates it
+        home = inner.__globals__.get("__name__")  # decorators may set its __module__
     elif isinstance(inner, BuiltinFunctionType) and isinstance(inner.__self__, ModuleType):
         home = inner.__self__.__name__
     elif isinstance(inner, BuiltinFunctionType) and _is_of_torch(inner):
@@ -44,7 +44,9 @@ def _is_dtype(value: object) -> bool:
 
 def _is_of_torch(function: BuiltinFunctionType) -> bool:
     torch = sys.modules.get("torch")
-    return torch is not None and getattr(torch._C._VariableFunctions, function.__name__, None) is function
+    if torch is None:
+        return False
+    return getattr(torch._C._VariableFunctions, function.__name__, None) is function
 
 
 def _unwrapped(value: object) -> object:
@@ -73,7 +75,9 @@ def is_at_its_name(value: object) -> bool:
         return True
     place: object = sys.modules.get(value.__module__)
     for name in value.__qualname__.split("."):
-        place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
+        if not isinstance(place, ModuleType | type):
+            return False
+        place = vars(place).get(name)
     return place is value
 
 

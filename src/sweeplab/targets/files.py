@@ -16,14 +16,18 @@ WHOLE = 2**30
 MOST_FILES = 1000
 """A folder of more files is a set of examples, whose state `data.version` names."""
 
-_BLOCK, _BLOCKS = 2**16, 16  # size and number of the blocks that are hashed of each larger file, besides its size
+_BLOCK, _BLOCKS = 2**16, 16
+"""Size and number of the blocks that are hashed of each larger file, besides its size."""
+
 _INPUT = re.compile(
-    r"(?:.*_)?(?:root|path|file|filename|folder|dir|directory|weight|checkpoint|ckpt|vocab|tokenizer)s?"
+    r"(?:.*_)?"
+    r"(?:root|path|file|filename|folder|dir|directory|weight|checkpoint|ckpt|vocab|tokenizer)s?"
     r"|(?:.*_)?(?:pretrained|vocabulary|state_dict)",
     re.IGNORECASE,
 )
 _OUTPUT = re.compile(
-    r"(?:.*_)?(?:cache|logs?|out|outputs?|save|results?|tmp|temp|work)_?(?:dir|directory|folder|root)"
+    r"(?:.*_)?(?:cache|logs?|out|outputs?|save|results?|tmp|temp|work)_?"
+    r"(?:dir|directory|folder|root)"
     r"|(?:cache|log|out|output|save|tmp)(?:_(?:to|path|file))?",
     re.IGNORECASE,
 )
@@ -42,7 +46,8 @@ def file_digests(words: Mapping[str, str]) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     for key, text in words.items():
-        argument = re.sub(r"\[\d+\]", "", key).rpartition(".")[2]  # `path` of `model.layers[0].path[1]`
+        without_indices = re.sub(r"\[\d+\]", "", key)
+        argument = without_indices.rpartition(".")[2]  # `path` of `model.layers[0].path[1]`
         digest = _digest(argument, text)
         if digest is not None:
             digests[key] = digest
@@ -97,7 +102,8 @@ def _folder_digest(folder: Path) -> str | None:
     whole = sum(status.st_size for status in files.values()) <= WHOLE
     sha = hashlib.sha256()
     for path in sorted(files):
-        name, digest = path.relative_to(folder).as_posix(), _file_digest(path, files[path], whole=whole)
+        name = path.relative_to(folder).as_posix()
+        digest = _file_digest(path, files[path], whole=whole)
         sha.update(f"{name}\0{digest}\0".encode(errors="surrogateescape"))
     return sha.hexdigest() if files else None
 
@@ -113,7 +119,8 @@ def _files_in(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in visible if name != "__pycache__")
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(here, name)
@@ -122,13 +129,14 @@ def _files_in(folder: Path) -> Iterator[Path]:
 def _file_digest(path: Path, status: os.stat_result, *, whole: bool) -> str:
     """Hash a file; if it cannot be read, return the reason: whoever opens it will tell the user."""
     try:
-        return _cached_digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, whole)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return _cached_digest(path, status.st_size, times, status.st_ino, whole)
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
 
 @lru_cache(maxsize=4096)
-def _cached_digest(path: Path, size: int, _mtime: int, _ctime: int, _inode: int, whole: bool) -> str:
+def _cached_digest(path: Path, size: int, _times: tuple[int, int], _inode: int, whole: bool) -> str:
     with path.open("rb") as file:
         if whole or size <= _BLOCK * _BLOCKS:
             return hashlib.file_digest(file, "sha256").hexdigest()

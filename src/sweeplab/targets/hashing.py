@@ -11,7 +11,8 @@ from sweeplab.targets.lookup import is_dotted
 from sweeplab.targets.sources import code_of, leads_to_code
 
 DIGITS = 12  # of a digest that is recorded for people
-NUMERICS: int = 6  # raised by hand when sweeplab's own results change bits: every finished run is then stale
+NUMERICS: int = 6
+"""Raised by hand when sweeplab's own results change bits: every finished run is then stale."""
 
 
 def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:

@@ -85,17 +85,20 @@ def load(module: str, setting: str) -> ModuleType | None:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             return None
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{setting}: the module '{module}' exists, but failed to import: {reason}") from error
+        reason = f"failed to import: {type(error).__name__}: {error}"
+        raise UserError(f"{setting}: the module '{module}' exists, but {reason}") from error
 
 
 def _not_found(parent: object, names: Sequence[str], depth: int) -> str:
     name, near = names[depth - 1], _nearest(names)
+    missing = f"no module '{name}'"
+    if parent is not None:
+        missing = f"'{'.'.join(names[: depth - 1])}' has no '{name}'"
+    if near:
+        return f"{missing}; did you mean '{near}'?"
     if parent is None:
-        advice = f"did you mean '{near}'?" if near else "is its package installed?"
-        return f"no module '{name}'; {advice}"
-    advice = f"; did you mean '{near}'?" if near else did_you_mean(name, _public(parent))
-    return f"'{'.'.join(names[: depth - 1])}' has no '{name}'{advice}"
+        return f"{missing}; is its package installed?"
+    return missing + did_you_mean(name, _public(parent))
 
 
 def _nearest(names: Sequence[str]) -> str:

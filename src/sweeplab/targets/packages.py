@@ -77,8 +77,8 @@ def _owner(site: str, _mtime: int, relative: str) -> Path | None:
     is installed.
     """
     top = relative.partition("/")[0].partition(".")[0]
-    folders = [folder for folder in Path(site).iterdir() if folder.suffix in (".dist-info", ".egg-info")]
-    folders.sort(key=lambda folder: (not _is_named(folder, top), folder.name))  # the most likely one first
+    folders = [*Path(site).glob("*.dist-info"), *Path(site).glob("*.egg-info")]
+    folders.sort(key=lambda folder: (not _is_named(folder, top), folder.name))  # likely ones first
     for folder in folders:
         if _lists(folder, relative, top):
             return folder

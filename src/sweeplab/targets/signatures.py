@@ -25,7 +25,8 @@ def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[st
     if not isinstance(plain, dict):
         return [f"{key}={brief(plain)}: must be a node with a _target_"]
     if "_target_" not in plain:
-        return [f"{key}._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"]
+        advice = "give the dotted name of a class, such as torch.nn.Linear"
+        return [f"{key}._target_: is missing; {advice}"]
     problems: list[str] = []
     for node_key, inner in _called(plain, key):
         problems += _node_problems(inner, node_key, supplied if inner is plain else ())
@@ -51,7 +52,8 @@ def _node_problems(node: Node, key: str, supplied: Sequence[str] | int) -> list[
     except UserError as error:
         return [str(error)]
     if not callable(target):
-        return [f"{key}._target_={path}: is a {type(target).__name__}, not a class{_classes_in(target)}"]
+        kind = type(target).__name__
+        return [f"{key}._target_={path}: is a {kind}, not a class{_classes_in(target)}"]
     known = signature(target)
     if known is None:
         return []
@@ -74,19 +76,24 @@ def _classes_in(module: object) -> str:
     if not isinstance(module, ModuleType):
         return ""
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    own = [f"{cls.__module__}.{cls.__name__}" for cls in classes if cls.__module__ == module.__name__]
-    return did_you_mean("", own)
+    own = [cls for cls in classes if cls.__module__ == module.__name__]
+    return did_you_mean("", [f"{cls.__module__}.{cls.__name__}" for cls in own])
 
 
 def _list_problems(
-    node: Node, key: str, target: Callable[..., object], parameters: Iterable[inspect.Parameter], count: int
+    node: Node,
+    key: str,
+    target: Callable[..., object],
+    parameters: Iterable[inspect.Parameter],
+    count: int,
 ) -> list[str]:
     """Judge `_args_`, where sweeplab passes `count` positional arguments itself."""
     path, listed = node["_target_"], node.get("_args_") or []
     positional = _positional(parameters)
     problems: list[str] = []
     if listed and count:  # Hydra would drop them without a word
-        problems.append(f"{key}._args_={brief(listed)}: sweeplab passes the positional arguments of {path} itself")
+        reason = f"sweeplab passes the positional arguments of {path} itself"
+        problems.append(f"{key}._args_={brief(listed)}: {reason}")
     takes_any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
     if not takes_any_number and max(len(listed), count) > len(positional):
         most, number = len(positional), len(listed) or count
@@ -121,8 +128,9 @@ def _named_problems(
         else:
             problems += _value_problems(f"{key}.{name}", value, argument(target, name))
     if not node.get("_partial_"):
-        missing = [name for name in _required(parameters) if name not in givers and name not in given]
-        problems += [f"{key}.{name}: is missing; {path} needs it" for name in missing]
+        for name in _required(parameters):
+            if name not in givers and name not in given:
+                problems.append(f"{key}.{name}: is missing; {path} needs it")
     return problems
 
 
@@ -136,7 +144,9 @@ def _required(parameters: Iterable[inspect.Parameter]) -> list[str]:
 
 
 def _value_problems(key: str, value: Any, known: Argument | None) -> list[str]:
-    """Judge the value of an argument, or of a field inside it, by its annotation and its default."""
+    """Judge the value of an argument, or of a field inside it, by its annotation and its
+    default.
+    """
     if known is None:
         return []
     if wrong := problem(value, known):

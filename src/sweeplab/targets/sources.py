@@ -17,7 +17,7 @@ from pathlib import Path
 from sweeplab.targets import syntax
 from sweeplab.targets.packages import is_standard, package_of
 
-RECORDED = frozenset({"sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"})
+RECORDED = frozenset(["sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"])
 """Packages whose version is recorded with each run, but is no part of its fingerprint."""
 
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
@@ -121,14 +121,17 @@ def _specs(path: str) -> Iterator[tuple[str, ModuleSpec]]:
 
 
 def _below(package: str) -> Iterator[str]:
-    """Yield all modules of a package, at any depth, those in folders without an `__init__.py`, too."""
+    """Yield all modules of a package, at any depth, those in folders without an `__init__.py`,
+    too.
+    """
     locations: list[str] = []
     for name, spec in _specs(package):
         if name == package:
             locations = spec.submodule_search_locations or []
     for location in locations:
         for here, folders, files in os.walk(location):
-            folders[:] = sorted(name for name in folders if name.isidentifier() and name != "__pycache__")
+            packages = [name for name in folders if name.isidentifier()]
+            folders[:] = sorted(name for name in packages if name != "__pycache__")
             folder = ".".join([package, *Path(here).relative_to(location).parts])
             names = [file.partition(".")[0] for file in files if file.endswith((".py", *_COMPILED))]
             for name in sorted(names):
@@ -174,7 +177,8 @@ def _read(file: Path) -> syntax.Source | None:
     if holder is None:
         return None
     status = holder.stat()
-    return _read_cached(str(holder), str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    state = status.st_mtime_ns, status.st_ctime_ns, status.st_size
+    return _read_cached(str(holder), str(file), state)
 
 
 def _holder(file: Path) -> Path | None:
@@ -188,7 +192,7 @@ def _holder(file: Path) -> Path | None:
 
 
 @lru_cache(maxsize=4096)
-def _read_cached(holder: str, file: str, _mtime: int, _ctime: int, _size: int) -> syntax.Source | None:
+def _read_cached(holder: str, file: str, _state: tuple[int, int, int]) -> syntax.Source | None:
     content = _bytes(Path(holder), Path(file))
     if content is None:
         return None

@@ -98,7 +98,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
             yield text
 
 
-# --- Imports ----------------------------------------------------------------------------------------------------------
+# --- Imports --------------------------------------------------------------------------------------
 
 
 def _imports(tree: ast.Module) -> Iterator[Import]:
@@ -133,7 +133,8 @@ def _imported_by_call(call: ast.Call, function: str) -> Iterator[Import]:
     if function not in _BY_NAME:
         return
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    candidates = [*call.args, *(value for name, value in keywords.items() if name in _NAME_ARGUMENTS)]
+    candidates = list(call.args)
+    candidates += [value for name, value in keywords.items() if name in _NAME_ARGUMENTS]
     if not candidates:
         return
     path = candidates[0]
@@ -162,8 +163,8 @@ def _beginning(computed: ast.AST) -> str:
             computed = computed.values[0]
         elif isinstance(computed, ast.BinOp):  # + or %
             computed = computed.left
-        elif isinstance(computed, ast.Call) and isinstance(computed.func, ast.Attribute):  # "p.{}".format(name)
-            computed = computed.func.value
+        elif isinstance(computed, ast.Call) and isinstance(computed.func, ast.Attribute):
+            computed = computed.func.value  # "p.{}".format(name)
         else:
             return re.split(r"[%{]", _text(computed) or "")[0]
 
@@ -178,7 +179,7 @@ def _words(tree: ast.Module) -> Iterator[str]:
             yield text.replace(":", ".", 1)
 
 
-# --- Names ------------------------------------------------------------------------------------------------------------
+# --- Names ----------------------------------------------------------------------------------------
 
 
 def _names(tree: ast.Module) -> Iterator[str]:

@@ -16,9 +16,17 @@ from sweeplab.targets.definition import home_of, is_at_its_name
 from sweeplab.targets.lookup import is_dotted, load, locate
 
 _TRUSTED = ("torch.nn", "torch.optim", "sweeplab")
-_LOOKUPS = frozenset(f"hydra.utils.{name}" for name in ("get_class", "get_method", "get_static_method", "get_object"))
+_LOOKUPS = (
+    "hydra.utils.get_class",
+    "hydra.utils.get_method",
+    "hydra.utils.get_static_method",
+    "hydra.utils.get_object",
+)
 _PLAIN_INTERPOLATION = re.compile(r"\$\{[\w.\[\]]+\}")
-_HARMLESS = ("torch.nn.functional", "torch.nn.init", "torch.utils.data", "torch._C._nn", "torch._VF")
+_HARMLESS = (
+    "torch.nn.functional", "torch.nn.init", "torch.utils.data", "torch._C._nn", "torch._VF",
+)  # fmt: skip
+_DANGEROUS = frozenset({*sys.stdlib_module_names, "torch", "sweeplab", "hydra", "omegaconf"})
 _KINDS = "no Module, Optimizer, scheduler, Dataset or metric"
 
 
@@ -65,7 +73,8 @@ def _path(node: Node, key: str) -> tuple[str, object]:
             return f"{key}.path", named[0]
         if isinstance(listed, list) and len(listed) == 1 and not named:
             return f"{key}._args_[0]", listed[0]
-    raise UserError(f"{key}._target_={node['_target_']}: refused: it is not given one dotted name, its path")
+    reason = "it is not given one dotted name, its path"
+    raise UserError(f"{key}._target_={node['_target_']}: refused: {reason}")
 
 
 def _under(name: str, prefixes: Iterable[str]) -> bool:
@@ -77,14 +86,18 @@ def _ensure_trusted_names(paths: Sequence[tuple[str, object]], prefixes: Sequenc
     if not refused:
         return
     at, first = refused[0]
-    modules = dict.fromkeys(_module_of(path) for _, path in refused if isinstance(path, str) and is_dotted(path))
+    names = [path for _, path in refused if isinstance(path, str) and is_dotted(path)]
+    modules = dict.fromkeys(map(_module_of, names))
     options = [f"--trust {module}" for module in modules if _may_be_advised(module)]
     advice = " ".join(options) or "--trust MODULE"
-    raise UserError(f"{at}={brief(first)}: refused: only names in {', '.join(prefixes)} are trusted ({advice})")
+    reason = f"only names in {', '.join(prefixes)} are trusted ({advice})"
+    raise UserError(f"{at}={brief(first)}: refused: {reason}")
 
 
 def _is_trusted_name(path: object, prefixes: Sequence[str]) -> bool:
-    return isinstance(path, str) and is_dotted(path) and path not in prefixes and _under(path, prefixes)
+    if not isinstance(path, str) or not is_dotted(path):
+        return False
+    return path not in prefixes and _under(path, prefixes)
 
 
 def _module_of(path: str) -> str:
@@ -97,8 +110,7 @@ def _may_be_advised(module: str) -> bool:
     """Whether to suggest that a module be trusted: not if most of it could do harm."""
     if not module:
         return False
-    top = module.partition(".")[0]
-    return _under(module, _HARMLESS) or top not in {*sys.stdlib_module_names, "torch", "sweeplab", "hydra", "omegaconf"}
+    return _under(module, _HARMLESS) or module.partition(".")[0] not in _DANGEROUS
 
 
 def _ensure_trusted_object(path: str, key: str, prefixes: Sequence[str], trusted: Sequence[str]) -> None:
@@ -106,8 +118,8 @@ def _ensure_trusted_object(path: str, key: str, prefixes: Sequence[str], trusted
     home = home_of(value)
     is_known = isinstance(value, type) and _under(home, prefixes) and _is_known_kind(value)
     # sweeplab's own functions are never trusted: they read, write and train.
-    is_own = _under(home, trusted) and not _under(home, ["sweeplab", "hydra"]) and is_at_its_name(value)
-    if not is_known and not is_own:
+    may_be_own = _under(home, trusted) and not _under(home, ["sweeplab", "hydra"])
+    if not is_known and not (may_be_own and is_at_its_name(value)):
         raise UserError(f"{key}={path}: refused: {_refusal(home, prefixes, trusted)}")
     if not _is_same(locate(path, key), value):
         raise UserError(f"{key}={path}: refused: Hydra finds something else under this name")
@@ -139,7 +151,8 @@ def _walk_trusted(path: str, key: str, prefixes: Sequence[str]) -> object:
         if child is None:
             raise UserError(f"{key}={path}: refused: '{name}' is not in a trusted module")
         if isinstance(child, ModuleType) and not _under(child.__name__, prefixes):
-            raise UserError(f"{key}={path}: refused: '{name}' leads out of the trusted modules to '{child.__name__}'")
+            reason = f"'{name}' leads out of the trusted modules to '{child.__name__}'"
+            raise UserError(f"{key}={path}: refused: {reason}")
         value = child
     return value
 

@@ -20,14 +20,20 @@ from sweeplab.config.text import SCALAR_NAMES, yaml_str
 from sweeplab.errors import comma_for_point, nearest
 
 NO_HINT = inspect.Parameter.empty
-SWITCHES = frozenset({"on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"})
+SWITCHES = frozenset(["on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"])
 """Words that stand for a boolean or for null, but are texts to Hydra."""
 
 _LISTS = (list, tuple, set, frozenset)
 _ABSTRACT_LISTS = (abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence, abc.Set)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
 _WORDS = SCALAR_NAMES | {complex: "a number"}
-_PLURALS = {bool: "booleans", int: "whole numbers", float: "numbers", complex: "numbers", str: "texts"}
+_PLURALS: dict[Any, str] = {
+    bool: "booleans",
+    int: "whole numbers",
+    float: "numbers",
+    complex: "numbers",
+    str: "texts",
+}
 
 
 class Unknown:
@@ -107,9 +113,13 @@ def fields(hint: Any) -> Mapping[str, Argument]:
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """Return the members of a union, and of the unions inside it; of any other annotation itself."""
-    while hasattr(hint, "__supertype__") or hasattr(hint, "__value__"):  # a NewType, a `type` statement
-        hint = getattr(hint, "__supertype__", None) or hint.__value__
+    """Return the members of a union, and of the unions inside it; of any other annotation
+    itself.
+    """
+    while hasattr(hint, "__supertype__"):  # a NewType
+        hint = hint.__supertype__
+    if hasattr(hint, "__value__"):  # a `type` statement
+        return _kinds(hint.__value__)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds: list[Any] = []
         for member in typing.get_args(hint):
@@ -120,7 +130,7 @@ def _kinds(hint: Any) -> list[Any]:
     return [type(None) if hint is None else hint]
 
 
-# --- Which kinds an annotation can have -------------------------------------------------------------------------------
+# --- Which kinds an annotation can have -----------------------------------------------------------
 
 
 def _base(kind: Any) -> Any:
@@ -137,8 +147,8 @@ def _is_dict(kind: Any) -> bool:
 
 
 def _is_tensor_for_number(kind: Any, kinds: list[Any]) -> bool:
-    is_tensor = getattr(kind, "__module__", "") == "torch" and getattr(kind, "__name__", "") == "Tensor"
-    return is_tensor and not {int, float, complex}.isdisjoint(kinds)
+    name = getattr(kind, "__module__", ""), getattr(kind, "__name__", "")
+    return name == ("torch", "Tensor") and not {int, float, complex}.isdisjoint(kinds)
 
 
 def _all_plain(kinds: list[Any]) -> bool:
@@ -163,7 +173,7 @@ def _literals(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if _base(kind) is typing.Literal else ()
 
 
-# --- Whether a value is of a kind -------------------------------------------------------------------------------------
+# --- Whether a value is of a kind -----------------------------------------------------------------
 
 
 def _fits(value: Any, kinds: list[Any]) -> bool:
@@ -249,7 +259,7 @@ def _as_lists(value: Any) -> Any:
     return value
 
 
-# --- In words ---------------------------------------------------------------------------------------------------------
+# --- In words -------------------------------------------------------------------------------------
 
 
 def _in_words(kinds: list[Any], default: Any) -> str:
