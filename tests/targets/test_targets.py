@@ -119,7 +119,6 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         (LINEAR, (), []),
         (OmegaConf.create(LINEAR), (), []),
         (ADAM, ["params"], []),
-        (ADAM, 1, []),
         ({"_target_": "torch.nn.Sequential", "_args_": [LINEAR, {"_target_": "torch.nn.ReLU"}]}, (), []),
         ({**LINEAR, "_convert_": "all", "_recursive_": True}, (), []),
         ({"_target_": "torch.nn.Linear", "_partial_": True}, (), []),
@@ -136,11 +135,6 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         (ADAM, (), ["k.params: is missing; torch.optim.Adam needs it"]),
         ({**ADAM, "params": None}, ["params"], ["k.params=null: sweeplab itself gives torch.optim.Adam its 'params'"]),
         ({**LINEAR, "_args_": [4]}, (), ["k.in_features=4: _args_ gives torch.nn.Linear its 'in_features'"]),
-        (
-            {**ADAM, "_args_": [4]},
-            1,
-            ["k._args_=[4]: sweeplab passes the positional arguments of torch.optim.Adam itself"],
-        ),
         (
             {"_target_": "torch.nn.ReLU", "_args_": [True, 1]},
             (),

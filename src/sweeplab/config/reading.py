@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ KIND_NAMES = SCALAR_NAMES | {
     list[int]: "a list of whole numbers",
     list[str]: "a list of texts",
 }
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # has no bytes in UTF-8
 
 
 def root() -> Path:
@@ -138,7 +141,8 @@ def _ensure_utf_8(config: Config, plain: Mapping[str, Any]) -> None:
         "tracking": {"experiment": config.tracking.experiment},
     }
     sections = {name: {**plain[name], **values} for name, values in completed.items()}
-    wrong = [(key, text) for key, text in _texts({**plain, **sections}) if not _is_utf_8(text)]
+    texts = _texts({**plain, **sections})
+    wrong = [(key, text) for key, text in texts if _SURROGATE.search(text)]
     if wrong:
         raise UserError(*[f"{key}={text}: is no text in UTF-8; rename it" for key, text in wrong])
 
@@ -151,14 +155,6 @@ def _texts(plain: Node) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             for name in value:
                 yield f"{key}.{name}".lstrip("."), str(name)
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shift_problems(trainer: Trainer | None, data: Data | None) -> list[str]:

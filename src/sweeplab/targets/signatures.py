@@ -14,12 +14,13 @@ from sweeplab.targets.annotations import NAMED, argument, signature
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.values import Argument, fields, problem
 
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
-def check(node: object, key: str, supplied: Sequence[str] | int = ()) -> list[str]:
+
+def check(node: object, key: str, supplied: Sequence[str] = ()) -> list[str]:
     """Return all that is wrong with a node and the nodes inside it, judged by signatures alone.
 
-    `supplied` are the arguments that sweeplab passes itself: their names, or the number of leading
-    positional ones.
+    `supplied` are the names of the arguments that sweeplab passes itself.
     """
     plain = as_plain(node)
     if not isinstance(plain, dict):
@@ -43,7 +44,7 @@ def _called(value: Any, key: str) -> Iterator[tuple[str, Node]]:
         yield from _called(child, child_key)
 
 
-def _node_problems(node: Node, key: str, supplied: Sequence[str] | int) -> list[str]:
+def _node_problems(node: Node, key: str, supplied: Sequence[str]) -> list[str]:
     path = node["_target_"]
     if not isinstance(path, str):
         return [f"{key}._target_={brief(path)}: must be the dotted name of a class"]
@@ -57,17 +58,30 @@ def _node_problems(node: Node, key: str, supplied: Sequence[str] | int) -> list[
     known = signature(target)
     if known is None:
         return []
-    parameters = known.parameters.values()
+    return _argument_problems(node, key, target, known.parameters.values(), supplied)
+
+
+def _argument_problems(
+    node: Node,
+    key: str,
+    target: Callable[..., object],
+    parameters: Iterable[inspect.Parameter],
+    supplied: Sequence[str],
+) -> list[str]:
+    path = node["_target_"]
     listed = node.get("_args_") or []
     if not isinstance(listed, list):
         return [f"{key}._args_={brief(listed)}: must be a list"]
-    count = 0
-    if isinstance(supplied, int):
-        count = supplied
-        supplied = _positional(parameters)[:count]
-    givers = dict.fromkeys(_positional(parameters)[: len(listed)], "_args_")
+    positional = [p.name for p in parameters if p.kind in POSITIONAL]
+    takes_any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    problems: list[str] = []
+    if len(listed) > len(positional) and not takes_any_number:
+        count = f"{len(positional)} positional arguments, not {len(listed)}"
+        problems.append(f"{key}._target_={path}: takes {count}")
+    for index, (name, value) in enumerate(zip(positional, listed, strict=False)):
+        problems += _value_problems(f"{key}._args_[{index}]", value, argument(target, name))
+    givers = dict.fromkeys(positional[: len(listed)], "_args_")
     givers |= dict.fromkeys(supplied, "sweeplab itself")
-    problems = _list_problems(node, key, target, parameters, count)
     return problems + _named_problems(node, key, target, parameters, givers)
 
 
@@ -78,30 +92,6 @@ def _classes_in(module: object) -> str:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [cls for cls in classes if cls.__module__ == module.__name__]
     return did_you_mean("", [f"{cls.__module__}.{cls.__name__}" for cls in own])
-
-
-def _list_problems(
-    node: Node,
-    key: str,
-    target: Callable[..., object],
-    parameters: Iterable[inspect.Parameter],
-    count: int,
-) -> list[str]:
-    """Judge `_args_`, where sweeplab passes `count` positional arguments itself."""
-    path, listed = node["_target_"], node.get("_args_") or []
-    positional = _positional(parameters)
-    problems: list[str] = []
-    if listed and count:  # Hydra would drop them without a word
-        reason = f"sweeplab passes the positional arguments of {path} itself"
-        problems.append(f"{key}._args_={brief(listed)}: {reason}")
-    takes_any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
-    if not takes_any_number and max(len(listed), count) > len(positional):
-        most, number = len(positional), len(listed) or count
-        problems.append(f"{key}._target_={path}: takes {most} positional arguments, not {number}")
-    if not count:
-        for index, (name, value) in enumerate(zip(positional, listed, strict=False)):
-            problems += _value_problems(f"{key}._args_[{index}]", value, argument(target, name))
-    return problems
 
 
 def _named_problems(
@@ -132,10 +122,6 @@ def _named_problems(
             if name not in givers and name not in given:
                 problems.append(f"{key}.{name}: is missing; {path} needs it")
     return problems
-
-
-def _positional(parameters: Iterable[inspect.Parameter]) -> list[str]:
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _required(parameters: Iterable[inspect.Parameter]) -> list[str]:
