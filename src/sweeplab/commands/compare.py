@@ -80,7 +80,7 @@ def _two_runs(given: Namespace, home: Store, names: Sequence[str], uri: str) -> 
     with _run(home, names[0], uri) as first, _run(home, names[1], uri) as second:
         found = differences.differences(first, second)
         if given.json:
-            print(differences.as_json(found))
+            print(export.json_text(found))
         else:
             differences.show(found, (Path(names[0]).name[:8], Path(names[1]).name[:8]))
 

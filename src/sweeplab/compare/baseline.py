@@ -11,7 +11,10 @@ from sweeplab.errors import UserError, did_you_mean
 
 
 def read(texts: Sequence[str]) -> dict[str, str]:
-    """Read `["a=1,+b=[2,3]", "c=x"]` as keys and values. Raises UserError for a text that is not `key=value`."""
+    """Read `["a=1,+b=[2,3]", "c=x"]` as keys and values.
+
+    Raises UserError for a text that is not `key=value`.
+    """
     result: dict[str, str] = {}
     for text in texts:
         for part in re.split(r",(?=[\w.@/+]+=)", text):
@@ -21,17 +24,18 @@ def read(texts: Sequence[str]) -> dict[str, str]:
                 raise UserError(f"baseline {part}: must be KEY=VALUE of a swept key, as in model.batch_norm=false")
             section = config.from_text(value)
             if isinstance(section, dict):  # `model={hidden:8}`
-                result |= {name: config.to_text(item) for name, item in config.flatten({key: section}).items()}
+                for name, item in config.flatten({key: section}).items():
+                    result[name] = config.to_text(item)
             else:
                 result[key] = value
     return result
 
 
 def find(columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str], option: str) -> dict[str, str]:
-    """Complete the keys of a baseline, and spell its values as the columns of these groups show them.
+    """Complete the keys of a baseline, and spell its values as the columns show them.
 
-    `option` is how the user gave it, for messages. Raises UserError for a key that was not swept, and for a value that
-    no group has.
+    `option` is how the user gave it, for messages. Raises UserError for a key that was not swept,
+    and for a value that no group has.
     """
     full_names = dict(zip(short_names(columns), columns, strict=True))
     full_names |= {column: column for column in columns}

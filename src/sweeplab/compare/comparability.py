@@ -1,4 +1,4 @@
-"""Which numbers can be compared: a metric of other examples, or of another loss function, is another number."""
+"""Which numbers can be compared: a loss of another loss function is another number."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ NOT_MEASURED_ON_EXAMPLES = (
 
 
 def incomparable_keys(metric: str, monitor: str, groups: Sequence[Group]) -> list[str]:
-    """List the keys that a metric depends on and in which these groups differ; empty if its values can be compared.
+    """List the keys that a metric depends on and in which these groups differ.
 
-    An accuracy, and the error in the target's own unit, depend on the examples alone; a loss on the loss function and
-    on how targets are scaled, too; a metric of the user's own on its section. `epochs_to_target` depends on what the
-    `monitor` does.
+    If there is none, its values can be compared. An accuracy, and the error in the target's own
+    unit, depend on the examples alone; a loss on the loss function and on how targets are scaled,
+    too; a metric of the user's own on its section. `epochs_to_target` depends on what the `monitor`
+    does.
     """
     if metric in NOT_MEASURED_ON_EXAMPLES:
         return []

@@ -1,4 +1,4 @@
-"""Comparisons: the runs of sweeps grouped by config, ranked by a metric, and compared with a baseline."""
+"""Comparisons: the runs of sweeps, grouped by config, ranked, and compared with a baseline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Comparison:
     groups: list[Group]  # the best first
     baseline: dict[str, str] = field(default_factory=dict)
     contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
-    notes: list[str] = field(default_factory=list)  # what a reader has to know before believing the ranking
+    notes: list[str] = field(default_factory=list)  # to know before believing the ranking
 
     @property
     def target(self) -> float | None:
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def importance(self) -> dict[str, float]:
-        """The share of each key in the outcome, of a single search that has had enough trials to tell."""
+        """The share of each key in the outcome of a search, if there were enough trials to tell."""
         if len(self.sweeps) > 1:
             return {}
         return dict(self.sweeps[0].get("search", {}).get("importance", {}))
@@ -96,7 +96,7 @@ class Comparison:
         return troubles
 
     def metrics(self) -> dict[str, float]:
-        """Collect what the MLflow parent run gets: the best group's means, and those of the first 100 groups."""
+        """Collect what the MLflow parent run gets: the means of the best group, and of the first 100."""
         result: dict[str, float] = {}
         for metric in (self.monitor, self.score, TO_TARGET, metrics.PARAMETERS):
             mean = self.groups[0].mean(metric)
@@ -114,7 +114,7 @@ class Comparison:
 
 
 def _unused(name: str, taken: Mapping[str, float]) -> str:
-    """Number a name that is taken: what MLflow does not allow in names was replaced."""
+    """Add a number to a name that is taken, as after what MLflow does not allow was replaced."""
     numbered, number = name, 1
     while numbered in taken:
         number += 1
@@ -132,9 +132,10 @@ def compare(
 ) -> Comparison:
     """Compare the runs of all these sweeps, each once.
 
-    `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values that others are
-    compared with; unless told otherwise it is that of the latest sweep (`sweep.baseline`), and of two groups the one
-    that came first. Raises UserError for a baseline or a target that is none, or if no run is left.
+    `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values
+    that others are compared with; unless told otherwise it is that of the latest sweep
+    (`sweep.baseline`), and of two groups the one that came first. Raises UserError for a baseline
+    or a target that is none, or if no run is left.
     """
     over = list(dict.fromkeys(chain.from_iterable(sweep.get("replicate", [SEED]) for sweep in sweeps)))
     replicas = _read(home, sweeps, over, where)
@@ -187,7 +188,7 @@ def _read(home: Store, sweeps: Sequence[Node], over: Sequence[str], where: str |
 
 
 def _merged_cells(sweeps: Sequence[Node]) -> list[Node]:
-    """List the cells of all sweeps, each run once, with the values that any sweep gave it; those of the latest hold."""
+    """List the cells of all sweeps, each run once, with the values that any sweep gave it."""
     cells: dict[str, Node] = {}
     for sweep in sweeps:
         for cell in sweep["cells"]:
@@ -201,8 +202,8 @@ def _merged_cells(sweeps: Sequence[Node]) -> list[Node]:
 def _filtered(replicas: Sequence[Replica], over: Sequence[str], where: str) -> list[Replica]:
     """Keep the runs whose config fulfils the condition.
 
-    A cell that was never started is judged by what is known of it, and kept if that is too little. A key that only some
-    of the runs have is null in the others.
+    A cell that was never started is judged by what is known of it, and kept if that is too little.
+    A key that only some of the runs have is null in the others.
     """
     from sweeplab.config.where import Condition
 
@@ -228,9 +229,10 @@ def _filtered(replicas: Sequence[Replica], over: Sequence[str], where: str) -> l
 def _goal(
     replicas: Sequence[Replica], monitor: str, mode: str, target: float | None, *, is_watched: bool
 ) -> Target | None:
-    """Set the target: the one that is asked for, else that at which all runs stop, else that of an accuracy.
+    """Set the target that is asked for, else that at which all runs stop, else that of an accuracy.
 
-    That at which runs stop is one of the metric that they watched. Raises UserError for a target that is none.
+    That at which runs stop is one of the metric that they watched. Raises UserError for a target
+    that is none.
     """
     if target is not None and (why := metrics.unreachable(monitor, target)):
         raise UserError(f"--target={target:g}: {why}")
@@ -253,7 +255,7 @@ def _common_target(replicas: Sequence[Replica]) -> float | None:
 
 
 def _own_baseline(comparison: Comparison) -> dict[str, str]:
-    """Find the baseline of the latest sweep; none, with a note, where the compared runs have not got it."""
+    """Find the baseline of the latest sweep; note if the compared runs do not have it."""
     typed = comparison.sweeps[-1].get("baseline")
     if not typed:
         return {}
@@ -267,7 +269,8 @@ def _own_baseline(comparison: Comparison) -> dict[str, str]:
 def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str, list[Contrast]]:
     """Compare the groups with the baseline, metric by metric.
 
-    Where every run stops at the target, the question is how soon it gets there, which then comes first.
+    Where every run stops at the target, the question is how soon it gets there, which then comes
+    first.
     """
     names = [comparison.monitor, comparison.score]
     if any(TO_TARGET in group.measured for group in comparison.groups):

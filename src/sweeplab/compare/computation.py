@@ -1,4 +1,4 @@
-"""What a run is asked to compute, flat: by its record, or by the overrides of its cell before it has one."""
+"""What a run is asked to compute, flat: by its record, or by its overrides before it has one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = 12  # of a digest, where it is shown as a value
 
 
 def computation(start: Node, over: Sequence[str] = (SEED,)) -> Node:
-    """Flatten what a run computes: without the keys of `over` and without places, with digests of data and code.
+    """Flatten what a run computes, without the keys of `over`, with digests of data and code.
 
     The name of the data set is there for people: the digest of its examples tells runs apart.
     """
@@ -44,8 +44,8 @@ def group_key(start: Node, over: Sequence[str]) -> str:
 def manifest_entry(outline: Node, over: Sequence[str], varied: Mapping[str, str]) -> Node:
     """Describe a job for the manifest of its sweep.
 
-    The entry has a digest of its group, its values of the keys of `over`, and its values of the `varied` keys. A varied
-    key that is no part of what is computed keeps the text that was typed.
+    The entry has a digest of its group, its values of the keys of `over`, and its values of the
+    `varied` keys. A varied key that is no part of what is computed keeps the text that was typed.
     """
     values = computation(outline, over)
     shown = {}
@@ -65,7 +65,8 @@ def manifest_entry(outline: Node, over: Sequence[str], varied: Mapping[str, str]
 def cell_values(cell: Mapping[str, Any]) -> dict[str, str]:
     """Collect what a cell of a sweep was given to compute, in YAML's spelling.
 
-    Where the sweep says to which value an override came (`model.hidden=${data.in_features}`: 784), that value.
+    Where the sweep says to which value an override came (`model.hidden=${data.in_features}`: 784),
+    that value.
     """
     over = cell.get("replica", (SEED,))
     values = {}
@@ -80,7 +81,7 @@ def _typed(overrides: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _config(start: Node, over: Sequence[str]) -> Node:
-    """Flatten the config in the form that fingerprints are made of; of a record without it, all that could matter."""
+    """Flatten the config as it is fingerprinted; of a record without that, all that could matter."""
     if "asked" in start:
         flat = config.flatten(start["asked"])
         return {key: value for key, value in flat.items() if key not in over}
@@ -114,7 +115,8 @@ def _is_computed(key: str) -> bool:
 def _flat_values(typed: Iterable[tuple[str, str]]) -> Node:
     """Parse the texts of keys.
 
-    A section of keys, `model={hidden:8}`, is its keys; a list of one choice, `model=[mlp]`, is that choice.
+    A section of keys, `model={hidden:8}`, is its keys; a list of one choice, `model=[mlp]`, is that
+    choice.
     """
     values: Node = {}
     for key, text in typed:

@@ -1,4 +1,4 @@
-"""Contrasts: each group against its baseline, paired by seed, with p corrected for the number of comparisons."""
+"""Contrasts: each group against its baseline, paired by seed, with p corrected for their number."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sweeplab.compare.target import bound
 
 @dataclass(kw_only=True, slots=True)
 class Contrast:
-    """A group against the one that differs from it in the baseline's keys alone; None if there is no such group."""
+    """A group against the one that differs from it in the baseline's keys alone."""
 
     group: Group
-    against: Group | None
+    against: Group | None  # None: no such group was run
     paired: statistics.Paired
     verdict: str = ""
-    bound: str = ""  # at least | at most: how the difference of epochs would change without a limit of epochs
+    bound: str = ""  # at least | at most: what the difference would be without a limit of epochs
     is_limited: bool = False  # whether some pair has a run that counts with the limit of epochs
 
 
@@ -92,7 +92,7 @@ def _why_no_pair(metric: str, group: Group, against: Group) -> str:
 
 
 def _all_without(metric: str, group: Group) -> str:
-    """Write `diverged in all 3 runs`, `without valid/f1 in its only run` or `2 failed, 1 missing: no valid/f1`."""
+    """Write `diverged in all 3 runs`, or `2 failed, 1 missing: no valid/f1`."""
     counts = Counter(run.why_without(metric) for run in group.replicas)
     if len(counts) > 1:
         return f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"

@@ -37,7 +37,7 @@ def curves(comparison: Comparison) -> Plot | None:
 
 
 def learning_rates(comparison: Comparison) -> Plot | None:
-    """Plot the learning rates, epoch by epoch, where they change or are not the same in all runs."""
+    """Plot the learning rates, epoch by epoch, where they change or differ between runs."""
     trained = _trained(comparison)
     rates = _rates(trained)
     names = sorted(rates, key=lambda name: (len(name), name))[:MOST_RATES]

@@ -1,4 +1,4 @@
-"""How figures look: colours, axes and legends; and how they are saved, as SVG in the colours of a page and as PNG."""
+"""How figures look (colours, axes, legends), and how they are saved: as SVG for a page, and as PNG."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def inline(svg: str) -> str:
 
 
 def _share_style(markers: re.Match[str]) -> str:
-    """Write the style of all markers of a line once: a thousand of them are half of the page otherwise."""
+    """Write the style of all markers of a line once: else a thousand of them are half of the page."""
     styles = set(re.findall(r' style="[^"]*"', markers[2]))
     style = styles.pop() if len(styles) == 1 else ""
     return f"{markers[1]}{style}>{markers[2].replace(style, '')}"

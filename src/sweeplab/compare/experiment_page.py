@@ -1,4 +1,4 @@
-"""`sweeplab compare NAME --write`: the generated part of an experiment's page, `experiments/NAME.md`."""
+"""The page of an experiment: the part of `experiments/NAME.md` that `compare NAME --write` writes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ BEGIN, END = "<!-- written by: sweeplab compare {name} --write -->", "<!-- end o
 FIGURES = "figures"  # the folder of all experiments' figures, beside their pages
 
 
-def write(found: Comparison, experiments: Path, name: str) -> Path:
-    """Write table, figures, n, machine and date; what stands around that part is kept. Returns the page.
+def write(comparison: Comparison, experiments: Path, name: str) -> Path:
+    """Write table, figures, n, machine and date, and keep what stands around them; returns the page.
 
     Raises UserError if there is no such experiment, or its page has lost the end of that part.
     """
@@ -24,34 +24,40 @@ def write(found: Comparison, experiments: Path, name: str) -> Path:
     if not question.exists():
         raise UserError(f"--write: {name} is no experiment: there is no {question}")
     page, begin = experiments / f"{name}.md", BEGIN.format(name=name)
-    text = page.read_text(encoding="utf-8") if page.exists() else _skeleton(question, name, begin)
+    text = f"{_introduction(question, name)}{begin}\n{END}\n"
+    if page.exists():
+        text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(begin)
-    if not rest or END not in rest:
+    _, end, after = rest.partition(END)
+    if not end:
         raise UserError(f"--write: {page} needs the lines\n{begin}\n{END}\nbetween which it is written")
-    drawn = figures.draw(found)
+    parts = [_provenance(comparison), "", export.markdown(comparison), ""]
     (experiments / FIGURES).mkdir(exist_ok=True)
-    for drawing in drawn:
-        write_atomic(experiments / FIGURES / f"{name}-{drawing.name}.png", drawing.png)
-    shown = [f"![{d.title}]({FIGURES}/{name}-{d.name}.png)\n\n{d.caption}\n" for d in drawn]
-    body = "\n".join([_made(found), "", export.markdown(found), "", *shown])
-    write_atomic(page, f"{before}{begin}\n{body}\n{END}{rest.partition(END)[2]}".encode())
+    for drawing in figures.draw(comparison):
+        file = f"{FIGURES}/{name}-{drawing.name}.png"
+        write_atomic(experiments / file, drawing.png)
+        parts.append(f"![{drawing.title}]({file})\n\n{drawing.caption}\n")
+    body = "\n".join(parts)
+    write_atomic(page, f"{before}{begin}\n{body}\n{END}{after}".encode())
     return page
 
 
-def _made(found: Comparison) -> str:
-    """When, on what, and by which numerics."""
-    ended = max(float(sweep.get("ended") or sweep["time"]) for sweep in found.sweeps)
-    code = {str(replica.start.get("code", {}).get("numerics", "?")) for replica in found.replicas if replica.start}
-    made = [
-        f"{time.strftime('%Y-%m-%d', time.gmtime(ended))}; NUMERICS {', '.join(sorted(code))}",
-        *machines(found.replicas),
-    ]
-    return "\n".join(f"- {line}" for line in made)
+def _provenance(comparison: Comparison) -> str:
+    """List when the runs were made, by which numerics and on what machines."""
+    ended = max(float(sweep.get("ended") or sweep["time"]) for sweep in comparison.sweeps)
+    date = time.strftime("%Y-%m-%d", time.gmtime(ended))
+    starts = [run.start for run in comparison.replicas if run.start]
+    numerics = {str(start.get("code", {}).get("numerics", "?")) for start in starts}
+    lines = [f"{date}; NUMERICS {', '.join(sorted(numerics))}", *machines(comparison.replicas)]
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def _skeleton(question: Path, name: str, begin: str) -> str:
-    lines = [
-        line.lstrip("# ").rstrip() for line in question.read_text(encoding="utf-8").splitlines() if line.startswith("#")
-    ]
-    command, *asked = [line for line in lines if line]
-    return f"# {name}\n\n{' '.join(asked)}\n\n    {command}\n\n**Verdict.** \n\n{begin}\n{END}\n"
+def _introduction(question: Path, name: str) -> str:
+    """Write the beginning of a page: the question and the command that its YAML file begins with."""
+    comments = []
+    for line in question.read_text(encoding="utf-8").splitlines():
+        comment = line.lstrip("# ").rstrip()
+        if line.startswith("#") and comment:
+            comments.append(comment)
+    command, *asked = comments
+    return f"# {name}\n\n{' '.join(asked)}\n\n    {command}\n\n**Verdict.** \n\n"

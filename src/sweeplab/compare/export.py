@@ -63,7 +63,7 @@ def _escaped(text: str) -> str:
 
 
 def groups_csv(comparison: Comparison) -> str:
-    """Write a line for each group: the swept values, n, and mean, low and high of each metric, unrounded."""
+    """Write a line for each group: the swept values, and mean, low, high and n of each metric."""
     names = _measured_names(comparison)
     columns = [*comparison.columns, "runs", "without_target"]
     for name in names:

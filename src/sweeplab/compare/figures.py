@@ -28,8 +28,9 @@ from sweeplab.compare.drawing import (
     use_log_scale,
 )
 from sweeplab.compare.groups import TO_TARGET, Group
+from sweeplab.compare.notes import count
+from sweeplab.compare.runs import sign_of
 from sweeplab.compare.statistics import Mean
-from sweeplab.compare.target import count_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ class _Point:
 
 
 def parameters(comparison: Comparison) -> Plot | None:
-    """Plot the monitored metric against parameters, and which configs nothing smaller is as good as."""
+    """Plot the monitored metric against parameters, with the Pareto front."""
     points = []
     for group in comparison.groups:
         mean, size = group.mean(comparison.monitor), group.mean(metrics.PARAMETERS)
@@ -82,12 +83,11 @@ def parameters(comparison: Comparison) -> Plot | None:
     figure = new_figure(4.2)
     panel = figure.subplots()
     drawn = thin(points)
-    below = [0.0 if point.mean.low is None else point.mean.mean - point.mean.low for point in drawn]
-    above = [0.0 if point.mean.high is None else point.mean.high - point.mean.mean for point in drawn]
+    bars = [_interval_bars(point.mean) for point in drawn]
     panel.errorbar(
         [point.size for point in drawn],
         [point.mean.mean for point in drawn],
-        (below, above),
+        list(zip(*bars, strict=True)),
         fmt="o",
         color=FAINT,
         elinewidth=0.8,
@@ -98,6 +98,13 @@ def parameters(comparison: Comparison) -> Plot | None:
     panel.set(xlabel=metrics.PARAMETERS, ylabel=f"best {comparison.monitor}")
     caption = "Diamonds: no config with as few parameters is better (Pareto front). Bars: 95 % confidence intervals."
     return figure, f"{comparison.monitor} against parameters", caption + thinning_note(points, "configs")
+
+
+def _interval_bars(mean: Mean) -> tuple[float, float]:
+    """Return how far the confidence interval goes below and above the mean."""
+    if mean.low is None or mean.high is None:
+        return 0.0, 0.0
+    return mean.mean - mean.low, mean.high - mean.mean
 
 
 def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -> None:
@@ -122,8 +129,8 @@ def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -
 
 
 def pareto(points: Sequence[tuple[float, float]], mode: str) -> list[int]:
-    """Find the indices of the (cost, value) that no other point beats: none costs as little and has a better value."""
-    sign = -1.0 if mode == "max" else 1.0
+    """Find the indices of the (cost, value) for which none costs as little and has a better value."""
+    sign = -sign_of(mode)
     order = sorted(range(len(points)), key=lambda index: (points[index][0], sign * points[index][1]))
     front: list[int] = []
     for index in order:
@@ -151,15 +158,15 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
     for line, (mean, group) in enumerate(shown):
         _plot_seeds(panel, line, group, len(shown))
         panel.plot([mean.mean], [line], "D", color=COLOURS[0], markersize=6)
-        count = f"{mean.n - len(group.late)} of {len(group.replicas)}"
-        panel.annotate(count, (1, line), xycoords=("axes fraction", "data"), va="center")
+        reached_it = f"{mean.n - len(group.late)} of {len(group.replicas)}"
+        panel.annotate(reached_it, (1, line), xycoords=("axes fraction", "data"), va="center")
     panel.set_yticks(range(len(shown)), [shorten(comparison.ranked_name(group), 50) for _, group in shown])
     target = f"{comparison.target:g}"
     panel.set(xlabel=f"epochs to {comparison.monitor} {target}", ylim=(len(shown) - 0.5, -0.5), xlim=(0, None))
     caption = "Dots: seeds, and how many reached it. Diamonds: their mean."
     if any(group.late for group in comparison.groups):
-        limit = count_epochs(comparison.limit)
-        caption += f" Circles: seeds that did not reach it; they count with the limit of {limit}."
+        caption += " Circles: seeds that did not reach it; they count with the limit of "
+        caption += f"{count(comparison.limit, 'epoch')}."
     most_seeds = max((group.replicas for _, group in shown), key=len)
     caption += thinning_note(most_seeds, "seeds", len(shown))
     if len(reached) > MOST_LINES:
@@ -168,7 +175,7 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
 
 
 def _plot_seeds(panel: Axes, line: int, group: Group, lines: int) -> None:
-    """Plot the runs of a group around the height `line`: dots, and circles for those that were late."""
+    """Plot the runs of a group at the height `line`: dots, and circles for those that were late."""
     runs = thin(list(group.measured[TO_TARGET].items()), lines)
     for late, filling in ((False, COLOURS[5]), (True, "none")):
         epochs, heights = [], []
@@ -214,7 +221,7 @@ def effects(comparison: Comparison) -> Plot | None:
 
 
 def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> None:
-    """Plot the metric of configs against their values of a key, as numbers where there are several, else as texts."""
+    """Plot the metric of configs against their values of a key: as numbers, if they are, else as texts."""
     texts = list(dict.fromkeys(text for text, _ in points))
     is_numeric = len(texts) > 2 and all(_number(text) is not None for text in texts)
     if not is_numeric and len(texts) > MOST_VALUES:

@@ -15,30 +15,31 @@ from sweeplab.compare.computation import cell_values, computation, group_key
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.config import Node
 
-TO_TARGET = "epochs_to_target"  # a metric of the comparison: the first epoch that reached it, at most the limit
+TO_TARGET = "epochs_to_target"
+"""A metric of the comparison: the first epoch that reached the target, at most the limit."""
 DEFAULT = "(default)"  # a choice (`model=mlp`) that some sweeps were given and this one was not
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Group:
-    """A config under several seeds, or under several values of other keys over which it is replicated."""
+    """A config under several seeds, or under several values of other keys."""
 
-    values: Node  # flat: what was asked, and the digests of data and code; without the keys of `over`
+    values: Node  # flat: what was asked but for `over`, and the digests of data and code
     over: tuple[str, ...]  # the keys whose values tell its replicas apart
-    choices: dict[str, str] = field(default_factory=dict)  # override key -> text, of what its cells were given
+    choices: dict[str, str] = field(default_factory=dict)  # override key -> text
     replicas: list[Replica] = field(default_factory=list)  # each value of `over` once
-    repeated: list[Replica] = field(default_factory=list)  # earlier runs of a value that is there already
+    repeated: list[Replica] = field(default_factory=list)  # earlier runs of such a value
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
-    measured: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> run id -> finite value
-    late: set[str] = field(default_factory=set)  # run ids: they did not reach the target, and count at the limit
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)  # metric, run id
+    late: set[str] = field(default_factory=set)  # run ids: they count at the limit of epochs
 
     def mean(self, metric: str) -> statistics.Mean | None:
         """Average a metric over the runs that have it."""
         return statistics.mean(self.measured.get(metric, {}).values(), metrics.bounds(metric))
 
     def replica_key(self, run: Replica) -> Hashable:
-        """Return what tells a run from the others of its group: its seed, or the values of all keys of `over`."""
+        """Return what tells a run from the others of its group: its seed, or its values of `over`."""
         values = tuple(_hashable(run.value(key)) for key in self.over)
         if all(value is None for value in values):
             return None
@@ -56,7 +57,7 @@ class Group:
         return {self.replica_key(run) for run in self.replicas if run.id in self.late} - {None}
 
     def text(self, column: str) -> str:
-        """Show the value of a key of the config (a dash if there is none), or of another column what was typed."""
+        """Show the value of a key of the config (a dash if there is none), else what was typed."""
         if column in self.values:
             return config.to_text(self.values[column])
         return self.choices.get(column, "-" if "." in column else DEFAULT)
@@ -72,10 +73,11 @@ def _hashable(value: Any) -> Hashable:
 
 
 def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> list[Group]:
-    """Group replicas by what they were asked but for the keys of `over`, in the order of their first ones.
+    """Group replicas by what they were asked, but for the keys of `over`.
 
-    A run that was never started belongs to those of which its sweep says that they are asked alike; in a sweep that an
-    earlier version planned, to those of which the same was typed, if that is clear.
+    A run that was never started belongs to those of which its sweep says that they are asked alike;
+    in a sweep that an earlier version planned, to those of which the same was typed, if that is
+    clear.
     """
     groups: dict[str, Group] = {}
     keys_by_digest: dict[str, str] = {}
@@ -106,7 +108,7 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
 
 
 def _keep_one_run_per_seed(group: Group) -> None:
-    """Keep one run of each seed, the latest finished one; runs of which no seed is known are all kept."""
+    """Keep the latest finished run of each seed, and all runs of which no seed is known."""
     latest: dict[Hashable, Replica] = {}
     for run in sorted(
         group.replicas, key=lambda run: (run.status == store.Status.FINISHED, run.start.get("time", 0.0))
@@ -163,7 +165,7 @@ def _differs(groups: Sequence[Group], key: str) -> bool:
 
 
 def _complete_choices(groups: Sequence[Group]) -> None:
-    """Give groups that were not given a choice (`model=mlp`) that of the others whose part is the same."""
+    """Give groups without a choice (`model=mlp`) that of others whose part is the same."""
     for section in (*config.COMPONENTS, "data"):
         key = "data.name" if section == "data" else f"{section}._target_"
         choices: dict[Any, set[str]] = defaultdict(set)

@@ -9,13 +9,13 @@ from typing import Any
 
 from sweeplab.compare import statistics
 from sweeplab.compare.groups import Group
-from sweeplab.compare.runs import Replica
+from sweeplab.compare.runs import Replica, sign_of
 
 MOST_PAIRS_SHOWN = 3  # of values of a key, or of groups
 MOST_VALUES = 30  # of a key, whose pairs are looked at
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int | None, noun: str) -> str:
     """Write `1 run`, or `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -25,14 +25,14 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
     best, *rest = means
     if best.half is None:
         return "the best has one seed only: nothing is known about its spread"
-    sign = 1 if mode == "max" else -1
+    sign = sign_of(mode)
     edge = sign * (best.mean - sign * best.half)
     close = sum(1 for mean in rest if mean.half is None or sign * (mean.mean + sign * mean.half) >= edge)
     if not close:
         return "no other interval overlaps with that of the best"
     hint = "" if has_baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
-    overlap = "1 other interval overlaps" if close == 1 else f"{close} other intervals overlap"
-    return f"too close to call: {overlap} with that of the best{hint}"
+    verb = "overlaps" if close == 1 else "overlap"
+    return f"too close to call: {count(close, 'other interval')} {verb} with that of the best{hint}"
 
 
 # --- the machines that the runs were made on
@@ -79,7 +79,7 @@ def no_effect_notes(columns: Sequence[str], groups: Sequence[Group]) -> list[str
 
 
 def _pairs(index: int, groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
-    """Yield the pairs of groups that differ in this column alone and have a finished seed in common."""
+    """Yield the pairs of groups that differ in this column alone and share a finished seed."""
     buckets: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in groups:
         buckets[(*group.cells[:index], *group.cells[index + 1 :])].append(group)

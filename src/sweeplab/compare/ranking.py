@@ -1,4 +1,4 @@
-"""The order of the groups: the metric that ranks them, what each run has measured of it, and who comes first."""
+"""The order of the groups: which metric ranks them, what was measured, and who comes first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sweeplab import metrics
 from sweeplab.compare.comparability import incomparable_keys, ranking_note
 from sweeplab.compare.groups import Group, replicas_of
-from sweeplab.compare.runs import Replica
+from sweeplab.compare.runs import Replica, sign_of
 from sweeplab.store import Status
 
 
@@ -29,8 +29,8 @@ def most_watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
 def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[str, list[str]]:
     """Choose what ranks the groups, and say why.
 
-    That is what the runs watched, unless it is another number in each group and their score on the validation examples
-    is not.
+    That is what the runs watched, unless it is another number in each group and their score on the
+    validation examples is not.
     """
     keys = incomparable_keys(watched, watched, groups)
     if not keys:
@@ -43,7 +43,7 @@ def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[s
 
 
 def measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
-    """Map metric to run id to the value of each finished run, where finite; of the monitor that of the best epoch."""
+    """Map metric to run id to the finite value of each finished run; of the monitor, at the best epoch."""
     result: dict[str, dict[str, float]] = {}
     for run in replicas:
         if run.status != Status.FINISHED:
@@ -58,8 +58,8 @@ def measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, f
 
 
 def ranked(groups: Sequence[Group], monitor: str, mode: str) -> list[Group]:
-    """Put the best mean first, of equal ones that with fewer parameters; groups without a mean last."""
-    sign = -1.0 if mode == "max" else 1.0
+    """Put the best mean first, of equal ones the smaller; groups without a mean come last."""
+    sign = -sign_of(mode)
 
     def key(group: Group) -> tuple[bool, float, float]:
         mean, parameters = group.mean(monitor), group.mean(metrics.PARAMETERS)

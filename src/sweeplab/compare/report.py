@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, for the disk, for MLflow and for paper; PNGs and CSV beside it."""
+"""The report: one HTML file that needs nothing else, with PNGs and CSV beside it."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class Section:
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
-    """Write the report, its figures as PNG, and groups.csv and runs.csv; returns the HTML file's path.
+    """Write the report, its figures as PNG, groups.csv and runs.csv; returns the HTML file.
 
-    The same comparison gives the same bytes. Raises UserError if the folder cannot be made or written.
+    The same comparison gives the same bytes. Raises UserError if the folder cannot be made or
+    written.
     """
     drawings = figures.draw(comparison)
     files = {
@@ -104,7 +105,7 @@ def _file(ending: str) -> str:
 
 
 def _about(comparison: Comparison) -> list[str]:
-    """Say which sweeps are compared, what became of their runs, and on which machines they were made."""
+    """Say which sweeps are compared, what became of their runs, and what machines made them."""
     lines = []
     for sweep in comparison.sweeps:
         name = "" if len(comparison.sweeps) == 1 else f": {sweep['name']}"
@@ -216,7 +217,7 @@ def _sentence(text: str) -> str:
 
 
 def command(replicas: Sequence[Replica]) -> str:
-    """Write what to type for these runs of one config: the overrides of their cells, all seeds at once."""
+    """Write what to type for these runs of one config, all seeds at once."""
     over = replicas[0].cell.get("replica", (SEED,))
     words = [override for override in replicas[0].cell["overrides"] if key_of(override) not in over]
     is_sweep = False

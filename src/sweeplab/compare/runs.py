@@ -53,14 +53,14 @@ class Replica:
         return None
 
     def flat_config(self) -> Node:
-        """Flatten the config: what was asked in the form that fingerprints are made of, the rest as it was given."""
+        """Flatten the config: what was asked as it is fingerprinted, the rest as it was given."""
         asked = config.flatten(self.start.get("asked", {}))
         asked.pop("trainer.init_from", None)  # the digest of the weights of a run that the config names
         return config.flatten(self.start["config"]) | asked
 
     @property
     def best_epoch(self) -> Mapping[str, float]:
-        """The metrics of the best epoch, which selection may go by; none unless the run is finished."""
+        """The metrics of the best epoch; none unless the run is finished."""
         best = self.metrics.get(metrics.BEST_EPOCH, math.nan)
         if self.status != store.Status.FINISHED or not math.isfinite(best):
             return {}
@@ -78,14 +78,14 @@ class Replica:
 
     def first_epoch_at(self, monitor: str, mode: str, target: float) -> int | None:
         """Find the first epoch at which the monitored metric was as good as the target."""
-        sign = 1 if mode == "max" else -1
+        sign = sign_of(mode)
         for epoch, values in sorted(self.epochs.items()):
             if sign * values.get(monitor, math.nan) >= sign * target:
                 return epoch
         return None
 
     def trouble(self, wanted: Sequence[str]) -> str | None:
-        """Say what keeps the run, or one of these metrics of it, out of the means; None if nothing does."""
+        """Say what keeps the run, or a metric of it, out of the means; None if nothing does."""
         when = f"after epoch {max(self.epochs)}" if self.epochs else "before its first epoch ended"
         reason = f": {self.error}" if self.error else ""
         match self.status:
@@ -110,17 +110,24 @@ class Replica:
                 lacking.append(f"no {name}")
             elif not math.isfinite(values[name]):
                 lacking.append(f"{name} is {values[name]}")
-        parts = [", ".join(lacking)] if lacking else []
-        if self.stop_reason == DIVERGED:
-            kept = "" if lacking else " (its metrics are those of the best epoch before)"
-            parts.insert(0, f"diverged {when}{kept}")
-        return "; ".join(parts) or None
+        reason = ", ".join(lacking)
+        if self.stop_reason != DIVERGED:
+            return reason or None
+        if lacking:
+            return f"diverged {when}; {reason}"
+        return f"diverged {when} (its metrics are those of the best epoch before)"
+
+
+def sign_of(mode: str) -> int:
+    """Return what to multiply a metric by, so that more of it is better."""
+    return 1 if mode == "max" else -1
 
 
 def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Replica:
     """Read the run of a cell as it is now.
 
-    Runs that are read with the same `known` share in memory what their records have in common, which is most.
+    Runs that are read with the same `known` share in memory what their records have in common,
+    which is most.
     """
     replica = read_run(home.run(cell["fingerprint"]), cell)
     if known is not None and replica.start:
@@ -132,7 +139,7 @@ def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Repli
 
 
 def planned(cell: Node, outline: Node) -> Replica:
-    """Make the run of a cell before it is started; `outline` is what its record will say of what is asked."""
+    """Make the run of a cell before it is started; `outline` is what its record will say."""
     return Replica(id=cell["fingerprint"], cell=cell, status=MISSING, start=outline)
 
 
@@ -148,28 +155,21 @@ def _shared(node: Node, known: dict[str, Node]) -> Node:
 
 def read_run(run: Run, cell: Node | None = None) -> Replica:
     """Read a run as it is now; its result first, so that a finished run's journal is whole."""
-    cell = cell or {"overrides": []}
+    replica = Replica(id=run.id, cell=cell or {"overrides": []}, status=store.Status.UNFINISHED)
     try:
         result, history = run.history()
     except store.DamagedError as error:
-        return Replica(id=run.id, cell=cell, status=DAMAGED, error=str(error))
-    done = result is not None and result.status == store.Status.FINISHED
-    status: str = store.Status.UNFINISHED if result is None else result.status
-    if not done and run.claimed:
-        status = RUNNING
-    elif not history.count and result is None:
-        status = MISSING
-    return Replica(
-        id=run.id,
-        cell=cell,
-        status=status,
-        stop_reason=result.stop_reason if result else None,
-        metrics=result.metrics if result else {},
-        weights=result.weights_sha256 if result else None,
-        epochs=history.epochs,
-        start=history.start,
-        error=history.error,
-    )
+        replica.status, replica.error = DAMAGED, str(error)
+        return replica
+    replica.epochs, replica.start, replica.error = history.epochs, history.start, history.error
+    if result is not None:
+        replica.status, replica.stop_reason = result.status, result.stop_reason
+        replica.metrics, replica.weights = result.metrics, result.weights_sha256
+    if replica.status != store.Status.FINISHED and run.claimed:
+        replica.status = RUNNING
+    elif result is None and not history.count:
+        replica.status = MISSING
+    return replica
 
 
 def _at(nested: Any, key: str) -> Any:

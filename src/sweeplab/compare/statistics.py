@@ -1,4 +1,4 @@
-"""Means with their uncertainty, and differences paired by seed: what a handful of runs can tell, and what it cannot."""
+"""Means with their uncertainty, and differences paired by seed: what a handful of runs can tell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Mean:
     mean: float
     half: float | None  # half the width of the 95 % confidence interval, by Student's t
     n: int
-    least: float = -math.inf  # what the values can be: the interval ends there, and still holds the mean as often
+    least: float = -math.inf  # what the values can be: the interval ends there
     most: float = math.inf
 
     @property
@@ -35,9 +35,10 @@ class Mean:
 
 
 def mean(values: Iterable[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> Mean | None:
-    """Mean and confidence interval by Student's t: s / sqrt(n) times the quantile of n - 1 degrees of freedom.
+    """Return mean and confidence interval by Student's t: s / sqrt(n) times its quantile at n - 1.
 
-    `bounds` are the least and the greatest value that there can be, beyond which the interval does not go.
+    `bounds` are the least and the greatest value that there can be, beyond which the interval does
+    not go.
     """
     found = list(values)
     least, most = bounds
@@ -52,7 +53,7 @@ def mean(values: Iterable[float], bounds: tuple[float, float] = (-math.inf, math
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """(mean, standard deviation with n - 1); of equal values the value itself, without the noise of rounding."""
+    """Return mean and standard deviation (n - 1); of equal values exactly the value, and 0."""
     if min(values) == max(values):
         return values[0], 0.0
     center = math.fsum(values) / len(values)
@@ -68,11 +69,11 @@ def _quantile(freedom: int) -> float:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Paired:
-    """Values less those of the baseline under the same seed; `p` is None where the t test says nothing."""
+    """Values less those of the baseline under the same seed."""
 
     difference: Mean | None
-    d_z: float | None = None  # effect size: mean difference / its standard deviation (Lakens 2013, equation 6)
-    p: float | None = None  # of the paired t test, two-sided
+    d_z: float | None = None  # mean difference / its standard deviation (Lakens 2013, equation 6)
+    p: float | None = None  # of the paired t test, two-sided; None where it says nothing
     holm: float | None = None  # p, corrected for all comparisons of its family
     n_all: int = 0  # seeds of either side
 
@@ -82,7 +83,7 @@ def paired(
     baseline: Mapping[Hashable, float],
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Paired:
-    """Paired t test over the seeds that both have; each argument maps seed -> value, and is within `bounds`."""
+    """Run a paired t test over the seeds that both have; each maps seed -> value, within `bounds`."""
     widest = bounds[1] - bounds[0]
     seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
@@ -101,7 +102,7 @@ def paired(
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected for their number, step-down (Holm 1979): no assumption on how the tests depend on each other.
+    """Correct p-values for their number, step-down (Holm 1979), however the tests depend on each other.
 
     None, a test that could not be made, stays None and does not count.
     """
@@ -115,7 +116,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
-    """What a comparison says, in words; `within` (`within the limit `) says how far equal values are known to be so."""
+    """Say what a comparison tells; `within` says how far equal values are known to be so."""
     if found.difference is None:
         return "no seed in common: nothing can be told"
     center, half, n = found.difference.mean, found.difference.half, found.difference.n

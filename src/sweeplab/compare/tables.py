@@ -9,8 +9,9 @@ from sweeplab import config, console, metrics
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
+from sweeplab.compare.notes import count
 from sweeplab.compare.runs import SEED, Replica
-from sweeplab.compare.target import PATIENCE, count_epochs
+from sweeplab.compare.target import PATIENCE
 
 CONTRAST_COLUMNS = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
 
@@ -84,10 +85,11 @@ def ranking_caption(comparison: Comparison) -> str:
         caption += "; an interval that would go beyond what the metric can be ends there, as in (0.9000 to 1.0000)"
     late = [run for group in comparison.groups for run in group.replicas if run.id in group.late]
     if late:
-        sooner = ", also if its patience ended it sooner" if any(run.stop_reason == PATIENCE for run in late) else ""
+        ended_by_patience = any(run.stop_reason == PATIENCE for run in late)
+        sooner = ", also if its patience ended it sooner" if ended_by_patience else ""
         caption += (
             f"; a run that did not reach {comparison.target:g} counts with the limit of "
-            f"{count_epochs(comparison.limit)}{sooner}, so that a mean after ≥ would be larger without it"
+            f"{count(comparison.limit, 'epoch')}{sooner}, so that a mean after ≥ would be larger without it"
         )
     return caption
 
@@ -173,20 +175,22 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
     paired, difference = contrast.paired, contrast.paired.difference
     pairs, center, interval = "0", "-", "-"
     if difference is not None:
-        pairs = str(difference.n) if difference.n == paired.n_all else f"{difference.n} of {paired.n_all}"
+        pairs = str(difference.n)
+        if difference.n != paired.n_all:
+            pairs += f" of {paired.n_all}"
         center = f"{contrast.bound} {difference.mean:+.{places}f}".strip()
         if difference.half is not None:
             interval = f"{difference.low:+.{places}f} to {difference.high:+.{places}f}"
-    return [
-        *contrast.group.cells,
-        contrast.verdict,
-        pairs,
-        center,
-        interval,
-        "-" if paired.d_z is None else f"{paired.d_z:+.2f}",
-        "-" if paired.p is None else f"{paired.p:.2g}",
-        "-" if paired.holm is None else f"{paired.holm:.2g}",
+    statistics = [
+        _number(paired.d_z, "+.2f"),
+        _number(paired.p, ".2g"),
+        _number(paired.holm, ".2g"),
     ]
+    return [*contrast.group.cells, contrast.verdict, pairs, center, interval, *statistics]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def contrast_caption(comparison: Comparison, metric: str) -> str:
@@ -201,13 +205,13 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     if any(contrast.bound for contrast in lines):
         caption += (
             "; 'at least' ('at most'): only one side has runs that count with the limit of "
-            f"{count_epochs(comparison.limit)}, and without it the difference would be larger (smaller) in size"
+            f"{count(comparison.limit, 'epoch')}, and without it the difference would be larger (smaller) in size"
         )
     return caption
 
 
 def shown_contrasts(comparison: Comparison) -> list[str]:
-    """List the metrics whose differences are shown: the first one, and those that some seed has on both sides."""
+    """List the metrics whose differences are shown: the first one, and those with pairs."""
     first = list(comparison.contrasts)[:1]
     return [metric for metric in comparison.contrasts if metric in first or has_pairs(comparison, metric)]
 

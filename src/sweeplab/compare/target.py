@@ -1,8 +1,9 @@
 """Epochs to a target of the monitored metric, where runs that never get there count, too.
 
-Leaving them out would flatter the config that fails most. They count at the limit, the number of epochs for which every
-run was watched: the mean of min(T, limit), known as restricted mean survival time (Royston and Parmar 2013), is defined
-whether or not all get there. It is a lower bound of the mean of T where some do not.
+Leaving them out would flatter the config that fails most. They count at the limit, the number of
+epochs for which every run was watched: the mean of min(T, limit), known as restricted mean survival
+time (Royston and Parmar 2013), is defined whether or not all get there. It is a lower bound of the
+mean of T where some do not.
 
 A run that its patience ended, or that diverged, never gets there: it was watched for as many
 epochs as it was given. One that was cut off, by a time limit or because it had reached an easier
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from sweeplab import store
 from sweeplab.compare.groups import TO_TARGET, Group, replicas_of
+from sweeplab.compare.notes import count
 from sweeplab.compare.runs import Replica
 
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -38,7 +40,7 @@ class Target:
         return replica.first_epoch_at(self.monitor, self.mode, self.value)
 
     def measure(self, groups: Sequence[Group]) -> None:
-        """Add the epochs to the target to what is measured of each group, unless no run of any group reached it."""
+        """Add the epochs to the target to what is measured of each group, unless no run reached it."""
         if self.limit is None:
             return
         epochs: dict[str, float] = {}
@@ -65,18 +67,18 @@ class Target:
             return []
         notes = []
         if self.cut_off:
-            count = "1 run was cut off" if self.cut_off == 1 else f"{self.cut_off} runs were cut off"
+            verb = "was" if self.cut_off == 1 else "were"
             notes.append(
-                f"epochs to {self.value:g} are told up to {count_epochs(self.limit)} only: {count}, "
-                "by a time limit or an easier target"
+                f"epochs to {self.value:g} are told up to {count(self.limit, 'epoch')} only: "
+                f"{count(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
             )
         if not any(TO_TARGET in group.measured for group in groups):
-            notes.append(f"no run reached {self.monitor} {self.value:g} within {count_epochs(self.limit)}")
+            notes.append(f"no run reached {self.monitor} {self.value:g} within {count(self.limit, 'epoch')}")
         return notes
 
 
 def set_target(replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True) -> Target:
-    """Find the limit that all runs have: the least of what they were given, and of where some were cut off."""
+    """Find the limit that all runs have: the least of what they were given, or where one was cut off."""
     measured = [replica for replica in replicas if _is_measured(replica, monitor)]
     limit = min((_max_epochs(replica) for replica in measured), default=None)
     early = []
@@ -95,18 +97,13 @@ def set_target(replicas: Sequence[Replica], monitor: str, mode: str, value: floa
     )
 
 
-def count_epochs(epochs: int | None) -> str:
-    """Write `20 epochs`, or `1 epoch`."""
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
-
-
 def _is_measured(replica: Replica, monitor: str) -> bool:
     """Tell whether a run is finished and has measured the metric: nothing is known of others."""
     return replica.status == store.Status.FINISHED and replica.measures(monitor)
 
 
 def _max_epochs(replica: Replica) -> int:
-    """Return the number of epochs that a run was given, or that it trained if its record does not say."""
+    """Return the epochs that a run was given, or that it trained if its record does not say."""
     epochs = replica.start.get("config", {}).get("trainer", {}).get("epochs")
     return epochs if isinstance(epochs, int) else max(replica.epochs)
 
@@ -114,9 +111,9 @@ def _max_epochs(replica: Replica) -> int:
 def bound(difference: float, late: Collection[Hashable], late_baseline: Collection[Hashable]) -> str:
     """Tell what a difference of restricted means says of the difference without a limit.
 
-    `late` and `late_baseline` are the seeds of the pairs that did not reach the target, on either side. Returns
-    `at least` or `at most` (of the difference's size), or '' where it is exact, or where both sides are late, so that
-    nothing follows.
+    `late` and `late_baseline` are the seeds of the pairs that did not reach the target, on either
+    side. Returns `at least` or `at most` (of the difference's size), or '' where it is exact, or
+    where both sides are late, so that nothing follows.
     """
     if bool(late) == bool(late_baseline):
         return ""

@@ -47,7 +47,7 @@ def show(comparison: Comparison) -> None:
 
 
 def _contrasts_on_screen(comparison: Comparison) -> list[str]:
-    """Choose the first table of differences; where that only says why there are none, the next, too."""
+    """Choose the first table of differences; if it only says why there are none, the next, too."""
     metrics = tables.shown_contrasts(comparison)
     if metrics and tables.has_pairs(comparison, metrics[0]):
         return metrics[:1]

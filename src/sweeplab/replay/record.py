@@ -1,6 +1,7 @@
-"""Records for the `replay` command, whoever they come from: each is refused, or rebuilt as a config.
+"""Records of runs, whoever they come from: each is refused, or rebuilt as a config.
 
-What a record would call is judged before it is looked up, and nothing in it decides where we read or write (DESIGN 9).
+What a record would call is judged before it is looked up, and nothing in it decides where we read
+or write (DESIGN 9).
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _load(file: Path) -> Node:
 
 
 def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Config:
-    """Make the config to train in the store `home`: that of the record, with the places of the local one.
+    """Make the config to train in the store `home`: that of the record, with local places.
 
     Raises UserError for what could call, read or write anything else than what is trusted does.
     """
@@ -184,7 +185,9 @@ def places(local: Config) -> dict[str, str | None]:
 
 
 def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
-    """Replace every argument of a node that is a place or a secret by the local config's; UserError without one.
+    """Replace every argument that is a place or a secret by that of the local config.
+
+    Raises UserError if that has none.
 
     The `path` of a node that looks a dotted name up is no place; it was judged as a name.
     """
@@ -206,7 +209,7 @@ def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[
 
 
 def _available_device(name: str) -> str:
-    """Return the recorded device, or what there is where there is none like it: the report will name it."""
+    """Return the recorded device, or `auto` where there is none like it: the report will name it."""
     try:
         return str(choose_device(name))
     except UserError:
@@ -227,5 +230,5 @@ def _initial_run(name: Any, local: Config) -> str | None:
 
 
 def show(value: Any) -> str:
-    """Write a value on one line of printable characters; nan and infinities look the same from JSON and from YAML."""
+    """Write a value on one line; nan and infinities look the same from JSON and from YAML."""
     return re.sub(r'"(NaN|-?Infinity)"', r"\1", json.dumps(value, default=str))

@@ -31,9 +31,9 @@ class _Differs(Exception):
 def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> None:
     """Replay a run (store id or the beginning of one, folder, MLflow run id) and say what came out.
 
-    `trusted` are modules whose classes and functions the record may call, besides the networks, losses, optimizers,
-    schedulers, sets and metrics of torch.nn, torch.optim and sweeplab.
-    Raises UserError for a record that is none, is unfinished or is refused, RunFailed if the bits differ.
+    `trusted` are modules whose classes and functions the record may call, besides the networks,
+    losses, optimizers, schedulers, sets and metrics of torch.nn, torch.optim and sweeplab. Raises
+    UserError for a record that is none, is unfinished or is refused, RunFailed if the bits differ.
     """
     _ensure_local(overrides)
     local = config.compose(overrides)
@@ -65,7 +65,7 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
 
 
 def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
-    """Raise UserError for an override that says what to train; `secrets` that the record hides may be given."""
+    """Raise UserError for an override that says what to train, unless it gives one of `secrets`."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if secrets is not None and key in secrets:
@@ -89,7 +89,7 @@ def _find(name: str, local: Config, copy: Path) -> store.Run:
 
 
 def _announce(record: Record, settings: Config, local: Config) -> None:
-    """Say what is trained, where config.yaml is not what the journal began with, and what is left aside."""
+    """Say what is trained, where config.yaml was edited, and what is left aside."""
     how = f"on {settings.trainer.device}, trainer.threads={settings.trainer.threads}"
     console.say(f"replaying {record.run.id}: {len(record.epochs)} epochs {how}")
     edits = _edits(record)
@@ -121,7 +121,7 @@ def _train(record: Record, job: Job, home: store.Store) -> store.History:
 
 
 def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool:
-    """Give a run of a store the weights again that were removed from it; tells whether there was need to."""
+    """Give a run of a store its removed weights again; tells whether there was need to."""
     if run.weights_file.exists() or not replayed.weights_file.exists() or run.folder.is_relative_to(scratch):
         return False
     with run.claim():
@@ -133,7 +133,7 @@ def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool
 
 
 def _comparable_epochs(record: Record, replayed: store.History) -> dict[int, dict[str, float]]:
-    """Return the epochs of the new training; without learning rates if the record has none, as earlier ones."""
+    """Return the epochs of the new training; without learning rates if the record has none."""
     epochs = replayed.epochs
     if any(metrics.is_learning_rate(name) for name in chain.from_iterable(record.epochs.values())):
         return epochs
@@ -144,7 +144,7 @@ def _comparable_epochs(record: Record, replayed: store.History) -> dict[int, dic
 
 
 def _differences(record: Record, replayed: store.History) -> list[str]:
-    """List the first metric of the first epoch that differs; if none does, all that differs at the end."""
+    """List the first metric of the first epoch that differs, else all that differs at the end."""
     epochs = _comparable_epochs(record, replayed)
     for epoch in sorted({*record.epochs, *epochs}):
         differing = _unequal(record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, ")
@@ -179,9 +179,9 @@ def _edits(record: Record) -> list[str]:
 
 
 def _code_reasons(record: Record, job: Job) -> list[str]:
-    """Say whether the journal's first line, data included, would have another fingerprint now by its code alone.
+    """Say whether the journal's first line would have another fingerprint now, by its code alone.
 
-    If so, which modules, packages and files are other than then.
+    If so, say which modules, packages and files are other than then.
     """
     try:
         settings = config.validate(record.start["config"])
