@@ -35,6 +35,7 @@ import torch
 from sweeplab import load_model, metrics
 from sweeplab.commands import cli, ui
 from sweeplab.runs import checkpoint
+from sweeplab.runs.weights import load_weights, weights_sha256
 from sweeplab.speed import quick_exit
 from sweeplab.store import Run, Store
 
@@ -122,10 +123,10 @@ def make(root: Path) -> None:
     ensure(train(*FINISHED))
     save = checkpoint.save
 
-    def stop(folder: Path, epoch: int, saved: checkpoint.Saved) -> None:
-        if epoch == 4:
+    def stop(folder: Path, saved: checkpoint.Checkpoint) -> None:
+        if saved.epoch == 4:
             raise KeyboardInterrupt
-        save(folder, epoch, saved)
+        save(folder, saved)
 
     checkpoint.save = stop
     try:
@@ -182,7 +183,7 @@ def facts(run: Run) -> Any:
     if result is None:
         return None
     final = {name: value for name, value in result.metrics.items() if name not in TIMES}
-    weights = checkpoint.weights_sha256(checkpoint.load_weights(run.weights_file)) if run.weights_file.exists() else ""
+    weights = weights_sha256(load_weights(run.weights_file)) if run.weights_file.exists() else ""
     return result.status, result.stop_reason, result.weights_sha256, weights, run.epochs(), final
 
 

@@ -72,6 +72,11 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its class if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def describe(error: BaseException) -> str:
     """Return what an exception says on one line, after its class where the message alone says
     little.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -293,3 +294,10 @@ def test_whose_error_it_is_does_not_depend_on_the_folder_of_the_project(module: 
     with pytest.raises(TypeError) as raised:
         exec(code, {"__name__": module})  # noqa: S102
     assert _raised_by_hydra(raised.value) is by_hydra
+
+
+@pytest.mark.parametrize("words", [("runs",), ("runs", "--yes")])
+def test_a_command_that_has_ended_handles_no_signal_any_more(sweeplab: Command, words: tuple[str, ...]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert sweeplab(*words).code in (0, 2)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 from sweeplab.errors import UserError
 from sweeplab.runs import checkpoint
-from sweeplab.runs.checkpoint import load_weights, snapshot, verified_weights, weights_bytes, weights_sha256
+from sweeplab.runs.checkpoint import Checkpoint
+from sweeplab.runs.weights import load_weights, verified_weights, weights_bytes, weights_sha256
 from sweeplab.store import Result, Run
+from sweeplab.train.state import snapshot
+from sweeplab.train.stopping import StopReason
 
 STATE = {"bias": torch.tensor([0.5]), "weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
 
@@ -90,13 +94,31 @@ def test_a_snapshot_is_not_changed_by_later_steps() -> None:
 # --- Checkpoints, and what is read back of a run
 
 
-SAVED = {**dict.fromkeys(checkpoint.KEYS, 0), "fingerprint": "f" * 64, "model": {"weight": torch.arange(64.0)}}
+WEIGHT = torch.arange(64.0)
+
+
+def saved(epoch: int, fingerprint: str = "f" * 64) -> Checkpoint:
+    return Checkpoint(
+        fingerprint=fingerprint,
+        epoch=epoch,
+        reason=StopReason.PATIENCE,
+        threads=1,
+        model=OrderedDict(weight=WEIGHT),
+        best=None,
+        optimizer={},
+        scheduler={},
+        stopping={},
+        attributes={},
+        random={},
+        trained_examples=64,
+        train_seconds=0.5,
+    )
 
 
 def saved_in(folder: Path) -> list[Path]:
     """Checkpoints of two epochs."""
     for epoch in (1, 2):
-        checkpoint.save(folder, epoch, {**SAVED, "epoch": epoch})
+        checkpoint.save(folder, saved(epoch))
     return [folder / "1.pt", folder / "2.pt"]
 
 
@@ -108,7 +130,7 @@ def test_no_flipped_byte_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
         second.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         found = checkpoint.latest(first.parent, "f" * 64, told.append)
         assert found is not None
-        if found["epoch"] == 2 and not torch.equal(found["model"]["weight"], SAVED["model"]["weight"]):
+        if found.epoch == 2 and not torch.equal(found.model["weight"], WEIGHT):
             believed.append(at)
     assert believed == []
     assert len(told) > 0.9 * len(range(0, len(whole), 7)), "all but the comment's own beginning"
@@ -118,21 +140,23 @@ def test_no_flipped_byte_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
 def test_a_checkpoint_is_read_by_torch_alone_and_one_without_a_digest_by_us(tmp_path: Path) -> None:
     _, second = saved_in(tmp_path / "checkpoints")
     assert torch.load(second, weights_only=True)["epoch"] == 2
-    torch.save({**SAVED, "epoch": 2}, second)
+    torch.save(torch.load(second, weights_only=True), second)
     found = checkpoint.latest(second.parent, "f" * 64, lambda told: pytest.fail(told))
     assert found is not None
-    assert found["epoch"] == 2
+    assert (found.epoch, found.reason, found.train_seconds) == (2, StopReason.PATIENCE, 0.5)
+    assert torch.equal(found.model["weight"], WEIGHT)
 
 
 def test_a_checkpoint_of_another_run_or_an_earlier_version_is_left_aside(tmp_path: Path) -> None:
     first, second = saved_in(tmp_path / "checkpoints")
     told: list[str] = []
-    checkpoint.save(first.parent, 2, {**SAVED, "epoch": 2, "fingerprint": "0123456789abcdef" * 4})
+    checkpoint.save(first.parent, saved(2, "0123456789abcdef" * 4))
     found = checkpoint.latest(first.parent, "f" * 64, told.append)
     assert found is not None
-    assert found["epoch"] == 1
-    older = {name: value for name, value in SAVED.items() if name not in ("fingerprint", "attributes")}
-    checkpoint.save(first.parent, 2, older)
+    assert found.epoch == 1
+    older = torch.load(second, weights_only=True)
+    del older["fingerprint"], older["attributes"]
+    torch.save(older, second)
     assert checkpoint.latest(first.parent, "0" * 64, told.append) is None
     assert told == [
         f"{second}: this checkpoint is of run 0123456789abcdef; it is left aside",

@@ -20,7 +20,7 @@ from stored import facts, only
 
 from sweeplab import load_model
 from sweeplab.runs import checkpoint, training
-from sweeplab.runs.checkpoint import weights_sha256
+from sweeplab.runs.weights import weights_sha256
 from sweeplab.store import Run, Store
 from sweeplab.train.state import snapshot
 
@@ -37,7 +37,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         original = getattr(module, attribute)
 
         def die(*args: object, **kwargs: object) -> object:
-            epoch = args[1] if name == "save" else args[0].epoch  # type: ignore[attr-defined]
+            epoch = args[1 if name == "save" else 0].epoch  # type: ignore[attr-defined]  # type: ignore[attr-defined]
             if epoch == 4 or name == "finish":
                 monkeypatch.setattr(module, attribute, original)
                 raise error or KeyboardInterrupt
@@ -433,8 +433,7 @@ def test_a_journal_that_lost_an_epoch_that_a_checkpoint_has_begins_anew(
 def test_what_vanishes_during_training_ends_it_with_one_line(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    def remove(folder: Path, epoch: int, saved: object) -> None:
-        del epoch, saved
+    def remove(folder: Path, _: object) -> None:
         place = folder.parent / gone
         shutil.rmtree(place.resolve()) if place.is_dir() else place.unlink()
 

@@ -278,7 +278,7 @@ def test_a_look_up_is_judged_by_what_it_looks_up(node: dict[str, Any]) -> None:
         "sweeplab.tracking.download",
         "sweeplab.targets.instantiate",
         "sweeplab.targets.locate",
-        "sweeplab.runs.checkpoint.load_weights",
+        "sweeplab.runs.weights.load_weights",
         "sweeplab.replay.record._load",
         "sweeplab.data.fetch.IdxSet",
     ],

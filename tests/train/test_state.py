@@ -14,7 +14,7 @@ from conftest import Command
 from torch import Tensor, nn
 
 from sweeplab.errors import UserError
-from sweeplab.runs.checkpoint import load_weights, try_saving, weights_bytes, weights_sha256, write_weights
+from sweeplab.runs.weights import load_weights, try_saving, weights_bytes, weights_sha256, write_weights
 from sweeplab.store import Run
 from sweeplab.train.state import collect, from_bytes, metadata, restore, snapshot, to_bytes, unsafe
 

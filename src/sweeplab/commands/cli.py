@@ -103,8 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given, overrides = parser.parse_known_args(arguments)
 
     def run() -> None:
-        signal.signal(signal.SIGTERM, _terminate)  # here, where what it raises is told
-        given.run(given, [*given.overrides, *overrides])
+        before = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            given.run(given, [*given.overrides, *overrides])
+        finally:
+            signal.signal(signal.SIGTERM, before)  # here, where `guarded` still tells what the handler raises
 
     guarded(run)()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import UserError, did_you_mean, one_line
+from sweeplab.errors import UserError, did_you_mean, first_line, one_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -65,12 +65,8 @@ def omegaconf_message(error: Any) -> str:
     """Return the first line of an error of OmegaConf, after the key that it is about, if there is
     one.
     """
-    message = _first_line(error)
+    message = first_line(error)
     return f"{error.full_key}: {message}" if error.full_key else message
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
 
 
 def unreadable(file: Path, error: Exception) -> str:
@@ -115,7 +111,7 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
     if misplaced := _misplaced_sweep(f"{text} {cause}", words):
         return misplaced
     if isinstance(cause, OmegaConfBaseException):
-        return f"{text} ({_first_line(cause)})"
+        return f"{text} ({first_line(cause)})"
     return text
 
 

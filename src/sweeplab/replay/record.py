@@ -18,8 +18,8 @@ from sweeplab import config, metrics, store, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
 from sweeplab.store import Status
-from sweeplab.train import stopping
 from sweeplab.train.device import choose_device
+from sweeplab.train.stopping import StopReason
 
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
 MOST_THREADS = 1024  # a record that asks for more would only exhaust the machine
@@ -141,7 +141,7 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
         "device": _available_device(record.device),
         "init_from": _initial_run(trainer.get("init_from"), local),
     }
-    if record.outcome["stop_reason"] == stopping.TIME_LIMIT:  # where that ends a run is chance
+    if record.outcome["stop_reason"] == StopReason.TIME_LIMIT:  # where that ends a run is chance
         trainer["epochs"] = record.last_epoch
     here: Node = {"tracking": {"enabled": False}, "store": {"root": str(home)}, "sweep": {"id": None}}
     return config.parse({**raw, **components, "data": data, "trainer": trainer, **here})

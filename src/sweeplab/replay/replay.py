@@ -16,7 +16,7 @@ from sweeplab.replay.record import Record, outcome, places, read, rebuild, show
 from sweeplab.runs import identity
 from sweeplab.runs import run as running
 from sweeplab.runs.job import Job, named, prepare
-from sweeplab.train import stopping
+from sweeplab.train.stopping import StopReason
 
 LOCAL = ("data.root", "data.workers", "data.memory", "data.dataset.", "store.", "tracking", "trainer.progress")
 """What overrides may say: where things lie and what is seen. All else is the record's."""
@@ -151,8 +151,8 @@ def _differences(record: Record, replayed: store.History) -> list[str]:
         if differing:
             return differing[:1]
     result = outcome(replayed.end)
-    if record.outcome["stop_reason"] == stopping.TIME_LIMIT:
-        result["stop_reason"] = stopping.TIME_LIMIT
+    if record.outcome["stop_reason"] == StopReason.TIME_LIMIT:
+        result["stop_reason"] = StopReason.TIME_LIMIT
     return _unequal(record.outcome, result)
 
 

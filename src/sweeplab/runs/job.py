@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sweeplab import config, console, data, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.runs import checkpoint, identity, parts, system, trial
+from sweeplab.runs import identity, parts, system, trial
 from sweeplab.runs.identity import Identity
 from sweeplab.runs.screen import Layer
+from sweeplab.runs.weights import verified_weights
 from sweeplab.speed import denormals
 from sweeplab.train.device import choose_device
 from sweeplab.train.inert_keys import replaced_keys
@@ -232,7 +233,7 @@ def _itself(value: T) -> T:
 def _weights(settings: Config, run: store.Run) -> dict[str, Any]:
     try:
         run.recorded("loss")  # by which it is decided whether the loss starts from them, too
-        return checkpoint.verified_weights(run)
+        return verified_weights(run)
     except UserError as error:
         raise UserError(f"trainer.init_from={settings.trainer.init_from}: {error}") from error
 

@@ -17,7 +17,7 @@ import torch
 from sweeplab import config, console, store
 from sweeplab.errors import Interrupted, Pruned, RunFailed
 from sweeplab.runs.job import Job
-from sweeplab.train import stopping
+from sweeplab.train.stopping import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +36,18 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
             _begin(run, job)
             yield
     except Pruned:
-        _end(run, job, store.Status.PRUNED, stopping.PRUNED)
+        _end(run, job, store.Status.PRUNED, StopReason.PRUNED)
         raise
     except KeyboardInterrupt:
-        _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED)
+        _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED)
         raise
     except Exception as error:
         said = config.redact_text(f"{type(error).__name__}: {error}")
         if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
-            _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED, said)
+            _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
             raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
         if _may_go_on(error):
-            _end(run, job, store.Status.INTERRUPTED, stopping.INTERRUPTED, said)
+            _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
             raise RunFailed(
                 f"run {run.id} ({job.name}) had to stop: {said}\nmake room and issue the same command again: "
                 "it goes on from its last checkpoint"

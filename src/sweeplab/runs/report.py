@@ -10,7 +10,7 @@ from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.runs import screen
 from sweeplab.runs.job import Job
-from sweeplab.train import stopping
+from sweeplab.train.stopping import StopReason
 
 
 def say_copied(home: store.Store, settings: Config) -> None:
@@ -65,7 +65,7 @@ def without_best(job: Job, result: store.Result) -> str:
         return ""
     last = int(result.metrics[metrics.EARLY_STOP_EPOCH])
     why = f"{job.config.monitor} was nan in each of its epochs ({last})"
-    if result.stop_reason == stopping.DIVERGED:
+    if result.stop_reason == StopReason.DIVERGED:
         why = f"it diverged before {job.config.monitor} was a number after any epoch (of {last})"
     return f"no epoch is the best, no weights are kept and nothing was tested: {why}"
 

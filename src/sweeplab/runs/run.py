@@ -14,9 +14,10 @@ from torch import nn
 from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.runs import checkpoint, parts, recording, report
+from sweeplab.runs import parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
 from sweeplab.runs.training import Training, begin
+from sweeplab.runs.weights import verified_weights
 from sweeplab.train import distributed, ranks, state
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
 
 
 def _load(run: store.Run, node: config.Node) -> nn.Module:
-    weights = checkpoint.verified_weights(run)
+    weights = verified_weights(run)
     model: nn.Module = targets.instantiate(node)
     try:
         state.restore(weights, model)

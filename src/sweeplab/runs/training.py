@@ -12,8 +12,9 @@ import torch
 
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.metrics import EpochResult
-from sweeplab.runs import attachments, checkpoint, screen, system
+from sweeplab.runs import attachments, checkpoint, screen, system, weights
 from sweeplab.runs.build import build
+from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
@@ -24,6 +25,7 @@ from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wr
 from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
+from sweeplab.train.stopping import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
     """
     saved = broadcast(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
     # Another number of threads would give other bits: a resumed run keeps its own.
-    threads = saved["threads"] if saved else None
+    threads = saved.threads if saved else None
     how = set_up(place_rank(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
@@ -56,7 +58,7 @@ class Training:
         self.train, self.valid, self.test = _batches(job.config, how, splits)
         self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.StreamingSplit)]
         self.state = build(job.config, how, len(self.train))
-        checkpoint.try_saving(self.state.model, self.state.loss)
+        weights.try_saving(self.state.model, self.state.loss)
         owners = {"model": self.state.model, "loss": self.state.loss, "optimizer": self.state.optimizer}
         self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.state.metrics.items()})
         wrap_ddp(self.state)
@@ -70,10 +72,10 @@ class Training:
             min_delta=trainer.min_delta,
         )
         optimizer, scheduler = self.state.optimizer.state_dict(), self.state.scheduler.state_dict()
-        checkpoint.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
+        weights.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
         self.best: State | None = None
         self.epoch = 0
-        self.reason: str | None = None
+        self.reason: StopReason | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
         self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
         alone = job.config.sweep.id is None
@@ -86,7 +88,7 @@ class Training:
         settings = self.job.config
         if settings.trainer.init_from is not None:
             run, _ = initial_run(settings, store.Store(settings.store.root))
-            initial = checkpoint.verified_weights(run)
+            initial = weights.verified_weights(run)
             restore(initial, self.state.model)
             if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
                 restore_loss(initial, self.state.loss)
@@ -99,7 +101,7 @@ class Training:
         )
         self._known = store.History.of(self.folder.journal).epochs
 
-    def resume(self, saved: checkpoint.Saved, fused: int) -> None:
+    def resume(self, saved: Checkpoint, fused: int) -> None:
         """Go on from a checkpoint."""
         self._restore(saved)
         history = store.History.of(self.folder.journal)
@@ -151,7 +153,7 @@ class Training:
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
         if is_main_process() and (self.reason is None or result.seconds > CHEAP):
-            checkpoint.save(self.folder.checkpoints, self.epoch, self._to_save())
+            checkpoint.save(self.folder.checkpoints, self._checkpoint())
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
 
@@ -171,33 +173,33 @@ class Training:
                 store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
             )
 
-    def _to_save(self) -> checkpoint.Saved:
-        return {
-            "fingerprint": self.job.fingerprint,
-            "epoch": self.epoch,
-            "reason": self.reason,
-            "threads": self.runtime.threads,
-            "model": collect(self.state.model, self.state.loss),
-            "best": self.best,
-            "optimizer": self.state.optimizer.state_dict(),
-            "scheduler": self.state.scheduler.state_dict(),
-            "stopping": self.stopping.state_dict(),
-            "attributes": self.attributes.changed(),
-            "random": random_state(self.runtime.device),
-            "trained_examples": self.trained_examples,
-            "train_seconds": self.train_seconds,
-        }
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            fingerprint=self.job.fingerprint,
+            epoch=self.epoch,
+            reason=self.reason,
+            threads=self.runtime.threads,
+            model=collect(self.state.model, self.state.loss),
+            best=self.best,
+            optimizer=self.state.optimizer.state_dict(),
+            scheduler=self.state.scheduler.state_dict(),
+            stopping=self.stopping.state_dict(),
+            attributes=self.attributes.changed(),
+            random=random_state(self.runtime.device),
+            trained_examples=self.trained_examples,
+            train_seconds=self.train_seconds,
+        )
 
-    def _restore(self, saved: checkpoint.Saved) -> None:
-        self.epoch, self.reason = saved["epoch"], saved["reason"]
-        restore(saved["model"], self.state.model, self.state.loss)
-        self.best = saved["best"]
-        self.state.optimizer.load_state_dict(saved["optimizer"])
-        self.state.scheduler.load_state_dict(saved["scheduler"])
-        self.stopping.load_state_dict(saved["stopping"])
-        self.attributes.restore(saved["attributes"], self.runtime.device)
-        set_random_state(self.runtime.device, saved["random"])
-        self.trained_examples, self.train_seconds = saved["trained_examples"], saved["train_seconds"]
+    def _restore(self, saved: Checkpoint) -> None:
+        self.epoch, self.reason = saved.epoch, saved.reason
+        restore(saved.model, self.state.model, self.state.loss)
+        self.best = saved.best
+        self.state.optimizer.load_state_dict(saved.optimizer)
+        self.state.scheduler.load_state_dict(saved.scheduler)
+        self.stopping.load_state_dict(saved.stopping)
+        self.attributes.restore(saved.attributes, self.runtime.device)
+        set_random_state(self.runtime.device, saved.random)
+        self.trained_examples, self.train_seconds = saved.trained_examples, saved.train_seconds
 
     def finish(self) -> store.Result:
         """Test with the best weights, keep them, and write down what came out; the journal first."""
@@ -218,8 +220,8 @@ class Training:
             tested = loop.evaluate(self.state, self.test.epoch(0))
             attachments.keep(self.folder.folder, metrics.TEST, self.state.others, self.state.metrics)
             values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
-            digest = checkpoint.weights_sha256(self.best)
-            checkpoint.write_weights(self.folder, self.best)
+            digest = weights.weights_sha256(self.best)
+            weights.write_weights(self.folder, self.best)
         self.folder.journal.append(
             store.Event.END,
             status=store.Status.FINISHED,

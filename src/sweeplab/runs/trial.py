@@ -17,9 +17,10 @@ from sweeplab import metrics, targets
 from sweeplab.config import Config, Node
 from sweeplab.data import seeding
 from sweeplab.errors import UserError
-from sweeplab.runs import checkpoint, metric_trial
+from sweeplab.runs import metric_trial
 from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
+from sweeplab.runs.weights import refuse_unsafe, try_saving
 from sweeplab.speed import dynamo
 from sweeplab.train import schedule, schedule_checks, state
 from sweeplab.train.device import choose_device
@@ -113,7 +114,7 @@ def _used(config: Config, model: nn.Module, loss: nn.Module, inputs: Tensor | No
     """Compute outputs and try to save the weights."""
     weights, free = state.forms(model.state_dict()), state.undecided(model)
     rows = [] if inputs is None else _forward(config, model, inputs)
-    checkpoint.try_saving(model, loss)
+    try_saving(model, loss)
     return Fitted(
         layers=[*rows, *_layer_of_loss(loss)],
         parameters=list(dict.fromkeys([*_parameters(model), *_parameters(loss)])),
@@ -277,7 +278,7 @@ def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1
             scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
         except Exception as error:
             raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
-        checkpoint.refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
+        refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
         return schedule_checks.notes(config, scheduler, in_epoch, rates)
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, first_line
 
 DIGEST = b',\n  "sha256": "'  # begins the last line of a JSON file: the digest of all that stands before
 HEX_DIGITS = 64
@@ -91,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise DamagedError(path, in_short(error)) from error
+        raise DamagedError(path, first_line(error)) from error
     if not isinstance(value, dict):
         raise DamagedError(path, "it holds no JSON object")
     value.pop("sha256", None)
@@ -105,12 +105,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DamagedError(path, error.strerror or in_short(error)) from error
-
-
-def in_short(error: BaseException) -> str:
-    """The first line of an error, or its kind if it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DamagedError(path, error.strerror or first_line(error)) from error
 
 
 def plain(value: Any) -> Any:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeplab.errors import first_line
 from sweeplab.metrics import BEST_EPOCH
-from sweeplab.store.files import DamagedError, in_short
+from sweeplab.store.files import DamagedError
 from sweeplab.store.journal import Event, Journal, Line, Status, numbers, parsed
 
 
@@ -57,7 +58,7 @@ class History:
         except FileNotFoundError:
             return cls(journal)
         except OSError as error:
-            raise DamagedError(journal.path, error.strerror or in_short(error)) from error
+            raise DamagedError(journal.path, error.strerror or first_line(error)) from error
         return history
 
     def read(self) -> bool:
@@ -86,13 +87,13 @@ class History:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise DamagedError(self.journal.path, error.strerror or in_short(error)) from error
+            raise DamagedError(self.journal.path, error.strerror or first_line(error)) from error
 
     def _take_checked(self, line: Line, number: int) -> None:
         try:
             self._take(line)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedError(self.journal.path, f"line {number}: {in_short(error)}") from error
+            raise DamagedError(self.journal.path, f"line {number}: {first_line(error)}") from error
 
     def _take(self, line: Line) -> None:
         self.has_begun |= not is_early_end(line)

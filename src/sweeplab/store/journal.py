@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sweeplab.store.files import DamagedError, in_short, naming, plain, read_bytes
+from sweeplab.errors import first_line
+from sweeplab.store.files import DamagedError, naming, plain, read_bytes
 
 
 class Event(StrEnum):
@@ -110,7 +111,7 @@ def parsed(line: bytes, file: Path, number: int) -> Line:
     try:
         return _parsed(line)
     except (ValueError, RecursionError, TypeError, LookupError) as error:
-        raise DamagedError(file, f"line {number}: {in_short(error)}") from error
+        raise DamagedError(file, f"line {number}: {first_line(error)}") from error
 
 
 def _parsed(line: bytes) -> Line:

@@ -15,9 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sweeplab.errors import first_line
 from sweeplab.store.files import (
     DamagedError,
-    in_short,
     plain,
     read_bytes,
     read_json,
@@ -137,7 +137,7 @@ class Run:
         try:
             result = Result(**{**values, "metrics": numbers(values["metrics"]), "status": Status(values["status"])})
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise DamagedError(self.result_file, in_short(error)) from error
+            raise DamagedError(self.result_file, first_line(error)) from error
         if self._is_of_another(result.fingerprint):
             raise DamagedError(self.result_file, "it is that of another run")
         return result

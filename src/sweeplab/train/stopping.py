@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from sweeplab import metrics
 from sweeplab.config import Config
 from sweeplab.metrics import EpochResult
 
-PATIENCE, TARGET, MAX_EPOCHS = "patience", "target", "max_epochs"
-TIME_LIMIT, DIVERGED, INTERRUPTED, PRUNED = "time_limit", "diverged", "interrupted", "pruned"
+
+class StopReason(StrEnum):
+    """Why an epoch was the last one."""
+
+    PATIENCE = "patience"
+    TARGET = "target"
+    MAX_EPOCHS = "max_epochs"
+    TIME_LIMIT = "time_limit"
+    DIVERGED = "diverged"  # the loss was no finite number
+    INTERRUPTED = "interrupted"
+    PRUNED = "pruned"  # by a search
+
+
 STATE = ("best", "best_epoch", "improved", "waited", "seconds")
 
 
@@ -36,7 +48,7 @@ class Stopping:
     waited: int = 0  # epochs since then
     seconds: float = 0.0
 
-    def update(self, result: EpochResult) -> str | None:
+    def update(self, result: EpochResult) -> StopReason | None:
         """Take in an epoch; returns the reason to stop after it, or None.
 
         A non-finite loss stops before anything else.
@@ -44,7 +56,7 @@ class Stopping:
         self.seconds += result.seconds
         value = result.metrics[self.monitor]
         if not result.finite:
-            return DIVERGED
+            return StopReason.DIVERGED
         if self._is_better(value, self.best):
             self.best, self.best_epoch = value, result.epoch
         if self._is_better(value, self.improved, by=self.min_delta):
@@ -62,15 +74,15 @@ class Stopping:
             return value > than + by
         return value < than - by
 
-    def _reason(self, epoch: int, value: float) -> str | None:
+    def _reason(self, epoch: int, value: float) -> StopReason | None:
         if self.target is not None and self._reaches(value, self.target):
-            return TARGET
+            return StopReason.TARGET
         if epoch >= self.epochs:
-            return MAX_EPOCHS
+            return StopReason.MAX_EPOCHS
         if self.patience is not None and self.waited >= self.patience:
-            return PATIENCE
+            return StopReason.PATIENCE
         if self.time_limit is not None and self.seconds >= self.time_limit:
-            return TIME_LIMIT
+            return StopReason.TIME_LIMIT
         return None
 
     def _reaches(self, value: float, target: float) -> bool:

@@ -1,0 +1,140 @@
+"""Weights on disk: written whole or not at all, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from sweeplab import store
+from sweeplab.errors import UserError, first_line
+from sweeplab.store import DamagedError, Run, write_atomic
+from sweeplab.train import state as states
+from sweeplab.train.state import State, snapshot
+
+VERSIONS = "versions"
+VERSIONS_SHA256 = ".sha256"  # no module has such a name
+
+
+def weights_bytes(state: Mapping[str, Any]) -> bytes:
+    """The weights in the safetensors format, tied ones once under each name; in torch's, if that cannot hold them."""
+    versions = states.metadata(state)
+    versions[VERSIONS_SHA256] = _versions_sha256(versions)
+    if all(states.is_ordinary(value) for value in state.values()):
+        try:
+            tensors = {name: _whole(value) for name, value in state.items()}
+            return safetensors.torch.save(tensors, {VERSIONS: json.dumps(versions)})
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError):
+            pass  # a type that safetensors does not have
+    kept = OrderedDict((name, _whole(v) if states.is_ordinary(v) else v) for name, v in state.items())
+    kept._metadata = versions  # type: ignore[attr-defined]  # as torch does it
+    return states.to_bytes(kept)
+
+
+def _whole(value: Tensor) -> Tensor:
+    """The numbers in memory of their own, in order: an expanded tensor's, a view's, a conjugate's."""
+    return value.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+def write_weights(run: Run, state: Mapping[str, Any]) -> None:
+    """Keep the weights in the run's folder, in the file whose name tells their format."""
+    content = weights_bytes(state)
+    file = run.weights_files[0 if _is_safetensors(content) else 1]
+    write_atomic(file, content)
+    for other in set(run.weights_files) - {file}:
+        other.unlink(missing_ok=True)
+
+
+def _is_safetensors(content: bytes) -> bool:
+    return not content.startswith(b"PK")  # as a zip file does, which torch.save makes
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> State:
+    """The weights of a file, of network and loss; nothing in it can run code."""
+    return _weights_of(path.read_bytes(), device)
+
+
+def _weights_of(content: bytes, device: torch.device | str = "cpu") -> State:
+    if _is_safetensors(content):
+        with_header = safetensors.torch.load(content)
+        versions = json.loads(_header(content).get(VERSIONS, "{}"))
+    else:
+        with_header = states.from_bytes(content)
+        versions = states.metadata(with_header)
+    if versions and versions.pop(VERSIONS_SHA256, None) != _versions_sha256(versions):
+        raise ValueError("the versions of its modules are damaged")
+    loaded = OrderedDict((n, v.to(device) if isinstance(v, Tensor) else v) for n, v in with_header.items())
+    loaded._metadata = versions  # type: ignore[attr-defined]  # as torch does it
+    return loaded
+
+
+def _header(content: bytes) -> dict[str, str]:
+    """What a safetensors file says beside its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+
+
+def _versions_sha256(versions: Mapping[str, Any]) -> str:
+    return hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()
+
+
+def verified_weights(run: Run) -> State:
+    """The weights of a run, found to be those it ended with. Raises UserError if they are not, or it has none."""
+    if (reason := store.weights.why_none(run)) is not None:
+        raise UserError(f"{run.folder}: {reason}")
+    result = run.result()
+    assert result is not None
+    advice = f"remove {run.folder} and issue its command again"
+    try:
+        weights = load_weights(run.weights_file)
+    except Exception as error:  # whatever safetensors makes of damaged bytes
+        raise DamagedError(run.weights_file, first_line(error), advice) from error
+    if weights_sha256(weights) != result.weights_sha256:
+        raise DamagedError(run.weights_file, "these are not the weights that the run ended with", advice)
+    return weights
+
+
+def weights_sha256(state: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and bits, in the order of the names: the same on every device."""
+    return states.sha256(state)
+
+
+def try_saving(model: nn.Module, loss: nn.Module) -> None:
+    """Keep the weights once, in memory, and take them back: what fails at the end of a training fails here.
+
+    Raises UserError that names what cannot be kept.
+    """
+    if any(is_lazy(parameter) for parameter in loss.parameters()):
+        raise UserError("loss: has parameters without a shape, as torch.nn's Lazy modules have; only networks may")
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        return  # they have no numbers yet
+    try:
+        state = snapshot(model, loss)
+        of_model, of_loss = states.parts(state)
+        refuse_unsafe({"model": of_model, "loss": of_loss})
+        on_meta = any(isinstance(value, Tensor) and value.is_meta for value in state.values())
+        odd = not on_meta and not all(states.is_ordinary(value) for value in state.values())
+        states.restore(_weights_of(weights_bytes(state)) if odd else state, model, loss)
+    except UserError:
+        raise
+    except Exception as error:  # of the user's network, or of torch
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"model: its weights could not be saved and loaded again: {text}") from error
+
+
+def refuse_unsafe(value: Mapping[str, Any]) -> None:
+    """Raise UserError with what no checkpoint can hold."""
+    if found := list(states.unsafe(value)):
+        raise UserError(
+            f"{', '.join(found)}: cannot be kept in a checkpoint, since it cannot be read back without running code; "
+            "a state may hold tensors, arrays, numbers, texts, and lists and dicts of them"
+        )
