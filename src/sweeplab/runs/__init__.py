@@ -1,1 +1,1 @@
-"""Runs: a config checked and fingerprinted, its parts built and trained, with a checkpoint after each epoch."""
+"""Runs: a config is checked and fingerprinted, its parts are built, trained and checkpointed."""

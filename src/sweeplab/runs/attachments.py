@@ -1,6 +1,7 @@
-"""What metrics compute besides numbers, as files of the run: `metrics/valid_<name>.json`, and pictures where they can.
+"""Keep what metrics compute besides numbers as files of the run, and as pictures if they plot.
 
-Those of the validation set are of the best epoch, or of the last one where none is the best.
+The file of a metric is `metrics/<split>_<name>.json`. On the validation set it is of the best
+epoch, or of the last epoch where none is the best.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, metric_values.Metric]) -> None:
-    """Write what the metrics computed of this split into the run's folder, each into files of its own."""
+    """Write what the metrics computed of this split into files of the run's folder."""
     for name, value in others.items():
         stem = run / METRICS / f"{split}_{_file_name(name)}"
         stem.parent.mkdir(exist_ok=True)
@@ -45,7 +46,7 @@ def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str,
 
 
 def _file_name(name: str) -> str:
-    """The name in characters that every file system takes; a digest tells long ones apart."""
+    """Quote the name for every file system; a digest tells long names apart."""
     safe = quote(name, safe=" ")
     if len(safe) <= LONGEST:
         return safe
@@ -70,7 +71,10 @@ def _on_cpu(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it; nan and infinity as the texts that `float` reads, what is of no known kind as text."""
+    """Turn a value into what JSON has.
+
+    NaN and infinity become the texts that `float` reads; what is of no known kind becomes text.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -90,7 +94,10 @@ def _plain(value: Any) -> Any:
 
 
 def _plotted(name: str, plot: Any) -> list[Any]:
-    """The figures that the metric draws, returned or left open; none if it fails, which the training survives."""
+    """Return the figures that the metric draws, returned or left open.
+
+    If plotting fails there are none: the training goes on.
+    """
     try:
         import matplotlib as mpl
 

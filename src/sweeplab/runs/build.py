@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: network, loss, optimizer, scheduler and metrics, on their device."""
+"""Build the parts of a run from its config: network, loss, optimizer, scheduler and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from sweeplab.train.random_state import seed_stream
 
 
 def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
-    """The parts of a run on its device, initialised from its seed; `steps` is the number of batches of an epoch."""
+    """Build the parts of a run on its device, initialised from its seed.
+
+    `steps` is the number of batches in an epoch.
+    """
     seed_stream(config.seed, "initialisation")
     model: nn.Module = instantiate(config.model).to(runtime.device)
     if runtime.onednn:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, read without running anything that is in them."""
+"""Checkpoints on disk: written whole or not at all, read without running code in them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> Checkpoint | None:
-    """Read the last checkpoint that is whole and of the run with this fingerprint. None if there is none.
+    """Read the last whole checkpoint of the run with this fingerprint; None if there is none.
 
-    One that is damaged, or another run's, is complained of, and the one before taken.
+    A damaged checkpoint, or another run's, is complained of, and the one before it is taken.
     """
     for _, file in reversed(_files(folder)):
         try:
@@ -78,14 +78,14 @@ def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> C
 
 
 def _sealed(archive: bytes) -> bytes:
-    """The archive of `torch.save` with its digest as the comment that ends a ZIP file, which torch passes over."""
+    """Add a digest to an archive of `torch.save`, as a ZIP comment, which torch ignores."""
     assert archive.endswith(NO_COMMENT)
     body = archive[: -len(NO_COMMENT)]
     return body + COMMENT_LENGTH + DIGEST + hashlib.sha256(body).hexdigest().encode()
 
 
 def _opened(content: bytes) -> bytes:
-    """The same bytes, found to fit their digest; one without a digest is taken as it is. Raises ValueError."""
+    """Check the digest of an archive, if it has one, and return the archive. Raises ValueError."""
     head, mark, digest = content.rpartition(COMMENT_LENGTH + DIGEST)
     if mark and hashlib.sha256(head).hexdigest().encode() != digest:
         raise ValueError("its content does not fit the digest in it")
@@ -93,5 +93,5 @@ def _opened(content: bytes) -> bytes:
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in a folder with their epochs, the first epoch first."""
+    """List the checkpoints in a folder with their epochs, the first epoch first."""
     return sorted((int(file.stem), file) for file in folder.glob("*.pt") if file.stem.isdigit())

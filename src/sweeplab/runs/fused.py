@@ -18,7 +18,10 @@ from sweeplab.train.random_state import RandomStreams
 def train_fused(
     jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
 ) -> list[store.Result | BaseException]:
-    """Runs that see the same batches, trained as one: the result of each, or what `train` would have raised."""
+    """Train runs that see the same batches as one.
+
+    Returns the result of each, or what `train` would have raised for it.
+    """
     splits = splits or jobs[0].load()
     before = RandomStreams()
     order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
@@ -38,7 +41,7 @@ def train_fused(
 
 
 class _Attempt:
-    """One of several runs that are trained as one: what it raises is recorded, and ends it alone."""
+    """One of several runs that are trained as one; what it raises is recorded, and ends it."""
 
     def __init__(self, job: Job, run: store.Run) -> None:
         self.job, self.run = job, run
@@ -100,7 +103,7 @@ class _Attempt:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Do something as this run does alone: with its random streams, in its log. KeyboardInterrupt is raised on."""
+        """Work for this run alone: with its random streams, in its log."""
         try:
             with self._streams, recording.speaking(self.run):
                 yield

@@ -1,4 +1,4 @@
-"""What a run is asked to compute, in the one form that fingerprints, groups and differences are made of."""
+"""Say what a run is asked to compute: the one form behind fingerprints, groups, differences."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Identity:
 
 
 def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> dict[str, Any]:
-    """The config as what is computed: equal for configs that give the same numbers, whatever way they are written.
+    """Return the config as what is computed: equal for configs that give the same numbers.
 
-    It is `config.canonical` without the arguments that say nothing, as `foreach: null`, and with what the run would
-    fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from` the digest of those `weights`.
+    It is `config.canonical` without arguments that change nothing (`foreach: null`), and with what
+    the run would fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from`
+    the digest of those `weights`.
     """
     plain = config.canonical(settings)
     plain["scheduler"] = config.normalize(schedule.filled(settings, in_epoch=None))
@@ -48,9 +49,10 @@ def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
 
 
 def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
-    """The run whose weights `trainer.init_from` names, and their digest. Raises UserError if there is none.
+    """Find the run that `trainer.init_from` names, and the digest of its weights.
 
-    Its weights may have been removed since: the digest names what was started from them all the same.
+    Its weights may have been removed since; the digest still names what was started from them.
+    Raises UserError if there is no such run, or it never had weights.
     """
     assert settings.trainer.init_from is not None
     try:
@@ -64,10 +66,10 @@ def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
 
 
 def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store.Run]]:
-    """Question -> the finished runs that answer it, by other code each; the latest last.
+    """Map each question to the finished runs that answer it, by other code each, the latest last.
 
-    The question of a run that an earlier version recorded is put anew, as it would be put now; of those runs only that
-    call nothing but `targets`, so that nothing else is looked up.
+    The question of a run that an earlier version recorded is computed anew in today's form. That is
+    done only for runs whose config calls nothing but `targets`, so that nothing else is imported.
     """
     found: dict[str, list[store.Run]] = {}
     for run in home.runs():
@@ -79,10 +81,10 @@ def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store
 
 
 def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
-    """The question of a run whose record does not say what was asked in the form of today; None if it does.
+    """Return today's question of a run that was recorded in an older form; None otherwise.
 
-    None, too, if its config cannot be read any more, and where it started from the weights of another run, which are
-    not recorded.
+    None, too, if its config cannot be read any more, or if it started from the weights of another
+    run, which older records do not name.
     """
     if "asked" in start or not start:
         return None

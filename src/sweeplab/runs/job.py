@@ -26,9 +26,10 @@ T = TypeVar("T")
 
 
 class Memo:
-    """What was found out once, by what it depends on: the jobs of a sweep are much alike. A refusal is remembered, too.
+    """Remember what was found out by what it depends on, refusals included.
 
-    It is made for one plan and forgotten with it, since code and store may change meanwhile.
+    The jobs of a sweep are much alike. A memo is made for one plan and forgotten with it, since
+    code and store may change in between.
     """
 
     def __init__(self, most: int = 4096) -> None:
@@ -36,7 +37,7 @@ class Memo:
         self._most = most
 
     def __call__(self, what: str, given: object, find: Callable[[], T]) -> T:
-        """`find()`, or what it gave (or raised) before for the same `given`; equal are those with the same `repr`."""
+        """Return `find()`, or what it gave or raised before for the same `repr(given)`."""
         key = what, repr(given)  # 1, 1.0 and true are equal, but not the same
         if key in self._found:
             found = self._found.pop(key)
@@ -82,7 +83,7 @@ class Job:
         return " ".join(short) or str(self.config.model["_target_"]).rpartition(".")[2]
 
     def record(self) -> dict[str, Any]:
-        """What the journal's first line says of the job, as it may be written down."""
+        """Return what the journal's first line says of the job, with secrets hidden."""
         return {
             "fingerprint": self.fingerprint,
             "question": self.question,
@@ -93,7 +94,7 @@ class Job:
         }
 
     def outline(self) -> dict[str, Any]:
-        """What is asked for, and of which examples and code: by this the runs of a sweep are compared."""
+        """Return what is asked for, of which examples and by which code: what comparisons read."""
         return {
             "asked": config.redact(self.identity.asked),
             "data": {"name": self.config.data.name, **asdict(self.facts)},
@@ -101,7 +102,7 @@ class Job:
         }
 
     def load(self) -> data.Splits:
-        """Load the examples. Raises UserError unless they are those that the job was planned with."""
+        """Load the examples. Raises UserError unless they are those of the plan."""
         denormals.flush()
         splits = data.load(self.config.data)
         planned, loaded = self.facts.sample or self.facts.digest, splits.sample or splits.digest
@@ -118,9 +119,9 @@ class Job:
         return splits
 
     def ensure_unchanged(self) -> None:
-        """Import its code. Raises UserError if that, or a file, is not what it was planned with.
+        """Import the job's code, and raise UserError if it or a file changed after planning.
 
-        It was edited meanwhile, and the results would stand under the fingerprint of the code before.
+        Otherwise the results would stand under the fingerprint of the code before.
         """
         paths, words = named(self.config, self.facts)
         for path in paths:
@@ -132,7 +133,7 @@ class Job:
             raise UserError(f"{', '.join(changed)}: changed after the run was planned; issue the command again")
 
     def result(self, status: store.Status, reason: str | None, **more: Any) -> store.Result:
-        """A result of this job; `more` are its metrics and the digest of its weights."""
+        """Make a result of this job; `more` are its metrics and the digest of its weights."""
         return store.Result(
             fingerprint=self.fingerprint,
             question=self.question,
@@ -145,9 +146,9 @@ class Job:
 
 
 def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) -> Job:
-    """Check everything that can be checked before any work. Raises UserError with all that is wrong.
+    """Check everything that can be checked before any work.
 
-    The jobs of one plan share a `memo`.
+    The jobs of one plan share a `memo`. Raises UserError with all that is wrong.
     """
     denormals.flush()
     memo = memo or Memo()
@@ -188,19 +189,19 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
 
 
 def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str]]:
-    """What a config names that may be code or a file, as `targets.digest` takes it."""
+    """Return what a config names that may be code or a file, as `targets.digest` takes it."""
     return parts.class_paths(settings), parts.words(settings, held=facts.held)
 
 
 def other_answers(settings: Config, question: str, home: store.Store, memo: Memo) -> list[store.Run]:
-    """The finished runs that answer the same question by other code, the latest last."""
+    """List the finished runs that answer the same question by other code, the latest last."""
     paths = sorted(parts.class_paths(settings))
     found = memo("answers", [settings.store.root, paths], lambda: identity.answers(home, paths))
     return found.get(question, [])
 
 
 def changed_code(planned: Job, began: dict[str, Any]) -> str:
-    """Which modules are other than when that run began; '' if none is, or it did not write them down."""
+    """Name the modules that changed since that run began; '' if none did, or none were recorded."""
     now, then = planned.code, began.get("code") or planned.code
     names = sorted(name for name in {**now, **then} if now.get(name) != then.get(name))
     shown = ["sweeplab's own numerics" if name == "numerics" else name for name in names]
@@ -209,7 +210,10 @@ def changed_code(planned: Job, began: dict[str, Any]) -> str:
 
 
 def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, memo: Memo) -> Identity:
-    """Which run is asked for; with `store.reuse=any` the latest finished one that was asked the same of other code."""
+    """Name the run that is asked for.
+
+    With `store.reuse=any` it is the latest finished run of the same question, whatever its code.
+    """
     weights = None if settings.trainer.init_from is None else _initial(settings, home, memo)[1]
     found = identity.identify(_asked(settings, facts, weights, memo), facts.digest, digest)
     if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.Status.FINISHED:
@@ -221,7 +225,7 @@ def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Stor
 
 
 def _asked(settings: Config, facts: data.Facts, weights: str | None, memo: Memo) -> dict[str, Any]:
-    """`identity.asked`, in which sections that are the same in several jobs of a plan are kept once."""
+    """Return `identity.asked`, keeping sections that several jobs of a plan share in memory once."""
     found = identity.asked(settings, facts, weights)
     return {name: memo("asked", [name, value], partial(_itself, value)) for name, value in found.items()}
 
@@ -245,7 +249,10 @@ def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run
 
 
 def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> tuple[list[Layer], list[str]]:
-    """Whether the parts fit, the weights to start from included; returns the layer table, and what is to be said."""
+    """Check that the parts fit together, the initial weights included.
+
+    Returns the layer table, and notes to be shown to the user.
+    """
     network = [settings.model, settings.loss, settings.data]
     fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
     further = [settings.metrics, settings.data, settings.monitor, settings.mode]
@@ -267,7 +274,7 @@ def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> 
 
 
 def _examples(settings: Config, memo: Memo) -> Tensor:
-    """The inputs of the first examples of the training split."""
+    """Return the inputs of the first examples of the training split."""
 
     def first() -> Tensor:
         split = data.load(settings.data).train

@@ -17,9 +17,10 @@ MOST = 2**20  # numbers in the outputs of the trial
 
 
 def check(config: Config) -> None:
-    """Build each metric, update, compute and reset it, and look what it gives.
+    """Build each metric, update, compute and reset it, and look at what it returns.
 
-    Raises UserError for what a metric refuses, for two numbers of one name, and where no number is monitored.
+    Raises UserError for what a metric refuses, for two numbers of one name, and if the monitored
+    metric is not among them.
     """
     owners: dict[str, str] = {}
     others: dict[str, str] = {}  # metric -> what it gives besides numbers
@@ -40,7 +41,7 @@ def check(config: Config) -> None:
 
 
 def _check_mode(config: Config, name: str, metric: object) -> None:
-    """Raise UserError if the metric itself, as torchmetrics' do, says that another way is better."""
+    """Raise UserError if the metric itself, as torchmetrics' do, says that another mode is right."""
     higher = getattr(metric, "higher_is_better", None)
     if config.monitor != f"{VALID}/{name}" or not isinstance(higher, bool) or higher == (config.mode == "max"):
         return
@@ -50,7 +51,7 @@ def _check_mode(config: Config, name: str, metric: object) -> None:
 
 
 def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
-    """What the metric computes of these examples."""
+    """Compute the metric of these examples."""
     node: Node = config.metrics[name]
     metric = metric_values.to_device(targets.build(node, f"metrics.{name}"), torch.device("cpu"))
     _check_mode(config, name, metric)
@@ -73,9 +74,10 @@ def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
 
 
 def _examples(config: Config) -> tuple[Tensor, Tensor]:
-    """Outputs and targets: of each class one that is right and one that is wrong; or a few values.
+    """Make outputs and targets: for each class one right and one wrong answer, or a few values.
 
-    The outputs are positive, and those of an example have the sum 1: they may be taken as logits or probabilities.
+    The outputs are positive and sum to 1 for each example: they may be read as logits or as
+    probabilities.
     """
     size = config.data.out_features
     count = max(2, min(2 * size, MOST // size))

@@ -1,4 +1,4 @@
-"""The parts that a config names (network, loss, optimizer, ...): what they call, and what is wrong with them."""
+"""The parts that a config names (network, loss, optimizer, ...), and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 
 
 def problems(config: Config) -> list[str]:
-    """All that is wrong with the `_target_`s, judged by their signatures, and with what depends on several sections."""
+    """List all that is wrong with the `_target_`s, by their signatures, and between sections."""
     found = schedule_checks.problems(config)
     wrong = [name for name in ("scheduler",) if found]  # what a schedule's arguments lack besides, tells no more
     found += [
@@ -35,7 +35,7 @@ def problems(config: Config) -> list[str]:
 
 
 def _not_finite(config: Config) -> list[str]:
-    """Numbers that no network, loss, optimizer or schedule can compute with: nan, and of the last two, infinity."""
+    """List arguments that are NaN, and those of optimizer and scheduler that are infinite."""
     found = []
     for name in COMPONENTS:
         infinite = name in ("optimizer", "scheduler")
@@ -51,9 +51,10 @@ def class_paths(config: Config) -> list[str]:
 
 
 def words(config: Config, *, held: bool) -> dict[str, str]:
-    """All strings that this config gives to its `_target_`s, by their dotted keys: they may name code, or files.
+    """Return all strings that are arguments of `_target_`s, by dotted key.
 
-    The files of a data set that is `held` in memory are left out: its examples are known, wherever they lie.
+    They may name code, or files. Files of a data set that is `held` in memory are left out: its
+    examples are known, wherever they lie.
     """
     found: dict[str, str] = {}
     for name, node, _ in _nodes(config):
@@ -65,7 +66,7 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
 
 
 def of_script(config: Config) -> dict[str, str]:
-    """The names that this config takes from the started script (`__main__.Net`), by their dotted keys."""
+    """Return the names that are taken from the started script (`__main__.Net`), by dotted key."""
     found: dict[str, str] = {}
     for name, node, _ in _nodes(config):
         found |= targets.script_names(node, name)
@@ -89,14 +90,17 @@ def _supplied_to_dataset(config: Config) -> Sequence[str]:
 
 
 def epoch_metrics(config: Config) -> list[str]:
-    """The names of what an epoch measures, and so of what can be monitored."""
+    """List the metrics that an epoch measures, and so those that can be monitored."""
     plain = (metrics.LOSS, metrics.score(config.data.task))
     valid = (*plain, *config.metrics)
     return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
 
 
 def measures(config: Config, name: str) -> bool:
-    """Whether an epoch measures this; of a dict that a metric gives, only the trial tells which numbers it has."""
+    """Tell whether an epoch measures this metric.
+
+    If a metric returns a dict, only the trial tells which numbers are in it.
+    """
     return name in epoch_metrics(config) or _further(config, name)
 
 
@@ -108,5 +112,5 @@ def _further(config: Config, name: str) -> bool:
 
 
 def input_shape(data: Data) -> list[int]:
-    """The shape of one example, as a network gets it."""
+    """Return the shape of one example as the network gets it."""
     return [data.in_features] if data.flatten or data.shape is None else data.shape

@@ -1,4 +1,4 @@
-"""What is recorded beside the config of a run, and not hashed: code, versions, machine, and how it is computed."""
+"""Record what belongs to a run and is not hashed: code, versions, machine, how it is computed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
 
 
 def remember(folder: Path) -> None:
-    """Ask git and the packages once: whatever is forked from this process has the same state of the code."""
+    """Ask git and the packages once, for all processes that are forked from this one."""
     _remembered[folder] = _code_and_versions(folder)
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of a run whatever becomes of it: its config, its log, and an end that came too early."""
+"""Record a run whatever becomes of it: its config, its log, and an end that came too early."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_DISK = (errno.EROFS, errno.EIO, errno.ESTALE)
 
 @contextmanager
 def recorded(run: store.Run, job: Job) -> Iterator[None]:
-    """Record what is asked for; whatever ends the run early is journalled, too, and kept as its result."""
+    """Record what is asked for; journal what ends the run early, and keep that as its result."""
     try:
         with _log_to(run.log_file), sigterm():
             _begin(run, job)
@@ -75,7 +75,7 @@ def _begin(run: store.Run, job: Job) -> None:
 
 
 def _taken_away(error: Exception) -> bool:
-    """Whether it was raised by submitit's handler of a signal, which interrupts the training wherever that is."""
+    """Tell whether submitit's signal handler raised it, which interrupts the training anywhere."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames)
 
@@ -89,9 +89,10 @@ def _may_go_on(error: Exception) -> bool:
 
 
 def _end(run: store.Run, job: Job, status: store.Status, reason: str | None, error: str | None = None) -> None:
-    """A run that did not come to its end: the journal first, then the result.
+    """Record that a run ended too early, in the journal first and then as its result.
 
-    Without either it is unfinished just as well: the disk may be full, or the folder gone.
+    The disk may be full, or the folder gone. Then neither is written, and the run is unfinished all
+    the same.
     """
     with suppress(OSError):
         run.journal.append(store.Event.END, status=status, stop_reason=reason, metrics={}, error=error)
@@ -102,7 +103,7 @@ class _LogFile(logging.FileHandler):
     """A log that never stands in the way."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Say nothing where a line cannot be written: the run itself will meet the full disk, and say so."""
+        """Ignore a line that cannot be written: the run itself will meet the full disk."""
 
 
 class _Redacted(logging.Formatter):
@@ -114,7 +115,7 @@ class _Redacted(logging.Formatter):
 
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """Everything that is logged, and Python's warnings, go to the run's log meanwhile; of fused runs, to its own."""
+    """Send log records and Python's warnings to the run's log; of fused runs, each to its own."""
     handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     handler.addFilter(lambda _: _speaking in (file, None))
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -137,7 +138,7 @@ def _log_to(file: Path) -> Iterator[None]:
 
 @contextmanager
 def speaking(run: store.Run) -> Iterator[None]:
-    """What is logged meanwhile is of this run alone, of those that are trained as one."""
+    """Log for this run alone, of the runs that are trained as one."""
     global _speaking
     before, _speaking = _speaking, run.log_file
     try:
@@ -175,7 +176,7 @@ def _show_and_log(
 
 @contextmanager
 def informed() -> Iterator[None]:
-    """What is of level INFO is logged meanwhile."""
+    """Log records of level INFO, too."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(min(level, logging.INFO))
@@ -187,9 +188,10 @@ def informed() -> Iterator[None]:
 
 @contextmanager
 def sigterm() -> Iterator[None]:
-    """SIGTERM raises Interrupted meanwhile, where signals can be handled (the main thread) and nobody does.
+    """Raise Interrupted on SIGTERM, in the main thread, unless somebody else handles it.
 
-    Slurm sends one before it takes a node away: submitit ignores it, and has the job requeued at the next signal.
+    Slurm sends SIGTERM before it takes a node away: submitit ignores it, and has the job requeued
+    at the next signal.
     """
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield

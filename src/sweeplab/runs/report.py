@@ -16,8 +16,9 @@ from sweeplab.train.stopping import StopReason
 def say_copied(home: store.Store, settings: Config) -> None:
     """Say once that a store is a copy of another one.
 
-    It must be known before MLflow is fed. Without tracking it is found out all the same, if the store has an id: once
-    the original has moved on, nobody can tell any more which of the two is the copy.
+    It must be known before MLflow is fed. Without tracking it is found out all the same, if the
+    store has an id: once the original has moved on, nobody can tell any more which of the two is
+    the copy.
     """
     if not settings.tracking.enabled and not home.has_id:
         return
@@ -31,7 +32,7 @@ def say_copied(home: store.Store, settings: Config) -> None:
 
 
 def report(job: Job, run: store.Run, result: store.Result) -> None:
-    """The one table at the end of a run."""
+    """Print the table at the end of a run."""
     values, score = result.metrics, metrics.score(job.config.data.task)
     last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
     tested = f"{metrics.TEST}/{score}"
@@ -53,7 +54,7 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
 
 
 def _cut_short(job: Job, last: int) -> str:
-    """That a schedule which is laid out for the whole run has not come to its end, if so."""
+    """Say that a schedule laid out for the whole run was cut short; '' if it was not."""
     epochs, name = job.config.trainer.epochs, str(job.config.scheduler.get("_target_")).rpartition(".")[2]
     whole = last == epochs or name not in ("OneCycleLR", "CosineAnnealingLR")
     return "" if whole else f"; {name} is laid out for {epochs}"
@@ -71,20 +72,20 @@ def without_best(job: Job, result: store.Result) -> str:
 
 
 def best(job: Job, run: store.Run, result: store.Result) -> float | None:
-    """The monitored metric at the best epoch: what runs are chosen by; None if the journal cannot be read."""
+    """Return the monitored metric at the best epoch; None if the journal cannot be read."""
     epoch = result.metrics.get(metrics.BEST_EPOCH)
     return None if epoch is None else run.epochs().get(int(epoch), {}).get(job.config.monitor)
 
 
 def best_of(job: Job, home: store.Store) -> float | None:
-    """The same of a job's finished run in this store; None if it has none."""
+    """Return the monitored metric at the best epoch of a job's run; None if it is not finished."""
     run = home.run(job.fingerprint)
     result = run.result()
     return None if result is None else best(job, run, result)
 
 
 def value_of(job: Job, home: store.Store, metric: str) -> float:
-    """A metric of a finished run: a final one, else that of its best epoch; nan if it has none."""
+    """Return a final metric of a finished run, else that of its best epoch; NaN if it has none."""
     found = home.run(job.fingerprint)
     result = found.result()
     if result is None:
@@ -96,7 +97,7 @@ def value_of(job: Job, home: store.Store, metric: str) -> float:
 
 
 def brief(job: Job, result: store.Result, best: float | None) -> str:
-    """A finished run of a sweep in one line."""
+    """Describe a finished run of a sweep in one line."""
     values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
     if said := without_best(job, result):
         return f"{said}, {values[metrics.SECONDS]:.1f} s"
@@ -107,9 +108,10 @@ def brief(job: Job, result: store.Result, best: float | None) -> str:
 
 
 def planned(job: Job, home: store.Store) -> str:
-    """`3/8 hidden=392`: the place and name of a run in the sweep that a launcher of Hydra's trains it for.
+    """Return place and name of a run in the sweep of Hydra's launcher: `3/8 hidden=392`.
 
-    Raises UserError if it is not the run that was planned: such a launcher composes each job only when it starts it.
+    Raises UserError if it is not the run that was planned: such a launcher composes each job only
+    when it starts it.
     """
     cells = home.manifest(str(job.config.sweep.id))["cells"]
     names = {cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)}
@@ -119,7 +121,7 @@ def planned(job: Job, home: store.Store) -> str:
 
 
 def say_tracking(lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None) -> None:
-    """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what brings it level."""
+    """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what to do."""
     if not settings.tracking.enabled:
         console.say("tracking is off: nothing was sent to MLflow")
         return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(raw: DictConfig) -> None:
-    """What train.py does with a composed config: check it, train it, say what came out, and wait for MLflow."""
+    """Do what train.py is for: check a composed config, train it, report, and wait for MLflow."""
     settings = config.parse(raw)
     with console.waiting("checking the config"):
         job = prepare(settings, config.task_overrides())
@@ -67,7 +67,7 @@ def _show(job: Job, home: store.Store) -> None:
 
 
 def _follow(job: Job, splits: data.Splits | None) -> None:
-    """What a rank does that is not the first: it computes its share, and what it writes is thrown away."""
+    """Train as a rank that is not the first: compute a share, and throw away what is written."""
     with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.await_torchrun():
         if distributed.broadcast(True):
             _train(begin(job, store.Run(Path(folder)), splits or job.load()))
@@ -79,10 +79,11 @@ def train(
     splits: data.Splits | None = None,
     after_epoch: Callable[[], None] = lambda: None,
 ) -> store.Result:
-    """The run's result: from the store if it is finished there, else trained now, on `splits` if they are loaded.
+    """Return the run's result: from the store if it is finished there, else by training it now.
 
-    An unfinished run goes on from its last checkpoint. Raises RunFailed if training raises, KeyboardInterrupt after
-    Ctrl-C or SIGTERM; both are recorded before.
+    An unfinished run goes on from its last checkpoint. `splits` are the examples, if they are
+    loaded already. Raises RunFailed if training raises, KeyboardInterrupt after Ctrl-C or SIGTERM;
+    both are recorded before.
     """
     run = home.run(job.fingerprint)
     with claimed(run):
@@ -135,7 +136,10 @@ def keep(run: store.Run, job: Job, result: store.Result) -> None:
 
 
 def finished(run: store.Run) -> store.Result | None:
-    """The result of a claimed run that needs no training; one that is damaged or was not written is mended first."""
+    """Return the result of a claimed run if it is finished; None if it is still to be trained.
+
+    A result that is damaged, or was never written, is written from the journal first.
+    """
     if (wrong := store.repair.mend_result(run)) is not None:
         console.complain(f"{wrong}; what the journal says is taken")
     result = run.result()
@@ -148,7 +152,7 @@ def finished(run: store.Run) -> store.Result | None:
 
 
 def want(run: store.Run, settings: Config) -> None:
-    """A run that is asked for under another MLflow experiment than before is to be seen there too."""
+    """Note another MLflow experiment under which a finished run is asked for."""
     experiment = tracking.experiment_name(settings.tracking)
     try:
         _, history = run.history()
@@ -161,9 +165,10 @@ def want(run: store.Run, settings: Config) -> None:
 
 
 def _export(run: store.Run, settings: Config) -> None:
-    """`tracking.log_model`: the network as a model that MLflow serves, in the run's folder, whence the feeder takes it.
+    """Export the network for MLflow (`tracking.log_model`) to the run's folder.
 
-    Done here, where the user's classes can be imported; what cannot be exported leaves the run as it is.
+    It is done here, where the user's classes can be imported; the feeder takes it from there. A
+    network that cannot be exported leaves the run as it is.
     """
     asked = settings.tracking.enabled and settings.tracking.log_model and settings.sweep.id is None
     if not asked or not run.weights_file.exists():
@@ -181,12 +186,13 @@ def _export(run: store.Run, settings: Config) -> None:
 
 
 def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None) -> nn.Module:
-    """The trained network of a run, on the CPU, in eval mode.
+    """Return the trained network of a run, on the CPU, in eval mode.
 
-    `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs` in the root), or an
-    MLflow run id. `given` are the secrets that its record hides, by their keys: {"model.password": "..."}. Raises
-    UserError if there is no such run, it has no weights, or a secret is missing. What comes from an MLflow server is
-    built only if it is a class of torch.nn or sweeplab.
+    `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs`
+    in the root), or an MLflow run id. `given` are the secrets that its record hides, by their keys:
+    {"model.password": "..."}. Raises UserError if there is no such run, it has no weights, or a
+    secret is missing. What comes from an MLflow server is built only if it is a class of torch.nn
+    or sweeplab.
     """
     home = store.Store(config.expand_home(root) if root else config.absolute(config.Store().root))
     try:
@@ -197,7 +203,7 @@ def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[s
 
 
 def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
-    """The network's node of a record, with the secrets that are given."""
+    """Return the network's node of a record, with the given secrets put in."""
     advice = "give it: load_model(..., given={{'{key}': ...}})"
     node: config.Node = config.reveal(run.recorded("model"), "model", given, advice)
     return node

@@ -1,4 +1,4 @@
-"""What a person sees of one run: its layers, its progress, its result. On a terminal a live bar; elsewhere lines."""
+"""Show one run: its layers, its progress, its result. On a terminal a live bar, elsewhere lines."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Layer:
 
 
 def layers(title: str, rows: Sequence[Layer]) -> None:
-    """The layer table: what the network is made of and how many parameters it has."""
+    """Print the layer table: what the network is made of and how many parameters it has."""
     total = sum(row.parameters for row in rows)
     shown = [(row.name, row.kind, row.output, f"{row.parameters:,}") for row in rows]
     console.table(title, ("layer", "type", "output", "parameters"), [*shown, ("total", "", "", f"{total:,}")], left=3)
 
 
 class RunScreen:
-    """The progress of one run. As a context manager it shows the bar; `epoch` and `batches` feed it."""
+    """The progress of one run: a context manager that shows a bar; `epoch` and `batches` feed it."""
 
     def __init__(self, epochs: int, batches: int, *, bar: bool = True, lines: bool = True) -> None:
         self._epochs, self._batches = epochs, batches
@@ -72,7 +72,7 @@ class RunScreen:
             self._progress.stop()
 
     def batches(self, epoch: int, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, counted on the bar as they pass (about 50 times an epoch)."""
+        """Yield the same batches, and count them on the bar (about 50 times an epoch)."""
         every = max(1, self._batches // 50)
         for index, batch in enumerate(batches):
             yield batch
@@ -94,7 +94,7 @@ class RunScreen:
 
 
 def result(title: str, rows: Mapping[str, str]) -> None:
-    """The result of a run, a line for each thing that matters."""
+    """Print the result of a run, a line for each thing that matters."""
     grid = Table(
         title=console.plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False
     )

@@ -1,7 +1,7 @@
-"""What the machine does while a run trains, under the names that MLflow gives its own system metrics.
+"""Sample what the machine does while a run trains, under MLflow's names for system metrics.
 
-Sampled by the run's own process, since the feeder may be on another machine, and journalled like all else. It is the
-whole machine that is measured, other runs included.
+The run's own process samples, since the feeder may be on another machine, and journals it like all
+else. The whole machine is measured, other runs included.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def sampled(journal: Journal, *, on: bool, interval: float = INTERVAL) -> Iterat
 
 
 def _sampler(folder: Path) -> Callable[[], dict[str, float]]:
-    """Measures: the CPU since the measurement before, the network since now, the disk that `folder` is on."""
+    """Return a function that measures CPU and network since its last call, and the disk of `folder`."""
     import psutil
 
     psutil.cpu_percent()  # the first one is meaningless
@@ -75,7 +75,7 @@ def _sampler(folder: Path) -> Callable[[], dict[str, float]]:
 
 
 def _gpus() -> dict[str, float]:
-    """Of NVIDIA's GPUs, where nvidia-ml-py is installed: torch itself would have to open each of them first."""
+    """Measure NVIDIA's GPUs, if nvidia-ml-py is installed; torch would have to open each first."""
     try:
         import pynvml
 

@@ -1,4 +1,4 @@
-"""One training, from the first batch to the result, with a checkpoint after each epoch from which it goes on."""
+"""One training, from the first batch to the result, with a checkpoint after each epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kil
 
 
 def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Training:
-    """Build a training, let it go on from its last checkpoint if there is one, and write its start into the journal.
+    """Build a training, resume it if it has a checkpoint, and journal its start.
 
     `fused` is the number of runs, this one included, that are trained as one.
     """
@@ -134,13 +134,13 @@ class Training:
         return self.valid.epoch(0)
 
     def epochs(self) -> Iterator[EpochResult]:
-        """Train epoch after epoch, on from the last; none if the training has come to its end already."""
+        """Train epoch after epoch, on from the last; none if the training is over already."""
         if self.reason is not None:
             return iter(())
         return loop.epochs(self.state, self.train_batches, self.valid_batches, first=self.epoch + 1)
 
     def take(self, result: EpochResult) -> bool:
-        """Take an epoch in: keep the best weights, journal it, write a checkpoint. Returns whether it was the last."""
+        """Keep the best weights, journal the epoch, checkpoint; return whether it was the last."""
         result = broadcast(result)  # seconds, too: what stops one rank stops all
         self.epoch, self.reason = result.epoch, self.stopping.update(result)
         if result.epoch == 1 and result.finite and self.stopping.best is None:
@@ -158,7 +158,7 @@ class Training:
         return self.reason is not None
 
     def _journal(self, result: EpochResult, before: dict[str, float] | None) -> None:
-        """Write an epoch down, the first time; one that was trained before must have come out the same."""
+        """Journal an epoch the first time; one that is trained again must come out the same."""
         if before is None:
             seconds = round(result.seconds, 6)
             self.folder.journal.append(store.Event.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
@@ -202,7 +202,7 @@ class Training:
         self.trained_examples, self.train_seconds = saved.trained_examples, saved.train_seconds
 
     def finish(self) -> store.Result:
-        """Test with the best weights, keep them, and write down what came out; the journal first."""
+        """Test with the best weights, keep them, and write down what came out."""
         if any(split.changed() for split in self._streamed):
             console.complain(
                 f"run {self.folder.id}: data.dataset: the same seeds do not give the same examples any more, since "
@@ -235,7 +235,7 @@ class Training:
 def _batches(
     settings: config.Config, how: Runtime, splits: data.Splits
 ) -> tuple[data.Batches, data.Batches, data.Batches]:
-    """The batches of the training, the validation and the test set; on several ranks, this one's share of them."""
+    """Return training, validation and test batches; on several ranks, this rank's share of them."""
     trainer = settings.trainer
     if trainer.overfit_batches is not None:
         few = data.Batches(splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches)
@@ -265,7 +265,7 @@ def _shift(settings: config.Config) -> data.Shift | None:
 
 @contextmanager
 def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[None]:
-    """A torch profiler around the epochs: `profile/trace.json` (for chrome://tracing) and `profile/table.txt`."""
+    """Profile the epochs: `profile/trace.json` (for chrome://tracing) and `profile/table.txt`."""
     if not on:
         yield
         return

@@ -62,8 +62,8 @@ class Fitted:
 def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
     """Build network and loss, and try them on two examples.
 
-    A matter of the sections model, loss and data. Raises UserError for what a constructor refuses, and where
-    network, loss and data disagree.
+    It reads the sections model, loss and data. Raises UserError for what a constructor refuses, and
+    where network, loss and data disagree.
     """
     dynamo.spare()
     with seeding.preserved():
@@ -84,9 +84,9 @@ def fit_metrics(config: Config) -> None:
 
 
 def _tried(config: Config, loss: nn.Module, examples: Examples | None) -> Fitted:
-    """Try the network where it costs least: on the meta device, which needs no memory, else for real on the CPU.
+    """Try the network on the meta device, which needs no memory, and if that fails on the CPU.
 
-    No network has to work without values, so that no error on the meta device counts.
+    A network need not work without values, so errors on the meta device do not count.
     """
     model: nn.Module | None = None
     try:
@@ -152,7 +152,7 @@ def _module(node: Node, key: str) -> nn.Module:
 
 
 def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
-    """Compute outputs; returns the layer table. Raises UserError where it fails or the outputs do not fit the data."""
+    """Compute outputs and return the layer table. Raises UserError if they do not fit the data."""
     needs, target = config.data, config.model["_target_"]
     rows: list[Layer] = []
     try:
@@ -201,7 +201,7 @@ def _try_loss(config: Config, loss: nn.Module) -> None:
 
 
 def _layer_of_loss(loss: nn.Module) -> list[Layer]:
-    """A row for what the loss trains; none where it does not."""
+    """Return a row for the parameters of the loss; none if it has none."""
     size = sum(parameter.numel() for parameter in loss.parameters())
     return [Layer(name="loss", kind=type(loss).__name__, output="", parameters=size)] if size else []
 
@@ -225,7 +225,7 @@ def _line(error: Exception) -> str:
 
 
 def _shape(tensor: Tensor, batch: int = EXAMPLES) -> str:
-    """A shape in words, with B for the number of examples."""
+    """Write a shape as text, with B for the number of examples."""
     sizes = [str(size) for size in tensor.shape]
     if tensor.dim() and len(tensor) == batch:
         sizes[0] = "B"
@@ -233,7 +233,7 @@ def _shape(tensor: Tensor, batch: int = EXAMPLES) -> str:
 
 
 class _recorded:  # noqa: N801  # a context manager, named as it reads
-    """While it is entered, the output shape and parameters of every leaf module that runs are added to `rows`."""
+    """Add the output shape and parameters of every leaf module that runs to `rows`."""
 
     def __init__(self, model: nn.Module, rows: list[Layer]) -> None:
         leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
@@ -260,10 +260,11 @@ class _recorded:  # noqa: N801  # a context manager, named as it reads
 
 
 def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1) -> list[str]:
-    """Build optimizer and scheduler on parameters like these and step them once; what the schedule never comes to.
+    """Build optimizer and scheduler on parameters like these, step them once, and return notes.
 
-    A matter of the parameters, these two sections, `mode`, the device, and how many epochs and batches in each there
-    are. Raises UserError for what they refuse.
+    The notes say what the schedule never comes to. It reads the parameters, these two sections,
+    `mode`, the device, and the numbers of epochs and of batches in each. Raises UserError for what
+    they refuse.
     """
     dynamo.spare()
     with seeding.preserved():
@@ -283,7 +284,7 @@ def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1
 
 
 def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:
-    """The optimizer of small stand-ins; what it says of these, it says of the real shapes."""
+    """Build the optimizer on small stand-ins; what it refuses is named with the real shapes."""
     # What other devices want of gradients cannot be tried on the CPU.
     gradients = choose_device(config.trainer.device).type == "cpu"
     cuttings = dict.fromkeys(_cut(each) for each in parameters)
@@ -299,7 +300,7 @@ def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:
 
 
 def _cut(parameter: Parameter) -> Parameter:
-    """A small parameter of the same kind."""
+    """Return a small parameter of the same kind."""
     if math.prod(parameter.shape) <= SMALL:
         return parameter
     return Parameter(

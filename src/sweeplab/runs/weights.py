@@ -26,7 +26,10 @@ VERSIONS_SHA256 = ".sha256"  # no module has such a name
 
 
 def weights_bytes(state: Mapping[str, Any]) -> bytes:
-    """The weights in the safetensors format, tied ones once under each name; in torch's, if that cannot hold them."""
+    """Serialise weights in the safetensors format; in torch's, if safetensors cannot hold them.
+
+    Tied weights are written once under each name.
+    """
     versions = states.metadata(state)
     versions[VERSIONS_SHA256] = _versions_sha256(versions)
     if all(states.is_ordinary(value) for value in state.values()):
@@ -41,7 +44,7 @@ def weights_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def _whole(value: Tensor) -> Tensor:
-    """The numbers in memory of their own, in order: an expanded tensor's, a view's, a conjugate's."""
+    """Copy a tensor into contiguous memory of its own: views, expanded and conjugate ones, too."""
     return value.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
 
 
@@ -59,7 +62,7 @@ def _is_safetensors(content: bytes) -> bool:
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> State:
-    """The weights of a file, of network and loss; nothing in it can run code."""
+    """Load the weights of network and loss from a file; nothing in it can run code."""
     return _weights_of(path.read_bytes(), device)
 
 
@@ -78,7 +81,7 @@ def _weights_of(content: bytes, device: torch.device | str = "cpu") -> State:
 
 
 def _header(content: bytes) -> dict[str, str]:
-    """What a safetensors file says beside its tensors."""
+    """Read what a safetensors file says besides its tensors."""
     length = int.from_bytes(content[:8], "little")
     return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
 
@@ -88,7 +91,7 @@ def _versions_sha256(versions: Mapping[str, Any]) -> str:
 
 
 def verified_weights(run: Run) -> State:
-    """The weights of a run, found to be those it ended with. Raises UserError if they are not, or it has none."""
+    """Load the weights of a run, checked to be those it ended with. Raises UserError otherwise."""
     if (reason := store.weights.why_none(run)) is not None:
         raise UserError(f"{run.folder}: {reason}")
     result = run.result()
@@ -104,12 +107,12 @@ def verified_weights(run: Run) -> State:
 
 
 def weights_sha256(state: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and bits, in the order of the names: the same on every device."""
+    """Hash names, types, shapes and bits, in the order of the names: the same on every device."""
     return states.sha256(state)
 
 
 def try_saving(model: nn.Module, loss: nn.Module) -> None:
-    """Keep the weights once, in memory, and take them back: what fails at the end of a training fails here.
+    """Save and load the weights once, in memory: what would fail at the end fails here.
 
     Raises UserError that names what cannot be kept.
     """

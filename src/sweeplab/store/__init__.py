@@ -1,4 +1,4 @@
-"""The store: a folder of runs under their fingerprints, each with its journal and its result; and sweep manifests."""
+"""The store: a folder of runs by fingerprint, with journals and results; and sweep manifests."""
 
 from sweeplab.store import repair, weights
 from sweeplab.store.files import DamagedError, plain, read_json, remove_leftovers, write_atomic, write_json

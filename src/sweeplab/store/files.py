@@ -31,7 +31,7 @@ class DamagedError(UserError):
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
@@ -73,7 +73,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as indented JSON, atomically, with a digest of itself as its last key, `sha256`."""
+    """Write `value` as indented JSON, atomically, with its digest as the last key, `sha256`."""
     body = json.dumps(plain(value), indent=2).encode().removesuffix(b"\n}")
     digest = hashlib.sha256(body).hexdigest().encode()
     write_atomic(path, body + DIGEST + digest + TAIL)
@@ -99,7 +99,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content. Raises FileNotFoundError if there is none, DamagedError if it cannot be read."""
+    """Read a file. Raises FileNotFoundError if there is none, DamagedError if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -25,9 +25,10 @@ SUMMARY = "summary.json"  # beside a sweep's report
 
 
 def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str) -> tuple[str, str]:
-    """(fingerprint, question) of what a run is asked to compute, each 64 hex digits.
+    """Return (fingerprint, question) of what a run is asked to compute, each 64 hex digits.
 
-    The question leaves out the code digest: runs with the same question and other fingerprints differ in code only.
+    The question leaves out the code digest: runs with the same question and other fingerprints
+    differ in code only.
     """
     question = {"schema": SCHEMA, "config": canonical, "data": data_digest}
     return _sha256({**question, "code": code_digest}), _sha256(question)
@@ -63,14 +64,14 @@ class Store:
         return os.access(self._there(), os.W_OK | os.X_OK)
 
     def _there(self) -> Path:
-        """The folder, or the nearest one above it that there is."""
+        """Return the folder, or the nearest one above it that exists."""
         try:
             return next(folder for folder in (self.root.absolute(), *self.root.absolute().parents) if folder.exists())
         except OSError as error:
             raise self._refusal(error.strerror) from error
 
     def open(self) -> Store:
-        """Make the folder if need be, and remove what killed writers left in it. Raises UserError if that fails."""
+        """Make the folder, and remove what killed writers left in it. Raises UserError."""
         try:
             self.check().sweeps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,7 +85,7 @@ class Store:
 
     @property
     def id(self) -> str:
-        """The store's own name, made on first use: runs of other stores on one MLflow server are told apart by it."""
+        """The store's own name, made on first use, by which MLflow runs are told apart."""
         return self.ownership.id
 
     @property
@@ -101,7 +102,7 @@ class Store:
         return self._ownership
 
     def settle(self) -> str | None:
-        """Find out whether this folder is a copy of another store, and note it; what to say of it, once, if it is."""
+        """Find out whether this folder is a copy of another store; return a sentence if it is."""
         try:
             self._ownership, original = settle(self.root)
         except DamagedError as error:
@@ -111,7 +112,7 @@ class Store:
         return f"{self.root} is a copy of {original}: it goes on under an id of its own, with MLflow runs of its own"
 
     def run(self, fingerprint: str) -> Run:
-        """The run of this fingerprint, whether it exists yet or not."""
+        """Return the run of this fingerprint, whether it exists yet or not."""
         return Run(self.root / fingerprint[:ID_LENGTH])
 
     def runs(self) -> list[Run]:
@@ -123,7 +124,7 @@ class Store:
         return sorted(times, key=times.__getitem__)
 
     def find(self, name: str) -> Run:
-        """The run with this id or the beginning of one, this fingerprint, or this folder.
+        """Return the run with this id or the beginning of one, this fingerprint, or this folder.
 
         Raises UserError if there is not exactly one.
         """
@@ -140,7 +141,7 @@ class Store:
     def write_manifest(self, sweep: Mapping[str, Any]) -> None:
         """Record a sweep under its `id`: what it asks for, its cells, how it ended.
 
-        Issued again under another MLflow experiment, it is `formerly` of those that it had before, too.
+        The MLflow experiments under which it was issued before are kept as `formerly`.
         """
         file = self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json"
         try:
@@ -152,7 +153,7 @@ class Store:
         write_json(file, {**sweep, **({"formerly": former} if former else {})})
 
     def manifest(self, sweep: str) -> dict[str, Any]:
-        """The manifest of this sweep id. Raises UserError if there is none, or it is damaged."""
+        """Return the manifest of this sweep id. Raises UserError if none can be read."""
         file = self.sweeps / f"{sweep[:ID_LENGTH]}.json"
         try:
             return read_manifest(file)
@@ -168,16 +169,16 @@ class Store:
         return self.sweeps / sweep[:ID_LENGTH]
 
     def write_summary(self, sweep: str, metrics: Mapping[str, float], description: str, runs: int) -> None:
-        """What MLflow is told of a sweep as a whole, beside its report: metrics, and a description in Markdown.
+        """Write what MLflow is told of a sweep as a whole: metrics, and a description in Markdown.
 
-        `runs` is the number of runs that the metrics are of.
+        `runs` is the number of runs behind the metrics.
         """
         content = {"time": time.time(), "metrics": metrics, "description": description, "runs": runs}
         remove_leftovers(self.report_folder(sweep), f".{SUMMARY}.*", older=DEAD_AFTER)
         write_json(self.report_folder(sweep) / SUMMARY, content)
 
     def summary(self, sweep: str) -> dict[str, Any]:
-        """What `write_summary` wrote; nothing if it did not. Raises DamagedError, which says what to do."""
+        """Read what `write_summary` wrote; empty if it did not. Raises DamagedError."""
         folder = self.report_folder(sweep)
         try:
             return read_json(folder / SUMMARY)
@@ -203,7 +204,7 @@ class Store:
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
-    """What a sweep asked for. Raises FileNotFoundError, or DamagedError, which says what to do."""
+    """Read what a sweep asked for. Raises FileNotFoundError, or DamagedError with what to do."""
     advice = "issue the sweep's command again, which writes it anew"
     try:
         manifest = read_json(file)

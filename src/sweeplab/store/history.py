@@ -26,10 +26,10 @@ class Result:
 
 
 class History:
-    """What a journal says, as far as it has been read; `read` takes in the lines that were added since.
+    """What a journal says, as far as it has been read; `read` takes in the lines added since.
 
-    A few facts are kept for good. The lines themselves, from which all else is found, are kept until `forget`, and are
-    read again when they are needed after that.
+    A few facts are kept for good. The lines themselves, from which all else is found, are kept
+    until `forget`, and are read again when they are needed after that.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -64,7 +64,8 @@ class History:
     def read(self) -> bool:
         """Take in what is new; return whether the journal has changed since the last look.
 
-        Raises FileNotFoundError if there is none, DamagedError for a line that is not as it was written.
+        Raises FileNotFoundError if there is none, DamagedError for a line that is not as it was
+        written.
         """
         stat = self.journal.path.stat()
         stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
@@ -138,7 +139,7 @@ class History:
         return history
 
     def latest(self, *events: Event) -> Line:
-        """The latest line of these events; empty if there is none."""
+        """Return the latest line of these events; empty if there is none."""
         for line in reversed(self.lines):
             if line["event"] in events:
                 return line
@@ -164,7 +165,7 @@ class History:
 
     @property
     def threads(self) -> int | None:
-        """The number of CPU threads that it was computed on the last time; None if it was not begun."""
+        """How many CPU threads it was computed on the last time; None if it was not begun."""
         threads = self.provenance.get("threads")
         return None if threads is None else int(threads)
 

@@ -60,7 +60,7 @@ class Journal:
 
     @property
     def has_vanished(self) -> bool:
-        """Whether the file is gone that this object appended to, or the folder in which it would begin."""
+        """Whether the file that this object appended to is gone, or its folder."""
         return not (self.path.exists() if self._begun else self.path.parent.is_dir())
 
     def append(self, event: Event, **fields: Any) -> None:
@@ -81,7 +81,7 @@ class Journal:
             self._begun = True
 
     def events(self, first: int = 0) -> list[Line]:
-        """The complete lines from number `first` (0 is the first); a torn last line is not one.
+        """Read the complete lines from number `first` on (0 is the first), without a torn last line.
 
         Raises DamagedError for a line that is not as it was written.
         """
@@ -92,21 +92,22 @@ class Journal:
         return [parsed(line, self.path, number) for number, line in enumerate(lines[first:], start=first + 1)]
 
     def mend(self) -> None:
-        """Cut off a torn last line, as a killed process leaves it; to be called before the next append."""
+        """Cut off a torn last line, as a killed process leaves it, before the next append."""
         if self.path.is_file() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
 
 def written(event: Mapping[str, Any]) -> bytes:
-    """An event as a line of a journal."""
+    """Write an event as a line of a journal."""
     body = json.dumps(plain(event)).encode().removesuffix(b"}")
     return body + CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
 
 
 def parsed(line: bytes, file: Path, number: int) -> Line:
-    """A line of a journal as an event; a line without a checksum is taken as it is.
+    """Parse a line of a journal; a line without a checksum is taken as it is.
 
-    Raises DamagedError, which names the file and the number of the line (from 1), if it is not as it was written.
+    Raises DamagedError, which names the file and the number of the line (from 1), if it is not as
+    it was written.
     """
     try:
         return _parsed(line)
@@ -125,7 +126,7 @@ def _parsed(line: bytes) -> Line:
 
 
 def _checked(event: Any) -> Line:
-    """An event of a line without a checksum, if it has the form of one; else any error of plain values."""
+    """Check that a line without a checksum is an event. Raises any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
     plain_kinds = isinstance(event["event"], str) and isinstance(event.get("time", 0.0), int | float)
@@ -144,5 +145,5 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def differing(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """The names of the metrics that are not the same bits; nan is nan, and a missing one differs."""
+    """Name the metrics that are not the same bits; NaN equals NaN, and a missing one differs."""
     return [name for name in {**before, **now} if repr(before.get(name)) != repr(now.get(name))]

@@ -1,14 +1,15 @@
-"""Whose a store is: its id, and whether this folder is the one that was given it, the same one moved, or a copy.
+"""Whose a store is: its id, and whether this folder was given it, was moved, or is a copy.
 
-MLflow runs are told apart by the id. A copy of a folder has the same id in it, and would take the runs of the other one
-for its own. So the place is kept beside the id: the path, the folder's number on its disk (inode), and the machine.
+MLflow runs are told apart by the id. A copy of a folder has the same id in it, and would take the
+runs of the other one for its own. So the place is kept beside the id: the path, the folder's number
+on its disk (inode), and the machine.
 
 - Another folder, at a place where this store has been, has the same id: this one is a copy.
-- The same path: the same store, even if the inode is another one, as of a restored archive or of a network share.
-  But the same path on another machine, on a disk of its own, is a copy.
+- The same path: the same store, even if the inode is another one, as of a restored archive or of a
+  network share. But the same path on another machine, on a disk of its own, is a copy.
 - Another path, and the same inode: moved, or seen through another mount.
-- Another path and another inode, and nothing is left at the old place: moved to another disk, if on the same machine;
-  else a copy.
+- Another path and another inode, and nothing is left at the old place: moved to another disk, if on
+  the same machine; else a copy.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Here:
 
 
 def machine() -> str:
-    """This machine, as far as it can be told: a digest of the system's own id, or of the host's name."""
+    """Identify this machine: a digest of the system's own id, or of the host's name."""
     try:
         name = Path("/etc/machine-id").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
@@ -87,7 +88,10 @@ class Ownership:
 
 
 def settle(root: Path) -> tuple[Ownership, str | None]:
-    """What is so now, noted; and if the folder is found to be a copy, of what. Raises DamagedError."""
+    """Find out and note whose the folder is; return that, and of what it is a copy, if it is.
+
+    Raises DamagedError.
+    """
     known = Ownership.read(root)
     if known is not None and _is_sure(known, root):
         return known, None
@@ -153,7 +157,7 @@ def _is_another(other: Path, root: Path, store_id: str) -> bool:
 
 
 def _kind(path: str) -> str:
-    """The kind of the file system that holds this path; nothing if it cannot be told."""
+    """Return the kind of the file system that holds this path; '' if it cannot be told."""
     best, kind = "", ""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -169,5 +173,5 @@ def _kind(path: str) -> str:
 
 
 def _last(values: list[str], value: str) -> list[str]:
-    """The values with this one at the end, once."""
+    """Return the values with this one at the end, once."""
     return [*(one for one in values if one != value), value][-KEPT:]

@@ -26,7 +26,7 @@ def mend_result(run: Run) -> str | None:
 
 
 def damage(run: Run) -> str | None:
-    """What keeps an unfinished run from going on with its journal; None if nothing does."""
+    """Say what keeps an unfinished run from going on with its journal; None if nothing does."""
     try:
         _, history = run.history()
     except DamagedError as error:
@@ -39,7 +39,7 @@ def damage(run: Run) -> str | None:
 
 
 def set_aside(run: Run) -> None:
-    """Move a damaged journal, and the checkpoints that go with it, out of the way: the run begins anew."""
+    """Move a damaged journal and its checkpoints out of the way: the run begins anew."""
     aside = run.folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()

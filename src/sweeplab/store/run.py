@@ -63,7 +63,7 @@ class Run:
 
     @property
     def last_written(self) -> float | None:
-        """When its journal was last written (or its result, if that is lost), in Unix seconds; None without both."""
+        """When its journal (or else its result) was last written, in Unix seconds; None without both."""
         for file in (self.journal.path, self.result_file):
             with suppress(OSError, ValueError):
                 return file.stat().st_mtime
@@ -72,7 +72,7 @@ class Run:
     # --- what it was asked
 
     def config(self) -> dict[str, Any]:
-        """The resolved config as recorded, as plain data. Raises DamagedError if it cannot be read."""
+        """Read the resolved config as plain data. Raises DamagedError if it cannot be read."""
         import yaml
 
         try:
@@ -87,7 +87,7 @@ class Run:
         return loaded
 
     def recorded(self, section: str) -> dict[str, Any]:
-        """A section of the config, found to be the one that the journal says was trained. Raises DamagedError."""
+        """Read a section of the config, checked against the journal. Raises DamagedError."""
         recorded = self.config().get(section)
         _, history = self.history()
         if history.start and plain(recorded) != (history.start.get("config") or {}).get(section):
@@ -103,7 +103,7 @@ class Run:
             write_atomic(file, yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True).encode())
 
     def start(self) -> Line:
-        """The first line of the journal: what was asked, and how it was begun; empty if it cannot be read."""
+        """Read the first line of the journal: what was asked; empty if it cannot be read."""
         try:
             with self.journal.path.open("rb") as file:
                 return parsed(file.readline().rstrip(b"\n"), self.journal.path, 1)
@@ -119,7 +119,7 @@ class Run:
         return Status.UNFINISHED if result is None else result.status
 
     def result(self) -> Result | None:
-        """What came out; None while the run is unfinished without a word.
+        """Return what came out; None while the run is unfinished without a word.
 
         The journal says the same, and makes up for a damaged `result.json`.
         """
@@ -146,7 +146,7 @@ class Run:
         write_json(self.result_file, asdict(result))
 
     def journalled(self) -> Result | None:
-        """The result that the end of the journal tells of; None if there is no such end, or it cannot be read."""
+        """Return the result that the journal's end tells of; None if there is none."""
         try:
             history = History.of(self.journal)
         except DamagedError:
@@ -154,10 +154,11 @@ class Run:
         return None if self._is_of_another(history.fingerprint) else history.result
 
     def history(self) -> tuple[Result | None, History]:
-        """The result and the journal, read in this order, so that a finished run's journal has its end.
+        """Read the result and then the journal, so that a finished run's journal has its end.
 
-        Raises DamagedError if a line of the journal is damaged, its beginning or its end is missing, or it is that of
-        another run. A run that failed, or was stopped, before it could begin has no beginning.
+        Raises DamagedError if a line of the journal is damaged, its beginning or its end is
+        missing, or it is that of another run. A run that failed, or was stopped, before it could
+        begin has no beginning.
         """
         result, history = self.result(), History.of(self.journal)
         if history.started_at is None and history.has_begun:
@@ -175,7 +176,7 @@ class Run:
             return {}
 
     def _is_of_another(self, fingerprint: str) -> bool:
-        """Whether this is the fingerprint of another run than the folder is named after; a copy may have any name."""
+        """Tell whether the folder is named after another fingerprint; a copy may have any name."""
         named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
         return named and bool(fingerprint) and not fingerprint.startswith(self.id)
 
@@ -190,7 +191,7 @@ class Run:
             raise DamagedError(self.journal.path, "its end is missing")
 
     def saved_epochs(self) -> list[int]:
-        """The epochs that there are checkpoints of."""
+        """List the epochs that there are checkpoints of."""
         return [int(file.stem) for file in self.checkpoints.glob("*.pt") if file.stem.isdigit()]
 
     def drop_checkpoints(self) -> None:
@@ -202,10 +203,10 @@ class Run:
 
     @contextmanager
     def claim(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the run: no other process trains it meanwhile. `waiting` is called once if another holds it now.
+        """Hold the run: no other process trains it. Calls `waiting` once if another holds it now.
 
-        The lock is the operating system's, so that it ends with its owner, however that ends. What an owner that was
-        killed has left half-written is removed.
+        The lock is the operating system's, so that it ends with its owner, however that ends. What
+        a killed owner left half-written is removed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.lock_file)
@@ -228,7 +229,7 @@ class Run:
 
 
 def locked(path: Path) -> bool:
-    """Whether a living process holds this lock. Only reads: what is looked at may be on a disk without write access."""
+    """Tell whether a living process holds this lock. Only reads: the disk may be read-only."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
