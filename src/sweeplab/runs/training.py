@@ -103,7 +103,7 @@ class Training:
 
     def resume(self, saved: Checkpoint, fused: int) -> None:
         """Go on from a checkpoint."""
-        self._restore(saved)
+        _restore(self, saved)
         history = store.History.of(self.folder.journal)
         if history.provenance and (before := history.provenance.get("ranks", 1)) != world_size():
             console.say(f"run {self.folder.id} had {before} ranks and now has {world_size()}, which gives other bits")
@@ -153,7 +153,7 @@ class Training:
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
         if is_main_process() and (self.reason is None or result.seconds > CHEAP):
-            checkpoint.save(self.folder.checkpoints, self._checkpoint())
+            checkpoint.save(self.folder.checkpoints, _captured(self))
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
 
@@ -163,43 +163,7 @@ class Training:
             seconds = round(result.seconds, 6)
             self.folder.journal.append(store.Event.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
             return
-        for name in store.differing(before, result.metrics):
-            now = result.metrics.get(name)
-            console.complain(
-                f"run {self.folder.id}: epoch {result.epoch} was trained again, and {name} is {now!r}, "
-                f"it was {before.get(name)!r}: something in this run is not deterministic"
-            )
-            self.folder.journal.append(
-                store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
-            )
-
-    def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(
-            fingerprint=self.job.fingerprint,
-            epoch=self.epoch,
-            reason=self.reason,
-            threads=self.runtime.threads,
-            model=collect(self.state.model, self.state.loss),
-            best=self.best,
-            optimizer=self.state.optimizer.state_dict(),
-            scheduler=self.state.scheduler.state_dict(),
-            stopping=self.stopping.state_dict(),
-            attributes=self.attributes.changed(),
-            random=random_state(self.runtime.device),
-            trained_examples=self.trained_examples,
-            train_seconds=self.train_seconds,
-        )
-
-    def _restore(self, saved: Checkpoint) -> None:
-        self.epoch, self.reason = saved.epoch, saved.reason
-        restore(saved.model, self.state.model, self.state.loss)
-        self.best = saved.best
-        self.state.optimizer.load_state_dict(saved.optimizer)
-        self.state.scheduler.load_state_dict(saved.scheduler)
-        self.stopping.load_state_dict(saved.stopping)
-        self.attributes.restore(saved.attributes, self.runtime.device)
-        set_random_state(self.runtime.device, saved.random)
-        self.trained_examples, self.train_seconds = saved.trained_examples, saved.train_seconds
+        _note_differences(self.folder, result, before)
 
     def finish(self) -> store.Result:
         """Test with the best weights, keep them, and write down what came out."""
@@ -230,6 +194,49 @@ class Training:
             weights_sha256=digest,
         )
         return self.job.result(store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest)
+
+
+def _note_differences(run: store.Run, result: EpochResult, before: dict[str, float]) -> None:
+    """Say which metrics of an epoch that was trained again are other than before, and journal it."""
+    for name in store.differing(before, result.metrics):
+        now = result.metrics.get(name)
+        console.complain(
+            f"run {run.id}: epoch {result.epoch} was trained again, and {name} is {now!r}, "
+            f"it was {before.get(name)!r}: something in this run is not deterministic"
+        )
+        run.journal.append(store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now)
+
+
+def _captured(training: Training) -> Checkpoint:
+    """Return what a resume needs."""
+    return Checkpoint(
+        fingerprint=training.job.fingerprint,
+        epoch=training.epoch,
+        reason=training.reason,
+        threads=training.runtime.threads,
+        model=collect(training.state.model, training.state.loss),
+        best=training.best,
+        optimizer=training.state.optimizer.state_dict(),
+        scheduler=training.state.scheduler.state_dict(),
+        stopping=training.stopping.state_dict(),
+        attributes=training.attributes.changed(),
+        random=random_state(training.runtime.device),
+        trained_examples=training.trained_examples,
+        train_seconds=training.train_seconds,
+    )
+
+
+def _restore(training: Training, saved: Checkpoint) -> None:
+    """Put a training where it was when the checkpoint was written."""
+    training.epoch, training.reason = saved.epoch, saved.reason
+    restore(saved.model, training.state.model, training.state.loss)
+    training.best = saved.best
+    training.state.optimizer.load_state_dict(saved.optimizer)
+    training.state.scheduler.load_state_dict(saved.scheduler)
+    training.stopping.load_state_dict(saved.stopping)
+    training.attributes.restore(saved.attributes, training.runtime.device)
+    set_random_state(training.runtime.device, saved.random)
+    training.trained_examples, training.train_seconds = saved.trained_examples, saved.train_seconds
 
 
 def _batches(

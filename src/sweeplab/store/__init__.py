@@ -2,10 +2,11 @@
 
 from sweeplab.store import repair, weights
 from sweeplab.store.files import DamagedError, plain, read_json, remove_leftovers, write_atomic, write_json
-from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, SUMMARY, Store, fingerprint, read_manifest
+from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, Store, fingerprint
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
 from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
+from sweeplab.store.sweeps import SUMMARY, read_manifest
 
 __all__ = [
     "ASIDE",

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.files import DEAD_AFTER, DamagedError, remove_leftovers
 from sweeplab.store.ownership import FILE as OWNERSHIP
 from sweeplab.store.ownership import Ownership, settle
 from sweeplab.store.run import ID_LENGTH, Run
+from sweeplab.store.sweeps import SweepRecords
 
 SCHEMA = 1
 """Raised when the form of what is hashed changes."""
 
 FINGERPRINT_LENGTH = 64
-
-SUMMARY = "summary.json"  # beside a sweep's report
 
 
 def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str) -> tuple[str, str]:
@@ -38,13 +36,13 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(config.canonical_json(value).encode()).hexdigest()
 
 
-class Store:
+class Store(SweepRecords):
     """The folder of runs."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        super().__init__(self.root / "sweeps")
         self._ownership: Ownership | None = None
-        self.sweeps = self.root / "sweeps"
 
     def check(self, *, to_write: bool = True) -> Store:
         """Raise UserError if the folder cannot be made or written; nothing is made to find out.
@@ -137,81 +135,3 @@ class Store:
             many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else "no such run"
             raise UserError(f"{name}: {many} in {self.root}; its folders are the runs' names")
         return found[0]
-
-    def write_manifest(self, sweep: Mapping[str, Any]) -> None:
-        """Record a sweep under its `id`: what it asks for, its cells, how it ended.
-
-        The MLflow experiments under which it was issued before are kept as `formerly`.
-        """
-        file = self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json"
-        try:
-            before = read_manifest(file)
-        except (FileNotFoundError, DamagedError):
-            before = {}
-        names = dict.fromkeys([*before.get("formerly", []), before.get("experiment")])
-        former = [name for name in names if name not in (None, sweep.get("experiment"))]
-        write_json(file, {**sweep, **({"formerly": former} if former else {})})
-
-    def manifest(self, sweep: str) -> dict[str, Any]:
-        """Return the manifest of this sweep id. Raises UserError if none can be read."""
-        file = self.sweeps / f"{sweep[:ID_LENGTH]}.json"
-        try:
-            return read_manifest(file)
-        except FileNotFoundError as error:
-            raise UserError(f"{file}: there is no such sweep") from error
-
-    def study_file(self, sweep: str) -> Path:
-        """Where Optuna keeps the trials of the search of this sweep id."""
-        return self.sweeps / f"{sweep[:ID_LENGTH]}.optuna.jsonl"
-
-    def report_folder(self, sweep: str) -> Path:
-        """Where the report of this sweep id is."""
-        return self.sweeps / sweep[:ID_LENGTH]
-
-    def write_summary(self, sweep: str, metrics: Mapping[str, float], description: str, runs: int) -> None:
-        """Write what MLflow is told of a sweep as a whole: metrics, and a description in Markdown.
-
-        `runs` is the number of runs behind the metrics.
-        """
-        content = {"time": time.time(), "metrics": metrics, "description": description, "runs": runs}
-        remove_leftovers(self.report_folder(sweep), f".{SUMMARY}.*", older=DEAD_AFTER)
-        write_json(self.report_folder(sweep) / SUMMARY, content)
-
-    def summary(self, sweep: str) -> dict[str, Any]:
-        """Read what `write_summary` wrote; empty if it did not. Raises DamagedError."""
-        folder = self.report_folder(sweep)
-        try:
-            return read_json(folder / SUMMARY)
-        except FileNotFoundError:
-            return {}
-        except DamagedError as error:
-            advice = f"remove {folder} and issue the sweep's command again"
-            raise DamagedError(folder / SUMMARY, error.why, advice) from error
-
-    def manifests(self, complain: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-        """All sweeps, the oldest first; of one whose manifest is damaged `complain` is told."""
-        found = []
-        for file in self.sweeps.glob("*.json"):
-            if len(file.stem) != ID_LENGTH:
-                continue
-            try:
-                found.append(read_manifest(file))
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            except DamagedError as error:
-                complain(str(error))
-        return sorted(found, key=lambda sweep: float(sweep["time"]))
-
-
-def read_manifest(file: Path) -> dict[str, Any]:
-    """Read what a sweep asked for. Raises FileNotFoundError, or DamagedError with what to do."""
-    advice = "issue the sweep's command again, which writes it anew"
-    try:
-        manifest = read_json(file)
-    except DamagedError as error:
-        raise DamagedError(file, error.why, advice) from error
-    cells = manifest.get("cells")
-    known = isinstance(manifest.get("id"), str) and isinstance(manifest.get("time"), int | float)
-    if not known or not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-        raise DamagedError(file, "it is no sweep's", advice)
-    return manifest

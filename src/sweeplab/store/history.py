@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,109 @@ class Result:
     overrides: list[str] = field(default_factory=list)
 
 
-class History:
+class Facts(ABC):
+    """What the lines of a journal say."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> list[Line]:
+        """All lines, the first one first."""
+
+    def latest(self, *events: Event) -> Line:
+        """Return the latest line of these events; empty if there is none."""
+        for line in reversed(self.lines):
+            if line["event"] in events:
+                return line
+        return {}
+
+    @property
+    def first_start(self) -> Line:
+        """How the run was begun for the first time; empty if it was not."""
+        for line in self.lines:
+            if line["event"] == Event.START:
+                return line
+        return {}
+
+    @property
+    def start(self) -> Line:
+        """What was asked for, and how it was begun the last time; empty if it was not begun."""
+        return self.latest(Event.START)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where and how it was started or resumed the last time; empty if it was not begun."""
+        return dict(self.latest(Event.START, Event.RESUME).get("provenance") or {})
+
+    @property
+    def threads(self) -> int | None:
+        """How many CPU threads it was computed on the last time; None if it was not begun."""
+        threads = self.provenance.get("threads")
+        return None if threads is None else int(threads)
+
+    @property
+    def was_resumed(self) -> bool:
+        """Whether it was ever resumed from a checkpoint."""
+        return any(line["event"] == Event.RESUME for line in self.lines)
+
+    @property
+    @abstractmethod
+    def status(self) -> Status:
+        """How it ended; unfinished if it was begun again since."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to an end, of whatever kind, and was not begun again since."""
+        return self.status != Status.UNFINISHED
+
+    @property
+    def end(self) -> Line:
+        """How it ended; empty as long as it has not."""
+        return self.latest(Event.END) if self.has_ended else {}
+
+    @property
+    def error(self) -> str | None:
+        """What ended it too early, in one line; None if nothing did."""
+        error = self.end.get("error")
+        return " ".join(str(error).split()) if error else None
+
+    @property
+    def epochs(self) -> dict[int, dict[str, float]]:
+        """Epoch -> metrics; of a repeated epoch the first line counts."""
+        result: dict[int, dict[str, float]] = {}
+        for line in self.lines:
+            if line["event"] == Event.EPOCH:
+                result.setdefault(line["epoch"], numbers(line["metrics"]))
+        return result
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final metrics; none as long as it has not ended."""
+        return numbers(self.end.get("metrics") or {})
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept; None if there is none yet."""
+        epoch = self.metrics.get(BEST_EPOCH)
+        return None if epoch is None else int(epoch)
+
+    @property
+    def result(self) -> Result | None:
+        """The result that the end of the journal tells of; None as long as it has not ended."""
+        start, end = self.start, self.end
+        if not start or not end:
+            return None
+        return Result(
+            fingerprint=str(start.get("fingerprint")),
+            question=str(start.get("question")),
+            status=self.status,
+            stop_reason=end.get("stop_reason"),
+            metrics=self.metrics,
+            weights_sha256=end.get("weights_sha256"),
+            overrides=start.get("overrides") or [],
+        )
+
+
+class History(Facts):
     """What a journal says, as far as it has been read; `read` takes in the lines added since.
 
     A few facts are kept for good. The lines themselves, from which all else is found, are kept
@@ -43,7 +146,7 @@ class History:
         self.count = 0  # lines that have been read
         self.fingerprint = self.sweep = ""  # of the latest start
         self.started_at: float | None = None  # Unix seconds of the first start
-        self.status = Status.UNFINISHED
+        self._status = Status.UNFINISHED
         self.has_begun = False  # whether there is more than ends that came too early
         self.has_model = False
         self.experiments: dict[str, None] = {}  # of MLflow, under which it was started, in order
@@ -104,21 +207,23 @@ class History:
                     self.started_at = float(line["time"])
                 self.fingerprint = str(line.get("fingerprint") or "")
                 self.sweep = str(line.get("sweep") or "")
-                self.status, self.has_model = Status.UNFINISHED, False
+                self._status, self.has_model = Status.UNFINISHED, False
                 _add(self.experiments, line.get("experiment"))
             case Event.RESUME:
-                self.status, self.has_model = Status.UNFINISHED, False
+                self._status, self.has_model = Status.UNFINISHED, False
             case Event.TRACK:
                 _add(self.tracked, line.get("experiment"))
             case Event.MODEL:
                 self.has_model = True
             case Event.END:
-                self.status = Status(line["status"])
+                self._status = Status(line["status"])
         if self._lines is not None:
             self._lines.append(line)
         self.count += 1
 
-    # --- the lines, and what is found in them
+    @property
+    def status(self) -> Status:
+        return self._status
 
     @property
     def lines(self) -> list[Line]:
@@ -137,94 +242,6 @@ class History:
         for line in self.lines[:count]:
             history._take(line)
         return history
-
-    def latest(self, *events: Event) -> Line:
-        """Return the latest line of these events; empty if there is none."""
-        for line in reversed(self.lines):
-            if line["event"] in events:
-                return line
-        return {}
-
-    @property
-    def first_start(self) -> Line:
-        """How the run was begun for the first time; empty if it was not."""
-        for line in self.lines:
-            if line["event"] == Event.START:
-                return line
-        return {}
-
-    @property
-    def start(self) -> Line:
-        """What was asked for, and how it was begun the last time; empty if it was not begun."""
-        return self.latest(Event.START)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Where and how it was started or resumed the last time; empty if it was not begun."""
-        return dict(self.latest(Event.START, Event.RESUME).get("provenance") or {})
-
-    @property
-    def threads(self) -> int | None:
-        """How many CPU threads it was computed on the last time; None if it was not begun."""
-        threads = self.provenance.get("threads")
-        return None if threads is None else int(threads)
-
-    @property
-    def was_resumed(self) -> bool:
-        """Whether it was ever resumed from a checkpoint."""
-        return any(line["event"] == Event.RESUME for line in self.lines)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has come to an end, of whatever kind, and was not begun again since."""
-        return self.status != Status.UNFINISHED
-
-    @property
-    def end(self) -> Line:
-        """How it ended; empty as long as it has not."""
-        return self.latest(Event.END) if self.has_ended else {}
-
-    @property
-    def error(self) -> str | None:
-        """What ended it too early, in one line; None if nothing did."""
-        error = self.end.get("error")
-        return " ".join(str(error).split()) if error else None
-
-    @property
-    def epochs(self) -> dict[int, dict[str, float]]:
-        """Epoch -> metrics; of a repeated epoch the first line counts."""
-        result: dict[int, dict[str, float]] = {}
-        for line in self.lines:
-            if line["event"] == Event.EPOCH:
-                result.setdefault(line["epoch"], numbers(line["metrics"]))
-        return result
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The final metrics; none as long as it has not ended."""
-        return numbers(self.end.get("metrics") or {})
-
-    @property
-    def best_epoch(self) -> int | None:
-        """The epoch whose weights were kept; None if there is none yet."""
-        epoch = self.metrics.get(BEST_EPOCH)
-        return None if epoch is None else int(epoch)
-
-    @property
-    def result(self) -> Result | None:
-        """The result that the end of the journal tells of; None as long as it has not ended."""
-        start, end = self.start, self.end
-        if not start or not end:
-            return None
-        return Result(
-            fingerprint=str(start.get("fingerprint")),
-            question=str(start.get("question")),
-            status=self.status,
-            stop_reason=end.get("stop_reason"),
-            metrics=self.metrics,
-            weights_sha256=end.get("weights_sha256"),
-            overrides=start.get("overrides") or [],
-        )
 
 
 def is_early_end(line: Line) -> bool:

@@ -38,8 +38,8 @@ ASIDE = "damaged"  # the folder in a run's folder that keeps a damaged journal, 
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
 
 
-class Run:
-    """The folder of one run."""
+class RunFolder:
+    """The files of one run, and who is at work on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,6 +68,45 @@ class Run:
             with suppress(OSError, ValueError):
                 return file.stat().st_mtime
         return None
+
+    def saved_epochs(self) -> list[int]:
+        """List the epochs that there are checkpoints of."""
+        return [int(file.stem) for file in self.checkpoints.glob("*.pt") if file.stem.isdigit()]
+
+    def drop_checkpoints(self) -> None:
+        """Delete what only a resume needs."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.folder / ASIDE / self.checkpoints.name, ignore_errors=True)
+
+    @contextmanager
+    def claim(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the run: no other process trains it. Calls `waiting` once if another holds it now.
+
+        The lock is the operating system's, so that it ends with its owner, however that ends. What
+        a killed owner left half-written is removed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.lock_file)
+        try:
+            lock.acquire(timeout=0.3)  # longer than another process's look at the lock
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            remove_leftovers(self.folder, keep=FED)
+            remove_leftovers(self.checkpoints)
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a living process holds the run."""
+        return self.lock_file.exists() and locked(self.lock_file)
+
+
+class Run(RunFolder):
+    """One run, by what is recorded in its folder."""
 
     # --- what it was asked
 
@@ -189,43 +228,6 @@ class Run:
             return
         if result.status == Status.FINISHED or not self.claimed:  # else somebody is about to go on with it
             raise DamagedError(self.journal.path, "its end is missing")
-
-    def saved_epochs(self) -> list[int]:
-        """List the epochs that there are checkpoints of."""
-        return [int(file.stem) for file in self.checkpoints.glob("*.pt") if file.stem.isdigit()]
-
-    def drop_checkpoints(self) -> None:
-        """Delete what only a resume needs."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        shutil.rmtree(self.folder / ASIDE / self.checkpoints.name, ignore_errors=True)
-
-    # --- who is at work on it
-
-    @contextmanager
-    def claim(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the run: no other process trains it. Calls `waiting` once if another holds it now.
-
-        The lock is the operating system's, so that it ends with its owner, however that ends. What
-        a killed owner left half-written is removed.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.lock_file)
-        try:
-            lock.acquire(timeout=0.3)  # longer than another process's look at the lock
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
-            remove_leftovers(self.folder, keep=FED)
-            remove_leftovers(self.checkpoints)
-            yield
-        finally:
-            lock.release()
-
-    @property
-    def claimed(self) -> bool:
-        """Whether a living process holds the run."""
-        return self.lock_file.exists() and locked(self.lock_file)
 
 
 def locked(path: Path) -> bool:
