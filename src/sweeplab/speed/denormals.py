@@ -1,6 +1,11 @@
 """Count denormal numbers as zero on the CPU.
 
-Weights without gradients decay into numbers below 1.2e-38, and a CPU takes many times as long for each of these.
+Weights without gradients decay into numbers below 1.2e-38, which many CPUs compute far more slowly:
+a dead network took several times as long for a step. An EPYC of family 25 computes them at full
+speed, so there nothing is gained (1 million products, n=10: 0.135 ms both ways).
+
+Results have other bits where a number is that small; a run without it records `plain`. Off with
+SWEEPLAB_PLAIN=1.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ from sweeplab import speed
 def flush() -> None:
     """Set the calling thread to take denormal numbers for 0, and to write 0 in their place.
 
-    PyTorch's other threads take this over from the thread that starts them, so call it before the first computation.
+    PyTorch's other threads take this over from the thread that starts them, so call it before the
+    first computation.
     """
     if not speed.is_plain():
         torch.set_flush_denormal(True)

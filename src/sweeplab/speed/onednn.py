@@ -1,8 +1,14 @@
-"""Linear layers whose matrix products oneDNN computes, for CPUs on which MKL, PyTorch's default, has no fast code.
+"""Linear layers whose matrix products oneDNN computes, for CPUs on which MKL has no fast code.
 
-Forward and backward product of 784 x 392 at batch 128 take 0.20 instead of 0.40 ms; a training step of the default
-network takes 0.78 of the time of a plain PyTorch loop instead of 1.01, with one thread 0.65 (medians of 30 to 60 rounds
-in turn, AMD EPYC with AVX-512). oneDNN rounds otherwise, so results have other bits: a run records whether it was used.
+MKL is PyTorch's default; on AMD CPUs with AVX-512 it computes without AVX-512. What is gained
+depends on the CPU. On one AMD EPYC, 784 x 392 at batch 128 took 0.20 instead of 0.40 ms, and a step
+of the default network 0.78 of a plain PyTorch loop's time instead of 1.01 (0.65 with one thread;
+medians of 30 to 60 rounds in turn). On another (family 25, model 17) the same product took 0.86 of
+MKL's time with two threads and 0.97 with one, smaller ones up to 1.15 (n=40 x 20);
+a step on one thread took 4.54 ms instead of 4.10 there (n=10 x 20).
+
+oneDNN rounds otherwise, so results have other bits. A run records whether it was used. Off with
+SWEEPLAB_PLAIN=1.
 """
 
 from __future__ import annotations
@@ -16,14 +22,17 @@ from torch import Tensor, nn
 
 from sweeplab import speed
 
-SMALL = 16_384  # weights; below, the call costs more than the product (196 x 10: 15 us against 9)
+# Weights of a layer, below which the call costs more than the product (196 x 10: 15 us against 9).
+SMALL = 16_384
 
 
 def pays_off() -> bool:
-    """Whether this CPU has AVX-512 and is not Intel's: MKL then computes without it, half as fast as oneDNN."""
-    if speed.is_plain() or not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+    """Tell whether this CPU has AVX-512 and is not Intel's, so that MKL computes without it."""
+    if speed.is_plain() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and "GenuineIntel" not in _cpu_vendor()
+    if not torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available():
+        return False
+    return "GenuineIntel" not in _cpu_vendor()
 
 
 def _cpu_vendor() -> str:
@@ -38,28 +47,32 @@ def _cpu_vendor() -> str:
 def use(model: nn.Module) -> None:
     """Let oneDNN compute the larger linear layers of the network, which otherwise stays what it is."""
     for module in model.modules():
-        if type(module) is nn.Linear and module.weight.numel() >= SMALL:  # a subclass may compute something else
+        # A subclass may compute something else.
+        if type(module) is nn.Linear and module.weight.numel() >= SMALL:
             module.__class__ = Linear
 
 
 class Linear(nn.Linear):
-    """torch.nn.Linear, with other rounding: float32 [B, in] -> [B, out] by oneDNN, anything else as its parent does."""
+    """torch.nn.Linear with other rounding: oneDNN computes float32 [B, in], torch anything else."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name of the argument
-        """[..., in] -> [..., out]."""
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """Map [..., in] to [..., out]."""
         if input.dim() != 2 or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         return affine(input, self.weight, self.bias)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What the layer computes of float32 [B, in], with gradients."""
+    """Compute what the layer makes of float32 [B, in], with gradients."""
     output: Tensor = _Affine.apply(x, weight, bias)
     return output
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [B, in] times weight [out, in] transposed, plus bias [out]; PyTorch itself calls this when it compiles."""
+    """Multiply x [B, in] by weight [out, in] transposed, and add bias [out].
+
+    PyTorch itself calls this operation when it compiles.
+    """
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
 
@@ -78,11 +91,13 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         (slope,) = slopes
         x, weight = ctx.saved_tensors
-        # oneDNN's product has no derivative: where one is asked for (create_graph), take the one that has.
-        times: Callable[[Tensor, Tensor], Tensor] = torch.mm if torch.is_grad_enabled() else _product
+        product: Callable[[Tensor, Tensor], Tensor] = _product
+        # oneDNN's product has no derivative: where one is asked for (create_graph), torch's has.
+        if torch.is_grad_enabled():
+            product = torch.mm
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (
-            times(slope, weight) if to_x else None,
-            times(slope.t(), x) if to_weight else None,
+            product(slope, weight) if to_x else None,
+            product(slope.t(), x) if to_weight else None,
             slope.sum(0) if to_bias else None,
         )
