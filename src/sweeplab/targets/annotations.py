@@ -11,7 +11,8 @@ from functools import lru_cache, partial
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from sweeplab.targets.values import NO_HINT, Argument, Unknown
+from sweeplab.targets.kinds import NO_HINT, Unknown
+from sweeplab.targets.values import Argument
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
