@@ -22,12 +22,14 @@ class Fate:
 
 
 def of(planned: Job, memo: Memo) -> Fate:
-    """The fate of a job whose store does not change meanwhile; the jobs of one plan share a `memo`."""
+    """Look up the fate of a job in its store, which does not change meanwhile.
+
+    The jobs of one plan share a `memo`.
+    """
     home = store.Store(planned.config.store.root)
     run = home.run(planned.fingerprint)
     if planned.finished:
-        remarks = _remarks(planned, run)
-        return Fate(kind=REUSE, text=", ".join(["reuse", *remarks]), other_code=bool(_other_code(planned, run)))
+        return _reused(planned, run)
     if run.status == store.Status.FAILED:
         return Fate(kind=FAILED, text="failed before: trained from the start")
     saved = run.saved_epochs()
@@ -40,21 +42,21 @@ def of(planned: Job, memo: Memo) -> Fate:
     return Fate(kind=NEW, text=NEW)
 
 
-def _remarks(planned: Job, run: store.Run) -> list[str]:
-    """In what the finished run is not just what is asked for."""
-    asked, anything = planned.config.trainer.threads, planned.config.store.reuse == "any"
-    if asked is None and not anything:
-        return []
-    began = run.start()
-    threads = began.get("provenance", {}).get("threads", asked)
-    changed = _other_code(planned, run)
-    commit = (began.get("provenance", {}).get("git") or {}).get("commit") if changed else None
-    remarks = [
-        f"{changed} since run {run.id}{f' (commit {commit[:12]})' if commit else ''}" if changed else "",
-        f"computed with trainer.threads={threads}" if asked not in (None, threads) else "",
-    ]
-    return [remark for remark in remarks if remark]
-
-
-def _other_code(planned: Job, run: store.Run) -> str:
-    return job.changed_code(planned, run.start()) if planned.config.store.reuse == "any" else ""
+def _reused(planned: Job, run: store.Run) -> Fate:
+    """Say, too, in what a finished run is not just what is asked for: its code, its threads."""
+    threads = planned.config.trainer.threads
+    any_code = planned.config.store.reuse == "any"
+    if threads is None and not any_code:
+        return Fate(kind=REUSE, text=REUSE)
+    start = run.start()
+    provenance = start.get("provenance", {})
+    remarks = [REUSE]
+    changed = job.changed_code(planned, start) if any_code else ""
+    if changed:
+        commit = (provenance.get("git") or {}).get("commit")
+        at_commit = f" (commit {commit[:12]})" if commit else ""
+        remarks.append(f"{changed} since run {run.id}{at_commit}")
+    threads_of_run = provenance.get("threads", threads)
+    if threads is not None and threads != threads_of_run:
+        remarks.append(f"computed with trainer.threads={threads_of_run}")
+    return Fate(kind=REUSE, text=", ".join(remarks), other_code=bool(changed))

@@ -1,9 +1,9 @@
-"""What is asked of a search: the section `hydra.sweeper` of `hydra/sweeper=optuna`."""
+"""The options of a search: the section `hydra.sweeper` of `hydra/sweeper=optuna`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,8 +12,8 @@ from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs import parts
 
-DIRECTIONS = ("maximize", "minimize")
-OF_A_RUN = (
+DIRECTIONS = {"max": "maximize", "min": "minimize"}
+RUN_METRICS = (  # measured once a run, not once an epoch
     metrics.PARAMETERS,
     metrics.SECONDS,
     metrics.BEST_EPOCH,
@@ -34,66 +34,64 @@ class Options:
     pruner: Node
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Options:
-        """Raises UserError for what is not of these kinds."""
-        from omegaconf import OmegaConf
-
-        plain: Node = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in given.items()}
-        known = [each.name for each in fields(cls)]
-        unknown = [key for key in plain if key not in known]
-        problems = [f"hydra.sweeper.{key}={plain[key]}: no such key{did_you_mean(key, known)}" for key in unknown]
-        problems += [f"hydra.sweeper.{key}: missing" for key in known if key not in plain]
-        if problems:
-            raise UserError(*problems)
+    def read(cls, section: Mapping[str, Any]) -> Options:
+        """Read the section. Raises UserError for unknown and missing keys and for bad values."""
+        plain = {key: _plain(value) for key, value in section.items()}
+        _ensure_keys(plain, [field.name for field in fields(cls)])
         for key in ("n_trials", "n_jobs"):
             if type(plain[key]) is not int or plain[key] < 1:
                 raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
         for key in ("metric", "direction"):
-            value = plain[key]
-            plain[key] = [] if value is None else value if isinstance(value, list) else [value]
+            plain[key] = _as_list(plain[key])
         for direction in plain["direction"]:
-            if direction not in DIRECTIONS:
-                hint = did_you_mean(str(direction), DIRECTIONS)
-                raise UserError(f"hydra.sweeper.direction={direction}: must be one of {', '.join(DIRECTIONS)}{hint}")
-        problems += [p for name in ("sampler", "pruner") for p in targets.check(plain[name], f"hydra.sweeper.{name}")]
+            _ensure_direction(direction)
+        problems = []
+        for key in ("sampler", "pruner"):
+            problems += targets.check(plain[key], f"hydra.sweeper.{key}")
         if problems:
             raise UserError(*problems)
         return cls(**plain)
 
     def sampler_after(self, trials: int) -> Any:
-        """The sampler, seeded anew when a search goes on: it would draw what it has drawn before."""
+        """Build the sampler of a search that already has so many trials.
+
+        Its seed depends on them: with the first seed it would draw the same values again.
+        """
         from optuna.samplers import BaseSampler
 
-        seed = self.sampler.get("seed")
-        node = self.sampler | ({"seed": seed + trials} if isinstance(seed, int) else {})
-        return _built(node, "sampler", BaseSampler)
+        node = dict(self.sampler)
+        if isinstance(node.get("seed"), int):
+            node["seed"] += trials
+        return _build(node, "sampler", BaseSampler)
 
     def new_pruner(self) -> Any:
         from optuna.pruners import BasePruner
 
-        return _built(self.pruner, "pruner", BasePruner)
+        return _build(self.pruner, "pruner", BasePruner)
 
     def objectives(self, settings: Config) -> dict[str, str]:
-        """Metric -> maximize or minimize. Raises UserError for what no run has, or nothing may be chosen by."""
+        """Map each metric to maximize or minimize.
+
+        Raises UserError for an unknown metric, one of the test set, and a wrong direction.
+        """
         names = self.metric or [settings.monitor]
-        known = [*parts.epoch_metrics(settings), *OF_A_RUN]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"hydra.sweeper.metric={name}: is given twice")
-            if name.startswith(f"{metrics.TEST}/"):
-                raise UserError(f"hydra.sweeper.metric={name}: nothing is chosen by the test set; take valid/...")
-            if name not in known and not parts.measures(settings, name):
-                raise UserError(f"hydra.sweeper.metric={name}: no such metric{did_you_mean(name, known)}")
-        modes = [settings.mode if name == settings.monitor else metrics.default_mode(name) for name in names]
-        ways = self.direction or [DIRECTIONS[mode == "min"] for mode in modes]
-        if len(ways) != len(names):
-            raise UserError(f"hydra.sweeper.direction={ways}: must be one for each of hydra.sweeper.metric={names}")
-        for name, way in zip(names, ways, strict=True):
-            mode = settings.mode if name == settings.monitor else metrics.mode_by_name(name)
-            if mode is not None and way != DIRECTIONS[mode == "min"]:
+        _ensure_metrics(names, settings)
+        modes = {name: metrics.mode_by_name(name) for name in names}
+        if settings.monitor in modes:
+            modes[settings.monitor] = settings.mode
+        if not self.direction:
+            return {name: DIRECTIONS[modes[name] or metrics.default_mode(name)] for name in names}
+        if len(self.direction) != len(names):
+            rule = f"must be one for each of hydra.sweeper.metric={names}"
+            raise UserError(f"hydra.sweeper.direction={self.direction}: {rule}")
+        objectives = dict(zip(names, self.direction, strict=True))
+        for name, direction in objectives.items():
+            mode = modes[name]
+            if mode is not None and direction != DIRECTIONS[mode]:
                 better = "larger" if mode == "max" else "smaller"
-                raise UserError(f"hydra.sweeper.direction={way}: {name} is better the {better} it is; leave it out")
-        return dict(zip(names, ways, strict=True))
+                reason = f"{name} is better the {better} it is; leave it out"
+                raise UserError(f"hydra.sweeper.direction={direction}: {reason}")
+        return objectives
 
     @property
     def prunes(self) -> bool:
@@ -101,12 +99,58 @@ class Options:
         return not str(self.pruner["_target_"]).endswith(".NopPruner")
 
 
-def _built(node: Node, key: str, kind: type) -> Any:
+def _plain(value: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _ensure_keys(section: Node, known: Sequence[str]) -> None:
+    problems = []
+    for key, value in section.items():
+        if key not in known:
+            hint = did_you_mean(key, known)
+            problems.append(f"hydra.sweeper.{key}={value}: no such key{hint}")
+    problems += [f"hydra.sweeper.{key}: missing" for key in known if key not in section]
+    if problems:
+        raise UserError(*problems)
+
+
+def _ensure_direction(direction: Any) -> None:
+    allowed = list(DIRECTIONS.values())
+    if direction not in allowed:
+        rule = f"must be one of {', '.join(allowed)}{did_you_mean(str(direction), allowed)}"
+        raise UserError(f"hydra.sweeper.direction={direction}: {rule}")
+
+
+def _ensure_metrics(names: Sequence[str], settings: Config) -> None:
+    known = [*parts.epoch_metrics(settings), *RUN_METRICS]
+    for name in names:
+        if names.count(name) > 1:
+            problem = "is given twice"
+        elif name.startswith(f"{metrics.TEST}/"):
+            problem = "nothing is chosen by the test set; take valid/..."
+        elif name not in known and not parts.measures(settings, name):
+            problem = f"no such metric{did_you_mean(name, known)}"
+        else:
+            continue
+        raise UserError(f"hydra.sweeper.metric={name}: {problem}")
+
+
+def _build(node: Node, key: str, kind: type) -> Any:
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # whoever asks for one knows
-        found = targets.build(node, f"hydra.sweeper.{key}")
-    if not isinstance(found, kind):
-        raise UserError(f"hydra.sweeper.{key}._target_={node['_target_']}: is no {key} of Optuna's")
-    return found
+        # Whoever asks for an experimental sampler or pruner knows that it is one.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        part = targets.build(node, f"hydra.sweeper.{key}")
+    if not isinstance(part, kind):
+        path = f"hydra.sweeper.{key}._target_={node['_target_']}"
+        raise UserError(f"{path}: is no {key} of Optuna's")
+    return part

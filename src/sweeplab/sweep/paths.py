@@ -1,4 +1,4 @@
-"""The modules that a sweep finds are found by its jobs, too, whoever starts them."""
+"""Let the jobs of a sweep import the same modules as this process, whoever starts them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ VARIABLE = "PYTHONPATH"
 
 @contextmanager
 def same_modules() -> Iterator[None]:
-    """Let programs that are started meanwhile look for modules where this one does, in the same order.
+    """Let programs that are started meanwhile look for modules where this one does, in that order.
 
-    What lies beside train.py, or in a folder that it has added to `sys.path`, is not found by a job that a launcher of
-    Hydra's starts as another program. Python's own folders are left out: a job may have another Python.
+    A launcher of Hydra may start a job as another program, which would not find the modules beside
+    train.py or in a folder that train.py added to `sys.path`. Python's own folders are left out: a
+    job may use another Python.
     """
     before = os.environ.get(VARIABLE)
-    own = (os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100  # of "", too
-    wanted = [entry for entry in dict.fromkeys(own) if os.pathsep not in entry and not _is_of_python(entry)]
-    os.environ[VARIABLE] = os.pathsep.join(wanted)
+    os.environ[VARIABLE] = os.pathsep.join(_own_folders())
     try:
         yield
     finally:
@@ -33,9 +32,15 @@ def same_modules() -> Iterator[None]:
             os.environ[VARIABLE] = before
 
 
-def _is_of_python(entry: str) -> bool:
+def _own_folders() -> list[str]:
+    """List the folders of `sys.path` that are not Python's own, each once."""
+    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100  # of "", too
+    return [path for path in folders if os.pathsep not in path and not _is_of_python(path)]
+
+
+def _is_of_python(path: str) -> bool:
     """Whether it is a folder of the standard library or of installed packages."""
     standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     installed = {*site.getsitepackages(), site.getusersitepackages()}
     zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-    return entry in standard | installed or Path(entry).name in (zipped, "lib-dynload")
+    return path in standard | installed or Path(path).name in (zipped, "lib-dynload")

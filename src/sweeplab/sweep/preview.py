@@ -1,4 +1,4 @@
-"""A plan on the screen: the table of its jobs, what becomes of each and how long it takes; or all that in a line."""
+"""A plan on the screen: a table of its jobs with fate and estimated time, or all that in a line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeplab import console, metrics, store
+from sweeplab.compare.notes import count
 from sweeplab.sweep import fate
 from sweeplab.sweep.estimate import Estimate, estimates, wall
 from sweeplab.sweep.plan import Cell, Plan
@@ -15,51 +16,70 @@ WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed befo
 
 
 def show(plan: Plan) -> None:
-    """Print the table of all jobs. Makes and trains nothing; where the store knows no better, some steps are timed."""
+    """Print the table of all jobs.
+
+    Makes and trains nothing; some steps are timed where the store has no earlier run to go by.
+    """
     with console.waiting("estimating the time"):
-        found = estimates([(cell.job, cell.fate) for cell in plan.cells])
+        guesses = estimates([(cell.job, cell.fate) for cell in plan.cells])
     keys = list(dict.fromkeys(key for cell in plan.cells for key in cell.varied))
-    rows = [_row(cell, each, keys) for cell, each in zip(plan.cells, found, strict=True)]
+    rows = [_row(cell, guess, keys) for cell, guess in zip(plan.cells, guesses, strict=True)]
     columns = [*(keys or ["job"]), "fate", metrics.PARAMETERS, "seconds, at most", "estimated from"]
     if len(rows) > ROWS:
         gap = [f"... {len(rows) - 2 * ENDS} more"] + [""] * (len(columns) - 1)
         rows = [*rows[:ENDS], gap, *rows[-ENDS:]]
     console.table(plan.name, columns, rows, left=len(columns) - 3)
-    console.say(f"{_line(plan, found)}\nnothing was trained: sweep.plan=true")
+    console.say(f"{_line(plan, guesses)}\nnothing was trained: sweep.plan=true")
 
 
 def summary(plan: Plan) -> str:
-    """`24 jobs: 20 reused, 4 new`; how long it takes is not asked: that reads all of the store."""
-    counts = Counter(WORDS.get(cell.fate.kind, cell.fate.kind) for cell in plan.cells)
-    order = [WORDS.get(kind, kind) for kind in reversed(fate.FATES)]
-    listed = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=order.index))
-    other = sum(cell.fate.other_code for cell in plan.cells)
-    said = f"; {other} of those reused by other code (store.reuse=any); sweep.plan=true tells which" if other else ""
-    return f"{len(plan.cells)} job{'s'[: len(plan.cells) != 1]}: {listed}{said}"
+    """Return `24 jobs: 20 reused, 4 new`, without the time: that would read all of the store."""
+    kinds = Counter(cell.fate.kind for cell in plan.cells)
+    counts = [f"{kinds[kind]} {WORDS.get(kind, kind)}" for kind in reversed(fate.FATES) if kinds[kind]]
+    line = f"{count(len(plan.cells), 'job')}: {', '.join(counts)}"
+    other_code = sum(cell.fate.other_code for cell in plan.cells)
+    if other_code:
+        line += f"; {other_code} of those reused by other code (store.reuse=any)"
+        line += "; sweep.plan=true tells which"
+    return line
 
 
-def _row(cell: Cell, found: Estimate, keys: Sequence[str]) -> list[str]:
-    size = sum(layer.parameters for layer in cell.job.layers)
-    if cell.job.finished:
-        result = store.Store(cell.job.config.store.root).run(cell.job.fingerprint).result()
-        size = int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
-    seconds = "-" if found.seconds is None else "" if not found.source else _digits(found.seconds)
+def _row(cell: Cell, guess: Estimate, keys: Sequence[str]) -> list[str]:
     values = [cell.varied.get(key, "") for key in keys] or [cell.name]
-    return [*values, cell.fate.text, f"{size:,}" if size else "-", seconds, found.source]
+    size = _parameters(cell)
+    parameters = f"{size:,}" if size else "-"
+    if guess.seconds is None:
+        seconds = "-"
+    elif not guess.source:  # nothing is trained
+        seconds = ""
+    else:
+        seconds = _digits(guess.seconds)
+    return [*values, cell.fate.text, parameters, seconds, guess.source]
 
 
-def _line(plan: Plan, found: Sequence[Estimate]) -> str:
-    """The summary, and how long all of it takes."""
-    known = [each.seconds for each in found if each.seconds is not None]
+def _parameters(cell: Cell) -> int:
+    """Count the parameters of the network; 0 if they are not known."""
+    if not cell.job.finished:
+        return sum(layer.parameters for layer in cell.job.layers)
+    run = store.Store(cell.job.config.store.root).run(cell.job.fingerprint)
+    result = run.result()
+    return int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
+
+
+def _line(plan: Plan, guesses: Sequence[Estimate]) -> str:
+    """Return the summary, and how long all of it takes."""
+    known = [guess.seconds for guess in guesses if guess.seconds is not None]
     seconds, workers = wall(known, plan.settings)
     line = summary(plan)
-    if seconds:
-        line += f"; at most {console.duration(max(seconds, 1))} with {workers} worker{'s'[: workers != 1]}"
-        unknown = len(plan.cells) - len(known)
-        line += f", and {unknown} jobs of unknown length" if unknown else ""
+    if not seconds:
+        return line
+    line += f"; at most {console.duration(max(seconds, 1))} with {count(workers, 'worker')}"
+    unknown = len(plan.cells) - len(known)
+    if unknown:
+        line += f", and {unknown} jobs of unknown length"
     return line
 
 
 def _digits(seconds: float) -> str:
-    """Two that count, and no tenths from ten on."""
+    """Write two significant digits, and no tenths from ten on."""
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"

@@ -1,4 +1,4 @@
-"""The space of a search, in Hydra's own sweep syntax, as dimensions that Optuna samples."""
+"""The space of a search: Hydra's own sweep syntax, read as dimensions that Optuna samples."""
 
 from __future__ import annotations
 
@@ -37,26 +37,31 @@ class Dimension:
 
     @property
     def ends(self) -> list[str]:
-        """Overrides that show whether the key and what it may be are in order: all choices, or the ends."""
-        return [self.override(value) for value in (self.choices or (self.low, self.high))]
+        """The overrides by which the dimension is checked: all choices, or both ends."""
+        values: tuple[Any, ...] = self.choices or (self.low, self.high)
+        return [self.override(value) for value in values]
 
     def override(self, value: Any) -> str:
-        """The override for a value that was drawn; a number that is not whole gets a few digits only, as people type
-        it: the difference is of no importance, and names and tables can be read.
+        """Return the override for a value that was drawn.
+
+        A number that is not whole is rounded to a few digits, as people would type it: names and
+        tables stay readable.
         """
         if isinstance(value, float):
-            value = min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+            rounded = float(f"{value:.{DIGITS}g}")
+            value = min(max(rounded, self.low), self.high)
         return f"{self.key}={value}"
 
     def distribution(self) -> BaseDistribution:
-        """Raises ValueError for what Optuna does not take."""
+        """Return the dimension as Optuna's. Raises ValueError for what Optuna does not take."""
         from optuna import distributions
 
+        low, high, log = self.low, self.high, self.log
         if self.choices:
             return distributions.CategoricalDistribution(self.choices)
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return distributions.IntDistribution(self.low, self.high, log=self.log, step=int(self.step or 1))
-        return distributions.FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+        if isinstance(low, int) and isinstance(high, int):
+            return distributions.IntDistribution(low, high, log=log, step=int(self.step or 1))
+        return distributions.FloatDistribution(low, high, log=log, step=self.step)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -68,64 +73,80 @@ class Space:
     seeds: list[str]  # each trial trains all of these, as overrides; [] for the seed of the config
 
     def jobs(self, values: dict[str, Any]) -> list[list[str]]:
-        """The jobs of a trial that has drawn these values, by dimension name."""
-        chosen = [*self.fixed, *(each.override(values[each.name]) for each in self.dimensions)]
+        """List the jobs of a trial that has drawn these values, by dimension name."""
+        drawn = [dimension.override(values[dimension.name]) for dimension in self.dimensions]
+        chosen = [*self.fixed, *drawn]
         return [[*chosen, seed] for seed in self.seeds] or [chosen]
 
     def probes(self) -> list[list[str]]:
-        """A job for each end of each dimension, the others at their first."""
-        first = [each.ends[0] for each in self.dimensions]
+        """List a job for each end of each dimension, the other dimensions at their first end."""
+        first = [dimension.ends[0] for dimension in self.dimensions]
         picks = [first]
-        for n, each in enumerate(self.dimensions):
-            picks += [[*first[:n], end, *first[n + 1 :]] for end in each.ends[1:]]
+        for index, dimension in enumerate(self.dimensions):
+            before, after = first[:index], first[index + 1 :]
+            picks += [[*before, end, *after] for end in dimension.ends[1:]]
         return [[*self.fixed, *pick, *self.seeds[:1]] for pick in picks]
 
 
-def read(given: Sequence[Override]) -> Space:
-    """The space of these overrides. Raises UserError for what is no space."""
-    last = {override.get_key_element(): override for override in given}
-    seeds = [each for key, each in last.items() if key == SEED and each.is_sweep_override()]
-    swept = {key: each for key, each in last.items() if each.is_sweep_override() and key != SEED}
+def read(overrides: Sequence[Override]) -> Space:
+    """Read the space that overrides span. Raises UserError if they span none."""
+    last = {override.get_key_element(): override for override in overrides}
+    swept = {key: override for key, override in last.items() if override.is_sweep_override()}
+    fixed = {key: override for key, override in last.items() if key not in swept}
+    seed = swept.pop(SEED, None)
     if not swept:
-        raise UserError(
-            "hydra/sweeper=optuna: nothing to search; sweep a key, as in 'optimizer.lr=tag(log, interval(1e-4,1e-1))'"
-        )
+        example = "'optimizer.lr=tag(log, interval(1e-4,1e-1))'"
+        raise UserError(f"hydra/sweeper=optuna: nothing to search; sweep a key, as in {example}")
+    dimensions = [_dimension(key, override) for key, override in swept.items()]
+    seeds = [] if seed is None else list(dict.fromkeys(values_of(seed)))
     return Space(
-        dimensions=[_dimension(key, each) for key, each in swept.items()],
-        fixed=[f"{key}={values_of(each)[0]}" for key, each in last.items() if not each.is_sweep_override()],
-        seeds=[f"{SEED}={text}" for each in seeds for text in dict.fromkeys(values_of(each))],
+        dimensions=dimensions,
+        fixed=[f"{key}={values_of(override)[0]}" for key, override in fixed.items()],
+        seeds=[f"{SEED}={text}" for text in seeds],
     )
 
 
 def _dimension(key: str, override: Override) -> Dimension:
-    sweep: Any = override.value()
-    for tag in sorted(getattr(sweep, "tags", ())):
-        if tag not in TAGS:
-            raise UserError(f"{override.input_line}: no such tag as {tag}{did_you_mean(tag, TAGS)}")
     try:
-        found = _numbers(key, override, sweep) or Dimension(key=key, choices=tuple(dict.fromkeys(values_of(override))))
-        found.distribution()
+        dimension = _parse(key, override)
+        dimension.distribution()
     except ValueError as error:
         raise UserError(f"{override.input_line}: {' '.join(str(error).split())}") from error
-    return found
+    return dimension
 
 
-def _numbers(key: str, override: Override, sweep: Any) -> Dimension | None:
-    """A range or an interval; None if it is neither."""
+def _parse(key: str, override: Override) -> Dimension:
+    """Read a sweep as a dimension. Raises ValueError for one that cannot be searched."""
+    sweep: Any = override.value()
+    tags = sorted(getattr(sweep, "tags", ()))  # a glob has none
+    for tag in tags:
+        if tag not in TAGS:
+            raise ValueError(f"no such tag as {tag}{did_you_mean(tag, TAGS)}")
     if override.is_range_sweep():
-        values = list(islice(sweep.range(), MOST_JOBS + 1))
-        if not values:
-            raise ValueError("the range is empty")
-        if len(values) > MOST_JOBS:
-            raise ValueError(f"the range has more than {MOST_JOBS} values; give an interval")
-        step = None if "log" in sweep.tags else abs(sweep.step)
-        return Dimension(key=key, low=min(values), high=max(values), step=step, log="log" in sweep.tags)
+        return _range(key, sweep)
     if override.is_interval_sweep():
-        if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
-            raise ValueError("its ends must be finite numbers")
-        whole = "int" in sweep.tags or isinstance(sweep.start, int)
-        low, high = (int(end) if whole else float(end) for end in (sweep.start, sweep.end))
-        return Dimension(key=key, low=low, high=high, log="log" in sweep.tags)
-    if getattr(sweep, "tags", None):  # which a glob cannot have
-        raise ValueError(f"a tag ({', '.join(sorted(sweep.tags))}) is for numbers: a range or an interval")
-    return None
+        return _interval(key, sweep)
+    if tags:
+        raise ValueError(f"a tag ({', '.join(tags)}) is for numbers: a range or an interval")
+    return Dimension(key=key, choices=tuple(dict.fromkeys(values_of(override))))
+
+
+def _range(key: str, sweep: Any) -> Dimension:
+    values = list(islice(sweep.range(), MOST_JOBS + 1))
+    if not values:
+        raise ValueError("the range is empty")
+    if len(values) > MOST_JOBS:
+        raise ValueError(f"the range has more than {MOST_JOBS} values; give an interval")
+    low, high = min(values), max(values)
+    if "log" in sweep.tags:
+        return Dimension(key=key, low=low, high=high, log=True)
+    return Dimension(key=key, low=low, high=high, step=abs(sweep.step))
+
+
+def _interval(key: str, sweep: Any) -> Dimension:
+    if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
+        raise ValueError("its ends must be finite numbers")
+    is_whole = "int" in sweep.tags or isinstance(sweep.start, int)
+    number = int if is_whole else float
+    low, high = number(sweep.start), number(sweep.end)
+    return Dimension(key=key, low=low, high=high, log="log" in sweep.tags)
