@@ -28,7 +28,7 @@ from sweeplab.runs import run
 from sweeplab.runs.job import Job, Memo, prepare
 from sweeplab.store import Event, Run, Store
 from sweeplab.sweep import compose
-from sweeplab.sweep.plan import Cell, checked, varied_keys
+from sweeplab.sweep.cell import Cell, make_cell, varied_keys
 from sweeplab.tracking import terms
 
 ALWAYS = ("tracking=off", "trainer.threads=1")
@@ -57,7 +57,7 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
 
     def make(*lists: Sequence[str]) -> list[Cell]:
         jobs = [job for words in lists for job in _jobs([*ALWAYS, *words])]
-        found = [checked(job, varied_keys(jobs), composer, memo) for job in jobs]
+        found = [make_cell(job, varied_keys(jobs), composer, memo) for job in jobs]
         return [cell for cell in found if cell is not None]
 
     return make

@@ -53,7 +53,7 @@ def _plan(config: DictConfig) -> None:
     from sweeplab.sweep.preview import show
 
     given = task_overrides()
-    show(make([given], given, lambda _: config, alone=True))
+    show(make([given], given, lambda _: config, is_single_run=True))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,10 +11,11 @@ from sweeplab import compare, console, data, store, tracking
 from sweeplab.config import Config, Sweep
 from sweeplab.errors import RunFailed, UserError, describe
 from sweeplab.runs import report
+from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.paths import same_modules
-from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.pool import Workers
 from sweeplab.sweep.screen import SweepScreen
 

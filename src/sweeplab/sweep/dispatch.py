@@ -13,9 +13,9 @@ from sweeplab import store
 from sweeplab.config import Config
 from sweeplab.errors import Interrupted
 from sweeplab.runs import report
+from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
-from sweeplab.sweep.plan import Cell
 from sweeplab.sweep.pool import Workers
 from sweeplab.sweep.screen import SweepScreen, Working
 from sweeplab.sweep.server import BAD_INPUT, INTERRUPTED, LOST, RAISED, TERMINATED

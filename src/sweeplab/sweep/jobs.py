@@ -9,8 +9,9 @@ from sweeplab.config import Node
 from sweeplab.runs.job import Memo
 from sweeplab.store import Store
 from sweeplab.sweep import preview
+from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.fate import NEW, STALE
-from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.sweep.plan import Plan
 from sweeplab.train import fused
 from sweeplab.train.device import choose_device
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from sweeplab import console, metrics, store
 from sweeplab.compare.notes import count
 from sweeplab.sweep import fate
+from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.estimate import Estimate, estimates, wall
-from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.sweep.plan import Plan
 
 ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are shown
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}

@@ -23,9 +23,10 @@ from sweeplab.errors import UserError
 from sweeplab.runs import report
 from sweeplab.runs.job import Memo
 from sweeplab.sweep import conduct, plan
+from sweeplab.sweep.cell import Cell, Compose, make_cell, varied_keys
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.options import Options
-from sweeplab.sweep.plan import Cell, Plan
+from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.space import Space, read
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ ENOUGH = 4  # complete trials before it is said which key mattered
 def make(
     parsed: Sequence[Override],
     given: Sequence[str],
-    compose: plan.Compose,
+    compose: Compose,
     pool: Workers,
     options: Options,
     *,
@@ -106,12 +107,12 @@ class Asked:
 class Search(Jobs):
     """The jobs of a search, each trial asked for when its first job is."""
 
-    def __init__(self, planned: Plan, space: Space, options: Options, compose: plan.Compose) -> None:
+    def __init__(self, planned: Plan, space: Space, options: Options, compose: Compose) -> None:
         super().__init__(planned)
         self.look = LOOK if options.prunes else self.look
         self.batch = options.n_jobs
         self._space, self._options, self._compose = space, options, compose
-        self._varied = plan.varied_keys([*space.probes(), *([seed] for seed in space.seeds)])
+        self._varied = varied_keys([*space.probes(), *([seed] for seed in space.seeds)])
         self._distributions = {each.name: each.distribution() for each in space.dimensions}
         self._objectives: dict[str, str] = planned.search["objectives"]
         self._memo = Memo()
@@ -255,7 +256,7 @@ class Search(Jobs):
         cells = []
         for overrides in self._space.jobs(dict(values)):
             try:
-                cell = plan.checked(overrides, self._varied, self._compose, self._memo)
+                cell = make_cell(overrides, self._varied, self._compose, self._memo)
             except UserError as error:
                 if complain:
                     console.say(f"{' '.join(overrides)}: {error}", style="red")

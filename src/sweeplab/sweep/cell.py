@@ -1,0 +1,149 @@
+"""One job of a sweep: composed, checked, fingerprinted and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sweeplab import config
+from sweeplab.config.where import Condition
+from sweeplab.errors import UserError
+from sweeplab.runs import parts
+from sweeplab.runs.job import Job, Memo, prepare
+from sweeplab.sweep import fate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Compose = Callable[[list[str]], "DictConfig"]
+
+YAML = {"True": "true", "False": "false", "None": "null"}
+"""Python's spelling of a value, in which Hydra passes it to a job, and the spelling in a config."""
+
+
+@dataclass(kw_only=True, frozen=True)
+class Cell:
+    """One job of a sweep."""
+
+    name: str  # what sets it apart from the others: hidden=392 seed=0
+    overrides: list[str]
+    varied: dict[str, str]  # the swept keys and its values of them
+    job: Job
+    fate: fate.Fate
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The cell's entry in the sweep's manifest: which run it is, and where it stands."""
+        from sweeplab.compare.computation import manifest_entry
+
+        return {
+            "fingerprint": self.job.fingerprint,
+            "name": self.name,
+            "overrides": self.job.overrides,
+            **manifest_entry(self.job.outline(), self.job.config.sweep.replicate, self.varied),
+        }
+
+
+def make_cell(
+    overrides: Sequence[str],
+    varied: dict[str, str],
+    compose: Compose,
+    memo: Memo,
+    *,
+    is_single_run: bool = False,
+) -> Cell | None:
+    """Compose and check one job; return None if `sweep.where` leaves it out. Raises UserError.
+
+    `is_single_run`: it is trained by this process, not by a worker of a sweep.
+    """
+    job = _prepare(list(overrides), compose, memo)
+    if job is None:
+        return None
+    if not is_single_run:
+        _ensure_importable(job.config)
+    return Cell(
+        name=cell_name(overrides, varied) or job.name,
+        overrides=list(overrides),
+        varied=_varied_values(overrides, varied),
+        job=job,
+        fate=fate.of(job, memo),
+    )
+
+
+def cell_name(overrides: Sequence[str], varied: dict[str, str]) -> str:
+    """Name a job by its values of the swept keys; '' if nothing is swept."""
+    values = _varied_values(overrides, varied)
+    return " ".join(f"{short}={values[key]}" for key, short in varied.items() if key in values)
+
+
+def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Map each key whose values differ between jobs to its shortest clear name.
+
+    `model.hidden` becomes `hidden`, unless another swept key ends like that, too.
+    """
+    values: dict[str, set[str]] = {}
+    for overrides in jobs:
+        for override in overrides:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    keys = [key for key, different in values.items() if len(different) > 1]
+    last_parts = [key.rpartition(".")[2] for key in keys]
+    names = {}
+    for key, last in zip(keys, last_parts, strict=True):
+        names[key] = last if last_parts.count(last) == 1 else key
+    return names
+
+
+def _varied_values(overrides: Sequence[str], varied: dict[str, str]) -> dict[str, str]:
+    pairs = [config.redact_override(override).partition("=") for override in overrides]
+    return {key: YAML.get(value, value) for key, _, value in pairs if key in varied}
+
+
+def _ensure_importable(settings: config.Config) -> None:
+    """Raise UserError for classes of the script itself.
+
+    Jobs are other processes, in which another module is `__main__`.
+    """
+    classes = parts.of_script(settings)
+    if classes:
+        listed = ", ".join(f"{key}={name}" for key, name in classes.items())
+        reason = "the jobs of a sweep cannot import it from the script; put it into a module"
+        raise UserError(f"{listed}: {reason}")
+
+
+def _prepare(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
+    """Compose and check a job; return None if `sweep.where` leaves it out, checked or not."""
+    config.remember_secrets(overrides)
+    try:
+        composed = compose(overrides)
+    except Exception as error:  # Hydra's, over what was typed
+        raise UserError(config.explain(error, overrides) or str(error)) from error
+    plain = config.resolve(composed)
+    if not _is_wanted(plain):
+        return None
+    settings = _share_sections(config.validate(plain), memo)
+    return prepare(settings, [config.redact_override(override) for override in overrides], memo)
+
+
+def _is_wanted(plain: dict[str, Any]) -> bool:
+    """Whether `sweep.where` holds for a config that is not validated yet."""
+    sweep = plain.get("sweep")
+    where = sweep.get("where") if isinstance(sweep, dict) else None
+    if where is None:
+        return True
+    return Condition.read(str(where), "sweep.where").holds(config.flatten(plain))
+
+
+def _share_sections(settings: config.Config, memo: Memo) -> config.Config:
+    """Return an equal config that shares equal sections with those of the other jobs.
+
+    The configs of all jobs are kept, and differ in little: this saves memory.
+    """
+
+    def once(value: object) -> Any:
+        return memo("section", value, lambda: value)
+
+    names = [section.name for section in fields(settings)]
+    return replace(settings, **{name: once(getattr(settings, name)) for name in names})
