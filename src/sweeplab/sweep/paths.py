@@ -34,7 +34,8 @@ def same_modules() -> Iterator[None]:
 
 def _own_folders() -> list[str]:
     """List the folders of `sys.path` that are not Python's own, each once."""
-    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100  # of "", too
+    # Unlike Path.resolve, abspath makes the current folder of "" and keeps links.
+    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
     return [path for path in folders if os.pathsep not in path and not _is_of_python(path)]
 
 

@@ -1,4 +1,4 @@
-"""The plan of a sweep: every job composed, checked and fingerprinted before the first one starts."""
+"""The plan of a sweep: every job is composed, checked and fingerprinted before the first starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 2.0  # seconds of planning after which it is counted
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Plan:
-    """The jobs of one sweep command, without duplicates; a search adds its jobs as it chooses them."""
+    """The jobs of one sweep command, each once; a search adds its jobs as it chooses them."""
 
     cells: list[Cell]
     overrides: list[str]  # of the sweep's command, as typed
@@ -102,7 +102,12 @@ def make(
 # --- the jobs, one by one
 
 
-def _make_cells(jobs: Sequence[Sequence[str]], compose: Compose, *, is_single_run: bool) -> list[Cell]:
+def _make_cells(
+    jobs: Sequence[Sequence[str]],
+    compose: Compose,
+    *,
+    is_single_run: bool,
+) -> list[Cell]:
     varied = varied_keys(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}  # message -> names of the jobs
@@ -156,7 +161,8 @@ def _listed(errors: dict[str, list[str]], jobs: int) -> str:
 def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
     configs = [cell.job.config for cell in cells]
     if len({repr((settings.store, settings.tracking)) for settings in configs}) > 1:
-        raise UserError("store, tracking: must be the same for all jobs of a sweep; it is one place")
+        rule = "must be the same for all jobs of a sweep; it is one place"
+        raise UserError(f"store, tracking: {rule}")
     if len({repr(settings.sweep) for settings in configs}) > 1:
         first, *others = [asdict(settings.sweep) for settings in configs]
         keys = [key for key in first if any(other[key] != first[key] for other in others)]
@@ -175,7 +181,8 @@ def _ensure_replicated(cells: Sequence[Cell]) -> None:
         if key == SEED:
             continue
         if key not in swept:
-            raise UserError(f"sweep.replicate={key}: is not swept{did_you_mean(key, [*swept, SEED])}")
+            hint = did_you_mean(key, [*swept, SEED])
+            raise UserError(f"sweep.replicate={key}: is not swept{hint}")
         if "." not in key:
             rule = "is a choice of many keys; name one of these, as data.split_seed"
             raise UserError(f"sweep.replicate={key}: {rule}")

@@ -36,7 +36,8 @@ def show(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """Return `24 jobs: 20 reused, 4 new`, without the time: that would read all of the store."""
     kinds = Counter(cell.fate.kind for cell in plan.cells)
-    counts = [f"{kinds[kind]} {WORDS.get(kind, kind)}" for kind in reversed(fate.FATES) if kinds[kind]]
+    order = [kind for kind in reversed(fate.FATES) if kind in kinds]
+    counts = [f"{kinds[kind]} {WORDS.get(kind, kind)}" for kind in order]
     line = f"{count(len(plan.cells), 'job')}: {', '.join(counts)}"
     other_code = sum(cell.fate.other_code for cell in plan.cells)
     if other_code:

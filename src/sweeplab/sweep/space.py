@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError, did_you_mean, one_line
 from sweeplab.sweep.compose import MOST_JOBS, values_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _dimension(key: str, override: Override) -> Dimension:
         dimension = _parse(key, override)
         dimension.distribution()
     except ValueError as error:
-        raise UserError(f"{override.input_line}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{override.input_line}: {one_line(error)}") from error
     return dimension
 
 
