@@ -39,8 +39,9 @@ def incomparable_keys(metric: str, monitor: str, groups: Sequence[Group]) -> lis
         return incomparable_keys(monitor, monitor, groups)
     differing = []
     for key in dict.fromkeys(key for group in groups for key in group.values):
-        values = {config.to_text(group.values.get(key)) for group in groups}
-        if len(values) > 1 and _depends_on(metric, key, groups):
+        if not _depends_on(metric, key, groups):
+            continue
+        if len({config.to_text(group.values.get(key)) for group in groups}) > 1:
             differing.append(key)
     return differing
 
