@@ -25,7 +25,7 @@ from sweeplab.config import redaction
 from sweeplab.speed import quick_exit
 from sweeplab.store import Store
 from sweeplab.sweep import fork
-from sweeplab.tracking import client
+from sweeplab.tracking import process
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a hundred processes compiles all of sweeplab
@@ -99,7 +99,7 @@ def unsealed(content: bytes) -> bytes:
 def _loaded() -> Iterator[None]:
     """Feeders and servers of sweeps that are started from here need not load PyTorch or MLflow."""
     with pytest.MonkeyPatch.context() as patch:
-        for starts in (fork, client):
+        for starts in (fork, process):
             patch.setattr(starts, "subprocess", ready)
         yield
     ready.end()

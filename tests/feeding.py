@@ -79,10 +79,10 @@ def manifest(store: Store, runs: list[Run], *, status: str = "running", experime
     })  # fmt: skip
 
 
-def feed(store: Store, uri: str, *, alone: bool = True) -> feeder.Feeder:
+def feed(store: Store, uri: str, *, has_clients: bool = False) -> feeder.Feeder:
     """Passes in this process, until level."""
     worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
-    while worker.once(alone=alone) is False:
+    while worker.once(has_clients=has_clients) is False:
         pass
     return worker
 

@@ -32,8 +32,8 @@ import ready
 
 from sweeplab import metrics
 from sweeplab.store import Event, Run, Status, Store
-from sweeplab.tracking import database, view
-from sweeplab.tracking.client import PROGRAM
+from sweeplab.tracking import database, goals
+from sweeplab.tracking.process import PROGRAM
 
 PROJECT = Path(__file__).parent.parent
 COMMON = ("trainer.patience=null", "trainer.threads=1", "model.dropout=0.2")
@@ -262,7 +262,7 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
     _same("metrics", logged, expected | {(name, last): value for name, value in result.metrics.items()})
     _same("tags", (tags["fingerprint"], tags["stop_reason"]), (result.fingerprint, result.stop_reason))
     artifacts = Path(found[0][4].removeprefix("file://"))
-    for name in view.FILES if artifacts.is_absolute() else ():  # a server keeps them as it likes
+    for name in goals.FILES if artifacts.is_absolute() else ():  # a server keeps them as it likes
         _same(f"artifact {name}", _content(artifacts / name), _content(run.folder / name))
     return logged, params
 

@@ -46,7 +46,8 @@ from sweeplab.sweep.conduct import conduct
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.plan import make
-from sweeplab.tracking import client, database, feeder, library, records
+from sweeplab.tracking import database, feeder, library, records
+from sweeplab.tracking import process as starting
 
 PACKAGE = Path(sweeplab.__file__).parent
 WATCHED = tuple(str(PACKAGE / name) for name in ("store", "tracking", "sweep", "runs", "commands"))
@@ -275,7 +276,7 @@ def _become(root: Path, action: Callable[[], object], fault: Fault, feeds: bool,
 def _prepare(fault: Fault, feeds: bool) -> None:
     mock.patch.object(cli, "_compose", lambda words: config.parse(composed(words))).start()
     mock.patch.object(quick_exit, "leave").start()
-    mock.patch.object(client, "_start", lambda *given: _feed(*given, fault) if feeds else None).start()
+    mock.patch.object(starting, "start", lambda *given: _feed(*given, fault) if feeds else None).start()
     mock.patch.object(compare, "write_report", _write_report).start()
     if fault.kind == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

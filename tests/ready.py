@@ -26,7 +26,7 @@ from subprocess import DEVNULL, PIPE, STDOUT, TimeoutExpired
 from typing import Any, NamedTuple
 from unittest import mock
 
-from sweeplab.tracking import client
+from sweeplab.tracking import process
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Popen", "TimeoutExpired"]
 
@@ -34,7 +34,7 @@ SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, from Linux's prctl.h
 NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000  # from Linux's sched.h
 HIGH = 500  # file descriptors from there are in nobody's way
 COMMAND, FEEDER = "command", "feeder"
-FEEDS = {"sync", client.PROGRAM}  # words of what loads MLflow instead of PyTorch
+FEEDS = {"sync", process.PROGRAM}  # words of what loads MLflow instead of PyTorch
 PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _Popen = subprocess.Popen
 _execute = inspect.signature(_Popen._execute_child)  # type: ignore[attr-defined]

@@ -17,8 +17,7 @@ from sweeplab import config, tracking
 from sweeplab.commands.sync import by_cause
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
-from sweeplab.tracking import check, existing, records
-from sweeplab.tracking import client as client_module
+from sweeplab.tracking import check, existing, process, records
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 
@@ -210,7 +209,7 @@ def test_it_is_not_level_if_nobody_answers(
         sync(home, uri)
     ended = sweeplab("sync", f"tracking.uri={uri}")
     assert (ended.code, "is level with" in ended.out) == (1, False)
-    monkeypatch.setattr(client_module, "_start", lambda *_: None)
+    monkeypatch.setattr(process, "start", lambda *_: None)
     with FileLock(records.lock_file(home)), pytest.raises(RunFailed, match=told):  # of a feeder that is at work
         sync(home, uri)
 
@@ -328,15 +327,15 @@ def test_one_that_is_restored_there_is_fed_on(home: Store, uri: str, fed: list[R
 def test_one_that_is_deleted_while_it_is_fed_stays_deleted(home: Store, uri: str) -> None:
     run = make(home, end=None)
     with run.claim():
-        worker = feed(home, uri, alone=False)
+        worker = feed(home, uri, has_clients=True)
         gone = run_id(run, uri)
         client(uri).delete_run(gone)
         add_epoch(run, 3)
-        while worker.once(alone=False) is False:
+        while worker.once(has_clients=True) is False:
             pass
         assert state(home)["lag"] == {}
     finish(run)
-    while worker.once(alone=True) is False:
+    while worker.once(has_clients=False) is False:
         pass
     assert (state(home)["lag"], counts(uri)[0]) == ({}, 1)
     assert notices(home, uri)[0].startswith("of the experiment 'demo' 1 run was deleted in MLflow")
@@ -488,8 +487,7 @@ def test_a_feeders_start_asks_once_an_experiment_and_sync_in_pages(
         return search(self, *given, **how)
 
     monkeypatch.setattr(MlflowClient, "search_runs", counted)
-    for module in (existing, check):
-        monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(existing, "PAGE", 2)
     feed(home, uri)
     assert asked == [2, 2]
     assert sync(home, uri) == []
@@ -502,7 +500,7 @@ def test_the_latest_page_tells_nothing_of_older_runs(home: Store, uri: str, monk
         make(home, number)
         time.sleep(0.002)
     feed(home, uri)
-    monkeypatch.setattr(check, "PAGE", 2)
+    monkeypatch.setattr(existing, "PAGE", 2)
     feed(home, uri)
     assert counts(uri) == (5, 35)
 

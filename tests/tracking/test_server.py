@@ -41,7 +41,8 @@ from servers import (
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Store
-from sweeplab.tracking import address, causes, feeder, records, terms, writer
+from sweeplab.tracking import address, causes, feeder, records, terms
+from sweeplab.tracking.connection import AwayError, Connection
 
 pytestmark = [
     pytest.mark.server,
@@ -91,7 +92,7 @@ def sweep(folder: Path, runs: int) -> None:
     assert done.returncode == 1, done.stderr
     assert "MLflow lags behind" in done.stderr
     assert len(Store(folder / "runs").runs()) == runs
-    until(lambda: records.nobody(Store(folder / "runs")), 20)
+    until(lambda: not records.has_clients(Store(folder / "runs")), 20)
 
 
 @pytest.fixture(scope="session")
@@ -232,13 +233,13 @@ def test_tables_whose_making_is_cut_off_are_made_anew(
 ) -> None:
     name = fresh.rpartition("/")[2]
     (store,) = copies(trained, root, 1)
-    words = f"Writer(store.Store({str(store.root)!r}), {fresh!r}).check()"
-    code = f"from sweeplab.tracking.writer import Writer, store; {words}"
+    words = f"Connection(store.Store({str(store.root)!r}), {fresh!r}).check()"
+    code = f"from sweeplab.tracking.connection import Connection, store; {words}"
     maker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     until(lambda: postgres.query(name, "select 1 from pg_tables where tablename = 'runs'"), 60)
     maker.kill()
     maker.wait()
-    writer.Writer(store, fresh).check()
+    Connection(store, fresh).check()
     assert postgres.query(name, "select count(*) from alembic_version, experiments") == [(1,)]
 
 
@@ -303,14 +304,14 @@ def test_a_server_that_is_too_slow_to_answer_makes_no_run_twice(
     run = Store(trained).runs()[0]
     shutil.copytree(run.folder, store.root / run.id, ignore=OURS)
     worker = feeder.Feeder(store, server.uri(), FileLock(records.lock_file(store)), log=False)
-    worker.writer._experiment("many")
+    worker.writer.connection.experiment("many")
     before = started(postgres, "served")
     with postgres.connect("served") as other, other.transaction():
         other.execute("lock table runs in share mode")  # reading goes on; writing waits
-        assert worker.once(alone=True) is None
-        assert worker.once(alone=True) is None
+        assert worker.once(has_clients=False) is None
+        assert worker.once(has_clients=False) is None
         assert state(store)["lag"][run.id].startswith("the server did not say in time whether it made this run")
-    until(lambda: worker.once(alone=True), 30)
+    until(lambda: worker.once(has_clients=False), 30)
     assert started(postgres, "served") - before == 1
     (place,) = tracking.run_places(run := store.run(run.id), server.uri())
     assert postgres.query("served", f"select status from runs where run_uuid = '{place.run_id}'") == [("FINISHED",)]
@@ -353,8 +354,8 @@ def test_a_host_that_says_nothing_is_named(home: Store, monkeypatch: pytest.Monk
             f"postgresql://me:{WRONG}@{host}/d?password={WRONG}": f"MLflow at postgresql://***@{host}/d cannot be "
             "reached: connection timeout expired",
         }.items():
-            with pytest.raises(writer.AwayError) as error:
-                writer.Writer(home, uri).check()
+            with pytest.raises(AwayError) as error:
+                Connection(home, uri).check()
             assert str(error.value) == line
 
 
@@ -408,7 +409,7 @@ def test_what_one_user_has_begun_another_goes_on_with(
         json={"username": "lab", "password": "an0ther-long-password"}, auth=(ADMIN, PASSWORD), timeout=10,
     )  # fmt: skip
     assert made.status_code == 200, made.text
-    writer.Writer(Store(root / "none").open(), server.uri())._experiment("many")
+    Connection(Store(root / "none").open(), server.uri()).experiment("many")
     (store,) = copies(trained, root, 1)
     before = started(postgres, "served")
     uri = f"http://lab:an0ther-long-password@127.0.0.1:{server.port}"

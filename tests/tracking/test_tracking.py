@@ -41,8 +41,8 @@ from filelock import FileLock
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
 from sweeplab.store import Journal, Run, Store, write_json
-from sweeplab.tracking import address, feeder, records, terms
-from sweeplab.tracking.client import _alive, _Feeding
+from sweeplab.tracking import address, feeder, process, records, terms
+from sweeplab.tracking.client import FeedingClient
 from sweeplab.tracking.view import View
 
 # SQLAlchemy 2.1 tells mlflow's own code of a deprecated call; nothing of ours.
@@ -490,7 +490,7 @@ def test_a_sweep_that_reuses_a_run_of_another_experiment_has_it_too(store: Store
 def test_a_sweep_issued_again_under_another_experiment_ends_in_both(store: Store, uri: str) -> None:
     run = make(store, experiment="first", sweep=SWEEP)
     manifest(store, [run], experiment="first")
-    feed(store, uri, alone=False)
+    feed(store, uri, has_clients=True)
     manifest(store, [run], experiment="second")
     manifest(store, [run], status="finished", experiment="second")
     feed(store, uri)
@@ -515,16 +515,16 @@ def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(store: 
 def test_a_sweep_that_nobody_drives_is_killed_until_it_is_issued_again(store: Store, uri: str) -> None:
     run = make(store, sweep=SWEEP)
     manifest(store, [run])
-    feed(store, uri, alone=False)
+    feed(store, uri, has_clients=True)
     parent = tracking.sweep_places(store, SWEEP, uri)[0]
     status = ("select status from runs where run_uuid = ?", parent.run_id)
     assert rows(uri, *status) == [("RUNNING",)]
     feed(store, uri)
     assert rows(uri, *status) == [("KILLED",)]
-    feed(store, uri, alone=False)  # another command's client: not this sweep's
+    feed(store, uri, has_clients=True)  # another command's client: not this sweep's
     assert rows(uri, *status) == [("KILLED",)]
     manifest(store, [run])
-    feed(store, uri, alone=False)
+    feed(store, uri, has_clients=True)
     assert rows(uri, *status) == [("RUNNING",)]
     manifest(store, [run], status="interrupted")
     feed(store, uri)
@@ -681,7 +681,7 @@ def test_a_damaged_store_json_is_told(store: Store, uri: str) -> None:
 def test_a_run_whose_process_died_is_killed_and_a_living_one_is_not(store: Store, uri: str) -> None:
     run = make(store, end=None)
     with run.claim():
-        feed(store, uri, alone=False)
+        feed(store, uri, has_clients=True)
         assert mlflow_run(run, uri).info.status == "RUNNING"
     feed(store, uri)
     seen = mlflow_run(run, uri)
@@ -715,7 +715,7 @@ def test_an_idle_run_is_not_read_again(store: Store, uri: str, monkeypatch: pyte
     monkeypatch.setattr(Path, "open", unread)
     monkeypatch.setattr(Path, "read_bytes", unread)
     monkeypatch.setattr(Path, "read_text", unread)
-    assert worker.view.jobs() == []
+    assert worker.checked.view.jobs() == []
 
 
 def test_no_secret_is_written_down(store: Store) -> None:
@@ -946,7 +946,7 @@ def test_a_feeder_that_rests_is_woken_by_the_signal_of_a_command_that_waits(stor
         worker._rest(60)
         shots.join()
         worker._rest(0.05)  # what came meanwhile
-        assert worker._woken.empty()
+        assert worker._wake_ups.empty()
     finally:
         signal.signal(feeder.WAKE, before)
     assert time.monotonic() - began < 30
@@ -959,11 +959,11 @@ def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatc
         started.append(subprocess.Popen(["sleep", "60"]))
         return started[-1].pid
 
-    monkeypatch.setattr("sweeplab.tracking.client._start", start)
-    client = _Feeding(store, "sqlite:///none.db")
+    monkeypatch.setattr("sweeplab.tracking.process.start", start)
+    client = FeedingClient(store, "sqlite:///none.db")
 
     def look() -> None:
-        client._looked = -10.0
+        client._looked_at = -10.0
         client.tend()
 
     try:
@@ -971,7 +971,7 @@ def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatc
         look()
         assert len(started) == 1
         started[0].kill()
-        until(lambda: not _alive(started[0].pid))
+        until(lambda: not process.is_alive(started[0].pid))
         look()
         assert len(started) == 2
     finally:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sweeplab.runs import attachments
 from sweeplab.store import Store
-from sweeplab.tracking.view import stamps
+from sweeplab.tracking.goals import run_files
 from sweeplab.train import metric_values
 
 HERE = __name__
@@ -175,7 +175,7 @@ def test_a_matrix_and_a_text_are_kept_as_files_and_go_to_mlflow(train: Command, 
     assert (run.folder / "metrics" / "test_confusion.png").read_bytes().startswith(b"\x89PNG")
     assert "metrics.words: cannot be plotted: no" in run.log_file.read_text()
     files = [f"metrics/{split}_confusion.{kind}" for split in ("test", "valid") for kind in ("json", "png")]
-    assert set(files) <= set(stamps(run.folder))
+    assert set(files) <= set(run_files(run.folder))
     assert not [name for name in run.epochs()[1] if "confusion" in name or "words" in name]
 
 

@@ -64,7 +64,7 @@ def _counted(rows: Sequence[Row]) -> str:
 
 def _bring_level(settings: Config, home: Store, chosen: list[Row]) -> None:
     """Have MLflow get what it lacks of these runs, before some of it is removed."""
-    if settings.tracking.enabled and tracking.lagging(home, settings.tracking, {row.id for row in chosen}):
+    if settings.tracking.enabled and tracking.is_behind(home, settings.tracking, {row.id for row in chosen}):
         say_copied(home)
         for lag in by_cause(tracking.sync(home, settings.tracking, lambda *_: None)):
             console.complain(f"MLflow lags behind: {lag}")

@@ -1,4 +1,4 @@
-"""Files of MLflow's: a model that it can serve, and those of a run that sweeplab recorded."""
+"""MLflow's files: an exported model that it can serve, and the download of a recorded run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from typing import Any
 from sweeplab import config
 from sweeplab.errors import UserError
 from sweeplab.tracking import address, database, library, relocation
-from sweeplab.tracking.view import FILES
+from sweeplab.tracking.goals import FILES
 
 
 def save_model(network: Any, example: Any, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write `network` as an MLflow model, whole or not at all: its graph and weights, which load without its class.
+    """Write `network` as an MLflow model, which loads without its class; whole or not at all.
 
-    `example` is a batch (a tensor) of at least two, since torch.export fixes a size of one; batches may have any size.
-    Raises what torch.export raises for a network that it cannot take.
+    `example` is a batch (a tensor) of at least two, since torch.export fixes a size of one; batches
+    may then have any size. Raises what torch.export raises for a network that it cannot take.
     """
     library.quieten()
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-") as scratch:
+    scratch_folder = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-")
+    with warnings.catch_warnings(), scratch_folder as scratch:
         warnings.simplefilter("ignore")  # mlflow's import tells of its own type hints
         import mlflow.pytorch
         from mlflow.models import infer_signature
 
-        logging.getLogger("mlflow").setLevel(logging.ERROR)  # uv's environments have no pip, which it would warn of
+        # MLflow would warn that uv's environments have no pip.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         inputs, outputs = example.numpy(), network(example).detach().numpy()
+        # Without these MLflow searches for 8 seconds.
+        requirements = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "torch")]
         mlflow.pytorch.save_model(
             network,
             f"{scratch}/model",
             signature=infer_signature(inputs, outputs),
             input_example=inputs,
-            pip_requirements=[
-                f"{name}=={version(name)}" for name in ("mlflow", "numpy", "torch")
-            ],  # or it looks for 8 s
+            pip_requirements=requirements,
             serialization_format="pt2",
             metadata=dict(about),
         )
@@ -46,7 +48,7 @@ def save_model(network: Any, example: Any, folder: Path, about: Mapping[str, Any
 
 
 def download(uri: str, run_id: str, folder: Path) -> list[str]:
-    """Fetch the files of an MLflow run that sweeplab recorded into `folder`; their names.
+    """Fetch the files of an MLflow run that sweeplab recorded into `folder`; return their names.
 
     Raises UserError if there is no such run, or it was not recorded by sweeplab.
     """
@@ -63,13 +65,13 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
         client = MlflowClient(tracking_uri=uri)
         names = [file.path for file in client.list_artifacts(run_id) if file.path in FILES]
         if "config.yaml" not in names:
-            raise UserError(f"{run_id}: the MLflow run has no config.yaml; was it recorded by sweeplab?")
+            problem = "the MLflow run has no config.yaml; was it recorded by sweeplab?"
+            raise UserError(f"{run_id}: {problem}")
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             client.download_artifacts(run_id, name, str(folder))
     except (MlflowException, OSError, sqlite3.Error) as error:
-        reason = str(error).replace(uri, address.public(uri)).splitlines()[0]
-        raise UserError(
-            f"{run_id}: cannot be fetched from {address.public(uri)}: {config.redact_text(reason)}"
-        ) from error
+        where = address.public(uri)
+        reason = config.redact_text(str(error).replace(uri, where).splitlines()[0])
+        raise UserError(f"{run_id}: cannot be fetched from {where}: {reason}") from error
     return names

@@ -7,33 +7,35 @@ import re
 from sweeplab import config
 from sweeplab.tracking import address
 
-CAUSES = (  # of what libraries wrap around them
+CAUSES = (  # as they stand in the texts of libraries that wrap them
     r"\[Errno -?\d+\] ([^')\"\]]+)",
     r"(?i)\b((?:read |connection )?timed out|Connection aborted|connection timeout expired)",
     r"failed with error code (401)\b",
     r"failed with error code (\d+ .*)",
     r"failed: ((?:FATAL|ERROR|[Cc]onnection refused).*)",
-    r"(?m)^(?:.*[:(] ?)?\((?:[a-zA-Z_]\w*\.)+\w+\) (.+)",  # `(sqlite3.OperationalError) database is locked`
+    # as in `(sqlite3.OperationalError) database is locked`
+    r"(?m)^(?:.*[:(] ?)?\((?:[a-zA-Z_]\w*\.)+\w+\) (.+)",
 )
 REFUSED = (
-    "it refuses the user or the password; they come from the URI (http://USER:PASSWORD@HOST), or from "
-    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    "it refuses the user or the password; they come from the URI (http://USER:PASSWORD@HOST), "
+    "or from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 )
 MOST = 400  # characters
 
 _STATEMENT = re.compile(r"\[SQL: (?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
+_TOO_LONG = re.compile(r"value too long for type|Data too long for column|would be truncated")
 
 
 def in_short(error: BaseException, uri: str) -> str:
-    """The cause of an error in one line, without what is secret in the URI.
+    """Return the cause of an error in one line, without what is secret in the URI.
 
-    Of a database's refusal the table is named: SQLAlchemy's first line tells of its own workings only.
+    A database's refusal names the table: SQLAlchemy's first line tells of its own workings only.
     """
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = str(error).replace(uri, address.public(uri))
-    known = next((match for pattern in CAUSES if (match := re.search(pattern, text))), None)
-    line = next(iter((known[1] if known else text).splitlines()), "") or type(error).__name__
+    lines = _cause(text).splitlines()
+    line = lines[0] if lines and lines[0] else type(error).__name__
     if line == "401":
         return REFUSED
     table = _STATEMENT.search(text)
@@ -41,6 +43,14 @@ def in_short(error: BaseException, uri: str) -> str:
     return config.redact_text(line)[: MOST - len(where)] + where
 
 
+def _cause(text: str) -> str:
+    """Return the part of the text that names the cause; the whole text if none is known."""
+    for pattern in CAUSES:
+        if match := re.search(pattern, text):
+            return match[1]
+    return text
+
+
 def is_too_long(error: BaseException) -> bool:
-    """Whether a database refused a text because of its length."""
-    return re.search(r"value too long for type|Data too long for column|would be truncated", str(error)) is not None
+    """Tell whether a database refused a text because of its length."""
+    return _TOO_LONG.search(str(error)) is not None

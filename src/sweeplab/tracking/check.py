@@ -1,20 +1,35 @@
-"""Whether MLflow still has what it was fed: a database may be restored, cleaned by `mlflow gc`, or be another one now.
+"""Check whether MLflow still has what it was fed.
 
-One search for an experiment's runs tells of each whether it is gone (it is made anew), behind (it is fed anew, which
-makes the same rows again), or was deleted by somebody in MLflow (it stays deleted, until it is restored there).
+A database may be restored, cleaned by `mlflow gc`, or be another one now. One search for an
+experiment's runs tells of each whether it is gone (it is made anew), behind (it is fed anew, which
+makes the same rows again), or was deleted by somebody in MLflow (it stays deleted, until it is
+restored there).
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import experiments, places, terms
-from sweeplab.tracking.existing import EVERYTHING, PAGE, STORE_ID
-from sweeplab.tracking.records import AHEAD, DELETED, EXPERIMENT, FOR_GOOD, RENAMED, RUN, Node, write_entry
-from sweeplab.tracking.view import Tail, View, Written
+from sweeplab.tracking import existing, experiments, places, terms
+from sweeplab.tracking.goals import FeedJob, FollowedRun
+from sweeplab.tracking.records import (
+    AHEAD,
+    DELETED,
+    EXPERIMENT,
+    FOR_GOOD,
+    RENAMED,
+    RUN,
+    Node,
+    asked,
+    write_entry,
+)
+from sweeplab.tracking.view import RecordedRun, View
+from sweeplab.tracking.writer import Writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,81 +37,141 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 PARENT = "mlflow.parentRunId"
+UNREADABLE = (store.DamagedError, ValueError, LookupError, TypeError)  # the view tells of it
+
+
+@dataclass(kw_only=True)
+class Contents:
+    """What MLflow has of an experiment."""
+
+    experiment: Experiment | None = None  # None: there is no such experiment
+    runs: dict[str, MlflowRun] = field(default_factory=dict)  # deleted ones included
+    oldest: float = 0.0  # all runs that began then (milliseconds) or later have been read
+    models: set[str] = field(default_factory=set)  # the runs whose model is ready
+    gone: set[str] = field(default_factory=set)  # runs that MLflow turned out not to have
+
+
+class CheckedView:
+    """The view of the store, by records that have been checked against the server.
+
+    They are checked when an experiment is first seen, and whenever somebody asks for it, as `sync`
+    does.
+    """
+
+    def __init__(self, view: View, writer: Writer, *, whole: bool) -> None:
+        self.view = view
+        self.asked = asked(view.store)  # the latest request for a check that was seen
+        self.seconds = 0.0  # that the last look at the store took
+        self._writer = writer
+        self._whole = whole  # whether all that MLflow has is checked, or the latest runs only
+
+    def jobs(self, *, has_clients: bool) -> list[FeedJob]:
+        """List what is to be fed. Raises AwayError if the records cannot be checked."""
+        latest = asked(self.view.store)
+        if latest != self.asked:
+            self.asked, self._whole = latest, True
+            self.view.created.clear()
+        began = time.monotonic()
+        jobs = self.view.jobs(has_clients=has_clients)
+        self.seconds = time.monotonic() - began
+        unchecked = self.view.experiments - self.view.created.keys()
+        if not unchecked:
+            return jobs
+        for experiment in unchecked:
+            self._check(experiment)
+        self.view.unsettle()
+        return self.view.jobs(has_clients=has_clients)
+
+    def _check(self, experiment: str) -> None:
+        connection = self._writer.connection
+        try:
+            self.view.created[experiment] = connection.created_at(experiment)
+            check(connection.client, self.view, experiment, whole=self._whole)
+        except Exception as error:
+            self.view.created.pop(experiment, None)  # its records are still to be checked
+            self._writer.check()
+            raise connection.away(error) from error  # it is back already
+
+    def note_created(self, job: FeedJob) -> None:
+        """Note which experiment the records are of; a new one of the same name makes them void."""
+        if self.view.created.get(job.experiment) != job.entry["created"]:
+            self.view.created[job.experiment] = job.entry["created"]
+            self.view.unsettle()
 
 
 def check(client: MlflowClient, view: View, name: str, *, whole: bool) -> None:
-    """Correct the records of an experiment by what MLflow has of it; `whole`: of all its runs, not of the latest."""
-    written = list(view.written(name))
-    if not written:
+    """Correct the records of an experiment by what MLflow has of all runs, or of the latest."""
+    recorded = list(view.recorded(name))
+    if not recorded:
         return
-    experiment = experiments.find(client, view.store, view.uri, name)
-    found, oldest = _search(client, experiment, view.store.id, whole=whole) if experiment else ({}, 0.0)
-    models = _models(client, experiment) if experiment and any(one.fed.get("model") for one in written) else set()
-    gone: set[str] = set()
-    for one in written:  # the parents first
-        run = found.get(one.run_id)
-        if run is None and one.start < oldest:  # not asked for
+    contents = Contents()
+    if experiment := experiments.find(client, view.store, view.uri, name):
+        contents = _read_runs(client, experiment, view.store.id, whole=whole)
+        if any(run.fed.get("model") for run in recorded):
+            contents.models = _read_models(client, experiment)
+    for run in recorded:  # the parents first
+        mlflow_run = contents.runs.get(run.run_id)
+        if mlflow_run is None and run.start < contents.oldest:  # it was not read
             continue
-        entry = _gone(one, gone) if run is None or experiment is None else _there(one, run, experiment, gone, models)
+        entry = _gone(run, contents) if mlflow_run is None else _present(run, mlflow_run, contents)
+        entry.pop(RENAMED, None)
         if experiment is not None and experiment.name != terms.experiment(name):
             entry[RENAMED] = experiment.name
-        else:
-            entry.pop(RENAMED, None)
-        if entry != one.entry:
-            write_entry(one.file, view.uri, name, entry)
+        if entry != run.entry:
+            write_entry(run.record, view.uri, name, entry)
     view.unsettle()
 
 
-def _gone(one: Written, gone: set[str]) -> Node:
-    """The record of a run that MLflow has no more: it is made anew, unless it is known that somebody deleted it."""
-    if one.entry.get(DELETED):
-        return {**one.entry, DELETED: FOR_GOOD}
-    gone.add(one.run_id)
-    return {**one.entry, "run": None, "fed": {}}
+def _gone(run: RecordedRun, contents: Contents) -> Node:
+    """Return the record of a run that MLflow has no more.
+
+    It is made anew, unless it is known that somebody deleted it.
+    """
+    if run.entry.get(DELETED):
+        return {**run.entry, DELETED: FOR_GOOD}
+    contents.gone.add(run.run_id)
+    return {**run.entry, "run": None, "fed": {}}
 
 
-def _there(one: Written, run: MlflowRun, experiment: Experiment, gone: set[str], models: set[str]) -> Node:
-    """The record of a run that MLflow has; what it lacks of it is fed anew."""
-    entry = dict(one.entry)
-    if run.info.lifecycle_stage == DELETED:
-        entry[DELETED] = EXPERIMENT if experiment.lifecycle_stage == DELETED else RUN
+def _present(run: RecordedRun, mlflow_run: MlflowRun, contents: Contents) -> Node:
+    """Return the record of a run that MLflow has; what it lacks of it is fed anew."""
+    entry = dict(run.entry)
+    if mlflow_run.info.lifecycle_stage == DELETED:
+        assert contents.experiment is not None
+        is_whole = contents.experiment.lifecycle_stage == DELETED
+        entry[DELETED] = EXPERIMENT if is_whole else RUN
         return entry
     entry.pop(DELETED, None)
-    is_ahead = not entry.get(AHEAD) and _is_ahead(one, run)
+    is_ahead = not entry.get(AHEAD) and _is_ahead(run, mlflow_run)
     if is_ahead:
         entry[AHEAD] = True
-    if is_ahead or run.data.tags.get(PARENT) in gone or _is_behind(one, run, models):
+    is_orphan = mlflow_run.data.tags.get(PARENT) in contents.gone
+    if is_ahead or is_orphan or _is_behind(run, mlflow_run, contents.models):
         entry["fed"] = {}
-    elif _lacks_files(one, run):
-        entry["fed"] = {**one.fed, "files": {}}
+    elif _lacks_files(run, mlflow_run):
+        entry["fed"] = {**run.fed, "files": {}}
     return entry
 
 
-def _search(
-    client: MlflowClient, experiment: Experiment, store_id: str, *, whole: bool
-) -> tuple[dict[str, MlflowRun], float]:
-    """This store's runs by their ids, deleted ones too; all that began (milliseconds) at the second value or later."""
-    found: dict[str, MlflowRun] = {}
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id],
-            f"tags.`{STORE_ID}` = '{store_id}'",
-            run_view_type=EVERYTHING,
-            max_results=PAGE,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        found |= {run.info.run_id: run for run in page}
-        token = page.token
-        if not token:
-            return found, 0
-        if not whole:
-            return found, float(page[-1].info.start_time) + 1
+def _read_runs(
+    client: MlflowClient,
+    experiment: Experiment,
+    store_id: str,
+    *,
+    whole: bool,
+) -> Contents:
+    """Read the store's runs in an experiment; without `whole`, the latest page of them."""
+    contents = Contents(experiment=experiment)
+    for page in existing.pages(client, experiment.experiment_id, store_id):
+        contents.runs |= {run.info.run_id: run for run in page}
+        if page.token and not whole:
+            contents.oldest = float(page[-1].info.start_time) + 1
+            break
+    return contents
 
 
-def _models(client: MlflowClient, experiment: Experiment) -> set[str]:
-    """The runs whose model is there."""
+def _read_models(client: MlflowClient, experiment: Experiment) -> set[str]:
+    """Return the ids of the runs whose model is ready."""
     ready: set[str] = set()
     token: str | None = None
     while True:
@@ -107,68 +182,81 @@ def _models(client: MlflowClient, experiment: Experiment) -> set[str]:
             return ready
 
 
-def _is_behind(one: Written, run: MlflowRun, models: set[str]) -> bool:
-    """Whether MLflow has less than was fed, as after the backup of an earlier time was restored."""
-    fed = one.fed
-    if not fed:
+def _is_behind(run: RecordedRun, mlflow_run: MlflowRun, models: set[str]) -> bool:
+    """Tell whether MLflow has less than was fed, as after an older backup of it was restored."""
+    if not run.fed:
         return False
-    if run.info.status != fed.get("status") or (fed.get("model") and one.run_id not in models):
+    if mlflow_run.info.status != run.fed.get("status"):
+        return True
+    if run.fed.get("model") and run.run_id not in models:
         return True
     try:
-        return _lacks_summary(one, run) if one.tail is None else _lacks_lines(one, one.tail, run)
-    except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
+        if run.followed is None:
+            return _lacks_summary(run, mlflow_run)
+        return _lacks_lines(run, run.followed, mlflow_run)
+    except UNREADABLE:
         return False
 
 
-def _is_ahead(one: Written, run: MlflowRun) -> bool:
-    """Whether MLflow's latest row of a metric is not in the journal: an earlier state of that was restored."""
-    if one.tail is None:
+def _is_ahead(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+    """Tell whether MLflow's latest row of a metric is not in the journal.
+
+    So it is after an older backup of the store was restored.
+    """
+    if run.followed is None:
         return False
     try:
-        times = {(terms.key(key), at) for key, _, at, _ in terms.values(one.tail.history.lines, 0)}
-    except (store.DamagedError, ValueError, LookupError, TypeError):  # the view tells of it
+        rows = terms.values(run.followed.history.lines, 0)
+    except UNREADABLE:
         return False
+    times = {(terms.key(row.name), row.time) for row in rows}
     keys = {key for key, _ in times}
-    return any(row.key in keys and (row.key, row.timestamp) not in times for row in run.data._metric_objs)
+    latest = [(metric.key, metric.timestamp) for metric in mlflow_run.data._metric_objs]
+    return any(key in keys and (key, at) not in times for key, at in latest)
 
 
-def _lacks_lines(one: Written, tail: Tail, run: MlflowRun) -> bool:
-    """Whether something that the journal's lines tell of is not there; there may be more, of an earlier version."""
-    fed = one.fed
-    history = tail.history.until(fed.get("lines", 0))
-    start = history.first_start
-    lacks_tags = not {*fed.get("sweeps", [])} <= {*run.data.tags}
-    lacks_params = not {terms.key(key) for key in terms.params(start)} <= {*run.data.params} if start else False
-    lacks_data = bool(start.get("data")) and not (run.inputs and run.inputs.dataset_inputs)
-    tail.history.forget()
+def _lacks_lines(run: RecordedRun, followed: FollowedRun, mlflow_run: MlflowRun) -> bool:
+    """Tell whether MLflow lacks something that the journal's lines tell of.
+
+    It may have more than that, of an earlier version.
+    """
+    history = followed.history.until(run.fed.get("lines", 0))
+    followed.history.forget()
+    start, data = history.first_start, mlflow_run.data
+    params = {terms.key(name) for name in terms.params(start)} if start else set()
     rows = terms.values(history.lines, 0)
-    if one.entry.get(AHEAD):  # the same steps, of other times
-        rows = [(key, value, 0, step) for key, value, _, step in rows]
-    expected = _latest((terms.key(key), at, step) for key, _, at, step in rows)
-    known = _latest((metric.key, metric.timestamp, metric.step) for metric in run.data._metric_objs)
-    lacks_rows = any(known.get(key, (-1, 0)) < latest for key, latest in expected.items())
-    return lacks_tags or lacks_params or lacks_data or lacks_rows
+    if run.entry.get(AHEAD):  # MLflow has the same steps, of other times
+        rows = [row._replace(time=0) for row in rows]
+    expected = _latest((terms.key(row.name), row.step, row.time) for row in rows)
+    known = _latest((metric.key, metric.step, metric.timestamp) for metric in data._metric_objs)
+    has_tags = data.tags.keys() >= set(run.fed.get("sweeps", []))
+    has_params = data.params.keys() >= params
+    has_data = not start.get("data") or bool(mlflow_run.inputs and mlflow_run.inputs.dataset_inputs)
+    has_rows = all(known.get(key, (-1, 0)) >= latest for key, latest in expected.items())
+    return not (has_tags and has_params and has_data and has_rows)
 
 
 def _latest(rows: Iterable[tuple[str, int, int]]) -> dict[str, tuple[int, int]]:
-    """Of each metric the last step, and when that was (milliseconds)."""
+    """Return the latest step of each metric, and its time, from (metric, step, time)."""
     latest: dict[str, tuple[int, int]] = {}
-    for key, at, step in rows:
+    for key, step, at in rows:
         latest[key] = max(latest.get(key, (step, at)), (step, at))
     return latest
 
 
-def _lacks_summary(one: Written, run: MlflowRun) -> bool:
-    """Whether the run of a sweep has not the metrics that came out of it."""
-    if not one.fed.get("files") or one.summary is None:
+def _lacks_summary(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+    """Tell whether the run of a sweep lacks the metrics that came out of it."""
+    if not run.fed.get("files") or run.summary is None:
         return False
-    values = store.numbers(one.summary.get("metrics", {}))
-    return any(run.data.metrics.get(terms.key(name)) != value for name, value in values.items())
+    known = mlflow_run.data.metrics
+    values = store.numbers(run.summary.get("metrics", {}))
+    return any(known.get(terms.key(name)) != value for name, value in values.items())
 
 
-def _lacks_files(one: Written, run: MlflowRun) -> bool:
-    """Whether a file that was fed is gone, where it can be looked at."""
-    folder = places.local(run.info.artifact_uri)
-    if folder is None or not one.fed.get("files") or (folder.exists() and not os.access(folder, os.X_OK)):
+def _lacks_files(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+    """Tell whether a file that was fed is gone, where this machine can look at it."""
+    folder, names = places.local(mlflow_run.info.artifact_uri), run.fed.get("files")
+    if folder is None or not names or (folder.exists() and not os.access(folder, os.X_OK)):
         return False
-    return any(not (folder / places.name(name, sweep=one.tail is None)).exists() for name in one.fed["files"])
+    is_sweep = run.followed is None
+    return any(not (folder / places.name(name, sweep=is_sweep)).exists() for name in names)

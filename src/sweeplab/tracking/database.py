@@ -1,4 +1,4 @@
-"""The database behind a tracking URI: how several processes open a fresh one at once.
+"""The database behind a tracking URI, which several processes may open at once when it is fresh.
 
 mlflow makes its tables when it first opens a database, and guards that against other threads only.
 """
@@ -28,7 +28,10 @@ def alone_at(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _postgresql(uri: str) -> Iterator[None]:
-    """A connection of our own, which also says at once what is wrong: mlflow would try for 100 seconds."""
+    """Hold a lock by a connection of our own.
+
+    It also says at once what is wrong, whereas mlflow would try for 100 seconds.
+    """
     from sqlalchemy import NullPool, create_engine, text
 
     with create_engine(uri, poolclass=NullPool).begin() as connection:
@@ -38,23 +41,23 @@ def _postgresql(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _sqlite(uri: str) -> Iterator[None]:
-    where = address.folder(uri)
-    if where is not None:
+    folder = address.folder(uri)
+    if folder is not None:
         with suppress(OSError):  # MLflow will say why
-            where.mkdir(parents=True, exist_ok=True)
-    if where is None or not where.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+    if folder is None or not folder.is_dir():
         yield
         return
-    held = os.open(where, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def ensure_readable(uri: str) -> None:
-    """Raise OSError or sqlite3.Error if an SQLite file is there and cannot be read, or cannot be made.
+    """Raise OSError or sqlite3.Error if an SQLite file cannot be read, or cannot be made.
 
     MLflow would try for 100 seconds.
     """
@@ -65,7 +68,8 @@ def ensure_readable(uri: str) -> None:
         number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
         raise OSError(number, os.strerror(number), str(path.parent))
     if path.is_symlink() and not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "is a link that leads nowhere; mend it, or remove it", str(path))
+        problem = "is a link that leads nowhere; mend it, or remove it"
+        raise FileNotFoundError(errno.ENOENT, problem, str(path))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists():
@@ -73,8 +77,8 @@ def ensure_readable(uri: str) -> None:
             connection.execute("select name from sqlite_master").fetchone()
 
 
-def make(uri: str, made: Path | None = None) -> None:
-    """Make an SQLite database that is not there, whole or not at all: a copy of `made`, an empty one, if it is given.
+def make(uri: str, empty: Path | None = None) -> None:
+    """Make an SQLite database that is not there, whole or not at all; a copy of `empty`, if given.
 
     MLflow can never again open one that was left half-made, as by a feeder that is killed.
     """
@@ -82,18 +86,18 @@ def make(uri: str, made: Path | None = None) -> None:
     if path is None or os.path.lexists(path) or not path.parent.is_dir():
         return
     new = path.with_name(f".{path.name}.new")
-    for left in (new, new.with_name(f"{new.name}-journal")):  # of a feeder that was killed while making it
-        left.unlink(missing_ok=True)
-    if made is None:
+    new.unlink(missing_ok=True)  # of a feeder that was killed while making it
+    new.with_name(f"{new.name}-journal").unlink(missing_ok=True)
+    if empty is None:
         make_empty(new)
     else:
-        shutil.copyfile(made, new)
+        shutil.copyfile(empty, new)
     if not path.exists():  # else a server of the user's own has made one meanwhile
         new.rename(path)
 
 
 def make_empty(path: Path) -> Path:
-    """An SQLite database of MLflow's there, without any runs; it takes about a second."""
+    """Make an SQLite database of MLflow's without any runs; it takes about a second."""
     from mlflow import MlflowClient
 
     MlflowClient(tracking_uri=address.sqlite(path)).search_experiments(max_results=1)

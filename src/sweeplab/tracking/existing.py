@@ -1,18 +1,20 @@
-"""Which MLflow runs of a store there are already, so that none is made twice."""
+"""The MLflow runs that a store has already, so that none is made twice."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeplab.store import Store
+from sweeplab.tracking.connection import Connection
+from sweeplab.tracking.goals import FeedJob
 from sweeplab.tracking.records import DELETED
-from sweeplab.tracking.view import Job
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
+    from mlflow.store.entities import PagedList
 
 FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
 """Tags: a run is known by one of the first two, and the third."""
@@ -22,71 +24,106 @@ PAGE = 500  # runs; a server answers for so many within its time
 
 EVERYTHING = 3  # mlflow.entities.ViewType.ALL, without its import
 
-Runs = list[tuple[str, int, bool]]
-"""Of each run its id, when it began in milliseconds, and whether it was deleted in MLflow."""
+
+@dataclass(frozen=True, slots=True)
+class ExistingRun:
+    """An MLflow run, as far as it matters for finding it again."""
+
+    run_id: str
+    start: int  # milliseconds
+    is_deleted: bool
+
+    @classmethod
+    def of(cls, run: MlflowRun) -> ExistingRun:
+        """Take what matters of an MLflow run."""
+        return cls(run.info.run_id, run.info.start_time, run.info.lifecycle_stage == DELETED)
 
 
-class Existing:
-    """A search for one run goes through all runs of MLflow. So those of an experiment are read once, if few enough."""
+class ExistingRuns:
+    """The store's runs in MLflow, found by their tags.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    A search for one run goes through all runs of MLflow. So those of an experiment are read once,
+    if they are few enough.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._to_make: Counter[str] = Counter()
         self.forget()
 
     def forget(self) -> None:
-        """Something went wrong, or somebody else may have changed something."""
-        self._all: dict[str, dict[tuple[str, str], Runs]] = {}  # experiment id -> (tag, its value) -> runs
-        self._tried: Counter[str] = Counter()  # experiment id -> of how many runs it is known to have more
+        """Forget what was read: something went wrong, or somebody else may have changed it."""
+        # experiment id -> (tag, its value) -> runs
+        self._all: dict[str, dict[tuple[str, str], list[ExistingRun]]] = {}
+        # experiment id -> a number of runs that it is known to exceed
+        self._tried: Counter[str] = Counter()
 
-    def expect(self, jobs: Iterable[Job]) -> None:
-        """How many are to be made says how many it is worth to read."""
+    def expect(self, jobs: Iterable[FeedJob]) -> None:
+        """Count the runs that are to be made: so many more existing ones are worth reading."""
         self._to_make = Counter(job.experiment for job in jobs if not job.entry.get("run"))
 
-    def find(self, client: MlflowClient, job: Job, experiment: str, tag: str, value: str) -> Runs:
-        """The runs of this store and experiment id with this tag, as many as there are."""
-        if "asked" not in job.entry:  # else it may have been made since the others were read
-            self._read(client, experiment, max(WORTH, WORTH * self._to_make[job.experiment]))
-            if experiment in self._all:
-                return self._all[experiment].get((tag, value), [])
-        condition = f"tags.`{tag}` = '{value}' and {self._ours}"
-        return [_told(run) for run in client.search_runs([experiment], condition, run_view_type=EVERYTHING)]
+    def find(self, job: FeedJob, experiment_id: str, tag: str, value: str) -> list[ExistingRun]:
+        """List the store's runs with this tag in an experiment, deleted ones included."""
+        if "asked" not in job.entry:  # else the run may have been made since the others were read
+            self._read(experiment_id, max(WORTH, WORTH * self._to_make[job.experiment]))
+            if experiment_id in self._all:
+                return self._all[experiment_id].get((tag, value), [])
+        condition = f"tags.`{tag}` = '{value}' and {_is_of(self._connection.store.id)}"
+        client = self._connection.client
+        runs = client.search_runs([experiment_id], condition, run_view_type=EVERYTHING)
+        return [ExistingRun.of(run) for run in runs]
 
-    def add(self, experiment: str, tag: str, value: str, run_id: str, start: int) -> None:
-        """A run was made; all others of this tag are gone."""
-        if experiment in self._all:
-            self._all[experiment][tag, value] = [(run_id, start, False)]
+    def add(self, experiment_id: str, tag: str, value: str, run: ExistingRun) -> None:
+        """Note that this run was made, and that all others of this tag are gone."""
+        if experiment_id in self._all:
+            self._all[experiment_id][tag, value] = [run]
 
-    @property
-    def _ours(self) -> str:
-        return f"tags.`{STORE_ID}` = '{self._store.id}'"
-
-    def _read(self, client: MlflowClient, experiment: str, most: int) -> None:
-        if experiment in self._all or most <= self._tried[experiment]:
+    def _read(self, experiment_id: str, most: int) -> None:
+        """Read all of the store's runs in an experiment, unless there are more than `most`."""
+        if experiment_id in self._all or most <= self._tried[experiment_id]:
             return
-        runs: list[MlflowRun] = []
-        token: str | None = None
-        while len(runs) < most:
-            size = min(PAGE, most)
-            page = client.search_runs(
-                [experiment], self._ours, run_view_type=EVERYTHING, max_results=size, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                self._all[experiment] = _by_tag(runs)
+        client, store_id = self._connection.client, self._connection.store.id
+        runs: dict[tuple[str, str], list[ExistingRun]] = {}
+        count = 0
+        for page in pages(client, experiment_id, store_id, most):
+            count += len(page)
+            for run in page:
+                _add_by_tag(runs, run)
+            if page.token and count >= most:
+                self._tried[experiment_id] = most
                 return
-        self._tried[experiment] = most
+        self._all[experiment_id] = runs
 
 
-def _told(run: MlflowRun) -> tuple[str, int, bool]:
-    return run.info.run_id, run.info.start_time, run.info.lifecycle_stage == DELETED
+def pages(
+    client: MlflowClient,
+    experiment_id: str,
+    store_id: str,
+    most: int = PAGE,
+) -> Iterator[PagedList[MlflowRun]]:
+    """Go through a store's runs in an experiment, the latest first, deleted ones included."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            _is_of(store_id),
+            run_view_type=EVERYTHING,
+            max_results=min(PAGE, most),
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield page
+        token = page.token
+        if not token:
+            return
 
 
-def _by_tag(runs: Iterable[MlflowRun]) -> dict[tuple[str, str], Runs]:
-    found: dict[tuple[str, str], Runs] = {}
-    for run in runs:
-        for tag in (FINGERPRINT, SWEEP_ID):
-            if tag in run.data.tags:
-                found.setdefault((tag, run.data.tags[tag]), []).append(_told(run))
-    return found
+def _is_of(store_id: str) -> str:
+    """Return MLflow's condition for the runs of a store."""
+    return f"tags.`{STORE_ID}` = '{store_id}'"
+
+
+def _add_by_tag(runs: dict[tuple[str, str], list[ExistingRun]], run: MlflowRun) -> None:
+    for tag in (FINGERPRINT, SWEEP_ID):
+        if tag in run.data.tags:
+            runs.setdefault((tag, run.data.tags[tag]), []).append(ExistingRun.of(run))

@@ -1,4 +1,4 @@
-"""Which experiment of MLflow's is meant by a name."""
+"""MLflow's experiment of a name: found, found under another name, or created."""
 
 from __future__ import annotations
 
@@ -13,56 +13,67 @@ if TYPE_CHECKING:
 
 
 def find(client: MlflowClient, home: store.Store, uri: str, name: str) -> Experiment | None:
-    """MLflow's experiment of this name, or else the one that the store's runs are in, if it was renamed in MLflow.
+    """Find MLflow's experiment of this name; None if there is none. It may be a deleted one.
 
-    None if there is neither. It may be a deleted one.
+    One that was renamed in MLflow is found by the runs of the store that are in it.
     """
-    return client.get_experiment_by_name(terms.experiment(name)) or _find_renamed(client, home, uri, name)
+    experiment = client.get_experiment_by_name(terms.experiment(name))
+    return experiment or _find_renamed(client, home, uri, name)
 
 
-def _find_renamed(client: MlflowClient, home: store.Store, uri: str, name: str) -> Experiment | None:
-    """The recorded experiment; an experiment with its id and another time of creation is another database's."""
+def _find_renamed(
+    client: MlflowClient,
+    home: store.Store,
+    uri: str,
+    name: str,
+) -> Experiment | None:
+    """Find the recorded experiment; one of its id that was created at another time is not it."""
     from mlflow.exceptions import MlflowException
 
     for experiment_id, created in records.recorded_experiments(home, uri, name):
         try:
-            known = client.get_experiment(experiment_id)
+            experiment = client.get_experiment(experiment_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             continue
-        if created_at(known) == created:
-            return known
+        if created_at(experiment) == created:
+            return experiment
     return None
 
 
 def created_at(experiment: Experiment | None) -> int:
-    """When an experiment was created (milliseconds); 0 if there is none."""
+    """Return when an experiment was created (milliseconds); 0 if there is none."""
     return 0 if experiment is None else int(experiment.creation_time or 0)
 
 
 def ensure(client: MlflowClient, home: store.Store, uri: str, name: str) -> Experiment:
-    """The experiment that is meant by this name, made if there is none.
+    """Find the experiment that is meant by this name, or create it.
 
-    Raises ValueError if somebody deleted it, UserError if its files lie in a folder that is no more.
+    Raises ValueError if somebody deleted it, UserError if its files lie in a folder that is no
+    more.
     """
-    found = find(client, home, uri, name) or _create(client, uri, terms.experiment(name))
-    if found.lifecycle_stage == records.DELETED:
+    experiment = find(client, home, uri, name)
+    if experiment is None:
+        experiment = _create(client, uri, terms.experiment(name))
+    if experiment.lifecycle_stage == records.DELETED:
         raise ValueError(
-            f"MLflow experiment '{found.name}' was deleted: restore it (mlflow experiments restore -x "
-            f"{found.experiment_id}) or choose another tracking.experiment"
+            f"MLflow experiment '{experiment.name}' was deleted: restore it (mlflow experiments "
+            f"restore -x {experiment.experiment_id}) or choose another tracking.experiment"
         )
-    relocation.ensure_there(found.name, str(found.artifact_location))
-    return found
+    relocation.ensure_there(experiment.name, str(experiment.artifact_location))
+    return experiment
 
 
 def _create(client: MlflowClient, uri: str, name: str) -> Experiment:
     from mlflow.exceptions import MlflowException
 
+    location = address.artifact_location(uri, name)
     try:
-        number = client.create_experiment(name, artifact_location=address.artifact_location(uri, name))
+        experiment_id = client.create_experiment(name, artifact_location=location)
     except MlflowException:
-        if (made := client.get_experiment_by_name(name)) is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             raise
-        return made  # another feeder was faster
-    return client.get_experiment(number)
+        return experiment  # another feeder was faster
+    return client.get_experiment(experiment_id)

@@ -1,4 +1,4 @@
-"""Links into MLflow's UI that show what they are asked for."""
+"""Links into MLflow's UI."""
 
 from __future__ import annotations
 
@@ -9,63 +9,70 @@ from urllib.parse import quote, urlencode
 
 from sweeplab.store import Store
 from sweeplab.tracking.address import databricks, public, served
-from sweeplab.tracking.records import run_places, sweep_places
-from sweeplab.tracking.view import SWEEP_LENGTH
+from sweeplab.tracking.goals import SWEEP_LENGTH
+from sweeplab.tracking.records import Place, run_places, sweep_places
 
-FLAT = {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}  # the UI folds children away if sorted by time
+# Sorted by time, the UI would fold children away.
+FLAT = {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}
 PORT = 5000  # of `sweeplab ui`
 COMPARED = 100  # runs on the compare page at most: it is slow with more
 
 
 def _link(base: str, page: str, **query: str) -> str:
     # Without workflowType the UI opens a page for language models, which shows no runs.
-    words = urlencode({**query, "workflowType": "machine_learning"}, quote_via=quote, safe="[],")
-    return f"{base.rstrip('/')}/#/{page}?{words}"
+    query["workflowType"] = "machine_learning"
+    text = urlencode(query, quote_via=quote, safe="[],")
+    return f"{base.rstrip('/')}/#/{page}?{text}"
 
 
 def sweep_link(base: str, experiment_id: str, sweep_id: str) -> str:
-    """Charts of exactly the runs of a sweep."""
+    """Link to charts of exactly the runs of a sweep."""
     page = f"experiments/{experiment_id}/runs"
     return _link(base, page, searchFilter=_filter(sweep_id), compareRunsMode="CHART", **FLAT)
 
 
 def table_link(base: str, experiment_id: str, sweep_id: str | None = None) -> str:
-    """The table of an experiment's runs, or of those of a sweep."""
+    """Link to the table of an experiment's runs, or of those of a sweep."""
     query = {"searchFilter": _filter(sweep_id)} if sweep_id else {}
     return _link(base, f"experiments/{experiment_id}/runs", **query, **FLAT)
 
 
 def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """The page that lays these MLflow runs side by side."""
+    """Link to the page that lays these MLflow runs side by side."""
     runs = ",".join(f'"{run_id}"' for run_id in run_ids)
     return _link(base, "compare-runs", runs=f"[{runs}]", experiments=f'["{experiment_id}"]')
 
 
 def run_link(base: str, experiment_id: str, run_id: str) -> str:
-    """The curves of one MLflow run."""
+    """Link to the curves of one MLflow run."""
     return _link(base, f"experiments/{experiment_id}/runs/{run_id}/model-metrics")
 
 
 def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
-    """The two links that matter of a sweep: the charts of exactly its runs, and these laid side by side.
+    """Link to the charts of exactly a sweep's runs, and to the page that lays them side by side.
 
-    They lead to the sweep's experiment, or to another one that has its runs; none if MLflow has none of them.
+    The links lead to the sweep's experiment, or to another one that has its runs. There are none if
+    MLflow has none of the runs.
     """
-    cells = [home.run(cell["fingerprint"]) for cell in sweep["cells"][:COMPARED]]
-    runs = [place for run in cells for place in run_places(run, uri)]
-    others = [place.experiment for place in [*sweep_places(home, sweep["id"], uri), *runs]]
+    runs: list[Place] = []
+    for cell in sweep["cells"][:COMPARED]:
+        runs += run_places(home.run(cell["fingerprint"]), uri)
+    parents = sweep_places(home, sweep["id"], uri)
+    others = [place.experiment for place in [*parents, *runs]]
     for experiment in [sweep["experiment"], *others]:
-        here = [place for place in runs if place.experiment == experiment]
-        if here:
+        shown = [place for place in runs if place.experiment == experiment]
+        if shown:
+            experiment_id = shown[0].experiment_id
+            run_ids = [place.run_id for place in shown]
             return {
-                "curves": sweep_link(base, here[0].experiment_id, sweep["id"]),
-                "side by side": compare_link(base, here[0].experiment_id, [place.run_id for place in here]),
+                "curves": sweep_link(base, experiment_id, sweep["id"]),
+                "side by side": compare_link(base, experiment_id, run_ids),
             }
     return {}
 
 
 def base_of(uri: str, port: int = PORT) -> str:
-    """The address of the UI: the server's own, else where `sweeplab ui` serves a database."""
+    """Return the address of the UI: the server's own, or where `sweeplab ui` serves a database."""
     if databricks(uri):
         return os.environ.get("DATABRICKS_HOST", uri).rstrip("/")
     if not served(uri):
@@ -74,4 +81,5 @@ def base_of(uri: str, port: int = PORT) -> str:
 
 
 def _filter(sweep_id: str) -> str:
+    """Return the UI's condition for the runs of a sweep."""
     return f'tags.`sweep.{sweep_id[:SWEEP_LENGTH]}` = "1"'

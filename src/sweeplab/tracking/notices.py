@@ -1,10 +1,10 @@
-"""What somebody did in MLflow that its view of the store does not undo: deleted something, or renamed it."""
+"""What somebody deleted or renamed in MLflow, which the feeder does not undo."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sweeplab import config
 from sweeplab.store import Store
@@ -12,47 +12,62 @@ from sweeplab.tracking import address, records
 from sweeplab.tracking.records import DELETED, EXPERIMENT, FOR_GOOD, RENAMED
 
 
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """A run that was deleted in MLflow."""
-
+class _DeletedRun(NamedTuple):
     run_id: str
     record: Path
 
 
 def notices(
-    store: Store, tracking: config.Tracking, only: Collection[str] | None = None, sweep: str | None = None
+    store: Store,
+    tracking: config.Tracking,
+    only: Collection[str] | None = None,
+    sweep: str | None = None,
 ) -> list[str]:
-    """A line for each, by the records; of these runs (ids), and of this sweep, only, if given."""
+    """Say by the records what somebody did in MLflow, a line each.
+
+    `only` (run ids) and `sweep` limit it to these runs and this sweep.
+    """
     uri = address.resolve_uri(tracking)
-    files = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
-    if only is None:
-        files = [*store.sweeps.glob("*.mlflow.json"), *files]
-    elif sweep is not None:
-        files = [records.sweep_record(store, sweep), *files]
-    gone: dict[tuple[str, str], list[_Gone]] = {}
+    deleted: dict[tuple[str, str], list[_DeletedRun]] = {}  # (experiment, what was deleted) -> runs
     renamed: dict[str, str] = {}
-    for file in files:
-        for experiment, entry in records.entries(file, uri).items():
+    for record in _records(store, only, sweep):
+        for experiment, entry in records.entries(record, uri).items():
             if not records.is_ours(entry, store):
                 continue
-            if what := entry.get(DELETED):
-                gone.setdefault((experiment, str(what)), []).append(_Gone(str(entry["run"]), file))
+            if entry.get(DELETED):
+                run = _DeletedRun(str(entry["run"]), record)
+                deleted.setdefault((experiment, str(entry[DELETED])), []).append(run)
             if entry.get(RENAMED):
                 renamed[experiment] = str(entry[RENAMED])
-    told = [f"the experiment '{name}' is called '{now}' in MLflow, and goes on there" for name, now in renamed.items()]
-    return told + [_told(renamed.get(name, name), what, found) for (name, what), found in gone.items()]
+    lines = [
+        f"the experiment '{name}' is called '{new_name}' in MLflow, and goes on there"
+        for name, new_name in renamed.items()
+    ]
+    for (experiment, what), runs in deleted.items():
+        lines.append(_deletion(renamed.get(experiment, experiment), what, runs))
+    return lines
 
 
-def _told(experiment: str, what: str, gone: Sequence[_Gone]) -> str:
-    count = f"{len(gone)} run{'s'[: len(gone) != 1]}"
+def _records(store: Store, only: Collection[str] | None, sweep: str | None) -> list[Path]:
+    """List the records that are asked about, those of sweeps first."""
+    runs = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
+    if only is None:
+        return [*store.sweeps.glob("*.mlflow.json"), *runs]
+    if sweep is None:
+        return runs
+    return [records.sweep_record(store, sweep), *runs]
+
+
+def _deletion(experiment: str, what: str, runs: Sequence[_DeletedRun]) -> str:
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     if what == EXPERIMENT:
         return (
             f"the experiment '{experiment}' was deleted in MLflow, and stays so, with {count}; "
             "mlflow experiments restore brings it back"
         )
-    were, stay, which = ("was", "stays", "it") if len(gone) == 1 else ("were", "stay", "one")
+    were, stay, which = ("was", "stays", "it") if len(runs) == 1 else ("were", "stay", "one")
     deleted = f"of the experiment '{experiment}' {count} {were} deleted in MLflow"
     if what == FOR_GOOD:
-        return f"{deleted} for good, and so {stay}; to have {which} sent again, remove {gone[0].record}"
-    return f"{deleted}, and so {stay}; mlflow runs restore --run-id {gone[0].run_id} brings it back"
+        advice = f"to have {which} sent again, remove {runs[0].record}"
+        return f"{deleted} for good, and so {stay}; {advice}"
+    return f"{deleted}, and so {stay}; mlflow runs restore --run-id {runs[0].run_id} brings it back"

@@ -19,15 +19,15 @@ from sweeplab.tracking import address, causes, database, library
 from sweeplab.tracking.links import PORT, base_of
 
 MOST_PORT = 65535
+TRIED_PORTS = 20
 
 
 @contextmanager
 def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
-    """An MLflow server of this database on 127.0.0.1, at `port` or the next free one; yields its address.
+    """Serve this database on 127.0.0.1, at `port` or the next free one; yield the address.
 
-    Of an http(s) URI, or of Databricks, that is the server itself, and nothing is started.
-    Raises UserError if it does not answer within
-    `seconds`.
+    For an http(s) URI, or Databricks, that is the server itself, and nothing is started. Raises
+    UserError if the server does not answer within `seconds`.
     """
     if address.served(uri) or address.databricks(address.checked(uri)):
         yield base_of(uri)
@@ -35,29 +35,35 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
     try:
         database.ensure_readable(uri)
     except (OSError, sqlite3.Error) as error:
-        raise UserError(f"{address.public(uri)} cannot be read: {causes.in_short(error, uri)}") from error
+        reason = causes.in_short(error, uri)
+        raise UserError(f"{address.public(uri)} cannot be read: {reason}") from error
     port = _free_port(port)
     with tempfile.TemporaryFile() as log, _server(uri, port, log.fileno()) as process:
         deadline = time.monotonic() + seconds
         while not _healthy(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 log.seek(0)
-                tail = "\n".join(
-                    log.read().decode(errors="replace").replace(uri, address.public(uri)).splitlines()[-10:]
-                )
-                raise UserError(f"the MLflow server of {address.public(uri)} did not start; its last words:\n{tail}")
+                where = address.public(uri)
+                lines = log.read().decode(errors="replace").replace(uri, where).splitlines()
+                problem = f"the MLflow server of {where} did not start; its last words:"
+                raise UserError("\n".join([problem, *lines[-10:]]))
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
 def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, **library.ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}  # not in `ps`
-    environment["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # its last words are shown
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {
+        **os.environ,
+        **library.ENVIRONMENT,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": uri,  # here, since arguments show in `ps`
+        "MLFLOW_REGISTRY_STORE_URI": uri,
+        "MLFLOW_LOGGING_LEVEL": "WARNING",  # its last words are shown
+    }
+    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(  # noqa: S603  # no shell, our own words
-        [sys.executable, "-P", "-m", "mlflow", *words],
+        [sys.executable, "-P", "-m", "mlflow", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -94,10 +100,11 @@ def _healthy(port: int) -> bool:
 
 
 def _free_port(first: int) -> int:
-    """`first`, or the next port that is free; any for 0. Raises UserError if 20 are taken."""
+    """Return `first`, or the next free port; any for 0. Raises UserError if 20 are taken."""
     if not 0 <= first <= MOST_PORT:
-        raise UserError(f"--port={first}: must be a whole number from 0 to {MOST_PORT}; 0 takes any that is free")
-    for port in range(first, first + 20):
+        allowed = f"must be a whole number from 0 to {MOST_PORT}; 0 takes any that is free"
+        raise UserError(f"--port={first}: {allowed}")
+    for port in range(first, first + TRIED_PORTS):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -105,4 +112,5 @@ def _free_port(first: int) -> int:
             except (OSError, OverflowError):
                 continue
             return int(trial.getsockname()[1])
-    raise UserError(f"ports {first} to {first + 19} of 127.0.0.1 are all taken; give another one")
+    last = first + TRIED_PORTS - 1
+    raise UserError(f"ports {first} to {last} of 127.0.0.1 are all taken; give another one")

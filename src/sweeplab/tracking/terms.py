@@ -1,4 +1,4 @@
-"""The store's words in MLflow's: parameters, metrics, tags."""
+"""The store's words in MLflow's: parameters, metrics, tags, and names that MLflow takes."""
 
 from __future__ import annotations
 
@@ -6,45 +6,59 @@ import getpass
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeplab import config, store
 from sweeplab.tracking.records import Node
 
-
-def ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
 KEY_LENGTH = 250  # characters of the name of a parameter, a metric or a tag
 EXPERIMENT, RUN, USER, PARAM, TAG, DATASET, DIGEST = 256, 250, 256, 6000, 8000, 500, 36
-"""Characters that MLflow's tables hold on PostgreSQL (of a parameter: that MLflow takes); SQLite holds any number."""
+"""Characters that MLflow's tables hold on PostgreSQL (of a parameter: that MLflow takes).
+
+SQLite holds any number.
+"""
 
 _ODD = re.compile(r"[^\w\-. :/]")  # MLflow takes letters and digits of any script
-_NO_PATH = re.compile(r"(?:^|(?<=/))[./]|/$| $")  # a name is no path that leads elsewhere, as `../x`, `a//b` or `a/`
+_NO_PATH = re.compile(r"(?:^|(?<=/))[./]|/$| $")  # a name must not lead elsewhere, as `../x` would
 _ESCAPE = re.compile(r"_x[0-9a-f]+_")
 
 
-def key(name: str) -> str:
-    """The name as MLflow takes it, another one for each: `a@b` is `a_x40_b`, and what is too long ends in a digest.
+class MetricRow(NamedTuple):
+    """One value of a metric, as MLflow stores it."""
 
-    What MLflow would refuse is written as `_x`, its number in Unicode, `_`; a name that looks so is written so, too.
+    name: str
+    value: float
+    time: int  # milliseconds
+    step: int
+
+
+def ms(seconds: float) -> int:
+    """Round seconds to milliseconds, as MLflow counts time."""
+    return round(seconds * 1000)
+
+
+def key(name: str) -> str:
+    """Spell the name as MLflow takes it; other names stay other ones.
+
+    What MLflow would refuse is written as `_x`, its number in Unicode, `_`: `a@b` is `a_x40_b`. A
+    name that already looks so is escaped, too. What is too long ends in a digest.
     """
     if _ODD.search(name) or _NO_PATH.search(name) or _ESCAPE.search(name) or not name:
         name = re.sub(r"_(?=x)", _escaped, name)
-        name = _NO_PATH.sub(_escaped, re.sub(r"[^\w\-. :/]", _escaped, name)) or "_x0_"
+        name = _ODD.sub(_escaped, name)
+        name = _NO_PATH.sub(_escaped, name) or "_x0_"
     if len(name) <= KEY_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:32]
     return f"{name[: KEY_LENGTH - 36]}._x{digest}_"
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"_x{ord(found[0]):02x}_"
+def _escaped(match: re.Match[str]) -> str:
+    return f"_x{ord(match[0]):02x}_"
 
 
 def cut(value: str, most: int) -> str:
-    """The text as a database takes it: what is too long ends in a digest, so that other texts stay other ones.
+    """Shorten the text as a database takes it; other texts stay other ones, by a digest at the end.
 
     PostgreSQL takes no NUL, and no database half of a surrogate pair.
     """
@@ -56,60 +70,103 @@ def cut(value: str, most: int) -> str:
 
 
 def experiment(name: str) -> str:
-    """The name of an experiment as MLflow has it."""
+    """Return the name of an experiment as MLflow has it."""
     return cut(name, EXPERIMENT)
 
 
 def tags(values: Mapping[str, str]) -> dict[str, str]:
-    """Tags as MLflow takes them; of two the value is in a column of `runs`, too."""
-    columns = {"mlflow.runName": RUN, "mlflow.user": USER}
-    return {key(name): cut(value, columns.get(name, TAG)) for name, value in values.items()}
+    """Return tags as MLflow takes them; run name and user are in columns of its own, too."""
+    lengths = {"mlflow.runName": RUN, "mlflow.user": USER}
+    return {key(name): cut(value, lengths.get(name, TAG)) for name, value in values.items()}
 
 
 def origin(name: str) -> dict[str, str]:
+    """Return the tags that tell what an MLflow run is called, and who made it with what."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         user = "unknown"
     return {
-        "mlflow.runName": name or "run",  # MLflow refuses none
+        "mlflow.runName": name or "run",  # MLflow refuses an empty name
         "mlflow.source.name": "train.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user,
     }
 
 
-def params(start: Mapping[str, Any]) -> dict[str, str]:
-    """The config of a `start` event as MLflow parameters: dotted keys, and not where the run is kept.
+def run_tags(history: store.History) -> dict[str, str]:
+    """Return the tags that a run's journal gives: of its latest start, and why it stopped."""
+    provenance = history.start.get("provenance") or {}
+    git = provenance.get("git") or {}
+    values = {
+        "question": history.start.get("question"),
+        "git.commit": git.get("commit"),
+        "git.dirty": git.get("dirty"),
+        "mlflow.source.git.commit": git.get("commit"),
+        "device": provenance.get("device"),
+        "threads": provenance.get("threads"),
+        "stop_reason": history.latest(store.Event.END).get("stop_reason"),
+    }
+    for package, version in (provenance.get("versions") or {}).items():
+        values[f"version.{package}"] = version
+    return {name: config.yaml_str(value) for name, value in values.items() if value is not None}
 
-    What was asked is told in the form that fingerprints are made of, so that equal runs have equal parameters.
+
+def params(start: Mapping[str, Any]) -> dict[str, str]:
+    """Return the config of a `start` event as MLflow parameters, under dotted keys.
+
+    Where the run is kept is left out. What was asked for is told in the form that fingerprints are
+    made of, so that equal runs have equal parameters.
     """
-    kept = {k: v for k, v in start["config"].items() if k not in ("tracking", "store", "sweep")}
+    sections = dict(start["config"])
+    for section in ("tracking", "store", "sweep"):
+        sections.pop(section, None)
     if asked := start.get("asked"):
-        kept |= {name: asked.get(name, {}) for name in (*config.COMPONENTS, "metrics")}
-        kept |= {name: kept[name] | asked[name] for name in ("data", "trainer")}
-    values = config.flatten(config.normalize(kept))
+        for section in (*config.COMPONENTS, "metrics"):
+            sections[section] = asked.get(section, {})
+        for section in ("data", "trainer"):
+            sections[section] = sections[section] | asked[section]
+    values = config.flatten(config.normalize(sections))
     return {name: config.yaml_str(value) for name, value in values.items() if value != {}}
 
 
-def values(events: Sequence[Node], fed: int) -> list[tuple[str, float, int, int]]:
-    """(metric, value, milliseconds, step) of the lines after the first `fed`.
+def values(events: Sequence[Node], fed: int) -> list[MetricRow]:
+    """Return the metric rows of a journal's lines after the first `fed`.
 
-    Of a repeated epoch the first line counts. The final metrics are those of the `finished` end: an interrupted run
-    goes on, and would have each of them twice. The step of a look at the machine is its number, as MLflow has it.
+    The final metrics are those of the first `finished` end: an interrupted run goes on, and would
+    have each of them twice.
     """
-    first: dict[int, int] = {}  # epoch -> its first line
-    rows: list[tuple[int, int, Node]] = []  # (line, step, event)
-    for line, event in enumerate(events):
-        if event["event"] == store.Event.EPOCH and first.setdefault(event["epoch"], line) == line:
-            rows.append((line, event["epoch"], event))
-    looks = [line for line, event in enumerate(events) if event["event"] == store.Event.SYSTEM]
-    rows += [(line, step, events[line]) for step, line in enumerate(looks)]
-    ends = [n for n, e in enumerate(events) if e["event"] == store.Event.END and e["status"] == store.Status.FINISHED]
-    rows += [(line, max(first, default=0), events[line]) for line in ends[:1]]
-    return [
-        (name, value, ms(event["time"]), step)
-        for line, step, event in rows
-        if line >= fed
-        for name, value in store.numbers(event["metrics"]).items()
+    steps = _steps(events)
+    ends = [
+        number
+        for number, event in enumerate(events)
+        if event["event"] == store.Event.END and event["status"] == store.Status.FINISHED
     ]
+    if ends:
+        epochs = [event["epoch"] for event in events if event["event"] == store.Event.EPOCH]
+        steps[ends[0]] = max(epochs, default=0)
+    rows = []
+    for number, step in steps.items():
+        if number >= fed:
+            event = events[number]
+            for name, value in store.numbers(event["metrics"]).items():
+                rows.append(MetricRow(name, value, ms(event["time"]), step))
+    return rows
+
+
+def _steps(events: Sequence[Node]) -> dict[int, int]:
+    """Map the lines that have metrics, but for the end, to their steps.
+
+    The step of an epoch is its number; of a repeated epoch the first line counts. The step of a
+    look at the machine is how many there were before, as MLflow has it.
+    """
+    epochs: dict[int, int] = {}  # epoch -> its first line
+    looks = []
+    for number, event in enumerate(events):
+        if event["event"] == store.Event.EPOCH:
+            epochs.setdefault(event["epoch"], number)
+        elif event["event"] == store.Event.SYSTEM:
+            looks.append(number)
+    steps = {number: epoch for epoch, number in epochs.items()}
+    steps |= {number: step for step, number in enumerate(looks)}
+    return steps

@@ -1,299 +1,231 @@
-"""The store as the feeder sees it: the MLflow runs that it asks for, and which of them are not level with it.
+"""The store as the feeder sees it: the MLflow runs that it asks for, and which of them are behind.
 
-The journals are the truth and MLflow is a view of them, so nothing here needs to be done only once: each MLflow run has
-a goal, computed from the store, and a record of what it has been fed (`mlflow.json`, written last). Where the two
-differ the run is fed, with the journal's own timestamps, which makes the same rows again. Killed anywhere and started
-again, the feeder therefore ends in the same place.
+The journals are the truth and MLflow is a view of them, so nothing here needs to be done only once:
+each MLflow run has a goal, computed from the store, and a record of what it has been fed
+(`mlflow.json`, written last). Where the two differ the run is fed, with the journal's own
+timestamps, which makes the same rows again. Killed anywhere and started again, the feeder therefore
+ends in the same place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeplab import store
+from sweeplab.tracking.goals import RUNNING, FeedJob, FollowedRun, SweepManifest
 from sweeplab.tracking.records import DELETED, Node, entries, is_ours, sweep_record
 
-RUNNING, KILLED = "RUNNING", "KILLED"
-STATUS = {
-    store.Status.FINISHED: "FINISHED",
-    store.Status.FAILED: "FAILED",
-    store.Status.INTERRUPTED: KILLED,
-    store.Status.PRUNED: KILLED,
-    "running": RUNNING,
-}
-FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
-SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
-
-
-class Tail:
-    """A run, followed by its journal."""
-
-    def __init__(self, run: store.Run) -> None:
-        self.run = run
-        self.history = store.History(run.journal)
-        self.history.forget()  # most runs are level, and only a few facts of them are needed
-        self.settled = False  # level, and nobody is at work on it: nothing to look at until the journal grows
-
-    @property
-    def fingerprint(self) -> str:
-        return self.history.fingerprint or self.run.id
-
-    @property
-    def ended(self) -> str:
-        """How it ended, as MLflow says it; '' if it has not."""
-        return STATUS[self.history.status] if self.history.has_ended else ""
-
-    def read(self) -> bool:
-        """Take in what is new; return whether the journal has changed since the last look."""
-        changed = self.history.read()
-        if changed:
-            self.settled = False
-        return changed
-
 
 @dataclass
-class Sweep:
-    """A manifest, and which version of the file it is."""
+class RecordedRun:
+    """An MLflow run that a record of this store tells of."""
 
-    manifest: Node
-    version: int = 0
-    id = property(lambda self: str(self.manifest["id"]))
-    tag = property(lambda self: f"sweep.{self.id[:SWEEP_LENGTH]}")
-
-    @cached_property
-    def experiments(self) -> list[str]:
-        """Those of MLflow that are to show it: the latest one first, then those under which it was issued before."""
-        return [name for name in (self.manifest.get("experiment"), *self.manifest.get("formerly", [])) if name]
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """Fingerprint -> the name of that cell."""
-        return {str(cell["fingerprint"]): cell["name"] for cell in self.manifest["cells"]}
-
-    @cached_property
-    def runs(self) -> frozenset[str]:
-        """The ids of its runs."""
-        return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
-
-
-@dataclass
-class Job:
-    """One MLflow run that is not level with the store."""
-
-    id: str  # of the run, or of the sweep
-    file: Path  # its record
-    experiment: str
+    record: Path
     entry: Node
-    goal: Node
-    sweeps: list[Sweep] = field(default_factory=list)
-    tail: Tail | None = None  # None: the parent run of sweeps[0]
+    start: float  # milliseconds
+    followed: FollowedRun | None = None  # None: it is the parent run of a sweep
+    summary: Node | None = None  # of a sweep, if it can be read
 
     @property
     def fed(self) -> Node:
+        """The goal that the run has reached."""
         return dict(self.entry.get("fed", {}))
 
     @property
-    def parent(self) -> Sweep | None:
-        """The sweep that trained the run, if it is of this experiment; else the first one here that reuses it."""
-        assert self.tail is not None
-        here = [sweep for sweep in self.sweeps if self.experiment in sweep.experiments]
-        trained = [
-            sweep
-            for sweep in here
-            if self.tail.history.sweep and sweep.id.startswith(self.tail.history.sweep[:SWEEP_LENGTH])
-        ]
-        return next(iter(trained or ([] if self.experiment in self.tail.history.experiments else here)), None)
+    def run_id(self) -> str:
+        """The id of the MLflow run."""
+        return str(self.entry["run"])
 
 
-@dataclass
-class Written:
-    """An MLflow run that a record of this store tells of."""
+class Manifests:
+    """The manifests of all sweeps, read again when their files change."""
 
-    file: Path
-    entry: Node
-    start: float  # milliseconds
-    tail: Tail | None = None
-    summary: Node | None = None  # of a sweep
-    fed = property(lambda self: dict(self.entry.get("fed", {})))
-    run_id = property(lambda self: str(self.entry["run"]))
+    def __init__(self, home: store.Store) -> None:
+        self.damaged: dict[str, str] = {}  # the beginning of a sweep's id -> what is wrong with it
+        self._folder = home.sweeps
+        self._versions: dict[Path, int] = {}
+        self._sweeps: dict[Path, SweepManifest] = {}
+        self._by_run: dict[str, list[SweepManifest]] = {}
+
+    def __iter__(self) -> Iterator[SweepManifest]:
+        """Go through the sweeps, the oldest first."""
+        return iter(self._sweeps.values())
+
+    def of_run(self, run_id: str) -> list[SweepManifest]:
+        """List the sweeps that have this run."""
+        return self._by_run.get(run_id, [])
+
+    def read(self) -> bool:
+        """Take in what is new; return whether a manifest has changed since the last look."""
+        files = [file for file in self._folder.glob("*.json") if len(file.stem) == store.ID_LENGTH]
+        versions = {file: file.stat().st_mtime_ns for file in files}
+        if versions == self._versions:
+            return False
+        sweeps: dict[Path, SweepManifest] = {}
+        self.damaged.clear()
+        for file, version in versions.items():
+            known = self._sweeps.get(file)
+            try:
+                if known is None or known.version != version:
+                    known = SweepManifest(store.read_manifest(file), version)
+            except store.DamagedError as error:
+                self.damaged[file.stem] = str(error)
+            else:
+                sweeps[file] = known
+        by_age = sorted(sweeps.items(), key=lambda item: float(item[1].manifest["time"]))
+        self._versions, self._sweeps = versions, dict(by_age)
+        self._by_run = {}
+        for sweep in self:
+            for run_id in sweep.runs:
+                self._by_run.setdefault(run_id, []).append(sweep)
+        return True
 
 
 class View:
-    """The store as the feeder sees it: which MLflow runs it asks for, and which of them are not level."""
+    """The store as the feeder sees it: the MLflow runs that it asks for, and which are behind."""
 
-    def __init__(self, folder: store.Store, uri: str) -> None:
-        self.store, self.uri = folder, uri
-        self.created: dict[str, int] = {}  # of the experiments looked up: another time is another database
+    def __init__(self, home: store.Store, uri: str) -> None:
+        self.store, self.uri = home, uri
+        self.created: dict[str, int] = {}  # when MLflow's experiments were created, as far as known
         self.experiments: set[str] = set()  # all that the store asks for
-        self.damaged: dict[str, str] = {}  # run or sweep id -> what is wrong with its journal or manifest
-        self._tails: dict[str, Tail] = {}
-        self._sweeps: dict[Path, Sweep] = {}
-        self._damaged_sweeps: dict[Path, int] = {}  # manifests that cannot be read -> the version of the file
-        self._members: dict[str, list[Sweep]] = {}
+        self._manifests = Manifests(home)
+        self._runs: dict[str, FollowedRun] = {}
+        self._damaged_runs: dict[str, str] = {}
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with a journal or a manifest, by the id of the run or the sweep."""
+        return {**self._manifests.damaged, **self._damaged_runs}
 
     def unsettle(self) -> None:
-        for tail in self._tails.values():
-            tail.settled = False
+        """Look again at all runs, those at rest included."""
+        for followed in self._runs.values():
+            followed.is_settled = False
 
-    def jobs(self, only: Collection[str] | None = None, *, alone: bool = False) -> list[Job]:
-        """What is to be fed, parents first; of these run ids and their sweeps only, if given.
+    def jobs(
+        self,
+        only: Collection[str] | None = None,
+        *,
+        has_clients: bool = True,
+    ) -> list[FeedJob]:
+        """List what is to be fed, parents first; `only` names run ids, whose sweeps count, too.
 
-        `alone`: no client lives, so that no sweep is being driven.
+        Without clients no sweep is being driven: one that has no end is killed.
         """
-        self._read_sweeps()
-        wanted = [s for s in self._sweeps.values() if only is None or not s.runs.isdisjoint(only)]
-        jobs = [job for sweep in wanted for name in sweep.experiments for job in self._parent(sweep, name, alone)]
-        with os.scandir(self.store.root) as found:
-            names = [e.name for e in found if len(e.name) == store.ID_LENGTH and (only is None or e.name in only)]
-        return jobs + [job for name in names for job in self._look(name)]
+        if self._manifests.read():
+            self.unsettle()
+        jobs = []
+        for sweep in self._manifests:
+            if only is None or not sweep.runs.isdisjoint(only):
+                jobs += self._sweep_jobs(sweep, has_clients)
+        with os.scandir(self.store.root) as listing:
+            names = [entry.name for entry in listing if len(entry.name) == store.ID_LENGTH]
+        for name in names:
+            if only is None or name in only:
+                jobs += self._run_jobs(name)
+        return jobs
 
-    def written(self, experiment: str) -> Iterator[Written]:
-        """What the records tell of an experiment, parents first; of the runs that `jobs` has looked at."""
-        for sweep in self._sweeps.values():
-            file = sweep_record(self.store, sweep.id)
-            entry = self._valid(entries(file, self.uri), experiment)
+    def behind(self, only: Collection[str] | None) -> set[str]:
+        """Return the ids of the runs and sweeps that MLflow is behind with, or that are damaged."""
+        ids = {job.id for job in self.jobs(only)}
+        return ids | {name for name in self.damaged if only is None or name in only}
+
+    def recorded(self, experiment: str) -> Iterator[RecordedRun]:
+        """Go through the recorded MLflow runs of an experiment, parents first.
+
+        Only runs count that `jobs` has looked at.
+        """
+        for sweep in self._manifests:
+            record = sweep_record(self.store, sweep.id)
+            entry = self._valid(entries(record, self.uri), experiment)
             if entry.get("run"):
                 try:
                     summary = self.store.summary(sweep.id)
                 except store.DamagedError:
                     summary = None
-                yield Written(file, entry, 1000 * float(sweep.manifest["time"]), summary=summary)
-        for tail in self._tails.values():
-            entry = self._valid(entries(tail.run.mlflow_file, self.uri), experiment)
+                start = 1000 * float(sweep.manifest["time"])
+                yield RecordedRun(record, entry, start, summary=summary)
+        for followed in self._runs.values():
+            record = followed.run.mlflow_file
+            entry = self._valid(entries(record, self.uri), experiment)
             if entry.get("run"):
-                yield Written(tail.run.mlflow_file, entry, 1000 * (tail.history.started_at or 0.0), tail)
+                start = 1000 * (followed.history.started_at or 0.0)
+                yield RecordedRun(record, entry, start, followed)
 
-    def lagging(self, only: Collection[str] | None) -> set[str]:
-        """The run and sweep ids that are not level."""
-        return {job.id for job in self.jobs(only)} | {name for name in self.damaged if only is None or name in only}
-
-    def _read_sweeps(self) -> None:
-        files = [f for f in self.store.sweeps.glob("*.json") if len(f.stem) == store.ID_LENGTH]
-        versions = {file: file.stat().st_mtime_ns for file in files}
-        if versions == self._damaged_sweeps | {file: sweep.version for file, sweep in self._sweeps.items()}:
-            return
-        known: dict[Path, Sweep] = {}
-        self._damaged_sweeps = {}
-        for file, version in versions.items():
-            self.damaged.pop(file.stem, None)
-            before = self._sweeps.get(file)
-            try:
-                same = before is not None and before.version == version
-                known[file] = before if before and same else Sweep(store.read_manifest(file), version)
-            except store.DamagedError as error:
-                self._damaged_sweeps[file] = version
-                self.damaged[file.stem] = str(error)
-        self._sweeps = dict(sorted(known.items(), key=lambda item: float(item[1].manifest["time"])))
-        self._members = {}
-        for sweep in self._sweeps.values():
-            for run_id in sweep.runs:
-                self._members.setdefault(run_id, []).append(sweep)
-        self.unsettle()
-
-    def _look(self, name: str) -> list[Job]:
-        """What is to be fed of this run; looking at an idle one costs a stat."""
-        tail = self._tails.get(name)
-        if tail is None:
-            tail = self._tails[name] = Tail(store.Run(self.store.root / name))
-        self.damaged.pop(name, None)
-        try:
-            return self._children(tail) if tail.read() or not tail.settled else []
-        except FileNotFoundError:  # not begun, or cleaned away
-            del self._tails[name]
-            self._note_lost(tail)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            tail.settled = False
-            reason = error if isinstance(error, store.DamagedError) else repr(error)
-            self.damaged[name] = f"its journal cannot be read: {reason}"
-        return []
-
-    def _note_lost(self, tail: Tail) -> None:
-        """Note a finished run whose journal has vanished."""
-        try:
-            tail.run.ensure_end(ended=False)
-        except store.DamagedError as error:
-            self.damaged[tail.run.id] = str(error)
-
-    def _children(self, tail: Tail) -> list[Job]:
-        sweeps, history = self._members.get(tail.run.id, []), tail.history
-        wanted = {
-            **history.experiments,
-            **history.tracked,
-            **dict.fromkeys(name for s in sweeps for name in s.experiments),
-        }
-        tail.settled = not wanted
-        if not tail.ended and not (wanted and history.count):  # else `_status` looks
-            tail.run.ensure_end(ended=False)
-        if history.count and not history.has_begun:  # it failed too early to say what it was to be
-            tail.settled = True
-            return []
-        if history.count and history.started_at is None:
-            raise store.DamagedError(tail.run.journal.path, "its beginning is missing")
-        if not wanted or not history.count:
-            return []
-        record, jobs = entries(tail.run.mlflow_file, self.uri), []
-        for experiment in wanted:
-            entry = self._valid(record, experiment)
-            status = self._status(tail, entry.get("fed", {}))
-            goal = {"lines": history.count, "status": status, "sweeps": [s.tag for s in sweeps]}
-            goal["files"] = {} if status == RUNNING else stamps(tail.run.folder)
-            if (
-                history.has_model and (tail.run.folder / store.MODEL).is_dir()
-            ):  # else not named, as before there were models
-                goal["model"] = True
+    def _sweep_jobs(self, sweep: SweepManifest, has_clients: bool) -> list[FeedJob]:
+        record, jobs = sweep_record(self.store, sweep.id), []
+        for experiment in sweep.experiments:
+            entry = self._valid(entries(record, self.uri), experiment)
+            goal = sweep.goal(entry.get("fed"), self.store, has_clients=has_clients)
             if entry.get("fed") != goal and not entry.get(DELETED):
-                jobs.append(Job(tail.run.id, tail.run.mlflow_file, experiment, entry, goal, sweeps, tail))
-        tail.settled = not jobs and status != RUNNING and not tail.run.claimed  # files may come while it is held
+                jobs.append(FeedJob(sweep.id, record, experiment, entry, goal, [sweep]))
         return jobs
 
-    @staticmethod
-    def _status(tail: Tail, fed: Node) -> str:
-        if tail.ended:
-            return tail.ended
-        if fed.get("status") == KILLED and fed.get("lines") == tail.history.count:
-            return KILLED  # found dead before; a look at its lock could stand in the way of who resumes it now
-        alive = tail.run.claimed
-        if tail.read():  # it may have ended, and let go of its lock, since the journal was read
-            return tail.ended or RUNNING
-        if not alive:
-            tail.run.ensure_end(ended=False)
-        return RUNNING if alive else KILLED
+    def _run_jobs(self, run_id: str) -> list[FeedJob]:
+        """List what is to be fed of this run; a look at one that is at rest costs a stat."""
+        followed = self._runs.get(run_id)
+        if followed is None:
+            followed = self._runs[run_id] = FollowedRun(store.Run(self.store.root / run_id))
+        self._damaged_runs.pop(run_id, None)
+        try:
+            if followed.read() or not followed.is_settled:
+                return self._jobs_of_read(followed)
+        except FileNotFoundError:  # not begun, or cleaned away
+            del self._runs[run_id]
+            self._note_lost(followed.run)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            followed.is_settled = False
+            reason = error if isinstance(error, store.DamagedError) else repr(error)
+            self._damaged_runs[run_id] = f"its journal cannot be read: {reason}"
+        return []
 
-    def _parent(self, sweep: Sweep, experiment: str, alone: bool) -> list[Job]:
-        file = sweep_record(self.store, sweep.id)
-        entry = self._valid(entries(file, self.uri), experiment)
-        goal = {"status": STATUS[sweep.manifest["status"]], "version": sweep.version}
-        goal["files"] = _stamped(self.store.report_folder(sweep.id).glob("*"), self.store.sweeps)
-        dead = {**goal, "status": KILLED}
-        if goal["status"] == RUNNING and (alone or entry.get("fed") == dead):
-            goal = dead  # until the manifest is written again
-        if entry.get("fed") == goal or entry.get(DELETED):
+    def _note_lost(self, run: store.Run) -> None:
+        """Note a finished run whose journal has vanished."""
+        try:
+            run.ensure_end(ended=False)
+        except store.DamagedError as error:
+            self._damaged_runs[run.id] = str(error)
+
+    def _jobs_of_read(self, followed: FollowedRun) -> list[FeedJob]:
+        """List what is to be fed of a run whose journal has just been read."""
+        run, history, record = followed.run, followed.history, followed.run.mlflow_file
+        sweeps = self._manifests.of_run(run.id)
+        experiments = followed.experiments(sweeps)
+        followed.is_settled = not experiments
+        is_shown = bool(experiments and history.count)
+        if not is_shown and not history.has_ended:  # else `FollowedRun.goal` looks for its end
+            run.ensure_end(ended=False)
+        if history.count and not history.has_begun:  # it failed too early to say what it was to be
+            followed.is_settled = True
             return []
-        return [Job(sweep.id, file, experiment, entry, goal, [sweep])]
+        if history.count and history.started_at is None:
+            raise store.DamagedError(run.journal.path, "its beginning is missing")
+        if not is_shown:
+            return []
+        jobs, known = [], entries(record, self.uri)
+        for experiment in experiments:
+            entry = self._valid(known, experiment)
+            goal = followed.goal(entry.get("fed", {}), sweeps)
+            if entry.get("fed") != goal and not entry.get(DELETED):
+                jobs.append(FeedJob(run.id, record, experiment, entry, goal, sweeps, followed))
+        # Files may still come while somebody holds the run.
+        followed.is_settled = not jobs and goal["status"] != RUNNING and not run.claimed
+        return jobs
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
-        """What this store has recorded of an experiment, unless the server has another one of that name now.
+        """Return what the record says of an experiment; empty if it is not of this one any more.
 
-        What somebody deleted stays deleted, though the experiment went with it.
+        It is of another one if the server's experiment was created at another time, or if the store
+        that noted it is the one that this was copied from. What somebody deleted stays deleted,
+        though the experiment went with it.
         """
         self.experiments.add(experiment)
         entry = record.get(experiment, {})
-        same = self.created.get(experiment, entry.get("created")) == entry.get("created")
-        return entry if (same or entry.get(DELETED)) and is_ours(entry, self.store) else {}
-
-
-def stamps(folder: Path) -> dict[str, list[int]]:
-    """The files that go to MLflow when a run has ended -> [size, time of change]."""
-    further = (*folder.glob("profile/**/*"), *folder.glob(f"{store.METRICS}/*"))
-    return _stamped([*(folder / name for name in FILES), *further], folder)
-
-
-def _stamped(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
-    """Those that are there, but not the temporary ones of `write_atomic`; named from `folder` on."""
-    found = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
-    stats = {file.relative_to(folder).as_posix(): file.stat() for file in found}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        created = entry.get("created")
+        is_same = self.created.get(experiment, created) == created
+        if (is_same or entry.get(DELETED)) and is_ours(entry, self.store):
+            return entry
+        return {}

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[str, list[Path]]:
-    """Run id -> MLflow's names of the files that hold its weights, and of its exported model; {} if it is away."""
+    """Return MLflow's names of the files that hold a run's weights or exported model, by run id.
+
+    Empty if MLflow does not answer.
+    """
     uri = address.resolve_uri(tracking)
     file = address.file(uri)
     if not tracking.enabled or (file is not None and not file.exists()):
@@ -32,21 +35,26 @@ def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[s
 
 
 def _of_run(client: MlflowClient, run: store.Run, uri: str) -> Iterator[Path]:
-    ours = store.weights.held(run)
+    own, exported = {}, {}
+    for file in store.weights.held(run):
+        if file.parent == run.folder:
+            own[file.name] = file
+        else:
+            exported[str(file.relative_to(run.folder / store.MODEL))] = file
     for place in records.run_places(run, uri):
-        folder = places.local(client.get_run(place.run_id).info.artifact_uri)
-        if folder is not None:
-            yield from (folder / file.name for file in ours if places.are_same(folder / file.name, file))
-        for model in client.search_logged_models([place.experiment_id], f"source_run_id = '{place.run_id}'"):
-            exported = places.local(str(model.artifact_location))
-            if exported is None:
-                continue
-            pairs = [
-                (exported / file.relative_to(run.folder / store.MODEL), file)
-                for file in ours
-                if file.parent != run.folder
-            ]
-            twins = [there for there, file in pairs if places.are_same(there, file)]
+        location = client.get_run(place.run_id).info.artifact_uri
+        yield from _twins(own, location)
+        condition = f"source_run_id = '{place.run_id}'"
+        for model in client.search_logged_models([place.experiment_id], condition):
+            twins = _twins(exported, str(model.artifact_location))
             if twins:
-                client.delete_logged_model(model.model_id)  # it is none without them
+                client.delete_logged_model(model.model_id)  # without them it is no model
             yield from twins
+
+
+def _twins(files: dict[str, Path], location: str) -> list[Path]:
+    """List the names at an MLflow location that are second names of these files."""
+    folder = places.local(location)
+    if folder is None:
+        return []
+    return [folder / name for name, file in files.items() if places.are_same(folder / name, file)]

@@ -1,0 +1,186 @@
+"""What each MLflow run is to have: its goal, computed from the store.
+
+The goal of a run tells how many lines its journal has, its status, its sweeps and its files. The
+record of the run (`mlflow.json`) keeps the goal that MLflow has reached. Where the two are equal,
+there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sweeplab import store
+from sweeplab.tracking.records import Node
+
+RUNNING, KILLED = "RUNNING", "KILLED"
+STATUS = {
+    store.Status.FINISHED: "FINISHED",
+    store.Status.FAILED: "FAILED",
+    store.Status.INTERRUPTED: KILLED,
+    store.Status.PRUNED: KILLED,
+    "running": RUNNING,
+}
+FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
+SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
+
+
+class FollowedRun:
+    """A run of the store, followed as its journal grows."""
+
+    def __init__(self, run: store.Run) -> None:
+        self.run = run
+        self.history = store.History(run.journal)
+        self.history.forget()  # most runs are up to date, and only a few facts of them are needed
+        self.is_settled = False  # up to date and at rest: no look is due until the journal grows
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the latest start; the run's id if the journal has none."""
+        return self.history.fingerprint or self.run.id
+
+    def read(self) -> bool:
+        """Take in what is new; return whether the journal has changed since the last look."""
+        has_changed = self.history.read()
+        if has_changed:
+            self.is_settled = False
+        return has_changed
+
+    def experiments(self, sweeps: Sequence[SweepManifest]) -> list[str]:
+        """List the MLflow experiments that are to show the run: its own ones, then its sweeps'."""
+        names = {**self.history.experiments, **self.history.tracked}
+        for sweep in sweeps:
+            names |= dict.fromkeys(sweep.experiments)
+        return list(names)
+
+    def goal(self, fed: Node, sweeps: Sequence[SweepManifest]) -> Node:
+        """Return what MLflow is to have of the run; `fed` is the goal that it has reached."""
+        status = self._status(fed)  # first, since it may read more of the journal
+        goal = {
+            "lines": self.history.count,
+            "status": status,
+            "sweeps": [sweep.tag for sweep in sweeps],
+            "files": {} if status == RUNNING else run_files(self.run.folder),
+        }
+        if self.history.has_model and (self.run.folder / store.MODEL).is_dir():
+            goal["model"] = True  # absent otherwise, as in records older than models
+        return goal
+
+    def _status(self, fed: Node) -> str:
+        """Return the status for MLflow; a run without an end is KILLED unless somebody holds it."""
+        if self.history.has_ended:
+            return STATUS[self.history.status]
+        if fed.get("status") == KILLED and fed.get("lines") == self.history.count:
+            # It was found dead before. A look at its lock could hinder whoever resumes it now.
+            return KILLED
+        is_alive = self.run.claimed
+        if self.read():  # it may have ended, and released its lock, since the journal was read
+            return STATUS[self.history.status] if self.history.has_ended else RUNNING
+        if is_alive:
+            return RUNNING
+        self.run.ensure_end(ended=False)
+        return KILLED
+
+
+@dataclass
+class SweepManifest:
+    """What a sweep asked for, and which version of its file this is."""
+
+    manifest: Node
+    version: int = 0  # time of change, in nanoseconds
+
+    @property
+    def id(self) -> str:
+        """The sweep's id."""
+        return str(self.manifest["id"])
+
+    @property
+    def tag(self) -> str:
+        """The tag that the sweep's runs have in MLflow."""
+        return f"sweep.{self.id[:SWEEP_LENGTH]}"
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        """The MLflow experiments that are to show the sweep, the latest one first."""
+        names = [self.manifest.get("experiment"), *self.manifest.get("formerly", [])]
+        return [name for name in names if name]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The name of each cell, by its fingerprint."""
+        return {str(cell["fingerprint"]): cell["name"] for cell in self.manifest["cells"]}
+
+    @cached_property
+    def runs(self) -> frozenset[str]:
+        """The ids of the sweep's runs."""
+        return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
+
+    def goal(self, fed: Node | None, home: store.Store, *, has_clients: bool) -> Node:
+        """Return what MLflow is to have of the sweep; `fed` is the goal that it has reached.
+
+        A sweep without an end is KILLED as soon as no client is left that could drive it, and stays
+        so until its manifest is written again.
+        """
+        goal = {
+            "status": STATUS[self.manifest["status"]],
+            "version": self.version,
+            "files": _stamps(home.report_folder(self.id).glob("*"), home.sweeps),
+        }
+        killed = {**goal, "status": KILLED}
+        if goal["status"] == RUNNING and (not has_clients or fed == killed):
+            return killed
+        return goal
+
+
+@dataclass
+class FeedJob:
+    """An MLflow run that is behind the store: it is to be fed until it has reached its goal."""
+
+    id: str  # of the run, or of the sweep
+    record: Path  # the file that notes what MLflow has
+    experiment: str
+    entry: Node  # what the record says of this experiment
+    goal: Node
+    sweeps: list[SweepManifest] = field(default_factory=list)
+    followed: FollowedRun | None = None  # None: this is the parent run of sweeps[0]
+
+    @property
+    def fed(self) -> Node:
+        """The goal that MLflow has reached; empty if it has nothing yet."""
+        return dict(self.entry.get("fed", {}))
+
+    @property
+    def parent(self) -> SweepManifest | None:
+        """The sweep that trained the run; if another experiment shows that, the first to reuse it.
+
+        None if the run was trained in this experiment without a sweep.
+        """
+        assert self.followed is not None
+        history = self.followed.history
+        candidates = [sweep for sweep in self.sweeps if self.experiment in sweep.experiments]
+        for sweep in candidates:
+            if history.sweep and sweep.id.startswith(history.sweep[:SWEEP_LENGTH]):
+                return sweep
+        if self.experiment in history.experiments or not candidates:
+            return None
+        return candidates[0]
+
+
+def run_files(folder: Path) -> dict[str, list[int]]:
+    """Stamp the files of an ended run that MLflow is to have: name -> [size, time of change]."""
+    files = [folder / name for name in FILES]
+    files += folder.glob("profile/**/*")
+    files += folder.glob(f"{store.METRICS}/*")
+    return _stamps(files, folder)
+
+
+def _stamps(files: Iterable[Path], folder: Path) -> dict[str, list[int]]:
+    """Stamp those files that exist; their names are relative to `folder`."""
+    stamps = {}
+    for file in sorted(files):
+        if file.is_file() and not file.name.startswith("."):  # temporary ones begin with a dot
+            stat = file.stat()
+            stamps[file.relative_to(folder).as_posix()] = [stat.st_size, stat.st_mtime_ns]
+    return stamps
