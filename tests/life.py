@@ -192,7 +192,7 @@ def _load(folder: Path) -> tuple[Path, str]:
     library.quieten()
     for name in ("sympy", "torch.fx.experimental.symbolic_shapes", "scipy.special"):
         import_module(name)
-    for name in ("commands.compare", "models", "commands.listing"):
+    for name in ("commands.compare", "models", "commands.runs"):
         import_module(f"sweeplab.{name}")
     made = database.make_empty(folder / "empty.db")
     from mlflow.store.db import utils

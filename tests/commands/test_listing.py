@@ -14,7 +14,7 @@ import pytest
 from conftest import Command
 
 from sweeplab import config, tracking
-from sweeplab.commands import listing
+from sweeplab.commands import cleaning, listing
 from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
@@ -152,7 +152,7 @@ def test_only_those_older_than_asked_for(home: Store, runs: Command) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("12h", 43200), ("7d", 604800), ("2w", 1209600)])
 def test_an_age_is_a_number_and_its_unit(text: str, seconds: float) -> None:
-    assert listing.seconds(text) == seconds
+    assert cleaning.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7 d", "7y", "1.5h"])
@@ -204,11 +204,11 @@ def test_what_is_claimed_or_finished_meanwhile_is_kept(
     home: Store, runs: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed, finished, gone = (make(home, digit, "failed") for digit in "123")
-    chosen = listing.removable(listing.rows(home))
+    chosen = cleaning.removable(listing.rows(home))
     finished.write_result(Result(fingerprint="2" * 64, question="", status="finished", stop_reason=None, metrics={}))
     with claimed.claim():
-        assert [row.id for row in listing.remove(home, chosen)] == [gone.id]
-        monkeypatch.setattr(listing, "removable", lambda *_: chosen[:2])
+        assert [row.id for row in cleaning.remove(home, chosen)] == [gone.id]
+        monkeypatch.setattr(cleaning, "removable", lambda *_: chosen[:2])
         assert "kept, since they are at work or finished now: 1111111111111111, 2222222222222222" in runs("--clean", "--yes", OFF).out  # fmt: skip
     assert ids(home) == ["1", "2"]
 
@@ -240,4 +240,4 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
 def test_nobody_to_ask_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(UserError, match="give --yes"):
-        listing.agreed([])
+        cleaning.agreed([])

@@ -1,11 +1,11 @@
-"""The `sweeplab` command, and what train.py does with a composed config."""
+"""The `sweeplab` command, and train.py's task: what it does with a composed config."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from sweeplab import console
 from sweeplab.commands.guard import guarded
@@ -20,44 +20,54 @@ __all__ = ["guarded", "main", "train"]
 
 
 def train(config: DictConfig) -> None:
-    """Hydra's task: train the composed config. What goes wrong is told here, since Hydra would add words of its own;
-    a job of a sweep raises instead, so that the others go on.
+    """Train the composed config: Hydra's task.
+
+    What goes wrong is told here, since Hydra would add words of its own. A job of a sweep raises
+    instead, so that the others go on.
     """
     from sweeplab import tracking
     from sweeplab.config import is_job
     from sweeplab.console import waiting
     from sweeplab.speed import head_start
 
-    given = config.get("sweep")
-    sweep = given if isinstance(given, Mapping) else {}  # what is wrong is told where the whole config is read
-    if sweep.get("id") is not None:
+    sweep = config.get("sweep")
+    if not isinstance(sweep, Mapping):  # what is wrong is told where the whole config is read
+        sweep = {}
+    if sweep.get("id") is not None and not is_job():
+        guarded(_refuse_sweep_id)(config)
+    elif sweep.get("id") is not None:
         from sweeplab.runs.run import main as job
 
-        return (job if is_job() else guarded(_refuse_sweep_id))(config)
-    if sweep.get("plan") is True:
-        return guarded(_plan)(config)
-    with head_start.allowed(tracking.early(config)):
-        with waiting("loading PyTorch"):
-            from sweeplab.runs.run import main as run
-        return guarded(run)(config)
+        job(config)
+    elif sweep.get("plan") is True:
+        guarded(_plan)(config)
+    else:
+        with head_start.allowed(tracking.early(config)):
+            with waiting("loading PyTorch"):
+                from sweeplab.runs.run import main as run
+            guarded(run)(config)
 
 
 def _refuse_sweep_id(config: DictConfig) -> None:
-    raise UserError(f"sweep.id={config.sweep.id}: is set by the sweep that a run belongs to; leave it out")
+    problem = "is set by the sweep that a run belongs to; leave it out"
+    raise UserError(f"sweep.id={config.sweep.id}: {problem}")
 
 
 def _plan(config: DictConfig) -> None:
-    """`sweep.plan=true` without -m: the plan of a single run."""
+    """Show the plan of a single run: `sweep.plan=true` without -m."""
     from sweeplab.config import task_overrides
     from sweeplab.sweep.plan import make
     from sweeplab.sweep.preview import show
 
-    given = task_overrides()
-    show(make([given], given, lambda _: config, is_single_run=True))
+    overrides = task_overrides()
+    show(make([overrides], overrides, lambda _: config, is_single_run=True))
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Hides the secrets in what it cannot read."""
+    """A parser that hides the secrets in what it cannot read."""
 
     def error(self, message: str) -> NoReturn:
         from sweeplab.console import shown
@@ -66,68 +76,93 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The `sweeplab` command."""
+    """Run the `sweeplab` command."""
     if arguments is None:
         console.start_in_utf_8()
     console.start_streams()
-    parser = _Parser(
-        prog="sweeplab",
-        description="Look at what train.py has recorded. Every command takes config overrides after its own arguments, "
-        "as in: sweeplab ui store.root=elsewhere",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
-    ui.add_argument("--port", type=int, default=5000, help="port of the UI on 127.0.0.1; the next free one if taken")
-    _command(commands, "sync", _sync, "bring MLflow level with the store")
-    compare = _command(commands, "compare", _compare, "what came out of sweeps: ranked, with its uncertainty")
-    compare.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
-    compare.epilog = "SWEEP: the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
-    compare.add_argument("--where", metavar="EXPR", help="only runs whose config fits: 'model.hidden < 512'")
-    compare.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[], help="differences from it")
-    compare.add_argument("--target", type=float, help="of the monitored metric, for epochs to it (default 0.98)")
-    compare.add_argument("--report", metavar="FOLDER", help="write the report there: HTML, PNG and CSV")
-    compare.add_argument("--write", action="store_true", help="write the experiment's page, experiments/SWEEP.md")
-    form = compare.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
-    form.add_argument("--csv", action="store_true", help="the groups, unrounded, instead of the table")
-    replay = _command(commands, "replay", _replay, "train a recorded run again, and compare every bit", "RUN")
-    replay.add_argument(
-        "--trust", metavar="MODULE", action="append", default=[], help="whose classes and functions it may call, too"
-    )
-    runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
-    runs.add_argument("--json", action="store_true", help="for scripts")
-    runs.add_argument("--clean", action="store_true", help="remove failed, interrupted and unfinished runs")
-    runs.add_argument("--weights", action="store_true", help="with --clean: the weights of finished runs instead")
-    runs.add_argument("--older-than", metavar="AGE", help="only those idle for so long: 30m, 12h, 7d, 2w")
-    runs.add_argument("--yes", action="store_true", help="remove them without asking")
-    given, overrides = parser.parse_known_args(arguments)
+    known, overrides = _parser().parse_known_args(arguments)
 
     def run() -> None:
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
-            given.run(given, [*given.overrides, *overrides])
-        finally:
-            signal.signal(signal.SIGTERM, before)  # here, where `guarded` still tells what the handler raises
+            known.run(known, [*known.overrides, *overrides])
+        finally:  # here, where `guarded` still tells what the handler raises
+            signal.signal(signal.SIGTERM, before)
 
     guarded(run)()
 
 
 def _terminate(*_: object) -> None:
-    """SIGTERM as Ctrl-C, so that what a command has started (an MLflow server) ends with it."""
+    """Take SIGTERM as Ctrl-C, so that an MLflow server that a command started ends with it."""
     raise Interrupted
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sweeplab",
+        description="Look at what train.py has recorded. Every command takes config overrides "
+        "after its own arguments, as in: sweeplab ui store.root=elsewhere",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
+    port = "port of the UI on 127.0.0.1; the next free one if taken"
+    ui.add_argument("--port", type=int, default=5000, help=port)
+    _command(commands, "sync", _sync, "bring MLflow level with the store")
+    _add_compare(commands)
+    about = "train a recorded run again, and compare every bit"
+    replay = _command(commands, "replay", _replay, about, "RUN")
+    trust = "whose classes and functions it may call, too"
+    replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help=trust)
+    _add_runs(commands)
+    return parser
+
+
+def _add_compare(commands: Commands) -> None:
+    about = "what came out of sweeps: ranked, with its uncertainty"
+    compare = _command(commands, "compare", _compare, about)
+    compare.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
+    sweep = "the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
+    compare.epilog = f"SWEEP: {sweep}"
+    where = "only runs whose config fits: 'model.hidden < 512'"
+    compare.add_argument("--where", metavar="EXPR", help=where)
+    baseline = compare.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[])
+    baseline.help = "differences from it"
+    target = "of the monitored metric, for epochs to it (default 0.98)"
+    compare.add_argument("--target", type=float, help=target)
+    report = "write the report there: HTML, PNG and CSV"
+    compare.add_argument("--report", metavar="FOLDER", help=report)
+    write = "write the experiment's page, experiments/SWEEP.md"
+    compare.add_argument("--write", action="store_true", help=write)
+    form = compare.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
+    csv = "the groups, unrounded, instead of the table"
+    form.add_argument("--csv", action="store_true", help=csv)
+
+
+def _add_runs(commands: Commands) -> None:
+    runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
+    runs.add_argument("--json", action="store_true", help="for scripts")
+    clean = "remove failed, interrupted and unfinished runs"
+    runs.add_argument("--clean", action="store_true", help=clean)
+    weights = "with --clean: the weights of finished runs instead"
+    runs.add_argument("--weights", action="store_true", help=weights)
+    age = "only those idle for so long: 30m, 12h, 7d, 2w"
+    runs.add_argument("--older-than", metavar="AGE", help=age)
+    runs.add_argument("--yes", action="store_true", help="remove them without asking")
+
+
 def _command(
-    commands: argparse._SubParsersAction[_Parser],
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace, list[str]], None],
-    text: str,
+    about: str,
     *required: str,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
+    parser = commands.add_parser(name, help=about, description=about)
     for argument in required:
         parser.add_argument(argument)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="config overrides, as for train.py")
+    overrides = "config overrides, as for train.py"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
     parser.set_defaults(run=run)
     return parser
 
@@ -138,42 +173,40 @@ def _compose(overrides: Sequence[str]) -> Config:
     return compose(overrides)
 
 
-def _ui(given: argparse.Namespace, overrides: list[str]) -> None:
-    """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
+def _ui(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from sweeplab.commands import ui
 
-    ui.main(given, _compose(overrides))
+    ui.main(arguments, _compose(overrides))
 
 
-def _sync(given: argparse.Namespace, overrides: list[str]) -> None:
-    """Carry what MLflow lacks; exit code 1 if some of it still lags."""
+def _sync(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from sweeplab.commands import sync
 
-    sync.main(given, _compose(overrides))
+    sync.main(arguments, _compose(overrides))
 
 
-def _runs(given: argparse.Namespace, overrides: list[str]) -> None:
-    """List the store; with --clean, remove what did not come to its end."""
+def _runs(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from sweeplab.commands import runs
 
-    runs.main(given, _compose(overrides))
+    runs.main(arguments, _compose(overrides))
 
 
-def _compare(given: argparse.Namespace, words: list[str]) -> None:
-    """Of the words, those without `=` name sweeps (or two runs); the latest sweep if there is none."""
+def _compare(arguments: argparse.Namespace, words: list[str]) -> None:
+    """Split the words: those without `=` name sweeps or two runs, the others are overrides."""
     from sweeplab.commands import compare
 
     overrides = [word for word in words if "=" in word]
-    compare.main(given, [word for word in words if "=" not in word], _compose(overrides))
+    names = [word for word in words if "=" not in word]
+    compare.main(arguments, names, _compose(overrides))
 
 
-def _replay(given: argparse.Namespace, overrides: list[str]) -> None:
-    """Exit code 0 if the bits are the same, 1 if not, 2 for a record that is refused."""
+def _replay(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Replay a run; exit code 0 if the bits are the same, 1 if not, 2 if the record is refused."""
     from sweeplab.console import waiting
 
     with waiting("loading PyTorch"):
         from sweeplab.replay.replay import main as replay
-    replay(given.RUN, overrides, given.trust)
+    replay(arguments.RUN, overrides, arguments.trust)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""`sweeplab compare`: which sweeps or runs are meant, and in what form they are shown."""
+"""`sweeplab compare`: find the sweeps or runs that are named, compare them, show the result."""
 
 from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,53 +17,81 @@ from sweeplab.store import Run, Store
 MLFLOW_ID = 32  # hex digits
 
 
-def main(given: Namespace, names: Sequence[str], settings: Config) -> None:
-    """Show what the user asks for. Raises UserError for a name that nothing has."""
+def main(arguments: Namespace, names: Sequence[str], settings: Config) -> None:
+    """Compare the named sweeps or two runs. Raises UserError for a name that nothing has."""
     home, uri = Store(settings.store.root), tracking.resolve_uri(settings.tracking)
-    if given.write and len(names) != 1:
-        raise UserError(
-            "--write: name the experiment whose page is to be written, as in: sweeplab compare width --write"
-        )
-    found = {name: sweeps(home, name, uri) for name in names}
-    if len(names) == 2 and not any(found.values()):
-        _two_runs(given, home, names, uri)
+    if arguments.write and len(names) != 1:
+        problem = "name the experiment whose page is to be written"
+        raise UserError(f"--write: {problem}, as in: sweeplab compare width --write")
+    by_name = {name: sweeps(home, name, uri) for name in names}
+    if len(names) == 2 and not any(by_name.values()):
+        _compare_runs(arguments, home, names, uri)
         return
-    for name in names:
-        if not found[name]:
-            raise UserError(f"{name}: {_no_sweep(home)}{did_you_mean(name, _experiments(home))}")
-    chosen = [sweep for several in found.values() for sweep in several] or home.manifests(console.complain)[-1:]
-    if not chosen:
-        raise UserError(f"no sweep in {home.root} yet; as in: python train.py -m model.hidden=392,256 'seed=range(5)'")
-    unique = list({sweep["id"]: sweep for sweep in chosen}.values())
-    result = compare(home, unique, where=given.where, baseline=baseline.read(given.baseline), target=given.target)
-    if given.json or given.csv:
-        print(export.as_json(result) if given.json else export.groups_csv(result), end="\n" if given.json else "")
+    result = compare(
+        home,
+        _chosen(home, by_name),
+        where=arguments.where,
+        baseline=baseline.read(arguments.baseline),
+        target=arguments.target,
+    )
+    is_for_scripts = arguments.json or arguments.csv
+    if arguments.json:
+        print(export.as_json(result))
+    elif arguments.csv:
+        print(export.groups_csv(result), end="")
     else:
         show(result)
-    if given.write:
-        console.say(f"written: {experiment_page.write(result, conf_dir().parent / 'experiments', names[0])}")
-    if given.report is not None:
-        file = write_report(result, config.expand_home(given.report))
-        if not (given.json or given.csv):
+    if arguments.write:
+        page = experiment_page.write(result, conf_dir().parent / "experiments", names[0])
+        console.say(f"written: {page}")
+    if arguments.report is not None:
+        file = write_report(result, config.expand_home(arguments.report))
+        if not is_for_scripts:
             console.say(f"report: {file.resolve()}")
 
 
+def _chosen(home: Store, by_name: Mapping[str, list[Node]]) -> list[Node]:
+    """List the named sweeps, each once; without names, the latest one."""
+    chosen: dict[str, Node] = {}
+    for name, named in by_name.items():
+        if not named:
+            hint = did_you_mean(name, _experiments(home))
+            raise UserError(f"{name}: {_no_sweep(home)}{hint}")
+        chosen |= {sweep["id"]: sweep for sweep in named}
+    if chosen:
+        return list(chosen.values())
+    latest = home.manifests(console.complain)[-1:]
+    if not latest:
+        example = "python train.py -m model.hidden=392,256 'seed=range(5)'"
+        raise UserError(f"no sweep in {home.root} yet; as in: {example}")
+    return latest
+
+
 def sweeps(home: Store, name: str, uri: str) -> list[Node]:
-    """The sweeps of this name: the beginning of an id, an MLflow parent run, or an experiment; the oldest first."""
-    all_of_them = home.manifests(console.complain)
-    begun = [sweep for sweep in all_of_them if name and sweep["id"].startswith(name)]
+    """List the sweeps that a name stands for, the oldest first.
+
+    It is the beginning of a sweep's id, an experiment, or the id of an MLflow parent run.
+    """
+    manifests = home.manifests(console.complain)
+    begun = [sweep for sweep in manifests if name and sweep["id"].startswith(name)]
     if len(begun) > 1:
-        raise UserError(f"{name}: several sweeps begin so: {', '.join(sweep['id'][:12] for sweep in begun)}")
-    asked = f"experiment={name}"
-    return (
-        begun
-        or [sweep for sweep in all_of_them if sweep["experiment"] == name or asked in sweep["overrides"]]
-        or [
-            sweep
-            for sweep in (all_of_them if len(name) == MLFLOW_ID else [])
-            if any(place.run_id == name for place in tracking.sweep_places(home, sweep["id"], uri))
-        ]
-    )
+        ids = ", ".join(sweep["id"][:12] for sweep in begun)
+        raise UserError(f"{name}: several sweeps begin so: {ids}")
+    if begun:
+        return begun
+    of_experiment = [sweep for sweep in manifests if _is_of_experiment(sweep, name)]
+    if of_experiment or len(name) != MLFLOW_ID:
+        return of_experiment
+    parents = {sweep["id"]: tracking.sweep_places(home, sweep["id"], uri) for sweep in manifests}
+    return [sweep for sweep in manifests if _is_at(parents[sweep["id"]], name)]
+
+
+def _is_of_experiment(sweep: Node, name: str) -> bool:
+    return sweep["experiment"] == name or f"experiment={name}" in sweep["overrides"]
+
+
+def _is_at(places: Sequence[tracking.Place], mlflow_id: str) -> bool:
+    return any(place.run_id == mlflow_id for place in places)
 
 
 def _experiments(home: Store) -> list[str]:
@@ -71,23 +99,29 @@ def _experiments(home: Store) -> list[str]:
 
 
 def _no_sweep(home: Store) -> str:
-    return f"no sweep in {home.root} begins so or is of an experiment of that name, nor are there two runs"
+    problem = "begins so or is of an experiment of that name, nor are there two runs"
+    return f"no sweep in {home.root} {problem}"
 
 
-def _two_runs(given: Namespace, home: Store, names: Sequence[str], uri: str) -> None:
-    if given.csv or given.report or given.where or given.baseline or given.target is not None:
-        raise UserError("--csv, --report, --where, --baseline and --target are for sweeps, not for two runs")
+def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: str) -> None:
+    has_numbers = arguments.baseline or arguments.target is not None
+    if arguments.csv or arguments.report or arguments.where or has_numbers:
+        options = "--csv, --report, --where, --baseline and --target"
+        raise UserError(f"{options} are for sweeps, not for two runs")
     with _run(home, names[0], uri) as first, _run(home, names[1], uri) as second:
-        found = differences.differences(first, second)
-        if given.json:
-            print(export.json_text(found))
+        result = differences.differences(first, second)
+        if arguments.json:
+            print(export.json_text(result))
         else:
-            differences.show(found, (Path(names[0]).name[:8], Path(names[1]).name[:8]))
+            differences.show(result, (Path(names[0]).name[:8], Path(names[1]).name[:8]))
 
 
 @contextmanager
 def _run(home: Store, name: str, uri: str) -> Iterator[Run]:
-    """The run with this id or the beginning of one, this folder, or this MLflow run id: of the store, else fetched."""
+    """Find a run of the store by its id, the beginning of that, its folder, or its MLflow run id.
+
+    A run that is in MLflow only is fetched, and kept meanwhile.
+    """
     try:
         run = home.find(name)
     except UserError as missing:
@@ -97,7 +131,7 @@ def _run(home: Store, name: str, uri: str) -> Iterator[Run]:
         yield run
         return
     for run in home.runs():
-        if any(place.run_id == name for place in tracking.run_places(run, uri)):
+        if _is_at(tracking.run_places(run, uri), name):
             yield run
             return
     with tempfile.TemporaryDirectory() as folder:

@@ -17,52 +17,56 @@ from sweeplab.train import ranks
 P = ParamSpec("P")
 
 FAILED, BAD_INPUT, CTRL_C, SIGTERM = 1, 2, 130, 143
-TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: `guarded` sets it for Hydra's sake
+# As the user set it: `guarded` sets it for Hydra's sake.
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
 
 
 def guarded(program: Callable[P, object]) -> Callable[P, None]:
-    """The program with every way to end it made clear: a message on stderr and the exit code of DESIGN's table.
+    """Have a program end with a message on stderr and an exit code, whatever ends it.
 
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of any error.
     """
 
     @wraps(program)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        started = sys.modules["__main__"].__dict__.get(program.__name__) is run
-        if started:
+        is_main = sys.modules["__main__"].__dict__.get(program.__name__) is run
+        if is_main:
             console.start_in_utf_8()
         console.start_streams()
         ranks.silence_other_ranks()
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints, and exits with 1 whatever happened
+        # Else Hydra itself prints, and exits with 1 whatever happened.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            _look_at_words(program)
+            _prepare_arguments(program)
             program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_main_process_report(error)
-            sys.exit(_told(error))
-        if started:
+            sys.exit(_report(error))
+        if is_main:
             quick_exit.leave()
 
     return run
 
 
-def _look_at_words(program: Callable[..., object]) -> None:
-    """Note the secrets of the command line before anything repeats them, and have Hydra get what it can read."""
+def _prepare_arguments(program: Callable[..., object]) -> None:
+    """Note the secrets of the command line before anything repeats them, and quote it for Hydra."""
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     if hasattr(program, "__wrapped__"):  # decorated by hydra.main
         config.ensure_options(sys.argv[1:])
         sys.argv[1:] = config.quote_home(sys.argv[1:])
 
 
-def _told(error: BaseException) -> int:
-    """Say on stderr what happened; returns the exit code."""
+def _report(error: BaseException) -> int:
+    """Say on stderr what happened; return the exit code."""
     if TRACEBACKS:
         _trace(error)
+    if isinstance(error, Interrupted):
+        console.complain(f"terminated: what was finished is kept; {AGAIN}")
+        return SIGTERM
     if isinstance(error, KeyboardInterrupt):
-        terminated = isinstance(error, Interrupted)
-        console.complain(f"{'terminated' if terminated else 'interrupted'}: what was finished is kept; {AGAIN}")
-        return SIGTERM if terminated else CTRL_C
+        console.complain(f"interrupted: what was finished is kept; {AGAIN}")
+        return CTRL_C
     if isinstance(error, UserError):
         console.complain(str(error))
         return BAD_INPUT
@@ -73,8 +77,10 @@ def _told(error: BaseException) -> int:
     if message := config.explain(error):
         console.complain(message)
         return BAD_INPUT
-    if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder that has gone
-        console.complain(f"{error.filename}: {error.strerror}; when that is mended, issue the same command again")
+    if isinstance(error, OSError) and error.filename is not None:
+        # A full disk, for example, or a folder that has gone.
+        advice = "when that is mended, issue the same command again"
+        console.complain(f"{error.filename}: {error.strerror}; {advice}")
         return FAILED
     _trace(error)
     return FAILED

@@ -1,4 +1,4 @@
-"""`sweeplab runs`: the store listed, and room made in it."""
+"""`sweeplab runs`: list the store, and make room in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from sweeplab import console, tracking
-from sweeplab.commands import listing
+from sweeplab.commands import cleaning, listing
 from sweeplab.commands.listing import Row
 from sweeplab.commands.sync import by_cause, say_copied
 from sweeplab.config import Config
@@ -14,74 +14,83 @@ from sweeplab.errors import UserError
 from sweeplab.store import Store
 
 
-def main(given: Namespace, settings: Config) -> None:
+def main(arguments: Namespace, settings: Config) -> None:
     """List the store; with --clean, remove what did not come to its end."""
-    if given.json if given.clean else given.yes or given.weights or given.older_than is not None:
+    has_clean_options = arguments.yes or arguments.weights or arguments.older_than is not None
+    if arguments.json if arguments.clean else has_clean_options:
         raise UserError("--weights, --older-than and --yes go with --clean, and --json without it")
-    age = 0.0 if given.older_than is None else listing.seconds(given.older_than)
+    age = 0.0 if arguments.older_than is None else cleaning.seconds(arguments.older_than)
     home = Store(settings.store.root)
-    found = listing.rows(home)
-    if given.clean and given.weights:
-        _clean_weights(settings, home, listing.holding(home, found, age), given.yes)
-    elif given.clean:
-        _clean(settings, home, listing.removable(found, age), given.yes)
-    elif given.json:
-        print(listing.as_json(found))
-    elif found:
-        listing.show(found, f"{len(found)} runs in {home.root}, {listing.size(sum(row.bytes for row in found))}")
+    rows = listing.rows(home)
+    if arguments.clean and arguments.weights:
+        _clean_weights(settings, home, cleaning.holding(home, rows, age), arguments.yes)
+    elif arguments.clean:
+        _clean(settings, home, cleaning.removable(rows, age), arguments.yes)
+    elif arguments.json:
+        print(listing.as_json(rows))
+    elif rows:
+        listing.show(rows, f"{len(rows)} runs in {home.root}, {_size(rows)}")
     else:
         console.say(f"no runs in {home.root}")
 
 
-def _clean(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
-    """Remove these runs if that is agreed to; MLflow keeps what it has, none of it as RUNNING."""
-    if not chosen:
+def _clean(settings: Config, home: Store, rows: list[Row], yes: bool) -> None:
+    """Remove these runs if the user agrees; MLflow keeps what it has, none of it as RUNNING."""
+    if not rows:
         console.say("nothing to remove")
         return
-    title = f"to be removed: {listing.size(sum(row.bytes for row in chosen))}"
-    if not _agreed(chosen, title, yes):
+    if not _agreed(rows, f"to be removed: {_size(rows)}", yes):
         return
-    _bring_level(settings, home, chosen)
-    gone = listing.remove(home, chosen)
-    kept = [row.id for row in chosen if row not in gone]
-    console.say(f"removed {_counted(gone)}, {listing.size(sum(row.bytes for row in gone))}")
-    if kept:
-        console.say(f"kept, since they are at work or finished now: {', '.join(kept)}")
+    _feed(settings, home, rows)
+    removed = cleaning.remove(home, rows)
+    console.say(f"removed {_counted(removed)}, {_size(removed)}")
+    _say_kept(rows, removed, "they are at work or finished now")
 
 
-def _agreed(chosen: Sequence[Row], title: str, yes: bool, what: str = "") -> bool:
-    """Show what would go, and ask; `yes`: it has been agreed to."""
-    listing.show(chosen, title)
-    if yes or listing.agreed(chosen, what):
+def _clean_weights(settings: Config, home: Store, rows: list[Row], yes: bool) -> None:
+    """Remove the weights of these finished runs if the user agrees; their results stay."""
+    if not rows:
+        console.say("no finished run holds weights: nothing to remove")
+        return
+    title = f"to lose their weights, and keep their results: {_counted(rows)}"
+    if not _agreed(rows, title, yes, "the weights of "):
+        return
+    _feed(settings, home, rows)
+    second_names = tracking.second_names([home.run(row.id) for row in rows], settings.tracking)
+    cleaned, freed = cleaning.remove_weights(home, rows, second_names)
+    replay = console.command("sweeplab replay RUN")
+    weights = f"the weights of {_counted(cleaned)}, {listing.size(freed)}"
+    console.say(f"removed {weights}; {replay} puts them back")
+    _say_kept(rows, cleaned, "they are at work")
+
+
+def _agreed(rows: Sequence[Row], title: str, yes: bool, what: str = "") -> bool:
+    """Show what would go, and ask unless `yes` was given."""
+    listing.show(rows, title)
+    if yes or cleaning.agreed(rows, what):
         return True
     console.say("nothing was removed")
     return False
+
+
+def _say_kept(rows: Sequence[Row], gone: Sequence[Row], why: str) -> None:
+    kept = [row.id for row in rows if row not in gone]
+    if kept:
+        console.say(f"kept, since {why}: {', '.join(kept)}")
 
 
 def _counted(rows: Sequence[Row]) -> str:
     return "1 run" if len(rows) == 1 else f"{len(rows)} runs"
 
 
-def _bring_level(settings: Config, home: Store, chosen: list[Row]) -> None:
+def _size(rows: Sequence[Row]) -> str:
+    return listing.size(sum(row.bytes for row in rows))
+
+
+def _feed(settings: Config, home: Store, rows: list[Row]) -> None:
     """Have MLflow get what it lacks of these runs, before some of it is removed."""
-    if settings.tracking.enabled and tracking.is_behind(home, settings.tracking, {row.id for row in chosen}):
+    ids = {row.id for row in rows}
+    if settings.tracking.enabled and tracking.is_behind(home, settings.tracking, ids):
         say_copied(home)
         for lag in by_cause(tracking.sync(home, settings.tracking, lambda *_: None)):
             console.complain(f"MLflow lags behind: {lag}")
-
-
-def _clean_weights(settings: Config, home: Store, chosen: list[Row], yes: bool) -> None:
-    """Remove the weights of these finished runs if that is agreed to; their results stay, here and in MLflow."""
-    if not chosen:
-        console.say("no finished run holds weights: nothing to remove")
-        return
-    title = f"to lose their weights, and keep their results: {_counted(chosen)}"
-    if not _agreed(chosen, title, yes, "the weights of "):
-        return
-    _bring_level(settings, home, chosen)
-    second = tracking.second_names([home.run(row.id) for row in chosen], settings.tracking)
-    gone, freed = listing.remove_weights(home, chosen, second)
-    replay = console.command("sweeplab replay RUN")
-    console.say(f"removed the weights of {_counted(gone)}, {listing.size(freed)}; {replay} puts them back")
-    if kept := [row.id for row in chosen if row not in gone]:
-        console.say(f"kept, since they are at work: {', '.join(kept)}")

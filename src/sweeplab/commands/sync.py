@@ -1,4 +1,4 @@
-"""`sweeplab sync`: MLflow brought level with the store."""
+"""`sweeplab sync`: bring MLflow up to date with the store."""
 
 from __future__ import annotations
 
@@ -26,16 +26,22 @@ def main(_: Namespace, settings: Config) -> None:
 
 
 def by_cause(lag: Sequence[str]) -> list[str]:
-    """The lines of `tracking.sync`, one for all runs that lag for the same cause."""
+    """Join the lines of `tracking.sync` of all runs that lag for the same cause."""
     runs: dict[str, list[str]] = {}
     for line in lag:
         run_id, _, cause = line.partition(": ")
         runs.setdefault(cause, []).append(run_id)
-    names = {cause: ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more" for cause, ids in runs.items()}
-    return [f"{name}: {cause}" for cause, name in names.items()]
+    lines = []
+    for cause, ids in runs.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        lines.append(f"{ids[0]}{more}: {cause}")
+    return lines
 
 
 def say_copied(home: Store) -> None:
     """Say that this store is a copy, if that has just been noticed."""
-    if home.sweeps.is_dir() and home.writable and (told := home.settle()):
-        console.say(told)
+    if not home.sweeps.is_dir() or not home.writable:
+        return
+    notice = home.settle()
+    if notice:
+        console.say(notice)

@@ -1,4 +1,4 @@
-"""`sweeplab ui`: MLflow's UI, and links that open on the latest runs."""
+"""`sweeplab ui`: serve MLflow's UI, with links to the latest runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sweeplab.config import Config
 from sweeplab.store import Store
 
 
-def main(given: Namespace, settings: Config) -> None:
-    """Serve the tracking database until Ctrl-C; a tracking server of its own is only pointed to."""
+def main(arguments: Namespace, settings: Config) -> None:
+    """Serve the tracking database until Ctrl-C; a tracking server is only linked to."""
     uri = tracking.resolve_uri(settings.tracking)
-    with console.waiting("starting the MLflow UI"), tracking.serve(uri, given.port) as base:
+    with console.waiting("starting the MLflow UI"), tracking.serve(uri, arguments.port) as base:
         tracking.refresh(Store(settings.store.root), settings.tracking)
         for name, link in links_of(settings, uri, base).items():
             console.say(f"{name}:\n  {link}")
@@ -23,17 +23,19 @@ def main(given: Namespace, settings: Config) -> None:
 
 
 def links_of(settings: Config, uri: str, base: str) -> dict[str, str]:
-    """What is most likely wanted: the latest sweep's runs if it is the latest thing, and the latest run."""
+    """Link to what is most likely wanted: the latest sweep, the latest run, and all runs."""
     home = Store(settings.store.root)
-    for wrong in tracking.damaged_records(home):
-        console.complain(f"{wrong}; made anew by: {console.command('sweeplab sync')}")
+    sync = console.command("sweeplab sync")
+    for problem in tracking.damaged_records(home):
+        console.complain(f"{problem}; made anew by: {sync}")
     links: dict[str, str] = {}
     for sweep in home.manifests(console.complain)[-1:]:
-        found = tracking.links(home, sweep, uri, base)
-        links |= {f"{what} of the latest sweep ({sweep['name']})": link for what, link in found.items()}
+        for what, link in tracking.links(home, sweep, uri, base).items():
+            links[f"{what} of the latest sweep ({sweep['name']})"] = link
     for run in home.runs()[-1:]:
         for place in tracking.run_places(run, uri)[:1]:
-            links[f"the latest run ({run.id})"] = tracking.run_link(base, place.experiment_id, place.run_id)
+            run_link = tracking.run_link(base, place.experiment_id, place.run_id)
+            links[f"the latest run ({run.id})"] = run_link
             links["all runs"] = tracking.table_link(base, place.experiment_id)
     return links or {"MLflow (no run of this root is in it yet)": base}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from sweeplab.tracking import address, causes, experiments, terms
 from sweeplab.tracking.connection import Connection
-from sweeplab.tracking.existing import STORE_ID, ExistingRun, ExistingRuns
-from sweeplab.tracking.goals import SWEEP_LENGTH, FeedJob, SweepManifest
+from sweeplab.tracking.existing import ExistingRuns
+from sweeplab.tracking.goals import STORE_ID, SWEEP_LENGTH, FeedJob, SweepManifest
 from sweeplab.tracking.records import (
     AHEAD,
     DELETED,
@@ -55,45 +55,40 @@ class MlflowRuns:
         job.entry = entry
         write_entry(job.record, self._connection.uri, job.experiment, entry)
 
-    def ensure(
-        self, job: FeedJob, tag: str, value: str, start: float | None, tags: Mapping[str, str]
-    ) -> tuple[str, bool]:
-        """Return the id of the MLflow run whose `tag` has this value, and whether it is a new one.
+    def ensure(self, job: FeedJob, tags: Mapping[str, str]) -> tuple[str, bool]:
+        """Return the id of the job's MLflow run, and whether it is a new one, which has all `tags`.
 
-        A new one gets all `tags`. A run that began at another time than the journal (`start`, if
-        given) is of a run that was cleaned out of the store: it is deleted if this very folder made
-        it. Raises DeletedError if somebody deleted the run in MLflow.
+        A run that began at another time than the journal is of a run that was cleaned out of the
+        store: it is deleted if this very folder made it. Raises DeletedError if somebody deleted the
+        run in MLflow.
         """
         if recorded := job.entry.get("run"):
             return str(recorded), False
         experiment_id = self._connection.experiment_id(job.experiment)
-        begun = terms.ms(job.sweeps[0].manifest["time"] if start is None else start)
-        existing = self.existing.find(job, experiment_id, tag, value)
+        existing = self.existing.find(job, experiment_id)
         active = [run.run_id for run in existing if not run.is_deleted]
-        same = [run for run in existing if start is None or run.start == begun]
+        same = [run for run in existing if job.followed is None or run.start == job.start]
         same_active = [run.run_id for run in same if not run.is_deleted]
         if same and not same_active:
             raise DeletedError(same[-1].run_id)
-        self._delete_own(run_id for run_id in active if run_id not in same_active[-1:])
+        self._delete_own([run_id for run_id in active if run_id not in same_active[-1:]])
         if same_active:
             run_id = same_active[-1]
         else:
-            run_id = self._create(job, begun, {**tags, tag: value, STORE_ID: self._store.id})
-        self.existing.add(experiment_id, tag, value, ExistingRun(run_id, begun, is_deleted=False))
-        if not same_active:
+            run_id = self._create(job, tags)
             note_made(self._store, run_id)
+        self.existing.add(job, experiment_id, run_id)
         self.note(job, run_id, {})
         return run_id, not same_active
 
-    def _delete_own(self, run_ids: Iterable[str]) -> None:
+    def _delete_own(self, run_ids: Sequence[str]) -> None:
         """Delete those of these MLflow runs that this very folder made."""
-        run_ids = list(run_ids)
         own = made(self._store) if run_ids else set()
         for run_id in run_ids:
             if run_id in own:
                 self._connection.client.delete_run(run_id)
 
-    def _create(self, job: FeedJob, start: int, tags: dict[str, str]) -> str:
+    def _create(self, job: FeedJob, tags: Mapping[str, str]) -> str:
         """Create an MLflow run.
 
         A server that is too slow to answer may create it all the same, and later. So another
@@ -104,8 +99,10 @@ class MlflowRuns:
             raise ValueError(f"{problem}; it is asked again in a minute")
         client = self._connection.client
         experiment = self._connection.experiment(job.experiment)
+        tag, value = job.tag
+        all_tags = {**tags, tag: value, STORE_ID: self._store.id}
         try:
-            run = client.create_run(experiment.experiment_id, start, terms.tags(tags))
+            run = client.create_run(experiment.experiment_id, job.start, tags=terms.tags(all_tags))
         except Exception as error:
             location = str(experiment.artifact_location)
             if causes.is_too_long(error) and len(location) > address.LOCATION_LENGTH:

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeplab.tracking.connection import Connection
-from sweeplab.tracking.goals import FeedJob
+from sweeplab.tracking.goals import FINGERPRINT, STORE_ID, SWEEP_ID, FeedJob
 from sweeplab.tracking.records import DELETED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
     from mlflow.store.entities import PagedList
-
-FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
-"""Tags: a run is known by one of the first two, and the third."""
 
 WORTH = 10  # existing runs that are read for each one to be made
 PAGE = 500  # runs; a server answers for so many within its time
@@ -62,21 +59,23 @@ class ExistingRuns:
         """Count the runs that are to be made: so many more existing ones are worth reading."""
         self._to_make = Counter(job.experiment for job in jobs if not job.entry.get("run"))
 
-    def find(self, job: FeedJob, experiment_id: str, tag: str, value: str) -> list[ExistingRun]:
-        """List the store's runs with this tag in an experiment, deleted ones included."""
+    def find(self, job: FeedJob, experiment_id: str) -> list[ExistingRun]:
+        """List the job's runs in an experiment, deleted ones included."""
         if "asked" not in job.entry:  # else the run may have been made since the others were read
             self._read(experiment_id, max(WORTH, WORTH * self._to_make[job.experiment]))
             if experiment_id in self._all:
-                return self._all[experiment_id].get((tag, value), [])
+                return self._all[experiment_id].get(job.tag, [])
+        tag, value = job.tag
         condition = f"tags.`{tag}` = '{value}' and {_is_of(self._connection.store.id)}"
         client = self._connection.client
         runs = client.search_runs([experiment_id], condition, run_view_type=EVERYTHING)
         return [ExistingRun.of(run) for run in runs]
 
-    def add(self, experiment_id: str, tag: str, value: str, run: ExistingRun) -> None:
-        """Note that this run was made, and that all others of this tag are gone."""
+    def add(self, job: FeedJob, experiment_id: str, run_id: str) -> None:
+        """Note that the job has this run, and that all others of its tag are gone."""
         if experiment_id in self._all:
-            self._all[experiment_id][tag, value] = [run]
+            run = ExistingRun(run_id, job.start, is_deleted=False)
+            self._all[experiment_id][job.tag] = [run]
 
     def _read(self, experiment_id: str, most: int) -> None:
         """Read all of the store's runs in an experiment, unless there are more than `most`."""

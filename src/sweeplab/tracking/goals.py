@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeplab import store
+from sweeplab.tracking import terms
 from sweeplab.tracking.records import Node
 
 RUNNING, KILLED = "RUNNING", "KILLED"
@@ -24,6 +25,8 @@ STATUS = {
     "running": RUNNING,
 }
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
+FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
+"""Tags: an MLflow run is known by one of the first two, and the third."""
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 
 
@@ -150,6 +153,20 @@ class FeedJob:
     def fed(self) -> Node:
         """The goal that MLflow has reached; empty if it has nothing yet."""
         return dict(self.entry.get("fed", {}))
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """The tag by which the MLflow run is known, and its value."""
+        if self.followed is None:
+            return SWEEP_ID, self.id
+        return FINGERPRINT, self.followed.fingerprint
+
+    @property
+    def start(self) -> int:
+        """When the run or the sweep began, in milliseconds."""
+        if self.followed is None:
+            return terms.ms(self.sweeps[0].manifest["time"])
+        return terms.ms(self.followed.history.started_at or 0.0)
 
     @property
     def parent(self) -> SweepManifest | None:

@@ -9,7 +9,7 @@ from sweeplab import store
 from sweeplab.tracking import places, sender, terms
 from sweeplab.tracking.connection import Connection
 from sweeplab.tracking.creation import DeletedError, MlflowRuns
-from sweeplab.tracking.existing import EVERYTHING, FINGERPRINT, SWEEP_ID
+from sweeplab.tracking.existing import EVERYTHING
 from sweeplab.tracking.goals import RUNNING, FeedJob
 from sweeplab.tracking.records import AHEAD, DELETED, RUN, Node
 
@@ -76,8 +76,7 @@ class Writer:
         It has not the sweep's own tag: the UI folds children away below a parent that it shows.
         """
         sweep = job.sweeps[0]
-        tags = terms.origin(sweep.manifest["name"])
-        run_id, _ = self.runs.ensure(job, SWEEP_ID, sweep.id, None, tags)
+        run_id, _ = self.runs.ensure(job, terms.origin(sweep.manifest["name"]))
         self._set_status(job, run_id, sweep.manifest.get("ended"))
         if self._upload(job, run_id, self.store.sweeps):
             sender.log_summary(self.connection.client, run_id, self.store.summary(sweep.id))
@@ -90,8 +89,7 @@ class Writer:
         history = job.followed.history.until(job.goal["lines"])
         start, fed_lines = history.first_start, job.fed.get("lines", 0)
         tags = self._tags(job, history)
-        fingerprint = job.followed.fingerprint
-        run_id, is_new = self.runs.ensure(job, FINGERPRINT, fingerprint, start["time"], tags)
+        run_id, is_new = self.runs.ensure(job, tags)
         rows = terms.values(history.lines, fed_lines)
         if job.entry.get(AHEAD):
             rows = sender.new_rows(client, run_id, rows)
