@@ -129,6 +129,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number and its noun: `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show a spinner while something takes its time; nothing if this is no terminal."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sweeplab import console
 from sweeplab.commands.listing import RUNNING, UNITS, Row
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Status, Store, weights
@@ -45,9 +46,8 @@ def agreed(rows: Sequence[Row], what: str = "") -> bool:
     """
     if not sys.stdin.isatty():
         raise UserError("--clean: nobody can be asked here whether to remove them; give --yes")
-    runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
     try:
-        answer = input(f"remove {what}{runs}? [y/N] ")
+        answer = input(f"remove {what}{console.counted(len(rows), 'run')}? [y/N] ")
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")
@@ -77,9 +77,14 @@ def remove_weights(
 
 def _freed(names: Sequence[os.stat_result]) -> int:
     """Count the bytes that go with these names: those of the files that have no other name."""
-    counts = Counter((name.st_dev, name.st_ino) for name in names)
-    files = {(name.st_dev, name.st_ino): name for name in names}
-    return sum(file.st_size for key, file in files.items() if file.st_nlink <= counts[key])
+    counts: Counter[tuple[int, int]] = Counter()
+    freed = 0
+    for name in names:
+        file = (name.st_dev, name.st_ino)
+        counts[file] += 1
+        if counts[file] == name.st_nlink:  # this is the last one
+            freed += name.st_size
+    return freed
 
 
 def remove(home: Store, rows: Sequence[Row]) -> list[Row]:

@@ -57,7 +57,8 @@ def _chosen(home: Store, by_name: Mapping[str, list[Node]]) -> list[Node]:
         if not named:
             hint = did_you_mean(name, _experiments(home))
             raise UserError(f"{name}: {_no_sweep(home)}{hint}")
-        chosen |= {sweep["id"]: sweep for sweep in named}
+        for sweep in named:
+            chosen[sweep["id"]] = sweep
     if chosen:
         return list(chosen.values())
     latest = home.manifests(console.complain)[-1:]
@@ -82,8 +83,10 @@ def sweeps(home: Store, name: str, uri: str) -> list[Node]:
     of_experiment = [sweep for sweep in manifests if _is_of_experiment(sweep, name)]
     if of_experiment or len(name) != MLFLOW_ID:
         return of_experiment
-    parents = {sweep["id"]: tracking.sweep_places(home, sweep["id"], uri) for sweep in manifests}
-    return [sweep for sweep in manifests if _is_at(parents[sweep["id"]], name)]
+    for sweep in manifests:
+        if _is_at(tracking.sweep_places(home, sweep["id"], uri), name):
+            return [sweep]
+    return []
 
 
 def _is_of_experiment(sweep: Node, name: str) -> bool:

@@ -84,8 +84,11 @@ def _best(history: History, monitor: str, mode: str) -> float | None:
     chosen = epochs.get(int(history.metrics.get(metrics.BEST_EPOCH, 0)))
     if chosen:
         return _finite(chosen, monitor)
-    values = [_finite(values, monitor) for values in epochs.values()]
-    numbers = [value for value in values if value is not None]
+    numbers = []
+    for values in epochs.values():
+        value = _finite(values, monitor)
+        if value is not None:
+            numbers.append(value)
     return max(numbers, default=None) if mode == "max" else min(numbers, default=None)
 
 
@@ -109,7 +112,9 @@ def show(rows: Sequence[Row], title: str) -> None:
     """Show the runs as a table; the names of the metrics stand above it if all runs share them."""
     names = {f"{row.monitor}, {row.score}" for row in rows}
     is_named = len(names) != 1
-    console.say(title if is_named else f"{title} (best {names.pop()})")
+    if not is_named:
+        title = f"{title} (best {names.pop()})"
+    console.say(title)
     if len(rows) > MOST_ROWS:
         console.say(f"the latest {MOST_ROWS:,} are shown; sweeplab runs --json has all")
     columns = ("run", "status", "name", "best", "test", "epochs", "size", "age")
@@ -125,18 +130,19 @@ def _cells(row: Row, *, is_named: bool) -> tuple[str, ...]:
         row.id[:SHOWN],
         row.status,
         row.name,
-        _metric(row.monitor if is_named else "", row.best),
-        _metric(row.score if is_named else "", row.test),
+        _metric(row.monitor, row.best, is_named),
+        _metric(row.score, row.test, is_named),
         str(row.epochs),
         size(row.bytes),
         _age(row.age),
     )
 
 
-def _metric(name: str, value: float | None) -> str:
+def _metric(name: str, value: float | None, is_named: bool) -> str:
     if value is None:
         return "-"
-    return f"{name} {console.number(value)}".lstrip()
+    number = console.number(value)
+    return f"{name} {number}" if is_named else number
 
 
 def size(count: float) -> str:

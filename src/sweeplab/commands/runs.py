@@ -17,7 +17,7 @@ from sweeplab.store import Store
 def main(arguments: Namespace, settings: Config) -> None:
     """List the store; with --clean, remove what did not come to its end."""
     has_clean_options = arguments.yes or arguments.weights or arguments.older_than is not None
-    if arguments.json if arguments.clean else has_clean_options:
+    if (arguments.clean and arguments.json) or (has_clean_options and not arguments.clean):
         raise UserError("--weights, --older-than and --yes go with --clean, and --json without it")
     age = 0.0 if arguments.older_than is None else cleaning.seconds(arguments.older_than)
     home = Store(settings.store.root)
@@ -80,7 +80,7 @@ def _say_kept(rows: Sequence[Row], gone: Sequence[Row], why: str) -> None:
 
 
 def _counted(rows: Sequence[Row]) -> str:
-    return "1 run" if len(rows) == 1 else f"{len(rows)} runs"
+    return console.counted(len(rows), "run")
 
 
 def _size(rows: Sequence[Row]) -> str:

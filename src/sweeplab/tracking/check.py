@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import existing, experiments, places, terms
+from sweeplab.tracking import existing, places, terms
+from sweeplab.tracking.connection import created_at
 from sweeplab.tracking.goals import FeedJob, FollowedRun
 from sweeplab.tracking.records import (
     AHEAD,
@@ -77,18 +78,19 @@ class CheckedView:
         unchecked = self.view.experiments - self.view.created.keys()
         if not unchecked:
             return jobs
-        for experiment in unchecked:
-            self._check(experiment)
+        for name in unchecked:
+            self._check(name)
         self.view.unsettle()
         return self.view.jobs(has_clients=has_clients)
 
-    def _check(self, experiment: str) -> None:
+    def _check(self, name: str) -> None:
         connection = self._writer.connection
         try:
-            self.view.created[experiment] = connection.created_at(experiment)
-            check(connection.client, self.view, experiment, whole=self._whole)
+            experiment = connection.find(name)
+            self.view.created[name] = created_at(experiment)
+            check(connection.client, self.view, name, experiment, whole=self._whole)
         except Exception as error:
-            self.view.created.pop(experiment, None)  # its records are still to be checked
+            self.view.created.pop(name, None)  # its records are still to be checked
             self._writer.check()
             raise connection.away(error) from error  # it is back already
 
@@ -99,13 +101,20 @@ class CheckedView:
             self.view.unsettle()
 
 
-def check(client: MlflowClient, view: View, name: str, *, whole: bool) -> None:
+def check(
+    client: MlflowClient,
+    view: View,
+    name: str,
+    experiment: Experiment | None,
+    *,
+    whole: bool,
+) -> None:
     """Correct the records of an experiment by what MLflow has of all runs, or of the latest."""
     recorded = list(view.recorded(name))
     if not recorded:
         return
     contents = Contents()
-    if experiment := experiments.find(client, view.store, view.uri, name):
+    if experiment is not None:
         contents = _read_runs(client, experiment, view.store.id, whole=whole)
         if any(run.fed.get("model") for run in recorded):
             contents.models = _read_models(client, experiment)

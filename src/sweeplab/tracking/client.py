@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from sweeplab import config
+from sweeplab import config, console
 from sweeplab.store import Run, Store, locked
 from sweeplab.tracking import address, feeder, process, records
 from sweeplab.tracking.records import Node
@@ -67,8 +67,8 @@ class FeedingClient(Client):
             return f"MLflow lags behind: {error.filename}: {error.strerror}"
         if not lag:
             return None
-        count = "1 run" if len(lag) == 1 else f"{len(lag)} runs"
-        return f"MLflow lags behind by {count}: {next(iter(lag.values()))}"
+        count, reason = console.counted(len(lag), "run"), next(iter(lag.values()))
+        return f"MLflow lags behind by {count}: {reason}"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import address, causes, database, experiments, library, relocation
+from sweeplab.tracking import address, causes, database, library, records, relocation, terms
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,17 +55,68 @@ class Connection:
         """Return an error in one line, without what is secret in the URI."""
         return causes.in_short(error, self.uri)
 
+    def find(self, name: str) -> Experiment | None:
+        """Find MLflow's experiment of this name; None if there is none. It may be a deleted one.
+
+        One that was renamed in MLflow is found by the runs of the store that are in it.
+        """
+        experiment = self.client.get_experiment_by_name(terms.experiment(name))
+        return experiment or self._find_renamed(name)
+
+    def _find_renamed(self, name: str) -> Experiment | None:
+        """Find the recorded experiment by its id and the time when it was created."""
+        from mlflow.exceptions import MlflowException
+
+        for experiment_id, created in records.recorded_experiments(self.store, self.uri, name):
+            try:
+                experiment = self.client.get_experiment(experiment_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                continue
+            if created_at(experiment) == created:
+                return experiment
+        return None
+
     def experiment(self, name: str) -> Experiment:
-        """Find MLflow's experiment of this name, or create it. Raises as `experiments.ensure`."""
-        if name not in self._experiments:
-            self._experiments[name] = experiments.ensure(self.client, self.store, self.uri, name)
-        return self._experiments[name]
+        """Find the experiment that is meant by this name, or create it.
+
+        Raises ValueError if somebody deleted it, UserError if its files lie in a folder that is no
+        more.
+        """
+        if name in self._experiments:
+            return self._experiments[name]
+        experiment = self.find(name)
+        if experiment is None:
+            experiment = self._create(terms.experiment(name))
+        if experiment.lifecycle_stage == records.DELETED:
+            raise ValueError(
+                f"MLflow experiment '{experiment.name}' was deleted: restore it (mlflow "
+                f"experiments restore -x {experiment.experiment_id}) or choose another "
+                "tracking.experiment"
+            )
+        relocation.ensure_there(experiment.name, str(experiment.artifact_location))
+        self._experiments[name] = experiment
+        return experiment
+
+    def _create(self, name: str) -> Experiment:
+        from mlflow.exceptions import MlflowException
+
+        location = address.artifact_location(self.uri, name)
+        try:
+            experiment_id = self.client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            return experiment  # another feeder was faster
+        return self.client.get_experiment(experiment_id)
 
     def experiment_id(self, name: str) -> str:
-        """Return the id of MLflow's experiment of this name, which is created if there is none."""
+        """Return the id of the experiment that is meant by this name."""
         return str(self.experiment(name).experiment_id)
 
-    def created_at(self, name: str) -> int:
-        """Return when the experiment was created (milliseconds); 0 if there is none."""
-        experiment = experiments.find(self.client, self.store, self.uri, name)
-        return experiments.created_at(experiment)
+
+def created_at(experiment: Experiment | None) -> int:
+    """Return when an experiment was created (milliseconds); 0 if there is none."""
+    return 0 if experiment is None else int(experiment.creation_time or 0)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from sweeplab.tracking import address, causes, experiments, terms
-from sweeplab.tracking.connection import Connection
+from sweeplab.tracking import address, causes, terms
+from sweeplab.tracking.connection import Connection, created_at
 from sweeplab.tracking.existing import ExistingRuns
 from sweeplab.tracking.goals import STORE_ID, SWEEP_LENGTH, FeedJob, SweepManifest
 from sweeplab.tracking.records import (
     AHEAD,
-    DELETED,
     RENAMED,
     Node,
     entries,
-    is_ours,
+    is_valid,
     made,
     note_made,
     sweep_record,
@@ -42,7 +41,7 @@ class MlflowRuns:
         experiment = self._connection.experiment(job.experiment)
         entry = {
             "experiment": experiment.experiment_id,
-            "created": experiments.created_at(experiment),
+            "created": created_at(experiment),
             "run": run_id,
             "fed": fed,
             "store": self._store.id,
@@ -59,8 +58,8 @@ class MlflowRuns:
         """Return the id of the job's MLflow run, and whether it is a new one, which has all `tags`.
 
         A run that began at another time than the journal is of a run that was cleaned out of the
-        store: it is deleted if this very folder made it. Raises DeletedError if somebody deleted the
-        run in MLflow.
+        store: it is deleted if this very folder made it. Raises DeletedError if somebody deleted
+        the run in MLflow.
         """
         if recorded := job.entry.get("run"):
             return str(recorded), False
@@ -116,8 +115,7 @@ class MlflowRuns:
         """Return the id of a sweep's MLflow run. Raises ValueError if there is none yet."""
         record = sweep_record(self._store, sweep.id)
         entry = entries(record, self._connection.uri).get(experiment, {})
-        created = experiments.created_at(self._connection.experiment(experiment))
-        is_here = entry.get(DELETED) or entry.get("created") == created
-        if not is_here or not is_ours(entry, self._store) or not entry.get("run"):
+        created = created_at(self._connection.experiment(experiment))
+        if not is_valid(entry, self._store, created) or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sweeplab import config
+from sweeplab import config, console
 from sweeplab.store import Store
 from sweeplab.tracking import address, records
 from sweeplab.tracking.records import DELETED, EXPERIMENT, FOR_GOOD, RENAMED
@@ -59,7 +59,7 @@ def _records(store: Store, only: Collection[str] | None, sweep: str | None) -> l
 
 
 def _deletion(experiment: str, what: str, runs: Sequence[_DeletedRun]) -> str:
-    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    count = console.counted(len(runs), "run")
     if what == EXPERIMENT:
         return (
             f"the experiment '{experiment}' was deleted in MLflow, and stays so, with {count}; "

@@ -107,6 +107,16 @@ def is_ours(entry: Node, home: store.Store) -> bool:
     return bool(entry.get("store", home.ownership.first) == home.id)
 
 
+def is_valid(entry: Node, home: store.Store, created: int | None) -> bool:
+    """Tell whether an entry is this store's, and of the experiment that was created then.
+
+    None stands for any time. What somebody deleted stays deleted, though the experiment went with
+    it.
+    """
+    is_same = created is None or entry.get("created") == created
+    return (is_same or bool(entry.get(DELETED))) and is_ours(entry, home)
+
+
 def _made_file(home: store.Store) -> Path:
     """Return the file of the MLflow runs that were made from here: an owner and a run each line."""
     return home.root / "feeder.runs"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sweeplab import store
 from sweeplab.tracking.goals import RUNNING, FeedJob, FollowedRun, SweepManifest
-from sweeplab.tracking.records import DELETED, Node, entries, is_ours, sweep_record
+from sweeplab.tracking.records import DELETED, Node, entries, is_valid, sweep_record
 
 
 @dataclass
@@ -216,16 +216,7 @@ class View:
         return jobs
 
     def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
-        """Return what the record says of an experiment; empty if it is not of this one any more.
-
-        It is of another one if the server's experiment was created at another time, or if the store
-        that noted it is the one that this was copied from. What somebody deleted stays deleted,
-        though the experiment went with it.
-        """
+        """Return what the record says of an experiment; empty if it is not of this one any more."""
         self.experiments.add(experiment)
         entry = record.get(experiment, {})
-        created = entry.get("created")
-        is_same = self.created.get(experiment, created) == created
-        if (is_same or entry.get(DELETED)) and is_ours(entry, self.store):
-            return entry
-        return {}
+        return entry if is_valid(entry, self.store, self.created.get(experiment)) else {}

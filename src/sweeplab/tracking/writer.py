@@ -44,9 +44,8 @@ class Writer:
     def failed(self, job: FeedJob, error: Exception) -> str | None:
         """Say why a job failed; None if nothing is left to do.
 
-        Raises AwayError if the server is away.
-        A run that somebody deleted in MLflow stays deleted; one that is gone is made anew by the
-        next attempt.
+        Raises AwayError if the server is away. A run that somebody deleted in MLflow stays
+        deleted; one that is gone is made anew by the next attempt.
         """
         self.check()
         run_id = job.entry.get("run")
