@@ -25,7 +25,8 @@ from sweeplab.compare.computation import HOW, PLACES, computation
 from sweeplab.compare.groups import Group, group_runs, name_groups
 from sweeplab.compare.runs import planned, read_run
 from sweeplab.runs import run
-from sweeplab.runs.job import Job, Memo, prepare
+from sweeplab.runs.job import Job, prepare
+from sweeplab.runs.once import Once
 from sweeplab.store import Event, Run, Store
 from sweeplab.sweep import compose
 from sweeplab.sweep.cell import Cell, make_cell, varied_keys
@@ -48,7 +49,7 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
     """Make the jobs of one plan, each of a list of overrides. What was found out for one is known for all."""
     (root / "own_f1.py").write_text(F1)
     monkeypatch.syspath_prepend(root)
-    memo = Memo()
+    once = Once()
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -57,7 +58,7 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
 
     def make(*lists: Sequence[str]) -> list[Cell]:
         jobs = [job for words in lists for job in _jobs([*ALWAYS, *words])]
-        found = [make_cell(job, varied_keys(jobs), composer, memo) for job in jobs]
+        found = [make_cell(job, varied_keys(jobs), composer, once) for job in jobs]
         return [cell for cell in found if cell is not None]
 
     return make

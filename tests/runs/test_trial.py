@@ -356,13 +356,9 @@ def config(target: str, *overrides: str) -> Config:
     return compose([*bare, f"model._target_={target}", *overrides])
 
 
-def examples() -> Tensor:
-    return torch.rand(2, 64)
-
-
 def fit(target: str, *overrides: str) -> trial.Fitted:
     settings = config(target, *overrides)
-    fitted = trial.fit_network(settings, examples)
+    fitted = trial.fit_network(settings)
     trial.fit_optimizer(settings, fitted.parameters)
     return fitted
 

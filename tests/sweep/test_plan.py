@@ -19,7 +19,7 @@ from planning import DIGITS, Planned, record, refused
 from sweeplab import config, console, data, targets
 from sweeplab.errors import UserError
 from sweeplab.runs import job as jobs
-from sweeplab.runs.job import Job, Memo
+from sweeplab.runs.job import Job
 from sweeplab.store import Status, Store
 from sweeplab.sweep import estimate, preview
 from sweeplab.sweep import plan as planning
@@ -175,31 +175,6 @@ def test_planned_jobs_are_those_that_run_alone(planned: Planned) -> None:
     for cell in plan.cells:
         composed = hydra.config_loader.load_configuration("config", cell.overrides, RunMode.RUN)
         assert jobs.prepare(config.parse(composed), cell.job.overrides) == cell.job
-
-
-class TestMemo:
-    def test_it_asks_once_for_each_value_and_remembers_refusals(self) -> None:
-        memo, asked = Memo(), []
-
-        def find(value: object) -> object:
-            asked.append(value)
-            if value == "bad":
-                raise UserError("no")
-            return value
-
-        for value in (1, 1.0, True, 1, [1], "1", [1], True):
-            assert memo("x", value, lambda value=value: find(value)) == value  # type: ignore[misc]
-        assert asked == [1, 1.0, True, [1], "1"]
-        for _ in range(2):
-            with pytest.raises(UserError, match="no"):
-                memo("y", "bad", lambda: find("bad"))
-        assert asked[5:] == ["bad"]
-
-    def test_it_is_bounded(self) -> None:
-        memo, asked = Memo(most=2), []
-        for value in (1, 2, 1, 3, 1, 2):
-            memo("x", value, lambda value=value: asked.append(value))  # type: ignore[misc]
-        assert asked == [1, 2, 3, 2], "what was not asked for longest went"
 
 
 def test_a_job_is_refused_for_what_an_earlier_one_of_the_plan_was_not(planned: Planned) -> None:

@@ -15,7 +15,8 @@ import pytest
 from conftest import Write
 
 from sweeplab import config, targets
-from sweeplab.runs.job import Job, Memo, prepare
+from sweeplab.runs.job import Job, prepare
+from sweeplab.runs.once import Once
 from sweeplab.targets import files
 
 NOTHING = targets.digest([])
@@ -129,9 +130,9 @@ def test_a_function_named_by_an_argument_makes_a_run_stale(write: Write, overrid
 
 def test_the_jobs_of_one_plan_differ_by_what_they_name(write: Write) -> None:
     write({"net.py": NET, "acts.py": ACT.format(1), "other.py": ACT.format(2), "words.txt": "a"})
-    memo = Memo()
+    once = Once()
     asked = ["relu", "acts.act", "other.act", "words.txt"]
-    jobs = [prepare(config.compose([*MINE, f"+model.act={word}"]), [], memo) for word in asked]
+    jobs = [prepare(config.compose([*MINE, f"+model.act={word}"]), [], once) for word in asked]
     assert [list(job.code)[1:] for job in jobs] == [["net"], ["acts", "net"], ["net", "other"], ["model.act (file)", "net"]]  # fmt: skip
 
 

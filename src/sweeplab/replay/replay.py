@@ -189,7 +189,7 @@ def _code_reasons(record: Record, job: Job) -> list[str]:
         return ["  the config: this version of sweeplab does not take the journal's first line"]
     weights = None
     if job.config.trainer.init_from is not None:
-        weights = identity.initial_run(job.config, store.Store(job.config.store.root))[1]
+        weights = identity.initial_run(job.config.trainer.init_from, job.config.store.root)[1]
     asked = identity.asked(settings, job.facts, weights)
     secrets = list(config.hidden_keys(asked))
     if secrets:

@@ -48,20 +48,19 @@ def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
     return Identity(asked=asked_for, fingerprint=fingerprint, question=question)
 
 
-def initial_run(settings: Config, home: store.Store) -> tuple[store.Run, str]:
-    """Find the run that `trainer.init_from` names, and the digest of its weights.
+def initial_run(init_from: str, root: str) -> tuple[store.Run, str]:
+    """Find the run in this store that `trainer.init_from` names, and the digest of its weights.
 
     Its weights may have been removed since; the digest still names what was started from them.
     Raises UserError if there is no such run, or it never had weights.
     """
-    assert settings.trainer.init_from is not None
     try:
-        run = home.find(settings.trainer.init_from)
+        run = store.Store(root).find(init_from)
     except UserError as error:
         raise UserError(f"trainer.init_from={error}") from error
     result = run.result()
     if result is None or result.weights_sha256 is None:
-        raise UserError(f"trainer.init_from={settings.trainer.init_from}: that run has no weights; it is {run.status}")
+        raise UserError(f"trainer.init_from={init_from}: that run has no weights; it is {run.status}")
     return run, result.weights_sha256
 
 

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from sweeplab import config, console, data, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import identity, parts, system, trial
 from sweeplab.runs.identity import Identity
+from sweeplab.runs.once import Once, itself
 from sweeplab.runs.screen import Layer
 from sweeplab.runs.weights import verified_weights
 from sweeplab.speed import denormals
 from sweeplab.train.device import choose_device
 from sweeplab.train.inert_keys import replaced_keys
 from sweeplab.train.schedule import batches_per_epoch
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-T = TypeVar("T")
-
-
-class Memo:
-    """Remember what was found out by what it depends on, refusals included.
-
-    The jobs of a sweep are much alike. A memo is made for one plan and forgotten with it, since
-    code and store may change in between.
-    """
-
-    def __init__(self, most: int = 4096) -> None:
-        self._found: dict[tuple[str, str], Any] = {}
-        self._most = most
-
-    def __call__(self, what: str, given: object, find: Callable[[], T]) -> T:
-        """Return `find()`, or what it gave or raised before for the same `repr(given)`."""
-        key = what, repr(given)  # 1, 1.0 and true are equal, but not the same
-        if key in self._found:
-            found = self._found.pop(key)
-        else:
-            try:
-                found = find()
-            except UserError as error:
-                found = error
-        self._found[key] = found  # at the end: what was not asked for longest stands first
-        if len(self._found) > self._most:
-            del self._found[next(iter(self._found))]
-        if isinstance(found, UserError):
-            raise found.with_traceback(None)
-        return found  # type: ignore[no-any-return]  # what `find` of this key returned
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -145,37 +110,35 @@ class Job:
         )
 
 
-def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) -> Job:
+def prepare(settings: Config, overrides: list[str], once: Once | None = None) -> Job:
     """Check everything that can be checked before any work.
 
-    The jobs of one plan share a `memo`. Raises UserError with all that is wrong.
+    The jobs of one plan share `once`. Raises UserError with all that is wrong.
     """
     denormals.flush()
-    memo = memo or Memo()
-    nodes = [getattr(settings, name) for name in (*config.COMPONENTS, "metrics")]
-    data_of, trainer = settings.data, settings.trainer
-    watched = [settings.monitor, trainer.mode, trainer.target, trainer.min_delta, settings.interval]
-    asked = [nodes, data_of.dataset, data_of.task, data_of.shape, watched, trainer.epochs, trainer.shift]
-    if problems := memo("problems", asked, lambda: parts.problems(settings)):
+    once = once or Once()
+    computed = _only(settings, *config.COMPONENTS, "metrics", "data", "trainer")
+    if problems := once(parts.problems, computed):
         raise UserError(*problems)
     if settings.tracking.enabled and settings.tracking.system_metrics:
         system.check()
-    memo("device", settings.trainer.device, lambda: choose_device(settings.trainer.device))
+    once(choose_device, settings.trainer.device)
     home = store.Store(settings.store.root)
-    memo("place", settings.store.root, lambda: home.check(to_write=False))
-    facts = memo("facts", settings.data, lambda: data.facts(settings.data))
+    once(_check_store, settings.store.root, False)
+    facts = once(data.facts, settings.data)
     if settings.trainer.batch_size > facts.train:
         raise UserError(
             f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
             "give at most that"
         )
-    given = named(settings, facts)
-    digest, pieces = memo("code", given, lambda: (targets.digest(*given), targets.parts(*given)))
-    found = _identity(settings, facts, digest, home, memo)
+    digest, pieces = once(_code, *named(settings, facts))
+    found = _identity(settings, facts, digest, home, once)
     finished = home.run(found.fingerprint).status == store.Status.FINISHED
     if not finished:
-        memo("store", settings.store.root, home.check)
-    layers, notes = ([], []) if finished else _fit(settings, home, memo, facts)  # what was trained was in order
+        once(_check_store, settings.store.root, True)
+        layers, notes = _fit(settings, once, facts)
+    else:
+        layers, notes = [], []  # what was trained was in order
     return Job(
         config=settings,
         overrides=overrides,
@@ -188,16 +151,45 @@ def prepare(settings: Config, overrides: list[str], memo: Memo | None = None) ->
     )
 
 
+def _only(settings: Config, *sections: str) -> Config:
+    """Return a config with these sections; the others are empty, for who must not read them."""
+    empty = Config(
+        seed=0,
+        model={},
+        loss={},
+        optimizer={},
+        scheduler={},
+        metrics={},
+        data=config.Data(name=""),
+        trainer=config.Trainer(),
+        tracking=config.Tracking(),
+        store=config.Store(),
+        sweep=config.Sweep(),
+    )
+    return replace(empty, **{name: getattr(settings, name) for name in sections})
+
+
+def _check_store(root: str, to_write: bool) -> None:
+    store.Store(root).check(to_write=to_write)
+
+
+def _code(paths: list[str], words: dict[str, str]) -> tuple[str, dict[str, str]]:
+    return targets.digest(paths, words), targets.parts(paths, words)
+
+
 def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str]]:
     """Return what a config names that may be code or a file, as `targets.digest` takes it."""
     return parts.class_paths(settings), parts.words(settings, held=facts.held)
 
 
-def other_answers(settings: Config, question: str, home: store.Store, memo: Memo) -> list[store.Run]:
+def other_answers(settings: Config, question: str, home: store.Store, once: Once) -> list[store.Run]:
     """List the finished runs that answer the same question by other code, the latest last."""
     paths = sorted(parts.class_paths(settings))
-    found = memo("answers", [settings.store.root, paths], lambda: identity.answers(home, paths))
-    return found.get(question, [])
+    return once(_answers, str(home.root), paths).get(question, [])
+
+
+def _answers(root: str, paths: list[str]) -> dict[str, list[store.Run]]:
+    return identity.answers(store.Store(root), paths)
 
 
 def changed_code(planned: Job, began: dict[str, Any]) -> str:
@@ -209,76 +201,59 @@ def changed_code(planned: Job, began: dict[str, Any]) -> str:
     return f"{', '.join(shown[:3])}{more} changed" if shown else ""
 
 
-def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, memo: Memo) -> Identity:
+def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, once: Once) -> Identity:
     """Name the run that is asked for.
 
     With `store.reuse=any` it is the latest finished run of the same question, whatever its code.
     """
-    weights = None if settings.trainer.init_from is None else _initial(settings, home, memo)[1]
-    found = identity.identify(_asked(settings, facts, weights, memo), facts.digest, digest)
+    weights = None if settings.trainer.init_from is None else _initial(settings, once)[1]
+    found = identity.identify(_asked(settings, facts, weights, once), facts.digest, digest)
     if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.Status.FINISHED:
-        for run in other_answers(settings, found.question, home, memo)[-1:]:
+        for run in other_answers(settings, found.question, home, once)[-1:]:
             result = run.result()
             assert result is not None
             return replace(found, fingerprint=result.fingerprint)
     return found
 
 
-def _asked(settings: Config, facts: data.Facts, weights: str | None, memo: Memo) -> dict[str, Any]:
+def _asked(settings: Config, facts: data.Facts, weights: str | None, once: Once) -> dict[str, Any]:
     """Return `identity.asked`, keeping sections that several jobs of a plan share in memory once."""
     found = identity.asked(settings, facts, weights)
-    return {name: memo("asked", [name, value], partial(_itself, value)) for name, value in found.items()}
+    return {name: once(itself, value) for name, value in found.items()}
 
 
-def _itself(value: T) -> T:
-    return value
+def _initial(settings: Config, once: Once) -> tuple[store.Run, str]:
+    """Find the run whose weights come first, and their digest."""
+    assert settings.trainer.init_from is not None
+    return once(identity.initial_run, settings.trainer.init_from, settings.store.root)
 
 
-def _weights(settings: Config, run: store.Run) -> dict[str, Any]:
-    try:
-        run.recorded("loss")  # by which it is decided whether the loss starts from them, too
-        return verified_weights(run)
-    except UserError as error:
-        raise UserError(f"trainer.init_from={settings.trainer.init_from}: {error}") from error
-
-
-def _initial(settings: Config, home: store.Store, memo: Memo) -> tuple[store.Run, str]:
-    return memo(
-        "init_from", [settings.store.root, settings.trainer.init_from], lambda: identity.initial_run(settings, home)
-    )
-
-
-def _fit(settings: Config, home: store.Store, memo: Memo, facts: data.Facts) -> tuple[list[Layer], list[str]]:
+def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], list[str]]:
     """Check that the parts fit together, the initial weights included.
 
     Returns the layer table, and notes to be shown to the user.
     """
-    network = [settings.model, settings.loss, settings.data]
-    fitted = memo("network", network, lambda: trial.fit_network(settings, lambda: _examples(settings, memo)))
-    further = [settings.metrics, settings.data, settings.monitor, settings.mode]
-    memo("metrics", further, lambda: trial.fit_metrics(settings))
-    trainer, in_epoch = settings.trainer, batches_per_epoch(settings, facts.train)
-    how = [fitted.parameters, settings.optimizer, settings.scheduler, settings.mode, trainer.device]
-    when = [settings.interval, trainer.epochs, in_epoch, trainer.time_limit]
-    said = memo("optimizer", [how, when], lambda: trial.fit_optimizer(settings, fitted.parameters, in_epoch))
-    replaced = replaced_keys(settings)
-    notes = [f"{key}={config.flatten(config.to_dict(settings))[key]}: {why}" for key, why in replaced.items()]
-    if settings.trainer.init_from is not None:
-        run, digest = _initial(settings, home, memo)
-        memo(
-            "weights",
-            [settings.model, digest],
-            lambda: trial.fit_weights(settings, fitted, _weights(settings, run)),
-        )
-    return fitted.layers, [*said, *notes]
+    fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
+    once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
+    schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
+    steps = batches_per_epoch(settings, facts.train)
+    notes = list(once(trial.fit_optimizer, schedule, fitted.parameters, steps))
+    if replaced := replaced_keys(settings):
+        values = config.flatten(config.to_dict(settings))
+        notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
+    if (init_from := settings.trainer.init_from) is not None:
+        _, digest = _initial(settings, once)
+        once(_fit_weights, init_from, settings.store.root, digest, fitted.weights, sorted(fitted.free))
+    return fitted.layers, notes
 
 
-def _examples(settings: Config, memo: Memo) -> Tensor:
-    """Return the inputs of the first examples of the training split."""
-
-    def first() -> Tensor:
-        split = data.load(settings.data).train
-        inputs, _ = next(data.Batches(split, trial.EXAMPLES, device="cpu", limit=1).epoch(0))
-        return inputs
-
-    return memo("examples", settings.data, first)
+def _fit_weights(init_from: str, root: str, digest: str, wanted: dict[str, Any], free: list[str]) -> None:
+    """Raise UserError unless the weights of that run, of this digest, are whole and fit the network."""
+    del digest  # the run may be another one tomorrow, of the same name
+    run, _ = identity.initial_run(init_from, root)
+    try:
+        run.recorded("loss")  # by which it is decided whether the loss starts from them, too
+        weights = verified_weights(run)
+    except UserError as error:
+        raise UserError(f"trainer.init_from={init_from}: {error}") from error
+    trial.fit_weights(init_from, wanted, free, weights)

@@ -87,7 +87,7 @@ class Training:
         """Start from the seed, or from another run's weights."""
         settings = self.job.config
         if settings.trainer.init_from is not None:
-            run, _ = initial_run(settings, store.Store(settings.store.root))
+            run, _ = initial_run(settings.trainer.init_from, settings.store.root)
             initial = weights.verified_weights(run)
             restore(initial, self.state.model)
             if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own

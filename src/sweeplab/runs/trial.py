@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import metrics, targets
-from sweeplab.config import Config, Node
+from sweeplab import data, metrics, targets
+from sweeplab.config import Config, Data, Node
 from sweeplab.data import seeding
 from sweeplab.errors import UserError
 from sweeplab.runs import metric_trial
+from sweeplab.runs.once import Once
 from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.runs.weights import refuse_unsafe, try_saving
@@ -31,9 +32,6 @@ CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 EXAMPLES = 2
 LARGE = 2**32  # bytes of weights; what is larger is tried on the meta device only, which needs no memory
 SMALL = 10_000  # numbers of a parameter; the optimizer is tried on a cutting of what is larger
-
-Examples = Callable[[], Tensor]
-"""Gives the inputs of EXAMPLES real examples. Raises UserError where there are none."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,7 +57,7 @@ class Fitted:
 # --- Network and loss -------------------------------------------------------------------------------------------------
 
 
-def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
+def fit_network(config: Config, once: Once | None = None) -> Fitted:
     """Build network and loss, and try them on two examples.
 
     It reads the sections model, loss and data. Raises UserError for what a constructor refuses, and
@@ -68,7 +66,7 @@ def fit_network(config: Config, examples: Examples | None = None) -> Fitted:
     dynamo.spare()
     with seeding.preserved():
         loss = _module(config.loss, "loss")
-        fitted = _tried(config, loss, examples)
+        fitted = _tried(config, loss, once or Once())
         _try_loss(config, loss)
         return fitted
 
@@ -83,7 +81,7 @@ def fit_metrics(config: Config) -> None:
         metric_trial.check(config)
 
 
-def _tried(config: Config, loss: nn.Module, examples: Examples | None) -> Fitted:
+def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
     """Try the network on the meta device, which needs no memory, and if that fails on the CPU.
 
     A network need not work without values, so errors on the meta device do not count.
@@ -104,7 +102,7 @@ def _tried(config: Config, loss: nn.Module, examples: Examples | None) -> Fitted
     try:
         return _used(config, _module(config.model, "model"), loss, _blank(config, "cpu"))
     except UserError as error:
-        real = _real(examples) if str(error) != str(on_meta) else None
+        real = _real(config.data, once) if str(error) != str(on_meta) else None
         if real is None:
             raise
     return _used(config, _module(config.model, "model"), loss, real)
@@ -127,12 +125,19 @@ def _blank(config: Config, device: str) -> Tensor:
     return torch.zeros(EXAMPLES, *input_shape(config.data), device=device)
 
 
-def _real(examples: Examples | None) -> Tensor | None:
+def _real(settings: Data, once: Once) -> Tensor | None:
     """Real inputs, for a network that does not take zeros; None where the data cannot be had."""
     try:
-        return examples() if examples else None
+        return once(_first_examples, settings)
     except UserError:
         return None
+
+
+def _first_examples(settings: Data) -> Tensor:
+    """Return the inputs of the first examples of the training split."""
+    split = data.load(settings).train
+    inputs, _ = next(data.Batches(split, EXAMPLES, device="cpu", limit=1).epoch(0))
+    return inputs
 
 
 def _bytes(model: nn.Module) -> int:
@@ -319,14 +324,16 @@ def _stand_in(parameter: Parameter, *, gradients: bool) -> nn.Parameter:
 # --- Weights ----------------------------------------------------------------------------------------------------------
 
 
-def fit_weights(config: Config, fitted: Fitted, weights: Mapping[str, Any]) -> None:
-    """Raise UserError unless the network has weights of exactly these names and shapes."""
-    wanted = fitted.weights
+def fit_weights(init_from: str, wanted: Mapping[str, Any], free: Collection[str], weights: Mapping[str, Any]) -> None:
+    """Raise UserError unless the network has weights of exactly these names and shapes.
+
+    `wanted` are the forms of the network's weights by name; those that are `free` may take another.
+    """
     given = state.forms(state.parts(weights)[0])
+    names = {**wanted, **given}
+    differing = [name for name in names if name not in free and wanted.get(name) != given.get(name)]
     wrong = [
-        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
-        for name in {**wanted, **given}
-        if name not in fitted.free and wanted.get(name) != given.get(name)
+        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}" for name in differing
     ]
     if wrong:
-        raise UserError("\n".join([f"trainer.init_from={config.trainer.init_from}: its weights do not fit:", *wrong]))
+        raise UserError("\n".join([f"trainer.init_from={init_from}: its weights do not fit:", *wrong]))

@@ -11,7 +11,8 @@ from sweeplab import config
 from sweeplab.config.where import Condition
 from sweeplab.errors import UserError
 from sweeplab.runs import parts
-from sweeplab.runs.job import Job, Memo, prepare
+from sweeplab.runs.job import Job, prepare
+from sweeplab.runs.once import Once, itself
 from sweeplab.sweep import fate
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def make_cell(
     overrides: Sequence[str],
     varied: dict[str, str],
     compose: Compose,
-    memo: Memo,
+    once: Once,
     *,
     is_single_run: bool = False,
 ) -> Cell | None:
@@ -58,7 +59,7 @@ def make_cell(
 
     `is_single_run`: it is trained by this process, not by a worker of a sweep.
     """
-    job = _prepare(list(overrides), compose, memo)
+    job = _prepare(list(overrides), compose, once)
     if job is None:
         return None
     if not is_single_run:
@@ -68,7 +69,7 @@ def make_cell(
         overrides=list(overrides),
         varied=_varied_values(overrides, varied),
         job=job,
-        fate=fate.of(job, memo),
+        fate=fate.of(job, once),
     )
 
 
@@ -113,7 +114,7 @@ def _ensure_importable(settings: config.Config) -> None:
         raise UserError(f"{listed}: {reason}")
 
 
-def _prepare(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
+def _prepare(overrides: list[str], compose: Compose, once: Once) -> Job | None:
     """Compose and check a job; return None if `sweep.where` leaves it out, checked or not."""
     config.remember_secrets(overrides)
     try:
@@ -123,8 +124,8 @@ def _prepare(overrides: list[str], compose: Compose, memo: Memo) -> Job | None:
     plain = config.resolve(composed)
     if not _is_wanted(plain):
         return None
-    settings = _share_sections(config.validate(plain), memo)
-    return prepare(settings, [config.redact_override(override) for override in overrides], memo)
+    settings = _share_sections(config.validate(plain), once)
+    return prepare(settings, [config.redact_override(override) for override in overrides], once)
 
 
 def _is_wanted(plain: dict[str, Any]) -> bool:
@@ -136,14 +137,11 @@ def _is_wanted(plain: dict[str, Any]) -> bool:
     return Condition.read(str(where), "sweep.where").holds(config.flatten(plain))
 
 
-def _share_sections(settings: config.Config, memo: Memo) -> config.Config:
+def _share_sections(settings: config.Config, once: Once) -> config.Config:
     """Return an equal config that shares equal sections with those of the other jobs.
 
     The configs of all jobs are kept, and differ in little: this saves memory.
     """
 
-    def once(value: object) -> Any:
-        return memo("section", value, lambda: value)
-
     names = [section.name for section in fields(settings)]
-    return replace(settings, **{name: once(getattr(settings, name)) for name in names})
+    return replace(settings, **{name: once(itself, getattr(settings, name)) for name in names})

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sweeplab import store
 from sweeplab.runs import job
-from sweeplab.runs.job import Job, Memo
+from sweeplab.runs.job import Job
+from sweeplab.runs.once import Once
 
 NEW, RESUME, REUSE, STALE, FAILED = FATES = ("new", "resume", "reuse", "stale", "failed")
 
@@ -21,10 +22,10 @@ class Fate:
     other_code: bool = False  # reused, although the code is not what it was (store.reuse=any)
 
 
-def of(planned: Job, memo: Memo) -> Fate:
+def of(planned: Job, once: Once) -> Fate:
     """Look up the fate of a job in its store, which does not change meanwhile.
 
-    The jobs of one plan share a `memo`.
+    The jobs of one plan share `once`.
     """
     home = store.Store(planned.config.store.root)
     run = home.run(planned.fingerprint)
@@ -35,7 +36,7 @@ def of(planned: Job, memo: Memo) -> Fate:
     saved = run.saved_epochs()
     if saved:
         return Fate(kind=RESUME, text=f"resume after epoch {max(saved)}", epoch=max(saved))
-    others = job.other_answers(planned.config, planned.question, home, memo)
+    others = job.other_answers(planned.config, planned.question, home, once)
     if others:
         changed = job.changed_code(planned, others[-1].start())
         return Fate(kind=STALE, text=f"stale: {changed or 'other code'}")

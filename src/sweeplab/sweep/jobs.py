@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 
 from sweeplab import targets
 from sweeplab.config import Node
-from sweeplab.runs.job import Memo
+from sweeplab.runs.once import Once
 from sweeplab.store import Store
 from sweeplab.sweep import preview
 from sweeplab.sweep.cell import Cell
@@ -20,7 +20,7 @@ SMALL = 200_000  # parameters; the step of a larger network is nearly all arithm
 LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
 
 
-def _alike(cell: Cell, memo: Memo) -> Hashable:
+def _alike(cell: Cell, once: Once) -> Hashable:
     """Equal for jobs that can be trained as one, which changes no bit of them and pays for small networks.
 
     They see the same batches (of one seed), have the same network, and begin now. What makes a process of its own
@@ -37,14 +37,14 @@ def _alike(cell: Cell, memo: Memo) -> Hashable:
         and trainer.threads in (None, 1)
         and trainer.precision == "fp32"
         and not (trainer.compile or trainer.profile or trainer.init_from or trainer.overfit_batches)
-        and memo("device", trainer.device, lambda: choose_device(trainer.device)).type == "cpu"
+        and once(choose_device, trainer.device).type == "cpu"
         and optimizer.startswith("torch.optim.")
         and not optimizer.endswith(".LBFGS")  # which looks at a batch several times
         and cell.job.facts.held
         and fused.stateless(parts)
-        and memo("shareable", config.loss, lambda: _shareable(config.loss))
+        and once(_shareable, config.loss)
         and sum(layer.parameters for layer in cell.job.layers) <= SMALL
-        and memo("possible", config.model, lambda: fused.possible(config.model))
+        and once(fused.possible, config.model)
     ):
         return alone
     seen = (trainer.batch_size, trainer.limit_batches, trainer.shift)
@@ -93,9 +93,9 @@ class Jobs:
             yield from ([cell] for cell in left)
             return
         alike: dict[Hashable, list[Cell]] = {}
-        memo = Memo()
+        once = Once()
         for cell in left:
-            alike.setdefault(_alike(cell, memo), []).append(cell)
+            alike.setdefault(_alike(cell, once), []).append(cell)
         for each in alike.values():
             yield from (each[start : start + most] for start in range(0, len(each), most))
 

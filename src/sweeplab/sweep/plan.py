@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeplab import config, console
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.runs.job import Memo
+from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell, Compose, cell_name, make_cell, varied_keys
 from sweeplab.train.inert_keys import effective_config, inert_keys
 
@@ -111,10 +111,10 @@ def _make_cells(
     varied = varied_keys(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}  # message -> names of the jobs
-    memo = Memo()
+    once = Once()
     for overrides in _counted(jobs):
         try:
-            cell = make_cell(overrides, varied, compose, memo, is_single_run=is_single_run)
+            cell = make_cell(overrides, varied, compose, once, is_single_run=is_single_run)
         except UserError as error:
             for problem in error.problems:
                 errors.setdefault(problem, []).append(cell_name(overrides, varied))

@@ -21,7 +21,7 @@ from sweeplab import console, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import report
-from sweeplab.runs.job import Memo
+from sweeplab.runs.once import Once
 from sweeplab.sweep import conduct, plan
 from sweeplab.sweep.cell import Cell, Compose, make_cell, varied_keys
 from sweeplab.sweep.jobs import Jobs
@@ -115,7 +115,7 @@ class Search(Jobs):
         self._varied = varied_keys([*space.probes(), *([seed] for seed in space.seeds)])
         self._distributions = {each.name: each.distribution() for each in space.dimensions}
         self._objectives: dict[str, str] = planned.search["objectives"]
-        self._memo = Memo()
+        self._once = Once()
         self._asked: list[Asked] = []
         self._at_work: set[str] = set()
         self._left: list[FrozenTrial] = []
@@ -256,7 +256,7 @@ class Search(Jobs):
         cells = []
         for overrides in self._space.jobs(dict(values)):
             try:
-                cell = make_cell(overrides, self._varied, self._compose, self._memo)
+                cell = make_cell(overrides, self._varied, self._compose, self._once)
             except UserError as error:
                 if complain:
                     console.say(f"{' '.join(overrides)}: {error}", style="red")
