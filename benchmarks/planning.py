@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from sweeplab import config
-from sweeplab.sweep import compose, preview
+from sweeplab.sweep import combinations, compose, preview
 from sweeplab.sweep.plan import make
 
 SWEEP = ["model.batch_norm=true,false", "optimizer.lr=0.001,0.002", "data=digits", "tracking=off"]
@@ -42,11 +42,11 @@ def measure(seeds: int, rounds: int) -> list[tuple[float, float]]:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
 
     def theirs() -> None:
-        for job in compose.combinations(parsed):
+        for job in combinations.combinations(parsed):
             loader.load_sweep_config(master, job)
 
     def ours() -> None:
-        plan = make(compose.combinations(parsed), given, compose.Composer(loader, master))
+        plan = make(combinations.combinations(parsed), given, compose.Composer(loader, master))
         assert len(plan.cells) == 4 * seeds
         assert preview.summary(plan) == f"{4 * seeds} jobs: {4 * seeds} new"
 

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Run, Status, Store
-from sweeplab.sweep import compose
+from sweeplab.sweep import combinations, compose
 from sweeplab.sweep.plan import Plan, make
 
 Planned = Callable[..., Plan]
@@ -34,7 +34,7 @@ def planner() -> Iterator[Planned]:
             given = [*DIGITS, *overrides]
             master = hydra.compose_config("config", given, run_mode=RunMode.MULTIRUN, from_shell=False)
             parsed = OverridesParser.create().parse_overrides(given)
-            combined = compose.combinations(parsed, compose.zipped_keys(parsed, master))
+            combined = combinations.combinations(parsed, combinations.zipped_keys(parsed, master))
             return make(combined, given, compose.Composer(hydra.config_loader, master))
 
         yield plan

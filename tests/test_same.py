@@ -28,7 +28,7 @@ from sweeplab.runs import run
 from sweeplab.runs.job import Job, prepare
 from sweeplab.runs.once import Once
 from sweeplab.store import Event, Run, Store
-from sweeplab.sweep import compose
+from sweeplab.sweep import combinations, compose
 from sweeplab.sweep.cell import Cell, make_cell, varied_keys
 from sweeplab.tracking import terms
 
@@ -65,7 +65,7 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
 
 
 def _jobs(words: Sequence[str]) -> list[list[str]]:
-    return compose.combinations(OverridesParser.create().parse_overrides(list(words)))
+    return combinations.combinations(OverridesParser.create().parse_overrides(list(words)))
 
 
 @strategies.composite

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.sweep.compose import Composer, combinations, zipped_keys
+from sweeplab.sweep.combinations import combinations, zipped_keys
+from sweeplab.sweep.compose import Composer
 
 MASTER = ["data=digits", "hydra.job.chdir=false", "trainer.epochs=3"]
 

@@ -27,7 +27,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         if ours and "sweep.plan=true" not in arguments:
             begun = ours.begin()
         with waiting("loading PyTorch"):
-            from sweeplab.sweep import compose
+            from sweeplab.sweep.compose import Composer
             from sweeplab.sweep.conduct import conduct
             from sweeplab.sweep.pool import Pool
         assert self.config is not None
@@ -38,7 +38,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         loader = self.hydra_context.config_loader
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        composer = compose.Composer(loader, self.config)
+        composer = Composer(loader, self.config)
         with ours.workers(begun) if ours else Pool() as pool:
             jobs = self._jobs(parsed, given, composer, pool, bool(ours))
             if jobs is not None:
@@ -56,13 +56,14 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         """Plan all combinations; return None if `sweep.plan` asks only to see them."""
         del pool, ours
         from sweeplab.errors import UserError
-        from sweeplab.sweep import compose, preview
+        from sweeplab.sweep import preview
+        from sweeplab.sweep.combinations import combinations, zipped_keys
         from sweeplab.sweep.jobs import Jobs
         from sweeplab.sweep.plan import make
 
         assert self.config is not None
-        zipped = compose.zipped_keys(parsed, self.config)
-        plan = make(compose.combinations(parsed, zipped), given, composer)
+        zipped = zipped_keys(parsed, self.config)
+        plan = make(combinations(parsed, zipped), given, composer)
         # Too late are those of an experiment that is itself swept, or in the sweeper's params.
         if plan.settings.sweep.zip != zipped:
             raise UserError("sweep.zip: is known too late here; give it on the command line, too")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sweeplab.errors import UserError, did_you_mean, one_line
-from sweeplab.sweep.compose import MOST_JOBS, values_of
+from sweeplab.sweep.combinations import MOST_JOBS, values_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -77,6 +77,10 @@ class Space:
         drawn = [dimension.override(values[dimension.name]) for dimension in self.dimensions]
         chosen = [*self.fixed, *drawn]
         return [[*chosen, seed] for seed in self.seeds] or [chosen]
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Map each dimension's name to its distribution."""
+        return {dimension.name: dimension.distribution() for dimension in self.dimensions}
 
     def probes(self) -> list[list[str]]:
         """List a job for each end of each dimension, the other dimensions at their first end."""
