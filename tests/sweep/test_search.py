@@ -307,7 +307,7 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
             for epoch, value in enumerate(values, 1):
                 run.journal.append(store.Event.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
         assert not found.hopeless(first), "the third has not begun"
-        third = home.run(found._asked[0].cells[2].job.fingerprint)
+        third = home.run(found._active[0].cells[2].job.fingerprint)
         third.folder.mkdir()
         third.journal.append(store.Event.EPOCH, epoch=1, metrics={"valid/accuracy": 0.9})
         assert not found.hopeless(first), "at its first epoch the mean is 0.7"

@@ -43,6 +43,11 @@ class Plan:
     def name(self) -> str:
         return " ".join(self.overrides) or "sweep"
 
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Add jobs, except those whose run is in the plan already."""
+        known = {cell.job.fingerprint for cell in self.cells}
+        self.cells.extend(cell for cell in cells if cell.job.fingerprint not in known)
+
     def manifest(self, experiment: str | None, status: str, started: float) -> dict[str, Any]:
         """Return what the store keeps of the sweep."""
         baseline = self.settings.sweep.baseline
