@@ -342,16 +342,16 @@ def test_of_many_networks_some_are_timed(planned: Planned, monkeypatch: pytest.M
     monkeypatch.setattr(estimate, "NETWORKS", 3)
     timed: list[int] = []
 
-    def step(job: Job, budget: float) -> tuple[float, float]:
+    def step(job: Job, budget: float) -> estimate.StepCost:
         timed.append(estimate._size(job))
-        return 0.1, 0.0
+        return estimate.StepCost(train=0.1, evaluate=0.0)
 
-    monkeypatch.setattr(estimate, "_step_seconds", step)
+    monkeypatch.setattr(estimate, "_time_steps", step)
     plan = planned("model=linear,cnn", "data=digits,mnist", "trainer.epochs=1", "data.root=.")
     sizes = sorted(estimate._size(cell.job) for cell in plan.cells)
     assert [each[1] for each in estimated(plan)] == ["timed steps"] * 4
     assert timed == [sizes[0], sizes[2], sizes[3]]
-    monkeypatch.setattr(estimate, "_step_seconds", lambda *_: None)
+    monkeypatch.setattr(estimate, "_time_steps", lambda *_: None)
     assert estimated(plan) == [(None, "")] * 4, "a network that fails on random examples"
 
 

@@ -1,0 +1,79 @@
+"""Group the jobs of a sweep that had best be trained as one, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeplab import targets
+from sweeplab.config import Node
+from sweeplab.runs.once import Once
+from sweeplab.sweep.cell import Cell
+from sweeplab.sweep.fate import NEW, STALE
+from sweeplab.train import fused
+from sweeplab.train.device import choose_device
+
+MOST = 8  # jobs in a group: more gain little, and are lost together if their process is killed
+SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
+
+
+def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
+    """Group jobs for so many workers; for 0 workers each job is a group."""
+    # Two groups a worker, if there are so many, so that none waits long for the last.
+    size = min(MOST, len(cells) // (2 * workers)) if workers else 1
+    if size < 2:
+        return [[cell] for cell in cells]
+    alike: dict[str, list[Cell]] = {}
+    once = Once()
+    for cell in cells:
+        alike.setdefault(_key(cell, once), []).append(cell)
+    groups = []
+    for members in alike.values():
+        groups += [members[start : start + size] for start in range(0, len(members), size)]
+    return groups
+
+
+def _key(cell: Cell, once: Once) -> str:
+    """Return a text that is equal for jobs that can be trained as one.
+
+    That changes no bit of them. They see the same batches (of one seed) and have the same network.
+    """
+    if not _is_fusible(cell, once):
+        return cell.job.fingerprint
+    config, trainer = cell.job.config, cell.job.config.trainer
+    batches = (trainer.batch_size, trainer.limit_batches, trainer.shift)
+    return repr((config.model, config.loss, config.data, config.seed, batches))
+
+
+def _is_fusible(cell: Cell, once: Once) -> bool:
+    """Whether a job begins now, on a small network, with nothing that needs its own process.
+
+    That is a time limit, another device, more threads, classes of the user's own, and a set that is
+    read during training.
+    """
+    config, trainer, facts = cell.job.config, cell.job.config.trainer, cell.job.facts
+    if not config.sweep.fuse or cell.fate.kind not in (NEW, STALE):
+        return False
+    if config.sweep.job_timeout is not None or trainer.time_limit is not None:
+        return False
+    if trainer.threads not in (None, 1) or trainer.precision != "fp32":
+        return False
+    if trainer.compile or trainer.profile or trainer.init_from or trainer.overfit_batches:
+        return False
+    if once(choose_device, trainer.device).type != "cpu":
+        return False
+    optimizer = str(config.optimizer["_target_"])
+    if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
+        return False  # LBFGS looks at a batch several times
+    parts = [config.model, config.loss, config.optimizer, config.scheduler]
+    if not facts.held or not fused.stateless([*parts, *config.metrics.values()]):
+        return False
+    if not once(_is_shareable, config.loss):
+        return False
+    if sum(layer.parameters for layer in cell.job.layers) > SMALL:
+        return False
+    return once(fused.possible, config.model)
+
+
+def _is_shareable(loss: Node) -> bool:
+    target = targets.locate(loss["_target_"], "loss._target_")
+    return isinstance(target, type) and fused.shareable(target)
