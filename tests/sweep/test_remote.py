@@ -256,7 +256,7 @@ def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(train: Command, n
 def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(home: Store) -> None:
     """NFS remembers for some time that a file was not there."""
     cluster, run = Cluster("auto"), home.run("f" * 64)
-    cluster._looked = cluster._alone = time.monotonic()
+    cluster._nodes._looked = cluster._nodes._alone = time.monotonic()
     cluster._unseen[7] = run, time.monotonic() + 60
     assert cluster.wait(0) == []
     run.folder.mkdir()
@@ -268,7 +268,7 @@ def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(home: Store) -> None:
 
 def test_a_sweep_ends_of_which_no_node_is_left() -> None:
     cluster = Cluster("auto")
-    cluster._looked, cluster._alone = time.monotonic(), time.monotonic() - 121
+    cluster._nodes._looked, cluster._nodes._alone = time.monotonic(), time.monotonic() - 121
     with pytest.raises(RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"):
         cluster.wait(0)
 

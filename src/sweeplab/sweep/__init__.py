@@ -1,4 +1,4 @@
-"""Sweeps: the plan of one, made and checked before anything is trained; carrying it out; comparing what came out.
+"""Sweeps: made and checked as a plan before anything is trained, carried out, compared.
 
 Nothing is imported here: `fork` is to start a process before this one has loaded PyTorch.
 """

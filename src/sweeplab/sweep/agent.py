@@ -1,4 +1,4 @@
-"""What a sweep has on each node of a cluster: a fork server, and somebody who tells the launcher how its jobs ended."""
+"""The agent of a sweep on a node of a cluster: it starts jobs, and reports how they ended."""
 
 from __future__ import annotations
 
@@ -33,62 +33,72 @@ class Probe:
     words: dict[str, str] = field(default_factory=dict)  # the other strings of the config
 
     def problem(self) -> str | None:
-        """What keeps this machine from working with that one; None if nothing does."""
+        """Say what keeps this machine from working with the launcher's; None if nothing does."""
+        return self._store_problem() or self._code_problem()
+
+    def _store_problem(self) -> str | None:
+        folder = self.token.parent
         try:
             if not self.token.exists():
-                return f"does not see {self.token.parent}; the store must lie on a file system that all nodes share"
-            with tempfile.TemporaryFile(dir=self.token.parent):
+                rule = "the store must lie on a file system that all nodes share"
+                return f"does not see {folder}; {rule}"
+            with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            return f"cannot write in {self.token.parent}: {error.strerror}"
+            return f"cannot write in {folder}: {error.strerror}"
         if not store.locked(self.token):
-            return (
-                f"does not see a lock that is held in {self.token.parent}; its file system must be mounted with locks "
-                "for all nodes, as NFS 4 is, and Lustre with -o flock"
-            )
-        return self._other_code()
+            rule = "its file system must be mounted with locks for all nodes"
+            example = "as NFS 4 is, and Lustre with -o flock"
+            return f"does not see a lock that is held in {folder}; {rule}, {example}"
+        return None
 
-    def _other_code(self) -> str | None:
-        if (found := versions()) != self.versions:
-            return (
-                f"has {_listed(found)}, and this machine {_listed(self.versions)}; results would not be the same bits"
-            )
+    def _code_problem(self) -> str | None:
+        installed = versions()
+        if installed != self.versions:
+            both = f"has {_listed(installed)}, and this machine {_listed(self.versions)}"
+            return f"{both}; results would not be the same bits"
         try:
-            here = targets.parts(self.targets, self.words)
+            code = targets.parts(self.targets, self.words)
         except UserError as error:
             return f"cannot do the job: {error}"
-        changed = sorted(name for name in {**here, **self.code} if here.get(name) != self.code.get(name))
-        return f"has other code of {', '.join(changed)}; it must lie where all nodes see it" if changed else None
+        names = sorted(code.keys() | self.code.keys())
+        changed = [name for name in names if code.get(name) != self.code.get(name)]
+        if changed:
+            return f"has other code of {', '.join(changed)}; it must lie where all nodes see it"
+        return None
 
 
 def versions() -> dict[str, str]:
-    """Of what the bits of a result depend on."""
+    """Return the versions of the packages on which the bits of a result depend."""
     return {name: metadata.version(name) for name in ("sweeplab", "torch")}
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def _listed(packages: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
 class Agent:
     """An actor of Ray's. All its methods run in one thread, in turn."""
 
     def __init__(self, path: Sequence[str], folder: str, *, gpus: bool) -> None:
-        sys.path[:] = dict.fromkeys([*path, *sys.path])  # the launcher's first, as in a job of its own machine
-        with suppress(OSError):  # a folder that only the launcher has; the store is looked for by itself
+        # The launcher's folders come first, as in a job on its own machine.
+        sys.path[:] = dict.fromkeys([*path, *sys.path])
+        with suppress(OSError):  # the launcher alone may have this folder; `join` checks the store
             os.chdir(folder)
         if not gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or trainer.device=auto would take what was not leased
+            # Otherwise trainer.device=auto would take a GPU that was not leased.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._pool = Pool(fork.start())
         self._at_work: dict[int, asyncio.Future[int]] = {}
         self._tried: set[str] = set()  # data sets
 
     async def join(self, probe: Probe) -> tuple[str | None, list[str]]:
-        """What is wrong here, if anything is; and the GPUs, as CUDA_VISIBLE_DEVICES names them."""
-        return probe.problem(), [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        """Return what is wrong here, or None, and the GPUs as CUDA_VISIBLE_DEVICES names them."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return probe.problem(), [gpu for gpu in visible.split(",") if gpu]
 
     async def run(self, number: int, job: Job, lease: Lease) -> int:
-        """Start a job; returns how it ended: its exit code, or minus the signal."""
+        """Train a job; return its exit code, or minus the signal that it died of."""
         name = repr(job.config.data)
         if name not in self._tried:
             self._tried.add(name)
@@ -110,9 +120,9 @@ class Agent:
             await asyncio.sleep(TICK)
 
     async def stop(self, number: int, *, hard: bool) -> None:
-        """As Pool.stop."""
+        """Pass on to Pool.stop."""
         self._pool.stop(number, hard=hard)
 
     async def prune(self, number: int) -> None:
-        """As Pool.prune."""
+        """Pass on to Pool.prune."""
         self._pool.prune(number)

@@ -1,4 +1,7 @@
-"""Starts the fork server of a sweep: apart, so that it can load PyTorch while its launcher does the same."""
+"""Start the fork server of a sweep.
+
+This is a module of its own, so that the server can load PyTorch while the launcher does the same.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-PROGRAM = "from sweeplab.sweep.server import main; main()"  # not -m: messages are of classes in a module of that name
+PROGRAM = "from sweeplab.sweep.server import main; main()"
+"""Not `-m`: the launcher sends classes of the module `sweeplab.sweep.server`, not of `__main__`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Fork:
 
 
 def start() -> Fork:
-    """Returns at once; the server needs seconds until it can take its first job."""
+    """Start a server without waiting the seconds until it can take its first job."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  # our own module

@@ -36,49 +36,61 @@ class Leases:
     _out: list[Lease] = field(default_factory=list)
 
     def take(self, cores: int, gpus: float = 0.0) -> Lease | None:
-        """So many cores (all, if there are no more) and GPUs, or a share of one; None if they are not free now."""
+        """Lease cores, at most all, and GPUs or a share of one; None if they are not free."""
         cores = min(cores, self.cores)
         if self.workers is not None and len(self._out) >= self.workers:
             return None
-        if cores > self.cores - sum(lease.cores for lease in self._out):
+        if cores > self.cores - self._used_cores:
             return None
         share = min(gpus, 1.0)
-        free = sorted((self._used(gpu), gpu) for gpu in self.gpus if self._used(gpu) + share <= 1 + 1e-9)
         count = 0 if gpus == 0 else max(1, round(gpus))
+        used = {gpu: self._used_share(gpu) for gpu in self.gpus}
+        free = [gpu for gpu in self.gpus if used[gpu] + share <= 1 + 1e-9]
         if len(free) < count:
             return None
-        lease = Lease(cores, tuple(gpu for _, gpu in free[:count]), share if count else 0.0, self.node)
+        least_used = sorted(free, key=lambda gpu: (used[gpu], gpu))
+        lease = Lease(cores, tuple(least_used[:count]), share, self.node)
         self._out.append(lease)
         return lease
 
     @property
     def full(self) -> bool:
         """Whether there is certainly no room for another."""
-        return len(self._out) == self.workers or sum(lease.cores for lease in self._out) >= self.cores
+        return len(self._out) == self.workers or self._used_cores >= self.cores
 
     def give(self, lease: Lease) -> None:
-        """Back."""
+        """Return a lease."""
         self._out.remove(lease)
 
-    def _used(self, gpu: str) -> float:
+    @property
+    def _used_cores(self) -> int:
+        return sum(lease.cores for lease in self._out)
+
+    def _used_share(self, gpu: str) -> float:
         return sum(lease.share for lease in self._out if gpu in lease.gpus)
 
 
 def of_this_machine(settings: Config) -> Leases:
-    """All cores that this process may use, and all GPUs. Raises UserError if a job needs more GPUs than there are.
+    """Return what this process may use: its cores, and all GPUs if jobs need some.
 
-    More workers than cores are more than the machine has; who asks for them by number gets them.
+    A number of workers above that of the cores is granted. Raises UserError if a job needs more
+    GPUs than there are.
     """
-    workers = None if settings.sweep.workers == "auto" else int(settings.sweep.workers)
-    asked = gpus_per_worker(settings)
-    there = _gpus() if asked else []
-    if asked > len(there):
-        raise UserError(f"sweep.gpus_per_worker={asked:g}: this machine has {len(there)}")
-    return Leases(cores=max(cpus.count(), workers or 0), gpus=there, workers=workers)
+    workers = None
+    if settings.sweep.workers != "auto":
+        workers = int(settings.sweep.workers)
+    needed = gpus_per_worker(settings)
+    gpus = _gpus() if needed else []
+    if needed > len(gpus):
+        raise UserError(f"sweep.gpus_per_worker={needed:g}: this machine has {len(gpus)}")
+    return Leases(cores=max(cpus.count(), workers or 0), gpus=gpus, workers=workers)
 
 
 def gpus_per_worker(settings: Config) -> float:
-    """How many GPUs (or which share of one) a job of this config leases; 0 on a CPU, or where it names its GPU."""
+    """Return how many GPUs, or which share of one, a job leases.
+
+    That is 0 for a job on a CPU, and for one that names its GPU.
+    """
     device = choose_device(settings.trainer.device)
     if device.type != "cuda" or device.index is not None:
         return 0.0
@@ -89,4 +101,6 @@ def _gpus() -> list[str]:
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    if visible:
+        return visible.split(",")
+    return [str(index) for index in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""What carries out the jobs of a sweep; and that on this machine: the launcher's end of the fork server."""
+"""The workers of a sweep: what they do, and those on this machine, forked by a server."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from sweeplab.sweep.server import Handover, Order, Signal
 
 
 class Workers(Protocol):
-    """Start jobs, stop them, hear how they ended. At their end as a context manager, what still runs is killed."""
+    """Start jobs, stop them, and hear how they ended.
+
+    On leaving the context, jobs that still run are killed.
+    """
 
     def __enter__(self) -> Workers: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def open(self, home: Store, settings: Config) -> None:
-        """To be called before the first lease. Raises UserError if the jobs of such a sweep cannot be done."""
+        """Prepare, before the first lease. Raises UserError if such a sweep cannot be done here."""
 
     def share(self, name: str, splits: data.Splits) -> None:
-        """Let all jobs that are started with this name use these splits, which are held in memory once."""
+        """Hold splits in memory once, for all jobs that are started with this name."""
 
     @property
     def workers(self) -> int:
-        """How many jobs can be at work at once; 0: nobody knows, and none are to be trained as one."""
+        """How many jobs can be at work at once; 0 if unknown: none are trained as one, then."""
 
     @property
     def full(self) -> bool:
@@ -42,25 +45,28 @@ class Workers(Protocol):
         """Whether there may be room later, although nothing is at work now."""
 
     def take(self, settings: Config, threads: int) -> Lease | None:
-        """What a job of this config needs, on so many threads; None if there is no room now."""
+        """Lease what a job of this config needs, on so many threads; None if there is no room."""
 
     def give(self, lease: Lease) -> None:
-        """Back."""
+        """Return a lease."""
 
     def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
-        """Start a job, or several that are to be trained as one, in a process of that number.
+        """Start a process, known by its number, for a job or for several that are trained as one.
 
-        `splits` is the name of a shared data set; what is not shared the process loads by itself.
+        `splits` is the name of a data set; the process loads it itself unless it was shared.
         """
 
     def stop(self, number: int, *, hard: bool = False) -> None:
-        """Ask a job to end (SIGTERM: it records that it was interrupted), or kill it with all that it started."""
+        """Ask a job to end as interrupted, or kill it with all that it has started."""
 
     def prune(self, number: int) -> None:
         """Ask a job to end and to record that a search gave it up."""
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """The jobs that have ended, at most so long from now: (number, exit code, or minus the signal, or LOST)."""
+        """Wait at most so long for jobs to end; return their numbers and exit codes.
+
+        The code is minus the signal for a job that died of one, and LOST if nobody knows.
+        """
 
 
 class Pool:
@@ -112,13 +118,19 @@ class Pool:
             self._server = fork.start()
             for name in self._shared:
                 self._hand_over(name, self._server)
-        known = splits if splits in self._shared else None
         self._running.add(number)
+        order = Order(
+            number=number,
+            jobs=jobs,
+            environment=lease.environment,
+            splits=splits if splits in self._shared else None,
+        )
         with suppress(ConnectionError):  # `wait` sees that the server has gone
-            self._server.connection.send(Order(number=number, jobs=jobs, environment=lease.environment, splits=known))
+            self._server.connection.send(order)
 
     def stop(self, number: int, *, hard: bool = False) -> None:
-        self._send(number, Signal(number=number, signal=signal.SIGKILL if hard else signal.SIGTERM, group=hard))
+        kind = signal.SIGKILL if hard else signal.SIGTERM
+        self._send(number, Signal(number=number, signal=kind, group=hard))
 
     def prune(self, number: int) -> None:
         self._send(number, Signal(number=number, signal=signal.SIGUSR1))
@@ -135,8 +147,10 @@ class Pool:
         try:
             while self._server.connection.poll(0 if ended else seconds):
                 ended.append(self._server.connection.recv())
-        except (EOFError, ConnectionError):  # killed, and so all jobs with it; the next job starts another server
-            ended += [(number, -signal.SIGKILL) for number in self._running - {number for number, _ in ended}]
+        except (EOFError, ConnectionError):
+            # The server was killed, and so were all its jobs; the next job starts another.
+            known = {number for number, _ in ended}
+            ended += [(number, -signal.SIGKILL) for number in self._running - known]
             self._close()
         self._running -= {number for number, _ in ended}
         return ended

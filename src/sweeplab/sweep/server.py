@@ -1,7 +1,8 @@
-"""The fork server of a sweep: a process in which everything is loaded, and which becomes one process for each job.
+"""The fork server of a sweep: it loads everything once, and forks a process for each job.
 
 Its one argument is its end of the launcher's socket. It never computes, and never touches a GPU:
-a process forked after either would hang. It ends when the launcher does, however that ends, and its jobs with it.
+a process forked after either would hang. It ends when the launcher does, however that ends, and
+ends its jobs, too.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from sweeplab.runs.job import Job
 from sweeplab.speed import huge_pages
 
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes of a job, as of a command
-LOST = 256  # no exit code: nobody knows how it ended, its node has gone
+LOST = 256  # no exit code: the node has gone, and nobody knows how the job ended
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Order:
-    """Start a process for this job, or for these that are to be trained as one."""
+    """Start a process for a job, or for several that are trained as one."""
 
     number: int  # by which the launcher knows it
     jobs: list[Job]
     environment: dict[str, str]  # in addition to the server's
-    splits: str | None  # name of a data set that was handed over before; None: the job loads its own
+    splits: str | None  # name of a data set that was handed over; None: the job loads its own
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Signal:
-    """Send a signal to a job; `group`: to the processes that it has started, too."""
+    """Send a signal to a job; with `group` also to the processes that it has started."""
 
     number: int
     signal: int
@@ -53,23 +54,26 @@ class Signal:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Handover:
-    """A data set follows, as a file handle."""
+    """Announce a data set, which follows as a file handle."""
 
     name: str
     layout: data.Layout
 
 
 class Server:
+    """Forks jobs, signals them, and tells the launcher how they ended."""
+
     def __init__(self, launcher: Connection) -> None:
         self._launcher = launcher
         self._jobs: dict[int, int] = {}  # process id -> number
         self._splits: dict[str, data.Splits] = {}
-        self._alive, self._life = os.pipe()  # while the server lives, its jobs can wait for the end of this
+        # Jobs wait for the end of this pipe, which comes with the end of the server.
+        self._alive, self._life = os.pipe()
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
 
     def serve(self) -> None:
-        """Until the launcher has gone; then end what it has left."""
+        """Serve until the launcher has gone; then kill what it has left."""
         signal.set_wakeup_fd(self._wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # else it would not wake us
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides
@@ -89,7 +93,8 @@ class Server:
 
     def _obey(self, message: Order | Signal | Handover) -> None:
         if isinstance(message, Handover):
-            self._splits[message.name] = data.mapped(reduction.recv_handle(self._launcher), message.layout)
+            handle = reduction.recv_handle(self._launcher)
+            self._splits[message.name] = data.mapped(handle, message.layout)
         elif isinstance(message, Signal):
             for process, number in self._jobs.items():
                 if number == message.number:
@@ -104,7 +109,7 @@ class Server:
         self._jobs[process] = order.number
 
     def _become(self, order: Order) -> NoReturn:
-        """The forked process: the job, and nothing of the server."""
+        """Turn the forked process into the job, with nothing left of the server."""
         code = RAISED
         try:
             signal.set_wakeup_fd(-1)
@@ -127,25 +132,27 @@ class Server:
             os._exit(code)  # without the server's own clean-up
 
     def _reap(self) -> None:
-        """Tell the launcher which jobs have ended: (number, exit code, or minus the signal)."""
+        """Tell the launcher which jobs have ended: their numbers, with exit code or minus signal."""
         while self._jobs:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == 0:
                 return
-            if (number := self._jobs.pop(process, None)) is not None:
+            number = self._jobs.pop(process, None)
+            if number is not None:
                 _signal(process, signal.SIGKILL, group=True)  # what it has left behind
                 self._launcher.send((number, os.waitstatus_to_exitcode(status)))
 
 
 def _signal(process: int, number: int, *, group: bool) -> None:
-    try:
-        (os.killpg if group else os.kill)(process, number)
-    except ProcessLookupError:  # ended, or so new that it has no group yet
-        if group:
-            try:
-                os.kill(process, number)
-            except ProcessLookupError:
-                return
+    if group:
+        try:
+            os.killpg(process, number)
+        except ProcessLookupError:  # ended, or so new that it has no group yet
+            pass
+        else:
+            return
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
 
 
 def _prune(*_: object) -> None:
@@ -153,13 +160,16 @@ def _prune(*_: object) -> None:
 
 
 def _end_with(alive: int) -> None:
-    """End this process when the server has ended, even if that was killed."""
+    """End this process when the server has ended, even if it was killed."""
     os.read(alive, 1)
     os._exit(RAISED)
 
 
 def _work(order: Order, splits: data.Splits | None) -> int:
-    """Train its jobs, everything that is printed going to the (first) one's log; returns the exit code."""
+    """Train the jobs of an order; return the exit code.
+
+    What is printed goes to the log of the first job.
+    """
     os.environ.update(order.environment)
     first, *others = order.jobs
     home = store.Store(first.config.store.root)
@@ -178,11 +188,15 @@ def _work(order: Order, splits: data.Splits | None) -> int:
         except BaseException as error:
             return _code(error)
         return 0
-    return max((_code(it) for it in train_fused(order.jobs, home, splits) if isinstance(it, BaseException)), default=0)
+    code = 0
+    for outcome in train_fused(order.jobs, home, splits):
+        if isinstance(outcome, BaseException):
+            code = max(code, _code(outcome))
+    return code
 
 
 def _code(error: BaseException) -> int:
-    """The exit code for it, which is told."""
+    """Print an exception; return the exit code for it."""
     if isinstance(error, KeyboardInterrupt):
         return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
     if isinstance(error, errors.RunFailed | errors.UserError):
@@ -191,7 +205,8 @@ def _code(error: BaseException) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         print(config.redact_text(f"{error.filename}: {error.strerror}"), file=sys.stderr)
     else:
-        print(config.redact_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        text = "".join(traceback.format_exception(error))
+        print(config.redact_text(text), end="", file=sys.stderr)
     return RAISED
 
 
@@ -208,13 +223,16 @@ def _preload() -> None:
 
 
 def main() -> None:
+    """Load everything, then serve."""
     console.start_streams(encoding="utf-8")  # what jobs print is in their logs
-    torch.set_num_threads(1)  # before all else: a process forked from one with a thread pool hangs
+    # Before all else: a process forked from one with a thread pool hangs.
+    torch.set_num_threads(1)
     launcher = Connection(int(sys.argv[1]))
     sys.path[:] = launcher.recv()
     _preload()
     gc.collect()
-    gc.freeze()  # so that no job's garbage collection writes to, and so copies, the shared memory
+    # Garbage collection in a job would write to the shared memory, and so copy it.
+    gc.freeze()
     huge_pages.collapse()
     Server(launcher).serve()
     os._exit(0)  # the interpreter's own way out of PyTorch takes a second, and noise
