@@ -25,22 +25,50 @@ PARTS = ("epoch", "start", "tracking", "sweep")
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: all")
-    parser.add_argument("--data", type=Path, default=PROJECT / "data", help="a data.root with MNIST in it, or for it")
-    parser.add_argument("--json", type=Path, default=PROJECT / "benchmarks" / "results.json", help="file to write")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: all"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=PROJECT / "data",
+        help="a data.root with MNIST in it, or for it",
+    )
+    parser.add_argument(
+        "--json", type=Path, default=PROJECT / "benchmarks" / "results.json", help="file to write"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured, in turn")
-    parser.add_argument("--threads", type=int, default=len(machine.cores()), help="of each peer in epoch and tracking")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="epoch: of all peers that know it")
-    parser.add_argument("--seeds", type=int, default=5, help="epoch: trainings of each peer for the accuracy")
-    parser.add_argument("--epochs", type=int, default=3, help="epoch: of each of these trainings")
-    parser.add_argument("--peers", nargs="+", choices=epoch.PEERS, help="epoch: only these beside sweeplab")
     parser.add_argument(
-        "--jobs", type=int, default=sweep32.ALL, help="sweep: of the peers, scaled to 32; 1-7 or times 8"
+        "--threads",
+        type=int,
+        default=len(machine.cores()),
+        help="of each peer in epoch and tracking",
     )
     parser.add_argument(
-        "--our-jobs", type=int, default=sweep32.ALL, help="sweep: of sweeplab; fewer is only for a trial"
+        "--device", default="cpu", choices=("cpu", "cuda"), help="epoch: of all peers that know it"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="epoch: trainings of each peer for the accuracy"
+    )
+    parser.add_argument("--epochs", type=int, default=3, help="epoch: of each of these trainings")
+    parser.add_argument(
+        "--peers", nargs="+", choices=epoch.PEERS, help="epoch: only these beside sweeplab"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=sweep32.ALL,
+        help="sweep: of the peers, scaled to 32; 1-7 or times 8",
+    )
+    parser.add_argument(
+        "--our-jobs",
+        type=int,
+        default=sweep32.ALL,
+        help="sweep: of sweeplab; fewer is only for a trial",
     )
     given = parser.parse_args()
     for part in given.parts:
@@ -51,16 +79,26 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     given = parsed()
-    missing = [name for name in ("jax", "lightning", "optax") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("jax", "lightning", "optax") if importlib.util.find_spec(name) is None
+    ]
     if missing:
-        raise SystemExit(f"not installed: {', '.join(missing)}; use: uv run --group bench python -m benchmarks")
+        raise SystemExit(
+            f"not installed: {', '.join(missing)}; use: uv run --group bench python -m benchmarks"
+        )
     data = given.data.resolve()
     _fetch(data)
-    names = [name for name in epoch.PEERS if name == epoch.OURS or not given.peers or name in given.peers]
+    names = [
+        name for name in epoch.PEERS if name == epoch.OURS or not given.peers or name in given.peers
+    ]
     if given.device == "cpu":
-        names = [name for name in names if name not in (epoch.BF16, epoch.COMPILED) or machine.bf16()]
+        names = [
+            name for name in names if name not in (epoch.BF16, epoch.COMPILED) or machine.bf16()
+        ]
     else:
-        names = [name for name in names if name != epoch.JAX]  # which takes its device at installation
+        names = [
+            name for name in names if name != epoch.JAX
+        ]  # which takes its device at installation
     how = epoch.How(given.threads, given.device)
     measures = {
         "epoch": lambda: epoch.measure(data, given.rounds, how, given.seeds, given.epochs, names),
@@ -79,7 +117,9 @@ def main() -> None:
         found, record["parts"][part] = measures[part]()
         rows += found
         record["rows"] = [vars(row) for row in rows]
-        given.json.write_text(json.dumps(record, indent=1) + "\n")  # after each part: they take long
+        given.json.write_text(
+            json.dumps(record, indent=1) + "\n"
+        )  # after each part: they take long
     say(f"written: {given.json}")
     shown = record["machine"]
     print(

@@ -38,8 +38,17 @@ def fill(home: Store, runs: int, seeds: int) -> str:
     cells = []
     for number in range(runs):
         group, seed = divmod(number, seeds)
-        hidden, rate, norm = 16 * (1 + group // 20), round(1e-4 * 1.3 ** (group // 2 % 10), 6), group % 2 == 0
-        overrides = [f"model.hidden={hidden}", f"optimizer.lr={rate}", f"model.batch_norm={norm}", f"seed={seed}"]
+        hidden, rate, norm = (
+            16 * (1 + group // 20),
+            round(1e-4 * 1.3 ** (group // 2 % 10), 6),
+            group % 2 == 0,
+        )
+        overrides = [
+            f"model.hidden={hidden}",
+            f"optimizer.lr={rate}",
+            f"model.batch_norm={norm}",
+            f"seed={seed}",
+        ]
         asked = settings | {"seed": seed, "optimizer": settings["optimizer"] | {"lr": rate}}
         asked["model"] = settings["model"] | {"hidden": hidden, "batch_norm": norm}
         digest = hashlib.sha256("\n".join(overrides).encode()).hexdigest()
@@ -47,29 +56,71 @@ def fill(home: Store, runs: int, seeds: int) -> str:
         write(home, digest, asked, overrides, best, 795 * hidden + 10)
         cells.append({"fingerprint": digest, "name": " ".join(overrides), "overrides": overrides})
     sweep_id = hashlib.sha256(json.dumps(cells).encode()).hexdigest()
-    sweep = {"id": sweep_id, "time": 1.8e9, "experiment": "synthetic", "name": f"{runs} runs", "overrides": []}
+    sweep = {
+        "id": sweep_id,
+        "time": 1.8e9,
+        "experiment": "synthetic",
+        "name": f"{runs} runs",
+        "overrides": [],
+    }
     home.write_manifest({**sweep, "cells": cells, "status": "finished", "ended": 1.8e9})
     return sweep_id
 
 
-def write(home: Store, digest: str, asked: dict[str, object], overrides: list[str], best: float, size: int) -> None:
+def write(
+    home: Store, digest: str, asked: dict[str, object], overrides: list[str], best: float, size: int
+) -> None:
     """One finished run."""
     run = home.run(digest)
     run.folder.mkdir()
-    provenance = {"device": "cpu", "threads": 1, "platform": "Linux", "versions": {"torch": "2.15.0"}}
+    provenance = {
+        "device": "cpu",
+        "threads": 1,
+        "platform": "Linux",
+        "versions": {"torch": "2.15.0"},
+    }
     data = {"name": "mnist", "digest": "0" * 64}
     lines = [
-        {"event": store.Event.START, "overrides": overrides, "config": asked, "data": data, "provenance": provenance}
+        {
+            "event": store.Event.START,
+            "overrides": overrides,
+            "config": asked,
+            "data": data,
+            "provenance": provenance,
+        }
     ]
     for epoch in range(1, EPOCHS + 1):
         value = best - 0.1 * 0.7**epoch
-        values = {"train/loss": 0.5 / epoch, "train/accuracy": value, "valid/loss": 1 - value, "valid/accuracy": value}
-        lines.append({"event": store.Event.EPOCH, "epoch": epoch, "metrics": values, "seconds": 2.5})
-    final = {"test/accuracy": best, "test/loss": 0.1, "best_epoch": float(EPOCHS), "early_stop_epoch": float(EPOCHS)}
+        values = {
+            "train/loss": 0.5 / epoch,
+            "train/accuracy": value,
+            "valid/loss": 1 - value,
+            "valid/accuracy": value,
+        }
+        lines.append(
+            {"event": store.Event.EPOCH, "epoch": epoch, "metrics": values, "seconds": 2.5}
+        )
+    final = {
+        "test/accuracy": best,
+        "test/loss": 0.1,
+        "best_epoch": float(EPOCHS),
+        "early_stop_epoch": float(EPOCHS),
+    }
     final |= {"parameters": float(size), "seconds": 50.0, "examples_per_second": 20000.0}
-    lines.append({"event": store.Event.END, "status": "finished", "stop_reason": "max_epochs", "metrics": final})
-    run.journal.path.write_text("".join(json.dumps({"time": 1.8e9, **line}) + "\n" for line in lines))
-    result = Result(fingerprint=digest, question="", status="finished", stop_reason="max_epochs", metrics=final)
+    lines.append(
+        {
+            "event": store.Event.END,
+            "status": "finished",
+            "stop_reason": "max_epochs",
+            "metrics": final,
+        }
+    )
+    run.journal.path.write_text(
+        "".join(json.dumps({"time": 1.8e9, **line}) + "\n" for line in lines)
+    )
+    result = Result(
+        fingerprint=digest, question="", status="finished", stop_reason="max_epochs", metrics=final
+    )
     run.result_file.write_text(json.dumps(vars(result)))
 
 
@@ -86,13 +137,21 @@ def timed(action: Callable[[], object], repeat: int) -> str:
 def opened(browser: str, page: Path) -> None:
     """Open the page, draw it whole, and end."""
     folder = page.parent
-    words = [browser, "--headless", "--no-sandbox", f"--user-data-dir={folder / 'browser'}", "--window-size=1300,900"]
+    words = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        f"--user-data-dir={folder / 'browser'}",
+        "--window-size=1300,900",
+    ]
     words += [f"--screenshot={folder / 'shot.png'}", page.as_uri()]
     subprocess.run(words, capture_output=True, check=True)  # no shell, our own words
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5, help="runs of a config")
     parser.add_argument("--repeat", type=int, default=5)
@@ -106,7 +165,9 @@ def main() -> None:
                 compare.show(compare.compare(home, [home.manifest(sweep)]))
 
         table()  # imports
-        print(f"{given.runs} runs, {given.seeds} a config, {EPOCHS} epochs each; Python {sys.version.split()[0]}")
+        print(
+            f"{given.runs} runs, {given.seeds} a config, {EPOCHS} epochs each; Python {sys.version.split()[0]}"
+        )
         print(f"table: {timed(table, given.repeat)}")
         found = compare.compare(home, [home.manifest(sweep)])
         compare.write_report(found, report)
@@ -117,8 +178,12 @@ def main() -> None:
             empty = report / "empty.html"
             empty.write_text("<!doctype html>")
             opened(browser, empty)
-            print(f"a browser that opens an empty page: {timed(lambda: opened(browser, empty), given.repeat)}")
-            print(f"a browser that opens the report: {timed(lambda: opened(browser, page), given.repeat)}")
+            print(
+                f"a browser that opens an empty page: {timed(lambda: opened(browser, empty), given.repeat)}"
+            )
+            print(
+                f"a browser that opens the report: {timed(lambda: opened(browser, page), given.repeat)}"
+            )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,13 @@ from benchmarks import machine
 from benchmarks.measure import LIGHTNING, PROJECT, Row, say
 from sweeplab.compare.statistics import Mean, mean
 
-OURS, BF16, COMPILED, JAX, PRODUCTS = "sweeplab", "sweeplab bf16", "sweeplab bf16, compiled", "JAX", "matrix products"
+OURS, BF16, COMPILED, JAX, PRODUCTS = (
+    "sweeplab",
+    "sweeplab bf16",
+    "sweeplab bf16, compiled",
+    "JAX",
+    "matrix products",
+)
 PEERS = {
     OURS: ("ours",),
     BF16: ("ours", "trainer.precision=bf16"),
@@ -47,7 +53,9 @@ class How:
 class Peer:
     """A process that trains an epoch when it is told to; it is warm once this is made."""
 
-    def __init__(self, name: str, data: Path, epochs: int, seed: int, how: How, folder: Path) -> None:
+    def __init__(
+        self, name: str, data: Path, epochs: int, seed: int, how: How, folder: Path
+    ) -> None:
         self.name, self._printed = name, folder / "printed"
         words = _words(name, data, epochs, seed, how)
         environment = os.environ | {"OMP_NUM_THREADS": str(how.threads), "PYTHONPATH": str(PROJECT)}
@@ -104,7 +112,9 @@ def _words(name: str, data: Path, epochs: int, seed: int, how: How) -> list[str]
 
 
 @contextmanager
-def _at_work(names: list[str], data: Path, epochs: int, seed: int, how: How) -> Iterator[list[Peer]]:
+def _at_work(
+    names: list[str], data: Path, epochs: int, seed: int, how: How
+) -> Iterator[list[Peer]]:
     """These peers, started one after the other; they have ended afterwards."""
     with ExitStack() as stack:
         peers = []
@@ -139,15 +149,26 @@ def _on_cores(count: int) -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-def measure(data: Path, rounds: int, how: How, seeds: int, epochs: int, names: list[str]) -> tuple[list[Row], Any]:
+def measure(
+    data: Path, rounds: int, how: How, seeds: int, epochs: int, names: list[str]
+) -> tuple[list[Row], Any]:
     """`seeds` trainings of `epochs` epochs for the accuracy; (rows, all that was measured)."""
     with _on_cores(how.threads):
         seconds = _seconds(names, data, rounds, how)
-        accuracies = _accuracies([name for name in names if name != PRODUCTS], data, seeds, epochs, how)
+        accuracies = _accuracies(
+            [name for name in names if name != PRODUCTS], data, seeds, epochs, how
+        )
     rows = []
-    for ours, peer in [(OURS, name) for name in names if name != OURS] + [(BF16, JAX), (COMPILED, JAX)]:
+    for ours, peer in [(OURS, name) for name in names if name != OURS] + [
+        (BF16, JAX),
+        (COMPILED, JAX),
+    ]:
         if ours in names and peer in names:
-            where = how.device if how.device != "cpu" else f"{how.threads} thread{'s' if how.threads > 1 else ''}"
+            where = (
+                how.device
+                if how.device != "cpu"
+                else f"{how.threads} thread{'s' if how.threads > 1 else ''}"
+            )
             what = f"epoch, {where}, {'fp32' if ours == OURS else 'bf16'}"
             found = mean(accuracies.get(peer, []))
             notes = [agreement(mean(accuracies[ours]), found, epochs)] if found else []
@@ -179,11 +200,16 @@ def _seconds(names: list[str], data: Path, rounds: int, how: How) -> dict[str, l
         for number in range(rounds + 1):
             for peer in peers:
                 found[peer.name].append(peer.epoch())
-            say(f"epoch, round {number}: " + ", ".join(f"{name} {each[-1]:.3f} s" for name, each in found.items()))
+            say(
+                f"epoch, round {number}: "
+                + ", ".join(f"{name} {each[-1]:.3f} s" for name, each in found.items())
+            )
     return {name: each[1:] for name, each in found.items()}
 
 
-def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, how: How) -> dict[str, list[float]]:
+def _accuracies(
+    names: list[str], data: Path, seeds: int, epochs: int, how: How
+) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
         for seed in range(seeds):
@@ -191,7 +217,9 @@ def _accuracies(names: list[str], data: Path, seeds: int, epochs: int, how: How)
                 for _ in range(epochs - 1):
                     peer.epoch()
                 found[name].append(peer.accuracy())
-        say(f"{name}: test accuracy after {epochs} epochs: {', '.join(f'{value:.4f}' for value in found[name])}")
+        say(
+            f"{name}: test accuracy after {epochs} epochs: {', '.join(f'{value:.4f}' for value in found[name])}"
+        )
     return found
 
 
@@ -203,5 +231,9 @@ def agreement(ours: Mean | None, its: Mean | None, epochs: int) -> str:
         return f"accuracy {ours.mean:.4f} and {its.mean:.4f}: one seed tells nothing"
     agree = abs(ours.mean - its.mean) <= math.hypot(ours.half, its.half)
     verdict = "agree" if agree else "DIFFER"
-    both = " and ".join(f"{100 * one.mean:.2f} ± {100 * one.half:.2f} %" for one in (ours, its) if one.half is not None)
+    both = " and ".join(
+        f"{100 * one.mean:.2f} ± {100 * one.half:.2f} %"
+        for one in (ours, its)
+        if one.half is not None
+    )
     return f"test accuracy after {epochs} epochs {both} (n={its.n}): {verdict}"

@@ -22,18 +22,31 @@ STEPS = 150
 HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
 
 
-def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[float], list[float]]:
+def measure(
+    hidden: str, count: int, rounds: int, root: str
+) -> tuple[int, list[float], list[float]]:
     """(parameters, microseconds of a step alone, of one's share of a step of so many), a number a round."""
-    overrides = [f"data.root={root}", f"model.hidden={hidden}", f"trainer.limit_batches={STEPS}", "trainer.threads=1"]
-    checked = job.prepare(config.compose([*overrides, "scheduler=constant", "tracking=off"]), overrides)
+    overrides = [
+        f"data.root={root}",
+        f"model.hidden={hidden}",
+        f"trainer.limit_batches={STEPS}",
+        "trainer.threads=1",
+    ]
+    checked = job.prepare(
+        config.compose([*overrides, "scheduler=constant", "tracking=off"]), overrides
+    )
     settings, splits = checked.config, data.load(checked.config.data)
     how = set_up(settings.trainer)
-    batches = data.Batches(splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS)
+    batches = data.Batches(
+        splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS
+    )
     train_states = [build(settings, how, STEPS) for _ in range(count)]
     alone, as_one = [], []
     for number in range(rounds):
         streams = [RandomStreams() for _ in train_states]
-        trained = fused.train_epoch(train_states, [batches.epoch(number) for _ in train_states], streams)[0]
+        trained = fused.train_epoch(
+            train_states, [batches.epoch(number) for _ in train_states], streams
+        )[0]
         assert isinstance(trained, loop.Trained)
         as_one.append(trained.seconds / STEPS * 1e6)
         alone.append(loop.timed_epoch(train_states[0], batches.epoch(number)).seconds / STEPS * 1e6)
@@ -41,7 +54,9 @@ def measure(hidden: str, count: int, rounds: int, root: str) -> tuple[int, list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="data", help="a data.root with MNIST in it, or for it")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
@@ -53,7 +68,10 @@ def main() -> None:
             size, alone, as_one = measure(hidden, count, given.rounds, given.data)
             ratios = spread([b / a for a, b in zip(alone, as_one, strict=True)])
             medians = [f"{statistics.median(each):.0f}" for each in (alone, as_one)]
-            print(f"| {hidden} | {size:,} | {medians[0]} | {count} | {medians[1]} | {ratios} |", flush=True)
+            print(
+                f"| {hidden} | {size:,} | {medians[0]} | {count} | {medians[1]} | {ratios} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

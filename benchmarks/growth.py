@@ -66,9 +66,13 @@ def epoch_of(shape: dict[str, int], everything: InMemorySplit) -> Callable[[], o
     from sweeplab.train import loop
     from sweeplab.train.device import Runtime
 
-    split = InMemorySplit(everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]])
+    split = InMemorySplit(
+        everything.inputs[: shape["examples"]], everything.targets[: shape["examples"]]
+    )
     hidden = [shape["width"]] * shape["depth"]
-    settings = config.compose([f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"])
+    settings = config.compose(
+        [f"model.hidden={hidden}", f"trainer.batch_size={shape['batch size']}"]
+    )
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
     one_thread = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
     train_state = build(settings, one_thread, len(batches))
@@ -83,8 +87,12 @@ def epochs(rounds: int) -> tuple[Points, float]:
 
     torch.set_num_threads(1)
     most = max(AXES["examples"])
-    everything = InMemorySplit(torch.randn(most, 784), torch.randint(10, (most,)))  # of MNIST's shape
-    shapes = {(axis, value): BASE | {axis: value} for axis, values in AXES.items() for value in values}
+    everything = InMemorySplit(
+        torch.randn(most, 784), torch.randint(10, (most,))
+    )  # of MNIST's shape
+    shapes = {
+        (axis, value): BASE | {axis: value} for axis, values in AXES.items() for value in values
+    }
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in shapes}
     made = {key: epoch_of(shape, everything) for key, shape in shapes.items()}
     for run in made.values():
@@ -96,7 +104,9 @@ def epochs(rounds: int) -> tuple[Points, float]:
             seconds[key].append(time.perf_counter() - began)
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     widest = max((max(took) - min(took)) / statistics.median(took) for took in seconds.values())
-    return {a: [(v, statistics.median(seconds[a, v])) for v in values] for a, values in AXES.items()}, widest
+    return {
+        a: [(v, statistics.median(seconds[a, v])) for v in values] for a, values in AXES.items()
+    }, widest
 
 
 # --- A sweep
@@ -109,7 +119,9 @@ class Command:
     root: Path
     words: Sequence[str]
     seconds: float = 0.0
-    cpu: float = 0.0  # seconds, of the command and all below it that it waited for: not of the feeder
+    cpu: float = (
+        0.0  # seconds, of the command and all below it that it waited for: not of the feeder
+    )
     own: float = 0.0  # MiB, the most that the command's own process was resident with
     together: float = 0.0  # MiB, peak of the sum of proportional set sizes: of it and all below it
     process: subprocess.Popen[bytes] = field(init=False)
@@ -121,7 +133,9 @@ class Command:
         """
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         with (self.root / "out").open("wb") as out:
-            self.process = subprocess.Popen([sys.executable, *self.words], cwd=self.root, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                [sys.executable, *self.words], cwd=self.root, stdout=out, stderr=out
+            )
             watch = threading.Thread(target=self._watch)
             watch.start()
             while kill and self.process.poll() is None and not kill():
@@ -134,7 +148,9 @@ class Command:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         if code != (-signal.SIGKILL if kill else 0):
-            raise subprocess.CalledProcessError(code, list(self.words), (self.root / "out").read_text()[-2000:])
+            raise subprocess.CalledProcessError(
+                code, list(self.words), (self.root / "out").read_text()[-2000:]
+            )
         return self
 
     def _watch(self) -> None:
@@ -181,7 +197,8 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
             "store (MB)": sum(file.stat().st_size for file in files) / MB,
             "store (files)": len(files),
             "mlflow.db (MB)": (root / "mlflow.db").stat().st_size / MB,
-            "report.html (MB)": sum(f.stat().st_size for f in files if f.name == "report.html") / MB,
+            "report.html (MB)": sum(f.stat().st_size for f in files if f.name == "report.html")
+            / MB,
         }
 
 
@@ -191,7 +208,9 @@ def killed(count: int) -> dict[str, float]:
         words = sweep_words(count, configs=False)
 
         def half() -> bool:
-            return (root / "runs").is_dir() and sum(1 for _ in os.scandir(root / "runs")) > count / 2
+            return (root / "runs").is_dir() and sum(
+                1 for _ in os.scandir(root / "runs")
+            ) > count / 2
 
         first = Command(root, words).run(kill=half)
         before = _finished(root)
@@ -231,8 +250,14 @@ def table(kind: str, points: Points) -> str:
         if kind == "epoch" or not lines:
             head = "".join(f" {at:,.0f} |" for at in places)
             axis = name if kind == "epoch" else "runs"
-            lines += ["", f"| {axis} |{head} slope | last step |", f"|---|{'---:|' * (len(places) + 2)}"]
-        cells = "".join(f" {value:,.3g} |" if value < 1000 else f" {value:,.0f} |" for _, value in values)
+            lines += [
+                "",
+                f"| {axis} |{head} slope | last step |",
+                f"|---|{'---:|' * (len(places) + 2)}",
+            ]
+        cells = "".join(
+            f" {value:,.3g} |" if value < 1000 else f" {value:,.0f} |" for _, value in values
+        )
         cost = "an epoch (s)" if kind == "epoch" else name
         lines.append("| {} |{} {:.2f} | {:.2f} |".format(cost, cells, *slopes(values)))
     return "\n".join(lines)
@@ -247,15 +272,25 @@ def draw(kind: str, points: Points) -> Path:
     for panel, unit in zip(figure.subplots(1, len(units)), units, strict=True):
         for name, values in points.items():
             if name.endswith(unit):
-                label = "{}: {:.2f}, last {:.2f}".format(name.removesuffix(unit).strip() or unit, *slopes(values))
+                label = "{}: {:.2f}, last {:.2f}".format(
+                    name.removesuffix(unit).strip() or unit, *slopes(values)
+                )
                 panel.plot(*zip(*values, strict=True), marker="o", markersize=4, label=label)
         panel.set(xscale="log", yscale="log", xlabel="runs" if kind == "sweep" else unit)
         panel.set_ylabel(unit.strip("()") if kind == "sweep" else "seconds an epoch")
         panel.grid(alpha=0.25)
-        places = sorted({at for name, values in points.items() if name.endswith(unit) for at, _ in values})
+        places = sorted(
+            {at for name, values in points.items() if name.endswith(unit) for at, _ in values}
+        )
         panel.set_xticks(places, [f"{at:,.0f}" for at in places])
         panel.set_xticks([], minor=True)
-        panel.legend(fontsize=8, title="slope", title_fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        panel.legend(
+            fontsize=8,
+            title="slope",
+            title_fontsize=8,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+        )
     FIGURES.mkdir(exist_ok=True)
     figure.savefig(FIGURES / f"growth-{kind}.png", dpi=100)
     return FIGURES / f"growth-{kind}.png"
@@ -271,23 +306,36 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     for count in given.runs:
         for name, value in grown(count, configs=given.configs).items():
             points.setdefault(name, []).append((count, value))
-        print(json.dumps({"runs": count} | {n: round(v[-1][1], 3) for n, v in points.items()}), flush=True)
+        print(
+            json.dumps({"runs": count} | {n: round(v[-1][1], 3) for n, v in points.items()}),
+            flush=True,
+        )
         given.json.write_text(json.dumps(found))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parts = parser.add_subparsers(dest="part", required=True)
     epoch = parts.add_parser("epoch", help="an epoch, in this process")
     epoch.add_argument("--rounds", type=int, default=7)
     sweep = parts.add_parser("sweep", help="sweeps of one-step jobs, tracked")
-    sweep.add_argument("--runs", type=lambda text: [int(n) for n in text.split(",")], default=[10, 100, 1000])
-    sweep.add_argument("--configs", action="store_true", help="as many configs, instead of seeds of one")
-    half = parts.add_parser("killed", help="a sweep whose launcher is killed in the middle, and that is issued again")
+    sweep.add_argument(
+        "--runs", type=lambda text: [int(n) for n in text.split(",")], default=[10, 100, 1000]
+    )
+    sweep.add_argument(
+        "--configs", action="store_true", help="as many configs, instead of seeds of one"
+    )
+    half = parts.add_parser(
+        "killed", help="a sweep whose launcher is killed in the middle, and that is issued again"
+    )
     half.add_argument("--runs", type=int, default=10_000)
     for part in (epoch, sweep):
-        part.add_argument("--json", type=Path, default=Path("growth.json"), help="for the raw numbers")
+        part.add_argument(
+            "--json", type=Path, default=Path("growth.json"), help="for the raw numbers"
+        )
     parts.add_parser("draw", help="table and figure of raw numbers").add_argument("json", type=Path)
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -299,7 +347,9 @@ def main() -> None:
         given.json.write_text(json.dumps(found))
     print(table(found["kind"], found["points"]), f"\n{draw(found['kind'], found['points'])}")
     if found["kind"] == "epoch":
-        print(f"medians of {found['rounds']} rounds, which lie within {100 * found['widest']:.0f} % of each other")
+        print(
+            f"medians of {found['rounds']} rounds, which lie within {100 * found['widest']:.0f} % of each other"
+        )
 
 
 if __name__ == "__main__":

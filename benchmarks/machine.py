@@ -23,7 +23,11 @@ PACKAGES = (
 
 def cores() -> list[int]:
     """Those that this process may use; of none in particular where the system cannot say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else list(range(os.cpu_count() or 1))
+    )
 
 
 def _lines(file: str, key: str) -> list[str]:

@@ -38,11 +38,23 @@ class Row:
     def cells(self) -> list[str]:
         ratios = [a / b for a, b in zip(self.ours_seconds, self.peer_seconds, strict=True)]
         names = [self.part, self.what, self.ours, self.peer]
-        seconds = [f"{statistics.median(each):.3g}" for each in (self.ours_seconds, self.peer_seconds)]
+        seconds = [
+            f"{statistics.median(each):.3g}" for each in (self.ours_seconds, self.peer_seconds)
+        ]
         return [*names, *seconds, spread(ratios), str(len(ratios)), "; ".join(self.notes)]
 
 
-HEAD = ["part", "what", "ours", "beside", "ours (s)", "its (s)", "ours / its: median (least to greatest)", "n", "notes"]
+HEAD = [
+    "part",
+    "what",
+    "ours",
+    "beside",
+    "ours (s)",
+    "its (s)",
+    "ours / its: median (least to greatest)",
+    "n",
+    "notes",
+]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -54,7 +66,10 @@ def table(rows: Sequence[Row]) -> str:
     cells = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
     cells.insert(1, ["-" * width for width in widths])
-    lines = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+    lines = [
+        " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        for line in cells
+    ]
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -66,15 +81,23 @@ class Command:
     seconds: float
 
 
-def command(words: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Command:
+def command(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Command:
     """Run it in the folder, where what it prints is kept. Raises RuntimeError with the end of that if it fails."""
     printed = folder / "printed"
-    given = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_DISABLE_TELEMETRY": "true"} | dict(environment or {})
+    given = (
+        os.environ
+        | {"PYTHONPATH": str(PROJECT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        | dict(environment or {})
+    )
     for name in ("SWEEPLAB_ROOT", "MLFLOW_TRACKING_URI"):  # everything goes into the folder
         given.pop(name, None)
     with printed.open("wb") as out:
         began, clock = time.time(), time.perf_counter()
-        code = subprocess.run(words, cwd=folder, env=given, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode
+        code = subprocess.run(
+            words, cwd=folder, env=given, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        ).returncode
         seconds = time.perf_counter() - clock
     if code != 0:
         raise RuntimeError(f"{' '.join(words)}: exit code {code}\n{printed.read_text()[-3000:]}")

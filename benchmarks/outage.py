@@ -40,7 +40,12 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 def epochs(root: Path) -> list[dict[str, float]]:
     """Of the one run: `time` it was journalled and its `seconds`."""
-    return [e for run in Store(root / "runs").runs() for e in run.journal.events() if e["event"] == Event.EPOCH]
+    return [
+        e
+        for run in Store(root / "runs").runs()
+        for e in run.journal.events()
+        if e["event"] == Event.EPOCH
+    ]
 
 
 def rows(root: Path) -> int:
@@ -57,7 +62,11 @@ def phase(root: Path, seconds: float) -> tuple[float, int]:
     began = time.time()
     time.sleep(seconds)
     ended = time.time()
-    inside = [e["seconds"] for e in epochs(root) if e["time"] - e["seconds"] >= began and e["time"] <= ended]
+    inside = [
+        e["seconds"]
+        for e in epochs(root)
+        if e["time"] - e["seconds"] >= began and e["time"] <= ended
+    ]
     return statistics.median(inside), len(inside)
 
 
@@ -68,9 +77,20 @@ def measure(root: Path, data: Path, pairs: int) -> list[tuple[float, float]]:
     with ExitStack() as stack:
         server = stack.enter_context(ExitStack())
         base = server.enter_context(tracking.serve(uri, port))
-        long = ["trainer.epochs=100000", "trainer.limit_batches=100", "trainer.patience=null", "trainer.threads=1"]
+        long = [
+            "trainer.epochs=100000",
+            "trainer.limit_batches=100",
+            "trainer.patience=null",
+            "trainer.threads=1",
+        ]
         long.append(f"data.root={data.absolute()}")
-        words = [sys.executable, str(PROJECT / "train.py"), *long, f"tracking.uri={base}", "tracking.wait=60"]
+        words = [
+            sys.executable,
+            str(PROJECT / "train.py"),
+            *long,
+            f"tracking.uri={base}",
+            "tracking.wait=60",
+        ]
         with (root / "out").open("wb") as out:
             process = stack.enter_context(subprocess.Popen(words, cwd=root, stdout=out, stderr=out))
         stack.callback(process.terminate)
@@ -80,7 +100,8 @@ def measure(root: Path, data: Path, pairs: int) -> list[tuple[float, float]]:
             server.close()
             away, m = phase(root, AWAY)
             print(
-                f"pair {number}: up {up:.3f} s ({n} epochs), away {away:.3f} s ({m}), ratio {away / up:.3f}", flush=True
+                f"pair {number}: up {up:.3f} s ({n} epochs), away {away:.3f} s ({m}), ratio {away / up:.3f}",
+                flush=True,
             )
             server.enter_context(tracking.serve(uri, port))
             found.append((up, away))
@@ -91,8 +112,12 @@ def measure(root: Path, data: Path, pairs: int) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="a data.root with MNIST in it, or for it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="a data.root with MNIST in it, or for it"
+    )
     parser.add_argument("--pairs", type=int, default=12, help="at least 2")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -106,7 +131,11 @@ def main() -> None:
         )
         print(
             json.dumps(
-                {"pairs": found, "metric values in MLflow": rows(Path(folder)), "epochs": len(epochs(Path(folder)))}
+                {
+                    "pairs": found,
+                    "metric values in MLflow": rows(Path(folder)),
+                    "epochs": len(epochs(Path(folder))),
+                }
             )
         )
 

@@ -53,13 +53,18 @@ def measure(seeds: int, rounds: int) -> list[tuple[float, float]]:
     found = []
     for number in range(rounds):
         a, b = clocked(theirs), clocked(ours)
-        print(f"round {number}: Hydra's composition {a:.2f} s, our plan {b:.2f} s, ratio {b / a:.3f}", flush=True)
+        print(
+            f"round {number}: Hydra's composition {a:.2f} s, our plan {b:.2f} s, ratio {b / a:.3f}",
+            flush=True,
+        )
         found.append((a, b))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=250, help="there are 4 jobs for each")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
@@ -75,8 +80,12 @@ def main() -> None:
     jobs = 4 * given.seeds
     print(f"\n| {jobs} jobs, median of {given.rounds} | seconds | ms a job |\n|---|--:|--:|")
     print(f"| Hydra's composition alone | {theirs:.2f} | {1000 * theirs / jobs:.1f} |")
-    print(f"| composed, validated, fingerprinted, looked up | {ours:.2f} | {1000 * ours / jobs:.1f} |")
-    print(f"\nratio: median {ratio:.3f}, {min(b / a for a, b in found):.3f} to {max(b / a for a, b in found):.3f}")
+    print(
+        f"| composed, validated, fingerprinted, looked up | {ours:.2f} | {1000 * ours / jobs:.1f} |"
+    )
+    print(
+        f"\nratio: median {ratio:.3f}, {min(b / a for a, b in found):.3f} to {max(b / a for a, b in found):.3f}"
+    )
 
 
 if __name__ == "__main__":

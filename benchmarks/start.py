@@ -30,7 +30,14 @@ def _imports(_: Path, folder: Path) -> float:
 
 def _our_step(data: Path, folder: Path) -> float:
     file = folder / "first"
-    words = [sys.executable, "-m", "benchmarks.peers.first_step", str(file), f"data.root={data}", *SHORT]
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.peers.first_step",
+        str(file),
+        f"data.root={data}",
+        *SHORT,
+    ]
     return -command(words, folder).began + float(file.read_text())
 
 
@@ -65,10 +72,15 @@ def measure(data: Path, rounds: int) -> tuple[list[Row], Any]:
             seconds, accuracy = _fresh(training, data)
             whole[name].append(seconds)
             accuracies[name].append(accuracy)
-        say(f"start, round {number}: " + ", ".join(f"{name} {each[-1]:.2f} s" for name, each in first.items()))
+        say(
+            f"start, round {number}: "
+            + ", ".join(f"{name} {each[-1]:.2f} s" for name, each in first.items())
+        )
         say(
             "  whole command: "
-            + ", ".join(f"{n} {each[-1]:.2f} s, {accuracies[n][-1]:.4f}" for n, each in whole.items())
+            + ", ".join(
+                f"{n} {each[-1]:.2f} s, {accuracies[n][-1]:.4f}" for n, each in whole.items()
+            )
         )
     reached = [
         f"{n} {min(a):.4f} to {max(a):.4f}, {sum(v >= TARGET for v in a)}/{len(a)} at 98 %"
@@ -77,7 +89,13 @@ def measure(data: Path, rounds: int) -> tuple[list[Row], Any]:
 
     def row(what: str, peer: str, ours: list[float], its: list[float], *notes: str) -> Row:
         return Row(
-            part="start", what=what, ours="sweeplab", peer=peer, ours_seconds=ours, peer_seconds=its, notes=[*notes]
+            part="start",
+            what=what,
+            ours="sweeplab",
+            peer=peer,
+            ours_seconds=ours,
+            peer_seconds=its,
+            notes=[*notes],
         )
 
     floor = "import torch, torch._dynamo"

@@ -11,13 +11,17 @@ from sweeplab.store import Event, Store
 def our_metric(root: Path, name: str) -> list[float]:
     """Of each finished run."""
     results = (run.result() for run in Store(root / "runs").runs())
-    return [result.metrics[name] for result in results if result is not None and name in result.metrics]
+    return [
+        result.metrics[name] for result in results if result is not None and name in result.metrics
+    ]
 
 
 def our_epochs(root: Path) -> list[float]:
     """The seconds of each epoch, validation and all, of the one run there is."""
     (run,) = Store(root / "runs").runs()
-    return [float(event["seconds"]) for event in run.journal.events() if event["event"] == Event.EPOCH]
+    return [
+        float(event["seconds"]) for event in run.journal.events() if event["event"] == Event.EPOCH
+    ]
 
 
 def lightning_metric(root: Path, name: str) -> list[float]:

@@ -35,14 +35,27 @@ def _count(jobs: int) -> int:
 
 
 def _ours(data: Path, jobs: int, folder: Path) -> float:
-    words = ["-m", *_grid("optimizer.lr", jobs), f"data.root={data}", "model.hidden=64", "trainer.epochs=3"]
+    words = [
+        "-m",
+        *_grid("optimizer.lr", jobs),
+        f"data.root={data}",
+        "model.hidden=64",
+        "trainer.epochs=3",
+    ]
     words += ["scheduler=constant", f"sweep.workers={WORKERS}"]
     return command([*TRAIN, *words], folder).seconds
 
 
 def _lightning(data: Path, jobs: int, folder: Path, *launcher: str) -> float:
     command([sys.executable, "-c", DATABASE], folder)
-    words = ["-m", *_grid("lr", jobs), f"data.root={data}", "hidden=[64]", "trainer.max_epochs=3", *launcher]
+    words = [
+        "-m",
+        *_grid("lr", jobs),
+        f"data.root={data}",
+        "hidden=[64]",
+        "trainer.max_epochs=3",
+        *launcher,
+    ]
     done = command([*LIGHTNING, *words], folder)
     start = first_run_began(folder) - done.began
     return start + (done.seconds - start) * ALL / _count(jobs)
@@ -50,7 +63,10 @@ def _lightning(data: Path, jobs: int, folder: Path, *launcher: str) -> float:
 
 def measure(data: Path, rounds: int, jobs: int, ours: int = ALL) -> tuple[list[Row], Any]:
     """`jobs` of the peers, `ours` of our own; (rows, all that was measured)."""
-    launchers: dict[str, tuple[str, ...]] = {"Hydra basic, Lightning": (), "Hydra joblib, Lightning": JOBLIB}
+    launchers: dict[str, tuple[str, ...]] = {
+        "Hydra basic, Lightning": (),
+        "Hydra joblib, Lightning": JOBLIB,
+    }
     found: dict[str, list[float]] = {name: [] for name in ("sweeplab", *launchers)}
     accuracies: dict[str, list[float]] = {name: [] for name in found}
     for number in range(rounds):
@@ -68,7 +84,9 @@ def measure(data: Path, rounds: int, jobs: int, ours: int = ALL) -> tuple[list[R
                 accuracies[name].append(statistics.fmean(tested))
         say(
             f"sweep, round {number}: "
-            + ", ".join(f"{n} {each[-1]:.1f} s, mean {accuracies[n][-1]:.4f}" for n, each in found.items())
+            + ", ".join(
+                f"{n} {each[-1]:.1f} s, mean {accuracies[n][-1]:.4f}" for n, each in found.items()
+            )
         )
     return [_row(peer, found, accuracies, jobs, ours) for peer in launchers], {
         "seconds": found,
@@ -76,7 +94,13 @@ def measure(data: Path, rounds: int, jobs: int, ours: int = ALL) -> tuple[list[R
     }
 
 
-def _row(peer: str, found: dict[str, list[float]], accuracies: dict[str, list[float]], jobs: int, ours: int) -> Row:
+def _row(
+    peer: str,
+    found: dict[str, list[float]],
+    accuracies: dict[str, list[float]],
+    jobs: int,
+    ours: int,
+) -> Row:
     notes = [] if _count(jobs) == ALL else [f"its time scaled from {_count(jobs)} jobs"]
     notes += [] if ours == ALL else [f"ours NOT scaled: {_count(ours)} jobs"]
     means = [statistics.fmean(accuracies[name]) for name in ("sweeplab", peer)]

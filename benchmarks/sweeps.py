@@ -27,7 +27,13 @@ from sweeplab import metrics
 from sweeplab.store import Store
 
 PROJECT = Path(__file__).parent.parent
-STEP = ("data=digits", "trainer.epochs=1", "trainer.limit_batches=1", "trainer.threads=1", "tracking=off")
+STEP = (
+    "data=digits",
+    "trainer.epochs=1",
+    "trainer.limit_batches=1",
+    "trainer.threads=1",
+    "tracking=off",
+)
 WORKERS = 2
 LAUNCHERS = {
     "sweeplab": ("hydra/launcher=sweeplab", f"sweep.workers={WORKERS}"),
@@ -50,7 +56,10 @@ def measured(root: Path, *words: str) -> Measured:
     began = time.monotonic()
     with (root / "out").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "train.py"), "-m", *STEP, *words], cwd=root, stdout=out, stderr=out
+            [sys.executable, str(PROJECT / "train.py"), "-m", *STEP, *words],
+            cwd=root,
+            stdout=out,
+            stderr=out,
         )
         peak = [0.0]
         watch = threading.Thread(target=_watch, args=(process, peak))
@@ -114,18 +123,23 @@ def cost(words: tuple[str, ...], few: int, many: int) -> dict[str, float]:
         "start-up (s)": short.seconds - few * each,
         "a job (ms)": 1000 * each,
         "its training (ms)": 1000 * trained,
-        "overhead (ms)": 1000 * (each - trained / (1 if "hydra/launcher=basic" in words else WORKERS)),
+        "overhead (ms)": 1000
+        * (each - trained / (1 if "hydra/launcher=basic" in words else WORKERS)),
         "peak memory (MiB)": long.mebibytes,
         "issued again (s)": again.seconds,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=1000, help="of our own launchers")
     parser.add_argument("--peers", type=int, default=60, help="jobs of Hydra's launchers")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is measured, in turn")
-    parser.add_argument("--only", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS), help="these launchers")
+    parser.add_argument(
+        "--only", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS), help="these launchers"
+    )
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     found: dict[str, list[dict[str, float]]] = {name: [] for name in given.only}
@@ -133,12 +147,20 @@ def main() -> None:
         for name in given.only:
             words, many = LAUNCHERS[name], given.peers if name.startswith("hydra") else given.jobs
             found[name].append(cost(words, max(4, many // 10), many))
-            print(name, json.dumps({k: round(v, 1) for k, v in found[name][-1].items()}), flush=True)
+            print(
+                name, json.dumps({k: round(v, 1) for k, v in found[name][-1].items()}), flush=True
+            )
     columns = list(next(iter(found.values()))[0])
-    print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, median of {given.rounds}\n")
+    print(
+        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, median of {given.rounds}\n"
+    )
     print("| launcher | " + " | ".join(columns) + " |\n|---|" + "---:|" * len(columns))
     for name, rows in found.items():
-        print(f"| {name} | " + " | ".join(f"{statistics.median(r[c] for r in rows):,.1f}" for c in columns) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{statistics.median(r[c] for r in rows):,.1f}" for c in columns)
+            + " |"
+        )
 
 
 if __name__ == "__main__":

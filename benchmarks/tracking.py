@@ -42,6 +42,9 @@ def measure(data: Path, rounds: int, threads: int) -> tuple[list[Row], Any]:
             ours_seconds=found["mlflow"],
             peer_seconds=found["off"],
         )
-        for what, found in (("median epoch after the first", epochs), (f"command of {EPOCHS} epochs", whole))
+        for what, found in (
+            ("median epoch after the first", epochs),
+            (f"command of {EPOCHS} epochs", whole),
+        )
     ]
     return rows, {"epochs": epochs, "whole command": whole}

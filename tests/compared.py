@@ -21,7 +21,9 @@ def cell(overrides: Sequence[str], name: str = "") -> Node:
     return {"fingerprint": digest, "name": name, "overrides": list(overrides)}
 
 
-def begin(home: Store, overrides: Sequence[str], task: str = "classification", **start: Any) -> tuple[Run, Node]:
+def begin(
+    home: Store, overrides: Sequence[str], task: str = "classification", **start: Any
+) -> tuple[Run, Node]:
     """A run with these overrides that has just started."""
     one = cell(overrides)
     run = home.run(one["fingerprint"])
@@ -46,7 +48,9 @@ def begin(home: Store, overrides: Sequence[str], task: str = "classification", *
         "provenance": {"device": "cpu", "threads": 1},
         "config": settings,
     } | start
-    run.journal.append(store.Event.START, fingerprint=one["fingerprint"], overrides=list(overrides), **fields)
+    run.journal.append(
+        store.Event.START, fingerprint=one["fingerprint"], overrides=list(overrides), **fields
+    )
     return run, one
 
 
@@ -68,20 +72,35 @@ def add(
         other = {} if score == "loss" else {"valid/loss": 1 - value}
         other |= {} if rates is None else {"train/lr": rates[epoch - 1]}
         run.journal.append(
-            store.Event.EPOCH, epoch=epoch, metrics={f"valid/{score}": value, "train/loss": 0.5, **other}
+            store.Event.EPOCH,
+            epoch=epoch,
+            metrics={f"valid/{score}": value, "train/loss": 0.5, **other},
         )
     done = status == "finished"
-    final: dict[str, float] = {"parameters": 1000.0, "early_stop_epoch": float(len(valid)), "seconds": 2.0}
+    final: dict[str, float] = {
+        "parameters": 1000.0,
+        "early_stop_epoch": float(len(valid)),
+        "seconds": 2.0,
+    }
     known = [value for value in valid if math.isfinite(value)]
     if known:
         best = (max if score == "accuracy" else min)(known)
-        final |= {"best_epoch": valid.index(best) + 1.0, "test/accuracy" if score == "accuracy" else "test/mae": test}
+        final |= {
+            "best_epoch": valid.index(best) + 1.0,
+            "test/accuracy" if score == "accuracy" else "test/mae": test,
+        }
     final = (final | (more or {})) if done else {}
     if status != "unfinished":
         error = "ValueError: no" if status == "failed" else None
-        run.journal.append(store.Event.END, status=status, stop_reason=stop_reason, metrics=final, error=error)
+        run.journal.append(
+            store.Event.END, status=status, stop_reason=stop_reason, metrics=final, error=error
+        )
         result = Result(
-            fingerprint=one["fingerprint"], question="", status=status, stop_reason=stop_reason, metrics=final
+            fingerprint=one["fingerprint"],
+            question="",
+            status=status,
+            stop_reason=stop_reason,
+            metrics=final,
         )
         run.write_result(result)
     return one
@@ -96,7 +115,9 @@ def manifest(
     replicate: Sequence[str] = ("seed",),
 ) -> str:
     """Record the sweep of these cells; its id."""
-    sweep_id = hashlib.sha256(json.dumps([name, *(c["fingerprint"] for c in cells)]).encode()).hexdigest()
+    sweep_id = hashlib.sha256(
+        json.dumps([name, *(c["fingerprint"] for c in cells)]).encode()
+    ).hexdigest()
     time = 1_800_000_000.0 + len(home.manifests())
     home.write_manifest(
         {"id": sweep_id, "time": time, "experiment": experiment, "name": name, "overrides": name.split(),
@@ -114,8 +135,12 @@ def widths(home: Store) -> str:
     """Two widths under three seeds; the wider one is better by 0.01, 0.02, 0.03 in validation, and worse in test."""
     cells = []
     for seed, gain in enumerate((0.01, 0.02, 0.03)):
-        cells.append(add(home, "model.hidden=392", f"seed={seed}", valid=[0.9, 0.95, 0.94], test=0.9))
-        cells.append(add(home, "model.hidden=784", f"seed={seed}", valid=[0.9, 0.95 + gain], test=0.8))
+        cells.append(
+            add(home, "model.hidden=392", f"seed={seed}", valid=[0.9, 0.95, 0.94], test=0.9)
+        )
+        cells.append(
+            add(home, "model.hidden=784", f"seed={seed}", valid=[0.9, 0.95 + gain], test=0.8)
+        )
     return manifest(home, cells)
 
 

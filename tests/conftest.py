@@ -27,9 +27,15 @@ from sweeplab.store import Store
 from sweeplab.sweep import fork
 from sweeplab.tracking import process
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads would wait for those of other tests
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of a hundred processes compiles all of sweeplab
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what is to run in the background
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch is imported: threads would wait for those of other tests
+)
+os.environ.pop(
+    "PYTHONDONTWRITEBYTECODE", None
+)  # or each of a hundred processes compiles all of sweeplab
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # as a shell starts what is to run in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parent.parent
@@ -37,7 +43,9 @@ PROJECT = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--full", action="store_true", help="the counts of the issues, not just a few trials of the kill programs"
+        "--full",
+        action="store_true",
+        help="the counts of the issues, not just a few trials of the kill programs",
     )
 
 
@@ -160,7 +168,10 @@ def tried(request: pytest.FixtureRequest) -> Tried:
     """Try a check on what a strategy draws: `few` times, `many` with --full, and the same ones each time."""
 
     def run(
-        check: Callable[[Any], None], drawn: hypothesis.strategies.SearchStrategy[Any], few: int, many: int
+        check: Callable[[Any], None],
+        drawn: hypothesis.strategies.SearchStrategy[Any],
+        few: int,
+        many: int,
     ) -> None:
         settings = hypothesis.settings(
             max_examples=many if request.config.getoption("full") else few,
@@ -193,17 +204,26 @@ def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture
-def train(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+def train(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
     """`python train.py ...` in this process (which has imported torch already), with tracking off."""
 
-    def run(*arguments: str, tracking: bool = False, script: Path = PROJECT / "train.py", twice: bool = False) -> Ended:
+    def run(
+        *arguments: str,
+        tracking: bool = False,
+        script: Path = PROJECT / "train.py",
+        twice: bool = False,
+    ) -> Ended:
         more = [] if tracking else ["tracking=off"]
         sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
         if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):
             # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
             more += ["hydra/launcher=basic", "sweep.report=false"]
         if not (sweeps or twice or any(word.startswith(("-", "hydra.mode")) for word in arguments)):
-            more += ["--run"]  # else Hydra composes it once more before, only to see whether it is a sweep
+            more += [
+                "--run"
+            ]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(quick_exit, "leave", lambda: None)  # of a process of its own
         return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)
@@ -221,11 +241,21 @@ def command(root: Path) -> Command:
     `loaded=True`: forked from a process that has loaded PyTorch, or MLflow for `sync`.
     """
 
-    def run(name: str, *arguments: str, timeout: float = 120, loaded: bool = False, **environment: str) -> Ended:
+    def run(
+        name: str, *arguments: str, timeout: float = 120, loaded: bool = False, **environment: str
+    ) -> Ended:
         program = [str(PROJECT / name)] if name.endswith(".py") else ["-m", "sweeplab.commands.cli"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        how: dict[str, Any] = {"cwd": root, "env": env, "capture_output": True, "text": True, "check": False}
-        done = (ready if loaded else subprocess).run([sys.executable, *program, *arguments], timeout=timeout, **how)
+        how: dict[str, Any] = {
+            "cwd": root,
+            "env": env,
+            "capture_output": True,
+            "text": True,
+            "check": False,
+        }
+        done = (ready if loaded else subprocess).run(
+            [sys.executable, *program, *arguments], timeout=timeout, **how
+        )
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -248,7 +278,9 @@ def faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def write(**kinds: str) -> None:
         new = root / "faults.new"
         new.write_text(json.dumps({name.removeprefix("h"): kind for name, kind in kinds.items()}))
-        new.replace(root / "faults.json")  # at once: a job may be reading it, and half of it is no JSON
+        new.replace(
+            root / "faults.json"
+        )  # at once: a job may be reading it, and half of it is no JSON
 
     write()
     return write

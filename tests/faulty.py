@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 
 class Net(nn.Linear):
-    def __init__(self, in_features: int, out_features: int, hidden: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, hidden: int, dropout: float = 0.0
+    ) -> None:
         super().__init__(in_features, out_features)
         self.hidden, self.dropout = hidden, dropout
         self.steps = 0

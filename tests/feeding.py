@@ -60,7 +60,9 @@ def make(
 
 
 def add_epoch(run: Run, epoch: int) -> None:
-    run.journal.append("epoch", epoch=epoch, metrics={"train/loss": 1 / epoch, "valid/accuracy": 0.5}, seconds=0.1)
+    run.journal.append(
+        "epoch", epoch=epoch, metrics={"train/loss": 1 / epoch, "valid/accuracy": 0.5}, seconds=0.1
+    )
 
 
 def finish(run: Run, status: str = "finished") -> None:
@@ -70,8 +72,13 @@ def finish(run: Run, status: str = "finished") -> None:
     run.journal.append("end", status=status, stop_reason="max_epochs", metrics=final)
 
 
-def manifest(store: Store, runs: list[Run], *, status: str = "running", experiment: str | None = "demo") -> None:
-    cells = [{"fingerprint": f"{r.id:0<64}", "name": f"hidden={n}", "overrides": []} for n, r in enumerate(runs)]
+def manifest(
+    store: Store, runs: list[Run], *, status: str = "running", experiment: str | None = "demo"
+) -> None:
+    cells = [
+        {"fingerprint": f"{r.id:0<64}", "name": f"hidden={n}", "overrides": []}
+        for n, r in enumerate(runs)
+    ]
     ended = None if status == "running" else 2000.5
     store.write_manifest({
         "id": SWEEP, "time": 1000.25, "experiment": experiment, "name": "a sweep", "overrides": [], "cells": cells,
@@ -101,7 +108,9 @@ def rows(uri: str, query: str, *values: str) -> list[tuple[Any, ...]]:
 
 def counts(uri: str) -> tuple[int, int]:
     """(runs, metric rows)"""
-    return rows(uri, "select count(*) from runs")[0][0], rows(uri, "select count(*) from metrics")[0][0]
+    return rows(uri, "select count(*) from runs")[0][0], rows(uri, "select count(*) from metrics")[
+        0
+    ][0]
 
 
 def statuses(uri: str) -> list[str]:

@@ -69,7 +69,11 @@ class Trial:
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        end = f"WRONG: {'; '.join(self.wrong)}" if self.wrong else f"same: {self.same}, named: {self.named}"
+        end = (
+            f"WRONG: {'; '.join(self.wrong)}"
+            if self.wrong
+            else f"same: {self.same}, named: {self.named}"
+        )
         return f"trial {self.number:>3}: {self.damage} {self.file}: {end}"
 
 
@@ -80,7 +84,12 @@ class Trial:
 def inside(root: Path) -> Iterator[None]:
     """In this folder, with nothing of the environment that says where things are, and no log on the screen."""
     before, argv, cwd, path = dict(os.environ), sys.argv, Path.cwd(), list(sys.path)
-    for name in ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR", "UV_RUN_RECURSION_DEPTH"):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "SWEEPLAB_ROOT",
+        "HYDRA_FULL_ERROR",
+        "UV_RUN_RECURSION_DEPTH",
+    ):
         os.environ.pop(name, None)
     os.chdir(root)
     end, quick_exit.leave = quick_exit.leave, lambda: None  # of a process of its own
@@ -197,7 +206,9 @@ def of_run(place: Place, name: str) -> Any:
 def list_runs(place: Place) -> Said:
     done = sweeplab("runs", "--json")
     rows = json.loads(done.text[done.text.find("[") :]) if done.code == 0 else []
-    done.facts = sorted(str({k: v for k, v in row.items() if k not in ("bytes", "time")}) for row in rows)
+    done.facts = sorted(
+        str({k: v for k, v in row.items() if k not in ("bytes", "time")}) for row in rows
+    )
     done.text += sweeplab("runs").text
     return done
 
@@ -307,15 +318,21 @@ def rows(file: Path) -> Any:
         query = "select run_uuid, value from tags where key in ('fingerprint', 'sweep.id')"
         names = dict(database.execute(query).fetchall())
         values = database.execute("select run_uuid, key, step, value from metrics").fetchall()
-        states = database.execute("select run_uuid, status from runs where lifecycle_stage = 'active'").fetchall()
+        states = database.execute(
+            "select run_uuid, status from runs where lifecycle_stage = 'active'"
+        ).fetchall()
     finally:
         database.close()
-    return sorted((names.get(run), *rest) for run, *rest in values), sorted((names.get(r), s) for r, s in states)
+    return sorted((names.get(run), *rest) for run, *rest in values), sorted(
+        (names.get(r), s) for r, s in states
+    )
 
 
 Action = Callable[[Place], Said]
 LOOKS: tuple[Action, ...] = (list_runs, compare, compare_two)
-KINDS: dict[str, tuple[str, tuple[Action, ...]]] = {  # what is damaged -> (its files, the commands that read it)
+KINDS: dict[
+    str, tuple[str, tuple[Action, ...]]
+] = {  # what is damaged -> (its files, the commands that read it)
     "checkpoint": ("runs/STOPPED/checkpoints/*.pt", (resume,)),
     "weights": ("runs/FINISHED/weights.safetensors", (load, warm, again)),
     "journal": ("runs/FINISHED/journal.jsonl", (*LOOKS, again, replay, load, warm, sync_anew)),
@@ -325,7 +342,10 @@ KINDS: dict[str, tuple[str, tuple[Action, ...]]] = {  # what is damaged -> (its 
     "result, interrupted": ("runs/STOPPED/result.json", (*LOOKS, resume)),
     "result, swept": ("runs/SWEPT/result.json", (*LOOKS, plan, sweep_again)),
     "config": ("runs/FINISHED/config.yaml", (*LOOKS, again, replay, load)),
-    "manifest": ("runs/sweeps/????????????????.json", (*LOOKS, links, plan, sweep_again, sync_anew)),
+    "manifest": (
+        "runs/sweeps/????????????????.json",
+        (*LOOKS, links, plan, sweep_again, sync_anew),
+    ),
     "summary": ("runs/sweeps/*/summary.json", (compare, sync_anew)),
     "record": ("runs/*/mlflow.json", (links, sync, compare)),
     "record of a sweep": ("runs/sweeps/*.mlflow.json", (links, sync)),
@@ -338,7 +358,9 @@ def files(place: Place, pattern: str) -> list[Path]:
     swept = [Path(p).parent.name for p in place.root.glob("runs/*/journal.jsonl")]
     swept = [name for name in swept if name not in (place.finished, place.stopped)]
     pattern = pattern.replace("FINISHED", place.finished).replace("STOPPED", place.stopped)
-    return sorted(file for name in swept[:1] for file in place.root.glob(pattern.replace("SWEPT", name)))
+    return sorted(
+        file for name in swept[:1] for file in place.root.glob(pattern.replace("SWEPT", name))
+    )
 
 
 # ---- damage ----
@@ -385,13 +407,37 @@ def rubbish(content: bytes, rng: random.Random) -> bytes:
 def another(content: bytes, rng: random.Random) -> bytes:
     """JSON, but not what is expected."""
     del content
-    return rng.choice([b"[]\n", b"{}\n", b"null\n", b'"x"\n', b'{"id": 1}\n', b'{"event": "end"}\n', b"\xff\xfe\n"])
+    return rng.choice(
+        [
+            b"[]\n",
+            b"{}\n",
+            b"null\n",
+            b'"x"\n',
+            b'{"id": 1}\n',
+            b'{"event": "end"}\n',
+            b"\xff\xfe\n",
+        ]
+    )
 
 
-DAMAGES = (flip_bit, flip_byte, flip_byte, change_digit, change_digit, cut, cut_lines, empty, rubbish, another, None)
+DAMAGES = (
+    flip_bit,
+    flip_byte,
+    flip_byte,
+    change_digit,
+    change_digit,
+    cut,
+    cut_lines,
+    empty,
+    rubbish,
+    another,
+    None,
+)
 
 
-def damage(file: Path, how: Callable[[bytes, random.Random], bytes] | None, rng: random.Random) -> None:
+def damage(
+    file: Path, how: Callable[[bytes, random.Random], bytes] | None, rng: random.Random
+) -> None:
     """`how`: None puts a folder in the place of the file."""
     content = file.read_bytes()
     file.unlink()
@@ -482,7 +528,9 @@ def run(numbers: Sequence[int], seed: int, folder: Path) -> Iterator[Trial]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
@@ -493,7 +541,9 @@ def main() -> None:
         trials.append(done)
         print(done, flush=True)
     shutil.rmtree(folder)
-    counts = Counter(how for done in trials for how in ("same", "named", "wrong") for _ in getattr(done, how))
+    counts = Counter(
+        how for done in trials for how in ("same", "named", "wrong") for _ in getattr(done, how)
+    )
     bad = [done for done in trials if done.wrong]
     print(f"{len(trials)} damaged files, {len(bad)} wrong; commands: {dict(counts)}")
     sys.exit(bool(bad))

@@ -39,7 +39,13 @@ PROJECT = Path(__file__).parent.parent
 COMMON = ("trainer.patience=null", "trainer.threads=1", "model.dropout=0.2")
 CONFIGS = {
     "digits": ("data=digits", "trainer.epochs=6", *COMMON),
-    "mnist": ("model=mlp", "scheduler=one_cycle", "trainer.precision=bf16", "trainer.epochs=3", *COMMON),
+    "mnist": (
+        "model=mlp",
+        "scheduler=one_cycle",
+        "trainer.precision=bf16",
+        "trainer.epochs=3",
+        *COMMON,
+    ),
 }
 TRAINING, FEEDER, BOTH = "training", "feeder", "both"
 VICTIMS = (TRAINING, FEEDER, BOTH)
@@ -93,13 +99,17 @@ class Trial:
 
     def __str__(self) -> str:
         end = "as the reference" if self.wrong is None else f"WRONG: {self.wrong}"
-        return f"trial {self.number:>2}: {end}, {self.seconds:.0f} s; killed {'; '.join(self.kills)}"
+        return (
+            f"trial {self.number:>2}: {end}, {self.seconds:.0f} s; killed {'; '.join(self.kills)}"
+        )
 
 
 # ---- processes ----
 
 
-def command(root: Path, *words: str, out: str = "out", loaded: bool = True) -> subprocess.Popen[bytes]:
+def command(
+    root: Path, *words: str, out: str = "out", loaded: bool = True
+) -> subprocess.Popen[bytes]:
     """`python ...` in this root, in a process group of its own; what it says is added to the file `out`.
 
     `loaded`: forked from a process that has loaded PyTorch already.
@@ -108,11 +118,18 @@ def command(root: Path, *words: str, out: str = "out", loaded: bool = True) -> s
     environment = {k: v for k, v in os.environ.items() if k not in gone} | {"OMP_NUM_THREADS": "1"}
     with (root / out).open("ab") as file:
         return (ready.Popen if loaded else subprocess.Popen)(
-            [sys.executable, *words], cwd=root, env=environment, stdout=file, stderr=file, start_new_session=True
+            [sys.executable, *words],
+            cwd=root,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
 
 
-def train(root: Path, overrides: Sequence[str], out: str = "out", *, loaded: bool = True) -> subprocess.Popen[bytes]:
+def train(
+    root: Path, overrides: Sequence[str], out: str = "out", *, loaded: bool = True
+) -> subprocess.Popen[bytes]:
     return command(root, str(PROJECT / "train.py"), *overrides, out=out, loaded=loaded)
 
 
@@ -193,7 +210,11 @@ def _over(root: Path, process: subprocess.Popen[bytes], *, feeding: bool) -> boo
 def _stamps(root: Path, what: str) -> list[tuple[str, int, int]]:
     if what == "clock":
         return []
-    return [(f.name, s.st_size, s.st_mtime_ns) for f in sorted(root.glob(WATCHED[what][0])) if (s := _stat(f))]
+    return [
+        (f.name, s.st_size, s.st_mtime_ns)
+        for f in sorted(root.glob(WATCHED[what][0]))
+        if (s := _stat(f))
+    ]
 
 
 def _stat(file: Path) -> os.stat_result | None:
@@ -252,15 +273,29 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
     _same("runs in MLflow", len(found), 1)
     first = next(e for e in run.journal.events() if e["event"] == Event.START)
     _same("MLflow's run", found[0][1:4], ("FINISHED", "active", round(first["time"] * 1000)))
-    _same("metrics logged more than once", [k for k, n in Counter((r[0], r[1]) for r in rows).items() if n > 1], [])
+    _same(
+        "metrics logged more than once",
+        [k for k, n in Counter((r[0], r[1]) for r in rows).items() if n > 1],
+        [],
+    )
     logged = {(key, step): value for key, step, value in rows}
     _same("latest metrics", latest_of(logged), {key: (step, value) for key, step, value in latest})
     result = run.result()
     assert result is not None
     last = max(run.epochs())
-    expected = {(name, epoch): value for epoch, values in run.epochs().items() for name, value in values.items()}
-    _same("metrics", logged, expected | {(name, last): value for name, value in result.metrics.items()})
-    _same("tags", (tags["fingerprint"], tags["stop_reason"]), (result.fingerprint, result.stop_reason))
+    expected = {
+        (name, epoch): value
+        for epoch, values in run.epochs().items()
+        for name, value in values.items()
+    }
+    _same(
+        "metrics",
+        logged,
+        expected | {(name, last): value for name, value in result.metrics.items()},
+    )
+    _same(
+        "tags", (tags["fingerprint"], tags["stop_reason"]), (result.fingerprint, result.stop_reason)
+    )
     artifacts = Path(found[0][4].removeprefix("file://"))
     for name in goals.FILES if artifacts.is_absolute() else ():  # a server keeps them as it likes
         _same(f"artifact {name}", _content(artifacts / name), _content(run.folder / name))
@@ -268,7 +303,10 @@ def mlflow(root: Path, run: Run) -> tuple[dict[tuple[str, int], float], dict[str
 
 
 def latest_of(logged: dict[tuple[str, int], float]) -> dict[str, tuple[int, float]]:
-    return {key: (step, value) for (key, step), value in sorted(logged.items(), key=lambda item: item[0][1])}
+    return {
+        key: (step, value)
+        for (key, step), value in sorted(logged.items(), key=lambda item: item[0][1])
+    }
 
 
 def _content(file: Path) -> bytes | None:
@@ -317,14 +355,25 @@ def refer(folder: Path, overrides: Sequence[str]) -> Reference:
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    _same("the reference's exit code", end(train(root, overrides, loaded=False), "the reference"), 0)
+    _same(
+        "the reference's exit code", end(train(root, overrides, loaded=False), "the reference"), 0
+    )
     seconds = time.monotonic() - began
     sync(root)
-    return Reference(tuple(overrides), seconds, outcome(root), database.make_empty(folder / "empty.db").read_bytes())
+    return Reference(
+        tuple(overrides),
+        seconds,
+        outcome(root),
+        database.make_empty(folder / "empty.db").read_bytes(),
+    )
 
 
 def sync(root: Path, *overrides: str) -> None:
-    _same("sync's exit code", end(command(root, "-m", "sweeplab.commands.cli", "sync", *overrides), "sync"), 0)
+    _same(
+        "sync's exit code",
+        end(command(root, "-m", "sweeplab.commands.cli", "sync", *overrides), "sync"),
+        0,
+    )
 
 
 def trial(number: int, seed: int, reference: Reference, folder: Path) -> Trial:
@@ -359,10 +408,14 @@ def torment(rng: random.Random, root: Path, reference: Reference, result: Trial)
         if code not in (0, -signal.SIGKILL):
             raise WrongError(f"the command ended with {code}")
         if code != 0:
-            time.sleep(rng.choice([0.0, rng.uniform(0, 1), 5.5]))  # the feeder is there, is leaving, is gone
+            time.sleep(
+                rng.choice([0.0, rng.uniform(0, 1), 5.5])
+            )  # the feeder is there, is leaving, is gone
 
 
-def strike(process: subprocess.Popen[bytes], root: Path, victim: str, moment: Moment, result: Trial) -> None:
+def strike(
+    process: subprocess.Popen[bytes], root: Path, victim: str, moment: Moment, result: Trial
+) -> None:
     """Kill the victim at this moment, a feeder that is not there yet as soon as it is; noted if it came to that."""
     if not moment.come(root, process, feeding=victim == FEEDER):
         return
@@ -394,7 +447,9 @@ def check(root: Path, reference: Reference) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--config", choices=CONFIGS, default="digits")
     parser.add_argument("--data", type=Path, help="data.root, for mnist")
@@ -402,10 +457,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     parser.add_argument("--jobs", type=int, default=1, help="trials at the same time")
     given = parser.parse_args()
-    overrides = [*CONFIGS[given.config], *([f"data.root={given.data.resolve()}"] if given.data else [])]
+    overrides = [
+        *CONFIGS[given.config],
+        *([f"data.root={given.data.resolve()}"] if given.data else []),
+    ]
     folder = Path(tempfile.mkdtemp(prefix="kill-"))
     reference = refer(folder, overrides)
-    print(f"reference: {reference.seconds:.1f} s, weights_sha256 {reference.outcome.weights_sha256}", flush=True)
+    print(
+        f"reference: {reference.seconds:.1f} s, weights_sha256 {reference.outcome.weights_sha256}",
+        flush=True,
+    )
     trials = []
     with ThreadPoolExecutor(given.jobs) as pool:
         numbers = range(given.first, given.first + given.count)
@@ -414,7 +475,9 @@ def main() -> None:
             print(done, flush=True)
     good = sum(each.wrong is None for each in trials)
     found: Counter[str] = sum((each.found for each in trials), Counter())
-    print(f"{good} of {len(trials)} ended as the reference, after {sum(len(t.kills) for t in trials)} kills:")
+    print(
+        f"{good} of {len(trials)} ended as the reference, after {sum(len(t.kills) for t in trials)} kills:"
+    )
     print("\n".join(f"  {count:>4} {what}" for what, count in found.most_common()))
     if good == len(trials):
         shutil.rmtree(folder)

@@ -28,7 +28,10 @@ from kill import WrongError
 from sweeplab.store import Event, Run, Status, Store
 
 COMMON = ("-m", "data=digits", "model.dropout=0.2", "trainer.epochs=150", "trainer.patience=null")
-SWEEPS = {4: (*COMMON, "model.hidden=16,32", "seed=0,1"), 12: (*COMMON, "model.hidden=16,32,48", "seed=range(4)")}
+SWEEPS = {
+    4: (*COMMON, "model.hidden=16,32", "seed=0,1"),
+    12: (*COMMON, "model.hidden=16,32,48", "seed=range(4)"),
+}
 OUTLIVE = 5.0  # seconds
 
 
@@ -37,7 +40,9 @@ class Trial:
     """What was done to a sweep."""
 
     kills: list[str] = field(default_factory=list)
-    outlived: list[float] = field(default_factory=list)  # seconds that the last process was there after its launcher
+    outlived: list[float] = field(
+        default_factory=list
+    )  # seconds that the last process was there after its launcher
 
 
 def processes(root: Path) -> list[int]:
@@ -47,7 +52,10 @@ def processes(root: Path) -> list[int]:
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if "sweeplab.sweep.server" in words and (folder / "cwd").resolve() == root.resolve():
+                if (
+                    "sweeplab.sweep.server" in words
+                    and (folder / "cwd").resolve() == root.resolve()
+                ):
                     found.append(int(folder.name))
             except OSError:  # gone meanwhile
                 continue
@@ -59,7 +67,9 @@ def gone(root: Path) -> float:
     began = time.monotonic()
     while left := processes(root):
         if time.monotonic() - began > OUTLIVE:
-            raise WrongError(f"{len(left)} processes are there {OUTLIVE:.0f} s after their launcher")
+            raise WrongError(
+                f"{len(left)} processes are there {OUTLIVE:.0f} s after their launcher"
+            )
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -68,7 +78,11 @@ def weights(root: Path) -> dict[str, str | None]:
     """Fingerprint -> digest of the weights, of a sweep that has ended. Raises WrongError if a run has not, or twice."""
     found = {}
     for run in Store(root / "runs").runs():
-        ends = [e for e in run.journal.events() if e["event"] == Event.END and e["status"] == Status.FINISHED]
+        ends = [
+            e
+            for e in run.journal.events()
+            if e["event"] == Event.END and e["status"] == Status.FINISHED
+        ]
         result = run.result()
         if result is None or result.status != Status.FINISHED or len(ends) != 1:
             raise WrongError(f"run {run.id} is {run.status}, with {len(ends)} ends")
@@ -80,9 +94,21 @@ def mlflow(root: Path, jobs: int) -> None:
     """Raises WrongError unless MLflow has one parent with a child for each run, and each metric of these once."""
     database = sqlite3.connect(root / "mlflow.db", timeout=30)
     try:
-        parents = dict(database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'").fetchall())
-        prints = dict(database.execute("select run_uuid, value from tags where key = 'fingerprint'").fetchall())
-        states = dict(database.execute("select run_uuid, status from runs where lifecycle_stage = 'active'").fetchall())
+        parents = dict(
+            database.execute(
+                "select run_uuid, value from tags where key = 'mlflow.parentRunId'"
+            ).fetchall()
+        )
+        prints = dict(
+            database.execute(
+                "select run_uuid, value from tags where key = 'fingerprint'"
+            ).fetchall()
+        )
+        states = dict(
+            database.execute(
+                "select run_uuid, status from runs where lifecycle_stage = 'active'"
+            ).fetchall()
+        )
         rows = database.execute("select run_uuid, key, step, value from metrics").fetchall()
     finally:
         database.close()
@@ -91,7 +117,11 @@ def mlflow(root: Path, jobs: int) -> None:
     kill._same("children", set(parents), set(prints))
     kill._same("fingerprints", len(set(prints.values())), jobs)
     for run_id, fingerprint in prints.items():
-        kill._same(f"metrics of {run_id}", sorted(r[1:] for r in rows if r[0] == run_id), expected(root, fingerprint))
+        kill._same(
+            f"metrics of {run_id}",
+            sorted(r[1:] for r in rows if r[0] == run_id),
+            expected(root, fingerprint),
+        )
 
 
 def expected(root: Path, fingerprint: str) -> list[tuple[str, int, float]]:
@@ -107,7 +137,11 @@ def refer(folder: Path, jobs: int) -> tuple[dict[str, str | None], float]:
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    kill._same("the reference's exit code", kill.end(kill.train(root, SWEEPS[jobs], loaded=False), "the reference"), 0)
+    kill._same(
+        "the reference's exit code",
+        kill.end(kill.train(root, SWEEPS[jobs], loaded=False), "the reference"),
+        0,
+    )
     seconds = time.monotonic() - began
     found = weights(root)
     kill._same("runs of the reference", len(found), jobs)
@@ -116,7 +150,14 @@ def refer(folder: Path, jobs: int) -> tuple[dict[str, str | None], float]:
     return found, seconds
 
 
-def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], seconds: float, folder: Path) -> Trial:
+def trial(
+    number: int,
+    jobs: int,
+    most: int,
+    reference: dict[str, str | None],
+    seconds: float,
+    folder: Path,
+) -> Trial:
     """Kill the launcher at most so many times, once at least. Raises WrongError if the end is not as the reference."""
     rng, done, root = random.Random(number), Trial(), folder / f"trial{number}"
     root.mkdir()
@@ -127,7 +168,9 @@ def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], s
             moment = draw(rng, jobs, seconds)
             come(root, process, *moment)
             if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)  # the launcher alone: its jobs have to find out
+                os.kill(
+                    process.pid, signal.SIGKILL
+                )  # the launcher alone: its jobs have to find out
                 process.wait()
                 statuses = Counter(run.status for run in Store(root / "runs").runs())
                 done.kills.append(
@@ -148,7 +191,11 @@ def trial(number: int, jobs: int, most: int, reference: dict[str, str | None], s
 
 def draw(rng: random.Random, jobs: int, seconds: float) -> tuple[int, float]:
     """So many seconds after so many runs have begun: one in four by the clock alone, which is start-up, and the end."""
-    return (0, rng.uniform(0, seconds)) if rng.random() < 0.25 else (rng.randint(1, jobs), rng.uniform(0, 1.5))
+    return (
+        (0, rng.uniform(0, seconds))
+        if rng.random() < 0.25
+        else (rng.randint(1, jobs), rng.uniform(0, 1.5))
+    )
 
 
 def come(root: Path, process: subprocess.Popen[bytes], begun: int, seconds: float) -> None:
@@ -161,7 +208,9 @@ def come(root: Path, process: subprocess.Popen[bytes], begun: int, seconds: floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=20, help="kills in all")
     parser.add_argument("--jobs", type=int, choices=SWEEPS, default=12, help="of the sweep")
     given = parser.parse_args()
@@ -172,7 +221,10 @@ def main() -> None:
     trials: list[Trial] = []
     while (so_far := sum(len(t.kills) for t in trials)) < count:
         trials.append(trial(len(trials), jobs, min(4, count - so_far), reference, seconds, folder))
-        print(f"trial {len(trials)}: as the reference; killed {'; '.join(trials[-1].kills)}", flush=True)
+        print(
+            f"trial {len(trials)}: as the reference; killed {'; '.join(trials[-1].kills)}",
+            flush=True,
+        )
     longest = max(max(t.outlived, default=0.0) for t in trials)
     print(
         f"{len(trials)} sweeps ended as the reference after {so_far} kills; no process was there after {longest:.2f} s"

@@ -109,7 +109,10 @@ COMPOSED = (
     "tracking.wait=0",
     f"sweep.workers={WORKERS}",
 )
-NETS = {"net": {"_target_": "toy.Net"}, "linear": {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}}
+NETS = {
+    "net": {"_target_": "toy.Net"},
+    "linear": {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2},
+}
 
 
 def write_code(root: Path, scale: int) -> None:
@@ -205,7 +208,9 @@ def _load(folder: Path) -> tuple[Path, str]:
 class Command:
     """A command at work, in this root: `action` done in a process of its own."""
 
-    def __init__(self, root: Path, action: Callable[[], object], fault: Fault = NO_FAULT, feeds: bool = False) -> None:
+    def __init__(
+        self, root: Path, action: Callable[[], object], fault: Fault = NO_FAULT, feeds: bool = False
+    ) -> None:
         self._out, into = os.pipe()
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 2**20)
         sys.stdout.flush()
@@ -219,7 +224,9 @@ class Command:
     def ended(self) -> Ended:
         """Wait for its end. Raises AssertionError if it hangs."""
         said, deadline = b"", time.monotonic() + LIMIT
-        while (left := deadline - time.monotonic()) > 0 and select.select([self._out], [], [], left)[0]:
+        while (left := deadline - time.monotonic()) > 0 and select.select(
+            [self._out], [], [], left
+        )[0]:
             if not (more := os.read(self._out, 2**16)):
                 break
             said += more
@@ -244,18 +251,24 @@ def wait_for_feeder(root: Path) -> None:
 # ---- there ----
 
 
-def _become(root: Path, action: Callable[[], object], fault: Fault, feeds: bool, out: int) -> NoReturn:
+def _become(
+    root: Path, action: Callable[[], object], fault: Fault, feeds: bool, out: int
+) -> NoReturn:
     code = 70
     try:
         for number in (1, 2):
             os.dup2(out, number)
         os.close(out)
-        sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False, encoding="utf-8") for n in (1, 2))
+        sys.stdout, sys.stderr = (
+            os.fdopen(n, "w", closefd=False, encoding="utf-8") for n in (1, 2)
+        )
         os.chdir(root)
         sys.path.insert(0, str(root))
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
-        sys.dont_write_bytecode = True  # it would be taken for that of a file that is edited in the same second
+        sys.dont_write_bytecode = (
+            True  # it would be taken for that of a file that is edited in the same second
+        )
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _prepare(fault, feeds)
@@ -276,7 +289,9 @@ def _become(root: Path, action: Callable[[], object], fault: Fault, feeds: bool,
 def _prepare(fault: Fault, feeds: bool) -> None:
     mock.patch.object(cli, "_compose", lambda words: config.parse(composed(words))).start()
     mock.patch.object(quick_exit, "leave").start()
-    mock.patch.object(starting, "start", lambda *given: _feed(*given, fault) if feeds else None).start()
+    mock.patch.object(
+        starting, "start", lambda *given: _feed(*given, fault) if feeds else None
+    ).start()
     mock.patch.object(compare, "write_report", _write_report).start()
     if fault.kind == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -365,7 +380,10 @@ class Forked(pool.Pool):
     def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
         launcher, process = os.getpid(), os.fork()
         if process == 0:
-            self._work(server.Order(number=number, jobs=jobs, environment=lease.environment, splits=None), launcher)
+            self._work(
+                server.Order(number=number, jobs=jobs, environment=lease.environment, splits=None),
+                launcher,
+            )
         self._processes[process] = number
 
     def _work(self, order: server.Order, launcher: int) -> NoReturn:
@@ -411,7 +429,9 @@ def train(words: Sequence[str]) -> Callable[[], None]:
     return action
 
 
-def sweep(jobs: Sequence[Sequence[str]], given: Sequence[str], fault: Fault = NO_FAULT) -> Callable[[], None]:
+def sweep(
+    jobs: Sequence[Sequence[str]], given: Sequence[str], fault: Fault = NO_FAULT
+) -> Callable[[], None]:
     """`train.py -m GIVEN`, which asks for these jobs."""
 
     def action() -> None:

@@ -32,7 +32,9 @@ def check_store(home: Store) -> None:
         assert not (run.folder / store.ASIDE).exists(), f"{run.id} was begun anew: {kinds}"
         assert Event.DIFFERS not in kinds, f"{run.id} came out otherwise when it was resumed"
         finished = [
-            n for n, event in enumerate(events) if event["event"] == Event.END and event["status"] == Status.FINISHED
+            n
+            for n, event in enumerate(events)
+            if event["event"] == Event.END and event["status"] == Status.FINISHED
         ]
         if finished:
             after = kinds[finished[0] + 1 :]
@@ -42,7 +44,9 @@ def check_store(home: Store) -> None:
         if result is not None and result.status == Status.FINISHED:
             assert finished, f"{run.id} has a result, and its journal no end: {kinds}"
             answer = history.epochs, result.weights_sha256
-            assert ANSWERS.setdefault(result.fingerprint, answer) == answer, f"{run.id} has other numbers than before"
+            assert ANSWERS.setdefault(result.fingerprint, answer) == answer, (
+                f"{run.id} has other numbers than before"
+            )
             assert not run.checkpoints.exists() or run.claimed or len(run.saved_epochs()) <= 2
 
 
@@ -65,7 +69,9 @@ class Tracked:
 def deleted_experiments(file: Path) -> set[str]:
     """The experiments that are deleted in MLflow."""
     with sqlite3.connect(file) as database:
-        found = database.execute("select name from experiments where lifecycle_stage = 'deleted'").fetchall()
+        found = database.execute(
+            "select name from experiments where lifecycle_stage = 'deleted'"
+        ).fetchall()
     database.close()
     return {name for (name,) in found}
 
@@ -94,15 +100,25 @@ def tracked(file: Path, *, gone: bool = False) -> dict[str, Tracked]:
     return found
 
 
-def check_level(home: Store, file: Path, excused: AbstractSet[tuple[str, str]], *, artifacts: bool = True) -> None:
+def check_level(
+    home: Store, file: Path, excused: AbstractSet[tuple[str, str]], *, artifacts: bool = True
+) -> None:
     """MLflow has the store's runs and no others, with each number once, and each parent its children.
 
     `excused`: fingerprints and sweep ids, and why MLflow may lack them (`deleted`), or have them still (`cleaned`).
     """
-    name = store.read_json(home.root / "store.json")["id"] if (home.root / "store.json").exists() else None
+    name = (
+        store.read_json(home.root / "store.json")["id"]
+        if (home.root / "store.json").exists()
+        else None
+    )
     ours = [run for run in tracked(file).values() if run.tags.get("store.id") == name]
     manifests = home.manifests(_complain)
-    parents = {(m["id"], name): _parent(ours, m["id"], name, excused) for m in manifests for name in _experiments(m)}
+    parents = {
+        (m["id"], name): _parent(ours, m["id"], name, excused)
+        for m in manifests
+        for name in _experiments(m)
+    }
     known = [parent.id for parent in parents.values() if parent]
     for run in home.runs():
         events = run.history()[1].lines
@@ -118,7 +134,9 @@ def check_level(home: Store, file: Path, excused: AbstractSet[tuple[str, str]], 
     for stranger in (run for run in ours if run.id not in known):
         asked = stranger.tags.get("fingerprint") or stranger.tags.get("sweep.id")
         assert (str(asked), "cleaned") in excused, f"MLflow has what the store has not: {stranger}"
-        assert stranger.status != "RUNNING", f"cleaned away, and still at work in MLflow: {stranger}"
+        assert stranger.status != "RUNNING", (
+            f"cleaned away, and still at work in MLflow: {stranger}"
+        )
 
 
 def _complain(text: str) -> None:
@@ -127,8 +145,12 @@ def _complain(text: str) -> None:
 
 def _wanted(run: Run, events: list[dict[str, Any]], manifests: list[dict[str, Any]]) -> set[str]:
     """The experiments of MLflow that are to have the run."""
-    own = {event.get("experiment") for event in events if event["event"] in (Event.START, Event.TRACK)}
-    asking = [m for m in manifests if any(cell["fingerprint"].startswith(run.id) for cell in m["cells"])]
+    own = {
+        event.get("experiment") for event in events if event["event"] in (Event.START, Event.TRACK)
+    }
+    asking = [
+        m for m in manifests if any(cell["fingerprint"].startswith(run.id) for cell in m["cells"])
+    ]
     return {str(name) for name in own if name}.union(*map(_experiments, asking))
 
 
@@ -137,8 +159,12 @@ def _experiments(manifest: dict[str, Any]) -> set[str]:
     return {name for name in (manifest["experiment"], *manifest.get("formerly", [])) if name}
 
 
-def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: AbstractSet[tuple[str, str]]) -> Tracked | None:
-    found = [run for run in ours if run.experiment == experiment and run.tags.get("sweep.id") == sweep]
+def _parent(
+    ours: list[Tracked], sweep: str, experiment: str, excused: AbstractSet[tuple[str, str]]
+) -> Tracked | None:
+    found = [
+        run for run in ours if run.experiment == experiment and run.tags.get("sweep.id") == sweep
+    ]
     if not found and (sweep, "deleted") in excused:
         return None
     assert len(found) == 1, f"sweep {sweep[:12]} is {len(found)} times in MLflow's {experiment}"
@@ -149,11 +175,17 @@ def _parent(ours: list[Tracked], sweep: str, experiment: str, excused: AbstractS
 
 
 def _one(
-    ours: list[Tracked], experiment: str, tag: str, events: list[dict[str, Any]], excused: AbstractSet[tuple[str, str]]
+    ours: list[Tracked],
+    experiment: str,
+    tag: str,
+    events: list[dict[str, Any]],
+    excused: AbstractSet[tuple[str, str]],
 ) -> Tracked | None:
     start = next(event for event in events if event["event"] == Event.START)
     fingerprint = start["fingerprint"]
-    found = [run for run in ours if run.experiment == experiment and run.tags.get(tag) == fingerprint]
+    found = [
+        run for run in ours if run.experiment == experiment and run.tags.get(tag) == fingerprint
+    ]
     if not found and (fingerprint, "deleted") in excused:
         return None
     assert len(found) == 1, f"run {fingerprint[:16]} is {len(found)} times in MLflow's {experiment}"
@@ -161,19 +193,35 @@ def _one(
 
 
 def _check_run(run: Run, events: list[dict[str, Any]], seen: Tracked, *, artifacts: bool) -> None:
-    ends = [event for event in events if event["event"] == Event.END and event["status"] == Status.FINISHED]
+    ends = [
+        event
+        for event in events
+        if event["event"] == Event.END and event["status"] == Status.FINISHED
+    ]
     assert seen.status == ("FINISHED" if ends else "KILLED"), f"{run.id}: {seen.status} in MLflow"
     epochs = run.epochs()
-    wanted = {(terms.key(name), epoch): value for epoch, found in epochs.items() for name, value in found.items()}
+    wanted = {
+        (terms.key(name), epoch): value
+        for epoch, found in epochs.items()
+        for name, value in found.items()
+    }
     last = max(epochs, default=0)
-    wanted |= {(terms.key(k), last): v for end in ends[:1] for k, v in store.numbers(end["metrics"]).items()}
+    wanted |= {
+        (terms.key(k), last): v
+        for end in ends[:1]
+        for k, v in store.numbers(end["metrics"]).items()
+    }
     assert seen.rows == Counter(wanted.keys()), f"{run.id}: its rows in MLflow are {seen.rows}"
-    assert {key: repr(value) for key, value in seen.values.items()} == {k: repr(v) for k, v in wanted.items()}
+    assert {key: repr(value) for key, value in seen.values.items()} == {
+        k: repr(v) for k, v in wanted.items()
+    }
     if artifacts:
         name = run.journal.path.name
         there = seen.artifacts / name
         assert there.is_file(), f"{run.id}: its files are not in MLflow: {there}"
-        assert there.read_bytes() == run.journal.path.read_bytes(), f"{run.id}: MLflow has another {name}"
+        assert there.read_bytes() == run.journal.path.read_bytes(), (
+            f"{run.id}: MLflow has another {name}"
+        )
 
 
 def _check_parents(
@@ -184,14 +232,21 @@ def _check_parents(
 ) -> None:
     """It has the tag of each sweep that asks for it, and its parent is one of them."""
     fingerprint = seen.tags["fingerprint"]
-    asking = [m for m in manifests if any(cell["fingerprint"] == fingerprint for cell in m["cells"])]
+    asking = [
+        m for m in manifests if any(cell["fingerprint"] == fingerprint for cell in m["cells"])
+    ]
     tags = {key for key in seen.tags if key.startswith("sweep.")}
-    assert tags == {f"sweep.{m['id'][:12]}" for m in asking}, f"{fingerprint[:16]} has the tags {tags}"
+    assert tags == {f"sweep.{m['id'][:12]}" for m in asking}, (
+        f"{fingerprint[:16]} has the tags {tags}"
+    )
     here = [parents[m["id"], seen.experiment] for m in asking if seen.experiment in _experiments(m)]
     if None in here:
         return
     parent = seen.tags.get("mlflow.parentRunId")
     alone = any(
-        event["event"] in (Event.START, Event.TRACK) and event.get("experiment") == seen.experiment for event in events
+        event["event"] in (Event.START, Event.TRACK) and event.get("experiment") == seen.experiment
+        for event in events
     )
-    assert parent in [p.id for p in here if p] or (parent is None and (alone or not here)), f"its parent is {parent}"
+    assert parent in [p.id for p in here if p] or (parent is None and (alone or not here)), (
+        f"its parent is {parent}"
+    )

@@ -70,7 +70,10 @@ class Meaning:
         return found
 
 
-SIZES = {"digits": {"data.valid": 119, "data.test": 359}, "diabetes": {"data.valid": 29, "data.test": 88}}
+SIZES = {
+    "digits": {"data.valid": 119, "data.test": 359},
+    "diabetes": {"data.valid": 29, "data.test": 88},
+}
 MODELS = {
     "linear": [Key("model.bias", ABSENT, [True, False])],
     "mlp": [
@@ -88,7 +91,10 @@ LOSSES = {
         Key("loss.reduction", ABSENT, ["mean", "sum"]),
     ],
     "nll": [Key("loss.weight", ABSENT, [None], silent=True)],
-    "mse": [Key("loss.size_average", ABSENT, [None], silent=True), Key("loss.reduction", ABSENT, ["mean", "sum"])],
+    "mse": [
+        Key("loss.size_average", ABSENT, [None], silent=True),
+        Key("loss.reduction", ABSENT, ["mean", "sum"]),
+    ],
 }
 ADAM = [
     Key("optimizer.fused", True, [True, False, None], silent=True),
@@ -99,8 +105,16 @@ ADAM = [
 ]
 LR = [0.1, 0.01, 0.001, 1e-5, 1.0, 0.3]
 OPTIMIZERS = {
-    "adam": [Key("optimizer.lr", 0.001, LR), Key("optimizer.weight_decay", 0.0, [0.0, 0.01]), *ADAM],
-    "adamw": [Key("optimizer.lr", 0.001, LR), Key("optimizer.weight_decay", 0.01, [0.0, 0.01, 0.1]), *ADAM],
+    "adam": [
+        Key("optimizer.lr", 0.001, LR),
+        Key("optimizer.weight_decay", 0.0, [0.0, 0.01]),
+        *ADAM,
+    ],
+    "adamw": [
+        Key("optimizer.lr", 0.001, LR),
+        Key("optimizer.weight_decay", 0.01, [0.0, 0.01, 0.1]),
+        *ADAM,
+    ],
     "sgd": [
         Key("optimizer.lr", 0.1, LR),
         Key("optimizer.momentum", 0.9, [0.9, 0.0, 0.5]),
@@ -148,7 +162,12 @@ FAST = ("trainer.epochs", "trainer.batch_size", "trainer.patience", "optimizer.l
 
 def keys(choices: Mapping[str, str]) -> list[Key]:
     """Every key of a config with these options."""
-    kinds = (MODELS, "model"), (LOSSES, "loss"), (OPTIMIZERS, "optimizer"), (SCHEDULERS, "scheduler")
+    kinds = (
+        (MODELS, "model"),
+        (LOSSES, "loss"),
+        (OPTIMIZERS, "optimizer"),
+        (SCHEDULERS, "scheduler"),
+    )
     always = [key for key in ALWAYS if key.section != "metrics" or "metrics" in choices]
     regression = choices["data"] == "diabetes"
     if regression:
@@ -160,14 +179,20 @@ def keys(choices: Mapping[str, str]) -> list[Key]:
 def meanings(draw: Draw[Any]) -> Meaning:
     """Any config that trains on digits or diabetes."""
     of = {"model": MODELS, "optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
-    choices = {group: draw(strategies.sampled_from(sorted(options))) for group, options in of.items()}
+    choices = {
+        group: draw(strategies.sampled_from(sorted(options))) for group, options in of.items()
+    }
     choices["data"] = draw(strategies.sampled_from(["digits", "digits", "digits", "diabetes"]))
     losses = ["mse"] if choices["data"] == "diabetes" else ["cross_entropy", "nll", "mse"]
     choices["loss"] = draw(strategies.sampled_from(losses))
     if _chance(draw, 6):
         choices["metrics"] = "f1"
     possible = keys(choices)
-    given = draw(strategies.lists(strategies.sampled_from(possible), max_size=6, unique_by=lambda key: key.name))
+    given = draw(
+        strategies.lists(
+            strategies.sampled_from(possible), max_size=6, unique_by=lambda key: key.name
+        )
+    )
     return Meaning(choices, {key.name: draw(strategies.sampled_from(key.values)) for key in given})
 
 
@@ -180,7 +205,9 @@ def edited(draw: Draw[Any], of: Meaning) -> Meaning:
 
 def _others(of: Meaning, key: Key) -> list[Meaning]:
     """The meanings that differ in this key alone."""
-    every = [Meaning(of.choices, {**of.values, key.name: value}) for value in (key.default, *key.values)]
+    every = [
+        Meaning(of.choices, {**of.values, key.name: value}) for value in (key.default, *key.values)
+    ]
     return [other for other in every if other.canonical() != of.canonical()]
 
 
@@ -193,7 +220,11 @@ def spelled(draw: Draw[Any], meaning: Meaning) -> list[str]:
         words += [[draw(_option(word))] for word in options]
         options = []
     if "metrics" in meaning.choices:
-        word = draw(strategies.sampled_from(["metrics.f1._target_=own_f1.F1", "metrics={f1:{_target_:own_f1.F1}}"]))
+        word = draw(
+            strategies.sampled_from(
+                ["metrics.f1._target_=own_f1.F1", "metrics={f1:{_target_:own_f1.F1}}"]
+            )
+        )
         words.append([f"+{word}"])
     for key in meaning.keys:
         value = draw(_said(key, meaning.values.get(key.name, key.default)))
@@ -219,7 +250,9 @@ def _options(draw: Draw[Any], meaning: Meaning) -> tuple[list[str], set[str]]:
         words.append("trainer=fast")
         explicit = set(FAST)
         del choices["scheduler"]
-    words += [f"{group}={option}" for group, option in choices.items() if option != DEFAULTS.get(group)]
+    words += [
+        f"{group}={option}" for group, option in choices.items() if option != DEFAULTS.get(group)
+    ]
     return words, explicit
 
 
@@ -236,18 +269,27 @@ def _said(draw: Draw[Any], key: Key, value: Any) -> Any:
 def said_anyway(meaning: Meaning) -> list[str]:
     """What a run fills in, written out."""
     data, monitor = meaning.choices["data"], meaning.values.get("trainer.monitor", "auto")
-    found = [f"{name}={size}" for name, size in SIZES[data].items() if meaning.values.get(name) is None]
+    found = [
+        f"{name}={size}" for name, size in SIZES[data].items() if meaning.values.get(name) is None
+    ]
     mode = "min" if monitor != "auto" or data == "diabetes" else "max"
     found.append(f"trainer.mode={mode}")
     if monitor == "auto":
-        found.append("trainer.monitor=valid/mae" if data == "diabetes" else "trainer.monitor=valid/accuracy")
+        found.append(
+            "trainer.monitor=valid/mae" if data == "diabetes" else "trainer.monitor=valid/accuracy"
+        )
     if meaning.choices["scheduler"] == "plateau":
         found += [f"scheduler.mode={mode}", "trainer.scheduler_interval=epoch"]
     if meaning.choices["scheduler"] == "cosine":
         found.append(f"scheduler.T_max={meaning.values.get('trainer.epochs', 20)}")
     if meaning.choices["scheduler"] == "one_cycle":
         found += ["trainer.scheduler_interval=step", "scheduler.epochs=${trainer.epochs}"]
-    found += ["+model._convert_=all", "+optimizer._partial_=false", "++loss._args_=[]", "trainer.init_from=null"]
+    found += [
+        "+model._convert_=all",
+        "+optimizer._partial_=false",
+        "++loss._args_=[]",
+        "trainer.init_from=null",
+    ]
     if "metrics" not in meaning.choices:
         found.append("metrics={}")
     return [*found, "++trainer={}"]
@@ -271,9 +313,20 @@ def _given(draw: Draw[Any], key: Key, value: Any, meaning: Meaning) -> list[str]
     if key.name == "model.hidden" and type(value) is int and _chance(draw, 3):
         text = f"[{value}]"
     equal = {"model.hidden": (10, "${data.out_features}"), "seed": (0, "${data.split_seed}")}
-    if key.name in equal and equal[key.name][0] == value and _is_ten(key, meaning) and _chance(draw, 2):
+    if (
+        key.name in equal
+        and equal[key.name][0] == value
+        and _is_ten(key, meaning)
+        and _chance(draw, 2)
+    ):
         text = equal[key.name][1]
-    if "." in key.name and key.section != "metrics" and sign != "+" and "$" not in text and _chance(draw, 6):
+    if (
+        "." in key.name
+        and key.section != "metrics"
+        and sign != "+"
+        and "$" not in text
+        and _chance(draw, 6)
+    ):
         plain = draw(texts(value, loose=key.loose, inside=True))
         word = f"{sign}{key.section}={{{key.name.partition('.')[2]}:{plain}}}"
     else:
@@ -319,7 +372,11 @@ def ways(value: Any, *, loose: bool = True) -> list[str]:
         return [str(value), *long, *([f"{value}.0"] if loose else [])]
     if isinstance(value, float):
         found = [repr(value), f"{value:.12e}", f"{value:e}".upper()]
-        found += [str(int(value))] if value.is_integer() else [f"{value:.6f}", f"{value:.6f}".lstrip("0")]
+        found += (
+            [str(int(value))]
+            if value.is_integer()
+            else [f"{value:.6f}", f"{value:.6f}".lstrip("0")]
+        )
         return [way for way in found if math.isclose(float(way), value, rel_tol=1e-15)]
     return [value, f"'{value}'", f'"{value}"']
 

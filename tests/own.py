@@ -38,7 +38,9 @@ class Erratic(nn.Linear):
         self.shift = 0.001 * Erratic.built
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return super().forward(input) * (1 + self.shift)  # not a sum, which cross-entropy does not see
+        return super().forward(input) * (
+            1 + self.shift
+        )  # not a sum, which cross-entropy does not see
 
 
 class Drawing(nn.Linear):
@@ -63,7 +65,9 @@ class NoisyDigits(Digits):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         inputs, target = super().__getitem__(index)
-        return inputs + torch.rand(inputs.shape) + random.random() + float(np.random.normal()), target
+        return inputs + torch.rand(inputs.shape) + random.random() + float(
+            np.random.normal()
+        ), target
 
 
 class WornDigits(NoisyDigits):
@@ -82,7 +86,12 @@ class DrawnDigits(Digits):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inputs = self.inputs + torch.rand(self.inputs.shape) + random.random() + float(np.random.normal())
+        self.inputs = (
+            self.inputs
+            + torch.rand(self.inputs.shape)
+            + random.random()
+            + float(np.random.normal())
+        )
 
 
 class FickleDigits(Digits):
@@ -167,7 +176,12 @@ class Centres(nn.Module):
         Centres.modes.append(self.training)
         if self.training:
             self.seen = self.seen + len(target)
-            output = output + 0.01 * torch.randn_like(output) + 0.01 * random.random() + 0.01 * float(np.random.rand())
+            output = (
+                output
+                + 0.01 * torch.randn_like(output)
+                + 0.01 * random.random()
+                + 0.01 * float(np.random.rand())
+            )
         away = (output - self.centres[target]).square().sum(1).mean()
         return cross_entropy(self.scale * output, target) + 0.01 * away / (1 + self.seen / 1000)
 
@@ -208,7 +222,9 @@ class Odd(nn.Linear):
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.calls = state
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *more: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *more: Any
+    ) -> None:
         assert local_metadata.get("version") == 2
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *more)
 
@@ -243,7 +259,11 @@ class Remembering(nn.Linear):
         self.same = self.seen  # the same dict
         self.mean = torch.zeros(out_features)
         self.register_buffer("slow", torch.zeros(out_features), persistent=False)
-        self.torch, self.numpy, self.python = torch.Generator().manual_seed(0), np.random.default_rng(0), Random(0)
+        self.torch, self.numpy, self.python = (
+            torch.Generator().manual_seed(0),
+            np.random.default_rng(0),
+            Random(0),
+        )
         self.legacy = np.random.RandomState(0)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -257,7 +277,11 @@ class Remembering(nn.Linear):
             self.seen["examples"] += len(input)
             self.mean = 0.9 * self.mean + 0.1 * output.detach().mean(0)
             self.slow = 0.99 * self.slow + 0.01 * self.mean
-            noise = float(torch.rand(1, generator=self.torch)) + float(self.numpy.normal()) + self.python.random()
+            noise = (
+                float(torch.rand(1, generator=self.torch))
+                + float(self.numpy.normal())
+                + self.python.random()
+            )
             output = output * (1 + 0.1 * noise + 0.1 * float(self.legacy.rand()))
         state = self.steps + sum(self.pair) + sum(self.recent) + self.same["examples"] / 100
         return output * (1 + state / 100) - self.mean + self.slow + 0.1 * sum(self.kept)
@@ -281,7 +305,10 @@ class RememberingSGD(SGD):
 
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr)
-        self.noise, self.all = torch.Generator().manual_seed(0), list(self.param_groups[0]["params"])
+        self.noise, self.all = (
+            torch.Generator().manual_seed(0),
+            list(self.param_groups[0]["params"]),
+        )
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
@@ -313,7 +340,12 @@ class Guarded(nn.Linear):
     """A network with a setting that is called like a secret, and with a secret, which it repeats when it is asked to."""
 
     def __init__(
-        self, in_features: int, out_features: int, class_token: object = None, password: str = "", says: str = ""
+        self,
+        in_features: int,
+        out_features: int,
+        class_token: object = None,
+        password: str = "",
+        says: str = "",
     ) -> None:
         super().__init__(in_features, out_features)
         self.class_token, self.password, self.says = class_token, password, says

@@ -32,7 +32,9 @@ def planner() -> Iterator[Planned]:
 
         def plan(*overrides: str) -> Plan:
             given = [*DIGITS, *overrides]
-            master = hydra.compose_config("config", given, run_mode=RunMode.MULTIRUN, from_shell=False)
+            master = hydra.compose_config(
+                "config", given, run_mode=RunMode.MULTIRUN, from_shell=False
+            )
             parsed = OverridesParser.create().parse_overrides(given)
             combined = combinations.combinations(parsed, combinations.zipped_keys(parsed, master))
             return make(combined, given, compose.Composer(hydra.config_loader, master))

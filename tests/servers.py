@@ -23,7 +23,10 @@ from conftest import PROJECT
 if TYPE_CHECKING:
     import psycopg
 
-ADMIN, PASSWORD = "admin", "corr3ct-horse-battery"  # as deploy/serve names the user; nowhere but in these servers
+ADMIN, PASSWORD = (
+    "admin",
+    "corr3ct-horse-battery",
+)  # as deploy/serve names the user; nowhere but in these servers
 OWNER, OWNERS_PASSWORD = "owner", "st4ple-of-the-owner"
 
 
@@ -81,11 +84,25 @@ class Postgres:
         if os.geteuid() == 0:
             for path in (self.folder, secret):
                 shutil.chown(path, "postgres", "postgres")
-        words = ("-U", OWNER, "-A", "scram-sha-256", f"--pwfile={secret}", "-N", "-E", "UTF8", "--locale=C")
+        words = (
+            "-U",
+            OWNER,
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={secret}",
+            "-N",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        )
         assert self._popen("initdb", *words).wait(60) == 0, (self.folder / "log").read_text()
 
     def start(self) -> None:
-        settings = ("listen_addresses=127.0.0.1", "max_connections=300", f"unix_socket_directories={self.folder}")
+        settings = (
+            "listen_addresses=127.0.0.1",
+            "max_connections=300",
+            f"unix_socket_directories={self.folder}",
+        )
         words = [word for setting in settings for word in ("-c", setting)]
         self.process = self._popen("postgres", "-p", str(self.port), *words)
         until(self._answers, 30)

@@ -76,7 +76,9 @@ def given(what: str) -> object:
     }[what]
 
 
-def config(target: str = "torch_pair", node: dict[str, object] | None = None, **changes: Any) -> Data:
+def config(
+    target: str = "torch_pair", node: dict[str, object] | None = None, **changes: Any
+) -> Data:
     """A config for one of the sets above, or for that of another module."""
     path = target if "." in target else f"{__name__}.{target}"
     dataset = {"_target_": path} | (node or {})

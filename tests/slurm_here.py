@@ -54,14 +54,18 @@ class Slurm:
         host = socket.gethostname().partition(".")[0]
         self.conf.write_text(CONF.format(host=host, folder=folder, cpus=cpus, ports=free_ports()))
         environment = {**os.environ, "SLURM_CONF": str(self.conf)}
-        self._daemons = [subprocess.Popen([name, "-D"], env=environment) for name in ("slurmctld", "slurmd")]
+        self._daemons = [
+            subprocess.Popen([name, "-D"], env=environment) for name in ("slurmctld", "slurmd")
+        ]
 
     def say(self, *words: str) -> str:
         """What a command says."""
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def ready(self) -> bool:
-        done = subprocess.run(["sinfo", "--noheader", "--format=%t"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sinfo", "--noheader", "--format=%t"], capture_output=True, text=True, check=False
+        )
         return "idle" in done.stdout.split()
 
     def end(self) -> None:

@@ -27,7 +27,9 @@ def test_the_peers_hold_out_the_examples_that_sweeplab_does() -> None:
     cuts = [lambda _data, _part, indices: indices] * 2
     found = loading._split(settings, [range(60_000), range(10_000)], cuts, "", [])
     mine = tensors.to_train_on(60_000)
-    _, theirs = torch.utils.data.random_split(range(60_000), [5_000, 55_000], torch.Generator().manual_seed(0))
+    _, theirs = torch.utils.data.random_split(
+        range(60_000), [5_000, 55_000], torch.Generator().manual_seed(0)
+    )
     assert len(mine) == 55_000
     assert sorted(mine.tolist()) == sorted(theirs.indices) == found.train.tolist()
 
@@ -39,7 +41,9 @@ def test_the_bare_loop_has_the_same_network() -> None:
     mine = ours()
     for name, weights in mine.state_dict().items():
         assert torch.equal(weights, theirs.state_dict()[name])
-    assert [type(layer) for layer in mine.children()] == [type(layer) for layer in theirs.children()]
+    assert [type(layer) for layer in mine.children()] == [
+        type(layer) for layer in theirs.children()
+    ]
 
 
 def test_the_backward_pass_by_hand_gives_the_gradients_of_autograd() -> None:
@@ -73,30 +77,49 @@ def test_jax_computes_the_same_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     mine, x = ours(), torch.randn(128, 784)
     arrays = {"x": x.numpy()}
-    for number, layer in enumerate(layer for layer in mine.children() if isinstance(layer, torch.nn.Linear)):
-        arrays |= {f"w{number}": layer.weight.detach().T.numpy(), f"b{number}": layer.bias.detach().numpy()}
+    for number, layer in enumerate(
+        layer for layer in mine.children() if isinstance(layer, torch.nn.Linear)
+    ):
+        arrays |= {
+            f"w{number}": layer.weight.detach().T.numpy(),
+            f"b{number}": layer.bias.detach().numpy(),
+        }
     for number, width in enumerate((392, 196)):
-        arrays |= {f"scale{number}": np.ones(width, np.float32), f"shift{number}": np.zeros(width, np.float32)}
+        arrays |= {
+            f"scale{number}": np.ones(width, np.float32),
+            f"shift{number}": np.zeros(width, np.float32),
+        }
     np.savez(tmp_path / "given.npz", **arrays)
     # In a process of its own: once JAX is loaded, a process had better not fork, as the tests' data loaders do.
     words = [sys.executable, "-c", BY_JAX, str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
     subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
     found = np.load(tmp_path / "found.npz")
     assert np.allclose(found["logits"], mine(x).detach().numpy(), atol=1e-4)
-    for number, norm in enumerate(layer for layer in mine.children() if isinstance(layer, torch.nn.BatchNorm1d)):
+    for number, norm in enumerate(
+        layer for layer in mine.children() if isinstance(layer, torch.nn.BatchNorm1d)
+    ):
         assert np.allclose(found[f"mean{number}"], norm.running_mean.numpy(), atol=1e-5)
         assert np.allclose(found[f"var{number}"], norm.running_var.numpy(), atol=1e-5)
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    row = Row(part="p", what="w", ours="a", peer="b", ours_seconds=[1.0, 3.0, 2.0], peer_seconds=[2.0, 2.0, 8.0])
+    row = Row(
+        part="p",
+        what="w",
+        ours="a",
+        peer="b",
+        ours_seconds=[1.0, 3.0, 2.0],
+        peer_seconds=[2.0, 2.0, 8.0],
+    )
     assert row.cells() == ["p", "w", "a", "b", "2", "2", "0.5 (0.25 to 1.5)", "3", ""]
     assert spread([3.0]) == "3 (3 to 3)"
 
 
 def test_accuracies_agree_if_they_differ_by_no_more_than_their_intervals_together() -> None:
     wide, narrow = Mean(mean=0.98, half=0.003, n=5), Mean(mean=0.9749, half=0.004, n=5)
-    assert epoch.agreement(wide, narrow, 3).endswith("98.00 ± 0.30 % and 97.49 ± 0.40 % (n=5): DIFFER")
+    assert epoch.agreement(wide, narrow, 3).endswith(
+        "98.00 ± 0.30 % and 97.49 ± 0.40 % (n=5): DIFFER"
+    )
     assert epoch.agreement(wide, Mean(mean=0.9751, half=0.004, n=5), 3).endswith("(n=5): agree")
     assert (
         epoch.agreement(Mean(mean=0.98, half=None, n=1), narrow, 3)

@@ -23,7 +23,9 @@ from sweeplab.store import Store
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"
+    ),
 ]
 SLOW = 60_000  # milliseconds that MLflow's pages may take on a busy machine
 
@@ -87,7 +89,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     root = tmp_path_factory.mktemp("swept")
     words = ("-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "sweep.report=false")
     with flip.inside(root):
-        other, done = (flip.train(*words, f"model.hidden={hidden}", "seed=0,1") for hidden in ("8", "16,24"))
+        other, done = (
+            flip.train(*words, f"model.hidden={hidden}", "seed=0,1") for hidden in ("8", "16,24")
+        )
     assert (other.code, done.code) == (0, 0), other.text + done.text
     return root, dict(re.findall(r"^  (curves|side by side): (http\S+)$", done.text, re.MULTILINE))
 
@@ -99,7 +103,10 @@ def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-u", "-m", "sweeplab.commands.cli", "ui", "--port", "5900"]
     gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT")
     environment = {name: value for name, value in os.environ.items() if name not in gone}
-    with (root / "ui").open("wb") as out, subprocess.Popen(command, cwd=root, stdout=out, env=environment) as process:
+    with (
+        (root / "ui").open("wb") as out,
+        subprocess.Popen(command, cwd=root, stdout=out, env=environment) as process,
+    ):
         deadline = time.monotonic() + 120
         while "Ctrl-C ends it" not in (said := (root / "ui").read_text()):
             assert process.poll() is None
@@ -119,12 +126,16 @@ def test_the_printed_links_open_exactly_the_runs_of_the_sweep(
     assert sorted(links) == ["curves", "side by side"]
     here = {what: link.replace("http://127.0.0.1:5000", base) for what, link in links.items()}
     assert here["curves"] in said, "sweeplab ui prints the same"
-    page.set_viewport_size({"width": 1400, "height": 3000})  # charts are drawn when they come into view
+    page.set_viewport_size(
+        {"width": 1400, "height": 3000}
+    )  # charts are drawn when they come into view
     page.goto(here["curves"])
     expect(page.get_by_text("accuracy", exact=False).first).to_be_visible(timeout=SLOW)
     for hidden in (16, 24):
         for seed in (0, 1):
-            expect(page.get_by_text(f"hidden={hidden} seed={seed}").first).to_be_visible(timeout=SLOW)
+            expect(page.get_by_text(f"hidden={hidden} seed={seed}").first).to_be_visible(
+                timeout=SLOW
+            )
     assert page.get_by_text("seed=0", exact=True).count() == 0, "no run of the other sweep"
     for name in ("valid/accuracy", "valid/loss"):
         legend = page.get_by_text(f"hidden=24 seed=1 ({name})")

@@ -45,7 +45,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Shown:
     return lambda: re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown())
 
 
-MARKUP = ["model.activation=[relu,tanh]", "a [/x] b", "[bold]not bold[/bold]", "runs:bug:1", "ends in \\", "C:\\[x]"]
+MARKUP = [
+    "model.activation=[relu,tanh]",
+    "a [/x] b",
+    "[bold]not bold[/bold]",
+    "runs:bug:1",
+    "ends in \\",
+    "C:\\[x]",
+]
 
 
 @pytest.mark.parametrize("text", MARKUP)
@@ -67,7 +74,9 @@ def test_a_result_shows_everything_as_it_was_typed(plain: Shown, text: str) -> N
 
 
 @pytest.mark.parametrize("text", MARKUP)
-def test_a_complaint_goes_to_stderr_as_it_was_typed(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_complaint_goes_to_stderr_as_it_was_typed(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     console.complain(text)
     assert capsys.readouterr() == ("", f"{text}\n")
 
@@ -180,7 +189,9 @@ def test_the_counts_of_a_sweep_fit_in_80_columns(monkeypatch: pytest.MonkeyPatch
     with SweepScreen(total=6000, reused=1000, monitor="valid/accuracy", mode="max") as view:
         view.failed("one", final=True)
         view.show([])
-    assert "0 finished, 1000 reused, 1 failed, 0 at work\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown())
+    assert "0 finished, 1000 reused, 1 failed, 0 at work\n" in re.sub(
+        r"\x1b\[[0-9;?]*[A-Za-z]", "", shown()
+    )
 
 
 def test_waiting_is_silent_where_there_is_no_terminal(plain: Shown) -> None:

@@ -21,7 +21,9 @@ def rows(root: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.mnist
-def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, root: Path, mnist_root: Path) -> None:
+def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(
+    command: Command, root: Path, mnist_root: Path
+) -> None:
     ended = command(
         "train.py", "-m", "model.hidden=392,256", "trainer.epochs=2", "trainer.threads=1", f"data.root={mnist_root}",
         "tracking.wait=120", timeout=400,
@@ -29,9 +31,7 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
     assert ended.code == 0, ended.err
     assert ended.err == ""
     assert "in MLflow, while sweeplab ui serves it:" in ended.out
-    parents = (
-        "select run_uuid from runs where run_uuid not in (select run_uuid from tags where key='mlflow.parentRunId')"
-    )
+    parents = "select run_uuid from runs where run_uuid not in (select run_uuid from tags where key='mlflow.parentRunId')"
     ((parent,),) = rows(root, parents)
     children = rows(root, "select run_uuid, value from tags where key = 'mlflow.parentRunId'")
     assert [value for _, value in children] == [parent, parent]
@@ -44,12 +44,26 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
             + " tracking.wait=120",
         ),
     ]
-    assert rows(root, "select value from params where key = 'model.hidden' order by value") == [("256",), ("392",)]
+    assert rows(root, "select value from params where key = 'model.hidden' order by value") == [
+        ("256",),
+        ("392",),
+    ]
     for name in ("train/loss", "train/accuracy", "train/lr", "valid/loss", "valid/accuracy"):
-        assert rows(root, f"select step from metrics where key = '{name}' order by step") == [(1,), (1,), (2,), (2,)]
-    assert rows(root, "select value from metrics where key = 'early_stop_epoch'") == [(2.0,), (2.0,)]
+        assert rows(root, f"select step from metrics where key = '{name}' order by step") == [
+            (1,),
+            (1,),
+            (2,),
+            (2,),
+        ]
+    assert rows(root, "select value from metrics where key = 'early_stop_epoch'") == [
+        (2.0,),
+        (2.0,),
+    ]
     assert rows(root, "select distinct status from runs") == [("FINISHED",)]
-    assert all(value > 0.96 for (value,) in rows(root, "select value from metrics where key = 'test/accuracy'"))
+    assert all(
+        value > 0.96
+        for (value,) in rows(root, "select value from metrics where key = 'test/accuracy'")
+    )
     tags = dict(rows(root, f"select key, value from tags where run_uuid = '{children[0][0]}'"))
     assert tags["stop_reason"] == "max_epochs"
     assert tags["device"] == "cpu"
@@ -57,10 +71,17 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(command: Command, 
     assert len(tags["fingerprint"]) == 64
     assert rows(root, "select name from datasets") == [("mnist",)]
     folder = root / "mlruns" / "sweeplab" / children[0][0] / "artifacts"
-    assert {p.name for p in folder.iterdir()} >= {"config.yaml", "journal.jsonl", "result.json", "weights.safetensors"}
+    assert {p.name for p in folder.iterdir()} >= {
+        "config.yaml",
+        "journal.jsonl",
+        "result.json",
+        "weights.safetensors",
+    }
 
 
-def test_two_fresh_processes_in_two_empty_roots_give_the_same_bits(command: Command, root: Path) -> None:
+def test_two_fresh_processes_in_two_empty_roots_give_the_same_bits(
+    command: Command, root: Path
+) -> None:
     found = []
     for folder, seed, loaded in (("a", 0, False), ("b", 0, False), ("c", 1, True)):
         (root / folder).mkdir()
@@ -90,9 +111,16 @@ def test_training_imports_no_mlflow(command: Command, root: Path) -> None:
 
 
 def test_a_server_that_is_away_is_said_once_and_loses_nothing(command: Command, root: Path) -> None:
-    ended = command("train.py", "data=digits", "trainer.epochs=2", MLFLOW_TRACKING_URI="http://127.0.0.1:1")
+    ended = command(
+        "train.py", "data=digits", "trainer.epochs=2", MLFLOW_TRACKING_URI="http://127.0.0.1:1"
+    )
     assert ended.code == 1
-    assert ended.err.count("MLflow lags behind by 1 run: MLflow at http://127.0.0.1:1 cannot be reached") == 1
+    assert (
+        ended.err.count(
+            "MLflow lags behind by 1 run: MLflow at http://127.0.0.1:1 cannot be reached"
+        )
+        == 1
+    )
     assert "bring it level with: sweeplab sync" in ended.err
     (result,) = root.glob("runs/*/result.json")
     assert json.loads(result.read_text())["status"] == "finished"

@@ -27,9 +27,12 @@ def test_without_valid_names_nothing_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), [(UserError, ValueError), (RunFailed, RuntimeError), (Interrupted, KeyboardInterrupt)]
+    ("error", "kind"),
+    [(UserError, ValueError), (RunFailed, RuntimeError), (Interrupted, KeyboardInterrupt)],
 )
-def test_each_error_is_of_the_kind_that_others_know(error: type[BaseException], kind: type[BaseException]) -> None:
+def test_each_error_is_of_the_kind_that_others_know(
+    error: type[BaseException], kind: type[BaseException]
+) -> None:
     assert issubclass(error, kind)
     assert str(error("what was wrong")) == "what was wrong"
 

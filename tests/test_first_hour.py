@@ -51,7 +51,9 @@ def fill(command: str, full: bool) -> str:
     if command == "sweeplab ui":
         return UI
     command = command.replace("replay RUN", f'replay "$(echo "{RUNS}" | head -n 1)"')
-    command = re.sub(r"compare [0-9a-f]{8} [0-9a-f]{8}", f'compare $(echo "{RUNS}" | head -n 2)', command)
+    command = re.sub(
+        r"compare [0-9a-f]{8} [0-9a-f]{8}", f'compare $(echo "{RUNS}" | head -n 2)', command
+    )
     if full or not re.search(r"train\.py(?! --help| -sc)", command) or "my_package" in command:
         return command
     return f"{command} {SMALL.removeprefix('data=digits ') if ' data=' in command else SMALL}"
@@ -83,14 +85,30 @@ def shell(clone: Path, script: str, timeout: float) -> str:
     (clone.parent / "bin" / "uv").symlink_to(uv)
     ours = re.compile(r"VIRTUAL_ENV|PYTEST|SWEEPLAB|MLFLOW|HYDRA|UV_RUN|UV_PROJECT")
     env = {name: value for name, value in os.environ.items() if not ours.match(name)}
-    path = [folder for folder in env["PATH"].split(os.pathsep) if Path(folder) != Path(sys.prefix, "bin")]
+    path = [
+        folder
+        for folder in env["PATH"].split(os.pathsep)
+        if Path(folder) != Path(sys.prefix, "bin")
+    ]
     env["PATH"] = os.pathsep.join([str(clone.parent / "bin"), *path])
     # The environment has sweeplab from elsewhere, and is not to be changed.
-    env |= {"PYTHONPATH": str(clone / "src"), "UV_NO_SYNC": "1", "UV_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    env |= {
+        "PYTHONPATH": str(clone / "src"),
+        "UV_NO_SYNC": "1",
+        "UV_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     with (clone.parent / "said").open("w+") as said:
         words = ["bash", "-euo", "pipefail", "-c", script]
         code = subprocess.run(
-            words, cwd=clone, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=timeout, check=False
+            words,
+            cwd=clone,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            timeout=timeout,
+            check=False,
         ).returncode
         said.seek(0)
         text = said.read()
@@ -100,7 +118,9 @@ def shell(clone: Path, script: str, timeout: float) -> str:
 
 def script(chosen: list[str], full: bool) -> str:
     """The commands in order, each told before it starts."""
-    return "\n".join(f"echo {shlex.quote(f'+ {command}')}\n{fill(command, full)}" for command in chosen)
+    return "\n".join(
+        f"echo {shlex.quote(f'+ {command}')}\n{fill(command, full)}" for command in chosen
+    )
 
 
 def test_a_fresh_shell_knows_the_readmes_commands(clone: Path) -> None:
@@ -126,12 +146,12 @@ def test_all_of_the_readmes_commands(clone: Path, mnist_root: Path) -> None:
 
 def test_a_new_machine_has_nothing_in_its_home_and_in_tmp(tmp_path: Path) -> None:
     (tmp_path / "left").write_text("from before")
-    look = (
-        'pwd; ls -A "${TMPDIR:-/tmp}" | head; find "$HOME" -maxdepth 1 -type f; git status --short | grep "^ D" || true'
-    )
+    look = 'pwd; ls -A "${TMPDIR:-/tmp}" | head; find "$HOME" -maxdepth 1 -type f; git status --short | grep "^ D" || true'
     program = [str(PROJECT / ".ci" / "new_machine"), "bash", "-c", f"{look}; exit 7"]
     env = {**os.environ, "SWEEPLAB_ROOT": str(tmp_path), "TMPDIR": str(tmp_path)}
-    ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        program, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 7, ended.stderr
     lines = [line for line in ended.stdout.splitlines() if "TMPDIR" not in line]
     assert len(lines) == 1, lines

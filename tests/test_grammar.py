@@ -106,7 +106,9 @@ def _words(rng: random.Random) -> list[str]:
         return shlex.split(rng.choice(RIGHT))
     if kind < 0.9:
         sign = rng.choice(SIGNS) if rng.random() < 0.4 else ""
-        return [f"{sign}{rng.choice(KEYS)}={rng.choice(VALUES) if rng.random() < 0.8 else _odd(rng)}"]
+        return [
+            f"{sign}{rng.choice(KEYS)}={rng.choice(VALUES) if rng.random() < 0.8 else _odd(rng)}"
+        ]
     return [rng.choice([rng.choice(KEYS), rng.choice(VALUES), _odd(rng)])]
 
 

@@ -40,7 +40,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 HYDRA = {"config", "targets", "sweep", "hydra_plugins"}
 MLFLOW = {"tracking"}
-NO_TORCH = {"errors", "config", "console", "store", "tracking", "compare", "commands", "hydra_plugins"}
+NO_TORCH = {
+    "errors",
+    "config",
+    "console",
+    "store",
+    "tracking",
+    "compare",
+    "commands",
+    "hydra_plugins",
+}
 
 
 def room(file: Path) -> str:
@@ -120,7 +129,13 @@ def test_there_are_at_most_seventeen_rooms() -> None:
 
 
 def test_importing_loads_neither_torch_nor_mlflow() -> None:
-    modules = ["sweeplab", "sweeplab.config", "sweeplab.store", "sweeplab.tracking", "sweeplab.commands"]
+    modules = [
+        "sweeplab",
+        "sweeplab.config",
+        "sweeplab.store",
+        "sweeplab.tracking",
+        "sweeplab.commands",
+    ]
     modules.append("sweeplab.compare")
     plugins = (SOURCE / "hydra_plugins/hydra_sweeplab").glob("[!_]*.py")
     modules += [f"hydra_plugins.hydra_sweeplab.{file.stem}" for file in plugins]
@@ -128,5 +143,7 @@ def test_importing_loads_neither_torch_nor_mlflow() -> None:
         f"import sys, {', '.join(modules)}\n"
         "print(sorted(sys.modules.keys() & {'torch', 'mlflow', 'jinja2', 'matplotlib', 'sweeplab.commands'}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr) == ("['sweeplab.commands']\n", "")

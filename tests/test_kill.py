@@ -12,7 +12,9 @@ from waiting import until
 from sweeplab import tracking
 from sweeplab.store import Event, Run, Store
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning"
+)  # mlflow's own code
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -33,7 +35,9 @@ def reference(folder: Path) -> kill.Reference:
     return kill.refer(folder, kill.CONFIGS["digits"])
 
 
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(number: int, reference: kill.Reference, folder: Path) -> None:
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(
+    number: int, reference: kill.Reference, folder: Path
+) -> None:
     done = kill.trial(number, 0, reference, folder)
     assert done.wrong is None, str(done)
     assert 1 <= len(done.kills) <= 3
@@ -41,11 +45,15 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(number: int, reference: k
 
 @pytest.fixture(scope="module")
 def mnist_reference(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> kill.Reference:
-    return kill.refer(tmp_path_factory.mktemp("mnist"), [*kill.CONFIGS["mnist"], f"data.root={mnist_root}"])
+    return kill.refer(
+        tmp_path_factory.mktemp("mnist"), [*kill.CONFIGS["mnist"], f"data.root={mnist_root}"]
+    )
 
 
 @pytest.mark.mnist
-def test_killed_on_real_mnist(mnist_number: int, mnist_reference: kill.Reference, tmp_path: Path) -> None:
+def test_killed_on_real_mnist(
+    mnist_number: int, mnist_reference: kill.Reference, tmp_path: Path
+) -> None:
     done = kill.trial(mnist_number, 0, mnist_reference, tmp_path)
     assert done.wrong is None, str(done)
 
@@ -92,7 +100,9 @@ class Unhurried(nn.Linear):
 
 
 @pytest.mark.server
-def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_goes_and_comes_back_has_each_metric_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (root / "unhurried.py").write_text(UNHURRIED)
     monkeypatch.setenv("PYTHONPATH", str(root))
     database = root / "mlflow.db"
@@ -107,7 +117,9 @@ def test_a_server_that_goes_and_comes_back_has_each_metric_once(root: Path, monk
     with tracking.serve(f"sqlite:///{database}", 5600) as base:
         at = f"tracking.uri={base}"
         long = ("data=digits", "trainer.epochs=300", "trainer.patience=null", "trainer.threads=1")
-        process = kill.train(root, [*long, "model=linear", "model._target_=unhurried.Unhurried", at])
+        process = kill.train(
+            root, [*long, "model=linear", "model._target_=unhurried.Unhurried", at]
+        )
         until(rows)
     before, trained = rows(), len(only(root).epochs())
     until(lambda: len(only(root).epochs()) >= trained + 20)

@@ -42,9 +42,15 @@ class Asked:
 
     def jobs(self, *further: str) -> list[list[str]]:
         tracked = self.experiment != "off"
-        more = [f"tracking.experiment={self.experiment}" if tracked else "tracking.enabled=false", *further]
+        more = [
+            f"tracking.experiment={self.experiment}" if tracked else "tracking.enabled=false",
+            *further,
+        ]
         cells = product(self.nets, self.rates, self.seeds)
-        return [[f"model={net}", f"optimizer.lr={rate}", f"seed={seed}", *more] for net, rate, seed in cells]
+        return [
+            [f"model={net}", f"optimizer.lr={rate}", f"seed={seed}", *more]
+            for net, rate, seed in cells
+        ]
 
 
 @dataclass
@@ -57,7 +63,9 @@ class Project:
     rows: int = 0  # of its data
     latest: Asked | None = None
     swept: Asked | None = None
-    excused: set[tuple[str, str]] = field(default_factory=set)  # (fingerprint or sweep, deleted | cleaned)
+    excused: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # (fingerprint or sweep, deleted | cleaned)
     unseen: bool = False  # moved or copied since its last sync
 
     @property
@@ -66,7 +74,11 @@ class Project:
 
     @property
     def file(self) -> Path:
-        return self.root / "mlflow.db" if self.uri is None else Path(self.uri.removeprefix("sqlite:///"))
+        return (
+            self.root / "mlflow.db"
+            if self.uri is None
+            else Path(self.uri.removeprefix("sqlite:///"))
+        )
 
     @property
     def home(self) -> Store:
@@ -156,11 +168,18 @@ class Life(RuleBasedStateMachine):
 
     # ---- commands ----
 
-    @rule(number=which, asked=runs, fault=faults("command", "feeder", lines=2500), feeds=st.booleans())
+    @rule(
+        number=which, asked=runs, fault=faults("command", "feeder", lines=2500), feeds=st.booleans()
+    )
     def train(self, number: int, asked: Asked, fault: Fault, feeds: bool) -> None:
         self._train(self._project(number), asked, fault, feeds)
 
-    @rule(number=which, asked=sweeps, fault=faults("command", "job", "feeder", lines=3000), feeds=st.booleans())
+    @rule(
+        number=which,
+        asked=sweeps,
+        fault=faults("command", "job", "feeder", lines=3000),
+        feeds=st.booleans(),
+    )
     def sweep(self, number: int, asked: Asked, fault: Fault, feeds: bool) -> None:
         self._train(self._project(number), asked, fault, feeds)
 
@@ -174,7 +193,9 @@ class Life(RuleBasedStateMachine):
         self._finish(project, asked, project.train(asked, fault, feeds), fault)
         life.wait_for_feeder(project.root)
 
-    def _finish(self, project: Project, asked: Asked, command: Command, fault: Fault = NO_FAULT) -> None:
+    def _finish(
+        self, project: Project, asked: Asked, command: Command, fault: Fault = NO_FAULT
+    ) -> None:
         ended = command.ended()
         sound(ended, fault)
         if fault == NO_FAULT or fault.victim == "feeder":
@@ -225,9 +246,16 @@ class Life(RuleBasedStateMachine):
         if fault == NO_FAULT:
             assert ended.code == 0, ended.out
             assert finished == after
-        project.excused |= {(asked[run_id], "cleaned") for run_id in before.keys() - after if asked[run_id]}
+        project.excused |= {
+            (asked[run_id], "cleaned") for run_id in before.keys() - after if asked[run_id]
+        }
 
-    @rule(number=which, first=st.one_of(runs, sweeps), second=st.one_of(runs, sweeps), feeds=st.booleans())
+    @rule(
+        number=which,
+        first=st.one_of(runs, sweeps),
+        second=st.one_of(runs, sweeps),
+        feeds=st.booleans(),
+    )
     def two_at_once(self, number: int, first: Asked, second: Asked, feeds: bool) -> None:
         project = self._project(number)
         second = replace(second, experiment=first.experiment)
@@ -277,7 +305,9 @@ class Life(RuleBasedStateMachine):
         project = self._project(number)
         self._have_seen(project)
         root = self._new_place()
-        shutil.copytree(project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy)
+        shutil.copytree(
+            project.root, root, symlinks=True, copy_function=shutil.copy2 if dated else shutil.copy
+        )
         self.projects.append(replace(project, root=root, excused=set(project.excused), unseen=True))
 
     @precondition(lambda self: self.backups)
@@ -390,7 +420,9 @@ def live(count: int, *, chance: bool) -> int:
     return Life.ended
 
 
-def test_whatever_happens_in_a_life_each_run_is_trained_once_and_told_to_mlflow_once(lives: None) -> None:
+def test_whatever_happens_in_a_life_each_run_is_trained_once_and_told_to_mlflow_once(
+    lives: None,
+) -> None:
     assert live(8, chance=False) == 8
 
 

@@ -69,7 +69,10 @@ def test_an_accuracy_is_better_when_higher_and_all_else_when_lower(monitor: str,
         ({"data": {"task": "regression"}, "trainer": {"monitor": "auto"}}, ("valid/loss", "min")),
         ({"trainer": {"monitor": "valid/loss"}}, ("valid/loss", "min")),
         ({"trainer": {"monitor": "valid/f1", "mode": "max"}}, ("valid/f1", "max")),
-        ({"data": {"task": "regression"}, "trainer": {"monitor": "train/accuracy"}}, ("train/accuracy", "max")),
+        (
+            {"data": {"task": "regression"}, "trainer": {"monitor": "train/accuracy"}},
+            ("train/accuracy", "max"),
+        ),
     ],
 )
 def test_what_an_older_record_watches(config: dict[str, Any], expected: tuple[str, str]) -> None:
@@ -101,7 +104,9 @@ def test_learning_rates_are_numbered_if_there_are_several() -> None:
     assert learning_rates([0.1]) == {"train/lr": 0.1}
     assert learning_rates([0.1, 0.2]) == {"train/lr_0": 0.1, "train/lr_1": 0.2}
     assert learning_rates([]) == {}
-    assert [is_learning_rate(name) for name in ("train/lr", "train/lr_3", "train/loss", "valid/lr")] == [
+    assert [
+        is_learning_rate(name) for name in ("train/lr", "train/lr_3", "train/loss", "valid/lr")
+    ] == [
         True,
         True,
         False,
@@ -155,7 +160,11 @@ def test_large_outputs_do_not_wait() -> None:
 
 def test_mae_is_the_mean_over_examples_of_the_mean_over_values() -> None:
     sums = MetricAverager(REGRESSION)
-    sums.update(torch.tensor(0.0), torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]]))
+    sums.update(
+        torch.tensor(0.0),
+        torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
+        torch.tensor([[0.0, 4.0], [0.0, 0.0]]),
+    )
     sums.update(torch.tensor(0.0), torch.tensor([[3.0, -3.0]]), torch.tensor([[0.0, 0.0]]))
     assert sums.means()["mae"] == 1.5  # (1.5 + 0 + 3) / 3
 
@@ -179,7 +188,9 @@ def test_an_epoch_is_finite_while_its_losses_are() -> None:
     assert epoch(train_loss=0.5, valid_loss=0.5).finite
     assert not epoch(train_loss=math.nan, valid_loss=0.5).finite
     assert not epoch(train_loss=0.5, valid_loss=math.inf).finite
-    assert epoch(train_loss=0.5, valid_loss=0.5, valid_f1=math.nan).finite  # a further metric is not a loss
+    assert epoch(
+        train_loss=0.5, valid_loss=0.5, valid_f1=math.nan
+    ).finite  # a further metric is not a loss
 
 
 def test_the_mean_absolute_error_is_told_in_the_unit_of_the_targets() -> None:

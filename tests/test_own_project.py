@@ -18,7 +18,14 @@ EXAMPLE = PROJECT / "examples" / "own_project"
 
 def words(*program: str | Path, cwd: Path, timeout: float = 120, **environment: str) -> Ended:
     """A command in a folder, in an environment that knows nothing of this test's."""
-    ours = ("PYTHONPATH", "VIRTUAL_ENV", "SWEEPLAB_ROOT", "MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR", "PYTEST_ADDOPTS")
+    ours = (
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "SWEEPLAB_ROOT",
+        "MLFLOW_TRACKING_URI",
+        "HYDRA_FULL_ERROR",
+        "PYTEST_ADDOPTS",
+    )
     env = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         [str(word) for word in program],
@@ -76,8 +83,17 @@ def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_pat
         f"{tmp_path}/installed/sweeplab/conf",
         f"{tmp_path}/installed/hydra_plugins/hydra_sweeplab/__init__.py",
     ]
-    few = ["experiment=skip", "model.depth=2", "seed=0", "trainer.epochs=2", "sweep.report=false", "tracking=off"]
-    few += ["hydra/launcher=basic"]  # one process, which is quicker; the full test takes the default one
+    few = [
+        "experiment=skip",
+        "model.depth=2",
+        "seed=0",
+        "trainer.epochs=2",
+        "sweep.report=false",
+        "tracking=off",
+    ]
+    few += [
+        "hydra/launcher=basic"
+    ]  # one process, which is quicker; the full test takes the default one
     ended = words(sys.executable, "train.py", *few, "optimizer=sgd", cwd=project, **path)
     assert ended.code == 0, ended.err
     assert "2 runs of 2 configs: 2 finished; ranked by valid/accuracy" in ended.out
@@ -89,7 +105,9 @@ def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_pat
 
 
 @pytest.mark.full
-def test_the_example_in_a_fresh_environment_as_its_readme_says(wheel: Path, project: Path, tmp_path: Path) -> None:
+def test_the_example_in_a_fresh_environment_as_its_readme_says(
+    wheel: Path, project: Path, tmp_path: Path
+) -> None:
     uv("venv", "--python", sys.executable, tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     uv("pip", "install", "--python", python, wheel, "pytest", cwd=tmp_path)

@@ -34,14 +34,21 @@ def test_the_tree_is_the_one_on_disk() -> None:
     assert all((PROJECT / name).exists() for name in named)
     folders = {f"{p.name}/" for p in PROJECT.iterdir() if p.is_dir() and not p.name.startswith(".")}
     known = {name.partition("/")[0] + "/" for name in named if "/" in name}
-    assert folders & {"conf/", "src/", "experiments/", "tests/", "benchmarks/", "deploy/", "examples/"} == known
+    assert (
+        folders & {"conf/", "src/", "experiments/", "tests/", "benchmarks/", "deploy/", "examples/"}
+        == known
+    )
 
 
 def test_the_map_names_every_room_of_the_source() -> None:
     tree = README.partition("## What is where")[2].split("```")[1]
     mapped = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
-    entries = [path for path in (PROJECT / "src/sweeplab").iterdir() if not path.name.startswith("__")]
-    assert sorted(mapped) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in entries)
+    entries = [
+        path for path in (PROJECT / "src/sweeplab").iterdir() if not path.name.startswith("__")
+    ]
+    assert sorted(mapped) == sorted(
+        f"{path.name}/" if path.is_dir() else path.name for path in entries
+    )
     for file in re.findall(r"\((\w+\.py)\)", tree):
         assert len(list((PROJECT / "src/sweeplab").rglob(file))) == 1
 
@@ -55,9 +62,16 @@ def test_the_first_screen_has_the_two_commands_and_the_readme_is_short() -> None
     assert len(README.splitlines()) <= 220
 
 
-@pytest.mark.parametrize("words", [w for text in (README, KOREAN) for w in commands(text)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [w for text in (README, KOREAN) for w in commands(text)], ids=" ".join
+)
 def test_every_command_of_the_readmes_composes(root: Path, words: list[str]) -> None:
-    if any("my_package" in word for word in words) or "-sc" in words or "--help" in words or "--cfg" in words:
+    if (
+        any("my_package" in word for word in words)
+        or "-sc" in words
+        or "--help" in words
+        or "--cfg" in words
+    ):
         pytest.skip("a command of the reader's own project, or of Hydra")
     given = [w for w in words if not w.startswith("-")]
     single = [w if w.startswith("sweep.") else first_of(w) for w in given]

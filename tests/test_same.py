@@ -53,7 +53,9 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        master = hydra.compose_config("config", [*ALWAYS], run_mode=RunMode.MULTIRUN, from_shell=False)
+        master = hydra.compose_config(
+            "config", [*ALWAYS], run_mode=RunMode.MULTIRUN, from_shell=False
+        )
         composer = compose.Composer(hydra.config_loader, master)
 
     def make(*lists: Sequence[str]) -> list[Cell]:
@@ -94,7 +96,9 @@ def params(job: Job) -> dict[str, str]:
 def told(run: Run) -> dict[str, Any]:
     """What `--where` looks at, but for how it is computed and where things lie."""
     values = read_run(run).flat_config()
-    return {key: value for key, value in values.items() if key not in HOW and not key.startswith(PLACES)}
+    return {
+        key: value for key, value in values.items() if key not in HOW and not key.startswith(PLACES)
+    }
 
 
 def ensure_baselines(groups: Sequence[Group]) -> None:
@@ -103,7 +107,9 @@ def ensure_baselines(groups: Sequence[Group]) -> None:
     for column, *cells in zip(columns, *(one.cells for one in groups), strict=True):
         for cell in cells:
             value = config.from_text(cell)
-            for way in [cell] if isinstance(value, list | dict) or cell in "-" else meanings.ways(value):
+            for way in (
+                [cell] if isinstance(value, list | dict) or cell in "-" else meanings.ways(value)
+            ):
                 given = baseline.read([f"{column}={way}"])
                 assert baseline.find(columns, groups, given, "") == {column: cell}
 
@@ -125,13 +131,23 @@ def test_two_ways_to_write_a_config_are_one_run_and_two_configs_are_two(
             "asked": computation(a.job.outline(), ()) == computation(b.job.outline(), ()),
             "parameters": params(a.job) == params(b.job),
             "differences": not any(shown[section] for section in ("config", "code")),
-            "where": all(values[0][key] == values[1][key] for key in values[0].keys() & values[1].keys()),
+            "where": all(
+                values[0][key] == values[1][key] for key in values[0].keys() & values[1].keys()
+            ),
         }
-        if "where" in found and changed and not any(key in values[0] and key in values[1] for key in changed):
+        if (
+            "where" in found
+            and changed
+            and not any(key in values[0] and key in values[1] for key in changed)
+        ):
             del found["where"]  # a key that only one of them has
         assert found == dict.fromkeys(found, not changed), shown
         groups = group_runs([planned(cell.record, cell.job.outline()) for cell in (a, b)])
-        assert (a.record["group"] == b.record["group"]) == (len(groups) == 1) == (changed in ([], ["seed"]))
+        assert (
+            (a.record["group"] == b.record["group"])
+            == (len(groups) == 1)
+            == (changed in ([], ["seed"]))
+        )
         ensure_baselines(groups)
         assert len({tuple(one.cells) for one in groups}) == len(groups)
 
@@ -148,7 +164,9 @@ def test_a_single_run_is_the_same_as_the_job_of_a_sweep(cells: Checked, tried: T
     tried(check, meanings.meanings().flatmap(meanings.spelled), few=10, many=200)
 
 
-def test_two_ways_to_write_a_config_come_to_the_same_weights(cells: Checked, root: Path, tried: Tried) -> None:
+def test_two_ways_to_write_a_config_come_to_the_same_weights(
+    cells: Checked, root: Path, tried: Tried
+) -> None:
     import torch
 
     one, two = Store(root / "one").open(), Store(root / "two").open()
@@ -159,7 +177,10 @@ def test_two_ways_to_write_a_config_come_to_the_same_weights(cells: Checked, roo
         return strategies.tuples(meanings.spelled(short), meanings.spelled(short))
 
     def check(pair: tuple[list[str], list[str]]) -> None:
-        results = [run.train(cells(words)[0].job, home) for words, home in zip(pair, (one, two), strict=True)]
+        results = [
+            run.train(cells(words)[0].job, home)
+            for words, home in zip(pair, (one, two), strict=True)
+        ]
         assert results[0].weights_sha256 == results[1].weights_sha256 is not None
 
     tried(check, meanings.meanings().flatmap(twice), few=4, many=100)

@@ -21,7 +21,14 @@ Step = Callable[[Tensor, Tensor], object]
 
 
 def network() -> nn.Sequential:
-    hidden = [nn.Linear(784, 392), nn.BatchNorm1d(392), nn.ReLU(), nn.Linear(392, 196), nn.BatchNorm1d(196), nn.ReLU()]
+    hidden = [
+        nn.Linear(784, 392),
+        nn.BatchNorm1d(392),
+        nn.ReLU(),
+        nn.Linear(392, 196),
+        nn.BatchNorm1d(196),
+        nn.ReLU(),
+    ]
     return nn.Sequential(*hidden, nn.Linear(196, 10))
 
 
@@ -49,7 +56,10 @@ def main(gradients_of: Callable[[nn.Sequential], Step] = by_autograd) -> None:
     torch.manual_seed(given.seed)
     x, y = (torch.from_numpy(each).to(given.device) for each in tensors.training(given.data))
     model = network().to(given.device)
-    optimizer, gradients = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), gradients_of(model)
+    optimizer, gradients = (
+        torch.optim.Adam(model.parameters(), lr=1e-3, fused=True),
+        gradients_of(model),
+    )
     for _ in range(given.epochs):
         began = time.perf_counter()
         epoch(gradients, optimizer, x, y)

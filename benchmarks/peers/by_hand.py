@@ -30,7 +30,9 @@ class ByHand:
         for layer, norm, out in zip(self.linear, self.norms, self.sums, strict=False):
             torch.addmm(layer.bias, x, layer.weight.t(), out=out)
             running = norm.running_mean, norm.running_var
-            y, mean, inverse = torch.native_batch_norm(out, norm.weight, norm.bias, *running, True, 0.1, 1e-5)
+            y, mean, inverse = torch.native_batch_norm(
+                out, norm.weight, norm.bias, *running, True, 0.1, 1e-5
+            )
             kept.append((x, mean, inverse))
             x = y.relu_()
         last = self.linear[-1]
@@ -43,7 +45,15 @@ class ByHand:
             slope = torch.ops.aten.threshold_backward(slope, x, 0)
             running = norm.running_mean, norm.running_var
             slope, scale, shift = torch.ops.aten.native_batch_norm_backward(
-                slope, self.sums[number], norm.weight, *running, mean, inverse, True, 1e-5, [True, True, True]
+                slope,
+                self.sums[number],
+                norm.weight,
+                *running,
+                mean,
+                inverse,
+                True,
+                1e-5,
+                [True, True, True],
             )
             norm.weight.grad.copy_(scale)
             norm.bias.grad.copy_(shift)

@@ -15,7 +15,9 @@ from torchvision import datasets, transforms
 from benchmarks.peers.turns import Turns, arguments, done
 
 
-def train(model: nn.Module, loader: DataLoader[tuple[torch.Tensor, int]], optimizer: torch.optim.Optimizer) -> None:
+def train(
+    model: nn.Module, loader: DataLoader[tuple[torch.Tensor, int]], optimizer: torch.optim.Optimizer
+) -> None:
     model.train()
     device = next(model.parameters()).device
     for batch, (inputs, targets) in enumerate(loader):
@@ -42,20 +44,36 @@ def main() -> None:
     workers = int(*given.more)
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
     both = datasets.MNIST(given.data, train=True, transform=transform)
     _, examples = random_split(both, [5_000, 55_000], torch.Generator().manual_seed(0))
     loader = DataLoader(
-        examples, 128, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        examples,
+        128,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
-    hidden = [nn.Linear(784, 392), nn.BatchNorm1d(392), nn.ReLU(), nn.Linear(392, 196), nn.BatchNorm1d(196), nn.ReLU()]
+    hidden = [
+        nn.Linear(784, 392),
+        nn.BatchNorm1d(392),
+        nn.ReLU(),
+        nn.Linear(392, 196),
+        nn.BatchNorm1d(196),
+        nn.ReLU(),
+    ]
     model = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(196, 10)).to(given.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(given.epochs):
         began = time.perf_counter()
         train(model, loader, optimizer)
         turns.trained(done(given.device) - began)
-    turns.tested(test(model, DataLoader(datasets.MNIST(given.data, train=False, transform=transform), 1000)))
+    turns.tested(
+        test(model, DataLoader(datasets.MNIST(given.data, train=False, transform=transform), 1000))
+    )
 
 
 if __name__ == "__main__":

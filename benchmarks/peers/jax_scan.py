@@ -46,7 +46,9 @@ def forward(weights: Any, running: Any, x: jax.Array, *, train: bool) -> tuple[j
     for layer, (mean, variance) in zip(weights[:-1], running, strict=True):
         x = x @ layer["w"] + layer["b"]
         used = (x.mean(0), x.var(0)) if train else (mean, variance)
-        after.append((0.9 * mean + 0.1 * used[0], 0.9 * variance + 0.1 * used[1] * BATCH / (BATCH - 1)))
+        after.append(
+            (0.9 * mean + 0.1 * used[0], 0.9 * variance + 0.1 * used[1] * BATCH / (BATCH - 1))
+        )
         x = (x - used[0]) * jax.lax.rsqrt(used[1] + 1e-5) * layer["scale"] + layer["shift"]
         x = jax.nn.relu(x)
     return x @ weights[-1]["w"] + weights[-1]["b"], after
@@ -56,13 +58,17 @@ def forward(weights: Any, running: Any, x: jax.Array, *, train: bool) -> tuple[j
 def epoch(state: Any, order: jax.Array, x: jax.Array, y: jax.Array) -> tuple[Any, jax.Array]:
     """One step for each row of `order`; (state, mean loss)."""
 
-    def loss(weights: Any, running: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, Any]:
+    def loss(
+        weights: Any, running: Any, inputs: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, Any]:
         logits, running = forward(weights, running, inputs, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(), running
 
     def step(state: Any, indices: jax.Array) -> tuple[Any, jax.Array]:
         weights, running, moments = state
-        (value, running), slopes = jax.value_and_grad(loss, has_aux=True)(weights, running, x[indices], y[indices])
+        (value, running), slopes = jax.value_and_grad(loss, has_aux=True)(
+            weights, running, x[indices], y[indices]
+        )
         updates, moments = ADAM.update(slopes, moments)
         return (optax.apply_updates(weights, updates), running, moments), value
 

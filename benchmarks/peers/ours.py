@@ -26,7 +26,9 @@ class Clock:
         self.seconds = 0.0
         self.train_state: loop.TrainState
 
-    def __call__(self, train_state: loop.TrainState, batches: Iterable[loop.Batch]) -> metrics.MetricAverager:
+    def __call__(
+        self, train_state: loop.TrainState, batches: Iterable[loop.Batch]
+    ) -> metrics.MetricAverager:
         began = time.perf_counter()
         sums = self._train_epoch(train_state, batches)
         sums.means()  # waits for the device
@@ -55,8 +57,12 @@ def main() -> None:
 
         def after_epoch() -> None:
             client.tend()
-            if len(accuracies) + 1 == given.epochs:  # of the last weights, as the others; a run tests its best ones
-                found = loop.evaluate(clock.train_state, data.Batches(splits.test, 1000, device=given.device).epoch(0))
+            if (
+                len(accuracies) + 1 == given.epochs
+            ):  # of the last weights, as the others; a run tests its best ones
+                found = loop.evaluate(
+                    clock.train_state, data.Batches(splits.test, 1000, device=given.device).epoch(0)
+                )
                 accuracies.append(found[metrics.ACCURACY])
             else:
                 accuracies.append(0.0)

@@ -22,8 +22,15 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     jobs = []
     for number, (wide, narrow) in enumerate(LAYERS):
-        x, weight, slope = torch.randn(BATCH, wide), torch.randn(narrow, wide), torch.randn(BATCH, narrow)
-        jobs += [(x, weight.t(), torch.empty(BATCH, narrow)), (slope.t(), x, torch.empty(narrow, wide))]
+        x, weight, slope = (
+            torch.randn(BATCH, wide),
+            torch.randn(narrow, wide),
+            torch.randn(BATCH, narrow),
+        )
+        jobs += [
+            (x, weight.t(), torch.empty(BATCH, narrow)),
+            (slope.t(), x, torch.empty(narrow, wide)),
+        ]
         jobs += [(slope, weight, torch.empty(BATCH, wide))] if number else []
     for _ in range(given.epochs):
         began = time.perf_counter()

@@ -16,7 +16,9 @@ def read(root: Path, half: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]
     folder = root / "MNIST" / "raw"
     pixels = np.fromfile(folder / f"{half}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 784)
     labels = np.fromfile(folder / f"{half}-labels-idx1-ubyte", np.uint8, offset=8)
-    return (pixels.astype(np.float32) / 255 - np.float32(0.1307)) / np.float32(0.3081), labels.astype(np.int64)
+    return (pixels.astype(np.float32) / 255 - np.float32(0.1307)) / np.float32(
+        0.3081
+    ), labels.astype(np.int64)
 
 
 def training(root: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -28,5 +30,7 @@ def training(root: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 def to_train_on(count: int) -> NDArray[np.int64]:
     """Which of so many examples are not held out."""
-    chosen: NDArray[np.int64] = torch.randperm(count, generator=torch.Generator().manual_seed(0))[HELD_OUT:].numpy()
+    chosen: NDArray[np.int64] = torch.randperm(count, generator=torch.Generator().manual_seed(0))[
+        HELD_OUT:
+    ].numpy()
     return chosen

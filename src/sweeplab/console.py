@@ -48,7 +48,9 @@ def screen() -> Console:
 
 def shown(text: str) -> str:
     """Return a text as it may be shown: secrets hidden, control characters spelled out."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), config.redact_text(text))
+    return _CONTROL.sub(
+        lambda match: match[0].encode("unicode_escape").decode(), config.redact_text(text)
+    )
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -64,7 +66,9 @@ def say(text: str, style: str = "") -> None:
 
 
 def _print(console: Console, text: str, style: str) -> None:
-    console.print(shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print(
+        shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
 
 
 def warn(notes: Iterable[str]) -> None:
@@ -90,7 +94,9 @@ def command(name: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
     """Print a table; the first `left` columns are flush left, the others (numbers) flush right."""
-    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    grid = Table(
+        title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD
+    )
     for index, column in enumerate(columns):
         is_text = index < left
         justify: Literal["left", "right"] = "left" if is_text else "right"

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Command
 
-from sweeplab.config.explanation import ASCII_KEYS, EQUALS, LOGGERS, NAMES, OVERRIDE, QUOTES, _raised_by_hydra
+from sweeplab.config.explanation import (
+    ASCII_KEYS,
+    EQUALS,
+    LOGGERS,
+    NAMES,
+    OVERRIDE,
+    QUOTES,
+    _raised_by_hydra,
+)
 
 WRONG = {
     "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
@@ -87,7 +95,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_input_is_one_message_and_nothing_is_left(train: Command, root: Path, wrong: str) -> None:
+def test_wrong_input_is_one_message_and_nothing_is_left(
+    train: Command, root: Path, wrong: str
+) -> None:
     ended = train(*wrong.split(" "), twice=True)
     assert ended.code == 2, ended.out
     assert ended.err.startswith(WRONG[wrong])
@@ -117,11 +127,16 @@ def test_a_data_root_below_a_file_is_refused(train: Command, root: Path) -> None
     assert [p.name for p in root.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU: trainer.device=cuda is right")
+@pytest.mark.skipif(
+    "__import__('torch').cuda.is_available()", reason="there is a GPU: trainer.device=cuda is right"
+)
 def test_a_gpu_that_is_not_there_is_refused(train: Command, root: Path) -> None:
     ended = train("trainer.device=cuda")
     assert (ended.code, list(root.iterdir())) == (2, [])
-    assert ended.err == "trainer.device=cuda: there is none on this machine; trainer.device=auto takes what there is\n"
+    assert (
+        ended.err
+        == "trainer.device=cuda: there is none on this machine; trainer.device=auto takes what there is\n"
+    )
 
 
 def project_with(root: Path, experiment: str) -> Path:
@@ -137,7 +152,10 @@ def test_a_typo_inside_an_experiment_is_found(train: Command, root: Path) -> Non
     script = project_with(root, "model: {hiden: 3}\n")
     ended = train("experiment=mine", script=script)
     assert ended.code == 2
-    assert ended.err == "model.hiden=3: sweeplab.models.MLP has no argument 'hiden'; did you mean 'hidden'?\n"
+    assert (
+        ended.err
+        == "model.hiden=3: sweeplab.models.MLP has no argument 'hiden'; did you mean 'hidden'?\n"
+    )
     assert sorted(p.name for p in root.iterdir()) == ["project"]
 
 
@@ -151,7 +169,10 @@ def test_a_yaml_file_that_cannot_be_read_is_named(train: Command, root: Path) ->
     shutil.copytree(PROJECT / "conf", conf)
     files = {
         "latin": (b"# 1\n# caf\xe9\n", LATIN),
-        "wide": ("hidden: 3".encode("utf-16"), "is no text in UTF-8: byte 0xff in line 1; save it as UTF-8\n"),
+        "wide": (
+            "hidden: 3".encode("utf-16"),
+            "is no text in UTF-8: byte 0xff in line 1; save it as UTF-8\n",
+        ),
         "torn": (b"hidden: [1\n", "cannot be read: while parsing a flow sequence in "),
         "twice": (b"hidden: 1\nhidden: 2\n", "cannot be read: while constructing a mapping in "),
     }
@@ -162,7 +183,9 @@ def test_a_yaml_file_that_cannot_be_read_is_named(train: Command, root: Path) ->
             assert (ended.code, ended.out) == (2, "")
             assert ended.err.startswith(f"{conf}/model/{name}.yaml: {says.strip()}")
     for name, content in (("bom", b"\xef\xbb\xbf"), ("named", "# 사과\n".encode())):
-        (conf / "model" / f"{name}.yaml").write_bytes(content + (conf / "model/linear.yaml").read_bytes())
+        (conf / "model" / f"{name}.yaml").write_bytes(
+            content + (conf / "model/linear.yaml").read_bytes()
+        )
         assert train(f"model={name}", "data=digits", "trainer.epochs=1", script=script).code == 0
 
 
@@ -174,15 +197,20 @@ def test_an_experiment_in_another_encoding_is_named(train: Command, root: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("a: [1\n", "mine.yaml: cannot be read: "), ("- 1\n", "mine.yaml: must be a mapping")]
+    ("content", "message"),
+    [("a: [1\n", "mine.yaml: cannot be read: "), ("- 1\n", "mine.yaml: must be a mapping")],
 )
-def test_an_experiment_that_is_no_yaml_mapping_is_named(train: Command, root: Path, content: str, message: str) -> None:
+def test_an_experiment_that_is_no_yaml_mapping_is_named(
+    train: Command, root: Path, content: str, message: str
+) -> None:
     ended = train("experiment=mine", script=project_with(root, content))
     assert ended.code == 2
     assert message in ended.err
 
 
-def test_an_experiment_of_a_users_own_names_its_mlflow_experiment(train: Command, root: Path) -> None:
+def test_an_experiment_of_a_users_own_names_its_mlflow_experiment(
+    train: Command, root: Path
+) -> None:
     script = project_with(root, "trainer: {epochs: 2}\nmodel: {hidden: 8}\n")
     assert train("experiment=mine", "data=digits", script=script).code == 0
     (config,) = root.glob("runs/*/config.yaml")
@@ -217,13 +245,23 @@ def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
     (result,) = root.glob("runs/*/result.json")
     assert json.loads(result.read_text())["metrics"]["test/accuracy"] > 0.9
     few = ("data=mine", "trainer.threads=1", "trainer.batch_size=32", "debug=smoke")
-    for keys in (["data.valid=100"], ["-m", "data.valid=50,100", "data.memory=100"]):  # which mine.yaml lacks
+    for keys in (
+        ["data.valid=100"],
+        ["-m", "data.valid=50,100", "data.memory=100"],
+    ):  # which mine.yaml lacks
         assert train(*keys, *few, script=script).code == 0
-    sizes = [text for file in root.glob("runs/*/config.yaml") if "valid: null" not in (text := file.read_text())]
+    sizes = [
+        text
+        for file in root.glob("runs/*/config.yaml")
+        if "valid: null" not in (text := file.read_text())
+    ]
     assert len(sizes) == 2, "100 was trained already"
     ended = train(*few, "data.vald=100", script=script)
     assert (ended.code, ended.err) == (2, "data.vald=100: no such key; did you mean 'valid'?\n")
-    assert train("data=mines", script=script).err == "data=mines: no such option; did you mean 'mine'?\n"
+    assert (
+        train("data=mines", script=script).err
+        == "data=mines: no such option; did you mean 'mine'?\n"
+    )
 
 
 def test_tracebacks_are_shown_when_asked_for(command: Command) -> None:
@@ -249,7 +287,9 @@ def test_help_and_cfg_answer_without_torch_and_mlflow(command: Command, root: Pa
 
 
 def test_shell_completion_offers_options_and_keys(command: Command) -> None:
-    ended = command("train.py", "-sc", "query=bash", COMP_LINE="python train.py model=", COMP_POINT="22")
+    ended = command(
+        "train.py", "-sc", "query=bash", COMP_LINE="python train.py model=", COMP_POINT="22"
+    )
     assert ended.out.split() == ["model=cnn", "model=linear", "model=mlp"]
 
 
@@ -273,12 +313,23 @@ def test_train_py_is_short_and_decides_nothing() -> None:
 
 def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, root: Path) -> None:
     (root / "what? 100%20 #1").mkdir()
-    here = {"HOME": str(root / "what? 100%20 #1"), "SWEEPLAB_ROOT": "~/lab", "MLFLOW_EXPERIMENT_NAME": "theirs"}
-    words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "tracking.wait=60")
+    here = {
+        "HOME": str(root / "what? 100%20 #1"),
+        "SWEEPLAB_ROOT": "~/lab",
+        "MLFLOW_EXPERIMENT_NAME": "theirs",
+    }
+    words = (
+        "data=digits",
+        "model=linear",
+        "trainer.epochs=1",
+        "trainer.threads=1",
+        "tracking.wait=60",
+    )
     ended = command("train.py", *words, "store.root=~/runs", **here)
     assert (ended.code, ended.err) == (0, "")
     assert (
-        command("sweeplab", "sync", "store.root=~/runs", loaded=True, **here).out == "MLflow is level with the store\n"
+        command("sweeplab", "sync", "store.root=~/runs", loaded=True, **here).out
+        == "MLflow is level with the store\n"
     )
     home = root / "what? 100%20 #1"
     assert [p.name for p in root.iterdir()] == [home.name]
@@ -287,8 +338,12 @@ def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, ro
     assert list((home / "lab/mlruns/theirs").glob("*/artifacts/weights.safetensors")) != []
 
 
-@pytest.mark.parametrize(("module", "by_hydra"), [("hydra.core.x", True), ("omegaconf.x", True), ("mine", False)])
-def test_whose_error_it_is_does_not_depend_on_the_folder_of_the_project(module: str, by_hydra: bool) -> None:
+@pytest.mark.parametrize(
+    ("module", "by_hydra"), [("hydra.core.x", True), ("omegaconf.x", True), ("mine", False)]
+)
+def test_whose_error_it_is_does_not_depend_on_the_folder_of_the_project(
+    module: str, by_hydra: bool
+) -> None:
     """A clone in a folder `sweeplab` has Hydra below it, in its environment."""
     code = compile("raise TypeError('no')", "/home/me/sweeplab/.venv/hydra/core/x.py", "exec")
     with pytest.raises(TypeError) as raised:
@@ -297,7 +352,9 @@ def test_whose_error_it_is_does_not_depend_on_the_folder_of_the_project(module: 
 
 
 @pytest.mark.parametrize("words", [("runs",), ("runs", "--yes")])
-def test_a_command_that_has_ended_handles_no_signal_any_more(sweeplab: Command, words: tuple[str, ...]) -> None:
+def test_a_command_that_has_ended_handles_no_signal_any_more(
+    sweeplab: Command, words: tuple[str, ...]
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert sweeplab(*words).code in (0, 2)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -31,7 +31,11 @@ def make(home: Store, digit: str, status: str, *, idle: float = 0.0, **config: o
     """A run of two epochs as training leaves it."""
     run = home.run(digit * 64)
     run.folder.mkdir()
-    resolved = {"data": {"task": "classification"}, "trainer": {"monitor": "auto", "mode": "auto"}, **config}
+    resolved = {
+        "data": {"task": "classification"},
+        "trainer": {"monitor": "auto", "mode": "auto"},
+        **config,
+    }
     run.journal.append(
         "start", name=f"seed={digit}", overrides=[f"seed={digit}"], config=resolved, experiment="demo", fingerprint=digit * 64
     )  # fmt: skip
@@ -41,7 +45,11 @@ def make(home: Store, digit: str, status: str, *, idle: float = 0.0, **config: o
     if status != "unfinished":
         values = {"test/accuracy": 0.625, "best_epoch": 1.0} if status == "finished" else {}
         run.journal.append("end", status=status, stop_reason=None, metrics=values)
-        run.write_result(Result(fingerprint=digit * 64, question="", status=status, stop_reason=None, metrics=values))
+        run.write_result(
+            Result(
+                fingerprint=digit * 64, question="", status=status, stop_reason=None, metrics=values
+            )
+        )
     (run.folder / "weights.safetensors").write_bytes(b"x" * 100_000)
     os.utime(run.journal.path, (time.time() - idle,) * 2)
     return run
@@ -79,35 +87,57 @@ def test_of_many_runs_the_latest_are_shown_and_that_is_said(
     listing.show(listing.rows(home), "3 runs")
     out = capsys.readouterr().out
     assert "the latest 2 are shown; sweeplab runs --json has all" in out
-    assert [line.split()[0] for line in out.splitlines() if "finished" in line] == ["3" * 8, "1" * 8]
+    assert [line.split()[0] for line in out.splitlines() if "finished" in line] == [
+        "3" * 8,
+        "1" * 8,
+    ]
 
 
 def test_metrics_are_named_where_runs_have_others(home: Store, runs: Command) -> None:
     make(home, "1", "finished")
     make(home, "2", "unfinished", trainer={"monitor": "valid/mae"})
     lines = [" ".join(line.split()) for line in runs(OFF).out.splitlines()]
-    assert "11111111 finished seed=1 valid/accuracy 0.7500 test/accuracy 0.6250 2" in " ".join(lines)
+    assert "11111111 finished seed=1 valid/accuracy 0.7500 test/accuracy 0.6250 2" in " ".join(
+        lines
+    )
     assert "22222222 unfinished seed=2 valid/mae 0.2500 - 2" in " ".join(lines)
 
 
 def test_json_is_for_scripts(home: Store, runs: Command) -> None:
     every_kind(home)
     make(home, "5", "finished", trainer={"monitor": "valid/loss"}, data={"task": "regression"})
-    found = json.loads(runs("--json", OFF).out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert [row["status"] for row in found] == ["finished", "failed", "interrupted", "unfinished", "finished"]
+    found = json.loads(
+        runs("--json", OFF).out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
+    assert [row["status"] for row in found] == [
+        "finished",
+        "failed",
+        "interrupted",
+        "unfinished",
+        "finished",
+    ]
     assert found[0] | {"bytes": 0, "time": 0} == {
         "id": "1" * 16, "status": "finished", "name": "seed=1", "overrides": ["seed=1"], "monitor": "valid/accuracy",
         "best": 0.75, "score": "test/accuracy", "test": 0.625, "epochs": 2, "bytes": 0, "time": 0,
         "folder": str(home.root / ("1" * 16)),
     }  # fmt: skip
-    assert found[0]["bytes"] == sum(f.stat().st_size for f in home.run("1" * 64).folder.rglob("*") if f.is_file())
+    assert found[0]["bytes"] == sum(
+        f.stat().st_size for f in home.run("1" * 64).folder.rglob("*") if f.is_file()
+    )
     assert abs(found[0]["time"] - time.time()) < 60
-    assert [found[4][name] for name in ("monitor", "best", "score", "test")] == ["valid/loss", None, "test/mae", None]
+    assert [found[4][name] for name in ("monitor", "best", "score", "test")] == [
+        "valid/loss",
+        None,
+        "test/mae",
+        None,
+    ]
     assert json.loads(runs("--json", OFF, "store.root=none").out) == []
 
 
 @pytest.mark.parametrize(("mode", "best"), [("auto", 0.25), ("min", 0.25), ("max", 0.5)])
-def test_the_best_of_a_run_without_a_result_is_that_of_its_mode(home: Store, mode: str, best: float) -> None:
+def test_the_best_of_a_run_without_a_result_is_that_of_its_mode(
+    home: Store, mode: str, best: float
+) -> None:
     make(home, "1", "unfinished", trainer={"monitor": "valid/mae", "mode": mode})
     assert listing.rows(home)[0].best == best
 
@@ -150,7 +180,9 @@ def test_only_those_older_than_asked_for(home: Store, runs: Command) -> None:
     assert ids(home) == []
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("12h", 43200), ("7d", 604800), ("2w", 1209600)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30m", 1800), ("12h", 43200), ("7d", 604800), ("2w", 1209600)]
+)
 def test_an_age_is_a_number_and_its_unit(text: str, seconds: float) -> None:
     assert cleaning.seconds(text) == seconds
 
@@ -160,14 +192,22 @@ def test_another_age_is_refused(home: Store, runs: Command, text: str) -> None:
     make(home, "1", "failed")
     ended = runs("--clean", "--yes", f"--older-than={text}", OFF)
     assert ended.code == 2
-    assert ended.err == f"--older-than={text}: must be a whole number and its unit, as in 30m, 12h, 7d, 2w\n"
+    assert (
+        ended.err
+        == f"--older-than={text}: must be a whole number and its unit, as in 30m, 12h, 7d, 2w\n"
+    )
     assert ids(home) == ["1"]
 
 
 @pytest.mark.parametrize("arguments", [["--yes"], ["--older-than=7d"], ["--clean", "--json"]])
-def test_what_does_not_go_together_is_refused(root: Path, runs: Command, arguments: list[str]) -> None:
+def test_what_does_not_go_together_is_refused(
+    root: Path, runs: Command, arguments: list[str]
+) -> None:
     ended = runs(*arguments, OFF)
-    assert (ended.code, ended.err) == (2, "--weights, --older-than and --yes go with --clean, and --json without it\n")
+    assert (ended.code, ended.err) == (
+        2,
+        "--weights, --older-than and --yes go with --clean, and --json without it\n",
+    )
 
 
 def test_without_a_terminal_it_wants_yes(home: Store, command: Command) -> None:
@@ -179,9 +219,15 @@ def test_without_a_terminal_it_wants_yes(home: Store, command: Command) -> None:
     assert ids(home) == ["1"]
 
 
-@pytest.mark.parametrize(("answer", "left"), [("y", []), ("Yes", []), ("", ["1"]), ("n", ["1"]), (EOFError, ["1"])])
+@pytest.mark.parametrize(
+    ("answer", "left"), [("y", []), ("Yes", []), ("", ["1"]), ("n", ["1"]), (EOFError, ["1"])]
+)
 def test_on_a_terminal_it_asks_first(
-    home: Store, runs: Command, monkeypatch: pytest.MonkeyPatch, answer: str | type[EOFError], left: list[str]
+    home: Store,
+    runs: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str | type[EOFError],
+    left: list[str],
 ) -> None:
     asked = []
 
@@ -205,7 +251,9 @@ def test_what_is_claimed_or_finished_meanwhile_is_kept(
 ) -> None:
     claimed, finished, gone = (make(home, digit, "failed") for digit in "123")
     chosen = cleaning.removable(listing.rows(home))
-    finished.write_result(Result(fingerprint="2" * 64, question="", status="finished", stop_reason=None, metrics={}))
+    finished.write_result(
+        Result(fingerprint="2" * 64, question="", status="finished", stop_reason=None, metrics={})
+    )
     with claimed.claim():
         assert [row.id for row in cleaning.remove(home, chosen)] == [gone.id]
         monkeypatch.setattr(cleaning, "removable", lambda *_: chosen[:2])
@@ -214,7 +262,9 @@ def test_what_is_claimed_or_finished_meanwhile_is_kept(
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_mlflow_keeps_what_it_has_and_none_of_it_as_running(home: Store, root: Path, runs: Command) -> None:
+def test_mlflow_keeps_what_it_has_and_none_of_it_as_running(
+    home: Store, root: Path, runs: Command
+) -> None:
     run = make(home, "1", "unfinished")
     uri = f"sqlite:///{root}/mlflow.db"
     with run.claim():
@@ -228,7 +278,10 @@ def test_mlflow_keeps_what_it_has_and_none_of_it_as_running(home: Store, root: P
 def test_clean_goes_on_without_mlflow_and_says_so(home: Store, runs: Command) -> None:
     make(home, "1", "failed")
     ended = runs("--clean", "--yes", "tracking.uri=http://127.0.0.1:1")
-    assert "MLflow lags behind: 1111111111111111: MLflow at http://127.0.0.1:1 cannot be reached" in ended.err
+    assert (
+        "MLflow lags behind: 1111111111111111: MLflow at http://127.0.0.1:1 cannot be reached"
+        in ended.err
+    )
     assert ids(home) == []
 
 

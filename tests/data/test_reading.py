@@ -35,7 +35,11 @@ DRAWS: Mapping[str, Callable[[int], float]] = {
     "one": lambda index: random.random() if index == 4 else 0.0,  # which is not in the sample
     "nothing": lambda index: float(index),
     "its own seed": lambda index: float(torch.rand((), generator=torch.manual_seed(index))),
-    "its own seeds": lambda index: (random.seed(index), np.random.seed(index), random.random() + np.random.rand())[2],
+    "its own seeds": lambda index: (
+        random.seed(index),
+        np.random.seed(index),
+        random.random() + np.random.rand(),
+    )[2],
     "a generator of its own": lambda _: float(OWN.random()),
     "a new generator": lambda _: float(np.random.default_rng().random()),
     "the clock": lambda _: float(next(clock)),
@@ -184,17 +188,22 @@ def noisy(draws: str, target: str = "Noisy", **changes: Any) -> Any:
     return config(dataset={"_target_": f"{__name__}.{target}", **node}, **changes)
 
 
-def seen(splits: Splits, seed: int | None = 0, epoch: int = 1, part: str = "train") -> dict[float, float]:
+def seen(
+    splits: Splits, seed: int | None = 0, epoch: int = 1, part: str = "train"
+) -> dict[float, float]:
     """What is drawn for each example of an epoch, by its number."""
     batches = Batches(getattr(splits, part), 4, device="cpu", seed=seed)
-    return {number: value for inputs, _ in batches.epoch(epoch) for number, value in inputs.tolist()}
+    return {
+        number: value for inputs, _ in batches.epoch(epoch) for number, value in inputs.tolist()
+    }
 
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "draws", ["torch", "torch.normal", "random", "random.gauss", "numpy", "numpy.normal", "all", "one"]
+    "draws",
+    ["torch", "torch.normal", "random", "random.gauss", "numpy", "numpy.normal", "all", "one"],
 )
 def test_a_set_that_draws_is_streamed_and_has_one_digest(draws: str) -> None:
     splits = load(noisy(draws))
@@ -226,7 +235,9 @@ def test_an_example_draws_anew_in_each_epoch_and_for_each_seed(draws: str, memor
 
 @pytest.mark.parametrize("memory", [2048, 0])
 def test_any_number_of_workers_draws_the_same(memory: int) -> None:
-    sets = [load(noisy("all", memory=memory, version="1", workers=workers)) for workers in (0, 1, 2)]
+    sets = [
+        load(noisy("all", memory=memory, version="1", workers=workers)) for workers in (0, 1, 2)
+    ]
     assert seen(sets[0]) == seen(sets[1]) == seen(sets[2])
     assert seen(sets[0], epoch=2) == seen(sets[2], epoch=2)
 
@@ -244,7 +255,12 @@ def test_reading_and_building_leave_the_global_generators_alone(workers: int) ->
         return torch.get_rng_state().tolist(), random.getstate(), numpy[1].tolist(), numpy[2:]
 
     before = states()
-    for target, draws in (("Noisy", "all"), ("Noisy", "its own seeds"), ("Made", "all"), ("drawn_pair", "")):
+    for target, draws in (
+        ("Noisy", "all"),
+        ("Noisy", "its own seeds"),
+        ("Made", "all"),
+        ("drawn_pair", ""),
+    ):
         for memory in (2048, 0):
             data = noisy(draws, target, memory=memory, version="1", workers=workers)
             facts(data)
@@ -270,7 +286,9 @@ def test_what_a_constructor_draws_is_the_same_in_each_process(draws: str) -> Non
     torch.rand(3), random.random(), np.random.rand()
     assert facts(noisy(draws, "Made")).digest == splits.digest
     train, test = (
-        held.inputs[:, 0].tolist() for held in (splits.train, splits.test) if isinstance(held, InMemorySplit)
+        held.inputs[:, 0].tolist()
+        for held in (splits.train, splits.test)
+        if isinstance(held, InMemorySplit)
     )
     assert not {*train} & {*test}, "the two halves draw differently"
 
@@ -289,7 +307,9 @@ def test_a_function_and_sets_of_torch_that_draw() -> None:
 
 
 def test_a_subclass_of_a_built_in_set_is_read_by_its_own_method() -> None:
-    splits = load(config(dataset={"_target_": f"{__name__}.NoisyDigits"}, in_features=64, out_features=10))
+    splits = load(
+        config(dataset={"_target_": f"{__name__}.NoisyDigits"}, in_features=64, out_features=10)
+    )
     assert isinstance(splits.train, StreamingSplit)
 
 
@@ -336,27 +356,43 @@ def test_a_set_that_reading_changes_is_told() -> None:
             r"delivers a dict of the keys data, target \(scikit-learn's own take return_X_y: true beside _target_\)",
         ),
         ("dicts", r"an example is a dict; it must be a pair \(input, target\)"),
-        ("endless", r"delivers a Endless, an IterableDataset, whose examples have no numbers to be drawn by; it must"),
+        (
+            "endless",
+            r"delivers a Endless, an IterableDataset, whose examples have no numbers to be drawn by; it must",
+        ),
         ("frame", r"example 0 cannot be read: KeyError: 0 \(test_reading\.py, line \d+\)"),
         ("numbers", r"the inputs are one number; they must be an array of a row for each example"),
         ("sparse", r"a torch\.sparse_coo tensor of torch\.float32 is not dense numbers"),
         ("objects", r"a ndarray cannot be made a tensor: .*object"),
         ("dates", r"a ndarray cannot be made a tensor: .*datetime64"),
         ("complex", r"the inputs are torch\.complex64; give real and imaginary parts as numbers"),
-        ("complex classes", r"a target must be one whole number, not torch\.complex64 of shape \[\]"),
+        (
+            "complex classes",
+            r"a target must be one whole number, not torch\.complex64 of shape \[\]",
+        ),
         ("text", r"an example is a str; it must be a pair \(input, target\)"),
     ],
 )
 @pytest.mark.parametrize("memory", [2048, 0])
-def test_what_is_no_set_of_pairs_is_refused_in_one_line(what: str, message: str, memory: int) -> None:
-    with pytest.raises(UserError, match=rf"^data\.(dataset|task=classification): .*{message}") as error:
-        load(config(dataset={"_target_": f"{__name__}.given", "what": what}, memory=memory, version="1"))
+def test_what_is_no_set_of_pairs_is_refused_in_one_line(
+    what: str, message: str, memory: int
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"^data\.(dataset|task=classification): .*{message}"
+    ) as error:
+        load(
+            config(
+                dataset={"_target_": f"{__name__}.given", "what": what}, memory=memory, version="1"
+            )
+        )
     assert "\n" not in str(error.value)
 
 
 def test_a_bunch_of_scikit_learn_is_refused_and_its_pair_taken() -> None:
     iris = {"_target_": "sklearn.datasets.load_iris"}
-    with pytest.raises(UserError, match=r"delivers a Bunch of the keys data, target, .*return_X_y: true"):
+    with pytest.raises(
+        UserError, match=r"delivers a Bunch of the keys data, target, .*return_X_y: true"
+    ):
         load(config(dataset=iris, in_features=4))
     assert len(load(config(dataset=iris | {"return_X_y": True}, in_features=4)).train) == 110
 
@@ -377,5 +413,10 @@ def test_a_bad_batch_is_one_line_with_any_number_of_workers(workers: int) -> Non
 
 
 def test_numbers_of_any_kind_are_taken() -> None:
-    for example in ([1.0, 2.0], (1, 2)), (np.float64(3.0), True), (5, np.int16(1)), (torch.ones(2, 1), torch.tensor(1)):
+    for example in (
+        ([1.0, 2.0], (1, 2)),
+        (np.float64(3.0), True),
+        (5, np.int16(1)),
+        (torch.ones(2, 1), torch.tensor(1)),
+    ):
         assert len(examples_of([example] * 3)[0]) == 2

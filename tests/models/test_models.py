@@ -25,10 +25,23 @@ def size(model: nn.Module) -> int:
 def test_the_default_mlp_layer_by_layer() -> None:
     model = MLP(784, 10, [392, 196])
     assert isinstance(model, nn.Sequential)
-    assert kinds(model) == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "ReLU", "Linear"]
-    linear = [(layer.in_features, layer.out_features) for layer in model if isinstance(layer, nn.Linear)]
+    assert kinds(model) == [
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Linear",
+    ]
+    linear = [
+        (layer.in_features, layer.out_features) for layer in model if isinstance(layer, nn.Linear)
+    ]
     assert linear == [(784, 392), (392, 196), (196, 10)]
-    assert [layer.num_features for layer in model if isinstance(layer, nn.BatchNorm1d)] == [392, 196]
+    assert [layer.num_features for layer in model if isinstance(layer, nn.BatchNorm1d)] == [
+        392,
+        196,
+    ]
 
 
 def test_parameters_counted_by_hand() -> None:
@@ -46,7 +59,9 @@ def test_one_width_is_a_list_of_one() -> None:
     torch.manual_seed(0)
     listed = MLP(784, 10, [392])
     assert kinds(single) == kinds(listed) == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
-    assert all(torch.equal(a, b) for a, b in zip(single.parameters(), listed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(single.parameters(), listed.parameters(), strict=True)
+    )
 
 
 def test_batch_norm_activation_and_dropout_are_chosen() -> None:
@@ -60,7 +75,9 @@ def test_no_dropout_has_no_layer(off: float | None) -> None:
     assert "Dropout" not in kinds(MLP(4, 2, 3, dropout=off))
 
 
-@pytest.mark.parametrize("name", ["relu", "leakyrelu", "tanh", "sigmoid", "silu", "elu", "prelu", "softplus"])
+@pytest.mark.parametrize(
+    "name", ["relu", "leakyrelu", "tanh", "sigmoid", "silu", "elu", "prelu", "softplus"]
+)
 def test_activations_go_by_their_lower_case_names(name: str) -> None:
     assert kinds(MLP(4, 2, 3, batch_norm=False, activation=name))[1].lower() == name
 
@@ -85,11 +102,16 @@ def test_every_activation_needs_no_arguments() -> None:
         ({"dropout": "half"}, "dropout must be .* got half"),
         ({"dropout": True}, "dropout must be .* got True"),
         ({"dropout": float("nan")}, "dropout must be .* got nan"),
-        ({"activation": "rellu"}, "activation must be one of torch.nn in lower case, got rellu; did you mean 'relu'"),
+        (
+            {"activation": "rellu"},
+            "activation must be one of torch.nn in lower case, got rellu; did you mean 'relu'",
+        ),
         ({"activation": "ReLU"}, "activation must be .* got ReLU"),
     ],
 )
-def test_the_mlp_refuses_by_the_name_of_the_argument(arguments: dict[str, Any], message: str) -> None:
+def test_the_mlp_refuses_by_the_name_of_the_argument(
+    arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         MLP(4, 2, **{"hidden": 3, **arguments})
 
@@ -105,7 +127,11 @@ def test_the_cnn_layer_by_layer() -> None:
     block = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
     assert kinds(model) == ["Flatten", "Unflatten", *block, *block, "Flatten", "Linear"]
     # 3x3 convolutions with biases, BatchNorm, and a linear layer on 64 maps of 7x7
-    assert size(model) == (9 * 32 + 32) + 64 + (9 * 32 * 64 + 64) + 128 + (64 * 7 * 7 * 10 + 10) == 50_378
+    assert (
+        size(model)
+        == (9 * 32 + 32) + 64 + (9 * 32 * 64 + 64) + 128 + (64 * 7 * 7 * 10 + 10)
+        == 50_378
+    )
 
 
 def test_the_cnn_takes_images_and_flat_inputs_alike() -> None:
@@ -119,21 +145,35 @@ def test_the_cnn_takes_images_and_flat_inputs_alike() -> None:
 
 def test_the_cnn_without_batch_norm_and_with_dropout() -> None:
     model = CNN([1, 4, 4], 2, 3, batch_norm=False, activation="tanh", dropout=0.5)
-    assert kinds(model) == ["Flatten", "Unflatten", "Conv2d", "Tanh", "MaxPool2d", "Flatten", "Dropout", "Linear"]
+    assert kinds(model) == [
+        "Flatten",
+        "Unflatten",
+        "Conv2d",
+        "Tanh",
+        "MaxPool2d",
+        "Flatten",
+        "Dropout",
+        "Linear",
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"channels": []}, r"channels must be a whole number >= 1 or a list of them, got \[\]"),
-        ({"shape": None}, r"shape must be \[channels, height, width\], each side at least 4 .* got None"),
+        (
+            {"shape": None},
+            r"shape must be \[channels, height, width\], each side at least 4 .* got None",
+        ),
         ({"shape": [8, 8]}, r"shape must be .* got \[8, 8\]"),
         ({"shape": [1, 8, 3]}, r"each side at least 4 for 2 poolings, got \[1, 8, 3\]"),
         ({"activation": "nope"}, "activation must be one of"),
         ({"dropout": 2}, "dropout must be a number from 0 to below 1, or null, got 2"),
     ],
 )
-def test_the_cnn_refuses_by_the_name_of_the_argument(arguments: dict[str, Any], message: str) -> None:
+def test_the_cnn_refuses_by_the_name_of_the_argument(
+    arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         CNN(**{"shape": [1, 8, 8], "out_features": 2, "channels": [2, 2], **arguments})
 
@@ -141,11 +181,15 @@ def test_the_cnn_refuses_by_the_name_of_the_argument(arguments: dict[str, Any], 
 def test_nll_is_cross_entropy() -> None:
     torch.manual_seed(0)
     outputs, classes = torch.randn(16, 10) * 5, torch.randint(10, (16,))
-    assert NLLLoss()(outputs, classes).item() == pytest.approx(cross_entropy(outputs, classes).item(), abs=1e-6)
+    assert NLLLoss()(outputs, classes).item() == pytest.approx(
+        cross_entropy(outputs, classes).item(), abs=1e-6
+    )
 
 
 def test_nll_of_equal_outputs_is_the_logarithm_of_the_classes() -> None:
-    assert NLLLoss()(torch.zeros(2, 4), torch.tensor([0, 3])).item() == pytest.approx(1.3862944)  # ln 4
+    assert NLLLoss()(torch.zeros(2, 4), torch.tensor([0, 3])).item() == pytest.approx(
+        1.3862944
+    )  # ln 4
 
 
 def test_nll_keeps_the_arguments_of_torch() -> None:
@@ -175,7 +219,9 @@ def pair(small: int) -> tuple[nn.Linear, nn.Linear]:
     return plain, other
 
 
-needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN"
+)
 
 
 @needs_onednn

@@ -55,7 +55,9 @@ class FromFile(Digits):
 
 
 @pytest.fixture
-def replay(root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+def replay(
+    root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
     """`sweeplab replay ...` in this process."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
@@ -73,7 +75,9 @@ def only(root: Path) -> Run:
 
 def copied(run: Run) -> Run:
     """A record by itself, as one gets it from somebody else."""
-    return Run(Path(shutil.copytree(run.folder, run.folder.parents[1] / "copy", dirs_exist_ok=True)))
+    return Run(
+        Path(shutil.copytree(run.folder, run.folder.parents[1] / "copy", dirs_exist_ok=True))
+    )
 
 
 def edit(run: Run, change: Callable[[Node], object]) -> None:
@@ -99,19 +103,26 @@ def copy(root: Path, train: Command, replay: Command) -> Run:
     for name, content in recorded.items():
         if name.startswith("runs/") and content:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(unsealed(content).replace(recorded["root"], str(root).encode()))
+            (root / name).write_bytes(
+                unsealed(content).replace(recorded["root"], str(root).encode())
+            )
     return copied(only(root))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b""
+        for p in folder.rglob("*")
+    }
 
 
 # --- the same, or not
 
 
 @pytest.mark.parametrize("overrides", TEN, ids=" ".join)
-def test_ten_different_runs_are_reproduced(train: Command, replay: Command, root: Path, overrides: list[str]) -> None:
+def test_ten_different_runs_are_reproduced(
+    train: Command, replay: Command, root: Path, overrides: list[str]
+) -> None:
     assert train(*DIGITS, *overrides).code == 0
     run, before = only(root), contents(root)
     result = run.result()
@@ -120,15 +131,24 @@ def test_ten_different_runs_are_reproduced(train: Command, replay: Command, root
     ended = replay(run.id[:8])
     assert (ended.code, ended.err) == (0, "")
     epochs = int(result.metrics["early_stop_epoch"])
-    assert ended.out.endswith(f"identical: {epochs} epochs, same weights (sha256 {result.weights_sha256})\n")
+    assert ended.out.endswith(
+        f"identical: {epochs} epochs, same weights (sha256 {result.weights_sha256})\n"
+    )
     assert "epoch   1/" in ended.out, "its progress is shown"
     assert "differs" not in ended.out
     assert torch.get_num_threads() == (2 if "trainer.threads=2" in overrides else 1)
     assert contents(root) == before
 
 
-def test_a_record_with_a_secret_is_replayed_by_who_gives_it(train: Command, replay: Command, root: Path) -> None:
-    guarded = ("model=linear", "model._target_=own.Guarded", "+model.password=correct-horse", "+model.class_token=cls")
+def test_a_record_with_a_secret_is_replayed_by_who_gives_it(
+    train: Command, replay: Command, root: Path
+) -> None:
+    guarded = (
+        "model=linear",
+        "model._target_=own.Guarded",
+        "+model.password=correct-horse",
+        "+model.class_token=cls",
+    )
     assert train(*DIGITS, *guarded).code == 0
     name, trust = only(root).id, ("--trust", "own")
     ended = replay(name, *trust)
@@ -146,27 +166,39 @@ def test_a_record_with_a_secret_is_replayed_by_who_gives_it(train: Command, repl
     assert ended.err.startswith("+model.class_token=mean: replay trains what the record says")
 
 
-def test_an_edited_learning_rate_is_found_at_epoch_1_and_named(copy: Run, replay: Command, root: Path) -> None:
+def test_an_edited_learning_rate_is_found_at_epoch_1_and_named(
+    copy: Run, replay: Command, root: Path
+) -> None:
     edit(copy, lambda c: c["optimizer"].update(lr=0.002))
     ended = replay("copy")
     assert ended.code == 1
     first = only(root).epochs()[1]["train/loss"]
     assert ended.err.startswith(f"copy came out otherwise:\n  epoch 1, train/loss: {first} then, ")
-    assert "it may be due to:\n  optimizer.lr: 0.001 in the journal, 0.002 in config.yaml\n" in ended.err
+    assert (
+        "it may be due to:\n  optimizer.lr: 0.001 in the journal, 0.002 in config.yaml\n"
+        in ended.err
+    )
     assert len(ended.err.splitlines()) == 4
     assert "epoch   2/3" not in ended.out, "there is no need to train on"
 
 
-def test_what_config_yaml_changes_is_named_though_the_bits_are_the_same(copy: Run, replay: Command, root: Path) -> None:
+def test_what_config_yaml_changes_is_named_though_the_bits_are_the_same(
+    copy: Run, replay: Command, root: Path
+) -> None:
     edit(copy, lambda c: (c["trainer"].update(patience=7), c["sweep"].update(id="ab")))
     ended = replay(str(copy.folder))
     assert ended.code == 0
     assert "config.yaml, which is trained, differs from the journal's first line:\n" in ended.out
-    assert '  trainer.patience: 5 in the journal, 7 in config.yaml\n  sweep.id: null in the journal, "ab"' in ended.out
+    assert (
+        '  trainer.patience: 5 in the journal, 7 in config.yaml\n  sweep.id: null in the journal, "ab"'
+        in ended.out
+    )
     assert "identical: 3 epochs" in ended.out
 
 
-def test_a_record_from_before_the_rates_were_recorded_is_replayed(copy: Run, replay: Command) -> None:
+def test_a_record_from_before_the_rates_were_recorded_is_replayed(
+    copy: Run, replay: Command
+) -> None:
     edit_journal(copy, lambda events: [events[n]["metrics"].pop("train/lr") for n in (1, 2, 3)])
     assert "identical: 3 epochs" in replay("copy").out
     edit_journal(copy, lambda events: events[2]["metrics"].update({"train/lr": 0.5}))
@@ -194,7 +226,9 @@ def test_an_edited_journal_value_has_no_explanation(copy: Run, replay: Command, 
         ({"metrics": {"best_epoch": 9, "seconds": 5}}, "  best_epoch: 9.0 then, 3.0 now\n  early_stop_epoch: nothing then, 3.0 now\n"),
     ],
 )  # fmt: skip
-def test_what_came_out_at_the_end_is_compared(copy: Run, replay: Command, root: Path, change: Node, says: str) -> None:
+def test_what_came_out_at_the_end_is_compared(
+    copy: Run, replay: Command, root: Path, change: Node, says: str
+) -> None:
     edit_journal(copy, lambda events: events[-1].update(change))
     ended = replay("copy")
     assert ended.code == 1
@@ -239,17 +273,31 @@ def test_all_that_was_otherwise_then_is_named(
     assert f'  data.digest: "{"0" * 64}" then, "' in replay("copy").err
 
 
-def test_the_recorded_number_of_threads_counts_not_the_config(copy: Run, replay: Command, root: Path) -> None:
+def test_the_recorded_number_of_threads_counts_not_the_config(
+    copy: Run, replay: Command, root: Path
+) -> None:
     edit_journal(copy, lambda events: events[0]["provenance"].update(threads=2))
     assert "on cpu, trainer.threads=2" in replay("copy").out
     assert torch.get_num_threads() == 2
     edit_journal(copy, lambda events: events[0]["provenance"].update(threads=10**6))
     ended = replay("copy")
-    assert (ended.code, ended.err) == (2, "copy: refused: 1000000 threads would exhaust this machine\n")
+    assert (ended.code, ended.err) == (
+        2,
+        "copy: refused: 1000000 threads would exhaust this machine\n",
+    )
 
 
-def test_a_run_that_diverged_or_ran_out_of_time_is_reproduced(train: Command, replay: Command, root: Path) -> None:
-    train("data=digits", "trainer.threads=1", "loss=mse", "optimizer=sgd", "optimizer.lr=1e30", "model=linear")
+def test_a_run_that_diverged_or_ran_out_of_time_is_reproduced(
+    train: Command, replay: Command, root: Path
+) -> None:
+    train(
+        "data=digits",
+        "trainer.threads=1",
+        "loss=mse",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "model=linear",
+    )
     assert replay(only(root).id).out.endswith("identical: 1 epochs, no weights in either\n")
     shutil.rmtree(root / "runs")
     train(*DIGITS, "trainer.time_limit=0.000001", "scheduler=one_cycle")
@@ -258,7 +306,9 @@ def test_a_run_that_diverged_or_ran_out_of_time_is_reproduced(train: Command, re
     assert "identical: 1 epochs, same weights" in ended.out
 
 
-def test_a_run_that_is_not_deterministic_is_said_to_be_so(train: Command, replay: Command, root: Path) -> None:
+def test_a_run_that_is_not_deterministic_is_said_to_be_so(
+    train: Command, replay: Command, root: Path
+) -> None:
     train(*DIGITS, "model=linear", "model._target_=own.Erratic", "trainer.deterministic=false")
     ended = replay(only(root).id, "--trust", "own")
     assert ended.code == 1
@@ -275,7 +325,10 @@ def test_a_run_that_raises_now_is_a_failure(
 
     monkeypatch.setattr("sweeplab.runs.checkpoint.save", fail)
     ended = replay(only(root).id)
-    assert (ended.code, ended.err) == (1, f"replaying {only(root).id} failed: RuntimeError('no more')\n")
+    assert (ended.code, ended.err) == (
+        1,
+        f"replaying {only(root).id} failed: RuntimeError('no more')\n",
+    )
 
 
 def test_a_run_that_started_from_another_needs_that_one_in_the_store(
@@ -294,12 +347,16 @@ def test_a_run_that_started_from_another_needs_that_one_in_the_store(
         "the weights to start from must be there\n"
     )
     edit(second, lambda c: c["trainer"].update(init_from=str(root / "away")))
-    assert replay("copy").err.startswith(f'trainer.init_from="{root}/away": refused: a record can only name a run')
+    assert replay("copy").err.startswith(
+        f'trainer.init_from="{root}/away": refused: a record can only name a run'
+    )
     edit(second, lambda c: c["trainer"].update(init_from=other))
     assert "or trainer.init_from holds other weights" in replay("copy").err
     shutil.copytree(second.folder, first.folder)
     edit(second, lambda c: c["trainer"].update(init_from=first.id))
-    assert "that run has no weights" in replay("copy").err, "a folder that bears another run's name is not that run"
+    assert "that run has no weights" in replay("copy").err, (
+        "a folder that bears another run's name is not that run"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
@@ -329,17 +386,27 @@ def test_only_a_finished_run_can_be_replayed(copy: Run, replay: Command, root: P
     copy.result_file.unlink()
     assert replay("copy").err == "copy: is unfinished; only a finished run can be replayed\n"
     copy.journal.path.unlink()
-    assert replay("copy").err == "copy: has no journal.jsonl; a record is a config.yaml and a journal.jsonl\n"
+    assert (
+        replay("copy").err
+        == "copy: has no journal.jsonl; a record is a config.yaml and a journal.jsonl\n"
+    )
     shutil.copy(only(root).journal.path, copy.journal.path)
     copy.config_file.unlink()
-    assert replay("copy").err == "copy: has no config.yaml; a record is a config.yaml and a journal.jsonl\n"
+    assert (
+        replay("copy").err
+        == "copy: has no config.yaml; a record is a config.yaml and a journal.jsonl\n"
+    )
     assert replay("copy").code == 2
-    assert replay("0123").err == f"0123: no such run in {root}/runs; its folders are the runs' names\n"
+    assert (
+        replay("0123").err == f"0123: no such run in {root}/runs; its folders are the runs' names\n"
+    )
     assert "replay trains what the record says" in replay("copy", "model.hidden=3").err
 
 
 @pytest.mark.parametrize("journal", ["", "x\n", "[]\n", "{}\n", '{"event": "start"}\n', '{"event": "start", "config": 1, "data": 2, "provenance": 3}\n'])  # fmt: skip
-def test_a_journal_that_is_none_is_refused(copy: Run, replay: Command, root: Path, journal: str) -> None:
+def test_a_journal_that_is_none_is_refused(
+    copy: Run, replay: Command, root: Path, journal: str
+) -> None:
     only(root).journal.path.write_text(journal)
     ended = replay(only(root).id)
     assert ended.code == 2
@@ -361,7 +428,9 @@ def test_a_journal_that_is_none_is_refused(copy: Run, replay: Command, root: Pat
         ("model: {_target_: torch.nn.Linear}", 'data.root=null: refused: it is neither'),
     ],
 )  # fmt: skip
-def test_a_config_that_is_none_is_refused(copy: Run, replay: Command, root: Path, text: str, says: str) -> None:
+def test_a_config_that_is_none_is_refused(
+    copy: Run, replay: Command, root: Path, text: str, says: str
+) -> None:
     only(root).config_file.write_text(text)
     ended = replay(only(root).id)
     assert ended.code == 2
@@ -393,10 +462,16 @@ WRAPPED: dict[str, Wrap] = {
     "metric": lambda c, node: c.update(metrics={"f1": node}),
     "data set": lambda c, node: c["data"].update(dataset=node),
     "one level down": lambda c, node: c.update(model={**LINEAR, "bias": node}),
-    "two levels down": lambda c, node: c.update(model={**LINEAR, "bias": {"deep": {"deeper": node}}}),
+    "two levels down": lambda c, node: c.update(
+        model={**LINEAR, "bias": {"deep": {"deeper": node}}}
+    ),
     "in a list": lambda c, node: c["optimizer"].update(betas=[0.9, [node]]),
-    "under _args_": lambda c, node: c.update(model={"_target_": "torch.nn.Sequential", "_args_": [LINEAR, node]}),
-    "for a class that recurses itself": lambda c, node: c.update(model={**LINEAR, "_recursive_": False, "bias": node}),
+    "under _args_": lambda c, node: c.update(
+        model={"_target_": "torch.nn.Sequential", "_args_": [LINEAR, node]}
+    ),
+    "for a class that recurses itself": lambda c, node: c.update(
+        model={**LINEAR, "_recursive_": False, "bias": node}
+    ),
     "where nothing is built": lambda c, node: c["tracking"].update(uri=node),
 }
 
@@ -404,7 +479,9 @@ WRAPPED: dict[str, Wrap] = {
 @pytest.fixture
 def untouched(root: Path, monkeypatch: pytest.MonkeyPatch, copy: Run) -> Callable[[], bool]:
     """Whether nothing was imported, run or written meanwhile; what a replay needs is imported before."""
-    (root / "test_replay_probe.py").write_text("from pathlib import Path\nPath('MARK').touch()\nclass Net: pass\n")
+    (root / "test_replay_probe.py").write_text(
+        "from pathlib import Path\nPath('MARK').touch()\nclass Net: pass\n"
+    )
     monkeypatch.syspath_prepend(root)
     local = config.compose([])
     monkeypatch.setattr(config, "compose", lambda _: local)  # takes longer than the rest together
@@ -420,16 +497,27 @@ def untouched(root: Path, monkeypatch: pytest.MonkeyPatch, copy: Run) -> Callabl
     def check() -> bool:
         now = contents(root)
         changed = {name for name in {**there, **now} if there.get(name) != now.get(name)}
-        return (happened, set(sys.modules) - imported, changed - {"copy/config.yaml"}) == ([], set(), set())
+        return (happened, set(sys.modules) - imported, changed - {"copy/config.yaml"}) == (
+            [],
+            set(),
+            set(),
+        )
 
     return check
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_hostile_records_are_refused(copy: Run, replay: Command, untouched: Callable[[], bool], target: str) -> None:
+def test_hostile_records_are_refused(
+    copy: Run, replay: Command, untouched: Callable[[], bool], target: str
+) -> None:
     honest = copy.config_file.read_text()
     for partial in ({}, {"_partial_": True}):
-        node = {"_target_": target, "_args_": ["open('MARK', 'w')"], "command": "touch MARK", **partial}
+        node = {
+            "_target_": target,
+            "_args_": ["open('MARK', 'w')"],
+            "command": "touch MARK",
+            **partial,
+        }
         for where, wrap in WRAPPED.items():
             copy.config_file.write_text(honest)
             edit(copy, lambda c, wrap=wrap, node=node: wrap(c, node))  # type: ignore[misc]
@@ -479,7 +567,9 @@ def test_a_record_decides_no_place(
     assert untouched()
 
 
-def test_a_record_of_another_machine_is_replayed_here(copy: Run, replay: Command, root: Path) -> None:
+def test_a_record_of_another_machine_is_replayed_here(
+    copy: Run, replay: Command, root: Path
+) -> None:
     there = {"data": {"root": str(root / "evil/data")}, "store": {"root": str(root / "evil/runs")}, "tracking": {"uri": f"sqlite:///{root}/evil.db", "enabled": True, "experiment": "evil"}}  # fmt: skip
     edit(copy, lambda c: [c[name].update(values) for name, values in there.items()])
     edit(copy, lambda c: c["trainer"].update(profile=True))
@@ -492,15 +582,22 @@ def test_a_record_of_another_machine_is_replayed_here(copy: Run, replay: Command
     assert contents(root) == before
 
 
-def test_a_run_that_was_resumed_elsewhere_may_have_had_other_places(copy: Run, replay: Command, root: Path) -> None:
+def test_a_run_that_was_resumed_elsewhere_may_have_had_other_places(
+    copy: Run, replay: Command, root: Path
+) -> None:
     edit(copy, lambda c: c["data"].update(root=EVIL))
     edit_journal(
-        copy, lambda e: e.insert(2, {"event": "resume", "time": 1, "epoch": 1, "provenance": e[0]["provenance"]})
+        copy,
+        lambda e: e.insert(
+            2, {"event": "resume", "time": 1, "epoch": 1, "provenance": e[0]["provenance"]}
+        ),
     )
     assert replay("copy").code == 0
 
 
-def test_own_classes_need_trust_and_their_places_come_from_here(train: Command, replay: Command, root: Path) -> None:
+def test_own_classes_need_trust_and_their_places_come_from_here(
+    train: Command, replay: Command, root: Path
+) -> None:
     (root / "count").write_text("500")
     train(*SMALL, f"data.dataset._target_={HERE}.FromFile", "+data.dataset.path=count")
     run = only(root)
@@ -511,7 +608,8 @@ def test_own_classes_need_trust_and_their_places_come_from_here(train: Command, 
         in ended.err
     )
     assert (
-        replay(run.id, "--trust", HERE).err == f'data.dataset.path="count": {PLACE}; give it: +data.dataset.path=...\n'
+        replay(run.id, "--trust", HERE).err
+        == f'data.dataset.path="count": {PLACE}; give it: +data.dataset.path=...\n'
     )
     assert replay(run.id, "--trust", HERE, "+data.dataset.path=count").code == 0
     (root / "count").write_text("400")
@@ -604,13 +702,21 @@ def test_an_honest_record_is_replayed_with_the_trust_that_its_refusal_names(
     monkeypatch.syspath_prepend(root)
     (root / "honest.py").write_text(HONEST)
     sys.modules.pop("honest", None)
-    assert train("data=digits", "model=linear", "trainer.threads=1", "trainer.epochs=2", *PROGRAMS[name]).code == 0
+    assert (
+        train(
+            "data=digits", "model=linear", "trainer.threads=1", "trainer.epochs=2", *PROGRAMS[name]
+        ).code
+        == 0
+    )
     run = only(root)
     refused = replay(run.id)
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     trusts = re.findall(r"--trust [\w.]+", refused.err)
-    wanted = ["--trust honest", *(["--trust torchvision.transforms"] if "transform" in name else [])]
+    wanted = [
+        "--trust honest",
+        *(["--trust torchvision.transforms"] if "transform" in name else []),
+    ]
     assert trusts == wanted
     ended = replay(run.id, *(word for trust in trusts for word in trust.split()))
     assert (ended.code, ended.err) == (0, "")
@@ -619,15 +725,26 @@ def test_an_honest_record_is_replayed_with_the_trust_that_its_refusal_names(
 
 
 def test_trust_in_one_module_is_no_trust_in_what_it_imports(
-    copy: Run, replay: Command, root: Path, untouched: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+    copy: Run,
+    replay: Command,
+    root: Path,
+    untouched: Callable[[], bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (root / "careless.py").write_text("import os\nfrom os import system\nfrom torch import load\ndef fn(): pass\n")
+    (root / "careless.py").write_text(
+        "import os\nfrom os import system\nfrom torch import load\ndef fn(): pass\n"
+    )
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     import careless  # type: ignore[import-not-found]  # written above
 
     assert careless.fn() is None
     honest = copy.config_file.read_text()
-    for path in ("careless.load", "careless.os.system", "careless.fn.__globals__", "careless.__builtins__.exec"):
+    for path in (
+        "careless.load",
+        "careless.os.system",
+        "careless.fn.__globals__",
+        "careless.__builtins__.exec",
+    ):
         for node in ({"_target_": path}, {"_target_": "hydra.utils.get_object", "path": path}):
             for where, wrap in WRAPPED.items():
                 copy.config_file.write_text(honest)

@@ -61,7 +61,10 @@ def test_the_order_of_names_and_of_memory_does_not_change_the_digest() -> None:
 
 
 def test_weights_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
-    state = nn.BatchNorm1d(3).state_dict() | {"half": torch.ones(2, dtype=torch.bfloat16), "none": torch.empty(0)}
+    state = nn.BatchNorm1d(3).state_dict() | {
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "none": torch.empty(0),
+    }
     file = tmp_path / "weights.safetensors"
     file.write_bytes(weights_bytes(state))
     loaded = load_weights(file)
@@ -168,7 +171,12 @@ def test_a_checkpoint_of_another_run_or_an_earlier_version_is_left_aside(tmp_pat
 def with_weights(folder: Path) -> Run:
     run = Run(folder)
     run.weights_file.write_bytes(weights_bytes(STATE))
-    values = {"fingerprint": "f" * 64, "question": "0" * 64, "status": "finished", "stop_reason": "patience"}
+    values = {
+        "fingerprint": "f" * 64,
+        "question": "0" * 64,
+        "status": "finished",
+        "stop_reason": "patience",
+    }
     run.write_result(Result(**values, metrics={}, weights_sha256=weights_sha256(STATE)))
     return run
 
@@ -178,8 +186,12 @@ def test_weights_come_back_if_they_are_those_that_were_recorded(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-1] + bytes([c[-1] ^ 1]), lambda c: c[:-2], lambda _: b"", lambda c: c.replace(b"bias", b"bibs")])  # fmt: skip
-def test_damaged_weights_are_named_and_not_believed(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_weights_are_named_and_not_believed(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     run = with_weights(tmp_path)
     run.weights_file.write_bytes(damage(run.weights_file.read_bytes()))
-    with pytest.raises(UserError, match=f"^{run.weights_file}: is damaged: .*; remove {tmp_path} and issue its"):
+    with pytest.raises(
+        UserError, match=f"^{run.weights_file}: is damaged: .*; remove {tmp_path} and issue its"
+    ):
         verified_weights(run)

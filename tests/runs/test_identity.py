@@ -42,7 +42,10 @@ SAME = [
     ),
     (["optimizer.lr=2", "optimizer={lr:1}", "optimizer.lr=0.001"], []),
     (["+model._convert_=all", "+model._partial_=false", "+model._args_=[]"], []),
-    (["+metrics.f1._target_=own_f1.F1", "+metrics.f1.average=null"], ["+metrics.f1={_target_: own_f1.F1}"]),
+    (
+        ["+metrics.f1._target_=own_f1.F1", "+metrics.f1.average=null"],
+        ["+metrics.f1={_target_: own_f1.F1}"],
+    ),
     (["scheduler=one_cycle", "+scheduler.total_steps=null"], ["scheduler=one_cycle"]),
 ]
 OTHER = [
@@ -60,7 +63,11 @@ OTHER = [
 @pytest.fixture(autouse=True)
 def own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A metric of the user's own."""
-    lines = ["class F1:", "    def __init__(self, average=None): pass", "    def update(self, output, target): pass"]
+    lines = [
+        "class F1:",
+        "    def __init__(self, average=None): pass",
+        "    def update(self, output, target): pass",
+    ]
     lines += ["    def compute(self): return 0.5", "    def reset(self): pass"]
     (root / "own_f1.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(root)
@@ -72,7 +79,9 @@ def only(plan: Plan) -> Job:
 
 
 @pytest.mark.parametrize(("one", "other"), SAME, ids=lambda given: " ".join(given) or "-")
-def test_what_says_nothing_changes_nothing(planned: Planned, one: list[str], other: list[str]) -> None:
+def test_what_says_nothing_changes_nothing(
+    planned: Planned, one: list[str], other: list[str]
+) -> None:
     first, second = only(planned(*one)), only(planned(*other))
     assert first.identity.asked == second.identity.asked
     assert (first.fingerprint, first.question) == (second.fingerprint, second.question)
@@ -81,7 +90,9 @@ def test_what_says_nothing_changes_nothing(planned: Planned, one: list[str], oth
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER, ids=lambda given: " ".join(given) or "-")
-def test_what_says_something_is_another_run(planned: Planned, one: list[str], other: list[str]) -> None:
+def test_what_says_something_is_another_run(
+    planned: Planned, one: list[str], other: list[str]
+) -> None:
     assert only(planned(*one)).question != only(planned(*other)).question
 
 
@@ -100,7 +111,9 @@ def target(*, given: Any = None, kind: Any = 3, most: Any = None, **rest: Any) -
         ({"_recursive_": False, "_partial_": True}, {"_recursive_": False, "_partial_": True}),
     ],
 )  # fmt: skip
-def test_null_says_nothing_where_it_is_the_default(arguments: dict[str, Any], left: dict[str, Any]) -> None:
+def test_null_says_nothing_where_it_is_the_default(
+    arguments: dict[str, Any], left: dict[str, Any]
+) -> None:
     node = {"_target_": "test_identity.target"}
     assert without_defaults(node | arguments) == node | left
 
@@ -115,7 +128,9 @@ def test_a_run_of_an_earlier_version_is_found_by_what_it_asked(planned: Planned)
         Event.START, config=config.to_dict(job.config), data={"name": "digits", "digest": job.facts.digest, **sizes},
         code={"numerics": "1"}, fingerprint="0" * 64, question="1" * 64,
     )  # fmt: skip
-    result = job.result(store.Status.FINISHED, "patience", metrics={"seconds": 1.0, "early_stop_epoch": 1.0})
+    result = job.result(
+        store.Status.FINISHED, "patience", metrics={"seconds": 1.0, "early_stop_epoch": 1.0}
+    )
     result.fingerprint, result.question = "0" * 64, "1" * 64
     old.write_result(result)
     (cell,) = planned().cells
@@ -123,10 +138,14 @@ def test_a_run_of_an_earlier_version_is_found_by_what_it_asked(planned: Planned)
     (cell,) = planned("store.reuse=any").cells
     assert (cell.fate.kind, cell.job.fingerprint) == ("reuse", "0" * 64)
     assert cell.fate.text == f"reuse, sweeplab's own numerics changed since run {old.id}"
-    assert list(identity.answers(home, ["torch.nn.Linear"])) == ["1" * 64], "nothing else is looked up"
+    assert list(identity.answers(home, ["torch.nn.Linear"])) == ["1" * 64], (
+        "nothing else is looked up"
+    )
 
 
-def test_the_latest_run_of_other_code_is_taken(planned: Planned, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_run_of_other_code_is_taken(
+    planned: Planned, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = []
     for version in (1, 2, 3):
         monkeypatch.setattr("sweeplab.targets.hashing.NUMERICS", version)
@@ -152,11 +171,15 @@ def with_weights(job: Job, digest: str, seconds: float = 8.0) -> Run:
 def compared(plan: Plan, *more: Plan, **given: Any) -> compare.Comparison:
     home = Store(plan.settings.store.root)
     return compare.compare(
-        home, [each.manifest(None, "finished", 1.0 + n) for n, each in enumerate((plan, *more))], **given
+        home,
+        [each.manifest(None, "finished", 1.0 + n) for n, each in enumerate((plan, *more))],
+        **given,
     )
 
 
-def test_other_weights_under_one_name_are_another_group(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_under_one_name_are_another_group(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for version in "ab":
         with_weights(only(planned(f"optimizer.lr=0.{'ab'.index(version) + 1}")), version * 64)
     home = Store(only(planned()).config.store.root)
@@ -177,7 +200,10 @@ def test_other_weights_under_one_name_are_another_group(planned: Planned, monkey
             record(cell.job)
     found = compared(*plans)
     assert found.columns == ["trainer.init_from (weights)"]
-    assert [(one.cells, len(one.replicas)) for one in found.groups] == [(["a" * 12], 2), (["b" * 12], 2)]
+    assert [(one.cells, len(one.replicas)) for one in found.groups] == [
+        (["a" * 12], 2),
+        (["b" * 12], 2),
+    ]
 
 
 # --- where runs that were never started belong
@@ -206,11 +232,20 @@ def test_missing_runs_stay_with_the_code_they_were_planned_with(
     }
 
 
-def test_a_group_of_which_nothing_was_started_shows_what_its_overrides_came_to(planned: Planned) -> None:
-    plan = planned("model.hidden=${data.in_features},[8]", "+optimizer.amsgrad=true,false", "seed=0,1")
+def test_a_group_of_which_nothing_was_started_shows_what_its_overrides_came_to(
+    planned: Planned,
+) -> None:
+    plan = planned(
+        "model.hidden=${data.in_features},[8]", "+optimizer.amsgrad=true,false", "seed=0,1"
+    )
     found = compared(plan)
     assert found.columns == ["model.hidden", "optimizer.amsgrad"]
-    assert [one.cells for one in found.groups] == [["64", "true"], ["64", "false"], ["8", "true"], ["8", "false"]]
+    assert [one.cells for one in found.groups] == [
+        ["64", "true"],
+        ["64", "false"],
+        ["8", "true"],
+        ["8", "false"],
+    ]
 
 
 # --- a seed counts once
@@ -277,11 +312,18 @@ def test_a_baseline_that_cannot_be_used_is_said(planned: Planned) -> None:
 
 
 def test_a_value_that_two_columns_could_mean_is_the_one_that_is_written(planned: Planned) -> None:
-    plan = planned("model=cnn", "data.flatten=false", "model.channels=4,[4]", "sweep.baseline='model.channels=[4]'")
+    plan = planned(
+        "model=cnn",
+        "data.flatten=false",
+        "model.channels=4,[4]",
+        "sweep.baseline='model.channels=[4]'",
+    )
     assert compared(plan).baseline == {"model.channels": "[4]"}
 
 
-@pytest.mark.parametrize("baseline", ["optimizer.lr=.1", "optimizer.lr=1e-1", "optimizer={lr:0.10}", "lr=float(0.1)"])
+@pytest.mark.parametrize(
+    "baseline", ["optimizer.lr=.1", "optimizer.lr=1e-1", "optimizer={lr:0.10}", "lr=float(0.1)"]
+)
 def test_a_baseline_may_be_written_as_hydra_takes_it(planned: Planned, baseline: str) -> None:
     plan = planned("optimizer.lr=0.1,0.2", "seed=0,1", f"sweep.baseline='{baseline}'")
     assert compared(plan).baseline == {"optimizer.lr": "0.1"}
@@ -294,10 +336,16 @@ def test_a_section_of_keys_is_compared_by_its_keys(planned: Planned) -> None:
     assert [one.cells for one in found.groups] == [["0.1"], ["0.2"], ["0.3"]]
 
 
-def test_a_choice_that_a_sweep_was_not_given_is_that_of_the_others_with_the_same_part(planned: Planned) -> None:
+def test_a_choice_that_a_sweep_was_not_given_is_that_of_the_others_with_the_same_part(
+    planned: Planned,
+) -> None:
     plain = planned("optimizer.lr=0.1,0.2", "seed=0,1")
-    choices = planned("model=mlp,linear", "optimizer.lr=0.2,0.3", "seed=0,1", "sweep.baseline='model=mlp'")
-    for job in {cell.job.fingerprint: cell.job for plan in (plain, choices) for cell in plan.cells}.values():
+    choices = planned(
+        "model=mlp,linear", "optimizer.lr=0.2,0.3", "seed=0,1", "sweep.baseline='model=mlp'"
+    )
+    for job in {
+        cell.job.fingerprint: cell.job for plan in (plain, choices) for cell in plan.cells
+    }.values():
         record(job)
     found = compared(plain, choices)
     assert found.columns == ["optimizer.lr", "model"]
@@ -321,11 +369,16 @@ def test_null_that_says_something_is_a_group_of_its_own(planned: Planned, root: 
         "class Net(torch.nn.Linear):",
         "    def __init__(self, in_features, out_features, kind=3):",
     ]
-    (root / "own_net.py").write_text("\n".join([*lines, "        super().__init__(in_features, out_features)"]))
+    (root / "own_net.py").write_text(
+        "\n".join([*lines, "        super().__init__(in_features, out_features)"])
+    )
     own = ("model=linear", "model._target_=own_net.Net", "seed=0,1")
     found = compared(planned(*own), planned(*own, "+model.kind=null"))
     assert [len(one.replicas) for one in found.groups] == [2, 2]
-    assert (found.columns, [one.cells for one in found.groups]) == (["model.kind"], [["-"], ["null"]])
+    assert (found.columns, [one.cells for one in found.groups]) == (
+        ["model.kind"],
+        [["-"], ["null"]],
+    )
 
 
 def test_where_judges_a_run_by_what_it_was_asked_however_that_was_written(planned: Planned) -> None:
@@ -336,7 +389,8 @@ def test_where_judges_a_run_by_what_it_was_asked_however_that_was_written(planne
     for each in plan:
         record(only(each))
     found = compared(
-        *plan, where="data.valid == 119 and trainer.monitor == 'valid/accuracy' and scheduler.mode == 'max'"
+        *plan,
+        where="data.valid == 119 and trainer.monitor == 'valid/accuracy' and scheduler.mode == 'max'",
     )
     assert [one.seed for group in found.groups for one in group.replicas] == [0, 1]
     assert compared(*plan, where="trainer.init_from == null").groups[0].replicas[0].seed == 0
@@ -346,7 +400,9 @@ def test_where_judges_a_run_by_what_it_was_asked_however_that_was_written(planne
 
 
 def test_replicas_may_be_over_other_keys(planned: Planned) -> None:
-    plan = planned("model.hidden=8,16", "data.split_seed=0,1,2", "sweep.replicate=[data.split_seed]")
+    plan = planned(
+        "model.hidden=8,16", "data.split_seed=0,1,2", "sweep.replicate=[data.split_seed]"
+    )
     for n, cell in enumerate(plan.cells):
         record(cell.job, parameters=float(n))
     found = compared(plan)
@@ -360,22 +416,38 @@ def test_replicas_may_be_over_other_keys(planned: Planned) -> None:
 
 
 def test_replicas_may_be_over_two_keys(planned: Planned) -> None:
-    plan = planned("model.hidden=8,16", "data.split_seed=0,1", "seed=0,1", "sweep.replicate=[seed,data.split_seed]")
+    plan = planned(
+        "model.hidden=8,16",
+        "data.split_seed=0,1",
+        "seed=0,1",
+        "sweep.replicate=[seed,data.split_seed]",
+    )
     for cell in plan.cells:
         record(cell.job)
     found = compared(plan)
-    assert [sorted(one.by_replica("parameters")) for one in found.groups] == [[(0, 0), (0, 1), (1, 0), (1, 1)]] * 2
+    assert [sorted(one.by_replica("parameters")) for one in found.groups] == [
+        [(0, 0), (0, 1), (1, 0), (1, 1)]
+    ] * 2
 
 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("[data.split_sed]", "sweep.replicate=data.split_sed: is not swept; did you mean 'data.split_seed'?"),
-        ("[model]", "sweep.replicate=model: is a choice of many keys; name one of these, as data.split_seed"),
+        (
+            "[data.split_sed]",
+            "sweep.replicate=data.split_sed: is not swept; did you mean 'data.split_seed'?",
+        ),
+        (
+            "[model]",
+            "sweep.replicate=model: is a choice of many keys; name one of these, as data.split_seed",
+        ),
     ],
 )
 def test_what_cannot_be_replicated_over_is_refused(planned: Planned, keys: str, said: str) -> None:
-    assert refused(planned, "model=mlp,linear", "data.split_seed=0,1", f"sweep.replicate={keys}") == said
+    assert (
+        refused(planned, "model=mlp,linear", "data.split_seed=0,1", f"sweep.replicate={keys}")
+        == said
+    )
 
 
 # --- what had no effect, and what cannot be compared
@@ -390,9 +462,15 @@ def trained(job: Job, valid: dict[str, float], weights: str = "0", **test: float
     run.journal.append(store.Event.EPOCH, epoch=1, metrics=valid)
     final = {"seconds": 8.0, "early_stop_epoch": 1.0, "parameters": 10.0, "best_epoch": 1.0, **test}
     run.journal.append(
-        store.Event.END, status=store.Status.FINISHED, stop_reason="patience", metrics=final, weights_sha256=weights
+        store.Event.END,
+        status=store.Status.FINISHED,
+        stop_reason="patience",
+        metrics=final,
+        weights_sha256=weights,
     )
-    run.write_result(job.result(store.Status.FINISHED, "patience", metrics=final, weights_sha256=weights))
+    run.write_result(
+        job.result(store.Status.FINISHED, "patience", metrics=final, weights_sha256=weights)
+    )
     return run
 
 
@@ -400,7 +478,9 @@ def test_a_swept_key_without_effect_is_told(planned: Planned) -> None:
     plan = planned("optimizer.lr=0.1,0.2", "model.hidden=8,16", "seed=0,1")
     for cell in plan.cells:
         job = cell.job
-        trained(job, {"valid/accuracy": 0.5}, weights=f"{job.config.model['hidden']} {job.config.seed}")
+        trained(
+            job, {"valid/accuracy": 0.5}, weights=f"{job.config.model['hidden']} {job.config.seed}"
+        )
     assert compared(plan).notes[0] == (
         "optimizer.lr had no effect on the weights: they are the same whatever its value"
     )
@@ -410,12 +490,21 @@ def test_a_swept_key_without_effect_between_some_values_is_told(planned: Planned
     plan = planned("optimizer.lr=0.1,0.2,0.3", "model.hidden=8,16", "seed=0,1")
     for cell in plan.cells:
         of = cell.job.config
-        weights = "a" if of.model["hidden"] == 8 and of.optimizer["lr"] < 0.3 else of.optimizer["lr"]
-        trained(cell.job, {"valid/accuracy": 0.5}, weights=f"{of.model['hidden']} {weights} {of.seed}")
-    assert compared(plan).notes[0] == "optimizer.lr had no effect on the weights between 0.1 and 0.2 (with 8)"
+        weights = (
+            "a" if of.model["hidden"] == 8 and of.optimizer["lr"] < 0.3 else of.optimizer["lr"]
+        )
+        trained(
+            cell.job, {"valid/accuracy": 0.5}, weights=f"{of.model['hidden']} {weights} {of.seed}"
+        )
+    assert (
+        compared(plan).notes[0]
+        == "optimizer.lr had no effect on the weights between 0.1 and 0.2 (with 8)"
+    )
 
 
-def test_the_plan_tells_which_key_has_no_effect(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_tells_which_key_has_no_effect(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert len(planned("data.memory=100,200", "seed=0,1").cells) == 2
     assert capsys.readouterr().out == (
         "2 of 4 jobs ask for the same run as another: trained once; data.memory had no effect on what they ask for\n"
@@ -427,7 +516,11 @@ def test_losses_of_other_functions_are_not_compared(planned: Planned) -> None:
     for cell in plan.cells:
         nll, seed = cell.job.config.loss["_target_"].endswith("NLLLoss"), cell.job.config.seed
         loss = (0.1 if nll else 5.0) + seed / 100
-        trained(cell.job, {"valid/loss": loss, "valid/accuracy": (0.5 if nll else 0.9) + seed / 1000}, f"{nll}{seed}")
+        trained(
+            cell.job,
+            {"valid/loss": loss, "valid/accuracy": (0.5 if nll else 0.9) + seed / 1000},
+            f"{nll}{seed}",
+        )
     found = compared(plan)
     assert (found.monitor, found.mode) == ("valid/accuracy", "max")
     assert [one.cells for one in found.groups] == [["cross_entropy"], ["nll"]]
@@ -452,7 +545,9 @@ def test_losses_of_other_functions_are_not_compared(planned: Planned) -> None:
         ("data.valid=100,119", "parameters", []),
     ],
 )
-def test_what_a_number_is_made_of(planned: Planned, swept: str, metric: str, differs: list[str]) -> None:
+def test_what_a_number_is_made_of(
+    planned: Planned, swept: str, metric: str, differs: list[str]
+) -> None:
     plan = planned(swept, "seed=0,1")
     for cell in plan.cells:
         trained(cell.job, {"valid/accuracy": 0.5, "valid/loss": 0.5})
@@ -460,14 +555,27 @@ def test_what_a_number_is_made_of(planned: Planned, swept: str, metric: str, dif
 
 
 def test_errors_in_the_targets_own_unit_rank_where_losses_cannot(planned: Planned) -> None:
-    regression = ("data=diabetes", "loss=mse", "trainer.batch_size=32", "trainer.monitor=valid/loss")
+    regression = (
+        "data=diabetes",
+        "loss=mse",
+        "trainer.batch_size=32",
+        "trainer.monitor=valid/loss",
+    )
     plan = planned(*regression, "data.target_std=1,10", "seed=0,1,2")
     for cell in plan.cells:
         scale, seed = cell.job.config.data.target_std, cell.job.config.seed
         error = (40.0 if scale == 1 else 50.0) + seed / 10
-        trained(cell.job, {"valid/loss": 1600.0 if scale == 1 else 25.0, "valid/mae": error}, f"{scale}{seed}")
+        trained(
+            cell.job,
+            {"valid/loss": 1600.0 if scale == 1 else 25.0, "valid/mae": error},
+            f"{scale}{seed}",
+        )
     found = compared(plan)
-    assert (found.monitor, found.mode, [one.cells for one in found.groups]) == ("valid/mae", "min", [["1"], ["10"]])
+    assert (found.monitor, found.mode, [one.cells for one in found.groups]) == (
+        "valid/mae",
+        "min",
+        [["1"], ["10"]],
+    )
     assert [one.verdict for one in found.contrasts["valid/mae"]] == [
         "differs alike in all 3 pairs: no spread to test by"
     ]

@@ -40,9 +40,21 @@ WEIGHTS = {
         "AVX512",
         "6 207 2 Intel(R) Xeon(R) Processor",
     ): "7be7b16f21436963f9c36cc388b40c01e281b355e4658e4fcd3a06543ef791be",
-    ("2.15.0+cu132", "AVX512", "25 17 1 AMD EPYC"): "77d3a5f139f7826411cf29c9f504fa2fae9efb53e875f2eeb3335d7ae83aecbe",
-    ("2.15.0+cu132", "AVX512", "26 2 1 AMD EPYC"): "77d3a5f139f7826411cf29c9f504fa2fae9efb53e875f2eeb3335d7ae83aecbe",
-    ("2.15.0+cu132", "AVX2", "25 1 1 AMD EPYC"): "323e43f4fd8d7bdd1f8eff63bd82d55c08abd14cc3324c288c0a48d146aafd0c",
+    (
+        "2.15.0+cu132",
+        "AVX512",
+        "25 17 1 AMD EPYC",
+    ): "77d3a5f139f7826411cf29c9f504fa2fae9efb53e875f2eeb3335d7ae83aecbe",
+    (
+        "2.15.0+cu132",
+        "AVX512",
+        "26 2 1 AMD EPYC",
+    ): "77d3a5f139f7826411cf29c9f504fa2fae9efb53e875f2eeb3335d7ae83aecbe",
+    (
+        "2.15.0+cu132",
+        "AVX2",
+        "25 1 1 AMD EPYC",
+    ): "323e43f4fd8d7bdd1f8eff63bd82d55c08abd14cc3324c288c0a48d146aafd0c",
 }
 
 
@@ -50,7 +62,9 @@ def cpu() -> str:
     """The first processor as Linux describes it: `family model stepping name`; elsewhere what Python knows."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().partition("\n\n")[0].splitlines() if info.exists() else []
-    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    known = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
     names = (known.get(key, "") for key in ("cpu family", "model", "stepping", "model name"))
     return " ".join(names).strip() or platform.processor()
 

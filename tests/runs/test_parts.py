@@ -78,8 +78,12 @@ class TestFit:
     @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
     @pytest.mark.parametrize("loss", ["cross_entropy", "nll", "mse"])
     @pytest.mark.parametrize("data", ["mnist", "digits"])
-    def test_every_network_fits_every_loss_of_a_classification(self, model: str, loss: str, data: str) -> None:
-        assert fit(compose([f"model={model}", f"loss={loss}", f"data={data}"]))[-1].output == "[B, 10]"
+    def test_every_network_fits_every_loss_of_a_classification(
+        self, model: str, loss: str, data: str
+    ) -> None:
+        assert (
+            fit(compose([f"model={model}", f"loss={loss}", f"data={data}"]))[-1].output == "[B, 10]"
+        )
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
     @pytest.mark.parametrize("scheduler", ["constant", "one_cycle", "cosine", "plateau"])
@@ -94,7 +98,9 @@ class TestFit:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_a_foreign_network_fits_too(self) -> None:
-        assert fit(digits("model=linear", "model._target_=torch.nn.LazyLinear", "~model.in_features"))
+        assert fit(
+            digits("model=linear", "model._target_=torch.nn.LazyLinear", "~model.in_features")
+        )
 
     def test_a_network_that_looks_at_values_is_tried_on_the_cpu(self) -> None:
         rows = fit(digits("model=linear", f"model._target_={HERE}.LooksAtValues"))
@@ -137,7 +143,9 @@ class TestProblems:
             (["~data.dataset._target_"], "data.dataset._target_: is missing"),
         ],
     )  # fmt: skip
-    def test_signatures_are_checked_on_the_final_config(self, overrides: list[str], message: str) -> None:
+    def test_signatures_are_checked_on_the_final_config(
+        self, overrides: list[str], message: str
+    ) -> None:
         assert message in "\n".join(parts.problems(digits(*overrides)))
 
     def test_a_config_that_is_in_order_has_none(self) -> None:

@@ -30,7 +30,9 @@ def git_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=someone", "-c", "user.email=someone@example.com")
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -45,7 +47,9 @@ def test_provenance_records_how_a_run_is_computed(git_folder: Path) -> None:
     assert recorded["torch"]["cuda"] == torch.version.cuda
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch, git_folder: Path) -> None:
+def test_a_package_that_is_not_installed_has_no_version(
+    monkeypatch: pytest.MonkeyPatch, git_folder: Path
+) -> None:
     monkeypatch.setattr(recording, "PACKAGES", ("torch", "there-is-no-such-package"))
     assert sorted(provenance(CPU, git_folder)["versions"]) == ["python", "torch"]
 

@@ -49,7 +49,9 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("point", ["_journal", "save", "finish"])
-def test_resumed_equals_uninterrupted(train: Command, root: Path, stop: Callable[..., None], point: str) -> None:
+def test_resumed_equals_uninterrupted(
+    train: Command, root: Path, stop: Callable[..., None], point: str
+) -> None:
     train(*WHOLE, *BITS, "store.root=whole")
     stop(point)
     assert train(*WHOLE, *BITS).code == 130
@@ -121,7 +123,9 @@ def test_a_resumed_run_has_the_plain_attributes_and_generators_of_its_parts(
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-def test_a_checkpoint_of_another_run_is_not_gone_on_from(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     train(*WHOLE, "seed=1", "store.root=whole")
     stop("save")
     train(*WHOLE, "seed=2", "store.root=other")
@@ -138,7 +142,12 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(train: Command, root: P
 DATA = {
     "held": ("data.dataset._target_=own.DrawnDigits",),
     "streamed": ("data.dataset._target_=own.NoisyDigits", "+data.dataset.count=300"),
-    "large": ("data.dataset._target_=own.NoisyDigits", "+data.dataset.count=300", "data.memory=0", "data.version=1"),
+    "large": (
+        "data.dataset._target_=own.NoisyDigits",
+        "+data.dataset.count=300",
+        "data.memory=0",
+        "data.version=1",
+    ),
 }
 
 
@@ -147,7 +156,13 @@ DATA = {
 def test_a_resumed_run_equals_an_undisturbed_one_on_data_that_draw(
     train: Command, root: Path, stop: Callable[..., None], kind: str
 ) -> None:
-    drawing = (*WHOLE, *DATA[kind], "model=linear", "model._target_=own.Drawing", "trainer.batch_size=50")
+    drawing = (
+        *WHOLE,
+        *DATA[kind],
+        "model=linear",
+        "model._target_=own.Drawing",
+        "trainer.batch_size=50",
+    )
     assert train(*drawing, "store.root=whole").code == 0
     for workers in ("data.workers=0", "data.workers=2"):
         folder = workers.replace(".", "_").replace("=", "_")
@@ -158,7 +173,9 @@ def test_a_resumed_run_equals_an_undisturbed_one_on_data_that_draw(
         assert "is finished already" in train(*drawing, workers, f"store.root={folder}").out
 
 
-def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(train: Command, root: Path) -> None:
+def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(
+    train: Command, root: Path
+) -> None:
     for more in ((), ("-m", "seed=0,1"), ("data.memory=0", "data.version=1")):
         ended = train(*more, *WHOLE, "data.dataset._target_=own.FickleDigits")
         assert ended.code == 2
@@ -170,10 +187,17 @@ def test_a_set_that_is_another_one_each_time_it_is_built_is_refused(train: Comma
 
 @pytest.mark.parametrize(("name", "told"), [("NoisyDigits", False), ("WornDigits", True)])
 def test_a_set_that_reading_changes_is_complained_of(train: Command, name: str, told: bool) -> None:
-    how = (*WHOLE, f"data.dataset._target_=own.{name}", "+data.dataset.count=300", "trainer.batch_size=50")
+    how = (
+        *WHOLE,
+        f"data.dataset._target_=own.{name}",
+        "+data.dataset.count=300",
+        "trainer.batch_size=50",
+    )
     ended = train(*how, "model=linear")
     assert ended.code == 0
-    assert ("data.dataset: the same seeds do not give the same examples any more" in ended.err) is told
+    assert (
+        "data.dataset: the same seeds do not give the same examples any more" in ended.err
+    ) is told
 
 
 def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
@@ -192,7 +216,9 @@ def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
         lambda content: content[: len(content) // 2],
         lambda _: b"",
         lambda c: b"x" + c[1:],
-        lambda c: c[: len(c) // 2] + bytes([c[len(c) // 2] ^ 64]) + c[len(c) // 2 + 1 :],  # among the weights
+        lambda c: (
+            c[: len(c) // 2] + bytes([c[len(c) // 2] ^ 64]) + c[len(c) // 2 + 1 :]
+        ),  # among the weights
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
@@ -220,7 +246,9 @@ def test_without_any_checkpoint_the_run_starts_again_and_is_compared(
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-def test_an_epoch_that_comes_out_otherwise_is_reported(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_an_epoch_that_comes_out_otherwise_is_reported(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     erratic = ("model=linear", "model._target_=own.Erratic")
     stop("save")
     train(*WHOLE, *erratic)
@@ -242,7 +270,9 @@ def test_a_torn_last_line_is_cut_off(train: Command, root: Path, stop: Callable[
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-def test_the_recorded_number_of_threads_is_used(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_the_recorded_number_of_threads_is_used(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     stop("save")
     train(*WHOLE)
     train(*WHOLE, "trainer.threads=2")
@@ -250,11 +280,15 @@ def test_the_recorded_number_of_threads_is_used(train: Command, root: Path, stop
     assert resumed["provenance"]["threads"] == 1
 
 
-def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_later(train: Command, root: Path) -> None:
+def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_later(
+    train: Command, root: Path
+) -> None:
     train(*WHOLE, "store.root=whole")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))  # the journal fits, a checkpoint does not
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (500_000, before[1])
+    )  # the journal fits, a checkpoint does not
     try:
         ended = train(*WHOLE)
     finally:
@@ -279,7 +313,9 @@ def test_what_the_machine_lacks_interrupts_a_run_and_does_not_fail_it(
     assert "goes on after epoch 3" in train(*WHOLE).out
 
 
-def test_a_failed_run_is_trained_from_the_start(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_a_failed_run_is_trained_from_the_start(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     stop("save", ValueError("a bug"))
     assert train(*WHOLE).code == 1
     assert only(root).status == "failed"
@@ -296,18 +332,28 @@ def test_a_run_starts_from_the_weights_of_another(train: Command, root: Path) ->
     (second,) = [run for run in Store(root / "runs").runs() if run.id != first.id]
     assert second.epochs()[1]["train/loss"] < first.epochs()[2]["train/loss"]
     by_folder = train(*WHOLE, f"trainer.init_from={first.folder}", "trainer.epochs=1")
-    assert "is finished already" in by_folder.out, "the weights are hashed, not where they came from"
+    assert "is finished already" in by_folder.out, (
+        "the weights are hashed, not where they came from"
+    )
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["trainer.init_from=0123"], "trainer.init_from=0123: no such run in "),
-        (["trainer.init_from=RUN", "model.hidden=8"], "0.weight: the network has [8, 64], the run [392, 64]"),
-        (["trainer.init_from=RUN", "model=linear"], "weight: the network has [10, 64], the run none"),
+        (
+            ["trainer.init_from=RUN", "model.hidden=8"],
+            "0.weight: the network has [8, 64], the run [392, 64]",
+        ),
+        (
+            ["trainer.init_from=RUN", "model=linear"],
+            "weight: the network has [10, 64], the run none",
+        ),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(train: Command, root: Path, overrides: list[str], message: str) -> None:
+def test_weights_that_do_not_fit_are_refused(
+    train: Command, root: Path, overrides: list[str], message: str
+) -> None:
     train(*WHOLE)
     name = only(root).id
     ended = train(*WHOLE, *(o.replace("RUN", name) for o in overrides))
@@ -336,7 +382,9 @@ def test_reuse_any_takes_what_other_code_has_finished(
     assert len(Store(root / "runs").runs()) == 2
 
 
-def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(train: Command, root: Path) -> None:
+def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(
+    train: Command, root: Path
+) -> None:
     train(*WHOLE)
     run = only(root)
     before, journal = run.result(), run.journal.path.read_bytes()
@@ -347,10 +395,17 @@ def test_a_run_killed_between_its_journals_end_and_its_result_is_finished(train:
     assert run.journal.path.read_bytes() == journal, "nothing is tested a second time"
 
 
-CENTRES = ("model.hidden=16", "loss._target_=own.Centres", "~loss.label_smoothing", "+loss.classes=10")
+CENTRES = (
+    "model.hidden=16",
+    "loss._target_=own.Centres",
+    "~loss.label_smoothing",
+    "+loss.classes=10",
+)
 
 
-def test_a_loss_is_trained_counted_kept_and_switched_as_the_network_is(train: Command, root: Path) -> None:
+def test_a_loss_is_trained_counted_kept_and_switched_as_the_network_is(
+    train: Command, root: Path
+) -> None:
     Centres.modes = []
     assert train(*WHOLE, *CENTRES).code == 0
     run = only(root)
@@ -360,13 +415,19 @@ def test_a_loss_is_trained_counted_kept_and_switched_as_the_network_is(train: Co
     assert result.metrics["parameters"] == network + 10 * 10 + 1
     assert weights[".loss.scale"].item() != 1.0, "trained"
     best = int(result.metrics["best_epoch"])
-    assert weights[".loss.seen"].item() == best * (1319 // 128) * 128, "the buffer is that of the best epoch"
+    assert weights[".loss.seen"].item() == best * (1319 // 128) * 128, (
+        "the buffer is that of the best epoch"
+    )
     steps = 1319 // 128
     trained, evaluated = Centres.modes.count(True), Centres.modes.count(False)
-    assert (trained - 5 * steps, evaluated) == (1, 6), "besides one trial: 5 epochs of steps, 5 validations and a test"
+    assert (trained - 5 * steps, evaluated) == (1, 6), (
+        "besides one trial: 5 epochs of steps, 5 validations and a test"
+    )
 
 
-def test_a_loss_with_a_state_goes_on_from_its_checkpoint(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_a_loss_with_a_state_goes_on_from_its_checkpoint(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     train(*WHOLE, *CENTRES, "store.root=whole")
     for point in ("save", "finish"):
         stop(point)
@@ -375,10 +436,18 @@ def test_a_loss_with_a_state_goes_on_from_its_checkpoint(train: Command, root: P
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-def test_a_loss_starts_from_the_weights_of_a_run_with_the_same_loss_alone(train: Command, root: Path) -> None:
+def test_a_loss_starts_from_the_weights_of_a_run_with_the_same_loss_alone(
+    train: Command, root: Path
+) -> None:
     train(*WHOLE, *CENTRES)
     first = only(root)
-    again = (*WHOLE, f"trainer.init_from={first.id}", "trainer.epochs=1", "optimizer.lr=0", "store.root=runs")
+    again = (
+        *WHOLE,
+        f"trainer.init_from={first.id}",
+        "trainer.epochs=1",
+        "optimizer.lr=0",
+        "store.root=runs",
+    )
     for loss in (CENTRES, ("model.hidden=16",)):
         assert train(*again, *loss).code == 0
     same, other = (r for r in Store(root / "runs").runs() if r.id != first.id)
@@ -412,7 +481,10 @@ def test_a_damaged_journal_is_set_aside_and_the_run_begins_anew(
     run.journal.path.write_bytes(content.replace(b'"epoch": 2', b'"epoch": 7'))
     again = train(*WHOLE)
     assert again.code == 0
-    assert f"{run.journal.path}: is damaged: line 3: its content does not fit its checksum" in again.err
+    assert (
+        f"{run.journal.path}: is damaged: line 3: its content does not fit its checksum"
+        in again.err
+    )
     assert f"run {run.id} begins anew" in again.err
     assert facts(run) == facts(only(root, "whole"))
     assert (run.folder / "damaged" / "journal.jsonl").exists()
@@ -423,9 +495,13 @@ def test_a_journal_that_lost_an_epoch_that_a_checkpoint_has_begins_anew(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:
     run = stopped_beside_a_whole_one(train, root, stop)
-    run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[:3]))
+    run.journal.path.write_bytes(
+        b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[:3])
+    )
     again = train(*WHOLE)
-    assert f"{run.journal.path}: is damaged: epoch 3 is missing; run {run.id} begins anew" in again.err
+    assert (
+        f"{run.journal.path}: is damaged: epoch 3 is missing; run {run.id} begins anew" in again.err
+    )
     assert facts(run) == facts(only(root, "whole"))
 
 
@@ -443,7 +519,10 @@ def test_what_vanishes_during_training_ends_it_with_one_line(
     monkeypatch.chdir(root)
     assert ended.code == 1
     assert len(ended.err.splitlines()) == 1
-    assert re.search(r"run [0-9a-f]{16} \(.*\) had to stop: .*journal\.jsonl has vanished; issue the same", ended.err)
+    assert re.search(
+        r"run [0-9a-f]{16} \(.*\) had to stop: .*journal\.jsonl has vanished; issue the same",
+        ended.err,
+    )
     assert not list(root.glob("runs/*/journal.jsonl"))
     assert train(*WHOLE).code == 0
 
@@ -484,11 +563,18 @@ def test_a_network_with_an_odd_state_is_trained_resumed_and_loaded(
         assert train(*ODD).code == 130
     assert train(*ODD).code == 0
     assert facts(only(root)) == facts(whole)
-    assert train(*ODD, f"trainer.init_from={whole.folder}", "trainer.epochs=1", "store.root=third").code == 0
+    assert (
+        train(
+            *ODD, f"trainer.init_from={whole.folder}", "trainer.epochs=1", "store.root=third"
+        ).code
+        == 0
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
-def test_a_lazy_network_is_trained_and_resumed(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_a_lazy_network_is_trained_and_resumed(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     lazy = (*WHOLE, "model._target_=own.Lazy", "model=linear", "optimizer=sgd")
     assert train(*lazy, "store.root=whole").code == 0
     stop("save")
@@ -497,7 +583,9 @@ def test_a_lazy_network_is_trained_and_resumed(train: Command, root: Path, stop:
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-def test_a_metric_that_draws_goes_on_where_it_was(train: Command, root: Path, stop: Callable[..., None]) -> None:
+def test_a_metric_that_draws_goes_on_where_it_was(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
     drawing = (*WHOLE, "model.dropout=0.2", "+metrics.share._target_=own.NoisyShare")
     assert train(*drawing, "store.root=whole").code == 0
     for point in ("save", "finish"):

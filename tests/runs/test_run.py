@@ -59,14 +59,21 @@ def test_a_run_that_fails_before_it_begins_is_failed_not_damaged(
         assert [event["event"] for event in run.journal.events()] == ["end"]
         assert run.history()[0] == run.result()
         assert repair.damage(run) is None
-        with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
+        with pytest.raises(
+            UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"
+        ):
             record.read(run)
     view = View(Store(root / "runs"), f"sqlite:///{root}/mlflow.db")
     assert (view.jobs(), view.damaged) == ([], {})
     again = train("-m", *words)
     assert (again.code, again.err) == (0, "")
     for run in Store(root / "runs").runs():
-        assert [event["event"] for event in run.journal.events()] == ["end", "start", "epoch", "end"]
+        assert [event["event"] for event in run.journal.events()] == [
+            "end",
+            "start",
+            "epoch",
+            "end",
+        ]
         assert run.status == "finished"
 
 
@@ -74,15 +81,21 @@ def test_a_journal_without_its_beginning_is_damaged(train: Command, root: Path) 
     assert train(*DIGITS, "model=linear", "trainer.epochs=1").code == 0
     run = only_run(root)
     for kept in (2, 1):
-        run.journal.path.write_bytes(b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[-kept:]))
+        run.journal.path.write_bytes(
+            b"".join(run.journal.path.read_bytes().splitlines(keepends=True)[-kept:])
+        )
         assert repair.damage(run) == f"{run.journal.path}: is damaged: its beginning is missing"
 
 
 def test_a_run_that_fails_in_its_first_epoch_cannot_be_replayed(train: Command, root: Path) -> None:
     Broken.calls = 0
-    assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken", "trainer.epochs=1").code == 1
+    assert (
+        train(*DIGITS, "model=linear", "model._target_=faulty.Broken", "trainer.epochs=1").code == 1
+    )
     run = only_run(root)
-    with pytest.raises(UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"):
+    with pytest.raises(
+        UserError, match=rf"^{run.id}: is failed; only a finished run can be replayed$"
+    ):
         record.read(run)
 
 
@@ -93,7 +106,13 @@ def test_a_run_leaves_config_journal_result_and_weights(train: Command, root: Pa
     events = run.journal.events()
     assert [e["event"] for e in events] == ["start", "epoch", "epoch", "epoch", "end"]
     assert [e["epoch"] for e in events[1:-1]] == [1, 2, 3]
-    assert set(events[1]["metrics"]) == {"train/loss", "train/accuracy", "train/lr", "valid/loss", "valid/accuracy"}
+    assert set(events[1]["metrics"]) == {
+        "train/loss",
+        "train/accuracy",
+        "train/lr",
+        "valid/loss",
+        "valid/accuracy",
+    }
     assert events[0]["fingerprint"][:16] == run.id
     assert events[0]["provenance"]["threads"] == 1
     assert events[0]["data"]["train"] == 1319
@@ -130,10 +149,14 @@ def test_a_finished_run_is_shown_and_not_trained_again(train: Command, root: Pat
     assert only_run(root).journal.path.read_bytes() == journal
 
 
-def test_the_same_config_gives_the_same_bits_and_another_seed_others(train: Command, root: Path) -> None:
+def test_the_same_config_gives_the_same_bits_and_another_seed_others(
+    train: Command, root: Path
+) -> None:
     seen = []
     for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
-        train(*DIGITS, "model.dropout=0.2", "trainer.epochs=2", f"seed={seed}", f"store.root={folder}")
+        train(
+            *DIGITS, "model.dropout=0.2", "trainer.epochs=2", f"seed={seed}", f"store.root={folder}"
+        )
         (run,) = Store(root / folder).runs()
         result = run.result()
         assert result is not None
@@ -151,7 +174,9 @@ def test_the_same_config_gives_the_same_bits_and_another_seed_others(train: Comm
         (["trainer.epochs=2"], "max_epochs", 2),
     ],
 )
-def test_a_run_stops_for_a_reason(train: Command, root: Path, overrides: list[str], reason: str, last: int) -> None:
+def test_a_run_stops_for_a_reason(
+    train: Command, root: Path, overrides: list[str], reason: str, last: int
+) -> None:
     train(*DIGITS, *overrides)
     result = only_run(root).result()
     assert result is not None
@@ -163,15 +188,29 @@ def test_a_run_that_diverges_is_recorded_as_such(train: Command, root: Path) -> 
     assert ended.code == 0
     result = only_run(root).result()
     assert result is not None
-    assert (result.status, result.stop_reason, result.weights_sha256) == ("finished", "diverged", None)
-    assert set(result.metrics) == {"early_stop_epoch", "parameters", "examples_per_second", "seconds"}
+    assert (result.status, result.stop_reason, result.weights_sha256) == (
+        "finished",
+        "diverged",
+        None,
+    )
+    assert set(result.metrics) == {
+        "early_stop_epoch",
+        "parameters",
+        "examples_per_second",
+        "seconds",
+    }
     assert result.metrics["early_stop_epoch"] == 1
     line = only_run(root).journal.path.read_text().splitlines()[1]
-    assert json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["epoch"] == 1
+    assert (
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["epoch"]
+        == 1
+    )
 
 
 def test_the_best_weights_are_tested_and_kept(train: Command, root: Path) -> None:
-    train(*DIGITS, "model.hidden=16", "trainer.epochs=12", "trainer.patience=3", "optimizer.lr=0.05")
+    train(
+        *DIGITS, "model.hidden=16", "trainer.epochs=12", "trainer.patience=3", "optimizer.lr=0.05"
+    )
     run = only_run(root)
     result, epochs = run.result(), run.epochs()
     assert result is not None
@@ -191,7 +230,9 @@ def test_a_run_that_raises_is_failed_and_names_its_log(train: Command, root: Pat
     assert 'raise RuntimeError("no more")' in run.log_file.read_text()
     assert run.status == "failed"
     assert run.journal.events()[-1]["error"] == "RuntimeError: no more"
-    assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken").code == 0, "trained from the start"
+    assert train(*DIGITS, "model=linear", "model._target_=faulty.Broken").code == 0, (
+        "trained from the start"
+    )
     assert run.status == "finished"
 
 
@@ -205,7 +246,11 @@ def test_ctrl_c_and_sigterm_end_a_run_as_interrupted(
     assert "issue the same command again" in ended.err
     assert only_run(root).status == "interrupted"
     last = only_run(root).journal.events()[-1]
-    assert (last["event"], last["status"], last["stop_reason"]) == ("end", "interrupted", "interrupted")
+    assert (last["event"], last["status"], last["stop_reason"]) == (
+        "end",
+        "interrupted",
+        "interrupted",
+    )
 
 
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
@@ -227,20 +272,41 @@ def test_nll_gives_the_numbers_of_cross_entropy(train: Command, root: Path) -> N
 
 def test_mse_regresses_diabetes_better_than_its_mean(train: Command, root: Path) -> None:
     assert (
-        train("data=diabetes", "loss=mse", "trainer.threads=1", "trainer.epochs=40", "trainer.batch_size=32").code == 0
+        train(
+            "data=diabetes",
+            "loss=mse",
+            "trainer.threads=1",
+            "trainer.epochs=40",
+            "trainer.batch_size=32",
+        ).code
+        == 0
     )
     result = only_run(root).result()
     assert result is not None
     assert result.metrics["test/loss"] < 0.85  # targets have the variance 1
-    assert 30 < result.metrics["test/mae"] < 60  # in the target's own unit, whose standard deviation is 77
+    assert (
+        30 < result.metrics["test/mae"] < 60
+    )  # in the target's own unit, whose standard deviation is 77
 
 
-def test_the_error_of_a_regression_is_in_the_unit_of_its_targets(train: Command, root: Path) -> None:
-    fixed = ("data=diabetes", "loss=mse", "trainer.threads=1", "trainer.epochs=2", "trainer.batch_size=32")
-    train("-m", *fixed, "data.target_std=1,77.005746", "optimizer.lr=1e-12", "model.batch_norm=false")
+def test_the_error_of_a_regression_is_in_the_unit_of_its_targets(
+    train: Command, root: Path
+) -> None:
+    fixed = (
+        "data=diabetes",
+        "loss=mse",
+        "trainer.threads=1",
+        "trainer.epochs=2",
+        "trainer.batch_size=32",
+    )
+    train(
+        "-m", *fixed, "data.target_std=1,77.005746", "optimizer.lr=1e-12", "model.batch_norm=false"
+    )
     errors = [run.epochs()[1]["valid/mae"] for run in Store(root / "runs").runs()]
     assert errors[0] != errors[1], "what is learned is not the same"
-    assert errors[0] == pytest.approx(errors[1], rel=0.1), "but both are about the spread of the targets"
+    assert errors[0] == pytest.approx(errors[1], rel=0.1), (
+        "but both are about the spread of the targets"
+    )
 
 
 def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Path) -> None:
@@ -250,7 +316,9 @@ def test_mse_on_classes_learns_against_one_hot_targets(train: Command, root: Pat
     assert result.metrics["test/accuracy"] > 0.9
 
 
-def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(train: Command, root: Path) -> None:
+def test_a_metric_of_the_users_own_is_measured_and_can_be_monitored(
+    train: Command, root: Path
+) -> None:
     share = ("+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=max")
     train(*DIGITS, *share, "trainer.epochs=2")
     run = only_run(root)
@@ -286,7 +354,9 @@ def test_debug_profile_leaves_a_table_and_a_trace(train: Command, root: Path) ->
 
 
 @pytest.mark.parametrize("overrides", [["trainer.precision=bf16"], ["trainer.clip_norm=0.1"], ["scheduler=one_cycle"], ["scheduler=plateau"], ["scheduler=cosine"], ["optimizer=sgd"], ["optimizer=adamw"], ["data.flatten=false", "model=cnn"]])  # fmt: skip
-def test_every_way_to_train_finishes_and_learns(train: Command, root: Path, overrides: list[str]) -> None:
+def test_every_way_to_train_finishes_and_learns(
+    train: Command, root: Path, overrides: list[str]
+) -> None:
     assert train(*DIGITS, "trainer.epochs=4", *overrides).code == 0
     epochs = only_run(root).epochs()
     assert epochs[4]["train/loss"] < epochs[1]["train/loss"]
@@ -303,7 +373,9 @@ def test_load_model_gives_the_trained_network_back(train: Command, root: Path) -
     with pytest.raises(UserError, match="no such run in"):
         load_model("0000")
     run.weights_file.unlink()
-    with pytest.raises(UserError, match=r"its weights were removed; sweeplab replay [0-9a-f]+ puts them back"):
+    with pytest.raises(
+        UserError, match=r"its weights were removed; sweeplab replay [0-9a-f]+ puts them back"
+    ):
         load_model(run.id)
 
 
@@ -312,15 +384,23 @@ def test_flipped_weights_do_not_load(train: Command, root: Path) -> None:
     run = only_run(root)
     content = run.weights_file.read_bytes()
     run.weights_file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    with pytest.raises(UserError, match=f"^{run.weights_file}: is damaged: these are not the weights"):
+    with pytest.raises(
+        UserError, match=f"^{run.weights_file}: is damaged: these are not the weights"
+    ):
         load_model(run.id)
 
 
-def test_a_network_that_is_not_what_the_journal_says_does_not_load(train: Command, root: Path) -> None:
+def test_a_network_that_is_not_what_the_journal_says_does_not_load(
+    train: Command, root: Path
+) -> None:
     train(*DIGITS, "trainer.epochs=2", "model.dropout=0.25")
     run = only_run(root)
-    run.config_file.write_text(run.config_file.read_text().replace("dropout: 0.25", "dropout: 0.26"))
-    with pytest.raises(UserError, match=f"^{run.config_file}: is damaged: its model is not the one"):
+    run.config_file.write_text(
+        run.config_file.read_text().replace("dropout: 0.25", "dropout: 0.26")
+    )
+    with pytest.raises(
+        UserError, match=f"^{run.config_file}: is damaged: its model is not the one"
+    ):
         load_model(run.id)
     run.config_file.write_text("{")
     with pytest.raises(UserError, match=f"^{run.config_file}: is damaged: "):
@@ -338,10 +418,18 @@ def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> No
     train("-m", *one, "seed=1,2")
 
     def reading(*words: str) -> subprocess.CompletedProcess[str]:
-        program = ["-m", "sweeplab.commands.cli"] if words[0] != "train.py" else [str(PROJECT / "train.py")]
+        program = (
+            ["-m", "sweeplab.commands.cli"]
+            if words[0] != "train.py"
+            else [str(PROJECT / "train.py")]
+        )
         command = [sys.executable, "--apart", READ_ONLY, *program, *words[words[0] == "train.py" :]]
-        environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-        return ready.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"
+        }
+        return ready.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
 
     def contents() -> dict[Path, tuple[int, int]]:
         return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in root.glob("runs/**/*")}
@@ -356,7 +444,13 @@ def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> No
     swept = reading("train.py", "-m", *one, "seed=1,2")
     assert (swept.returncode, swept.stderr) == (0, "")
     assert "2 runs of 1 config: 2 finished" in swept.stdout
-    for words in (["runs"], ["compare"], ["compare", "--json"], ["replay", run.id], ["ui", "--help"]):
+    for words in (
+        ["runs"],
+        ["compare"],
+        ["compare", "--json"],
+        ["replay", run.id],
+        ["ui", "--help"],
+    ):
         done = reading(*words)
         assert (done.returncode, done.stderr) == (0, ""), words
     for words in (["train.py", *one, "seed=9"], ["sync"]):
@@ -370,7 +464,9 @@ def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> No
 def test_nothing_of_hydra_is_left_behind(train: Command, root: Path) -> None:
     train(*DIGITS, "debug=smoke")
     assert not [
-        name for name in ("outputs", "multirun", ".hydra", "train.log", "multirun.yaml") if (root / name).exists()
+        name
+        for name in ("outputs", "multirun", ".hydra", "train.log", "multirun.yaml")
+        if (root / name).exists()
     ]
 
 
@@ -384,7 +480,13 @@ def test_pythons_warnings_are_in_the_log_of_the_run(train: Command, root: Path) 
 
 
 SECRET = "correct-horse"  # noqa: S105  # of nothing
-GUARDED = (*DIGITS, "model=linear", "model._target_=own.Guarded", f"+model.password={SECRET}", "trainer.epochs=1")
+GUARDED = (
+    *DIGITS,
+    "model=linear",
+    "model._target_=own.Guarded",
+    f"+model.password={SECRET}",
+    "trainer.epochs=1",
+)
 
 
 def written(root: Path, secret: str) -> list[str]:
@@ -394,7 +496,9 @@ def written(root: Path, secret: str) -> list[str]:
 
 
 @pytest.mark.parametrize("says", ["log", "raise"])
-def test_a_secret_is_neither_said_nor_written_whatever_repeats_it(train: Command, root: Path, says: str) -> None:
+def test_a_secret_is_neither_said_nor_written_whatever_repeats_it(
+    train: Command, root: Path, says: str
+) -> None:
     ended = train(*GUARDED, f"+model.says={says}")
     assert ended.code == (1 if says == "raise" else 0), ended.err
     assert SECRET not in ended.out + ended.err
@@ -404,7 +508,10 @@ def test_a_secret_is_neither_said_nor_written_whatever_repeats_it(train: Command
     assert "  password: '*** (sha256 9dca666e)'\n" in run.config_file.read_text()
     assert "+model.password=*** (sha256 9dca666e)" in run.overrides_file.read_text()
     if says == "raise":
-        assert run.journal.events()[-1]["error"] == "RuntimeError: no access with *** (sha256 9dca666e)"
+        assert (
+            run.journal.events()[-1]["error"]
+            == "RuntimeError: no access with *** (sha256 9dca666e)"
+        )
         assert "failed: RuntimeError: no access with *** (sha256 9dca666e)" in ended.err
 
 
@@ -412,7 +519,10 @@ def test_a_secret_is_neither_said_nor_written_whatever_repeats_it(train: Command
     ("wrong", "says"),
     [
         (f"model.password={SECRET}", "model.password=*** (sha256 9dca666e): no such key; valid: "),
-        (f"+trainer.password={SECRET}", "trainer.password=*** (sha256 9dca666e): no such key; valid: "),
+        (
+            f"+trainer.password={SECRET}",
+            "trainer.password=*** (sha256 9dca666e): no such key; valid: ",
+        ),
         (f"--password={SECRET}", "--password=*** (sha256 9dca666e): no such option of train.py"),
         (f"model.password=[{SECRET}", "model.password=*** (sha256 e2cbd847): cannot be read: "),
         (f"+model={{password: {SECRET}}}", ""),
@@ -429,21 +539,26 @@ def test_no_message_repeats_a_secret(train: Command, root: Path, wrong: str, say
     assert list(root.iterdir()) == []
 
 
-def test_control_characters_of_a_value_do_not_reach_the_terminal(train: Command, root: Path) -> None:
+def test_control_characters_of_a_value_do_not_reach_the_terminal(
+    train: Command, root: Path
+) -> None:
     ended = train("model.activation='\x1b[31mre\u202elu'")
     assert ended.code == 2
     assert r"\x1b[31mre\u202elu" in ended.err
     assert "\x1b" not in ended.err
 
 
-def test_settings_called_like_secrets_stay_and_secrets_have_to_be_given(train: Command, root: Path) -> None:
+def test_settings_called_like_secrets_stay_and_secrets_have_to_be_given(
+    train: Command, root: Path
+) -> None:
     for value in ("true", "3", "cls", "false"):
         assert train(*GUARDED, f"+model.class_token={value}").code == 0
     runs = Store(root / "runs").runs()
     assert [run.config()["model"]["class_token"] for run in runs] == [True, 3, "cls", False]
     key = "model.password"
     with pytest.raises(
-        UserError, match=rf"^{key}=\*\*\* \(sha256 9dca666e\): its value is a secret, .* give it: load_m"
+        UserError,
+        match=rf"^{key}=\*\*\* \(sha256 9dca666e\): its value is a secret, .* give it: load_m",
     ):
         load_model(runs[1].id)
     with pytest.raises(UserError, match=rf"^{key}: what is given is not the value of the record"):
@@ -453,13 +568,18 @@ def test_settings_called_like_secrets_stay_and_secrets_have_to_be_given(train: C
     assert [model.password for model in models] == [SECRET] * 4
 
 
-def test_configs_with_other_secrets_stay_apart(train: Command, command: Command, home: Store, root: Path) -> None:
+def test_configs_with_other_secrets_stay_apart(
+    train: Command, command: Command, home: Store, root: Path
+) -> None:
     words = [*GUARDED[:-2], "+model.password=first-one,second-one", "trainer.epochs=1"]
     ended = train("-m", *words)
     assert ended.code == 0, ended.err
     assert "password=*** (sha256 fa44385b)" in ended.out
     groups = group_runs(read_run(run) for run in home.runs())
-    assert sorted(one.values["model.password"] for one in groups) == ["*** (sha256 00bf267c)", "*** (sha256 fa44385b)"]
+    assert sorted(one.values["model.password"] for one in groups) == [
+        "*** (sha256 00bf267c)",
+        "*** (sha256 fa44385b)",
+    ]
     for run in home.runs():
         run.journal.append("track", experiment="sweeplab")
     assert command("sweeplab", "sync", loaded=True).code == 0

@@ -29,7 +29,9 @@ NAMES = {
 
 def test_without_psutil_it_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"tracking\.system_metrics=true: needs psutil, which is not installed"):
+    with pytest.raises(
+        UserError, match=r"tracking\.system_metrics=true: needs psutil, which is not installed"
+    ):
         system.check()
 
 
@@ -61,10 +63,14 @@ def test_a_run_journals_them_and_its_bits_are_the_same(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("psutil")
-    monkeypatch.setattr(tracking, "feeding", lambda *_: nullcontext(tracking.Client()))  # nothing needs to be fed here
+    monkeypatch.setattr(
+        tracking, "feeding", lambda *_: nullcontext(tracking.Client())
+    )  # nothing needs to be fed here
     few = ("data=digits", "model.hidden=8", "trainer.epochs=1", "trainer.threads=1")
     assert train(*few, "store.root=plain", tracking=True).code == 0
-    assert train(*few, "store.root=watched", "tracking.system_metrics=true", tracking=True).code == 0
+    assert (
+        train(*few, "store.root=watched", "tracking.system_metrics=true", tracking=True).code == 0
+    )
     (plain,), (watched,) = (Store(root / name).runs() for name in ("plain", "watched"))
     assert plain.id == watched.id
     assert plain.result().weights_sha256 == watched.result().weights_sha256

@@ -137,7 +137,9 @@ class LoadsState(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last.load_state_dict({"weight": torch.zeros(10, 64, device="cpu"), "bias": torch.zeros(10, device="cpu")})
+        self.last.load_state_dict(
+            {"weight": torch.zeros(10, 64, device="cpu"), "bias": torch.zeros(10, device="cpu")}
+        )
         self.kept = self.last.weight.sum().item()
 
 
@@ -317,7 +319,9 @@ class Scans(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         lengths = (x > 0).sum(1)
-        return super().forward(torch.stack([row / max(1, int(n)) for row, n in zip(x, lengths, strict=True)]))
+        return super().forward(
+            torch.stack([row / max(1, int(n)) for row, n in zip(x, lengths, strict=True)])
+        )
 
 
 class Normalised(Net):
@@ -365,12 +369,16 @@ def fit(target: str, *overrides: str) -> trial.Fitted:
 
 @pytest.mark.usefixtures("root")
 class TestNetworks:
-    @pytest.mark.parametrize("network", [*CONSTRUCTORS, *FORWARDS], ids=lambda network: network.__name__)
+    @pytest.mark.parametrize(
+        "network", [*CONSTRUCTORS, *FORWARDS], ids=lambda network: network.__name__
+    )
     def test_what_works_on_two_examples_is_let_through(self, network: type[nn.Module]) -> None:
         before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].sum()
         fitted = fit(f"{HERE}.{network.__name__}")
         assert Parameter((10, 64), torch.float32) in fitted.parameters
-        assert ("last", "[B, 10]", 650) in [(row.name, row.output, row.parameters) for row in fitted.layers]
+        assert ("last", "[B, 10]", 650) in [
+            (row.name, row.output, row.parameters) for row in fitted.layers
+        ]
         assert fitted.weights["last.weight"] == [10, 64]
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (random.getstate(), np.random.get_state()[1].sum()) == before[1:]
@@ -380,7 +388,14 @@ class TestNetworks:
         assert fit(f"{HERE}.Scripted").weights["head.weight"] == [10, 10]
 
     @pytest.mark.parametrize(
-        ("name", "size"), [("swin_t", 27), ("regnet_y_400mf", 3), ("vit_b_16", 85), ("mnasnet0_5", 0), ("resnet18", 11)]
+        ("name", "size"),
+        [
+            ("swin_t", 27),
+            ("regnet_y_400mf", 3),
+            ("vit_b_16", 85),
+            ("mnasnet0_5", 0),
+            ("resnet18", 11),
+        ],
     )
     def test_torchvisions_networks_are_let_through(self, name: str, size: int) -> None:
         picture = ("data.in_features=3072", "data.shape=[3,32,32]", "data.flatten=false")
@@ -393,18 +408,32 @@ class TestNetworks:
 
     def test_a_lazy_layer_has_its_shape_after_the_trial(self) -> None:
         fitted = fit("torch.nn.LazyLinear", "+model.out_features=10")
-        assert fitted.parameters == [Parameter((10, 64), torch.float32), Parameter((10,), torch.float32)]
+        assert fitted.parameters == [
+            Parameter((10, 64), torch.float32),
+            Parameter((10,), torch.float32),
+        ]
 
     @pytest.mark.parametrize(
         ("network", "message"),
         [
             ("Fails", "not with these numbers"),
-            ("FailsLate", "does not take inputs of shape [B, 64] (data=digits, data.flatten=true): too dark"),
-            ("OneNumber", "model: the network's output has the shape [B], but data=digits needs [B, 10] (classes)"),
-            ("Thirteen", "model: the network's output has the shape [B, 13], but data=digits needs [B, 10] (classes)"),
+            (
+                "FailsLate",
+                "does not take inputs of shape [B, 64] (data=digits, data.flatten=true): too dark",
+            ),
+            (
+                "OneNumber",
+                "model: the network's output has the shape [B], but data=digits needs [B, 10] (classes)",
+            ),
+            (
+                "Thirteen",
+                "model: the network's output has the shape [B, 13], but data=digits needs [B, 10] (classes)",
+            ),
         ],
     )
-    def test_what_fails_there_is_refused_with_its_own_message(self, network: str, message: str) -> None:
+    def test_what_fails_there_is_refused_with_its_own_message(
+        self, network: str, message: str
+    ) -> None:
         with pytest.raises(UserError) as refused:
             fit(f"{HERE}.{network}")
         assert message in str(refused.value)
@@ -491,7 +520,12 @@ class Five(nn.Module):
 @pytest.mark.usefixtures("root")
 class TestLosses:
     def loss(self, name: str) -> trial.Fitted:
-        return fit("torch.nn.Linear", "+model._args_=[64,10]", f"loss._target_={HERE}.{name}", "~loss.label_smoothing")
+        return fit(
+            "torch.nn.Linear",
+            "+model._args_=[64,10]",
+            f"loss._target_={HERE}.{name}",
+            "~loss.label_smoothing",
+        )
 
     def test_one_that_takes_no_zeros_is_let_through(self) -> None:
         assert self.loss("BothClasses")
@@ -545,13 +579,17 @@ class TestOptimizers:
 
     @pytest.mark.parametrize("device", ["auto", "cpu"])
     def test_muon_says_why_it_takes_no_bias(self, device: str) -> None:
-        assert self.fit("torch.optim.Muon", f"trainer.device={device}", network="model.bias=true") == (
+        assert self.fit(
+            "torch.optim.Muon", f"trainer.device={device}", network="model.bias=true"
+        ) == (
             "optimizer: Muon only supports 2D parameters whereas we found a parameter with size: torch.Size([10]) "
             "(torch.optim.Muon)"
         )
 
     def test_a_large_parameter_is_named_with_its_own_size(self) -> None:
-        settings = compose(["data=digits", "optimizer._target_=torch.optim.Muon", "~optimizer.fused"])
+        settings = compose(
+            ["data=digits", "optimizer._target_=torch.optim.Muon", "~optimizer.fused"]
+        )
         with pytest.raises(UserError, match=r"size: torch.Size\(\[64, 32, 300\]\)"):
             trial.fit_optimizer(settings, [Parameter((64, 32, 300), torch.float32)])
 
@@ -566,7 +604,10 @@ class TestOptimizers:
         [
             ("Adam", ["+optimizer.fused=true"]),
             ("AdamW", ["+optimizer.foreach=true", "+optimizer.amsgrad=true"]),
-            ("SGD", ["+optimizer.fused=true", "+optimizer.momentum=0.9", "+optimizer.nesterov=true"]),
+            (
+                "SGD",
+                ["+optimizer.fused=true", "+optimizer.momentum=0.9", "+optimizer.nesterov=true"],
+            ),
             ("Adagrad", ["+optimizer.fused=true"]),
             ("LBFGS", ["~optimizer.weight_decay"]),
             ("Adafactor", []),

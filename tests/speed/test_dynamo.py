@@ -40,16 +40,28 @@ print(sys.modules["torch._dynamo"].__file__)
 def python(program: str, *arguments: str, root: Path, loaded: bool) -> str:
     """What it says; `loaded`: forked from a process that has loaded PyTorch as a command does."""
     words = [sys.executable, "-c", program, *arguments]
-    done = (ready if loaded else subprocess).run(words, cwd=root, capture_output=True, text=True, check=False)
+    done = (ready if loaded else subprocess).run(
+        words, cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(
-    "overrides", ["", "optimizer.lr=0.1,0.2 sweep.report=false -m", "model=cnn optimizer=sgd scheduler=one_cycle"]
+    "overrides",
+    [
+        "",
+        "optimizer.lr=0.1,0.2 sweep.report=false -m",
+        "model=cnn optimizer=sgd scheduler=one_cycle",
+    ],
 )
 def test_a_run_does_without(root: Path, overrides: str) -> None:
-    out = python(RUN.format(script=str(PROJECT / "train.py")), *overrides.split(), root=root, loaded=bool(overrides))
+    out = python(
+        RUN.format(script=str(PROJECT / "train.py")),
+        *overrides.split(),
+        root=root,
+        loaded=bool(overrides),
+    )
     assert out.endswith("loaded:\n")
 
 

@@ -44,7 +44,13 @@ def test_without_any_trick_a_run_has_the_same_numbers_and_says_so(root: Path) ->
     # Layers as small as these are computed by torch in both ways, so that even the bits are the same.
     for folder, variable in (("tricks", "0"), ("plain", "1")):
         words = [sys.executable, PROJECT / "train.py", *RUN, f"store.root={folder}"]
-        subprocess.run(words, cwd=root, env={**os.environ, "SWEEPLAB_PLAIN": variable}, check=True, capture_output=True)
+        subprocess.run(
+            words,
+            cwd=root,
+            env={**os.environ, "SWEEPLAB_PLAIN": variable},
+            check=True,
+            capture_output=True,
+        )
     assert facts(only(root, "plain")) == facts(only(root, "tricks"))
     assert only(root, "plain").start()["provenance"]["plain"] is True
     assert "plain" not in only(root, "tricks").start()["provenance"]

@@ -17,7 +17,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[flip.Place, dict[str
     return flip.refer(tmp_path_factory.mktemp("flip")), {}
 
 
-@pytest.mark.filterwarnings("ignore")  # a process of a command's own would say nothing of them either
-def test_a_damaged_file_is_named_or_does_no_harm(number: int, made: tuple[flip.Place, dict[str, flip.Said]]) -> None:
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # a process of a command's own would say nothing of them either
+def test_a_damaged_file_is_named_or_does_no_harm(
+    number: int, made: tuple[flip.Place, dict[str, flip.Said]]
+) -> None:
     done = flip.trial(number, 0, *made)
     assert done.wrong == [], str(done)

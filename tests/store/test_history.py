@@ -15,7 +15,9 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def start(journal: Journal, **fields: object) -> None:
-    journal.append(Event.START, fingerprint="f" * 64, question="0" * 64, overrides=["seed=0"], **fields)
+    journal.append(
+        Event.START, fingerprint="f" * 64, question="0" * 64, overrides=["seed=0"], **fields
+    )
 
 
 def add(journal: Journal, text: str) -> None:
@@ -26,8 +28,19 @@ def add(journal: Journal, text: str) -> None:
 def test_a_journal_that_is_not_there_says_nothing(journal: Journal) -> None:
     history = History.of(journal)
     assert (history.count, history.status, history.has_begun) == (0, Status.UNFINISHED, False)
-    assert (history.start, history.end, history.provenance, history.epochs, history.metrics) == ({}, {}, {}, {}, {})
-    assert (history.threads, history.best_epoch, history.error, history.result) == (None, None, None, None)
+    assert (history.start, history.end, history.provenance, history.epochs, history.metrics) == (
+        {},
+        {},
+        {},
+        {},
+        {},
+    )
+    assert (history.threads, history.best_epoch, history.error, history.result) == (
+        None,
+        None,
+        None,
+        None,
+    )
     with pytest.raises(FileNotFoundError):
         history.read()
 
@@ -44,21 +57,38 @@ def test_a_run_from_its_start_to_its_end(journal: Journal) -> None:
     assert history.epochs == {1: {"valid/loss": 0.5}, 2: {"valid/loss": 0.25}}
     assert (history.threads, history.was_resumed, history.sweep) == (1, True, "5e")
     metrics = {"best_epoch": 2, "test/loss": float("nan")}
-    journal.append(Event.END, status="finished", stop_reason="patience", metrics=metrics, weights_sha256="ab")
+    journal.append(
+        Event.END, status="finished", stop_reason="patience", metrics=metrics, weights_sha256="ab"
+    )
     journal.append(Event.TRACK, experiment="again")
     assert history.read()
-    assert (history.status, history.has_ended, history.best_epoch, history.error) == ("finished", True, 2, None)
+    assert (history.status, history.has_ended, history.best_epoch, history.error) == (
+        "finished",
+        True,
+        2,
+        None,
+    )
     assert (list(history.experiments), list(history.tracked)) == (["mnist"], ["again"])
     result = history.result
     assert result is not None
-    assert (result.fingerprint, result.question, result.status) == ("f" * 64, "0" * 64, Status.FINISHED)
-    assert (result.stop_reason, result.weights_sha256, result.overrides) == ("patience", "ab", ["seed=0"])
+    assert (result.fingerprint, result.question, result.status) == (
+        "f" * 64,
+        "0" * 64,
+        Status.FINISHED,
+    )
+    assert (result.stop_reason, result.weights_sha256, result.overrides) == (
+        "patience",
+        "ab",
+        ["seed=0"],
+    )
     assert str(result.metrics) == "{'best_epoch': 2.0, 'test/loss': nan}"
 
 
 def test_a_run_that_is_begun_again_has_not_ended(journal: Journal) -> None:
     start(journal, name="first")
-    journal.append(Event.END, status="failed", stop_reason=None, metrics={}, error="ValueError: no\nnumber")
+    journal.append(
+        Event.END, status="failed", stop_reason=None, metrics={}, error="ValueError: no\nnumber"
+    )
     history = History.of(journal)
     assert (history.status, history.error) == (Status.FAILED, "ValueError: no number")
     start(journal, name="second")
@@ -110,7 +140,11 @@ def test_until_leaves_out_what_came_later(journal: Journal) -> None:
     journal.append(Event.EPOCH, epoch=1, metrics={})
     journal.append(Event.END, status="finished", stop_reason="max_epochs", metrics={})
     whole = History.of(journal)
-    assert (whole.until(2).count, whole.until(2).has_ended, whole.until(3).has_ended) == (2, False, True)
+    assert (whole.until(2).count, whole.until(2).has_ended, whole.until(3).has_ended) == (
+        2,
+        False,
+        True,
+    )
 
 
 def test_another_journal_in_its_place_is_read_from_the_beginning(journal: Journal) -> None:
@@ -128,7 +162,10 @@ def test_a_damaged_line_is_named_at_each_look_until_it_is_mended(journal: Journa
     size = journal.path.stat().st_size
     add(journal, '{"event": "end", "status": "no such"}\n')
     for _ in range(2):
-        with pytest.raises(DamagedError, match=r"journal.jsonl: is damaged: line 2: 'no such' is not a valid Status"):
+        with pytest.raises(
+            DamagedError,
+            match=r"journal.jsonl: is damaged: line 2: 'no such' is not a valid Status",
+        ):
             history.read()
     with journal.path.open("r+b") as file:
         file.truncate(size)

@@ -42,7 +42,10 @@ def test_a_copy_has_an_id_of_its_own_and_says_so_once(first: Path, root: Path, h
     (before,) = ids(first)
     second = copy(first, root / "second", how)
     told = Store(second).settle()
-    assert told == f"{second} is a copy of {first}: it goes on under an id of its own, with MLflow runs of its own"
+    assert (
+        told
+        == f"{second} is a copy of {first}: it goes on under an id of its own, with MLflow runs of its own"
+    )
     assert Store(second).settle() is None
     assert Store(first).settle() is None
     assert ids(first, second)[0] == before != ids(second)[0]
@@ -67,7 +70,9 @@ def test_a_moved_store_keeps_its_id(first: Path, root: Path) -> None:
     assert owner(again) != before[1], "it cannot be told for sure"
 
 
-def test_a_copy_is_noticed_though_the_other_one_was_away_for_a_while(first: Path, root: Path) -> None:
+def test_a_copy_is_noticed_though_the_other_one_was_away_for_a_while(
+    first: Path, root: Path
+) -> None:
     away = first.rename(root / "unmounted")
     second = copy(away, root / "second")
     assert Store(second).settle() is None
@@ -79,7 +84,9 @@ def test_a_copy_is_noticed_though_the_other_one_was_away_for_a_while(first: Path
     assert ids(first) != ids(third)
 
 
-def test_a_restored_store_keeps_its_id_and_one_that_was_put_aside_gets_another(first: Path, root: Path) -> None:
+def test_a_restored_store_keeps_its_id_and_one_that_was_put_aside_gets_another(
+    first: Path, root: Path
+) -> None:
     (before,) = ids(first)
     aside = first.rename(root / "aside")
     copy(aside, first)
@@ -110,7 +117,18 @@ def test_the_same_folder_through_another_mount_is_no_copy(first: Path, root: Pat
     (root / "mount").mkdir()
     code = f"from sweeplab.store import Store; home = Store({str(root / 'mount')!r}); print(home.settle(), home.id)"
     words = 'mount --bind "$1" "$2" && exec "$3" -c "$4"'
-    program = ["unshare", "-rm", "sh", "-c", words, "-", first, root / "mount", sys.executable, code]
+    program = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        words,
+        "-",
+        first,
+        root / "mount",
+        sys.executable,
+        code,
+    ]
     done = subprocess.run(program, check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["None", *ids(first)]
 
@@ -125,7 +143,13 @@ def test_the_same_folder_through_another_mount_is_no_copy(first: Path, root: Pat
     (True, True, "fuse.sshfs", True),
 ])  # fmt: skip
 def test_another_machine(
-    first: Path, root: Path, monkeypatch: pytest.MonkeyPatch, moved: bool, other_inode: bool, kind: str, is_copy: bool
+    first: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: bool,
+    other_inode: bool,
+    kind: str,
+    is_copy: bool,
 ) -> None:
     before = (*ids(first), owner(first))
     here = first
@@ -163,14 +187,20 @@ def test_a_store_of_an_earlier_version_keeps_its_id(root: Path) -> None:
 def test_a_damaged_file_is_told(root: Path, content: str) -> None:
     home = Store(root / "runs").open()
     (home.root / "store.json").write_text(content)
-    with pytest.raises(UserError, match=r"store\.json: is damaged: .*; remove it, and what was sent to MLflow before"):
+    with pytest.raises(
+        UserError,
+        match=r"store\.json: is damaged: .*; remove it, and what was sent to MLflow before",
+    ):
         home.settle()
 
 
 def test_processes_that_find_a_copy_at_once_agree_on_its_id(first: Path, root: Path) -> None:
     second = copy(first, root / "second")
     code = f"from sweeplab.store import Store; print(Store({str(second)!r}).id)"
-    at_once = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    at_once = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     found = [process.communicate()[0].strip() for process in at_once]
     assert set(found) == set(ids(second))
     assert ids(first) != ids(second)
@@ -192,21 +222,37 @@ def test_a_store_that_can_only_be_read_keeps_what_it_says(
 def test_sync_says_it_once(first: Path, root: Path, sweeplab: Command) -> None:
     second = copy(first, root / "second")
     ended = sweeplab("sync", "store.root=second")
-    assert ended.out.splitlines()[0].startswith(f"{second} is a copy of {first}: it goes on under an id of its own")
+    assert ended.out.splitlines()[0].startswith(
+        f"{second} is a copy of {first}: it goes on under an id of its own"
+    )
     assert "copy" not in sweeplab("sync", "store.root=second").out
 
 
 def test_training_says_it(first: Path, root: Path, train: Command) -> None:
     second = copy(first, root / "second")
-    words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=second")
+    words = (
+        "data=digits",
+        "model=linear",
+        "trainer.epochs=1",
+        "trainer.threads=1",
+        "store.root=second",
+    )
     told = train(*words, "tracking.uri=http://127.0.0.1:1", "tracking.wait=0", tracking=True)
     assert f"{second} is a copy of {first}" in told.out
 
 
 @pytest.mark.parametrize("further", [[], ["-m", "seed=0,1"]])
-def test_training_without_tracking_finds_it_out(first: Path, root: Path, train: Command, further: list[str]) -> None:
+def test_training_without_tracking_finds_it_out(
+    first: Path, root: Path, train: Command, further: list[str]
+) -> None:
     second = copy(first, root / "second")
-    words = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=second")
+    words = (
+        "data=digits",
+        "model=linear",
+        "trainer.epochs=1",
+        "trainer.threads=1",
+        "store.root=second",
+    )
     assert f"{second} is a copy of {first}" in train(*further, *words).out
     moved = first.rename(root / "moved")
     assert len(set(ids(moved, second))) == 2

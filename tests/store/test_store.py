@@ -57,7 +57,9 @@ def strict(text: str) -> Any:
 
 def result(**changes: Any) -> Result:
     values: dict[str, Any] = {"fingerprint": "f" * 64, "question": "0" * 64, "status": "finished"}
-    return Result(**{**values, "stop_reason": "patience", "metrics": {"test/loss": 0.25}, **changes})
+    return Result(
+        **{**values, "stop_reason": "patience", "metrics": {"test/loss": 0.25}, **changes}
+    )
 
 
 @pytest.fixture
@@ -88,7 +90,9 @@ def test_a_fingerprint_is_the_sha256_of_canonical_json() -> None:
 
 
 def test_the_order_of_keys_does_not_change_a_fingerprint() -> None:
-    assert fingerprint(dict(reversed(CONFIG.items())), "da7a", "c0de") == fingerprint(CONFIG, "da7a", "c0de")
+    assert fingerprint(dict(reversed(CONFIG.items())), "da7a", "c0de") == fingerprint(
+        CONFIG, "da7a", "c0de"
+    )
 
 
 def test_other_code_changes_the_fingerprint_and_not_the_question() -> None:
@@ -98,7 +102,9 @@ def test_other_code_changes_the_fingerprint_and_not_the_question() -> None:
 
 
 @pytest.mark.parametrize(("config", "data"), [({**CONFIG, "seed": 1}, "da7a"), (CONFIG, "da7b")])
-def test_another_config_or_other_data_is_another_question(config: dict[str, Any], data: str) -> None:
+def test_another_config_or_other_data_is_another_question(
+    config: dict[str, Any], data: str
+) -> None:
     assert fingerprint(config, data, "c0de")[1] != fingerprint(CONFIG, "da7a", "c0de")[1]
 
 
@@ -207,7 +213,11 @@ def test_a_repeated_epoch_keeps_its_first_line(tmp_path: Path) -> None:
     for epoch, loss in ((1, 0.5), (2, 0.4), (2, 0.3), (3, 0.2)):
         journal.append("epoch", epoch=epoch, metrics={"valid/loss": loss})
     journal.append("end", status="finished", metrics={"test/loss": 0.1})
-    assert History.of(journal).epochs == {1: {"valid/loss": 0.5}, 2: {"valid/loss": 0.4}, 3: {"valid/loss": 0.2}}
+    assert History.of(journal).epochs == {
+        1: {"valid/loss": 0.5},
+        2: {"valid/loss": 0.4},
+        3: {"valid/loss": 0.2},
+    }
 
 
 def test_a_digit_that_was_changed_is_found_by_the_line_s_checksum(tmp_path: Path) -> None:
@@ -217,7 +227,10 @@ def test_a_digit_that_was_changed_is_found_by_the_line_s_checksum(tmp_path: Path
     journal.path.write_bytes(journal.path.read_bytes().replace(b": 0.6}", b": 0.7}"))
     with pytest.raises(DamagedError) as refused:
         journal.events()
-    assert str(refused.value) == f"{journal.path}: is damaged: line 2: its content does not fit its checksum"
+    assert (
+        str(refused.value)
+        == f"{journal.path}: is damaged: line 2: its content does not fit its checksum"
+    )
 
 
 @pytest.mark.parametrize("line", [b"\xff\n", b"[]\n", b"1\n", b"{}\n", b'{"event": 1}\n', b'{"event": "epoch"}\n', b"[" * 9999 + b"\n", b'{"event": "end", "metrics": {"a": "b"}}\n', b'{"event": "start", "config": 1}\n'])  # fmt: skip
@@ -230,7 +243,9 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
 
 def test_a_journal_without_checksums_is_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.path.write_text('{"time": 1.0, "event": "epoch", "epoch": 1, "metrics": {"valid/loss": 0.5}}\n')
+    journal.path.write_text(
+        '{"time": 1.0, "event": "epoch", "epoch": 1, "metrics": {"valid/loss": 0.5}}\n'
+    )
     assert History.of(journal).epochs == {1: {"valid/loss": 0.5}}
 
 
@@ -244,7 +259,10 @@ def test_a_journal_that_was_taken_away_is_not_begun_in_its_middle(tmp_path: Path
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
-    for write in (Journal(Path("/dev/full")).append, lambda _: write_atomic(tmp_path / "none" / "file", b"")):
+    for write in (
+        Journal(Path("/dev/full")).append,
+        lambda _: write_atomic(tmp_path / "none" / "file", b""),
+    ):
         with pytest.raises(OSError, match=r"/dev/full|none/file") as full:
             write("start")
         assert full.value.filename in ("/dev/full", str(tmp_path / "none" / "file"))
@@ -264,7 +282,9 @@ def test_a_run_without_a_result_is_unfinished(home: Store) -> None:
 @pytest.mark.parametrize("status", ["finished", "failed", "interrupted"])
 def test_a_result_comes_back_as_it_was_written(home: Store, status: str) -> None:
     run = started(home, "f" * 64)
-    written = result(status=status, metrics={"test/loss": math.inf, "best_epoch": 3.0}, overrides=["seed=0"])
+    written = result(
+        status=status, metrics={"test/loss": math.inf, "best_epoch": 3.0}, overrides=["seed=0"]
+    )
     run.write_result(written)
     assert strict(run.result_file.read_text())["metrics"]["test/loss"] == "Infinity"
     assert run.result() == written
@@ -273,7 +293,9 @@ def test_a_result_comes_back_as_it_was_written(home: Store, status: str) -> None
 
 def test_the_config_is_kept_for_people_and_for_hydra(home: Store) -> None:
     run = started(home, "f" * 64)
-    run.write_config({"seed": 0, "model": {"hidden": [392], "dropout": None}}, ["model.hidden=392", "name=나"])
+    run.write_config(
+        {"seed": 0, "model": {"hidden": [392], "dropout": None}}, ["model.hidden=392", "name=나"]
+    )
     assert run.config() == {"seed": 0, "model": {"hidden": [392], "dropout": None}}
     assert run.config_file.read_text().startswith("seed: 0\nmodel:\n")
     assert run.overrides_file.read_text() == "- model.hidden=392\n- name=나\n"
@@ -281,7 +303,9 @@ def test_the_config_is_kept_for_people_and_for_hydra(home: Store) -> None:
 
 def test_a_claim_excludes_another_process_until_that_is_killed(home: Store) -> None:
     run = home.run("f" * 64)
-    with subprocess.Popen([sys.executable, "-c", OWNER, run.folder], stdout=subprocess.PIPE, text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, run.folder], stdout=subprocess.PIPE, text=True
+    ) as owner:
         try:
             assert owner.stdout is not None
             assert owner.stdout.readline() == "claimed\n"
@@ -337,7 +361,9 @@ def finished(home: Store, digit: str = "f") -> Run:
 
 
 @pytest.mark.parametrize("damage", [lambda c: c.replace(b"0.25", b"0.26"), lambda c: c[:-9], lambda _: b"", lambda _: b"[]", lambda _: b"\xff", lambda c: c + b"x"])  # fmt: skip
-def test_the_journal_makes_up_for_a_damaged_result(home: Store, damage: Callable[[bytes], bytes]) -> None:
+def test_the_journal_makes_up_for_a_damaged_result(
+    home: Store, damage: Callable[[bytes], bytes]
+) -> None:
     run = finished(home)
     before = run.result()
     run.result_file.write_bytes(damage(run.result_file.read_bytes()))
@@ -360,7 +386,9 @@ def test_what_is_another_run_s_is_not_taken_for_this_one_s(home: Store) -> None:
     for run, digit, loss in ((one, "a", 0.25), (other, "b", 0.5)):
         run.folder.mkdir()
         run.journal.append("start", fingerprint=digit * 64, question="0" * 64)
-        run.journal.append("end", status="finished", stop_reason="patience", metrics={"test/loss": loss})
+        run.journal.append(
+            "end", status="finished", stop_reason="patience", metrics={"test/loss": loss}
+        )
         run.write_result(result(fingerprint=digit * 64, metrics={"test/loss": loss}))
     shutil.copy(other.result_file, one.result_file)
     found = one.result()
@@ -368,7 +396,9 @@ def test_what_is_another_run_s_is_not_taken_for_this_one_s(home: Store) -> None:
     assert (found.fingerprint, found.metrics) == ("a" * 64, {"test/loss": 0.25})
     assert repair.mend_result(one) == f"{one.result_file}: is damaged: it is that of another run"
     shutil.copy(other.journal.path, one.journal.path)
-    with pytest.raises(DamagedError, match=f"{one.journal.path}: is damaged: it is that of another run"):
+    with pytest.raises(
+        DamagedError, match=f"{one.journal.path}: is damaged: it is that of another run"
+    ):
         one.history()
     shutil.copy(other.result_file, one.result_file)
     assert one.result() is None
@@ -384,11 +414,15 @@ def test_a_result_without_a_digest_is_read(home: Store) -> None:
 
 
 @pytest.mark.parametrize(("kept", "missing"), [(0, "end"), (2, "end"), (-2, "beginning")])
-def test_a_finished_run_whose_journal_has_lost_lines_is_damaged(home: Store, kept: int, missing: str) -> None:
+def test_a_finished_run_whose_journal_has_lost_lines_is_damaged(
+    home: Store, kept: int, missing: str
+) -> None:
     run = finished(home)
     lines = run.journal.path.read_bytes().splitlines(keepends=True)
     run.journal.path.write_bytes(b"".join(lines[kept:] if kept < 0 else lines[:kept]))
-    with pytest.raises(DamagedError, match=f"{run.journal.path}: is damaged: its {missing} is missing"):
+    with pytest.raises(
+        DamagedError, match=f"{run.journal.path}: is damaged: its {missing} is missing"
+    ):
         run.history()
     assert [each.id for each in home.runs()] == [run.id]
 
@@ -400,7 +434,9 @@ def test_a_run_whose_journal_is_gone_is_still_listed(home: Store) -> None:
     assert home.find(run.id[:4]).id == run.id
 
 
-def test_an_unfinished_journal_that_lacks_an_epoch_of_a_checkpoint_is_set_aside(home: Store) -> None:
+def test_an_unfinished_journal_that_lacks_an_epoch_of_a_checkpoint_is_set_aside(
+    home: Store,
+) -> None:
     run = home.run("f" * 64)
     run.checkpoints.mkdir(parents=True)
     run.journal.append("start")
@@ -411,13 +447,23 @@ def test_an_unfinished_journal_that_lacks_an_epoch_of_a_checkpoint_is_set_aside(
     assert repair.damage(run) == f"{run.journal.path}: is damaged: epoch 2 is missing"
     repair.set_aside(run)
     assert sorted(p.name for p in run.folder.iterdir()) == ["damaged"]
-    assert sorted(p.name for p in (run.folder / "damaged").iterdir()) == ["checkpoints", "journal.jsonl"]
+    assert sorted(p.name for p in (run.folder / "damaged").iterdir()) == [
+        "checkpoints",
+        "journal.jsonl",
+    ]
 
 
-def test_a_claim_removes_what_a_killed_writer_left_but_not_what_the_feeder_writes(home: Store) -> None:
+def test_a_claim_removes_what_a_killed_writer_left_but_not_what_the_feeder_writes(
+    home: Store,
+) -> None:
     run = started(home, "f" * 64)
     run.checkpoints.mkdir()
-    left = [".config.yaml.x7ab", ".weights.safetensors.q1", ".result.json.zz", "checkpoints/.3.pt.ab"]
+    left = [
+        ".config.yaml.x7ab",
+        ".weights.safetensors.q1",
+        ".result.json.zz",
+        "checkpoints/.3.pt.ab",
+    ]
     for name in (*left, ".mlflow.json.k3"):
         (run.folder / name).touch()
     (run.folder / ".model-abc").mkdir()
@@ -473,7 +519,8 @@ def test_a_root_that_may_not_be_written_is_refused_and_not_made(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(
-        UserError, match=rf"^store\.root={tmp_path}/a/runs: {tmp_path} cannot be written; name a folder"
+        UserError,
+        match=rf"^store\.root={tmp_path}/a/runs: {tmp_path} cannot be written; name a folder",
     ):
         Store(tmp_path / "a" / "runs").open()
     assert list(tmp_path.iterdir()) == []
@@ -517,13 +564,17 @@ def test_a_run_is_found_by_the_beginning_of_its_id_its_fingerprint_or_its_folder
         assert home.find(name).folder == run.folder
     monkeypatch.chdir(home.root)
     assert home.find(other.id).id == other.id
-    assert Store("elsewhere").find(run.id).folder == run.folder  # the folder of that name, from here
+    assert (
+        Store("elsewhere").find(run.id).folder == run.folder
+    )  # the folder of that name, from here
 
 
 @pytest.mark.parametrize("name", ["b", ""])
 def test_a_run_that_is_not_there_is_refused(home: Store, name: str) -> None:
     started(home, "a" * 64)
-    with pytest.raises(UserError, match=f"^{name}: no such run in .*runs; its folders are the runs' names"):
+    with pytest.raises(
+        UserError, match=f"^{name}: no such run in .*runs; its folders are the runs' names"
+    ):
         home.find(name)
 
 
@@ -571,7 +622,9 @@ def test_a_manifest_written_again_takes_the_place_of_the_first(home: Store) -> N
 
 
 @pytest.mark.parametrize("damage", [lambda c: c.replace(b"1.0", b"2.0"), lambda c: c[: len(c) // 2], lambda _: b"", lambda _: b"[1]", lambda _: b'{"id": 1}'])  # fmt: skip
-def test_a_damaged_manifest_is_told_and_the_others_are_read(home: Store, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_manifest_is_told_and_the_others_are_read(
+    home: Store, damage: Callable[[bytes], bytes]
+) -> None:
     for letter, at in (("a", 1.0), ("b", 3.0)):
         home.write_manifest({"id": letter * 64, "time": at, "cells": []})
     file = home.sweeps / f"{'a' * 16}.json"
@@ -585,7 +638,9 @@ def test_a_damaged_manifest_is_told_and_the_others_are_read(home: Store, damage:
         home.manifest("a" * 64)
 
 
-def test_a_store_that_cannot_be_written_can_be_read(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_written_can_be_read(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != home.root)
     assert not home.writable
     assert home.check(to_write=False) is home

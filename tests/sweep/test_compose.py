@@ -30,7 +30,9 @@ class Both:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         self.loader: Any = hydra.config_loader
-        self.master = hydra.compose_config("config", MASTER, run_mode=RunMode.MULTIRUN, from_shell=False)
+        self.master = hydra.compose_config(
+            "config", MASTER, run_mode=RunMode.MULTIRUN, from_shell=False
+        )
         self.ours = Composer(self.loader, self.master)
 
     def by_hydra(self, overrides: list[str]) -> DictConfig:
@@ -90,7 +92,9 @@ WHOLE = ["model=mlp", "model=linear", "model=cnn", "optimizer=sgd", "optimizer=a
 def some(random_: random.Random) -> list[str]:
     """A random list of overrides, most of them good."""
     drawn = [
-        random_.choice(WHOLE) if random_.random() < 0.35 else random_.choice(VALUES).format(random_.choice(THINGS))
+        random_.choice(WHOLE)
+        if random_.random() < 0.35
+        else random_.choice(VALUES).format(random_.choice(THINGS))
         for _ in range(random_.randint(0, 4))
     ]
     return ["data=digits", *drawn] if random_.random() < 0.7 else drawn
@@ -116,11 +120,20 @@ def test_groups_are_composed_once(both: Both, monkeypatch: pytest.MonkeyPatch) -
     ours = Composer(both.loader, both.master)
     asked: list[list[str]] = []
     compose = both.loader.load_sweep_config
-    monkeypatch.setattr(both.loader, "load_sweep_config", lambda m, o: asked.append(list(o)) or compose(m, o))
-    for job in (["model=cnn", "seed=1"], ["seed=2", "model=cnn"], ["model=linear", "seed=1"], ["model=cnn"]):
+    monkeypatch.setattr(
+        both.loader, "load_sweep_config", lambda m, o: asked.append(list(o)) or compose(m, o)
+    )
+    for job in (
+        ["model=cnn", "seed=1"],
+        ["seed=2", "model=cnn"],
+        ["model=linear", "seed=1"],
+        ["model=cnn"],
+    ):
         assert ours(job).data.name == "mnist"
     assert asked == [["model=cnn"], ["model=linear"]]
-    assert ours(["model=cnn", "+x=${hydra.job.name}"]).hydra.job.config_name == "config", "by Hydra itself"
+    assert ours(["model=cnn", "+x=${hydra.job.name}"]).hydra.job.config_name == "config", (
+        "by Hydra itself"
+    )
     with pytest.raises(Exception, match="Could not find 'model/none'"):
         ours(["model=none", "seed=1"])
     with pytest.raises(Exception, match="Could not find 'model/none'"):
@@ -134,9 +147,14 @@ def test_one_job_does_not_change_the_next(both: Both) -> None:
     assert "more" not in both.ours(["seed=1"]).model
 
 
-def test_a_hydra_that_is_not_as_we_know_it_composes_by_itself(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hydra_that_is_not_as_we_know_it_composes_by_itself(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Composer, "_groups", None)
-    assert Composer(both.loader, both.master)(["model=cnn", "seed=3"]).hydra.runtime.choices.model == "cnn"
+    assert (
+        Composer(both.loader, both.master)(["model=cnn", "seed=3"]).hydra.runtime.choices.model
+        == "cnn"
+    )
 
 
 # --- combinations
@@ -150,7 +168,15 @@ def parsed(*overrides: str) -> list[Any]:
     "given",
     [
         ["seed=range(3)", "model.hidden=[1,2],[3]", "trainer.epochs=4"],
-        ["+a=choice(1,2)", "~c", "~d=3", "++e={x:1},{x:2}", "f='a b','c,d'", "g=null,true,0.5", "h=sort(3,1,2)"],
+        [
+            "+a=choice(1,2)",
+            "~c",
+            "~d=3",
+            "++e={x:1},{x:2}",
+            "f='a b','c,d'",
+            "g=null,true,0.5",
+            "h=sort(3,1,2)",
+        ],
         [],
     ],
 )
@@ -162,13 +188,18 @@ def test_combinations_are_those_of_hydras_own_sweeper(given: list[str]) -> None:
     ("given", "jobs"),
     [
         (["a=1,2", "b=x", "a=3"], [["b=x", "a=3"]]),
-        (["a=1", "b=3,4", "a=1,2"], [["b=3", "a=1"], ["b=3", "a=2"], ["b=4", "a=1"], ["b=4", "a=2"]]),
+        (
+            ["a=1", "b=3,4", "a=1,2"],
+            [["b=3", "a=1"], ["b=3", "a=2"], ["b=4", "a=1"], ["b=4", "a=2"]],
+        ),
         (["a=x", "a={b:1}", "a={c:2}"], [["a=x", "a={b:1}", "a={c:2}"]]),
         (["a={b:1},{b:2}", "a={c:3}"], [["a={b:1}", "a={c:3}"], ["a={b:2}", "a={c:3}"]]),
         (["a.b=1", "a={b:2}", "a.b=3"], [["a={b:2}", "a.b=3"]]),
     ],
 )
-def test_of_a_key_that_is_given_again_the_last_counts_where_it_stands(given: list[str], jobs: list[list[str]]) -> None:
+def test_of_a_key_that_is_given_again_the_last_counts_where_it_stands(
+    given: list[str], jobs: list[list[str]]
+) -> None:
     """As in a single run; Hydra's own sweeper loses all but the last of several sections, and a choice before one."""
     assert combinations(parsed(*given)) == jobs
 
@@ -196,7 +227,9 @@ def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
         (["a=interval(0,1)"], [], "a=interval(0,1): has no list of values; give some, as in a=1,2"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_combined_is_refused(given: list[str], zipped: list[str], message: str) -> None:
+def test_what_cannot_be_combined_is_refused(
+    given: list[str], zipped: list[str], message: str
+) -> None:
     with pytest.raises(UserError) as error:
         combinations(parsed(*given), zipped)
     assert str(error.value) == message
@@ -232,7 +265,9 @@ def texts(override: str) -> list[str]:
         ("seed=range(3,0,-1)", ["3", "2", "1"]),
     ],
 )
-def test_lists_may_hold_ranges_and_numbers_are_those_that_were_typed(override: str, expected: list[str]) -> None:
+def test_lists_may_hold_ranges_and_numbers_are_those_that_were_typed(
+    override: str, expected: list[str]
+) -> None:
     assert texts(override) == expected
 
 
@@ -257,7 +292,9 @@ def test_what_has_no_values_says_why(override: str, said: str) -> None:
 
 def test_a_glob_of_nothing_says_what_globs_are_for(both: Both) -> None:
     parser = OverridesParser.create(config_loader=both.loader)
-    with pytest.raises(UserError, match="no option has a name like that; a glob is for the options of a group"):
+    with pytest.raises(
+        UserError, match="no option has a name like that; a glob is for the options of a group"
+    ):
         combinations(parser.parse_overrides(["model=glob(zzz*)"]))
 
 

@@ -39,7 +39,11 @@ def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_fin
     faults(h3="raise", h5="kill", h7="segfault", h9="hang")
     first = train(*sweep)
     assert first.code == 1, first.err
-    expected = dict.fromkeys(range(1, 13), "finished") | {3: "failed", 5: "unfinished", 7: "unfinished"}
+    expected = dict.fromkeys(range(1, 13), "finished") | {
+        3: "failed",
+        5: "unfinished",
+        7: "unfinished",
+    }
     assert statuses(root) == expected | {9: "interrupted"}
     told = {hidden: first.out.index(f"hidden={hidden}: {how}") for hidden, how in (
         (3, "failed\n"), (5, "died: SIGKILL; unfinished\n"), (7, "died: SIGSEGV; unfinished\n"),
@@ -51,7 +55,11 @@ def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_fin
     assert f"log: {runs(root)[5].log_file}\n" in first.out
     assert "4 of 12 runs did not finish:\n  hidden=3: failed, its log: " in first.err
     assert first.err.endswith("issue the same command again for just those\n")
-    before = {hidden: run.journal.path.read_bytes() for hidden, run in runs(root).items() if hidden not in (3, 5, 7, 9)}
+    before = {
+        hidden: run.journal.path.read_bytes()
+        for hidden, run in runs(root).items()
+        if hidden not in (3, 5, 7, 9)
+    }
     faults()
     again = train(*sweep)
     assert again.code == 0, again.err
@@ -69,7 +77,9 @@ def test_what_died_is_started_again_and_what_raised_is_not(
     ended = train("-m", OURS, *FAULTY, "+model.hidden=1,2,3", "sweep.retries=1")
     assert ended.code == 1
     assert statuses(root) == {1: "unfinished", 2: "failed", 3: "finished"}
-    assert ended.out.count("hidden=1: died: SIGKILL; unfinished") == 2, "in the second epoch, and then in the third"
+    assert ended.out.count("hidden=1: died: SIGKILL; unfinished") == 2, (
+        "in the second epoch, and then in the third"
+    )
     assert "    started again (1 of 1)\n" in ended.out
     assert ended.out.count("hidden=2: failed") == 1
     assert "2 of 3 runs did not finish" in ended.err
@@ -78,7 +88,14 @@ def test_what_died_is_started_again_and_what_raised_is_not(
 def test_a_sweep_issued_again_after_a_kill_has_its_metrics_once(
     root: Path, train: Command, faults: Callable[..., None]
 ) -> None:
-    words = ("-m", OURS, *FAULTY, "+model.hidden=1,2,3", "sweep.report=true", "tracking.enabled=true")
+    words = (
+        "-m",
+        OURS,
+        *FAULTY,
+        "+model.hidden=1,2,3",
+        "sweep.report=true",
+        "tracking.enabled=true",
+    )
 
     def best() -> list[tuple[str, int, float]]:
         kill.sync(root)
@@ -117,7 +134,9 @@ def test_a_full_disk_stops_the_jobs_that_it_has_no_room_for(root: Path) -> None:
     small = [sys.executable, "--apart", "mount -t tmpfs tmpfs runs", "-c", program]
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     done = ready.run(small, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert re.findall(r"^code \d", done.stdout, re.MULTILINE) == ["code 1", "code 0"], done.stdout + done.stderr
+    assert re.findall(r"^code \d", done.stdout, re.MULTILINE) == ["code 1", "code 0"], (
+        done.stdout + done.stderr
+    )
     assert "3 runs of 3 configs: 2 finished, 1 interrupted" in done.stdout
     assert "had to stop: OSError: [Errno 28] No space left on device" in done.stdout
     assert "3 jobs: 2 reused, 1 " in done.stdout
@@ -141,13 +160,18 @@ def test_a_store_that_vanishes_during_a_sweep_ends_it_with_its_list(
     assert "Traceback" not in ended.err
 
 
-def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, train: Command, faults: Callable[..., None]) -> None:
+def test_fail_fast_and_a_time_limit_leave_the_rest(
+    root: Path, train: Command, faults: Callable[..., None]
+) -> None:
     faults(h1="raise", h2="slow", h3="slow")
     one = ("-m", OURS, *FAULTY, "+model.hidden=range(1,9)", "sweep.workers=1")
     ended = train(*one, "sweep.fail_fast=true")
     assert ended.code == 1
     assert statuses(root) == {1: "failed"}
-    assert "8 of 8 runs did not finish (sweep.fail_fast=true, and hidden=1 did not finish):" in ended.err
+    assert (
+        "8 of 8 runs did not finish (sweep.fail_fast=true, and hidden=1 did not finish):"
+        in ended.err
+    )
     assert "  hidden=8: not started\n" in ended.err
     faults(h1="slow")
     ended = train(*one, "sweep.time_limit=1")
@@ -157,7 +181,9 @@ def test_fail_fast_and_a_time_limit_leave_the_rest(root: Path, train: Command, f
 
 
 @pytest.mark.full
-def test_a_job_that_does_not_listen_is_killed(root: Path, train: Command, faults: Callable[..., None]) -> None:
+def test_a_job_that_does_not_listen_is_killed(
+    root: Path, train: Command, faults: Callable[..., None]
+) -> None:
     faults(h1="deaf")
     ended = train("-m", OURS, *FAULTY, "+model.hidden=1,2", "sweep.job_timeout=8")
     assert ended.code == 1
@@ -166,7 +192,8 @@ def test_a_job_that_does_not_listen_is_killed(root: Path, train: Command, faults
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full)],
 )
 def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
     root: Path, faults: Callable[..., None], number: int, code: int
@@ -214,7 +241,9 @@ def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
     root: Path, faults: Callable[..., None]
 ) -> None:
     faults(h1="hang")
-    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.retries=1"])
+    process = kill.train(
+        root, ["-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.retries=1"]
+    )
     until(lambda: runs(root) and runs(root)[1].epochs())
     server = min(kill_sweep.processes(root))
     faults()
@@ -226,11 +255,17 @@ def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
 
 def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, train: Command) -> None:
     def digests(store: str) -> dict[str, str | None]:
-        return {r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())}
+        return {
+            r.fingerprint: r.weights_sha256
+            for run in Store(root / store).runs()
+            if (r := run.result())
+        }
 
     jobs = ("model.hidden=16,24", "seed=0,1", "model.dropout=0.1")
     for workers in (1, 2):
-        ended = train("-m", OURS, *SMALL, *jobs, f"sweep.workers={workers}", f"store.root=w{workers}")
+        ended = train(
+            "-m", OURS, *SMALL, *jobs, f"sweep.workers={workers}", f"store.root=w{workers}"
+        )
         assert ended.code == 0, ended.err
     alone = train(*SMALL, "model.hidden=24", "seed=1", "model.dropout=0.1", "trainer.threads=1")
     assert alone.code == 0
@@ -245,7 +280,14 @@ def test_a_config_that_is_edited_while_a_sweep_runs_changes_nothing_in_it(
     shutil.copytree(PROJECT / "conf", root / "conf")
     shutil.copy(PROJECT / "train.py", root)
     faults(h1="slow", h2="slow")
-    words = ["-m", *SMALL, "model._target_=faulty.Net", "model=linear", "+model.hidden=1,2", "sweep.workers=1"]
+    words = [
+        "-m",
+        *SMALL,
+        "model._target_=faulty.Net",
+        "model=linear",
+        "+model.hidden=1,2",
+        "sweep.workers=1",
+    ]
     process = kill.command(root, str(root / "train.py"), *words)
     until(lambda: len(runs(root)) == 1)
     trainer = root / "conf/trainer/default.yaml"
@@ -274,7 +316,15 @@ def test_code_that_is_edited_while_a_sweep_runs_is_not_trained_under_the_old_nam
     monkeypatch.syspath_prepend(root)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     (root / "editing.py").write_text(EDITING)
-    sweep = ("-m", OURS, *SMALL, "model=linear", "model._target_=editing.Net", "+model.hidden=1,2", "sweep.workers=1")
+    sweep = (
+        "-m",
+        OURS,
+        *SMALL,
+        "model=linear",
+        "model._target_=editing.Net",
+        "+model.hidden=1,2",
+        "sweep.workers=1",
+    )
     ended = train(*sweep)
     assert ended.code == 1
     assert "editing: changed after the run was planned; issue the command again" in ended.out
@@ -290,8 +340,13 @@ def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
     root: Path, train: Command, command: Command, launcher: str
 ) -> None:
     for hidden, store in ((8, "runs"), (16, "alone")):
-        assert train(*SMALL, f"model.hidden={hidden}", "trainer.threads=1", f"store.root={store}").code == 0
-    ended = command("train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16", loaded=True)
+        assert (
+            train(*SMALL, f"model.hidden={hidden}", "trainer.threads=1", f"store.root={store}").code
+            == 0
+        )
+    ended = command(
+        "train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16", loaded=True
+    )
     assert ended.code == 0, ended.err
     assert statuses(root) == {8: "finished", 16: "finished"}
     assert [starts(run) for run in runs(root).values()] == [1, 1]
@@ -312,16 +367,27 @@ class Net(nn.Linear):
 """
 
 
-def test_why_a_job_was_not_started_is_said_under_another_launcher(root: Path, command: Command) -> None:
+def test_why_a_job_was_not_started_is_said_under_another_launcher(
+    root: Path, command: Command
+) -> None:
     (root / "elsewhere.py").write_text(ELSEWHERE)
-    words = (*SMALL, "model=linear", "model._target_=elsewhere.Net", "+model.hidden=1,2", "hydra/launcher=joblib")
+    words = (
+        *SMALL,
+        "model=linear",
+        "model._target_=elsewhere.Net",
+        "+model.hidden=1,2",
+        "hydra/launcher=joblib",
+    )
     ended = command("train.py", "-m", *words, PYTHONPATH=str(root), loaded=True)
     assert ended.code == 1, ended.err
     why = (
         "model._target_=elsewhere.Net: the module 'elsewhere' exists, but failed to import: "
         "OSError: this node has no driver"
     )
-    assert f"2 of 2 runs did not finish:\n  hidden=1: not started: {why}\n  hidden=2: not started: {why}\n" in ended.err
+    assert (
+        f"2 of 2 runs did not finish:\n  hidden=1: not started: {why}\n  hidden=2: not started: {why}\n"
+        in ended.err
+    )
 
 
 @pytest.mark.parametrize(
@@ -365,10 +431,15 @@ def test_a_class_of_the_script_is_for_single_runs(root: Path, train: Command) ->
     words = (*SMALL, "model=linear", "model._target_=__main__.Net")
     single = train(*words, script=root / "mine.py")
     assert single.code == 0, single.err
-    assert "__main__.Net: known to this script only; put it into a module for load_model" in single.err
+    assert (
+        "__main__.Net: known to this script only; put it into a module for load_model" in single.err
+    )
     swept = train("-m", *words, "seed=1,2", script=root / "mine.py")
     assert swept.code == 2
-    assert "model._target_=__main__.Net: the jobs of a sweep cannot import it from the script" in swept.err
+    assert (
+        "model._target_=__main__.Net: the jobs of a sweep cannot import it from the script"
+        in swept.err
+    )
     assert len(list(Store(root / "runs").runs())) == 1
 
 
@@ -428,8 +499,12 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) 
     counted = f"select count(*), count(distinct run_uuid || key || step) from metrics where {child}"
     rows = database.execute(counted).fetchone()
     states = database.execute("select status, count(*) from runs group by status").fetchall()
-    of_parent = dict(database.execute(f"select key, value from metrics where not {child}").fetchall())
-    note = database.execute("select value from tags where key = 'mlflow.note.content'").fetchone()[0]
+    of_parent = dict(
+        database.execute(f"select key, value from metrics where not {child}").fetchall()
+    )
+    note = database.execute("select value from tags where key = 'mlflow.note.content'").fetchone()[
+        0
+    ]
     database.close()
     assert rows == (16 * (5 * 5 + 7), 16 * (5 * 5 + 7))
     assert states == [("FINISHED", 17)]
@@ -442,7 +517,12 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) 
 
 def test_shared_splits_are_the_same_and_nobody_elses_to_write() -> None:
     splits = data.load(
-        Data(name="digits", in_features=64, out_features=10, dataset={"_target_": "sweeplab.data.Digits"})
+        Data(
+            name="digits",
+            in_features=64,
+            out_features=10,
+            dataset={"_target_": "sweeplab.data.Digits"},
+        )
     )
     shared = data.share(splits)
     copies = [data.mapped(os.dup(shared.file.fileno()), shared.layout) for _ in range(2)]
@@ -493,14 +573,22 @@ def test_two_sweeps_that_overlap_share_their_runs(root: Path, train: Command) ->
     second = train(*words, "model.hidden=8,16,24", tracking=True)
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert "3 jobs: 2 reused, 1 new" in second.out
-    shown = [line.split()[0] for line in second.out.splitlines() if line.strip().startswith(("8 ", "16 ", "24 "))]
+    shown = [
+        line.split()[0]
+        for line in second.out.splitlines()
+        if line.strip().startswith(("8 ", "16 ", "24 "))
+    ]
     assert sorted(shown) == ["16", "24", "8"]
     assert [starts(run) for run in runs(root).values()] == [1, 1, 1]
     kill.sync(root)
-    tagged = "select key, count(*) from tags where key like 'sweep.%' and key <> 'sweep.id' group by key"
+    tagged = (
+        "select key, count(*) from tags where key like 'sweep.%' and key <> 'sweep.id' group by key"
+    )
     database = sqlite3.connect(root / "mlflow.db")
     counts = dict(database.execute(tagged).fetchall())
     database.close()
     sweeps = Store(root / "runs").manifests()
-    assert counts == {f"sweep.{sweep['id'][:12]}": len(sweep["cells"]) for sweep in sweeps}, "what the links filter by"
+    assert counts == {f"sweep.{sweep['id'][:12]}": len(sweep["cells"]) for sweep in sweeps}, (
+        "what the links filter by"
+    )
     assert sorted(counts.values()) == [2, 3]

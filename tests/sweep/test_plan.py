@@ -52,7 +52,12 @@ def test_what_is_wrong_in_several_jobs_is_said_once(planned: Planned) -> None:
 
 
 def test_zip_pairs_lists(planned: Planned) -> None:
-    plan = planned("model.hidden=8,16", "seed=0,1", "trainer.epochs=2,3", "sweep.zip=[model.hidden,trainer.epochs]")
+    plan = planned(
+        "model.hidden=8,16",
+        "seed=0,1",
+        "trainer.epochs=2,3",
+        "sweep.zip=[model.hidden,trainer.epochs]",
+    )
     assert names(plan) == [
         "hidden=8 seed=0 epochs=2",
         "hidden=8 seed=1 epochs=2",
@@ -66,7 +71,11 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
     planned: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = planned("model.hidden=0,8,600", "model.batch_norm=true,false", "sweep.where='0 < model.hidden < 512 or (model.hidden > 512 and not model.batch_norm)'")  # fmt: skip
-    assert names(plan) == ["hidden=8 batch_norm=true", "hidden=8 batch_norm=false", "hidden=600 batch_norm=false"]
+    assert names(plan) == [
+        "hidden=8 batch_norm=true",
+        "hidden=8 batch_norm=false",
+        "hidden=600 batch_norm=false",
+    ]
     assert capsys.readouterr().out == "3 of 6 jobs are left out by sweep.where\n"
 
 
@@ -84,7 +93,9 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
         (["store.root=a,b"], "store, tracking: must be the same for all jobs of a sweep; it is one place"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_planned_is_said(planned: Planned, overrides: list[str], message: str) -> None:
+def test_what_cannot_be_planned_is_said(
+    planned: Planned, overrides: list[str], message: str
+) -> None:
     assert refused(planned, *overrides) == message
 
 
@@ -101,8 +112,12 @@ def test_where_is_over_the_config_as_it_is_recorded(planned: Planned) -> None:
 def zipped() -> Iterator[None]:
     """experiment=zipped, which pairs hidden and epochs and leaves out the small; experiment=plain, which does not."""
     sweep = {"zip": ["model.hidden", "trainer.epochs"], "where": "model.hidden > 8"}
-    ConfigStore.instance().store(group="experiment", name="zipped", node={"sweep": sweep}, package="_global_")
-    ConfigStore.instance().store(group="experiment", name="plain", node={"seed": 0}, package="_global_")
+    ConfigStore.instance().store(
+        group="experiment", name="zipped", node={"sweep": sweep}, package="_global_"
+    )
+    ConfigStore.instance().store(
+        group="experiment", name="plain", node={"seed": 0}, package="_global_"
+    )
     yield
     for name in ("zipped", "plain"):
         del ConfigStore.instance().repo["experiment"][f"{name}.yaml"]
@@ -110,7 +125,10 @@ def zipped() -> Iterator[None]:
 
 def test_zip_and_where_may_stand_in_an_experiment(planned: Planned, zipped: None) -> None:
     lists = ("model.hidden=8,16,24", "trainer.epochs=2,3,4")
-    assert names(planned("experiment=zipped", *lists)) == ["hidden=16 epochs=3", "hidden=24 epochs=4"]
+    assert names(planned("experiment=zipped", *lists)) == [
+        "hidden=16 epochs=3",
+        "hidden=24 epochs=4",
+    ]
     assert len(planned("experiment=zipped", *lists, "sweep.zip=[]").cells) == 6
     assert refused(planned, "experiment=zipped,plain", *lists) == (
         "experiment=zipped,plain: an experiment is a sweep of its own; issue one command for each, as in "
@@ -119,8 +137,17 @@ def test_zip_and_where_may_stand_in_an_experiment(planned: Planned, zipped: None
 
 
 def test_a_zip_that_comes_too_late_is_refused(train: Command, root: Path, zipped: None) -> None:
-    ended = train("-m", "hydra.sweeper.params={experiment:zipped}", "model.hidden=8,16", "trainer.epochs=2,3", *DIGITS)
-    assert (ended.code, ended.err) == (2, "sweep.zip: is known too late here; give it on the command line, too\n")
+    ended = train(
+        "-m",
+        "hydra.sweeper.params={experiment:zipped}",
+        "model.hidden=8,16",
+        "trainer.epochs=2,3",
+        *DIGITS,
+    )
+    assert (ended.code, ended.err) == (
+        2,
+        "sweep.zip: is known too late here; give it on the command line, too\n",
+    )
     assert list(root.iterdir()) == []
 
 
@@ -154,10 +181,14 @@ def test_a_long_planning_is_counted(planned: Planned, monkeypatch: pytest.Monkey
     assert counted == [(0, 3), (1, 3), (2, 3)]
 
 
-def test_what_jobs_share_is_found_out_once(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_jobs_share_is_found_out_once(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[object] = []
     facts = data.facts
-    monkeypatch.setattr(jobs.data, "facts", lambda settings: asked.append(settings) or facts(settings))
+    monkeypatch.setattr(
+        jobs.data, "facts", lambda settings: asked.append(settings) or facts(settings)
+    )
     plan = planned("seed=range(4)", "model.hidden=8,16")
     assert len(plan.cells) == 8
     assert len(asked) == 1
@@ -180,8 +211,14 @@ def test_planned_jobs_are_those_that_run_alone(planned: Planned) -> None:
 def test_a_job_is_refused_for_what_an_earlier_one_of_the_plan_was_not(planned: Planned) -> None:
     with pytest.raises(UserError, match=r"trainer\.shift=1: is for pictures, but data\.shape=None"):
         planned("data.shape=null", "trainer.shift=null,1")
-    with pytest.raises(UserError, match=r"trainer\.mode=auto: nothing says which way valid/share is better"):
-        planned("+metrics.share._target_=own.Share", "trainer.monitor=valid/share", "trainer.mode=max,auto")
+    with pytest.raises(
+        UserError, match=r"trainer\.mode=auto: nothing says which way valid/share is better"
+    ):
+        planned(
+            "+metrics.share._target_=own.Share",
+            "trainer.monitor=valid/share",
+            "trainer.mode=max,auto",
+        )
 
 
 # --- what becomes of each
@@ -203,7 +240,13 @@ def test_each_job_has_its_fate(planned: Planned, monkeypatch: pytest.MonkeyPatch
     begun.result_file.unlink()
     record(cells[3].job, "interrupted")
     again = planned("seed=range(5)")
-    assert fates(again) == ["reuse", "failed before: trained from the start", "resume after epoch 10", "new", "new"]
+    assert fates(again) == [
+        "reuse",
+        "failed before: trained from the start",
+        "resume after epoch 10",
+        "new",
+        "new",
+    ]
     assert [cell.fate.kind for cell in again.cells] == ["reuse", "failed", "resume", "new", "new"]
     assert again.cells[2].fate.epoch == 10
     assert preview.summary(again) == "5 jobs: 1 failed before, 1 reused, 1 resumed, 2 new"
@@ -212,7 +255,9 @@ def test_each_job_has_its_fate(planned: Planned, monkeypatch: pytest.MonkeyPatch
 def test_another_number_of_threads_shows(planned: Planned) -> None:
     record(planned("trainer.threads=2").cells[0].job, threads=1)
     assert fates(planned("trainer.threads=2")) == ["reuse, computed with trainer.threads=1"]
-    assert fates(planned("trainer.threads=1")) == fates(planned("trainer.threads=null")) == ["reuse"]
+    assert (
+        fates(planned("trainer.threads=1")) == fates(planned("trainer.threads=null")) == ["reuse"]
+    )
 
 
 NET = "import torch\nfrom {other} import WIDTH\nclass Net(torch.nn.Linear): pass  # {number}"
@@ -243,7 +288,9 @@ def test_a_stale_run_says_what_changed(
     run = record(job)
     net(22)
     assert fates(planned(*mine)) == ["stale: my_widths changed"]
-    assert fates(planned(*mine, "store.reuse=any")) == [f"reuse, my_widths changed since run {run.id}"]
+    assert fates(planned(*mine, "store.reuse=any")) == [
+        f"reuse, my_widths changed since run {run.id}"
+    ]
     said = "1 job: 1 reused; 1 of those reused by other code (store.reuse=any); sweep.plan=true tells which"
     assert preview.summary(planned(*mine, "store.reuse=any")) == said
     monkeypatch.setattr("sweeplab.targets.hashing.NUMERICS", targets.NUMERICS + 1)
@@ -283,8 +330,12 @@ def test_parts_of_the_code_change_when_the_digest_does(net: Callable[..., None])
     net(7)
     after = targets.digest(["my_net.Net"]), targets.parts(["my_net.Net"])
     assert before[0] != after[0]
-    assert [name for name in after[1] if before[1][name] != after[1][name]] == ["my_widths"], "a comment is no code"
-    assert targets.parts(["torch.nn.Linear", "sweeplab.models.MLP"]) == {"numerics": str(targets.NUMERICS)}
+    assert [name for name in after[1] if before[1][name] != after[1][name]] == ["my_widths"], (
+        "a comment is no code"
+    )
+    assert targets.parts(["torch.nn.Linear", "sweeplab.models.MLP"]) == {
+        "numerics": str(targets.NUMERICS)
+    }
 
 
 # --- how long it takes
@@ -308,7 +359,9 @@ def test_earlier_runs_tell_how_long_it_takes(planned: Planned) -> None:
         (6.0, "same network"),
         (9.0, "same network"),
     ]
-    assert [source for _, source in estimated(planned("seed=7", "trainer.batch_size=64"))] == ["timed steps"]
+    assert [source for _, source in estimated(planned("seed=7", "trainer.batch_size=64"))] == [
+        "timed steps"
+    ]
 
 
 def test_a_resumed_run_takes_what_is_left(planned: Planned) -> None:
@@ -381,7 +434,14 @@ def test_jobs_run_side_by_side(planned: Planned, monkeypatch: pytest.MonkeyPatch
 def test_the_plan_is_shown_and_nothing_is_made(train: Command, root: Path) -> None:
     train(*DIGITS[::2], "data=digits", "model.hidden=32", "trainer.epochs=2")
     made = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    arguments = (*DIGITS[::2], "data=digits", "model.hidden=32,16", "trainer.epochs=2", "seed=0,1", "sweep.plan=true")
+    arguments = (
+        *DIGITS[::2],
+        "data=digits",
+        "model.hidden=32,16",
+        "trainer.epochs=2",
+        "seed=0,1",
+        "sweep.plan=true",
+    )
     ended = train("-m", *arguments)
     assert (ended.code, ended.err) == (0, "")
     rows = [line.split() for line in ended.out.splitlines() if line.split()[:1] in (["32"], ["16"])]
@@ -404,7 +464,9 @@ def test_a_plan_makes_no_store_and_loads_no_mlflow(root: Path) -> None:
         f"sys.argv = ['train.py', '-m', 'data=digits', 'model.hidden=8,16', 'sweep.plan=true']\n"
         f"runpy.run_path({str(PROJECT / 'train.py')!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 jobs: 2 new; at most " in done.stdout
     assert done.stdout.endswith("False\n")
@@ -421,7 +483,9 @@ def test_a_long_table_has_its_ends(planned: Planned, capsys: pytest.CaptureFixtu
     assert "70 jobs: 70 new; at most " in shown
 
 
-def test_a_single_job_is_shown_by_its_name(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_job_is_shown_by_its_name(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = planned("model.hidden=8").cells[0].job
     record(job, seconds=8.0, early_stop_epoch=4.0)
     preview.show(planned("model.hidden=8", "seed=3", "sweep.plan=true"))
@@ -429,13 +493,16 @@ def test_a_single_job_is_shown_by_its_name(planned: Planned, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(1, "1 s"), (99, "99 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")]
+    ("seconds", "shown"),
+    [(1, "1 s"), (99, "99 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")],
 )
 def test_times_are_rounded_for_people(seconds: float, shown: str) -> None:
     assert console.duration(seconds) == shown
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.0123, "0.012"), (3.14159, "3.1"), (31.4, "31"), (1234.5, "1234")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.0123, "0.012"), (3.14159, "3.1"), (31.4, "31"), (1234.5, "1234")]
+)
 def test_seconds_have_two_digits(seconds: float, shown: str) -> None:
     assert preview._digits(seconds) == shown
 
@@ -458,7 +525,9 @@ def grouped(plan: Plan, workers: int) -> list[list[str]]:
     return [[cell.name for cell in cells] for cells in Jobs(plan).groups(workers)]
 
 
-def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(planned: Planned) -> None:
+def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(
+    planned: Planned,
+) -> None:
     plan = planned(*FUSED)
     rates = [f"lr=0.{n}" for n in range(1, 7)]
     of_seed = [[f"{rate} seed={seed}" for rate in rates] for seed in (0, 1)]
@@ -494,8 +563,12 @@ def test_what_needs_a_process_of_its_own_gets_one(planned: Planned, alone: str) 
     assert [len(cells) for cells in Jobs(plan).groups(1)] == [1] * 12
 
 
-@pytest.mark.parametrize("loss", ["loss=nll", "+loss.weight._target_=torch.ones +loss.weight.size=[10]"])
-def test_losses_that_compute_the_same_at_any_time_are_computed_side_by_side(planned: Planned, loss: str) -> None:
+@pytest.mark.parametrize(
+    "loss", ["loss=nll", "+loss.weight._target_=torch.ones +loss.weight.size=[10]"]
+)
+def test_losses_that_compute_the_same_at_any_time_are_computed_side_by_side(
+    planned: Planned, loss: str
+) -> None:
     plan = planned(*FUSED, *loss.split())
     assert [len(cells) for cells in Jobs(plan).groups(1)] == [6, 6]
 

@@ -34,11 +34,16 @@ from sweeplab.sweep.cluster import Cluster
 from sweeplab.sweep.paths import same_modules
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray has no wheel for this Python")
-needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed")
+needs_submitit = pytest.mark.skipif(
+    find_spec("submitit") is None, reason="submitit is not installed"
+)
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false")
 FOUR = ("model.hidden=16,24", "seed=0,1")
 ALL = ("model.hidden=16,24", "model.batch_norm=true,false", "seed=range(6)")
-SUBMITIT = ("hydra/launcher=submitit_local", "hydra.launcher.submitit_folder=${store.root}/submitit/%j")
+SUBMITIT = (
+    "hydra/launcher=submitit_local",
+    "hydra.launcher.submitit_folder=${store.root}/submitit/%j",
+)
 
 
 class Nodes:
@@ -46,7 +51,9 @@ class Nodes:
 
     def __init__(self) -> None:
         program = [sys.executable, str(PROJECT / "tests/ray_nodes.py"), "1"]
-        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.words = ("hydra/launcher=ray_cluster", f"hydra.launcher.address={self.heard()}")
 
     def heard(self) -> str:
@@ -78,34 +85,46 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def digests(root: Path, store: str) -> dict[str, str | None]:
     """Fingerprint -> digest of the weights."""
-    return {r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())}
+    return {
+        r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())
+    }
 
 
 def table(out: str) -> str:
     """The comparison, but for its last column: seconds."""
     lines = out.partition("ranked by")[2].partition("mean ±")[0].splitlines()
     return "\n".join(
-        " ".join(line.split()[:-1] if "±" not in line.split()[-2:] else line.split()[:-3]) for line in lines
+        " ".join(line.split()[:-1] if "±" not in line.split()[-2:] else line.split()[:-3])
+        for line in lines
     )
 
 
 @needs_ray
 def test_the_nodes_write_nothing_where_ray_keeps_what_runs_on_this_machine(nodes: Nodes) -> None:
     _, equals, address = nodes.words[1].partition("=")
-    assert (equals, address.partition(":")[0]) == ("=", "127.0.0.1"), "they run, also where there is no /tmp/ray"
+    assert (equals, address.partition(":")[0]) == ("=", "127.0.0.1"), (
+        "they run, also where there is no /tmp/ray"
+    )
     kept = Path("/tmp/ray/ray_current_cluster")  # noqa: S108  # a place of Ray's
     assert not kept.exists() or address not in kept.read_text()
 
 
 @needs_ray
-def test_two_nodes_of_ray_train_the_same_bits(root: Path, train: Command, command: Command, nodes: Nodes) -> None:
+def test_two_nodes_of_ray_train_the_same_bits(
+    root: Path, train: Command, command: Command, nodes: Nodes
+) -> None:
     here = train(*WORDS, *FOUR, OURS, "store.root=here")
     there = command("train.py", *WORDS, *FOUR, *nodes.words, "store.root=there", loaded=True)
     assert (here.code, there.code) == (0, 0), here.err + there.err
     assert len(digests(root, "here")) == 4
     assert digests(root, "there") == digests(root, "here")
     assert table(there.out) == table(here.out)
-    assert sorted(re.findall(r"^(\d/4) hidden=", there.out, re.MULTILINE)) == ["1/4", "2/4", "3/4", "4/4"]
+    assert sorted(re.findall(r"^(\d/4) hidden=", there.out, re.MULTILINE)) == [
+        "1/4",
+        "2/4",
+        "3/4",
+        "4/4",
+    ]
     assert list((root / "there").glob(".*")) == []
     again = train(*WORDS, *FOUR, *nodes.words, "store.root=there")
     assert "4 jobs: 4 reused" in again.out
@@ -117,7 +136,14 @@ def test_on_ray_too_what_raises_dies_or_hangs_fails_alone(
     root: Path, command: Command, faults: Callable[..., None], nodes: Nodes
 ) -> None:
     faults(h1="raise", h2="kill", h3="hang")
-    sweep = ("-m", *FAULTY, "+model.hidden=1,2,3,4", "sweep.job_timeout=15", "sweep.retries=1", "sweep.report=false")
+    sweep = (
+        "-m",
+        *FAULTY,
+        "+model.hidden=1,2,3,4",
+        "sweep.job_timeout=15",
+        "sweep.retries=1",
+        "sweep.report=false",
+    )
     ended = command("train.py", *sweep, *nodes.words)
     assert ended.code == 1, ended.err
     assert statuses(root) == {1: "failed", 2: "unfinished", 3: "interrupted", 4: "finished"}
@@ -161,9 +187,23 @@ def test_what_lies_beside_the_script_is_found_by_jobs_of_submitit(
     shutil.copytree(PROJECT / "conf", project / "conf")
     shutil.copy(PROJECT / "train.py", project)
     (project / "beside.py").write_text("from torch import nn\nclass Net(nn.Linear): pass\n")
-    words = ("-m", "data=digits", "tracking=off", "trainer.epochs=1", "model=linear", "model._target_=beside.Net")
+    words = (
+        "-m",
+        "data=digits",
+        "tracking=off",
+        "trainer.epochs=1",
+        "model=linear",
+        "model._target_=beside.Net",
+    )
     done = subprocess.run(
-        [sys.executable, str(project / "train.py"), *words, "seed=1,2", *SUBMITIT, "sweep.report=false"],
+        [
+            sys.executable,
+            str(project / "train.py"),
+            *words,
+            "seed=1,2",
+            *SUBMITIT,
+            "sweep.report=false",
+        ],
         cwd=root,
         capture_output=True,
         text=True,
@@ -175,10 +215,14 @@ def test_what_lies_beside_the_script_is_found_by_jobs_of_submitit(
 
 @needs_ray
 @pytest.mark.full
-def test_24_jobs_here_on_ray_and_by_submitit(root: Path, train: Command, command: Command, nodes: Nodes) -> None:
+def test_24_jobs_here_on_ray_and_by_submitit(
+    root: Path, train: Command, command: Command, nodes: Nodes
+) -> None:
     here = train(*WORDS, *ALL, OURS, "store.root=here")
     ended = {"ray": command("train.py", *WORDS, *ALL, *nodes.words, "store.root=ray")}
-    ended["submitit"] = command("train.py", *WORDS, *ALL, *SUBMITIT, "store.root=submitit", timeout=240)
+    ended["submitit"] = command(
+        "train.py", *WORDS, *ALL, *SUBMITIT, "store.root=submitit", timeout=240
+    )
     assert len(digests(root, "here")) == 24
     for name, there in ended.items():
         assert there.code == 0, there.err
@@ -238,16 +282,28 @@ def test_a_search_prunes_on_ray(root: Path, command: Command, nodes: Nodes) -> N
 def test_a_node_that_does_not_see_the_store_is_refused(root: Path, nodes: Nodes) -> None:
     """The command has a file system of its own there, which the nodes, started outside of it, do not see."""
     (root / "runs").mkdir()
-    words = ["--apart", "mount -t tmpfs none runs", str(PROJECT / "train.py"), *WORDS, *FOUR, *nodes.words]
-    ended = ready.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    words = [
+        "--apart",
+        "mount -t tmpfs none runs",
+        str(PROJECT / "train.py"),
+        *WORDS,
+        *FOUR,
+        *nodes.words,
+    ]
+    ended = ready.run(
+        [sys.executable, *words], cwd=root, capture_output=True, text=True, check=False, timeout=120
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
     assert (
-        f"runs: node 127.0.0.1 does not see {root}/runs; the store must lie on a file system that all" in ended.stderr
+        f"runs: node 127.0.0.1 does not see {root}/runs; the store must lie on a file system that all"
+        in ended.stderr
     )
 
 
 @needs_ray
-def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(train: Command, nodes: Nodes) -> None:
+def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(
+    train: Command, nodes: Nodes
+) -> None:
     ended = train(*WORDS, *FOUR, *nodes.words, "sweep.gpus_per_worker=1")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == f"{nodes.words[1]}: its nodes have no GPU for a job\n"
@@ -269,7 +325,9 @@ def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(home: Store) -> None:
 def test_a_sweep_ends_of_which_no_node_is_left() -> None:
     cluster = Cluster("auto")
     cluster._nodes._looked, cluster._nodes._alone = time.monotonic(), time.monotonic() - 121
-    with pytest.raises(RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"):
+    with pytest.raises(
+        RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"
+    ):
         cluster.wait(0)
 
 
@@ -277,20 +335,33 @@ def test_what_a_node_must_find(home: Store) -> None:
     token = home.root / "token"
     mine = targets.parts(["faulty.Net"])
     probe = Probe(token=token, targets=["faulty.Net"], code=mine, versions=versions())
-    assert str(probe.problem()).startswith(f"does not see {home.root}; the store must lie on a file system that all")
+    assert str(probe.problem()).startswith(
+        f"does not see {home.root}; the store must lie on a file system that all"
+    )
     token.touch()
-    assert str(probe.problem()).startswith(f"does not see a lock that is held in {home.root}; its file system must be")
-    held = [sys.executable, "-c", f"from filelock import FileLock as L\nwith L({str(token)!r}): print(); input()"]
+    assert str(probe.problem()).startswith(
+        f"does not see a lock that is held in {home.root}; its file system must be"
+    )
+    held = [
+        sys.executable,
+        "-c",
+        f"from filelock import FileLock as L\nwith L({str(token)!r}): print(); input()",
+    ]
     with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         assert probe.problem() is None
         other = replace(probe, versions={"sweeplab": "0.0.1", "torch": "1.0"})
-        assert "and this machine sweeplab 0.0.1, torch 1.0; results would not be the same bits" in str(other.problem())
+        assert (
+            "and this machine sweeplab 0.0.1, torch 1.0; results would not be the same bits"
+            in str(other.problem())
+        )
         other = replace(probe, code={**mine, "faulty": "0" * 12})
         assert other.problem() == "has other code of faulty; it must lie where all nodes see it"
         other = replace(probe, targets=["no.such.Net"])
-        assert str(other.problem()).startswith("has other code of ") or "no.such" in str(other.problem())
+        assert str(other.problem()).startswith("has other code of ") or "no.such" in str(
+            other.problem()
+        )
         holder.communicate("\n")
 
 
@@ -307,7 +378,11 @@ def test_what_a_node_must_find(home: Store) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_message_before_any_work(
-    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+    train: Command,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    message: str,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto means
     ended = train(*WORDS, *FOUR, *words)
@@ -321,11 +396,16 @@ def test_without_ray_the_extra_is_named(train: Command, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(plugin, "find_spec", lambda _: None)
     ended = train(*WORDS, *FOUR, "hydra/launcher=ray_local")
-    assert (ended.code, ended.err) == (2, 'hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"\n')
+    assert (ended.code, ended.err) == (
+        2,
+        'hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"\n',
+    )
 
 
 @needs_submitit
-def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path, train: Command) -> None:
+def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(
+    root: Path, train: Command
+) -> None:
     """The signals are Slurm's, when it takes a node away: SIGTERM, which is to be ignored, and SIGUSR2."""
     words = (*WORDS, "model.hidden=64", "trainer.epochs=200", "trainer.patience=null")
     assert train(*words, "store.root=here").code == 0
@@ -352,7 +432,14 @@ def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(root: Path
 def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_bits(
     root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("-m", *SMALL, "trainer.epochs=1200", "trainer.patience=null", "model.dropout=0.1", "sweep.report=false")
+    words = (
+        "-m",
+        *SMALL,
+        "trainer.epochs=1200",
+        "trainer.patience=null",
+        "model.dropout=0.1",
+        "sweep.report=false",
+    )
     assert train(*words, "seed=0,1", OURS, "store.root=here").code == 0
     (root / "slurm").mkdir()
     slurm = slurm_here.Slurm(root / "slurm", cpus=2)
@@ -366,13 +453,16 @@ def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_b
     until(lambda: "low PD" in slurm.say("squeue", "--noheader", "--format=%P %t"))
     until(lambda: "high" not in slurm.say("squeue", "--noheader", "--format=%P %t"))
     for job in jobs:
-        slurm.say("scontrol", "update", f"JobId={job}", "StartTime=now")  # else they wait for two minutes
+        slurm.say(
+            "scontrol", "update", f"JobId={job}", "StartTime=now"
+        )  # else they wait for two minutes
     code = kill.end(process, "the sweep")
     until(lambda: not slurm.say("squeue", "--noheader"))
     slurm.end()
     assert code == 0, (root / "out").read_text()
     assert [
-        [e["event"] for e in run.journal.events() if e["event"] in (Event.START, Event.RESUME)] for run in home.runs()
+        [e["event"] for e in run.journal.events() if e["event"] in (Event.START, Event.RESUME)]
+        for run in home.runs()
     ] == [
         [Event.START, Event.RESUME],
         [Event.START, Event.RESUME],
@@ -422,7 +512,10 @@ def jobs(root: Path) -> list[int]:
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if "submitit.core._submit" in words and (folder / "cwd").resolve() == root.resolve():
+                if (
+                    "submitit.core._submit" in words
+                    and (folder / "cwd").resolve() == root.resolve()
+                ):
                     found.append(int(folder.name))
             except OSError:  # gone meanwhile
                 continue
@@ -433,15 +526,26 @@ def jobs(root: Path) -> list[int]:
     ("preset", "target", "values"),
     [
         pytest.param(
-            "ray_local", "hydra_plugins.hydra_sweeplab.ray.RayLauncher", {"address": "local"}, marks=needs_ray
+            "ray_local",
+            "hydra_plugins.hydra_sweeplab.ray.RayLauncher",
+            {"address": "local"},
+            marks=needs_ray,
         ),
         pytest.param(
-            "ray_cluster", "hydra_plugins.hydra_sweeplab.ray.RayLauncher", {"address": "auto"}, marks=needs_ray
+            "ray_cluster",
+            "hydra_plugins.hydra_sweeplab.ray.RayLauncher",
+            {"address": "auto"},
+            marks=needs_ray,
         ),
         pytest.param(
             "slurm",
             "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
-            {"cpus_per_task": 3, "gpus_per_node": 2, "submitit_folder": "there/submitit/%j", "max_num_timeout": 100},
+            {
+                "cpus_per_task": 3,
+                "gpus_per_node": 2,
+                "submitit_folder": "there/submitit/%j",
+                "max_num_timeout": 100,
+            },
             marks=needs_submitit,
         ),
     ],
@@ -449,7 +553,12 @@ def jobs(root: Path) -> list[int]:
 def test_a_preset_takes_what_a_job_needs_from_the_keys_of_the_sweep(
     preset: str, target: str, values: dict[str, object]
 ) -> None:
-    given = [f"hydra/launcher={preset}", "trainer.threads=3", "sweep.gpus_per_worker=2", "store.root=there"]
+    given = [
+        f"hydra/launcher={preset}",
+        "trainer.threads=3",
+        "sweep.gpus_per_worker=2",
+        "store.root=there",
+    ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", overrides=given, return_hydra_config=True)
     assert config.hydra.launcher._target_ == target

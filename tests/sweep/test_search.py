@@ -84,7 +84,10 @@ def test_a_sweep_in_hydras_syntax_is_a_dimension(text: str, distribution: object
     ("text", "message"),
     [
         ("optimizer.lr=tag(lgo, interval(1e-4,0.1))", "no such tag as lgo; did you mean 'log'?"),
-        ("model.hidden=tag(log, choice(1,2))", "a tag (log) is for numbers: a range or an interval"),
+        (
+            "model.hidden=tag(log, choice(1,2))",
+            "a tag (log) is for numbers: a range or an interval",
+        ),
         ("optimizer.lr=tag(log, interval(0,1))", "`low > 0` must hold for `log=True`"),
         ("trainer.epochs=range(2,2)", "the range is empty"),
         ("model.hidden=64", "hydra/sweeper=optuna: nothing to search; sweep a key"),
@@ -174,7 +177,9 @@ def test_the_plan_of_a_search_is_its_space(train: Command, root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(train: Command, root: Path) -> None:
+def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(
+    train: Command, root: Path
+) -> None:
     words = (*FAST, LR, "model.hidden=8,16", "seed=0,1")
     first = train(*words, "hydra.sweeper.n_trials=2")
     assert first.code == 0, first.err
@@ -185,12 +190,16 @@ def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(train: Command,
     replicas = [r for r in runs(root) if r.config()["optimizer"]["lr"] == lr]
     best = [max(m["valid/accuracy"] for m in r.epochs().values()) for r in replicas]
     assert len(best) == 2
-    assert trial.value == pytest.approx(sum(best) / 2, abs=1e-12), "the mean over the seeds, at the best epoch"
+    assert trial.value == pytest.approx(sum(best) / 2, abs=1e-12), (
+        "the mean over the seeds, at the best epoch"
+    )
     journals = {r.id: r.journal.path.read_bytes() for r in runs(root)}
     again = train(*words, "hydra.sweeper.n_trials=4")
     assert again.code == 0, again.err
     assert states(root) == ["COMPLETE"] * 4
-    assert len({trial.params["optimizer.lr"] for trial in study(root).trials}) == 4, "another seed than before"
+    assert len({trial.params["optimizer.lr"] for trial in study(root).trials}) == 4, (
+        "another seed than before"
+    )
     assert {r.id: r.journal.path.read_bytes() for r in runs(root) if r.id in journals} == journals
     (sweep,) = Store(root / "runs").manifests()
     assert len(sweep["cells"]) == 8
@@ -228,14 +237,21 @@ def test_several_objectives(train: Command, root: Path) -> None:
     assert ended.code == 0, ended.err
     assert [direction.name for direction in study(root).directions] == ["MINIMIZE", "MINIMIZE"]
     for trial in study(root).trials:
-        (run,) = [r for r in runs(root) if r.config()["model"]["hidden"] == trial.params["model.hidden"]]
-        assert trial.values[1] == 64 * run.config()["model"]["hidden"] + 13 * run.config()["model"]["hidden"] + 10
+        (run,) = [
+            r for r in runs(root) if r.config()["model"]["hidden"] == trial.params["model.hidden"]
+        ]
+        assert (
+            trial.values[1]
+            == 64 * run.config()["model"]["hidden"] + 13 * run.config()["model"]["hidden"] + 10
+        )
         result = run.result()
         assert result is not None
         assert trial.values[0] == run.epochs()[int(result.metrics["best_epoch"])]["valid/loss"]
 
 
-def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(train: Command, root: Path) -> None:
+def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(
+    train: Command, root: Path
+) -> None:
     Broken.calls = 0
     model = ("model=linear", "model._target_=faulty.Broken")
     ended = train(*FAST, LR, *model, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1")
@@ -244,13 +260,24 @@ def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(train: Comma
     assert "1 of 2 runs did not finish:" in ended.err
 
 
-def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(train: Command, root: Path) -> None:
+def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(
+    train: Command, root: Path
+) -> None:
     sampler = "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler"
     ended = train(*FAST, "model.hidden=8,16", sampler, "hydra.sweeper.n_trials=5")
     assert ended.code == 0, ended.err
     assert states(root) == ["COMPLETE"] * 5
-    assert sum(e["event"] == Event.START for r in runs(root) for e in r.journal.events()) == len(runs(root)) <= 2
-    done = train(*FAST, "model.hidden=8,16", sampler.replace("Random", "BruteForce"), "hydra.sweeper.n_jobs=1")
+    assert (
+        sum(e["event"] == Event.START for r in runs(root) for e in r.journal.events())
+        == len(runs(root))
+        <= 2
+    )
+    done = train(
+        *FAST,
+        "model.hidden=8,16",
+        sampler.replace("Random", "BruteForce"),
+        "hydra.sweeper.n_jobs=1",
+    )
     assert done.code == 0, done.err
     assert "search of 20 trials" in done.out
     assert len(runs(root)) == 2, "it stops when it has tried everything"
@@ -264,14 +291,20 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
                   "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler", "tracking.wait=60", tracking=True)  # fmt: skip
     assert ended.code == 0, ended.err
     by_rate = {r.config()["optimizer"]["lr"]: r for r in runs(root)}
-    assert {rate: r.status for rate, r in by_rate.items()} == {1e-9: store.Status.PRUNED, 0.01: store.Status.FINISHED}
+    assert {rate: r.status for rate, r in by_rate.items()} == {
+        1e-9: store.Status.PRUNED,
+        0.01: store.Status.FINISHED,
+    }
     reached = max(by_rate[1e-9].epochs())
     assert 3 <= reached < 150
     assert f"lr=1e-09: pruned after epoch {reached}\n" in ended.out
     for trial in study(root).trials:
         epochs = by_rate[float(trial.params["optimizer.lr"])].epochs()
         reported = trial.intermediate_values
-        assert trial.state.name == {"1e-09": "PRUNED", "0.01": "COMPLETE"}[trial.params["optimizer.lr"]]
+        assert (
+            trial.state.name
+            == {"1e-09": "PRUNED", "0.01": "COMPLETE"}[trial.params["optimizer.lr"]]
+        )
         assert reported == {n: epochs[n]["valid/accuracy"] for n in range(1, len(reported) + 1)}
         assert len(reported) == (150 if trial.state.name == "COMPLETE" else 3)
     assert by_rate[1e-9].result().stop_reason == "pruned"  # type: ignore[union-attr]
@@ -279,24 +312,41 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
     rows = database.execute("select r.status, count(t.value) from runs r left join tags t on t.run_uuid = r.run_uuid "
                             "and t.key = 'mlflow.parentRunId' group by r.run_uuid").fetchall()  # fmt: skip
     database.close()
-    assert sorted(rows) == [("FINISHED", 0), ("FINISHED", 1), ("KILLED", 1)], "one parent, its trials as children"
+    assert sorted(rows) == [("FINISHED", 0), ("FINISHED", 1), ("KILLED", 1)], (
+        "one parent, its trials as children"
+    )
     plain = train("data=digits", "trainer.threads=1", "optimizer.lr=1e-9", "trainer.patience=null",
                   "trainer.epochs=150")  # fmt: skip
     assert plain.code == 0, plain.err
     goes_on = re.search(r"goes on after epoch (\d+)", plain.out)
     assert goes_on is not None
-    assert int(goes_on[1]) in (reached - 1, reached), "an epoch is journalled before it is in a checkpoint"
+    assert int(goes_on[1]) in (reached - 1, reached), (
+        "an epoch is journalled before it is in a checkpoint"
+    )
 
 
 def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> None:
-    words = ["data=digits", "tracking=off", "trainer.epochs=9", "optimizer.lr=interval(0.1,0.2)", "seed=range(3)"]
+    words = [
+        "data=digits",
+        "tracking=off",
+        "trainer.epochs=9",
+        "optimizer.lr=interval(0.1,0.2)",
+        "seed=range(3)",
+    ]
     pruner = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 0.5, "n_warmup_steps": 2}
     sampler = {"_target_": "optuna.samplers.RandomSampler", "seed": 0}
     options = Options(n_trials=2, n_jobs=1, metric=[], direction=[], sampler=sampler, pruner=pruner)
     parsed = OverridesParser.create().parse_overrides(words)
     home = Store(root / "runs").open()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"), Pool() as pool:
-        found = make(parsed, words, lambda given: compose("config", overrides=given), pool, options, ours=True)
+        found = make(
+            parsed,
+            words,
+            lambda given: compose("config", overrides=given),
+            pool,
+            options,
+            ours=True,
+        )
         assert found is not None
         found.begin(home, lambda: None)
         jobs = iter(found)
@@ -305,7 +355,9 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
             run = home.run(cell.job.fingerprint)
             run.folder.mkdir()
             for epoch, value in enumerate(values, 1):
-                run.journal.append(store.Event.EPOCH, epoch=epoch, metrics={"valid/accuracy": value})
+                run.journal.append(
+                    store.Event.EPOCH, epoch=epoch, metrics={"valid/accuracy": value}
+                )
         assert not found.hopeless(first), "the third has not begun"
         third = home.run(found._active[0].cells[2].job.fingerprint)
         third.folder.mkdir()
@@ -320,7 +372,9 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
         told = study(root).trials[0]
         assert told.state.name == "PRUNED"
         assert told.intermediate_values == {1: pytest.approx(0.7), 2: pytest.approx(0.3)}
-        assert next(jobs).overrides[-1] == "seed=0", "of the next trial: the third replica is left out"
+        assert next(jobs).overrides[-1] == "seed=0", (
+            "of the next trial: the third replica is left out"
+        )
         assert len(found.plan.cells) == 3
         found.end()
 
@@ -340,14 +394,16 @@ def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
         file.write(b'{"op_code": 5, "torn')
     assert kill.end(kill.train(root, words), "the search") == 0
     after = study(root).trials
-    chosen = [trial for trial in after if len(trial.params) == 2]  # one may have been killed while it was chosen
+    chosen = [
+        trial for trial in after if len(trial.params) == 2
+    ]  # one may have been killed while it was chosen
     assert [trial.state.name for trial in chosen] == ["COMPLETE"] * 6
     assert all(trial.state.name == "FAIL" for trial in after if trial not in chosen)
     assert [trial.params for trial in after[: len(before)]] == [trial.params for trial in before]
     assert len({json.dumps(trial.params) for trial in chosen}) == 6
-    assert all(sum(e["event"] == Event.START for e in run.journal.events()) == 1 for run in finished), (
-        "what is done is done"
-    )
+    assert all(
+        sum(e["event"] == Event.START for e in run.journal.events()) == 1 for run in finished
+    ), "what is done is done"
     assert len(Store(root / "runs").manifests()) == 1
 
 
@@ -356,7 +412,9 @@ def test_options_read_one_or_several() -> None:
         "sampler": {"_target_": "optuna.samplers.RandomSampler", "seed": 3},
         "pruner": {"_target_": "optuna.pruners.NopPruner"},
     }
-    options = Options.read({"n_trials": 1, "n_jobs": 1, "metric": "seconds", "direction": None, **nodes})
+    options = Options.read(
+        {"n_trials": 1, "n_jobs": 1, "metric": "seconds", "direction": None, **nodes}
+    )
     assert (options.metric, options.direction) == (["seconds"], [])
     drawn = [options.sampler_after(n)._rng.rng.random() for n in (0, 0, 5)]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -365,5 +423,7 @@ def test_options_read_one_or_several() -> None:
 
 def test_optuna_is_not_imported_without_need() -> None:
     program = "import sys, sweeplab.sweep.search, hydra_plugins.hydra_sweeplab.optuna; print('optuna' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"

@@ -25,20 +25,36 @@ def test_one_width_after_the_other(train: Command, root: Path) -> None:
     ended = train("-m", "model.hidden=39,25", *FAST)
     assert ended.code == 0, ended.err
     assert cells(root) == {"hidden=39": "finished", "hidden=25": "finished"}
-    assert sorted(run.config()["model"]["hidden"] for run in Store(root / "runs").runs()) == [25, 39]
+    assert sorted(run.config()["model"]["hidden"] for run in Store(root / "runs").runs()) == [
+        25,
+        39,
+    ]
     (sweep,) = Store(root / "runs").manifests()
     assert (sweep["status"], sweep["experiment"]) == ("finished", None)
     assert len(sweep["id"]) == 64
 
 
 def test_every_combination_of_groups_lists_and_seeds(train: Command, root: Path) -> None:
-    arguments = ("-m", "model=mlp", "model.batch_norm=true,false", "model.hidden=[39,19],[64]", "seed=range(2)", *FAST)
+    arguments = (
+        "-m",
+        "model=mlp",
+        "model.batch_norm=true,false",
+        "model.hidden=[39,19],[64]",
+        "seed=range(2)",
+        *FAST,
+    )
     ended = train(*arguments)
     assert ended.code == 0, ended.err
     assert len(cells(root)) == 8
     assert "batch_norm=true hidden=[39,19] seed=0" in cells(root)
-    assert "8 runs of 4 configs: 8 finished; ranked by valid/accuracy at the best epoch" in ended.out
-    rows = [line.split() for line in ended.out.splitlines() if line.strip().startswith(("true", "false"))]
+    assert (
+        "8 runs of 4 configs: 8 finished; ranked by valid/accuracy at the best epoch" in ended.out
+    )
+    rows = [
+        line.split()
+        for line in ended.out.splitlines()
+        if line.strip().startswith(("true", "false"))
+    ]
     assert len(rows) == 4
     assert {row[2] for row in rows} == {"2"}, "n"
     ranked = [float(row[3]) for row in rows]
@@ -46,12 +62,23 @@ def test_every_combination_of_groups_lists_and_seeds(train: Command, root: Path)
 
 
 def test_a_regression_is_ranked_by_the_smallest_error(train: Command) -> None:
-    ended = train("-m", "data=diabetes", "loss=mse", "model.hidden=4,64", "trainer.epochs=3", "trainer.threads=1")
-    rows = [line.split() for line in ended.out.splitlines() if line.strip().startswith(("4 ", "64 "))]
+    ended = train(
+        "-m",
+        "data=diabetes",
+        "loss=mse",
+        "model.hidden=4,64",
+        "trainer.epochs=3",
+        "trainer.threads=1",
+    )
+    rows = [
+        line.split() for line in ended.out.splitlines() if line.strip().startswith(("4 ", "64 "))
+    ]
     assert float(rows[0][2]) < float(rows[1][2])
 
 
-def test_all_errors_of_all_jobs_are_listed_and_nothing_is_trained(train: Command, root: Path) -> None:
+def test_all_errors_of_all_jobs_are_listed_and_nothing_is_trained(
+    train: Command, root: Path
+) -> None:
     ended = train("-m", "model.hidden=0,8,x", "optimizer.lr=0.1,-1", *FAST)
     assert ended.code == 2
     assert ended.err.splitlines() == [
@@ -60,7 +87,9 @@ def test_all_errors_of_all_jobs_are_listed_and_nothing_is_trained(train: Command
             "  (in 2 of 6 jobs: hidden=0 lr=0.1, ...)"
         ),
         "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)  (in hidden=8 lr=-1)",
-        ("model.hidden=x: must be a whole number or a list of whole numbers  (in 2 of 6 jobs: hidden=x lr=0.1, ...)"),
+        (
+            "model.hidden=x: must be a whole number or a list of whole numbers  (in 2 of 6 jobs: hidden=x lr=0.1, ...)"
+        ),
         "nothing was trained",
     ]
     assert list(root.iterdir()) == []
@@ -88,7 +117,9 @@ def test_one_place_for_all_jobs(train: Command) -> None:
     )
 
 
-def test_issued_again_a_sweep_trains_nothing_and_is_the_same_sweep(train: Command, root: Path) -> None:
+def test_issued_again_a_sweep_trains_nothing_and_is_the_same_sweep(
+    train: Command, root: Path
+) -> None:
     first = train("-m", "model.hidden=8,16", *FAST)
     journals = {p: p.read_bytes() for p in root.glob("runs/*/journal.jsonl")}
     again = train("-m", "model.hidden=16,8", *FAST)
@@ -124,13 +155,17 @@ EXPERIMENTS = sorted(p.stem for p in (PROJECT / "experiments").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_opens_with_its_command_and_trains_on_digits(train: Command, root: Path, name: str) -> None:
+def test_every_experiment_opens_with_its_command_and_trains_on_digits(
+    train: Command, root: Path, name: str
+) -> None:
     lines = (PROJECT / "experiments" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == f"# python train.py experiment={name}"
     assert "?" in "".join(lines[1:8])
     planned = train(f"experiment={name}", "data=digits", "sweep.plan=true")
     assert planned.code == 0, planned.err
     assert "nothing was trained" in planned.out
-    ended = train(f"experiment={name}", "data=digits", "debug=smoke", "trainer.threads=1", "hydra.mode=RUN")
+    ended = train(
+        f"experiment={name}", "data=digits", "debug=smoke", "trainer.threads=1", "hydra.mode=RUN"
+    )
     assert ended.code == 0, ended.err
     assert [run.status for run in Store(root / "runs").runs()] == ["finished"]

@@ -62,7 +62,9 @@ def named(*words: str) -> list[str]:
         ("space.nope", []),
     ],
 )
-def test_an_argument_that_names_code_of_the_project_counts(write: Write, word: str, modules: list[str]) -> None:
+def test_an_argument_that_names_code_of_the_project_counts(
+    write: Write, word: str, modules: list[str]
+) -> None:
     write({
         "mine.py": "from helper import y\nclass Net: pass\ndef act(x): return x",
         "helper.py": "y = 1",
@@ -119,7 +121,9 @@ def changed(before: Job, after: Job) -> list[str]:
     ],
     ids=str,
 )
-def test_a_function_named_by_an_argument_makes_a_run_stale(write: Write, overrides: list[str]) -> None:
+def test_a_function_named_by_an_argument_makes_a_run_stale(
+    write: Write, overrides: list[str]
+) -> None:
     write({"net.py": NET, "acts.py": ACT.format(1) + "\nclass Act: pass"})
     before = prepared(*overrides)
     write({"acts.py": ACT.format(22) + "\nclass Act: pass"})
@@ -147,7 +151,10 @@ def test_the_jobs_of_one_plan_differ_by_what_they_name(write: Write) -> None:
         ("if True:\n    import pkg.b\nelse:\n    import pkg.a", ["pkg", "pkg.a", "pkg.b"]),
         ("try:\n    import absent\nexcept ImportError:\n    from pkg import b", ["pkg", "pkg.b"]),
         ("import importlib\nx = importlib.import_module('pkg.b')", ["pkg", "pkg.b"]),
-        ("from hydra.utils import get_class\ndef f(): return get_class('pkg.b.B')", ["pkg", "pkg.b"]),
+        (
+            "from hydra.utils import get_class\ndef f(): return get_class('pkg.b.B')",
+            ["pkg", "pkg.b"],
+        ),
         ("from shadow import x", ["shadow"]),
         ("x = open\n", []),
     ],
@@ -173,11 +180,23 @@ COMPUTED = "import importlib\nfor n in NAMES:\n    "
         ("mine", "import importlib\nx = importlib.import_module(name='other')", ["other"]),
         ("mine", "from importlib import import_module as load\nx = load('other')", ["other"]),
         ("mine", "import importlib\nx = importlib.import_module('.a', 'pkg')", ["pkg", "pkg.a"]),
-        ("mine", "import importlib\nx = importlib.import_module('.a', package='pkg')", ["pkg", "pkg.a"]),
+        (
+            "mine",
+            "import importlib\nx = importlib.import_module('.a', package='pkg')",
+            ["pkg", "pkg.a"],
+        ),
         ("mine", "x = __import__('pkg', fromlist=['a'])", ["pkg", "pkg.a"]),
         ("mine", "import runpy\nx = runpy.run_module('other')", ["other"]),
-        ("mine", "from hydra.utils import instantiate\nx = instantiate({'_target_': 'other.f'})", ["other"]),
-        ("mine", "from hydra.utils import instantiate\nx = instantiate(dict(_target_='other.f'))", ["other"]),
+        (
+            "mine",
+            "from hydra.utils import instantiate\nx = instantiate({'_target_': 'other.f'})",
+            ["other"],
+        ),
+        (
+            "mine",
+            "from hydra.utils import instantiate\nx = instantiate(dict(_target_='other.f'))",
+            ["other"],
+        ),
         ("mine", "import pydoc\nx = pydoc.locate('other.f')", ["other"]),
         ("mine", "import pkgutil\nx = pkgutil.resolve_name('other:f')", ["other"]),
         ("mine", "class Net:\n    def __init__(self, act='other.f'): pass", ["other"]),
@@ -186,9 +205,21 @@ COMPUTED = "import importlib\nfor n in NAMES:\n    "
         # By a computed name: all modules of the package.
         ("mine", COMPUTED + "importlib.import_module(f'pkg.{n}')", ["pkg", "pkg.a", "pkg.inner.c"]),
         ("mine", COMPUTED + "importlib.import_module('pkg.' + n)", ["pkg", "pkg.a", "pkg.inner.c"]),
-        ("mine", COMPUTED + "importlib.import_module('pkg.%s' % n)", ["pkg", "pkg.a", "pkg.inner.c"]),
-        ("mine", COMPUTED + "importlib.import_module('pkg.{}'.format(n))", ["pkg", "pkg.a", "pkg.inner.c"]),
-        ("mine", COMPUTED + "importlib.import_module('.' + n, 'pkg')", ["pkg", "pkg.a", "pkg.inner.c"]),
+        (
+            "mine",
+            COMPUTED + "importlib.import_module('pkg.%s' % n)",
+            ["pkg", "pkg.a", "pkg.inner.c"],
+        ),
+        (
+            "mine",
+            COMPUTED + "importlib.import_module('pkg.{}'.format(n))",
+            ["pkg", "pkg.a", "pkg.inner.c"],
+        ),
+        (
+            "mine",
+            COMPUTED + "importlib.import_module('.' + n, 'pkg')",
+            ["pkg", "pkg.a", "pkg.inner.c"],
+        ),
         ("mine", COMPUTED + "importlib.import_module(f'space.{n}')", ["space.d"]),
         ("mine", COMPUTED + "importlib.import_module(n)", []),
         ("mine", COMPUTED + "importlib.import_module(f'torch.{n}')", []),
@@ -198,7 +229,11 @@ COMPUTED = "import importlib\nfor n in NAMES:\n    "
         ("lab", COMPUTED + "importlib.import_module(n)", ["lab.e"]),
         ("lab", "def __getattr__(n): return __import__(n)", ["lab.e"]),
         # What only type checkers see.
-        ("mine", "from typing import TYPE_CHECKING\nif TYPE_CHECKING: import other\nelse: import space.d", ["space.d"]),
+        (
+            "mine",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING: import other\nelse: import space.d",
+            ["space.d"],
+        ),
         ("mine", "import typing\nif typing.TYPE_CHECKING:\n    import other", []),
     ],
 )
@@ -218,7 +253,9 @@ def test_what_a_module_names_counts_as_if_it_were_imported(
     assert list(targets.parts([f"{name}.Net"]))[1:] == sorted([name, *modules])
 
 
-@pytest.mark.parametrize("text", ["globals()['act'] = 1", "import sys\nsetattr(sys.modules[__name__], 'act', 1)"])
+@pytest.mark.parametrize(
+    "text", ["globals()['act'] = 1", "import sys\nsetattr(sys.modules[__name__], 'act', 1)"]
+)
 def test_a_name_that_is_bound_in_another_way_counts(write: Write, text: str) -> None:
     write({"mine.py": text})
     assert named("mine.act") == ["mine"]
@@ -287,7 +324,9 @@ def test_a_module_whose_file_is_gone(write: Write, root: Path) -> None:
 # --- installed packages
 
 
-def install(site: Path, name: str, version: str, *, own: bool = False, record: bool = True, **modules: str) -> None:
+def install(
+    site: Path, name: str, version: str, *, own: bool = False, record: bool = True, **modules: str
+) -> None:
     """An installed package, as pip leaves it."""
     stem = name.replace("-", "_")
     for old in site.glob(f"{stem}-*.dist-info"):
@@ -306,7 +345,9 @@ def install(site: Path, name: str, version: str, *, own: bool = False, record: b
     if record:
         (metadata / "RECORD").write_text("".join(listed))
     if own:
-        (metadata / "direct_url.json").write_text('{"url": "file:///home/me/mylab", "dir_info": {}}')
+        (metadata / "direct_url.json").write_text(
+            '{"url": "file:///home/me/mylab", "dir_info": {}}'
+        )
     importlib.invalidate_caches()
 
 
@@ -322,10 +363,15 @@ def test_a_package_of_others_counts_by_its_version(site: Path, write: Write) -> 
     install(site, "some_nets", "1.0", somenets__models="class Net: pass", helps="x = 1")
     install(site, "zz", "9", zz="x = 1")
     write({"mine.py": "import zz, somenets.models\nclass Net: pass"})
-    assert targets.parts(["somenets.models.Net"]) == {"numerics": str(targets.NUMERICS), "some_nets (version)": "1.0"}
+    assert targets.parts(["somenets.models.Net"]) == {
+        "numerics": str(targets.NUMERICS),
+        "some_nets (version)": "1.0",
+    }
     assert named("somenets.models.Net") == ["some_nets (version)"], "named by an argument"
     assert named("somenets.models.nope") == []
-    assert list(targets.parts(["mine.Net"])) == ["numerics", "mine"], "what the project imports is recorded only"
+    assert list(targets.parts(["mine.Net"])) == ["numerics", "mine"], (
+        "what the project imports is recorded only"
+    )
     before = targets.digest(["somenets.models.Net"])
     install(site, "some_nets", "1.0", somenets__models="class Net: x = 1", helps="x = 1")
     assert targets.digest(["somenets.models.Net"]) == before
@@ -333,22 +379,37 @@ def test_a_package_of_others_counts_by_its_version(site: Path, write: Write) -> 
     assert targets.parts(["somenets.models.Net"])["some_nets (version)"] == "1.1"
     assert targets.digest(["somenets.models.Net"]) != before
     install(site, "some_nets", "1.1.dev20261126+g1234567", somenets__models="", helps="")
-    assert len(targets.parts(["somenets.models.Net"])["some_nets (version)"]) == 12, "as long as any digest"
+    assert len(targets.parts(["somenets.models.Net"])["some_nets (version)"]) == 12, (
+        "as long as any digest"
+    )
 
 
 @pytest.mark.parametrize("record", [True, False])
-def test_a_package_of_ones_own_counts_by_its_content_too(site: Path, write: Write, record: bool) -> None:
-    texts = {"mylab__init": "from .nets import Net", "mylab__nets": "import other_lab\nclass Net: pass"}
+def test_a_package_of_ones_own_counts_by_its_content_too(
+    site: Path, write: Write, record: bool
+) -> None:
+    texts = {
+        "mylab__init": "from .nets import Net",
+        "mylab__nets": "import other_lab\nclass Net: pass",
+    }
     install(site, "mylab", "0.1", own=True, record=record, **texts)
     install(site, "other-lab", "0.2", own=True, record=record, other_lab="import theirs\nx = 1")
     install(site, "theirs", "3", record=record, theirs="x = 1")
     parts = targets.parts(["mylab.Net"])
-    assert list(parts)[1:] == ["mylab", "mylab (version)", "mylab.nets", "other-lab (version)", "other_lab"]
+    assert list(parts)[1:] == [
+        "mylab",
+        "mylab (version)",
+        "mylab.nets",
+        "other-lab (version)",
+        "other_lab",
+    ]
     assert (parts["mylab (version)"], parts["other-lab (version)"]) == ("0.1", "0.2")
     before = targets.digest(["mylab.Net"])
     install(site, "other-lab", "0.2", own=True, record=record, other_lab="import theirs\nx = 22")
     assert targets.digest(["mylab.Net"]) != before, "built again, with the same version"
-    install(site, "other-lab", "0.2", own=True, record=record, other_lab="# x\nimport theirs\nx = 1")
+    install(
+        site, "other-lab", "0.2", own=True, record=record, other_lab="# x\nimport theirs\nx = 1"
+    )
     assert targets.digest(["mylab.Net"]) == before
     install(site, "mylab", "0.2", own=True, record=record, **texts)
     assert targets.digest(["mylab.Net"]) != before
@@ -369,8 +430,13 @@ def test_a_namespace_that_packages_share(site: Path) -> None:
 def test_a_package_that_is_really_installed() -> None:
     import sklearn
 
-    found = targets.parts(["sklearn.datasets.load_iris", "torch.nn.Linear", "torchvision.datasets.MNIST"])
-    assert found == {"numerics": str(targets.NUMERICS), "scikit-learn (version)": sklearn.__version__}
+    found = targets.parts(
+        ["sklearn.datasets.load_iris", "torch.nn.Linear", "torchvision.datasets.MNIST"]
+    )
+    assert found == {
+        "numerics": str(targets.NUMERICS),
+        "scikit-learn (version)": sklearn.__version__,
+    }
 
 
 # --- files
@@ -398,7 +464,10 @@ def test_a_file_counts_by_its_content(
     (root / "link.txt").symlink_to("words.txt")
     override = f"+{key}='{text.format(root=root)}'"
     before = prepared(override)
-    assert before.code[f"{key} (file)"] == hashlib.sha256(hashlib.sha256(b"one").hexdigest().encode()).hexdigest()[:12]
+    assert (
+        before.code[f"{key} (file)"]
+        == hashlib.sha256(hashlib.sha256(b"one").hexdigest().encode()).hexdigest()[:12]
+    )
     time.sleep(0.02)
     write({"words.txt": "two", "noname": "two"})
     assert changed(before, prepared(override)) == [f"{key} (file)"]
@@ -414,11 +483,25 @@ def test_files_count_in_every_section(write: Write) -> None:
         "scheduler._target_=net.steps",
         "+scheduler.table=a.csv",
     ]
-    overrides += ["data.dataset._target_=net.Set", "+data.dataset.path=a.csv", "+data.dataset.classes=a.csv"]
-    held = prepared(*overrides, "trainer.batch_size=1", "data.valid=1", "data.test=1", "model.out_features=10")
-    assert [name for name in held.code if "(file)" in name] == ["model.layers[0].w (file)", "scheduler.table (file)"]
+    overrides += [
+        "data.dataset._target_=net.Set",
+        "+data.dataset.path=a.csv",
+        "+data.dataset.classes=a.csv",
+    ]
+    held = prepared(
+        *overrides, "trainer.batch_size=1", "data.valid=1", "data.test=1", "model.out_features=10"
+    )
+    assert [name for name in held.code if "(file)" in name] == [
+        "model.layers[0].w (file)",
+        "scheduler.table (file)",
+    ]
     streamed = prepared(
-        *overrides, "trainer.batch_size=1", "data.valid=1", "data.test=1", "data.memory=0", "data.version=1"
+        *overrides,
+        "trainer.batch_size=1",
+        "data.valid=1",
+        "data.test=1",
+        "data.memory=0",
+        "data.version=1",
     )
     files_of_data = ["data.dataset.classes (file)", "data.dataset.path (file)"]
     assert [name for name in streamed.code if "(file)" in name] == [*files_of_data, "model.layers[0].w (file)", "scheduler.table (file)"]  # fmt: skip
@@ -428,7 +511,8 @@ def test_a_held_set_that_is_moved_is_the_same(write: Write) -> None:
     write({"net.py": NET, "a.txt": "1 2 3", "b/c.txt": "1 2 3"})
     small = ("trainer.batch_size=1", "data.valid=1", "data.test=1")
     runs = [
-        prepared(*small, "data.dataset._target_=net.Set", f"+data.dataset.path={path}") for path in ("a.txt", "b/c.txt")
+        prepared(*small, "data.dataset._target_=net.Set", f"+data.dataset.path={path}")
+        for path in ("a.txt", "b/c.txt")
     ]
     assert changed(*runs) == []
 
@@ -457,7 +541,9 @@ def test_words_that_name_no_input_add_nothing(
         "model.device": "/dev/null",
     }
     assert files.file_digests(words) == {}
-    folders = dict.fromkeys(["model.act_dir", "model.weights", "model.pretrained", "model.my_tokenizer"], "relu")
+    folders = dict.fromkeys(
+        ["model.act_dir", "model.weights", "model.pretrained", "model.my_tokenizer"], "relu"
+    )
     assert list(files.file_digests({**folders, "model.x": "relu/"})) == [*folders, "model.x"]
 
 
@@ -475,7 +561,9 @@ def test_a_folder_counts_by_the_files_in_it(write: Write, root: Path) -> None:
     assert digest() == first
     (root / "w").rename(root / "v")
     (root / "v/loop").unlink()
-    assert files.file_digests({"model.weights": "v/"}) == {"model.weights": first}, "wherever it lies"
+    assert files.file_digests({"model.weights": "v/"}) == {"model.weights": first}, (
+        "wherever it lies"
+    )
     (root / "v").rename(root / "w")
     write({"w/deep/b.txt": "9"})
     assert digest() != first
@@ -500,7 +588,9 @@ def test_of_a_large_file_spread_blocks_count(root: Path, monkeypatch: pytest.Mon
     whole = {digest(at) for at in (0, len(content) - 1, 2**20 + 2**19)}
     assert len(whole) == 3
     file.write_bytes(content + b"x")
-    assert files.file_digests({"model.weights": "large.bin"})["model.weights"] not in whole, "its size counts"
+    assert files.file_digests({"model.weights": "large.bin"})["model.weights"] not in whole, (
+        "its size counts"
+    )
 
 
 def test_what_cannot_be_read_is_left_to_whoever_opens_it(write: Write, root: Path) -> None:

@@ -29,7 +29,12 @@ def project(write: Write) -> Project:
     """Writes the modules of a user's project, which can then be imported: `project(mine="x = 1")`."""
 
     def named(**modules: str) -> None:
-        write({f"{name.replace('__', '/').replace('/init', '/__init__')}.py": text for name, text in modules.items()})
+        write(
+            {
+                f"{name.replace('__', '/').replace('/init', '/__init__')}.py": text
+                for name, text in modules.items()
+            }
+        )
 
     return named
 
@@ -41,10 +46,10 @@ def refusal(call: Callable[..., object], *args: object) -> str:
 
 
 def test_importing_it_is_quick() -> None:
-    program = (
-        "import sys, sweeplab.targets; print(sorted({'torch', 'hydra', 'omegaconf', 'mlflow'} & set(sys.modules)))"
-    )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    program = "import sys, sweeplab.targets; print(sorted({'torch', 'hydra', 'omegaconf', 'mlflow'} & set(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert shown == "[]\n"
 
 
@@ -53,7 +58,10 @@ def test_importing_it_is_quick() -> None:
 
 def test_locate_finds_what_hydra_finds() -> None:
     assert targets.locate("torch.optim.Adam", "optimizer._target_") is torch.optim.Adam
-    assert targets.locate("torch.optim.lr_scheduler.OneCycleLR", "k") is torch.optim.lr_scheduler.OneCycleLR
+    assert (
+        targets.locate("torch.optim.lr_scheduler.OneCycleLR", "k")
+        is torch.optim.lr_scheduler.OneCycleLR
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,12 +79,19 @@ def test_locate_finds_what_hydra_finds() -> None:
     ],
 )
 def test_locate_names_the_nearest(path: str, says: str) -> None:
-    assert refusal(targets.locate, path, "optimizer._target_").startswith(f"optimizer._target_={path}: {says}")
+    assert refusal(targets.locate, path, "optimizer._target_").startswith(
+        f"optimizer._target_={path}: {says}"
+    )
 
 
 def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) -> None:
     project(my_net="class Net: ...")
-    near = {"mynet": "my_net", "my_nets": "my_net", "mi_net": "my_net", "netrk": "netrc"}  # one letter off
+    near = {
+        "mynet": "my_net",
+        "my_nets": "my_net",
+        "mi_net": "my_net",
+        "netrk": "netrc",
+    }  # one letter off
     for module, meant in near.items():
         said = f"m._target_={module}.Net: no module '{module}'; did you mean '{meant}.Net'?"
         assert refusal(targets.locate, f"{module}.Net", "m._target_") == said
@@ -91,14 +106,18 @@ def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) 
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_locate_does_not_mask_an_error_in_the_users_module(project: Project, text: str, says: str) -> None:
+def test_locate_does_not_mask_an_error_in_the_users_module(
+    project: Project, text: str, says: str
+) -> None:
     project(broken=text)
     assert refusal(targets.locate, "broken.Net", "model._target_") == (
         f"model._target_=broken.Net: the module 'broken' exists, but failed to import: {says}"
     )
 
 
-@pytest.mark.parametrize("path", ["os.system", "builtins.exec", "subprocess.Popen", "torch.os.system"])
+@pytest.mark.parametrize(
+    "path", ["os.system", "builtins.exec", "subprocess.Popen", "torch.os.system"]
+)
 def test_locate_keeps_hydras_block_list(path: str) -> None:
     said = refusal(targets.locate, path, "model._target_")
     assert said.startswith(f"model._target_={path}: Target '")
@@ -119,7 +138,11 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         (LINEAR, (), []),
         (OmegaConf.create(LINEAR), (), []),
         (ADAM, ["params"], []),
-        ({"_target_": "torch.nn.Sequential", "_args_": [LINEAR, {"_target_": "torch.nn.ReLU"}]}, (), []),
+        (
+            {"_target_": "torch.nn.Sequential", "_args_": [LINEAR, {"_target_": "torch.nn.ReLU"}]},
+            (),
+            [],
+        ),
         ({**LINEAR, "_convert_": "all", "_recursive_": True}, (), []),
         ({"_target_": "torch.nn.Linear", "_partial_": True}, (), []),
         ({"_target_": "torch.nn.Linear", "_args_": [4, 2]}, (), []),
@@ -133,15 +156,27 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         ),
         ({**LINEAR, "in_features": "???"}, (), ["k.in_features=???: must be given"]),
         (ADAM, (), ["k.params: is missing; torch.optim.Adam needs it"]),
-        ({**ADAM, "params": None}, ["params"], ["k.params=null: sweeplab itself gives torch.optim.Adam its 'params'"]),
-        ({**LINEAR, "_args_": [4]}, (), ["k.in_features=4: _args_ gives torch.nn.Linear its 'in_features'"]),
+        (
+            {**ADAM, "params": None},
+            ["params"],
+            ["k.params=null: sweeplab itself gives torch.optim.Adam its 'params'"],
+        ),
+        (
+            {**LINEAR, "_args_": [4]},
+            (),
+            ["k.in_features=4: _args_ gives torch.nn.Linear its 'in_features'"],
+        ),
         (
             {"_target_": "torch.nn.ReLU", "_args_": [True, 1]},
             (),
             ["k._target_=torch.nn.ReLU: takes 1 positional arguments, not 2"],
         ),
         (3, (), ["k=3: must be a node with a _target_"]),
-        ({"hidden": 3}, (), ["k._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"]),
+        (
+            {"hidden": 3},
+            (),
+            ["k._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"],
+        ),
         ({"_target_": 3}, (), ["k._target_=3: must be the dotted name of a class"]),
         (
             {"_target_": "torch.optim.sgd"},
@@ -152,7 +187,9 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         (
             {"_target_": "torch.nn.Linaer"},
             (),
-            ["k._target_=torch.nn.Linaer: 'torch.nn' has no 'Linaer'; did you mean 'torch.nn.Linear'?"],
+            [
+                "k._target_=torch.nn.Linaer: 'torch.nn' has no 'Linaer'; did you mean 'torch.nn.Linear'?"
+            ],
         ),
         (DEEP, (), [f"k.modules[0].bais=false: {NO_BAIS}"]),
         ({**DEEP, "_recursive_": False}, (), []),  # left to the class that gets it
@@ -166,7 +203,9 @@ VALID = "; valid: bias, device, dtype, in_features, out_features"
 
 
 def test_check_lists_all_problems() -> None:
-    assert targets.check({"_target_": "torch.nn.Linear", "in_feature": 4, "zz": "y\x1b" * 40}, "model") == [
+    assert targets.check(
+        {"_target_": "torch.nn.Linear", "in_feature": 4, "zz": "y\x1b" * 40}, "model"
+    ) == [
         "model.in_feature=4: torch.nn.Linear has no argument 'in_feature'; did you mean 'in_features'?",
         f"model.zz={'y ' * 28}y...: torch.nn.Linear has no argument 'zz'{VALID}",
         "model.in_features: is missing; torch.nn.Linear needs it",
@@ -175,8 +214,13 @@ def test_check_lists_all_problems() -> None:
 
 
 def test_an_interpolation_to_nowhere_is_named() -> None:
-    node = OmegaConf.create({"model": {"_target_": "torch.nn.Linear", "in_features": "${data.nope}"}}).model
-    assert refusal(targets.check, node, "model") == "model.in_features: Interpolation key 'data.nope' not found"
+    node = OmegaConf.create(
+        {"model": {"_target_": "torch.nn.Linear", "in_features": "${data.nope}"}}
+    ).model
+    assert (
+        refusal(targets.check, node, "model")
+        == "model.in_features: Interpolation key 'data.nope' not found"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,8 +241,12 @@ def test_accepts(target: str | Callable[..., object], name: str, answer: bool) -
 
 
 def test_instantiate_gives_plain_lists_and_dicts(project: Project) -> None:
-    project(keeps="class Net:\n    def __init__(self, model, hidden, extra):\n        self.all = model, hidden, extra")
-    config = OmegaConf.create({"a": 3, "net": {"_target_": "keeps.Net", "hidden": [4, "${a}"], "extra": {"b": [1]}}})
+    project(
+        keeps="class Net:\n    def __init__(self, model, hidden, extra):\n        self.all = model, hidden, extra"
+    )
+    config = OmegaConf.create(
+        {"a": 3, "net": {"_target_": "keeps.Net", "hidden": [4, "${a}"], "extra": {"b": [1]}}}
+    )
     model = nn.Linear(2, 2)
     kept = targets.instantiate(config.net, model).all
     assert kept == (model, [4, 3], {"b": [1]})
@@ -228,9 +276,15 @@ def test_build_builds() -> None:
     ("node", "says"),
     [
         # The value in the message points to one argument, ...
-        ({"_target_": "torch.optim.Adam", "lr": -1}, "k.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)"),
+        (
+            {"_target_": "torch.optim.Adam", "lr": -1},
+            "k.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
+        ),
         # ... or the name, ...
-        ({"_target_": "mine.Net", "hidden": 0, "width": 1}, "k.hidden=0: hidden must be at least 1, not 0 (mine.Net)"),
+        (
+            {"_target_": "mine.Net", "hidden": 0, "width": 1},
+            "k.hidden=0: hidden must be at least 1, not 0 (mine.Net)",
+        ),
         # ... or the type, ...
         (
             {"_target_": "mine.Net", "hidden": "abc"},
@@ -238,7 +292,10 @@ def test_build_builds() -> None:
         ),
         # ... also where the node is not the outermost one.
         (
-            {"_target_": "torch.nn.Sequential", "_args_": [LINEAR, {"_target_": "torch.nn.Dropout", "p": 3}]},
+            {
+                "_target_": "torch.nn.Sequential",
+                "_args_": [LINEAR, {"_target_": "torch.nn.Dropout", "p": 3}],
+            },
             "k._args_[1].p=3: dropout probability has to be between 0 and 1, but got 3 (torch.nn.Dropout)",
         ),
         # An unknown argument behind **kwargs.
@@ -262,7 +319,9 @@ def test_build_blames_the_value(project: Project, node: dict[str, Any], says: st
 
 
 def test_a_number_is_not_found_inside_another(project: Project) -> None:
-    project(mine="class Net:\n    def __init__(self, **kw): raise ValueError('bad: 10, -1, 1.5, 2')")
+    project(
+        mine="class Net:\n    def __init__(self, **kw): raise ValueError('bad: 10, -1, 1.5, 2')"
+    )
     assert refusal(targets.build, {"_target_": "mine.Net", "a": 1, "b": 5, "c": 2}, "k") == (
         "k.c=2: bad: 10, -1, 1.5, 2 (mine.Net)"
     )
@@ -326,7 +385,9 @@ PROJECT = {
         ("helper", "def helps(:", False),
     ],
 )
-def test_the_digest_follows_the_users_code(project: Project, module: str, text: str, same: bool) -> None:
+def test_the_digest_follows_the_users_code(
+    project: Project, module: str, text: str, same: bool
+) -> None:
     project(**PROJECT)
     before = targets.digest(["mylab.nets.Net"])
     assert before != NOTHING
@@ -413,8 +474,14 @@ class Other: pass
     [
         LINEAR,
         ADAM,
-        {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "in_features": "${data.in_features}"},
-        {"_target_": "torch.nn.Sequential", "_args_": [LINEAR, {"_target_": "torch.nn.modules.activation.ReLU"}]},
+        {
+            "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+            "in_features": "${data.in_features}",
+        },
+        {
+            "_target_": "torch.nn.Sequential",
+            "_args_": [LINEAR, {"_target_": "torch.nn.modules.activation.ReLU"}],
+        },
         {"data": {"width": 3}, "model": {**LINEAR, "in_features": "${data.width}"}},
         {"_target_": "mine.Net"},
         {"_target_": "mine.Net.Inner"},
@@ -465,7 +532,9 @@ WRAPPED: dict[str, Callable[[object], object]] = {
     "in a list": lambda node: {"model": [1, [node]]},
     "under _args_": lambda node: {"_target_": "torch.nn.Sequential", "_args_": [node]},
     "in a config": lambda node: OmegaConf.create({"model": {**LINEAR, "bias": node}}),
-    "elsewhere": lambda node: OmegaConf.create({"x": node, "model": {**LINEAR, "bias": "${x}"}}).model,
+    "elsewhere": lambda node: (
+        OmegaConf.create({"x": node, "model": {**LINEAR, "bias": "${x}"}}).model
+    ),
 }
 
 
@@ -476,7 +545,12 @@ def nothing_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     monkeypatch.syspath_prepend(tmp_path)
     targets.ensure_trusted([LINEAR, ADAM], "k")
     happened: list[str] = []
-    for owner, name in ((torch.hub, "load"), (os, "system"), (os, "makedirs"), (subprocess, "Popen")):
+    for owner, name in (
+        (torch.hub, "load"),
+        (os, "system"),
+        (os, "makedirs"),
+        (subprocess, "Popen"),
+    ):
         monkeypatch.setattr(owner, name, lambda *_, name=name, **__: happened.append(name))
 
     class Spy(ModuleType):
@@ -493,7 +567,11 @@ def nothing_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 @pytest.mark.parametrize("target", HOSTILE, ids=str)
 def test_hostile_records_are_refused(nothing_happened: Callable[[], bool], target: object) -> None:
     for where, wrap in WRAPPED.items():
-        said = refusal(targets.ensure_trusted, wrap({"_target_": target, "_partial_": True, "command": "true"}), "k")
+        said = refusal(
+            targets.ensure_trusted,
+            wrap({"_target_": target, "_partial_": True, "command": "true"}),
+            "k",
+        )
         assert "_target_=" in said, where
         assert ": refused: " in said, where
         assert nothing_happened(), where
@@ -502,10 +580,19 @@ def test_hostile_records_are_refused(nothing_happened: Callable[[], bool], targe
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("torch.load", "only names in torch.nn, torch.optim, sweeplab, mine are trusted (--trust MODULE)"),
-        ("torch.nn.modules.module.torch.load", "'torch' leads out of the trusted modules to 'torch'"),
+        (
+            "torch.load",
+            "only names in torch.nn, torch.optim, sweeplab, mine are trusted (--trust MODULE)",
+        ),
+        (
+            "torch.nn.modules.module.torch.load",
+            "'torch' leads out of the trusted modules to 'torch'",
+        ),
         ("torch.nn.Linaer", "'Linaer' is not in a trusted module"),
-        ("torch.nn.Parameter", "no Module, Optimizer, scheduler, Dataset or metric of a trusted module"),
+        (
+            "torch.nn.Parameter",
+            "no Module, Optimizer, scheduler, Dataset or metric of a trusted module",
+        ),
         ("mine.load", "it is defined in torch.serialization, which is not trusted"),
         ("mine.OrderedDict", "it is defined in collections, which is not trusted"),
     ],
@@ -513,18 +600,22 @@ def test_hostile_records_are_refused(nothing_happened: Callable[[], bool], targe
 def test_a_refusal_says_why(project: Project, target: str, says: str) -> None:
     project(mine=MINE)
     node = {"model": {"_target_": target}}
-    assert refusal(targets.ensure_trusted, node, "k", ["mine"]) == f"k.model._target_={target}: refused: {says}"
+    assert (
+        refusal(targets.ensure_trusted, node, "k", ["mine"])
+        == f"k.model._target_={target}: refused: {says}"
+    )
 
 
 def test_what_hydra_would_call_is_what_was_checked(project: Project) -> None:
     project(shadow__init="import shadow.inner\nclass inner:\n    Net = print", shadow__inner=MINE)
-    assert refusal(targets.ensure_trusted, {"_target_": "shadow.inner.Net"}, "k", ["shadow.inner"]) == (
-        "k._target_=shadow.inner.Net: refused: Hydra finds something else under this name"
-    )
+    assert refusal(
+        targets.ensure_trusted, {"_target_": "shadow.inner.Net"}, "k", ["shadow.inner"]
+    ) == ("k._target_=shadow.inner.Net: refused: Hydra finds something else under this name")
 
 
 @pytest.mark.parametrize(
-    "value", ["${oc.env:HOME}", "x${oc.env:HOME}", "${a.${oc.env:HOME}}", "${a}${b}", "${ oc.env:HOME}"]
+    "value",
+    ["${oc.env:HOME}", "x${oc.env:HOME}", "${a.${oc.env:HOME}}", "${a}${b}", "${ oc.env:HOME}"],
 )
 def test_foreign_interpolations_are_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "secret")
@@ -534,5 +625,7 @@ def test_foreign_interpolations_are_refused(value: str, monkeypatch: pytest.Monk
     assert refusal(targets.ensure_trusted, node, "model") == says
     assert refusal(targets.ensure_trusted, config, "") == says
     assert refusal(targets.ensure_trusted, config.model, "model") == says
-    assert refusal(targets.ensure_trusted, [{"x": config}], "") == says.replace("model", "[0].x.model", 1)
+    assert refusal(targets.ensure_trusted, [{"x": config}], "") == says.replace(
+        "model", "[0].x.model", 1
+    )
     assert refusal(targets.ensure_trusted, value, "name") == says.replace("model.bias", "name", 1)

@@ -111,7 +111,9 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "helpers.py").write_text(HELPERS)
     (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg/__init__.py").write_text("from pkg.inside import fn, Any\nfrom helpers import helped\nimport mine")
+    (tmp_path / "pkg/__init__.py").write_text(
+        "from pkg.inside import fn, Any\nfrom helpers import helped\nimport mine"
+    )
     (tmp_path / "pkg/inside.py").write_text("def fn(): return 1\nclass Any: pass")
     (tmp_path / "pkg/__main__.py").write_text("raise SystemExit('was run')")
     importlib.invalidate_caches()
@@ -163,8 +165,15 @@ def looked_up(path: object, how: str = "get_object", **more: Any) -> dict[str, A
 )
 def test_what_a_trusted_module_defines_may_be_called(path: str) -> None:
     trusted = [path.partition(".")[0]]
-    nodes: list[object] = [{"_target_": path}, {"_target_": path, "_partial_": True, "x": 1}, looked_up(path)]
-    nodes += [looked_up(path, "get_method"), {"_target_": "hydra.utils.get_class", "_args_": [path]}]
+    nodes: list[object] = [
+        {"_target_": path},
+        {"_target_": path, "_partial_": True, "x": 1},
+        looked_up(path),
+    ]
+    nodes += [
+        looked_up(path, "get_method"),
+        {"_target_": "hydra.utils.get_class", "_args_": [path]},
+    ]
     for node in nodes:
         targets.ensure_trusted({"_target_": "torch.nn.Sequential", "_args_": [node]}, "k", trusted)
     if path not in ("mine.LocalNet", "mine.Net.activation"):
@@ -230,7 +239,10 @@ def test_what_it_merely_imports_may_not(path: str, says: str) -> None:
     trusted = ("mine",) if path.startswith("mine.") else ("mine", "pkg")
     trusted = ("pkg",) if path.startswith("pkg.") else trusted
     for partial in ({}, {"_partial_": True}):
-        assert refusal({"_target_": path, **partial}, *trusted) == f"k._target_={path}: refused: {says}"
+        assert (
+            refusal({"_target_": path, **partial}, *trusted)
+            == f"k._target_={path}: refused: {says}"
+        )
     for how in ("get_class", "get_method", "get_object", "get_static_method"):
         assert refusal(looked_up(path, how), *trusted) == f"k.path={path}: refused: {says}"
 
@@ -286,7 +298,9 @@ def test_a_look_up_is_judged_by_what_it_looks_up(node: dict[str, Any]) -> None:
 def test_what_sweeplab_does_is_never_a_records_to_call(path: str) -> None:
     said = f"k._target_={path}: refused: "
     assert refusal({"_target_": path}).startswith(said)
-    assert refusal({"_target_": path}, "sweeplab", "sweeplab.runs.run", "sweeplab.data.fetch").startswith(said)
+    assert refusal(
+        {"_target_": path}, "sweeplab", "sweeplab.runs.run", "sweeplab.data.fetch"
+    ).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +329,9 @@ def test_of_what_is_always_trusted_only_known_kinds_may_be_called(path: str) -> 
 def test_functions_of_torch_need_to_be_trusted_by_name() -> None:
     targets.ensure_trusted({"_target_": "torch.nn.functional.relu"}, "k", ["torch.nn.functional"])
     targets.ensure_trusted(looked_up("torch.nn.functional.relu"), "k", ["torch.nn.functional"])
-    assert refusal({"_target_": "torch.nn.functional.relu"}).endswith("(--trust torch.nn.functional)")
+    assert refusal({"_target_": "torch.nn.functional.relu"}).endswith(
+        "(--trust torch.nn.functional)"
+    )
     says = "it is defined in torch._C._nn, which is not trusted (--trust torch._C._nn)"
     assert refusal({"_target_": "torch.nn.functional.gelu"}, "torch.nn.functional").endswith(says)
     targets.ensure_trusted({"_target_": "torch.nn.functional.gelu"}, "k", ["torch._C._nn"])
@@ -333,10 +349,16 @@ def test_torchvision_is_trusted_where_that_is_said() -> None:
     compose = {"_target_": "torchvision.transforms.Compose", "transforms": [{"_target_": "torchvision.transforms.ToTensor"}]}  # fmt: skip
     assert refusal(compose).endswith("are trusted (--trust torchvision.transforms)")
     targets.ensure_trusted(compose, "k", ["torchvision.transforms"])
-    targets.ensure_trusted({"_target_": "torchvision.transforms.v2.ToImage"}, "k", ["torchvision.transforms"])
+    targets.ensure_trusted(
+        {"_target_": "torchvision.transforms.v2.ToImage"}, "k", ["torchvision.transforms"]
+    )
     targets.ensure_trusted({"_target_": "torchvision.models.resnet18"}, "k", ["torchvision"])
-    targets.ensure_trusted(looked_up("torchvision.transforms.InterpolationMode.BILINEAR"), "k", ["torchvision"])
-    assert "leads out of" in refusal({"_target_": "torchvision.models.resnet.torch.load"}, "torchvision")
+    targets.ensure_trusted(
+        looked_up("torchvision.transforms.InterpolationMode.BILINEAR"), "k", ["torchvision"]
+    )
+    assert "leads out of" in refusal(
+        {"_target_": "torchvision.models.resnet.torch.load"}, "torchvision"
+    )
 
 
 def test_a_refusal_names_all_modules_that_are_missing() -> None:

@@ -169,15 +169,53 @@ def test_a_value_that_cannot_be_meant_is_refused(name: str, value: object, says:
 @pytest.mark.parametrize(
     "given",
     [
-        {"flag": False, "maybe": None, "implicit": None, "quoted": True, "absent": True, "tensor": 0.5},
+        {
+            "flag": False,
+            "maybe": None,
+            "implicit": None,
+            "quoted": True,
+            "absent": True,
+            "tensor": 0.5,
+        },
         {"text_too": "imagenet", "path_too": "weights.pt", "bare": True, "anything": "imagenet"},
         {"bare": None, "anything": 3, "rate": 1, "note": None, "note2": "off"},
-        {"count": -3, "rate": 0.5, "name": "off", "mode": "slow", "level": None, "sizes": [], "either": [3, 4]},
-        {"pair": [0, 1], "names": ["off"], "flags": [True, False], "table": {"a": 1}, "width": 3, "noted": 2},
-        {"switches": {"a": True}, "bare_flags": [False], "bare_rates": ["auto", 1], "record": {"on": True, "x": "off"}},
-        {"layer": {"_target_": "torch.nn.ReLU"}, "flag": {"_target_": "builtins.bool"}, "norm": "batch"},
+        {
+            "count": -3,
+            "rate": 0.5,
+            "name": "off",
+            "mode": "slow",
+            "level": None,
+            "sizes": [],
+            "either": [3, 4],
+        },
+        {
+            "pair": [0, 1],
+            "names": ["off"],
+            "flags": [True, False],
+            "table": {"a": 1},
+            "width": 3,
+            "noted": 2,
+        },
+        {
+            "switches": {"a": True},
+            "bare_flags": [False],
+            "bare_rates": ["auto", 1],
+            "record": {"on": True, "x": "off"},
+        },
+        {
+            "layer": {"_target_": "torch.nn.ReLU"},
+            "flag": {"_target_": "builtins.bool"},
+            "norm": "batch",
+        },
         {"speed": 1, "pair_of_speeds": [0.9, 0.99]},
-        {"wrong": 0.25, "number": "random", "nothing": "off", "names": None, "nested": [["a", 1]], "sizes": [3]},
+        {
+            "wrong": 0.25,
+            "number": "random",
+            "nothing": "off",
+            "names": None,
+            "nested": [["a", 1]],
+            "sizes": [3],
+        },
     ],
 )
 def test_what_is_good_is_let_through(given: dict[str, object]) -> None:
@@ -198,7 +236,9 @@ def test_what_is_handed_on_is_checked_where_it_arrives(target: str) -> None:
 
 
 def test_positional_arguments_and_fields_are_checked() -> None:
-    assert refusals("torch.nn.Linear", _args_=[3, 4, "no"]) == ["k._args_[2]=no: must be true or false"]
+    assert refusals("torch.nn.Linear", _args_=[3, 4, "no"]) == [
+        "k._args_[2]=no: must be true or false"
+    ]
     assert refusals(f"{HERE}.Record", on="yes", sizes=[1, "b"]) == [
         "k.on=yes: must be true or false",
         'k.sizes=[1, "b"]: must be a list of whole numbers',
@@ -206,7 +246,9 @@ def test_positional_arguments_and_fields_are_checked() -> None:
 
 
 def test_a_section_of_keys_is_checked_by_the_fields_that_it_stands_for() -> None:
-    assert refusals(f"{HERE}.takes", record={"on": "off"}, keys={"on": "no", "inside": {"on": "n"}}) == [
+    assert refusals(
+        f"{HERE}.takes", record={"on": "off"}, keys={"on": "no", "inside": {"on": "n"}}
+    ) == [
         "k.record.on=off: must be true or false",
         "k.keys.on=no: must be true or false",
         "k.keys.inside.on=n: must be true or false",
@@ -301,7 +343,9 @@ class TestOnTheCommandLineAndInAFile:
             f"model.batch_norm={word}: must be true or false"
         ]
 
-    @pytest.mark.parametrize("key", ["trainer.deterministic", "data.flatten", "sweep.fuse", "tracking.enabled"])
+    @pytest.mark.parametrize(
+        "key", ["trainer.deterministic", "data.flatten", "sweep.fuse", "tracking.enabled"]
+    )
     @pytest.mark.parametrize("word", ["off", "no", "n", "None"])
     def test_a_typed_section(self, key: str, word: str) -> None:
         with pytest.raises(UserError, match=f"{key}={word}: must be true or false"):

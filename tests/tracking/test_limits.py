@@ -45,7 +45,12 @@ def make(home: Store, number: int, **given: Any) -> Run:
     run = home.run(fingerprint)
     run.folder.mkdir()
     values = given.pop("metrics", {"valid/loss": 0.5})
-    start = {"config": {"seed": 0}, "fingerprint": fingerprint, "experiment": "demo", "name": "a run"} | given
+    start = {
+        "config": {"seed": 0},
+        "fingerprint": fingerprint,
+        "experiment": "demo",
+        "name": "a run",
+    } | given
     run.journal.append("start", **start)
     run.journal.append("epoch", epoch=1, metrics=values)
     run.journal.append("end", status="finished", stop_reason="max_epochs", metrics={})
@@ -56,8 +61,15 @@ def sync(home: Store, uri: str) -> list[str]:
     return tracking.sync(home, config.Tracking(uri=uri), lambda *_: None)
 
 
-def column(postgres: Postgres, table: str, name: str, where: str = "true", database: str = "limits") -> list[str]:
-    return [value for (value,) in postgres.query(database, f"select {name} from {table} where {where} order by 1")]
+def column(
+    postgres: Postgres, table: str, name: str, where: str = "true", database: str = "limits"
+) -> list[str]:
+    return [
+        value
+        for (value,) in postgres.query(
+            database, f"select {name} from {table} where {where} order by 1"
+        )
+    ]
 
 
 def data(name: str) -> dict[str, Any]:
@@ -98,7 +110,9 @@ def test_a_text_as_long_as_its_column_stays_and_longer_ones_stay_different(
     assert {len(text) for text in kept} == {most}
     assert before + first in kept
     runs = "tags where key = 'store.id'"
-    assert postgres.query("limits", f"select count(*) from {runs} and value = '{home.id}'") == [(len(texts),)]
+    assert postgres.query("limits", f"select count(*) from {runs} and value = '{home.id}'") == [
+        (len(texts),)
+    ]
 
 
 def test_users_and_descriptions_have_their_limits_too(
@@ -120,9 +134,15 @@ def test_users_and_descriptions_have_their_limits_too(
         home.write_summary(sweep, {"best/" + "y" * 300: 0.5}, note, 1)
     assert sync(home, database) == []
     notes = column(postgres, "tags", "value", "key = 'mlflow.note.content' and value like 'n%'")
-    assert (len(set(notes)), {len(note) for note in notes}, "n" * 8000 in notes) == (3, {8000}, True)
+    assert (len(set(notes)), {len(note) for note in notes}, "n" * 8000 in notes) == (
+        3,
+        {8000},
+        True,
+    )
     assert {len(name) for name in column(postgres, "runs", "name", "name like 'ss%'")} == {250}
-    assert column(postgres, "latest_metrics", "char_length(key)", "key like 'best/yy%'") == [250] * 3
+    assert (
+        column(postgres, "latest_metrics", "char_length(key)", "key like 'best/yy%'") == [250] * 3
+    )
 
 
 ODD = ["a\0b", "a\ud800b", "\U0001f34e" * 250, "사" * 251, "a\nb\t\x1b", ""]
@@ -135,7 +155,9 @@ def test_no_text_is_refused(home: Store, database: str) -> None:
     assert sync(home, database) == []
 
 
-def test_the_database_is_said_to_be_the_cause_and_not_sqlalchemys_workings(postgres: Postgres, home: Store) -> None:
+def test_the_database_is_said_to_be_the_cause_and_not_sqlalchemys_workings(
+    postgres: Postgres, home: Store
+) -> None:
     uri = postgres.fresh("caused")
     from mlflow import MlflowClient
 
@@ -143,11 +165,16 @@ def test_the_database_is_said_to_be_the_cause_and_not_sqlalchemys_workings(postg
     place = client.create_experiment("demo", artifact_location="file:///tmp/x")
     with pytest.raises(Exception, match="autoflush") as error:
         client.create_run(place, tags={"mlflow.runName": "x" * 251})
-    assert causes.in_short(error.value, uri) == "value too long for type character varying(250) (table runs)"
+    assert (
+        causes.in_short(error.value, uri)
+        == "value too long for type character varying(250) (table runs)"
+    )
     assert causes.is_too_long(error.value)
     postgres.query("caused", "alter table tags alter value type varchar(40)")
     run = make(home, 1)
-    assert sync(home, uri) == [f"{run.id}: value too long for type character varying(40) (table tags)"]
+    assert sync(home, uri) == [
+        f"{run.id}: value too long for type character varying(40) (table tags)"
+    ]
 
 
 # ---- where the files lie, which cannot be cut ----
@@ -182,11 +209,14 @@ def test_a_root_that_is_too_deep_for_the_database_is_said_with_the_way_out(
         return
     assert len(lag) == 1
     assert (
-        "too long for MLflow's database, which holds 157 characters: make the experiment at a shorter place" in lag[0]
+        "too long for MLflow's database, which holds 157 characters: make the experiment at a shorter place"
+        in lag[0]
     )
     from mlflow import MlflowClient
 
-    MlflowClient(uri).create_experiment(name, artifact_location=(root / "short").as_uri())  # as it says
+    MlflowClient(uri).create_experiment(
+        name, artifact_location=(root / "short").as_uri()
+    )  # as it says
     assert sync(home, uri) == []
     assert list((root / "short").glob("*/artifacts/journal.jsonl")) != []
 
@@ -217,7 +247,9 @@ def test_a_servers_own_place_that_is_too_long_is_said(home: Store, server: Serve
     client.create_experiment("long place", artifact_location=place)
     run = make(home, 1, experiment="long place")
     (lag,) = sync(home, server.uri())
-    assert lag.startswith(f"{run.id}: where its files lie is too long for MLflow's database, which holds 157")
+    assert lag.startswith(
+        f"{run.id}: where its files lie is too long for MLflow's database, which holds 157"
+    )
     assert lag.endswith(place)
 
 
@@ -279,7 +311,9 @@ def test_parts_are_as_large_as_one_call_takes() -> None:
     assert [len(part) for part in sender.batched(params)] == [100, 100, 50]
     tags = [RunTag(f"k{n}", "사" * 8000) for n in range(40)]
     assert [len(part) for part in sender.batched(tags)] == [18, 18, 4]
-    assert max(len(json.dumps([t.value for t in part])) for part in sender.batched(tags)) < 1_000_000
+    assert (
+        max(len(json.dumps([t.value for t in part])) for part in sender.batched(tags)) < 1_000_000
+    )
     assert list(sender.batched([])) == []
 
 

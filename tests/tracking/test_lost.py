@@ -19,7 +19,9 @@ from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
 from sweeplab.tracking import check, existing, process, records
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning"
+)  # mlflow's own code
 
 
 def sync(home: Store, uri: str) -> list[str]:
@@ -86,7 +88,9 @@ def test_what_mlflow_gc_took_is_fed_again(home: Store, uri: str, fed: list[Run])
     assert shape(home, uri) == before
 
 
-def test_a_parent_that_is_gone_is_made_anew_with_its_children(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_parent_that_is_gone_is_made_anew_with_its_children(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     before = shape(home, uri)
@@ -106,7 +110,9 @@ def restore(root: Path, backup: Path) -> None:
     shutil.copyfile(backup, root / "mlflow.db")
 
 
-@pytest.mark.parametrize("when", ["empty", "one", "running", "interrupted", "unfinished sweep", "before the report"])
+@pytest.mark.parametrize(
+    "when", ["empty", "one", "running", "interrupted", "unfinished sweep", "before the report"]
+)
 def test_a_restored_backup_is_brought_level(
     home: Store, uri: str, root: Path, when: str, fresh_database: bytes
 ) -> None:
@@ -149,9 +155,9 @@ def test_a_restored_backup_is_brought_level(
     assert sync(home, uri) == []
     assert shape(home, uri) == before
     assert before["runs"] == [("FINISHED", 3)]
-    assert rows(uri, "select count(*) from (select distinct key, step, run_uuid, timestamp from metrics)") == rows(
-        uri, "select count(*) from metrics"
-    )
+    assert rows(
+        uri, "select count(*) from (select distinct key, step, run_uuid, timestamp from metrics)"
+    ) == rows(uri, "select count(*) from metrics")
     (parent,) = tracking.sweep_places(home, SWEEP, uri)
     assert rows(uri, "select value from metrics where run_uuid = ?", parent.run_id) == [(0.97,)]
     assert sync(home, uri) == []
@@ -159,7 +165,9 @@ def test_a_restored_backup_is_brought_level(
 
 
 @pytest.mark.parametrize("records_too", [True, False])
-def test_a_restored_backup_of_the_store_has_each_row_once(home: Store, uri: str, records_too: bool) -> None:
+def test_a_restored_backup_of_the_store_has_each_row_once(
+    home: Store, uri: str, records_too: bool
+) -> None:
     run = make(home, end="interrupted")
     assert sync(home, uri) == []
     backup = home.root.with_name("backup")
@@ -185,8 +193,12 @@ def test_a_restored_backup_of_the_store_has_each_row_once(home: Store, uri: str,
     assert sync(home, uri) == []
     assert sync(home, uri) == []
     assert statuses(uri) == ["FINISHED"]
-    assert rows(uri, "select key, step, count(*) from metrics group by 1, 2 having count(*) > 1") == []
-    steps = rows(uri, "select step from metrics where key = 'train_loss' or key = 'train/loss' order by 1")
+    assert (
+        rows(uri, "select key, step, count(*) from metrics group by 1, 2 having count(*) > 1") == []
+    )
+    steps = rows(
+        uri, "select step from metrics where key = 'train_loss' or key = 'train/loss' order by 1"
+    )
     assert steps == [(1,), (2,), (3,), (4,)]
 
 
@@ -201,7 +213,12 @@ def test_a_new_database_at_the_same_address_is_filled(
 
 
 def test_it_is_not_level_if_nobody_answers(
-    home: Store, uri: str, root: Path, fed: list[Run], sweeplab: Command, monkeypatch: pytest.MonkeyPatch
+    home: Store,
+    uri: str,
+    root: Path,
+    fed: list[Run],
+    sweeplab: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (root / "mlflow.db").write_bytes(b"no database" * 100)
     told = f"^MLflow at {uri} cannot be reached: file is not a database; so whether it is level cannot be told$"
@@ -210,7 +227,10 @@ def test_it_is_not_level_if_nobody_answers(
     ended = sweeplab("sync", f"tracking.uri={uri}")
     assert (ended.code, "is level with" in ended.out) == (1, False)
     monkeypatch.setattr(process, "start", lambda *_: None)
-    with FileLock(records.lock_file(home)), pytest.raises(RunFailed, match=told):  # of a feeder that is at work
+    with (
+        FileLock(records.lock_file(home)),
+        pytest.raises(RunFailed, match=told),
+    ):  # of a feeder that is at work
         sync(home, uri)
 
 
@@ -227,7 +247,9 @@ def test_it_is_not_level_if_what_is_gone_cannot_be_noted(
 
     with monkeypatch.context() as full:
         full.setattr(check, "write_entry", refuse)
-        with pytest.raises(RunFailed, match=r"mlflow.json: File too large; so whether it is level cannot be told"):
+        with pytest.raises(
+            RunFailed, match=r"mlflow.json: File too large; so whether it is level cannot be told"
+        ):
             sync(home, uri)
     assert sync(home, uri) == []
     assert shape(home, uri) == before
@@ -258,17 +280,24 @@ def test_what_cannot_be_a_database_is_said_at_once_and_left_alone(
     lag = sync(home, f"sqlite:///{place}")
     assert time.monotonic() - began < 20, "MLflow tries for minutes"
     assert len(lag) == 5
-    assert {line.partition(": ")[2] for line in lag} == {f"MLflow at sqlite:///{place} cannot be reached: {why}"}
+    assert {line.partition(": ")[2] for line in lag} == {
+        f"MLflow at sqlite:///{place} cannot be reached: {why}"
+    }
     with (
         pytest.raises(UserError, match=f"^sqlite:///{place} cannot be read: {why}$"),
         tracking.serve(f"sqlite:///{place}"),
     ):
         pass
     assert place.is_symlink() == (what == "link")
-    assert tracking.sync(home, config.Tracking(uri=f"sqlite:///{root}/mlflow.db"), lambda *_: None) == []
+    assert (
+        tracking.sync(home, config.Tracking(uri=f"sqlite:///{root}/mlflow.db"), lambda *_: None)
+        == []
+    )
 
 
-def test_a_feeders_start_puts_right_what_is_gone(home: Store, uri: str, root: Path, fed: list[Run]) -> None:
+def test_a_feeders_start_puts_right_what_is_gone(
+    home: Store, uri: str, root: Path, fed: list[Run]
+) -> None:
     before = shape(home, uri)
     with sqlite3.connect(root / "mlflow.db") as database:
         database.execute("pragma foreign_keys = off")
@@ -279,13 +308,17 @@ def test_a_feeders_start_puts_right_what_is_gone(home: Store, uri: str, root: Pa
     assert shape(home, uri) == before
 
 
-def test_files_that_are_gone_are_sent_again(home: Store, uri: str, root: Path, fed: list[Run]) -> None:
+def test_files_that_are_gone_are_sent_again(
+    home: Store, uri: str, root: Path, fed: list[Run]
+) -> None:
     shutil.rmtree(root / "mlruns")
     assert sync(home, uri) == []
     for run in fed:
         assert list(root.glob(f"mlruns/demo/{run_id(run, uri)}/artifacts/journal.jsonl")) != []
     (parent,) = tracking.sweep_places(home, SWEEP, uri)
-    assert (root / f"mlruns/demo/{parent.run_id}/artifacts/comparison/report.html").read_text() == "a report"
+    assert (
+        root / f"mlruns/demo/{parent.run_id}/artifacts/comparison/report.html"
+    ).read_text() == "a report"
 
 
 # ---- deleted by somebody ----
@@ -301,7 +334,10 @@ def test_a_run_that_somebody_deleted_stays_deleted_and_is_said(
         "of the experiment 'demo' 1 run was deleted in MLflow, and so stays; "
         f"mlflow runs restore --run-id {gone} brings it back"
     )
-    assert (ended.code, ended.out.splitlines()[-2:]) == (0, [told, "MLflow is level with the store"])
+    assert (ended.code, ended.out.splitlines()[-2:]) == (
+        0,
+        [told, "MLflow is level with the store"],
+    )
     assert tracking.run_places(fed[1], uri) == [], "no link leads there"
     fed[1].journal.append("track", experiment="demo")
     assert sync(home, uri) == []
@@ -341,7 +377,9 @@ def test_one_that_is_deleted_while_it_is_fed_stays_deleted(home: Store, uri: str
     assert notices(home, uri)[0].startswith("of the experiment 'demo' 1 run was deleted in MLflow")
 
 
-def test_a_deleted_parent_stays_deleted_and_its_children_are_fed(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_deleted_parent_stays_deleted_and_its_children_are_fed(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     (parent,) = tracking.sweep_places(home, SWEEP, uri)
     client(uri).delete_run(parent.run_id)
     manifest(home, fed[:3], status="failed")
@@ -352,7 +390,9 @@ def test_a_deleted_parent_stays_deleted_and_its_children_are_fed(home: Store, ur
     assert counts(uri)[0] == 5
 
 
-def test_mlflow_gc_of_a_deletion_that_is_known_brings_nothing_back(home: Store, uri: str, fed: list[Run]) -> None:
+def test_mlflow_gc_of_a_deletion_that_is_known_brings_nothing_back(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     gone = run_id(fed[1], uri)
@@ -385,11 +425,15 @@ def test_mlflow_gc_of_an_experiment_whose_deletion_is_known_brings_nothing_back(
     assert sync(home, uri) == []
     assert rows(uri, "select name from experiments") == [("Default",)]
     (told,) = notices(home, uri)
-    assert told.startswith("of the experiment 'demo' 5 runs were deleted in MLflow for good, and so stay; to have one ")
+    assert told.startswith(
+        "of the experiment 'demo' 5 runs were deleted in MLflow for good, and so stay; to have one "
+    )
     new = make(home, 9, sweep=SWEEP)
     manifest(home, [*fed[:3], new], status="finished")
     assert sync(home, uri) == []
-    assert rows(uri, "select count(*) from runs") == [(1,)], "what is new is there, without what was deleted"
+    assert rows(uri, "select count(*) from runs") == [(1,)], (
+        "what is new is there, without what was deleted"
+    )
     assert notices(home, uri) == [told]
 
 
@@ -402,7 +446,9 @@ def test_a_renamed_experiment_goes_on_under_its_name(home: Store, uri: str, fed:
         (int(place), "my thesis")
     ]
     assert counts(uri)[0] == 6
-    assert notices(home, uri) == ["the experiment 'demo' is called 'my thesis' in MLflow, and goes on there"]
+    assert notices(home, uri) == [
+        "the experiment 'demo' is called 'my thesis' in MLflow, and goes on there"
+    ]
     feed(home, uri)
     assert counts(uri)[0] == 6
     client(uri).rename_experiment(place, "demo")
@@ -410,7 +456,9 @@ def test_a_renamed_experiment_goes_on_under_its_name(home: Store, uri: str, fed:
     assert notices(home, uri) == []
 
 
-def test_a_renamed_experiment_may_be_named_so_from_then_on(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_renamed_experiment_may_be_named_so_from_then_on(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     client(uri).rename_experiment(tracking.run_places(fed[0], uri)[0].experiment_id, "my thesis")
     for run in fed:
         run.journal.append("track", experiment="my thesis")
@@ -420,7 +468,9 @@ def test_a_renamed_experiment_may_be_named_so_from_then_on(home: Store, uri: str
     assert rows(uri, "select name from experiments order by name") == [("Default",), ("my thesis",)]
 
 
-def test_a_renamed_experiment_that_is_deleted_stays_so(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_renamed_experiment_that_is_deleted_stays_so(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     place = tracking.run_places(fed[0], uri)[0].experiment_id
     client(uri).rename_experiment(place, "my thesis")
     client(uri).delete_experiment(place)
@@ -432,7 +482,9 @@ def test_a_renamed_experiment_that_is_deleted_stays_so(home: Store, uri: str, fe
     )
 
 
-def test_a_new_experiment_of_the_old_name_is_the_one_that_is_meant(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_new_experiment_of_the_old_name_is_the_one_that_is_meant(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     client(uri).rename_experiment(tracking.run_places(fed[0], uri)[0].experiment_id, "aside")
     client(uri).create_experiment("demo")
     make(home, 9)
@@ -441,7 +493,9 @@ def test_a_new_experiment_of_the_old_name_is_the_one_that_is_meant(home: Store, 
     assert rows(uri, told) == [("aside", 5), ("demo", 6)]
 
 
-def test_a_deleted_experiment_stays_deleted_and_is_said(home: Store, uri: str, fed: list[Run]) -> None:
+def test_a_deleted_experiment_stays_deleted_and_is_said(
+    home: Store, uri: str, fed: list[Run]
+) -> None:
     place = tracking.run_places(fed[0], uri)[0].experiment_id
     client(uri).delete_experiment(place)
     assert sync(home, uri) == []
@@ -450,7 +504,9 @@ def test_a_deleted_experiment_stays_deleted_and_is_said(home: Store, uri: str, f
     assert tracking.run_places(fed[0], uri) == []
     new = make(home, 9)
     (lag,) = sync(home, uri)
-    assert lag.startswith(f"{new.id}: MLflow experiment 'demo' was deleted: restore it (mlflow experiments restore -x")
+    assert lag.startswith(
+        f"{new.id}: MLflow experiment 'demo' was deleted: restore it (mlflow experiments restore -x"
+    )
     client(uri).restore_experiment(place)
     assert sync(home, uri) == []
     assert notices(home, uri) == []
@@ -465,7 +521,10 @@ def test_a_run_that_was_cleaned_and_trained_again_is_no_deletion(home: Store, ur
     feed(home, uri)
     assert sync(home, uri) == []
     assert notices(home, uri) == []
-    assert rows(uri, "select lifecycle_stage from runs order by start_time") == [("deleted",), ("active",)]
+    assert rows(uri, "select lifecycle_stage from runs order by start_time") == [
+        ("deleted",),
+        ("active",),
+    ]
 
 
 # ---- what it costs ----
@@ -495,7 +554,9 @@ def test_a_feeders_start_asks_once_an_experiment_and_sync_in_pages(
     assert counts(uri)[0] == 7
 
 
-def test_the_latest_page_tells_nothing_of_older_runs(home: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_page_tells_nothing_of_older_runs(
+    home: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(1, 6):
         make(home, number)
         time.sleep(0.002)
@@ -505,7 +566,9 @@ def test_the_latest_page_tells_nothing_of_older_runs(home: Store, uri: str, monk
     assert counts(uri) == (5, 35)
 
 
-def test_sync_beside_a_feeder_has_it_look_again(home: Store, uri: str, fed: list[Run], root: Path) -> None:
+def test_sync_beside_a_feeder_has_it_look_again(
+    home: Store, uri: str, fed: list[Run], root: Path
+) -> None:
     with tracking.feeding(home, config.Tracking(uri=uri)) as tie:
         assert tie.wait([fed[0]], 60) is None
         end = time.monotonic() + 30
@@ -556,7 +619,9 @@ def test_a_sweep_says_that_its_parent_was_deleted(home: Store, uri: str, fed: li
     assert told.endswith(f"mlflow runs restore --run-id {parent.run_id} brings it back")
 
 
-def test_the_ui_links_to_what_is_there(home: Store, uri: str, fed: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ui_links_to_what_is_there(
+    home: Store, uri: str, fed: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     newest = fed[3]
     client(uri).delete_run(run_id(newest, uri))
     tracking.refresh(home, config.Tracking(uri=uri))

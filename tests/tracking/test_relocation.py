@@ -14,7 +14,9 @@ from sweeplab.errors import UserError
 from sweeplab.store import Run, Store
 from sweeplab.tracking import address, places, relocation
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning"
+)  # mlflow's own code
 
 
 class Project:
@@ -37,18 +39,27 @@ class Project:
         return tracking.sync(self.home, config.Tracking(uri=uri), lambda *_: None)
 
     def place(self, run: Run, uri: str | None = None) -> str:
-        (found,) = tracking.run_places(self.home.run(run.id), uri or tracking.resolve_uri(config.Tracking()))
+        (found,) = tracking.run_places(
+            self.home.run(run.id), uri or tracking.resolve_uri(config.Tracking())
+        )
         return found.run_id
 
     def files(self) -> dict[str, tuple[int, int]]:
-        return {str(f): (f.stat().st_ino, f.stat().st_mtime_ns) for f in self.folder.rglob("*") if f.is_file()}
+        return {
+            str(f): (f.stat().st_ino, f.stat().st_mtime_ns)
+            for f in self.folder.rglob("*")
+            if f.is_file()
+        }
 
     def at(self, folder: Path) -> Project:
         return Project(folder, self._monkeypatch)
 
     def locations(self) -> list[str]:
         path = self.folder / "mlflow.db"
-        found = ["select artifact_location from experiments where name != 'Default'", "select artifact_uri from runs"]
+        found = [
+            "select artifact_location from experiments where name != 'Default'",
+            "select artifact_uri from runs",
+        ]
         with sqlite3.connect(path) as database:
             values = [value for query in found for (value,) in database.execute(query)]
         database.close()
@@ -85,15 +96,20 @@ def test_a_moved_project_takes_its_files_along(project: Project, root: Path, nam
     assert not project.folder.exists()
     now = address.file_uri(moved.folder / "mlruns" / "demo")
     assert {location[: len(now)] for location in moved.locations()} == {now}
-    assert (moved.folder / "mlruns/demo" / moved.place(run) / "artifacts/weights.safetensors").exists()
+    assert (
+        moved.folder / "mlruns/demo" / moved.place(run) / "artifacts/weights.safetensors"
+    ).exists()
     assert len(moved.locations()) == 1 + 4
     assert (
-        "journal.jsonl" in tracking.download(moved.uri.replace("%", "%25"), moved.place(run), root / "fetched")
+        "journal.jsonl"
+        in tracking.download(moved.uri.replace("%", "%25"), moved.place(run), root / "fetched")
         or "%" in name
     )
 
 
-def test_a_moved_project_whose_old_place_is_taken_leaves_that_alone(project: Project, root: Path) -> None:
+def test_a_moved_project_whose_old_place_is_taken_leaves_that_alone(
+    project: Project, root: Path
+) -> None:
     project.folder.rename(root / "second")
     for old in ("file", "folder"):
         if old == "file":
@@ -119,21 +135,31 @@ def test_a_copied_project_writes_nothing_to_the_other_one(project: Project, root
     assert rows(copied.uri, "select lifecycle_stage, status from runs order by 1, 2") == [
         *[("active", "FINISHED")] * 4, ("deleted", "FINISHED"),
     ], "all taken over; one that was trained anew replaces what it was"  # fmt: skip
-    assert {value for (value,) in rows(copied.uri, "select value from tags where key = 'store.id'")} == {copied.home.id}
-    assert (copied.folder / "mlruns/demo" / copied.place(run) / "artifacts/weights.safetensors").exists()
+    assert {
+        value for (value,) in rows(copied.uri, "select value from tags where key = 'store.id'")
+    } == {copied.home.id}
+    assert (
+        copied.folder / "mlruns/demo" / copied.place(run) / "artifacts/weights.safetensors"
+    ).exists()
     assert project.sync() == []
-    assert {value for (value,) in rows(project.uri, "select value from tags where key = 'store.id'")} == {before_id}
+    assert {
+        value for (value,) in rows(project.uri, "select value from tags where key = 'store.id'")
+    } == {before_id}
 
 
 def make_id(number: int) -> str:
     return f"{number:064x}"[::-1]
 
 
-def test_a_copied_store_at_the_same_database_takes_nothing_over(project: Project, root: Path) -> None:
+def test_a_copied_store_at_the_same_database_takes_nothing_over(
+    project: Project, root: Path
+) -> None:
     shutil.copytree(project.folder / "runs", root / "second" / "runs")
     copied = project.at(root / "second")
     assert copied.sync(project.uri) == []
-    owners = dict(rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1"))
+    owners = dict(
+        rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1")
+    )
     assert owners == {project.home.id: 4, copied.home.id: 4}
     assert not (copied.folder / "mlruns").exists()
     assert copied.sync(project.uri) == [], "nor later, when its records tell of its own runs"
@@ -142,7 +168,9 @@ def test_a_copied_store_at_the_same_database_takes_nothing_over(project: Project
     assert dict(again) == owners
 
 
-def test_a_copy_without_the_files_writes_nothing_to_those_of_the_other_one(project: Project, root: Path) -> None:
+def test_a_copy_without_the_files_writes_nothing_to_those_of_the_other_one(
+    project: Project, root: Path
+) -> None:
     shutil.copytree(project.folder / "runs", root / "second" / "runs")
     shutil.copyfile(project.folder / "mlflow.db", root / "second" / "mlflow.db")
     before = project.files()
@@ -153,8 +181,15 @@ def test_a_copy_without_the_files_writes_nothing_to_those_of_the_other_one(proje
     now = address.file_uri(copied.folder / "mlruns" / "demo")
     assert {location[: len(now)] for location in copied.locations()} == {now}
     for number in (1, 2, 3):
-        files = copied.folder / "mlruns/demo" / copied.place(copied.home.run(make_id(number))) / "artifacts"
-        assert (files / "journal.jsonl").read_bytes() == copied.home.run(make_id(number)).journal.path.read_bytes()
+        files = (
+            copied.folder
+            / "mlruns/demo"
+            / copied.place(copied.home.run(make_id(number)))
+            / "artifacts"
+        )
+        assert (files / "journal.jsonl").read_bytes() == copied.home.run(
+            make_id(number)
+        ).journal.path.read_bytes()
     assert run.id == make_id(3)[:16]
 
 
@@ -179,11 +214,15 @@ def test_a_link_to_the_same_database_takes_nothing_over(project: Project, root: 
     copied = project.at(root / "second")
     (copied.folder / "mlflow.db").symlink_to(project.folder / "mlflow.db")
     assert copied.sync() == []
-    owners = dict(rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1"))
+    owners = dict(
+        rows(project.uri, "select value, count(*) from tags where key = 'store.id' group by 1")
+    )
     assert owners == {project.home.id: 4, copied.home.id: 4}
 
 
-def test_a_database_that_was_moved_alone_leaves_the_files_where_they_are(project: Project, root: Path) -> None:
+def test_a_database_that_was_moved_alone_leaves_the_files_where_they_are(
+    project: Project, root: Path
+) -> None:
     before = project.locations()
     (root / "lab").mkdir()
     (project.folder / "mlflow.db").rename(root / "lab" / "mlflow.db")
@@ -191,10 +230,14 @@ def test_a_database_that_was_moved_alone_leaves_the_files_where_they_are(project
     run = go_on(project.home)
     assert project.sync(uri) == []
     assert project.at(root / "lab").locations() == before
-    assert (project.folder / "mlruns/demo" / project.place(run, uri) / "artifacts/weights.safetensors").exists()
+    assert (
+        project.folder / "mlruns/demo" / project.place(run, uri) / "artifacts/weights.safetensors"
+    ).exists()
 
 
-@pytest.mark.parametrize("how", ["own place", "beside another database", "not made yet", "a bucket"])
+@pytest.mark.parametrize(
+    "how", ["own place", "beside another database", "not made yet", "a bucket"]
+)
 def test_a_place_of_the_users_own_stays(
     root: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: bytes, how: str
 ) -> None:
@@ -235,13 +278,24 @@ def test_a_folder_that_is_no_more_is_said_with_the_way_out(root: Path) -> None:
     relocation.ensure_there("demo", location)
     (new / "mlruns" / "demo").rmdir()
     (new / "mlruns" / "demo").write_text("a file")
-    with pytest.raises(UserError, match=rf"lie at {old}/mlruns/demo, and {old}/mlruns/demo is no folder; mend it, or"):
+    with pytest.raises(
+        UserError,
+        match=rf"lie at {old}/mlruns/demo, and {old}/mlruns/demo is no folder; mend it, or",
+    ):
         relocation.ensure_there("demo", location)
     shutil.rmtree(new / "mlruns")
     (new / "mlruns").symlink_to(root / "an unmounted disk")
-    with pytest.raises(UserError, match=rf"and {old}/mlruns is a link that leads nowhere; mend it, or remove it$"):
+    with pytest.raises(
+        UserError, match=rf"and {old}/mlruns is a link that leads nowhere; mend it, or remove it$"
+    ):
         relocation.ensure_there("demo", location)
-    for fine in ("s3://b/x", "mlflow-artifacts:/1", "/etc/x", (root / "a" / "b").as_uri(), "dbfs:/x"):
+    for fine in (
+        "s3://b/x",
+        "mlflow-artifacts:/1",
+        "/etc/x",
+        (root / "a" / "b").as_uri(),
+        "dbfs:/x",
+    ):
         relocation.ensure_there("demo", fine)
 
 

@@ -45,7 +45,9 @@ def models(uri: str) -> list[Any]:
     return list(client.search_logged_models([e.experiment_id for e in client.search_experiments()]))
 
 
-def test_the_logged_model_predicts_what_the_network_does(train: Command, root: Path, uri: str) -> None:
+def test_the_logged_model_predicts_what_the_network_does(
+    train: Command, root: Path, uri: str
+) -> None:
     assert train(*DIGITS, tracking=True).code == 0
     (trained,) = Store(root / "runs").runs()
     sync(root, uri)
@@ -69,7 +71,11 @@ def test_the_logged_model_predicts_what_the_network_does(train: Command, root: P
     assert torch.allclose(torch.from_numpy(logged.predict(batch.numpy())), expected, atol=1e-6)
     assert torch.allclose(mlflow.pytorch.load_model(model.model_uri)(batch), expected, atol=1e-6)
     about = logged.metadata
-    shapes = [spec.shape for side in (about.signature.inputs, about.signature.outputs) for spec in side.inputs]
+    shapes = [
+        spec.shape
+        for side in (about.signature.inputs, about.signature.outputs)
+        for spec in side.inputs
+    ]
     assert shapes == [(-1, 64), (-1, 10)]
     assert about.load_input_example().shape == (2, 64)
     assert (about.model_id, about.run_id) == (model.model_id, place.run_id)

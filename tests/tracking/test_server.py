@@ -51,7 +51,9 @@ pytestmark = [
 ]
 
 DIGITS = ("data=digits", "model=linear", "trainer.epochs=2", "trainer.threads=1")
-OURS = shutil.ignore_patterns("feeder.*", "store.json", "mlflow.json", "*.mlflow.json")  # of one store alone
+OURS = shutil.ignore_patterns(
+    "feeder.*", "store.json", "mlflow.json", "*.mlflow.json"
+)  # of one store alone
 METRICS = 17  # of a run of these: 5 in each of its two epochs, and 7 at its end
 WRONG = "wr0ng-and-s3cret"
 
@@ -84,7 +86,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, size: Size) -> Path:
 
 
 def sweep(folder: Path, runs: int) -> None:
-    words = ["-m", *DIGITS, f"seed=range({runs})", "tracking.uri=http://127.0.0.1:1", "tracking.wait=0"]
+    words = [
+        "-m",
+        *DIGITS,
+        f"seed=range({runs})",
+        "tracking.uri=http://127.0.0.1:1",
+        "tracking.wait=0",
+    ]
     done = ready.run(
         [sys.executable, PROJECT / "train.py", *words, "tracking.experiment=many", "sweep.report=false"],
         cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False,
@@ -115,10 +123,15 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def copies(trained: Path, root: Path, count: int) -> list[Store]:
     """Stores of the same runs, each with a name of its own: MLflow runs of their own."""
-    return [Store(shutil.copytree(trained, root / f"store{number}", ignore=OURS)).open() for number in range(count)]
+    return [
+        Store(shutil.copytree(trained, root / f"store{number}", ignore=OURS)).open()
+        for number in range(count)
+    ]
 
 
-def feed_at_once(stores: list[Store], uris: list[str], meanwhile: Any = lambda: None, seconds: float = 200) -> None:
+def feed_at_once(
+    stores: list[Store], uris: list[str], meanwhile: Any = lambda: None, seconds: float = 200
+) -> None:
     """A feeder for each, until all are level."""
     with ExitStack() as stack:
         clients = [
@@ -143,13 +156,17 @@ def counted(postgres: Postgres, name: str) -> Counter[str]:
     return Counter(
         {
             "runs": one(f"select count(*) {of_many} and runs.lifecycle_stage = 'active'"),
-            "finished": one("select count(*) from runs where status = 'FINISHED' and lifecycle_stage = 'active'"),
+            "finished": one(
+                "select count(*) from runs where status = 'FINISHED' and lifecycle_stage = 'active'"
+            ),
             "identities": one(
                 f"select count(*) from ({identity} where s.key = 'store.id' and f.key = 'fingerprint') i"
             ),
             "children": one("select count(*) from tags where key = 'mlflow.parentRunId'"),
             "metrics": one("select count(*) from metrics"),
-            "values": one("select count(*) from (select distinct run_uuid, key, step from metrics) m"),
+            "values": one(
+                "select count(*) from (select distinct run_uuid, key, step from metrics) m"
+            ),
             "params": one("select count(*) from params"),
             "datasets": one("select count(*) from inputs"),
         }
@@ -176,7 +193,9 @@ def expected(trained: Path, size: Size) -> Counter[str]:
 
 def started(postgres: Postgres, name: str) -> int:
     """How many runs there are so far; none while there is no table."""
-    tables = postgres.query(name, "select count(*) from pg_tables where tablename in ('runs', 'alembic_version')")
+    tables = postgres.query(
+        name, "select count(*) from pg_tables where tablename in ('runs', 'alembic_version')"
+    )
     return int(postgres.query(name, "select count(*) from runs")[0][0]) if tables == [(2,)] else 0
 
 
@@ -190,13 +209,19 @@ def test_deploy_says_one_thing_in_each_of_its_files() -> None:
     read = set(re.findall(r"\$\{([A-Z_]+)", script))
     services = yaml.safe_load((deploy / "compose.yaml").read_text())["services"]
     assert set(services["server"]["environment"]) <= read
-    needs = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
-    assert " ".join(f'"{need}"' for need in needs) in services["server"]["build"]["dockerfile_inline"]
+    needs = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["server"]
+    assert (
+        " ".join(f'"{need}"' for need in needs) in services["server"]["build"]["dockerfile_inline"]
+    )
     assert f"pip install {' '.join(repr(need) for need in needs)}\n" in readme
     table = "".join(line for line in readme.splitlines() if line.startswith("| `"))
-    told = set(re.findall(r"`([A-Z_]{4,})`", table.replace("`READ`, `EDIT`, `MANAGE`, `NO_PERMISSIONS`", ""))) - {
-        "EDIT"
-    }
+    told = set(
+        re.findall(
+            r"`([A-Z_]{4,})`", table.replace("`READ`, `EDIT`, `MANAGE`, `NO_PERMISSIONS`", "")
+        )
+    ) - {"EDIT"}
     assert told | set(re.findall(r"export ([A-Z_]+)=", readme)) >= read
     assert told <= read
     assert "max_connections=300" in services["database"]["command"]
@@ -249,8 +274,12 @@ def test_postgresql_without_its_driver_is_refused_before_any_work(
     monkeypatch.setattr(address, "find_spec", lambda name: None)
     ended = train(*DIGITS, "tracking.uri=postgresql://me:pw@127.0.0.1/db", tracking=True)
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == ("tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'\n")
-    assert address.checked("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d", "the user's own choice"
+    assert ended.err == (
+        "tracking.uri=postgresql://...: psycopg is not installed: pip install 'sweeplab[server]'\n"
+    )
+    assert address.checked("postgresql+psycopg2://h/d") == "postgresql+psycopg2://h/d", (
+        "the user's own choice"
+    )
     with pytest.raises(UserError, match="psycopg is not installed"):
         address.checked("postgresql+psycopg://h/d")
 
@@ -259,7 +288,12 @@ def test_postgresql_without_its_driver_is_refused_before_any_work(
 
 
 def test_stores_at_once_on_a_server_that_is_killed(
-    trained: Path, postgres: Postgres, server: Server, root: Path, size: Size, monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    postgres: Postgres,
+    server: Server,
+    root: Path,
+    size: Size,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stores = copies(trained, root, size.stores)
     # Half of them have their password from the environment, which the others' URI goes before.
@@ -272,7 +306,9 @@ def test_stores_at_once_on_a_server_that_is_killed(
         until(lambda: started(postgres, "served") - begun > size.runs / 4, 120)
         server.kill()
         time.sleep(1)
-        assert started(postgres, "served") - begun < size.runs, "killed too late to be in the middle"
+        assert started(postgres, "served") - begun < size.runs, (
+            "killed too late to be in the middle"
+        )
         server.start()
 
     began = time.monotonic()
@@ -287,9 +323,16 @@ def test_stores_at_once_on_a_server_that_is_killed(
 def secrets(root: Path, postgres: Postgres, server: Server) -> list[str]:
     """Where a password is written down: files of the root and the artifacts, and rows of MLflow's tables."""
     words = [PASSWORD.encode(), OWNERS_PASSWORD.encode(), WRONG.encode()]
-    files = [path for folder in (root, server.folder / "artifacts") for path in folder.rglob("*") if path.is_file()]
+    files = [
+        path
+        for folder in (root, server.folder / "artifacts")
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
     found = [str(path) for path in files if any(word in path.read_bytes() for word in words)]
-    for (table,) in postgres.query("served", "select tablename from pg_tables where schemaname = 'public'"):
+    for (table,) in postgres.query(
+        "served", "select tablename from pg_tables where schemaname = 'public'"
+    ):
         rows = postgres.query("served", f'select t::text from "{table}" t')
         found += [table for (row,) in rows if any(word.decode() in row for word in words)]
     return found
@@ -310,11 +353,15 @@ def test_a_server_that_is_too_slow_to_answer_makes_no_run_twice(
         other.execute("lock table runs in share mode")  # reading goes on; writing waits
         assert worker.once(has_clients=False) is None
         assert worker.once(has_clients=False) is None
-        assert state(store)["lag"][run.id].startswith("the server did not say in time whether it made this run")
+        assert state(store)["lag"][run.id].startswith(
+            "the server did not say in time whether it made this run"
+        )
     until(lambda: worker.once(has_clients=False), 30)
     assert started(postgres, "served") - before == 1
     (place,) = tracking.run_places(run := store.run(run.id), server.uri())
-    assert postgres.query("served", f"select status from runs where run_uuid = '{place.run_id}'") == [("FINISHED",)]
+    assert postgres.query(
+        "served", f"select status from runs where run_uuid = '{place.run_id}'"
+    ) == [("FINISHED",)]
     assert "asked" not in records.entries(run.mlflow_file, server.uri())["many"]
 
 
@@ -326,8 +373,12 @@ def test_training_goes_on_without_the_server_and_says_why_in_one_line(
     train: Command, root: Path, postgres: Postgres, server: Server
 ) -> None:
     refusals = {
-        server.uri(WRONG): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {causes.REFUSED}",
-        postgres.uri("served", WRONG): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
+        server.uri(
+            WRONG
+        ): f"MLflow at http://***@127.0.0.1:{server.port} cannot be reached: {causes.REFUSED}",
+        postgres.uri(
+            "served", WRONG
+        ): f"MLflow at postgresql://***@127.0.0.1:{postgres.port}/served cannot be "
         'reached: FATAL:  password authentication failed for user "owner"',
     }
     for number, (uri, line) in enumerate(refusals.items()):
@@ -380,10 +431,17 @@ def test_the_server_lets_in_who_has_a_password_under_its_own_name(server: Server
 
 
 def test_links_go_to_the_server_without_the_password(
-    train: Command, command: Command, root: Path, server: Server, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    train: Command,
+    command: Command,
+    root: Path,
+    server: Server,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri())
-    ended = train("-m", *DIGITS, "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True)
+    ended = train(
+        "-m", *DIGITS, "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True
+    )
     assert (ended.code, ended.err) == (0, "")
     links = [line.split(": ")[1] for line in ended.out.splitlines() if line.startswith("  curves:")]
     assert "\nin MLflow:\n" in ended.out

@@ -63,7 +63,9 @@ def client_of(store: Store, uri: str, *, seconds: float = 60) -> subprocess.Pope
         "with tracking.feeding(store.Store(sys.argv[1]), config.Tracking(uri=sys.argv[2])):\n"
         "    print('ready', flush=True); time.sleep(float(sys.argv[3]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(store.root), uri, str(seconds)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(store.root), uri, str(seconds)], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.stdout.close()
@@ -94,9 +96,17 @@ def test_the_uri_is_the_configs_then_the_environments_then_sqlite_in_the_root(
     assert tracking.resolve_uri(config.Tracking()) == f"sqlite:///{root}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert tracking.resolve_uri(config.Tracking()) == "http://host:5000"
-    assert tracking.resolve_uri(config.Tracking(uri="sqlite:///a/b.db")) == f"sqlite:///{root}/a/b.db"
-    assert tracking.resolve_uri(config.Tracking(uri="sqlite:////a/b.db?x=1")) == "sqlite:////a/b.db?x=1"
-    assert tracking.resolve_uri(config.Tracking(uri="postgresql+psycopg://h/d")) == "postgresql+psycopg://h/d"
+    assert (
+        tracking.resolve_uri(config.Tracking(uri="sqlite:///a/b.db")) == f"sqlite:///{root}/a/b.db"
+    )
+    assert (
+        tracking.resolve_uri(config.Tracking(uri="sqlite:////a/b.db?x=1"))
+        == "sqlite:////a/b.db?x=1"
+    )
+    assert (
+        tracking.resolve_uri(config.Tracking(uri="postgresql+psycopg://h/d"))
+        == "postgresql+psycopg://h/d"
+    )
     assert tracking.resolve_uri(config.Tracking(uri="some/folder")) == f"{root}/some/folder"
 
 
@@ -138,9 +148,12 @@ def test_spaces_around_an_address_are_none_of_it(monkeypatch: pytest.MonkeyPatch
     assert address.resolved(None) == "databricks"
 
 
-def test_a_scheme_needs_a_plugin_that_brings_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheme_needs_a_plugin_that_brings_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
-        UserError, match=r"^tracking.uri=htp://\*\*\*@h: MLflow has no such kind of store, and no plugin"
+        UserError,
+        match=r"^tracking.uri=htp://\*\*\*@h: MLflow has no such kind of store, and no plugin",
     ):
         address.checked("htp://me:pw@h")
     for uri in (
@@ -153,9 +166,13 @@ def test_a_scheme_needs_a_plugin_that_brings_it(root: Path, monkeypatch: pytest.
         "sqlite:////x.db",
     ):
         assert address.checked(uri) == uri
-    monkeypatch.setattr(address, "entry_points", lambda group, name: [group] if name == "my-store" else [])
+    monkeypatch.setattr(
+        address, "entry_points", lambda group, name: [group] if name == "my-store" else []
+    )
     assert address.checked("my-store://h") == "my-store://h"
-    assert [address.artifact_location(uri, "x") for uri in ("my-store://h", "databricks", "http://h")] == [None] * 3
+    assert [
+        address.artifact_location(uri, "x") for uri in ("my-store://h", "databricks", "http://h")
+    ] == [None] * 3
     assert address.artifact_location("mysql://h/d", "x") == f"file://{root}/mlruns/x"
     monkeypatch.setenv("DATABRICKS_HOST", "https://lab.databricks.com/")
     with tracking.serve("databricks") as base:
@@ -176,9 +193,12 @@ def test_paths_begin_at_home_where_they_say_so(root: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "name", ["what?", "a%20b", "a#b", "a b & c", "내 폴더", "a=b;c", "(x)'y'", "a+b,c@d:e", "[x]{y}"]
+    "name",
+    ["what?", "a%20b", "a#b", "a b & c", "내 폴더", "a=b;c", "(x)'y'", "a+b,c@d:e", "[x]{y}"],
 )
-def test_a_root_of_any_name_holds_all_that_is_its_own(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_root_of_any_name_holds_all_that_is_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     place = root / name
     place.mkdir()
     monkeypatch.chdir(place)
@@ -196,7 +216,9 @@ def test_a_root_of_any_name_holds_all_that_is_its_own(root: Path, monkeypatch: p
     assert [p.name for p in root.iterdir()] == [name]
 
 
-def test_the_ui_serves_a_root_of_any_name(root: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: bytes) -> None:
+def test_the_ui_serves_a_root_of_any_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: bytes
+) -> None:
     place = root / "내 %20 what?#&"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -269,7 +291,10 @@ def test_other_names_have_other_keys_and_mlflow_takes_all_of_them() -> None:
     ]
     names = ["".join(rng.choices(letters, k=rng.randrange(8))) for _ in range(4000)]
     names += [terms.key(name) for name in names]
-    names += ["y" * rng.randrange(200, 260) + rng.choice(letters) + "z" * rng.randrange(60) for _ in range(1000)]
+    names += [
+        "y" * rng.randrange(200, 260) + rng.choice(letters) + "z" * rng.randrange(60)
+        for _ in range(1000)
+    ]
     names += [terms.key(name) for name in names[-1000:]]
     keys = {name: terms.key(name) for name in names}
     assert len(set(keys.values())) == len(keys) > 4000
@@ -283,14 +308,24 @@ def test_other_names_have_other_keys_and_mlflow_takes_all_of_them() -> None:
 def test_a_run_whose_names_mlflow_does_not_take_is_level(store: Store, uri: str) -> None:
     run = make(store, end=None)
     start, *rest = run.journal.events()
-    start["config"]["model"] = {"사과": 0, "포도": 1, "a@b": 2, "a+b": 3, "a_b": 4, "y" * 260: 5, "y" * 261: 6}
+    start["config"]["model"] = {
+        "사과": 0,
+        "포도": 1,
+        "a@b": 2,
+        "a+b": 3,
+        "a_b": 4,
+        "y" * 260: 5,
+        "y" * 261: 6,
+    }
     run.journal.path.write_text("".join(json.dumps(event) + "\n" for event in (start, *rest)))
     run.journal.append("epoch", epoch=3, metrics={"valid/p@1": 0.25, "valid/p+1": 0.5}, seconds=0.1)
     finish(run)
     feed(store, uri)
     assert state(store)["lag"] == {}
     data = mlflow_run(run, uri).data
-    assert sorted(value for name, value in data.params.items() if name.startswith("model.")) == list("0123456")
+    assert sorted(
+        value for name, value in data.params.items() if name.startswith("model.")
+    ) == list("0123456")
     assert data.params["model.사과"] == "0"
     assert (data.metrics["valid/p_x40_1"], data.metrics["valid/p_x2b_1"]) == (0.25, 0.5)
     assert statuses(uri) == ["FINISHED"]
@@ -333,7 +368,11 @@ def test_a_finished_run_is_whole_in_mlflow(store: Store, uri: str, root: Path) -
     }
     assert {key: seen.data.tags[key] for key in expected} == expected
     assert seen.inputs.dataset_inputs[0].dataset.name == "digits"
-    assert json.loads(seen.inputs.dataset_inputs[0].dataset.profile) == {"train": 1150, "valid": 287, "test": 360}
+    assert json.loads(seen.inputs.dataset_inputs[0].dataset.profile) == {
+        "train": 1150,
+        "valid": 287,
+        "test": 360,
+    }
     assert seen.info.artifact_uri.startswith((root / "mlruns" / "demo").as_uri())
     at = rows(uri, "select step, timestamp from metrics where key = 'train/loss' order by step")
     assert at == [(1, round(events[1]["time"] * 1000)), (2, round(events[2]["time"] * 1000))]
@@ -364,7 +403,9 @@ def test_what_is_not_there_cannot_be_fetched(uri: str, tmp_path: Path) -> None:
         tracking.download(uri, foreign, tmp_path)
 
 
-def test_a_repeated_epoch_and_an_interrupted_end_leave_each_metric_once(store: Store, uri: str) -> None:
+def test_a_repeated_epoch_and_an_interrupted_end_leave_each_metric_once(
+    store: Store, uri: str
+) -> None:
     run = make(store, end="interrupted")
     feed(store, uri)
     assert mlflow_run(run, uri).info.status == "KILLED"
@@ -417,16 +458,22 @@ def test_what_is_there_is_read_once_for_many_runs_and_searched_for_one_among_man
     assert (counts(uri), asked) == ((12, 84), ["tags.`store.id` = "] * 2)
     runs[5].mlflow_file.unlink()
     feed(store, uri)
-    assert (counts(uri), asked[2:]) == ((12, 84), ["tags.`store.id` = "] * 2 + ["tags.`fingerprint` = "]), (
-        "what is there is asked once, since there are records; then, of 12, 10 were read"
-    )
+    assert (counts(uri), asked[2:]) == (
+        (12, 84),
+        ["tags.`store.id` = "] * 2 + ["tags.`fingerprint` = "],
+    ), "what is there is asked once, since there are records; then, of 12, 10 were read"
 
 
 def test_numbers_that_are_none_and_names_that_mlflow_refuses(store: Store, uri: str) -> None:
     run = make(store, epochs=0, end=None)
-    run.journal.append("epoch", epoch=1, metrics={"train/loss": math.nan, "valid/f1@5": 1.0}, seconds=0.1)
+    run.journal.append(
+        "epoch", epoch=1, metrics={"train/loss": math.nan, "valid/f1@5": 1.0}, seconds=0.1
+    )
     feed(store, uri)
-    assert rows(uri, "select key, is_nan from metrics order by key") == [("train/loss", 1), ("valid/f1_x40_5", 0)]
+    assert rows(uri, "select key, is_nan from metrics order by key") == [
+        ("train/loss", 1),
+        ("valid/f1_x40_5", 0),
+    ]
 
 
 def test_many_epochs_params_and_tags_are_fed_in_parts(store: Store, uri: str) -> None:
@@ -435,7 +482,11 @@ def test_many_epochs_params_and_tags_are_fed_in_parts(store: Store, uri: str) ->
     many = {f"key {n}": "x" * 7000 for n in range(150)}
     versions = {f"p{n}": "1" for n in range(150)}
     run.journal.append(
-        "start", config={"model": many}, experiment="demo", name="big", provenance={"versions": versions}
+        "start",
+        config={"model": many},
+        experiment="demo",
+        name="big",
+        provenance={"versions": versions},
     )
     for epoch in range(1, 1201):
         run.journal.append("epoch", epoch=epoch, metrics={"train/loss": 1.0}, seconds=0.1)
@@ -464,10 +515,12 @@ def test_a_sweep_is_a_parent_with_named_children(store: Store, uri: str) -> None
     feed(store, uri)
     parent = tracking.sweep_places(store, SWEEP, uri)[0]
     assert statuses(uri) == ["FINISHED"] * 3
-    assert rows(uri, "select name, start_time, end_time from runs where run_uuid = ?", parent.run_id) == [
-        ("a sweep", 1000250, 2000500)
-    ]
-    assert rows(uri, "select count(*) from tags where key = 'sweep.555555555555'") == [(2,)], "the children alone"
+    assert rows(
+        uri, "select name, start_time, end_time from runs where run_uuid = ?", parent.run_id
+    ) == [("a sweep", 1000250, 2000500)]
+    assert rows(uri, "select count(*) from tags where key = 'sweep.555555555555'") == [(2,)], (
+        "the children alone"
+    )
     for number, run in enumerate(runs):
         tags = mlflow_run(run, uri).data.tags
         assert tags["mlflow.parentRunId"] == parent.run_id
@@ -504,7 +557,9 @@ def test_a_sweep_issued_again_under_another_experiment_ends_in_both(store: Store
     assert f"/experiments/{parents['second'].experiment_id}/" in link
 
 
-def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(store: Store, uri: str) -> None:
+def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(
+    store: Store, uri: str
+) -> None:
     run = make(store)
     manifest(store, [run], status="finished")
     feed(store, uri)
@@ -512,7 +567,9 @@ def test_a_run_of_its_own_that_a_sweep_reuses_gets_its_tag_and_no_parent(store: 
     assert "mlflow.parentRunId" not in mlflow_run(run, uri).data.tags
 
 
-def test_a_sweep_that_nobody_drives_is_killed_until_it_is_issued_again(store: Store, uri: str) -> None:
+def test_a_sweep_that_nobody_drives_is_killed_until_it_is_issued_again(
+    store: Store, uri: str
+) -> None:
     run = make(store, sweep=SWEEP)
     manifest(store, [run])
     feed(store, uri, has_clients=True)
@@ -558,7 +615,9 @@ def test_a_run_cleaned_out_of_the_store_makes_room_for_the_next(store: Store, ur
     ]  # fmt: skip
 
 
-def test_a_copied_store_leaves_the_runs_of_the_other_one_alone(store: Store, uri: str, root: Path) -> None:
+def test_a_copied_store_leaves_the_runs_of_the_other_one_alone(
+    store: Store, uri: str, root: Path
+) -> None:
     runs = [make(store, number, end="failed", sweep=SWEEP) for number in (1, 2)]
     manifest(store, runs, status="finished")
     feed(store, uri)
@@ -582,7 +641,9 @@ def test_a_copied_store_leaves_the_runs_of_the_other_one_alone(store: Store, uri
         "where p.key = 'mlflow.parentRunId' and p.value = ? and s.key = 'store.id' and lifecycle_stage = 'active' group by 1"
     )
     for home, parent in parents.items():
-        assert rows(uri, children, parent) == [(home.id, 1)], "the run that was trained anew is of no sweep"
+        assert rows(uri, children, parent) == [(home.id, 1)], (
+            "the run that was trained anew is of no sweep"
+        )
 
 
 def test_what_this_folder_did_not_make_is_never_deleted(store: Store, uri: str, root: Path) -> None:
@@ -600,7 +661,9 @@ def test_what_this_folder_did_not_make_is_never_deleted(store: Store, uri: str, 
     ]  # fmt: skip
 
 
-def test_a_database_thrown_away_is_filled_again(store: Store, uri: str, root: Path, fresh_database: bytes) -> None:
+def test_a_database_thrown_away_is_filled_again(
+    store: Store, uri: str, root: Path, fresh_database: bytes
+) -> None:
     run = make(store)
     manifest(store, [run], status="finished")
     feed(store, uri)
@@ -608,7 +671,9 @@ def test_a_database_thrown_away_is_filled_again(store: Store, uri: str, root: Pa
     time.sleep(0.01)
     other = f"sqlite:///{root / 'other.db'}"
     record = run.mlflow_file.read_text()
-    run.mlflow_file.write_text(record.replace("mlflow.db", "other.db"))  # as if mlflow.db were another file now
+    run.mlflow_file.write_text(
+        record.replace("mlflow.db", "other.db")
+    )  # as if mlflow.db were another file now
     feed(store, other)
     assert counts(other) == (2, 7)
     assert tracking.run_places(run, other)[0].run_id not in record
@@ -628,7 +693,13 @@ def test_a_damaged_journal_lags_and_holds_nothing_up(store: Store, uri: str) -> 
 @pytest.mark.parametrize("lost", ["beginning", "end", "all", "file"])
 def test_a_journal_that_lost_lines_lags_and_says_so(store: Store, uri: str, lost: str) -> None:
     bad, good = make(store, 1), make(store, 2)
-    values = {"fingerprint": bad.id, "question": "q", "status": "finished", "stop_reason": None, "metrics": {}}
+    values = {
+        "fingerprint": bad.id,
+        "question": "q",
+        "status": "finished",
+        "stop_reason": None,
+        "metrics": {},
+    }
     write_json(bad.result_file, values)
     lines = bad.journal.path.read_bytes().splitlines(keepends=True)
     kept = {"beginning": lines[1:], "end": lines[:-1], "all": []}
@@ -655,7 +726,9 @@ def test_a_damaged_manifest_lags_and_holds_nothing_up(store: Store, uri: str) ->
     assert mlflow_run(run, uri).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"sqlite": 1}', b'{"x": {"demo": 2}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"\xff", b'{"sqlite": 1}', b'{"x": {"demo": 2}}']
+)
 def test_a_damaged_record_is_made_anew(store: Store, uri: str, content: bytes) -> None:
     run = make(store, 1)
     feed(store, uri)
@@ -704,7 +777,9 @@ def test_a_run_that_ends_just_after_the_look_at_its_claim_is_not_called_dead(
     assert view.jobs()[0].goal["status"] == "FINISHED"
 
 
-def test_an_idle_run_is_not_read_again(store: Store, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_run_is_not_read_again(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(5):
         make(store, number)
     worker = feed(store, uri)
@@ -723,7 +798,10 @@ def test_no_secret_is_written_down(store: Store) -> None:
     uri = "http://me:hunter2@127.0.0.1:1"
     worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
     assert worker.once() is None
-    assert state(store)["error"] == "MLflow at http://***@127.0.0.1:1 cannot be reached: Connection refused"
+    assert (
+        state(store)["error"]
+        == "MLflow at http://***@127.0.0.1:1 cannot be reached: Connection refused"
+    )
     assert address.public("postgresql://me:hunter2@h/d?password=hunter2") == "postgresql://***@h/d"
     assert "hunter2" not in "".join(p.read_text() for p in store.root.rglob("*.json"))
 
@@ -738,7 +816,9 @@ def test_off_does_nothing(store: Store) -> None:
     assert not records.lock_file(store).exists()
 
 
-def test_a_feeder_killed_anywhere_is_replaced_and_leaves_each_thing_once(store: Store, uri: str) -> None:
+def test_a_feeder_killed_anywhere_is_replaced_and_leaves_each_thing_once(
+    store: Store, uri: str
+) -> None:
     runs = [make(store, n, epochs=3, sweep=SWEEP) for n in range(12)]
     manifest(store, runs, status="finished")
     with tracking.feeding(store, config.Tracking(uri=uri)) as client:
@@ -754,7 +834,9 @@ def test_a_feeder_killed_anywhere_is_replaced_and_leaves_each_thing_once(store: 
         assert client.wait(runs, 40) is None
     assert counts(uri) == (13, 12 * 9)
     assert statuses(uri) == ["FINISHED"] * 13
-    assert rows(uri, "select count(*) from (select distinct key, step, run_uuid from metrics)") == [(12 * 9,)]
+    assert rows(uri, "select count(*) from (select distinct key, step, run_uuid from metrics)") == [
+        (12 * 9,)
+    ]
     until(lambda: not at_work(store), 8)
 
 
@@ -786,7 +868,10 @@ def test_an_absent_server_costs_the_caller_nothing_and_is_named(store: Store) ->
         assert time.monotonic() - began < 0.5
         run = make(store)
         said = client.wait([run], 30)
-        assert said == f"MLflow lags behind by 1 run: MLflow at {NOBODY} cannot be reached: Connection refused"
+        assert (
+            said
+            == f"MLflow lags behind by 1 run: MLflow at {NOBODY} cannot be reached: Connection refused"
+        )
         assert time.monotonic() - began < 20
         command_line = Path(f"/proc/{state(store)['pid']}/cmdline").read_text()
         assert "127.0.0.1" not in command_line
@@ -803,7 +888,12 @@ def test_the_feeder_ends_with_a_client_that_is_killed(store: Store, uri: str) ->
     client.wait()
     assert until(lambda: not at_work(store), 10) < 5
     assert statuses(uri) == ["KILLED"]
-    until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+    until(
+        lambda: (
+            not Path(f"/proc/{pid}").exists()
+            or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]
+        )
+    )
 
 
 def test_two_stores_race_on_a_fresh_database(root: Path) -> None:
@@ -846,7 +936,9 @@ def test_sync_brings_level_here_and_says_what_cannot_be(store: Store, uri: str) 
     lag = tracking.sync(store, config.Tracking(uri=NOBODY), lambda *_: None)
     assert lag[0].endswith(f": MLflow at {NOBODY} cannot be reached: Connection refused")
     assert len(lag) == 2
-    assert tracking.sync(Store(store.root / "none"), config.Tracking(uri=uri), lambda *_: None) == []
+    assert (
+        tracking.sync(Store(store.root / "none"), config.Tracking(uri=uri), lambda *_: None) == []
+    )
 
 
 def test_sync_beside_a_feeder_waits_for_it(store: Store, uri: str) -> None:
@@ -872,7 +964,9 @@ def test_links_are_those_that_open_in_the_ui() -> None:
         "http://127.0.0.1:5000/#/experiments/7/runs?searchFilter=tags.%60sweep.555555555555%60%20%3D%20%221%22"
         "&compareRunsMode=CHART&orderByKey=metrics.%60valid%2Floss%60&orderByAsc=true&workflowType=machine_learning"
     )
-    assert 'searchFilter=tags.`sweep.555555555555` = "1"&orderByKey=' in unquote(tracking.table_link(base, "7", SWEEP))
+    assert 'searchFilter=tags.`sweep.555555555555` = "1"&orderByKey=' in unquote(
+        tracking.table_link(base, "7", SWEEP)
+    )
     assert tracking.compare_link(base, "7", ["a", "b"]) == (
         "http://127.0.0.1:5000/#/compare-runs?runs=[%22a%22,%22b%22]&experiments=[%227%22]&workflowType=machine_learning"
     )
@@ -907,7 +1001,10 @@ def test_the_ui_is_served_and_ended(uri: str, root: Path) -> None:
 
 
 def test_a_ui_that_does_not_answer_in_time_is_an_error(uri: str) -> None:
-    with pytest.raises(UserError, match="did not start; its last words"), tracking.serve(uri, seconds=0.2):
+    with (
+        pytest.raises(UserError, match="did not start; its last words"),
+        tracking.serve(uri, seconds=0.2),
+    ):
         pass
 
 
@@ -920,26 +1017,37 @@ def test_a_number_that_is_no_port_is_an_error(uri: str, port: int) -> None:
 
 def test_no_free_port_is_an_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "bind", Mock(side_effect=OSError))
-    with pytest.raises(UserError, match=r"ports 5000 to 5019 of 127\.0\.0\.1 are all taken"), tracking.serve(uri, 5000):
+    with (
+        pytest.raises(UserError, match=r"ports 5000 to 5019 of 127\.0\.0\.1 are all taken"),
+        tracking.serve(uri, 5000),
+    ):
         pass
 
 
 def test_a_download_makes_no_database(root: Path) -> None:
-    with pytest.raises(UserError, match=r"neither a run of this store nor of MLflow: there is no .*none\.db"):
+    with pytest.raises(
+        UserError, match=r"neither a run of this store nor of MLflow: there is no .*none\.db"
+    ):
         tracking.download(f"sqlite:///{root}/none.db", "0" * 32, root / "copy")
     assert list(root.iterdir()) == []
 
 
-def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(command: Command, root: Path) -> None:
+def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(
+    command: Command, root: Path
+) -> None:
     ended = command("train.py", "data=digits", "tracking.uri=[1]")
     assert (ended.code, ended.err) == (2, "tracking.uri=[1]: must be a text, or null\n")
     assert list(root.iterdir()) == []
 
 
-def test_a_feeder_that_rests_is_woken_by_the_signal_of_a_command_that_waits(store: Store, uri: str) -> None:
+def test_a_feeder_that_rests_is_woken_by_the_signal_of_a_command_that_waits(
+    store: Store, uri: str
+) -> None:
     worker = feeder.Feeder(store, uri, FileLock(records.lock_file(store)), log=False)
     before = signal.signal(feeder.WAKE, lambda *_: worker.wake())
-    shots = threading.Thread(target=lambda: [os.kill(os.getpid(), feeder.WAKE) for _ in range(2000)])
+    shots = threading.Thread(
+        target=lambda: [os.kill(os.getpid(), feeder.WAKE) for _ in range(2000)]
+    )
     began = time.monotonic()
     try:
         shots.start()
@@ -952,7 +1060,9 @@ def test_a_feeder_that_rests_is_woken_by_the_signal_of_a_command_that_waits(stor
     assert time.monotonic() - began < 30
 
 
-def test_a_feeder_that_still_loads_is_not_started_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feeder_that_still_loads_is_not_started_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*_: object) -> int:

@@ -45,7 +45,9 @@ def test_weights_have_two_names_and_take_their_room_once(home: Store, uri: str, 
     assert sync(home, uri) == []
     there = in_mlflow(root, run, uri)
     assert there.samefile(run.weights_file)
-    assert not in_mlflow(root, run, uri, "journal.jsonl").samefile(run.journal.path), "which is written on"
+    assert not in_mlflow(root, run, uri, "journal.jsonl").samefile(run.journal.path), (
+        "which is written on"
+    )
     assert sorted(file.name for file in there.parent.iterdir()) == ["config.yaml", "journal.jsonl", "overrides.yaml", "result.json", "weights.safetensors"]  # fmt: skip
     (place,) = tracking.run_places(run, uri)
     tracking.download(uri, place.run_id, root / "fetched")
@@ -103,7 +105,9 @@ def test_a_name_that_is_there_already_is_taken_over(root: Path) -> None:
 @pytest.fixture
 def trained(train: Command, root: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with an exported model, in MLflow."""
-    monkeypatch.setattr(tracking, "feeding", lambda *_: nullcontext(tracking.Client()))  # `sync` feeds instead
+    monkeypatch.setattr(
+        tracking, "feeding", lambda *_: nullcontext(tracking.Client())
+    )  # `sync` feeds instead
     ended = train(*DIGITS, "tracking.log_model=true", tracking=True)
     assert ended.code == 0, ended.err
     (run,) = Store(root / "runs").runs()
@@ -114,7 +118,9 @@ def trained(train: Command, root: Path, uri: str, monkeypatch: pytest.MonkeyPatc
 def large(folder: Path) -> int:
     """The bytes of weights below, each file once."""
     found = {
-        f.stat().st_ino: f.stat().st_size for f in folder.rglob("*") if f.suffix in (".safetensors", ".pt2", ".pt")
+        f.stat().st_ino: f.stat().st_size
+        for f in folder.rglob("*")
+        if f.suffix in (".safetensors", ".pt2", ".pt")
     }
     return sum(found.values())
 
@@ -140,7 +146,9 @@ def test_a_model_takes_its_room_once_too(trained: Run, root: Path, uri: str) -> 
     (place,) = tracking.run_places(trained, uri)
     network, batch = library.load_model(trained.folder), torch.rand(5, 64)
     logged = mlflow.pyfunc.load_model(f"runs:/{place.run_id}/model")
-    assert torch.allclose(torch.from_numpy(logged.predict(batch.numpy())), network(batch).detach(), atol=1e-6)
+    assert torch.allclose(
+        torch.from_numpy(logged.predict(batch.numpy())), network(batch).detach(), atol=1e-6
+    )
 
 
 def test_weights_are_removed_said_and_put_back(
@@ -162,13 +170,19 @@ def test_weights_are_removed_said_and_put_back(
     asked = train(*DIGITS, "tracking.log_model=true", tracking=True)
     assert (asked.code, gone in asked.out) == (0, True)
     refused = train(*DIGITS, "seed=1", f"trainer.init_from={trained.id}")
-    assert (refused.code, refused.err) == (2, f"trainer.init_from={trained.id}: {trained.folder}: {gone}\n")
-    assert "is finished already: reused" in train(*DIGITS, "seed=2", f"trainer.init_from={trained.id}").out
+    assert (refused.code, refused.err) == (
+        2,
+        f"trainer.init_from={trained.id}: {trained.folder}: {gone}\n",
+    )
+    assert (
+        "is finished already: reused"
+        in train(*DIGITS, "seed=2", f"trainer.init_from={trained.id}").out
+    )
     home = Store(root / "runs")
     assert sync(home, uri) == []
-    assert rows(uri, "select status, count(*) from runs where lifecycle_stage = 'active' group by 1") == [
-        ("FINISHED", 1)
-    ]
+    assert rows(
+        uri, "select status, count(*) from runs where lifecycle_stage = 'active' group by 1"
+    ) == [("FINISHED", 1)]
     (place,) = tracking.run_places(trained, uri)
     with pytest.raises(UserError, match=f"^{place.run_id}: {gone}$"):
         library.load_model(place.run_id)
@@ -233,19 +247,35 @@ def test_only_finished_ones_so_old_that_are_not_at_work_lose_them(
         out = runs(home, "--clean", "--weights", "--yes", "--older-than", "7d", capfd=capfd)
     assert "removed the weights of 1 run, 7 B" in out
     assert f"kept, since they are at work: {held.id}" in out
-    assert [run.weights_file.exists() for run in (old, new, held, failed)] == [False, True, True, True]
+    assert [run.weights_file.exists() for run in (old, new, held, failed)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     assert json.loads(runs(home, "--json", capfd=capfd))[0]["status"] == "finished"
     runs(home, "--clean", "--weights", "--yes", capfd=capfd)
-    assert [run.weights_file.exists() for run in (old, new, held, failed)] == [False, False, False, True]
+    assert [run.weights_file.exists() for run in (old, new, held, failed)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert (
-        runs(home, "--clean", "--weights", "--yes", capfd=capfd) == "no finished run holds weights: nothing to remove\n"
+        runs(home, "--clean", "--weights", "--yes", capfd=capfd)
+        == "no finished run holds weights: nothing to remove\n"
     )
 
 
-def test_it_asks_first(home: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_asks_first(
+    home: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = finished(home, 1)
     code, _, err = cli("runs", "--clean", "--weights", "tracking=off", capfd=capfd)
-    assert (code, err) == (2, "--clean: nobody can be asked here whether to remove them; give --yes\n")
+    assert (code, err) == (
+        2,
+        "--clean: nobody can be asked here whether to remove them; give --yes\n",
+    )
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     asked: list[str] = []
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "n")
@@ -253,4 +283,7 @@ def test_it_asks_first(home: Store, capfd: pytest.CaptureFixture[str], monkeypat
     assert asked == ["remove the weights of 1 run? [y/N] "]
     assert run.weights_file.exists()
     code, _, err = cli("runs", "--weights", capfd=capfd)
-    assert (code, err) == (2, "--weights, --older-than and --yes go with --clean, and --json without it\n")
+    assert (code, err) == (
+        2,
+        "--weights, --older-than and --yes go with --clean, and --json without it\n",
+    )

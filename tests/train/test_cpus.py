@@ -21,12 +21,17 @@ def process(root: Path, groups: str, *mounts: str) -> Path:
     folder = root / "proc"
     write(folder / "cgroup", groups)
     lines = [f"{31 + n} 23 0:{28 + n} {mount}" for n, mount in enumerate(mounts)]
-    write(folder / "mountinfo", "".join(f"{line}\n" for line in ["23 1 0:21 / / rw - ext4 /dev/sda1 rw", *lines]))
+    write(
+        folder / "mountinfo",
+        "".join(f"{line}\n" for line in ["23 1 0:21 / / rw - ext4 /dev/sda1 rw", *lines]),
+    )
     return folder
 
 
 def version_2(root: Path, group: str, mounted: str = "/") -> Path:
-    return process(root, f"0::{group}\n", f"{mounted} {root}/fs rw,relatime shared:4 - cgroup2 cgroup2 rw")
+    return process(
+        root, f"0::{group}\n", f"{mounted} {root}/fs rw,relatime shared:4 - cgroup2 cgroup2 rw"
+    )
 
 
 def version_1(root: Path, group: str, mounted: str = "/") -> Path:
@@ -59,7 +64,8 @@ def test_the_quota_of_version_2(tmp_path: Path, text: str, expected: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("allowed", "period", "expected"), [("-1", "100000", math.inf), ("200000", "100000", 2.0), ("150000", "50000", 3.0)]
+    ("allowed", "period", "expected"),
+    [("-1", "100000", math.inf), ("200000", "100000", 2.0), ("150000", "50000", 3.0)],
 )
 def test_the_quota_of_version_1(tmp_path: Path, allowed: str, period: str, expected: float) -> None:
     write(tmp_path / "fs/cpu.cfs_quota_us", f"{allowed}\n")
@@ -77,14 +83,21 @@ def test_the_quota_of_version_1(tmp_path: Path, allowed: str, period: str, expec
         ({}, math.inf),
     ],
 )
-def test_the_least_quota_of_nested_groups_counts(tmp_path: Path, limits: dict[str, str], expected: float) -> None:
+def test_the_least_quota_of_nested_groups_counts(
+    tmp_path: Path, limits: dict[str, str], expected: float
+) -> None:
     for group, text in limits.items():
         write(tmp_path / "fs" / group / "cpu.max", text)
     assert cpus.quota(version_2(tmp_path, "/a/b")) == expected
 
 
 def test_nested_groups_of_version_1(tmp_path: Path) -> None:
-    for group, allowed in (("", "-1"), ("slurm", "800000"), ("slurm/job_7", "300000"), ("slurm/job_7/step_0", "-1")):
+    for group, allowed in (
+        ("", "-1"),
+        ("slurm", "800000"),
+        ("slurm/job_7", "300000"),
+        ("slurm/job_7/step_0", "-1"),
+    ):
         write(tmp_path / "fs" / group / "cpu.cfs_quota_us", allowed)
         write(tmp_path / "fs" / group / "cpu.cfs_period_us", "100000")
     assert cpus.quota(version_1(tmp_path, "/slurm/job_7/step_0")) == 3.0
@@ -92,7 +105,8 @@ def test_nested_groups_of_version_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [version_1, version_2])
 @pytest.mark.parametrize(
-    ("group", "mounted"), [("/docker/77", "/docker/77"), ("/docker/77", "/kubepods/pod1"), ("/../../other", "/")]
+    ("group", "mounted"),
+    [("/docker/77", "/docker/77"), ("/docker/77", "/kubepods/pod1"), ("/../../other", "/")],
 )
 def test_in_a_container_its_own_group_is_what_is_mounted(
     tmp_path: Path, version: type, group: str, mounted: str
@@ -117,8 +131,12 @@ def test_what_cannot_be_read_limits_nothing(tmp_path: Path) -> None:
     assert cpus.quota(tmp_path / "proc") == math.inf
 
 
-@pytest.mark.parametrize(("quota", "expected"), [(math.inf, 8), (64.0, 8), (2.0, 2), (2.5, 3), (0.5, 1), (0.0, 1)])
-def test_cores_are_those_that_the_quota_pays_for(monkeypatch: pytest.MonkeyPatch, quota: float, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("quota", "expected"), [(math.inf, 8), (64.0, 8), (2.0, 2), (2.5, 3), (0.5, 1), (0.0, 1)]
+)
+def test_cores_are_those_that_the_quota_pays_for(
+    monkeypatch: pytest.MonkeyPatch, quota: float, expected: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(cpus, "quota", lambda: quota)
     assert cpus.count() == expected

@@ -36,9 +36,12 @@ def has(monkeypatch: pytest.MonkeyPatch, *, cuda: int = 0, mps: bool = False) ->
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "chosen"), [(1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+    ("cuda", "mps", "chosen"),
+    [(1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")],
 )
-def test_auto_takes_the_fastest_device(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, chosen: str) -> None:
+def test_auto_takes_the_fastest_device(
+    monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, chosen: str
+) -> None:
     has(monkeypatch, cuda=cuda, mps=mps)
     assert choose_device("auto") == torch.device(chosen)
 
@@ -54,8 +57,14 @@ def test_a_device_is_taken_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("cudaa", "trainer.device=cudaa: no such device; did you mean 'cuda'?"),
         ("meta", "trainer.device=meta: must be one of auto, cpu, cuda, mps"),
-        ("mps", "trainer.device=mps: there is none on this machine; trainer.device=auto takes what there is"),
-        ("cuda:1", "trainer.device=cuda:1: there is none on this machine; trainer.device=auto takes what there is"),
+        (
+            "mps",
+            "trainer.device=mps: there is none on this machine; trainer.device=auto takes what there is",
+        ),
+        (
+            "cuda:1",
+            "trainer.device=cuda:1: there is none on this machine; trainer.device=auto takes what there is",
+        ),
     ],
 )
 def test_a_device_that_is_unknown_or_not_here_is_refused(
@@ -76,7 +85,9 @@ def test_without_a_gpu_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_settings")
 def test_set_up_sets_threads_and_reproducible_operations() -> None:
     started = set_up(Trainer(device="cpu", threads=1, precision="bf16"))
-    assert started == Runtime(device=torch.device("cpu"), threads=1, precision="bf16", onednn=onednn.pays_off())
+    assert started == Runtime(
+        device=torch.device("cpu"), threads=1, precision="bf16", onednn=onednn.pays_off()
+    )
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
@@ -126,10 +137,14 @@ def test_null_threads_are_those_that_openmp_is_asked_for(
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert set_up(Trainer(device="cpu")).threads == threads
     assert set_up(Trainer(device="cpu", threads=1)).threads == 1
-    assert set_up(Trainer(device="cpu"), alone=False).threads == 1, "in a sweep, whose workers are as many as cores"
+    assert set_up(Trainer(device="cpu"), alone=False).threads == 1, (
+        "in a sweep, whose workers are as many as cores"
+    )
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
 def test_precision_is_that_of_the_forward_pass(precision: str, dtype: torch.dtype) -> None:
     layer = torch.nn.Linear(2, 2)
     with Runtime(device=torch.device("cpu"), threads=1, precision=precision).autocast():

@@ -31,7 +31,10 @@ from sweeplab.train import distributed, ranks
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.patience=null", "tracking=off")
 PLAIN = (*WHOLE, "model.batch_norm=false", "trainer.epochs=6")
-UNEVEN = ("data.valid=101", "trainer.eval_batch_size=50")  # in the end one example, which only one rank gets
+UNEVEN = (
+    "data.valid=101",
+    "trainer.eval_batch_size=50",
+)  # in the end one example, which only one rank gets
 LONG = (*WHOLE, "model.dropout=0.2", "scheduler=one_cycle", "trainer.epochs=40")
 
 
@@ -52,7 +55,12 @@ def several(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make this process one of several: `several(count, rank)`."""
 
     def be(count: int, rank: int = 0) -> None:
-        variables = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "RANK": rank, "TORCHELASTIC_RUN_ID": 0}
+        variables = {
+            "WORLD_SIZE": count,
+            "LOCAL_WORLD_SIZE": count,
+            "RANK": rank,
+            "TORCHELASTIC_RUN_ID": 0,
+        }
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
 
@@ -63,12 +71,19 @@ def start(root: Path, *overrides: str, **environment: str) -> subprocess.Popen[s
     """`torchrun train.py ...` with two ranks."""
     env = {**os.environ, "PYTHONPATH": str(PROJECT / "tests"), **environment}
     command = [*TORCHRUN, str(PROJECT / "train.py"), *overrides]
-    return subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def both(root: Path, *overrides: str) -> list[Ended]:
     """Two ranks without torchrun itself, forked from a process that has loaded PyTorch."""
-    env = {**os.environ, "PYTHONPATH": str(PROJECT / "tests"), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT / "tests"),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "0"}
     words = [sys.executable, str(PROJECT / "train.py"), *overrides]
     ranks = [
@@ -97,7 +112,9 @@ def worst(one: Run, other: Run) -> float:
     return max(abs(ours[n][name] - theirs[n][name]) for n in ours for name in ours[n])
 
 
-def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(train: Command, root: Path) -> None:
+def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(
+    train: Command, root: Path
+) -> None:
     more = ("trainer.shift=1", "trainer.clip_norm=0.5", *UNEVEN)
     ended = end(start(root, *PLAIN, *more, "store.root=two"))
     assert (ended.code, ended.err) == (0, "")
@@ -110,12 +127,25 @@ def test_two_ranks_have_the_curves_of_one_process_and_write_one_journal(train: C
     assert [e["event"] for e in two.journal.events()] == ["start", *["epoch"] * 6, "end"]
     assert two.journal.events()[0]["provenance"]["ranks"] == 2
     assert "ranks" not in one.journal.events()[0]["provenance"]
-    assert [n.split(".")[0] for n in load_model(two.folder).state_dict()][:2] == ["0", "0"], "no `module.` before it"
+    assert [n.split(".")[0] for n in load_model(two.folder).state_dict()][:2] == ["0", "0"], (
+        "no `module.` before it"
+    )
 
 
-def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(train: Command, root: Path) -> None:
-    still = (*PLAIN, *UNEVEN, "loss._target_=own.Dice", "~loss.label_smoothing", "optimizer.lr=0", "trainer.epochs=1")
-    assert [(ended.code, ended.err) for ended in both(root, *still, "store.root=two")] == [(0, "")] * 2
+def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(
+    train: Command, root: Path
+) -> None:
+    still = (
+        *PLAIN,
+        *UNEVEN,
+        "loss._target_=own.Dice",
+        "~loss.label_smoothing",
+        "optimizer.lr=0",
+        "trainer.epochs=1",
+    )
+    assert [(ended.code, ended.err) for ended in both(root, *still, "store.root=two")] == [
+        (0, "")
+    ] * 2
     train(*still)
     one, two = (only(root, name).epochs()[1] for name in ("runs", "two"))
     assert two["valid/loss"] == pytest.approx(one["valid/loss"], rel=1e-6)
@@ -123,7 +153,9 @@ def test_a_loss_of_a_whole_set_is_computed_of_what_all_ranks_have_seen(train: Co
 
 @pytest.mark.full
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_run_with_a_killed_rank_goes_on_with_the_bits_of_one_undisturbed(root: Path, victim: int) -> None:
+def test_a_run_with_a_killed_rank_goes_on_with_the_bits_of_one_undisturbed(
+    root: Path, victim: int
+) -> None:
     whole = end(start(root, *LONG, "store.root=whole"))
     assert "BatchNorm without CUDA: its statistics are those of each rank's share" in whole.out
     started = start(root, *LONG)
@@ -143,7 +175,12 @@ def test_ctrl_c_ends_all_ranks_and_keeps_what_was_done(root: Path, train: Comman
     rank_at_work(root, started.pid, 0)
     started.send_signal(signal.SIGINT)
     ended = end(started)
-    assert ended.err.count("interrupted: what was finished is kept; issue the same command again for the rest") == 1
+    assert (
+        ended.err.count(
+            "interrupted: what was finished is kept; issue the same command again for the rest"
+        )
+        == 1
+    )
     assert only(root).status == "interrupted"
     again = train(*LONG)
     assert (again.code, only(root).status) == (0, "finished")
@@ -151,14 +188,18 @@ def test_ctrl_c_ends_all_ranks_and_keeps_what_was_done(root: Path, train: Comman
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("broken", "status"), [("01", "failed"), ("0", "failed"), ("1", "interrupted")])
+@pytest.mark.parametrize(
+    ("broken", "status"), [("01", "failed"), ("0", "failed"), ("1", "interrupted")]
+)
 def test_an_error_of_one_rank_ends_all(root: Path, broken: str, status: str) -> None:
     network = ("model=linear", "model._target_=test_ddp.Broken")
     ended = end(start(root, *WHOLE, *network, BROKEN=broken))
     assert ended.code == 1
     assert only(root).status == status
     assert ended.err.count("failed: ValueError: a bug\nits log: ") == (status == "failed")
-    assert ("ValueError: a bug" in ended.err.partition("Root Cause")[2]) == (broken != "0"), "torchrun tells the rest"
+    assert ("ValueError: a bug" in ended.err.partition("Root Cause")[2]) == (broken != "0"), (
+        "torchrun tells the rest"
+    )
 
 
 def rank_at_work(root: Path, torchrun: int, rank: int) -> int:
@@ -168,13 +209,19 @@ def rank_at_work(root: Path, torchrun: int, rank: int) -> int:
         if any(len(run.epochs()) >= 3 for run in Store(root / "runs").runs()):
             break
     children = Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()
-    (pid,) = [int(c) for c in children if f"\0RANK={rank}\0" in Path(f"/proc/{c}/environ").read_text()]
+    (pid,) = [
+        int(c) for c in children if f"\0RANK={rank}\0" in Path(f"/proc/{c}/environ").read_text()
+    ]
     return pid
 
 
-def test_what_several_ranks_cannot_do_is_refused(train: Command, root: Path, several: Callable[..., None]) -> None:
+def test_what_several_ranks_cannot_do_is_refused(
+    train: Command, root: Path, several: Callable[..., None]
+) -> None:
     several(3)
-    ended = train(*WHOLE, "trainer.overfit_batches=2", "+loss.reduction=sum", "+metrics.f1._target_=own.Share")
+    ended = train(
+        *WHOLE, "trainer.overfit_batches=2", "+loss.reduction=sum", "+metrics.f1._target_=own.Share"
+    )
     assert ended.code == 2
     assert ended.err.splitlines() == [
         "torchrun has started 3 ranks of one run:",
@@ -184,9 +231,19 @@ def test_what_several_ranks_cannot_do_is_refused(train: Command, root: Path, sev
         "metrics.f1: would see a share only; leave it out",
     ]
     lbfgs = ("optimizer=sgd", "optimizer._target_=torch.optim.LBFGS", "~optimizer.momentum", "~optimizer.weight_decay", "~optimizer.fused", "trainer.batch_size=120")  # fmt: skip
-    assert "optimizer=torch.optim.LBFGS: would go by the loss of a share" in train(*WHOLE, *lbfgs).err
-    centres = ("loss._target_=own.Centres", "~loss.label_smoothing", "+loss.classes=10", "trainer.batch_size=120")
-    assert "loss=own.Centres: has parameters or buffers, which ranks do not share" in train(*WHOLE, *centres).err
+    assert (
+        "optimizer=torch.optim.LBFGS: would go by the loss of a share" in train(*WHOLE, *lbfgs).err
+    )
+    centres = (
+        "loss._target_=own.Centres",
+        "~loss.label_smoothing",
+        "+loss.classes=10",
+        "trainer.batch_size=120",
+    )
+    assert (
+        "loss=own.Centres: has parameters or buffers, which ranks do not share"
+        in train(*WHOLE, *centres).err
+    )
     ignoring = train(*WHOLE, "+loss.ignore_index=3", "trainer.batch_size=120")
     assert "loss: must be a mean over examples without weights" in ignoring.err
     refusal = (2, "-m: torchrun has started 3 ranks of one run; start a sweep with python\n")
@@ -212,7 +269,9 @@ def test_other_ranks_are_silent_and_leave_the_first_the_word(
         ranks.let_main_process_report(ValueError())
         ranks.let_main_process_report(KeyboardInterrupt())
         assert sys.stdout is sys.stderr
-        assert (said.getvalue(), waited) == (("hello\n", []) if rank == 0 else ("", [ranks.PATIENCE]))
+        assert (said.getvalue(), waited) == (
+            ("hello\n", []) if rank == 0 else ("", [ranks.PATIENCE])
+        )
     sys.stdout.close()
 
 
@@ -237,7 +296,9 @@ def test_the_shares_of_every_batch_are_the_batch(
         assert (len(share), share.examples) == (len(Batches(split, batch, device="cpu")), 10)
 
 
-def test_each_rank_has_its_part_of_the_cores(several: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_has_its_part_of_the_cores(
+    several: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sweeplab.config import Trainer
 
     monkeypatch.setattr("sweeplab.train.cpus.count", lambda: 9)

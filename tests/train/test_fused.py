@@ -43,10 +43,17 @@ WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
 
 
 def train_state(
-    model: nn.Module, lr: float, *, cycle: bool = False, adam: bool = True, clip: float | None = None
+    model: nn.Module,
+    lr: float,
+    *,
+    cycle: bool = False,
+    adam: bool = True,
+    clip: float | None = None,
 ) -> TrainState:
     optimizer = Adam(model.parameters(), lr, fused=True) if adam else SGD(model.parameters(), lr)
-    scheduler = OneCycleLR(optimizer, lr, total_steps=100) if cycle else LambdaLR(optimizer, lambda _: 1.0)
+    scheduler = (
+        OneCycleLR(optimizer, lr, total_steps=100) if cycle else LambdaLR(optimizer, lambda _: 1.0)
+    )
     return TrainState(
         model=model,
         loss=NLLLoss(),
@@ -73,7 +80,10 @@ def results(train_states: list[TrainState], trained: Sequence[Trained | Exceptio
     ]
     return [
         (
-            {name: value.tolist() if isinstance(value, torch.Tensor) else str(value) for name, value in state.items()},
+            {
+                name: value.tolist() if isinstance(value, torch.Tensor) else str(value)
+                for name, value in state.items()
+            },
             one.metrics,
             one.examples,
         )
@@ -84,7 +94,9 @@ def results(train_states: list[TrainState], trained: Sequence[Trained | Exceptio
 
 def train(train_states: Sequence[TrainState], given: Sequence[Batch]) -> list[Trained | Exception]:
     """Train an epoch of all of them as one."""
-    return fused.train_epoch(train_states, [given for _ in train_states], [RandomStreams() for _ in train_states])
+    return fused.train_epoch(
+        train_states, [given for _ in train_states], [RandomStreams() for _ in train_states]
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,9 @@ def train(train_states: Sequence[TrainState], given: Sequence[Batch]) -> list[Tr
     ids=["64", "48-24", "32-16-8", "linear", "no bias"],
 )
 @pytest.mark.parametrize("quick", [False, True], ids=["MKL", "oneDNN"])
-def test_as_one_they_have_the_bits_that_they_have_alone(make: Callable[[], nn.Module], quick: bool) -> None:
+def test_as_one_they_have_the_bits_that_they_have_alone(
+    make: Callable[[], nn.Module], quick: bool
+) -> None:
     torch.manual_seed(0)
     model = make()
     if quick and torch.backends.mkldnn.is_available():
@@ -120,13 +134,19 @@ def test_as_one_they_have_the_bits_that_they_have_alone(make: Callable[[], nn.Mo
         assert results(one, train(one, batches())) == results(other, its)
     for each in one:
         for tensor in each.model.state_dict().values():
-            assert tensor.untyped_storage().nbytes() == tensor.nbytes, "a checkpoint would hold those of all"
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes, (
+                "a checkpoint would hold those of all"
+            )
 
 
-def test_where_the_arithmetic_is_exact_they_are_trained_as_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_where_the_arithmetic_is_exact_they_are_trained_as_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = MLP(WIDE, 10, 64, batch_norm=False)
     for parameter in model.parameters():
-        parameter.data = torch.randint(-2, 3, parameter.shape, generator=torch.Generator().manual_seed(0)).float()
+        parameter.data = torch.randint(
+            -2, 3, parameter.shape, generator=torch.Generator().manual_seed(0)
+        ).float()
     train_states = [train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)]
     inputs = torch.randint(0, 3, (64, WIDE), generator=torch.Generator().manual_seed(1)).float()
     one = [(inputs, torch.full((64,), 3))]  # 64 times 64 numbers: no proof on random inputs
@@ -149,7 +169,9 @@ def test_without_proof_they_are_trained_one_by_one(
     monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     mine = train(one, batches())
-    assert caplog.messages == ["2 runs as one do not have the bits that they have alone: trained one by one"]
+    assert caplog.messages == [
+        "2 runs as one do not have the bits that they have alone: trained one by one"
+    ]
     assert results(one, mine) == results(other, its)
 
 
@@ -161,7 +183,9 @@ def test_runs_at_other_epochs_see_other_batches() -> None:
             seen.append((name, epoch))
             return batches(epoch)
 
-        return Member(state=train_state(MLP(WIDE, 10, 16), 0.1), train=its, valid=batches, epoch=first)
+        return Member(
+            state=train_state(MLP(WIDE, 10, 16), 0.1), train=its, valid=batches, epoch=first
+        )
 
     members = [member("a", 1), member("b", 3), member("c", 2)]
     results = []
@@ -173,19 +197,26 @@ def test_runs_at_other_epochs_see_other_batches() -> None:
     assert results == [(0, 1, 32), (0, 2, 64), (2, 2, 64), (0, 3, 96), (1, 3, 96), (2, 3, 96)]
 
 
-@pytest.mark.parametrize(("size", "hidden"), [(1, [13, 7]), (3, [13, 7]), (8, [16, 8]), (16, [64, 32])])
+@pytest.mark.parametrize(
+    ("size", "hidden"), [(1, [13, 7]), (3, [13, 7]), (8, [16, 8]), (16, [64, 32])]
+)
 def test_small_batches_have_the_bits_that_they_have_alone(size: int, hidden: list[int]) -> None:
     generator = torch.Generator().manual_seed(3)
     # 16 grey levels, many of them 0, as in digits: the first step as one agrees by chance with that alone
     given = [
-        (torch.randint(-9, 17, (size, 64), generator=generator).clamp(0) / 16, torch.randint(10, (size,)))
+        (
+            torch.randint(-9, 17, (size, 64), generator=generator).clamp(0) / 16,
+            torch.randint(10, (size,)),
+        )
         for _ in range(60)
     ]
     torch.manual_seed(0)
     model = MLP(64, 10, hidden, batch_norm=False)
     if torch.backends.mkldnn.is_available():
         onednn.use(model)
-    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.001, 0.01, 0.1)] for _ in range(2))
+    one, other = (
+        [train_state(copy.deepcopy(model), lr) for lr in (0.001, 0.01, 0.1)] for _ in range(2)
+    )
     for start in range(0, 60, 6):
         part = given[start : start + 6]
         its = [timed_epoch(each, part) for each in other]
@@ -256,14 +287,19 @@ def two_epochs(members: Sequence[Member]) -> list[list[Any]]:
             found[member] += [result.metrics, own.noise()]
         member.done = result.epoch == 2
     weights = [member.state.model.state_dict() for member in members]
-    return [[*found[m], {k: v.tolist() for k, v in w.items()}] for m, w in zip(members, weights, strict=True)]
+    return [
+        [*found[m], {k: v.tolist() for k, v in w.items()}]
+        for m, w in zip(members, weights, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("how", ["nothing", "loss", "metric", "batches"])
 def test_each_has_random_streams_of_its_own(how: str) -> None:
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 16)
-    one, other = ([drawing(copy.deepcopy(model), how, lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
+    one, other = (
+        [drawing(copy.deepcopy(model), how, lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2)
+    )
     alone = [two_epochs([member])[0] for member in other]
     assert two_epochs(one) == alone
 
@@ -274,7 +310,10 @@ def test_a_loss_that_is_seen_to_draw_is_computed_alone(
     monkeypatch.setattr(fused, "shareable", lambda _: True)  # whose class does not tell
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     test_each_has_random_streams_of_its_own("loss")
-    assert caplog.messages == ["3 runs as one do not have the bits that they have alone: trained one by one"] * 2
+    assert (
+        caplog.messages
+        == ["3 runs as one do not have the bits that they have alone: trained one by one"] * 2
+    )
 
 
 @pytest.mark.parametrize("draw", [lambda: torch.rand(1), random.random, lambda: np.random.rand()])
@@ -321,12 +360,16 @@ def test_which_losses_can_be_computed_beside_others(loss: type, expected: bool) 
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_an_error_of_ones_scheduler_ends_only_that_run(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
+def test_an_error_of_ones_scheduler_ends_only_that_run(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
     if not together:
         monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 64)
-    one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2))
+    one, other = (
+        [train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2)
+    )
     one[1].scheduler = OneCycleLR(one[1].optimizer, 0.1, total_steps=3)
     trained = train(one, batches())
     assert [type(each) for each in trained] == [Trained, ValueError, Trained]
@@ -346,7 +389,9 @@ def test_an_error_of_ones_validation_ends_only_that_run() -> None:
     ]
     ended: list[tuple[int, int | Exception]] = []
     for member, result in fused.epochs(members):
-        ended.append((members.index(member), result if isinstance(result, Exception) else result.epoch))
+        ended.append(
+            (members.index(member), result if isinstance(result, Exception) else result.epoch)
+        )
         member.done = isinstance(result, Exception) or result.epoch == 2
     assert ended == [(0, 1), (1, broken), (2, 1), (0, 2), (2, 2)]
 
@@ -366,10 +411,14 @@ class Stopped:
 
 def ends(home: Store) -> list[tuple[float, str, int]]:
     """The learning rate, the status and the number of epochs of each run."""
-    return sorted((run.config()["optimizer"]["lr"], run.status, len(run.epochs())) for run in home.runs())
+    return sorted(
+        (run.config()["optimizer"]["lr"], run.status, len(run.epochs())) for run in home.runs()
+    )
 
 
-def test_an_error_of_one_is_recorded_by_it_and_the_others_go_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_one_is_recorded_by_it_and_the_others_go_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Stopped(monkeypatch, ValueError("no"))
     home = Store(root / "runs").open()
     first, second, third = train_fused(jobs("runs"), home)
@@ -380,7 +429,9 @@ def test_an_error_of_one_is_recorded_by_it_and_the_others_go_on(root: Path, monk
     assert ends(home) == [(0.001, "finished", 3), (0.003, "failed", 1), (0.01, "finished", 3)]
 
 
-def test_an_interrupt_of_one_ends_all_and_each_records_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_of_one_ends_all_and_each_records_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop = KeyboardInterrupt()
     Stopped(monkeypatch, stop)
     home = Store(root / "runs").open()
@@ -389,14 +440,19 @@ def test_an_interrupt_of_one_ends_all_and_each_records_it(root: Path, monkeypatc
     assert [events(run)[-1] for run in home.runs()] == [Event.END] * 3
 
 
-def test_an_error_of_what_is_computed_for_all_is_everybodys(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_what_is_computed_for_all_is_everybodys(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise MemoryError("none left")
 
     monkeypatch.setattr(fused, "train_epoch", broken)
     home = Store(root / "runs").open()
     ended = train_fused(jobs("runs"), home)
-    assert all(isinstance(each, RunFailed) and "had to stop: MemoryError: none left" in str(each) for each in ended)
+    assert all(
+        isinstance(each, RunFailed) and "had to stop: MemoryError: none left" in str(each)
+        for each in ended
+    )
     assert [status for _, status, _ in ends(home)] == ["interrupted"] * 3
 
 
@@ -432,17 +488,30 @@ def outcomes(root: Path) -> dict[str, tuple[str | None, list[Any], dict[str, flo
 def together(root: Path) -> list[int | None]:
     """How many were trained as one with each run."""
     starts = [
-        event for run in Store(root / "runs").runs() for event in run.journal.events() if event["event"] == Event.START
+        event
+        for run in Store(root / "runs").runs()
+        for event in run.journal.events()
+        if event["event"] == Event.START
     ]
     return [start["provenance"].get("fused") for start in starts]
 
 
 def test_of_a_fused_sweep_only_the_run_fails_that_would_alone(root: Path, train: Command) -> None:
-    overflows = "scheduler._target_=torch.optim.lr_scheduler.PolynomialLR", "+scheduler.power=1,-30000"
-    how = ("scheduler=constant", "~scheduler.factor", "scheduler.total_iters=50", "trainer.scheduler_interval=step")
+    overflows = (
+        "scheduler._target_=torch.optim.lr_scheduler.PolynomialLR",
+        "+scheduler.power=1,-30000",
+    )
+    how = (
+        "scheduler=constant",
+        "~scheduler.factor",
+        "scheduler.total_iters=50",
+        "trainer.scheduler_interval=step",
+    )
     ended = train(*SWEEP, "trainer.epochs=2", *how, *overflows)
     assert ended.code == 1
-    statuses = [(run.config()["scheduler"]["power"], run.status) for run in Store(root / "runs").runs()]
+    statuses = [
+        (run.config()["scheduler"]["power"], run.status) for run in Store(root / "runs").runs()
+    ]
     assert sorted(statuses) == [(-30000, "failed")] * 4 + [(1, "finished")] * 4
     assert set(together(root)) == {4}
 
@@ -463,7 +532,14 @@ def test_a_fused_sweep_has_the_results_of_one_that_is_not(root: Path, train: Com
 @pytest.fixture
 def at_work(root: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep of four runs that are trained as one, in its second epoch."""
-    words = [*SWEEP, "sweep.workers=1", "trainer.epochs=2000", "trainer.patience=null", "tracking=off", "seed=0,1"]
+    words = [
+        *SWEEP,
+        "sweep.workers=1",
+        "trainer.epochs=2000",
+        "trainer.patience=null",
+        "tracking=off",
+        "seed=0,1",
+    ]
     process = ready.Popen(
         [sys.executable, str(PROJECT / "train.py"), *words],
         cwd=root,
@@ -485,7 +561,9 @@ def test_ctrl_c_is_recorded_by_each_of_them(root: Path, at_work: subprocess.Pope
     assert at_work.returncode == 130, out
     runs = Store(root / "runs").runs()
     assert [run.status for run in runs] == ["interrupted"] * 4
-    assert [sum(event["event"] == Event.END for event in run.journal.events()) for run in runs] == [1] * 4
+    assert [sum(event["event"] == Event.END for event in run.journal.events()) for run in runs] == [
+        1
+    ] * 4
 
 
 def test_each_has_its_own_log(root: Path, train: Command) -> None:
@@ -519,9 +597,19 @@ def replay_all(store: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def jobs(store: str, *words: str) -> list[Job]:
     """Three jobs that see the same batches."""
-    given = ["data=digits", "model.hidden=16", "trainer.epochs=3", "trainer.threads=1", "tracking=off", *words]
+    given = [
+        "data=digits",
+        "model.hidden=16",
+        "trainer.epochs=3",
+        "trainer.threads=1",
+        "tracking=off",
+        *words,
+    ]
     rates = ("0.001", "0.003", "0.01")
-    return [prepare(config.compose([*given, f"store.root={store}", f"optimizer.lr={rate}"]), []) for rate in rates]
+    return [
+        prepare(config.compose([*given, f"store.root={store}", f"optimizer.lr={rate}"]), [])
+        for rate in rates
+    ]
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "plateau"])
@@ -533,14 +621,17 @@ def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
     for each in jobs("alone", *how):
         train_run(each, Store(root / "alone").open())
     one, alone = (
-        {run.id: (run.epochs(), run.result()) for run in Store(root / store).runs()} for store in ("runs", "alone")
+        {run.id: (run.epochs(), run.result()) for run in Store(root / store).runs()}
+        for store in ("runs", "alone")
     )
     assert len(one) == 3
     for run_id, (epochs, result) in one.items():
         assert epochs == alone[run_id][0]
         assert 0 <= epochs[3]["train/lr"] <= epochs[1]["train/lr"]
         assert result is not None
-        assert result.metrics["best_epoch"] == max(epochs, key=lambda n: (epochs[n]["valid/accuracy"], -n))
+        assert result.metrics["best_epoch"] == max(
+            epochs, key=lambda n: (epochs[n]["valid/accuracy"], -n)
+        )
 
 
 @pytest.mark.parametrize("what", DRAWING)
@@ -552,7 +643,9 @@ def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
         home = Store(root / store).open()
         if store == "runs":
             ended = train_fused(jobs(store, *DRAWING[what]), home)
-            assert [each.status for each in ended if not isinstance(each, BaseException)] == ["finished"] * 3, ended
+            assert [each.status for each in ended if not isinstance(each, BaseException)] == [
+                "finished"
+            ] * 3, ended
         else:
             for each in jobs(store, *DRAWING[what]):
                 train_run(each, home)
@@ -564,7 +657,9 @@ def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
 
 
 @pytest.mark.parametrize(
-    "drawing", [*DRAWING.values(), ["+metrics.share._target_=own.ModuleShare"]], ids=[*DRAWING, "generator of a module"]
+    "drawing",
+    [*DRAWING.values(), ["+metrics.share._target_=own.ModuleShare"]],
+    ids=[*DRAWING, "generator of a module"],
 )
 def test_a_sweep_of_what_draws_has_the_results_of_one_that_is_not_fused(
     root: Path, train: Command, capfd: pytest.CaptureFixture[str], drawing: list[str]

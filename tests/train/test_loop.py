@@ -19,7 +19,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-from sweeplab.train.loop import Batch, TrainState, epochs, evaluate, step_epoch, train_epoch, train_step
+from sweeplab.train.loop import (
+    Batch,
+    TrainState,
+    epochs,
+    evaluate,
+    step_epoch,
+    train_epoch,
+    train_step,
+)
 
 
 def run(job: TrainState, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:
@@ -48,7 +56,9 @@ def test_a_step_of_sgd_by_hand() -> None:
 
 def test_two_steps_of_adam_by_its_formula() -> None:
     layer = linear([[2.0]])
-    job = train_state(layer, optimizer=Adam(layer.parameters(), lr=0.1, betas=(0.9, 0.999), eps=1e-8))
+    job = train_state(
+        layer, optimizer=Adam(layer.parameters(), lr=0.1, betas=(0.9, 0.999), eps=1e-8)
+    )
     w, m, v = 2.0, 0.0, 0.0
     for step in (1, 2):
         train_step(job, torch.tensor([[3.0]]), torch.tensor([[0.0]]))
@@ -68,7 +78,9 @@ def test_gradients_do_not_add_up_over_steps() -> None:
     assert layer.weight.grad.item() == 2.0
 
 
-@pytest.mark.parametrize(("clip_norm", "weight"), [(1.0, [-0.6, -0.8]), (10.0, [-3.0, -4.0]), (None, [-3.0, -4.0])])
+@pytest.mark.parametrize(
+    ("clip_norm", "weight"), [(1.0, [-0.6, -0.8]), (10.0, [-3.0, -4.0]), (None, [-3.0, -4.0])]
+)
 def test_clip_norm_bounds_the_gradient(clip_norm: float | None, weight: list[float]) -> None:
     layer = linear([[0.0, 0.0]])  # output 0, target -0.5: the gradient is [3, 4], of norm 5
     job = train_state(layer, optimizer=SGD(layer.parameters(), lr=1.0), clip_norm=clip_norm)
@@ -82,7 +94,9 @@ def test_clip_norm_is_of_all_gradients_together() -> None:
     train_step(job, torch.tensor([[2.0]]), torch.tensor([[-7.0]]))
     norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
     assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-5)
-    assert sum(norm.item() > 0 for norm in norms) == 3  # both of the first layer, the bias of the last
+    assert (
+        sum(norm.item() > 0 for norm in norms) == 3
+    )  # both of the first layer, the bias of the last
 
 
 class Shaped(nn.Module):
@@ -111,7 +125,12 @@ class Shaped(nn.Module):
         ("wide", 2, False, r"the network's output has the shape \[2, 3\], but \[2, 1\] is needed"),
         ("pair", 2, False, r"the network's output is a tuple, but \[2, 1\] is needed"),
         ("squeezed", 1, True, r"the network's output has the shape \[1\], but \[1, 1\] is needed"),
-        ("flat in evaluation", 2, True, r"the network's output has the shape \[2\], but \[2, 1\] is needed"),
+        (
+            "flat in evaluation",
+            2,
+            True,
+            r"the network's output has the shape \[2\], but \[2, 1\] is needed",
+        ),
     ],
 )
 def test_an_output_of_another_shape_is_refused_before_a_step(
@@ -146,7 +165,9 @@ def test_an_optimizer_that_looks_several_times_takes_a_step_too() -> None:
 def test_bf16_is_for_the_forward_pass_alone() -> None:
     layer = linear([[1.0]])
     job = train_state(layer, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
-    loss, output = train_step(job, torch.tensor([[1.00390625]]), torch.tensor([[0.0]]))  # 1 + 2 ** -8: 1 in bf16
+    loss, output = train_step(
+        job, torch.tensor([[1.00390625]]), torch.tensor([[0.0]])
+    )  # 1 + 2 ** -8: 1 in bf16
     assert output.item() == 1.0
     assert (loss.dtype, layer.weight.dtype) == (torch.float32, torch.float32)
     assert layer.weight.item() == 0.75
@@ -168,28 +189,44 @@ class Partly(nn.Module):
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of PyTorch's own look at it, which it hides
-@pytest.mark.parametrize("make", [lambda: MLP(6, 3, 5), Partly], ids=["one graph", "a graph that breaks"])
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute"
+)  # of PyTorch's own look at it, which it hides
+@pytest.mark.parametrize(
+    "make", [lambda: MLP(6, 3, 5), Partly], ids=["one graph", "a graph that breaks"]
+)
 def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     batches = [(torch.randn(8, 6), torch.arange(8) % 3) for _ in range(5)]
     eager = make()
     compiled = copy.deepcopy(eager)
     jobs = [
-        train_state(model, nn.CrossEntropyLoss(), kind=CLASSIFICATION, compile=model is compiled, clip_norm=1.0)
+        train_state(
+            model,
+            nn.CrossEntropyLoss(),
+            kind=CLASSIFICATION,
+            compile=model is compiled,
+            clip_norm=1.0,
+        )
         for model in (eager, compiled)
     ]
     sums = [train_epoch(job, batches).means() for job in jobs]
     assert sums[1] == pytest.approx(sums[0], abs=1e-6)
-    for (name, mine), its in zip(compiled.state_dict().items(), eager.state_dict().values(), strict=True):
+    for (name, mine), its in zip(
+        compiled.state_dict().items(), eager.state_dict().values(), strict=True
+    ):
         assert torch.allclose(mine, its, atol=1e-6), name
-    assert [p.grad is None for p in compiled.parameters()] == [p.grad is None for p in eager.parameters()]
+    assert [p.grad is None for p in compiled.parameters()] == [
+        p.grad is None for p in eager.parameters()
+    ]
 
 
 # --- Losses over several steps ----------------------------------------------------------------------------------------
 
 
-def learn(loss: nn.Module, targets: Callable[[Tensor], Tensor], kind: str = CLASSIFICATION) -> tuple[list[float], MLP]:
+def learn(
+    loss: nn.Module, targets: Callable[[Tensor], Tensor], kind: str = CLASSIFICATION
+) -> tuple[list[float], MLP]:
     """The loss of each of 12 steps of a small MLP on the same 64 examples of 4 classes, and the network."""
     torch.manual_seed(0)
     inputs, classes = torch.randn(64, 8), torch.randint(4, (64,))
@@ -208,15 +245,23 @@ def test_nll_gives_the_numbers_of_cross_entropy() -> None:
 
 def test_mse_on_classes_gives_the_numbers_of_mse_against_one_hot_targets() -> None:
     classes, trained = learn(MSELoss(), lambda classes: classes)
-    one_hots, reference = learn(nn.MSELoss(), lambda classes: one_hot(classes, 4).float(), kind=REGRESSION)
+    one_hots, reference = learn(
+        nn.MSELoss(), lambda classes: one_hot(classes, 4).float(), kind=REGRESSION
+    )
     assert classes == one_hots
-    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), reference.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.parameters(), reference.parameters(), strict=True)
+    )
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
-    (first, model), (second, again) = (learn(nn.CrossEntropyLoss(), lambda classes: classes) for _ in range(2))
+    (first, model), (second, again) = (
+        learn(nn.CrossEntropyLoss(), lambda classes: classes) for _ in range(2)
+    )
     assert first == second
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
 
 
 # --- Evaluation -------------------------------------------------------------------------------------------------------
@@ -226,10 +271,15 @@ def test_accuracy_is_counted_over_uneven_batches() -> None:
     eye = linear(torch.eye(3).tolist())
     right = [1, 1, 1, 1, 1, 1, 0, 1, 0]  # 4 of 4, 3 of 4, 0 of 1: their mean is 7 / 12
     said = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
-    truth = torch.tensor([c if r else (c + 1) % 3 for c, r in zip(said.tolist(), right, strict=True)])
+    truth = torch.tensor(
+        [c if r else (c + 1) % 3 for c, r in zip(said.tolist(), right, strict=True)]
+    )
     batches = list(zip(one_hot(said, 3).float().split(4), truth.split(4), strict=True))
     assert [len(targets) for _, targets in batches] == [4, 4, 1]
-    assert evaluate(train_state(eye, nn.CrossEntropyLoss(), kind=CLASSIFICATION), batches)["accuracy"] == 7 / 9
+    assert (
+        evaluate(train_state(eye, nn.CrossEntropyLoss(), kind=CLASSIFICATION), batches)["accuracy"]
+        == 7 / 9
+    )
 
 
 def test_loss_and_mae_are_means_over_examples() -> None:
@@ -244,7 +294,9 @@ def test_loss_and_mae_are_means_over_examples() -> None:
 def test_evaluation_has_no_gradients_and_is_in_eval_mode() -> None:
     layer = linear([[1.0]])
     seen: list[tuple[bool, bool]] = []
-    layer.register_forward_hook(lambda module, *_: seen.append((module.training, torch.is_grad_enabled())))
+    layer.register_forward_hook(
+        lambda module, *_: seen.append((module.training, torch.is_grad_enabled()))
+    )
     evaluate(train_state(layer), ONE)
     assert seen == [(False, False)]
     assert layer.weight.grad is None
@@ -329,7 +381,11 @@ def test_each_epoch_asks_for_its_own_batches() -> None:
         return ONE
 
     job = train_state(linear([[1.0]]))
-    assert [result.epoch for result in islice(epochs(job, train, lambda: ONE, first=4), 3)] == [4, 5, 6]
+    assert [result.epoch for result in islice(epochs(job, train, lambda: ONE, first=4), 3)] == [
+        4,
+        5,
+        6,
+    ]
     assert asked == [4, 5, 6]
 
 
@@ -386,11 +442,16 @@ def plateau(monitor: str) -> TrainState:
     layer = linear([[1.0]])
     optimizer = SGD(layer.parameters(), lr=0.5)
     return train_state(
-        layer, optimizer=optimizer, monitor=monitor, scheduler=ReduceLROnPlateau(optimizer, "min", 0.5, 0)
+        layer,
+        optimizer=optimizer,
+        monitor=monitor,
+        scheduler=ReduceLROnPlateau(optimizer, "min", 0.5, 0),
     )
 
 
-@pytest.mark.parametrize(("monitor", "rates"), [("valid/loss", [0.5, 0.5, 0.5]), ("valid/mae", [0.5, 0.25, 0.125])])
+@pytest.mark.parametrize(
+    ("monitor", "rates"), [("valid/loss", [0.5, 0.5, 0.5]), ("valid/mae", [0.5, 0.25, 0.125])]
+)
 def test_a_plateau_is_one_of_the_monitored_metric(monitor: str, rates: list[float]) -> None:
     job, found = plateau(monitor), []
     for loss in (3.0, 2.0, 1.0):

@@ -43,7 +43,12 @@ class Recalls(Base):
     def compute(self) -> dict[str, Any]:
         of_class = self.counts.diag() / self.counts.sum(1)
         inner = {"low": float(of_class.min()), "one": of_class[:1]}
-        return {"mean": of_class.mean(), "worst": np.float32(of_class.min()), "all": of_class, "inner": inner}
+        return {
+            "mean": of_class.mean(),
+            "worst": np.float32(of_class.min()),
+            "all": of_class,
+            "inner": inner,
+        }
 
 
 class KnowsHigher(Base):
@@ -105,7 +110,9 @@ class Needing(Base):
 
     def update(self, output: Tensor, target: Tensor) -> None:
         ones = torch.ones(len(target), device=self.counts.device)
-        self.counts += torch.zeros_like(self.counts).index_put((target, output.argmax(1)), ones, accumulate=True)
+        self.counts += torch.zeros_like(self.counts).index_put(
+            (target, output.argmax(1)), ones, accumulate=True
+        )
 
     def compute(self) -> Tensor:
         return self.counts.diag().sum() / self.counts.sum()
@@ -115,7 +122,11 @@ class Drawing(Base):
     """A metric that draws from the global random streams."""
 
     def compute(self) -> Tensor:
-        return self.counts.diag().sum() / self.counts.sum() + 0.01 * torch.rand(()) + 0.01 * float(np.random.rand())
+        return (
+            self.counts.diag().sum() / self.counts.sum()
+            + 0.01 * torch.rand(())
+            + 0.01 * float(np.random.rand())
+        )
 
 
 def metric(name: str, cls: str) -> str:
@@ -150,7 +161,12 @@ def test_numbers_are_told_from_all_else(value: Any, numbers: dict[str, float], r
 
 
 def test_a_dict_gives_metrics_and_its_vector_a_file(train: Command, root: Path) -> None:
-    ended = train(*DIGITS, metric("recall", "Recalls"), "trainer.monitor=valid/recall_mean", "trainer.mode=max")
+    ended = train(
+        *DIGITS,
+        metric("recall", "Recalls"),
+        "trainer.monitor=valid/recall_mean",
+        "trainer.mode=max",
+    )
     assert ended.code == 0, ended.err
     run = only(root)
     result, epochs = run.result(), run.epochs()
@@ -174,7 +190,11 @@ def test_a_matrix_and_a_text_are_kept_as_files_and_go_to_mlflow(train: Command, 
     assert json.loads((run.folder / "metrics" / "test_words.json").read_text()) == "as text"
     assert (run.folder / "metrics" / "test_confusion.png").read_bytes().startswith(b"\x89PNG")
     assert "metrics.words: cannot be plotted: no" in run.log_file.read_text()
-    files = [f"metrics/{split}_confusion.{kind}" for split in ("test", "valid") for kind in ("json", "png")]
+    files = [
+        f"metrics/{split}_confusion.{kind}"
+        for split in ("test", "valid")
+        for kind in ("json", "png")
+    ]
     assert set(files) <= set(run_files(run.folder))
     assert not [name for name in run.epochs()[1] if "confusion" in name or "words" in name]
 
@@ -244,8 +264,13 @@ def test_files_have_safe_names_and_any_value(tmp_path: Path) -> None:
     assert len(files) == 4
     assert max(len(file.name) for file in files) < 150
     assert json.loads((tmp_path / "metrics" / "valid_..%2Fup.json").read_text()) == [1.0, 1.0]
-    assert json.loads((tmp_path / "metrics" / "valid_sparse.json").read_text()) == [[1.0, 0.0], [0.0, 1.0]]
-    assert torch.load(tmp_path / "metrics" / "valid_large.pt", weights_only=True).shape == (2**20 + 1,)
+    assert json.loads((tmp_path / "metrics" / "valid_sparse.json").read_text()) == [
+        [1.0, 0.0],
+        [0.0, 1.0],
+    ]
+    assert torch.load(tmp_path / "metrics" / "valid_large.pt", weights_only=True).shape == (
+        2**20 + 1,
+    )
     (odd,) = [file for file in files if "%EC" in file.name]
     assert json.loads(odd.read_text()) == ["NaN", "-Infinity", [0.0, 1.0], "1", {"1": True}]
 
@@ -258,7 +283,9 @@ def test_numbers_of_one_name_are_told_apart() -> None:
         def compute(self) -> Any:
             return self.value
 
-    numbers, others = metric_values.compute({"a": Given({"b": 1}), "a_b": Given(2), "c": Given(None)})  # type: ignore[dict-item]
+    numbers, others = metric_values.compute(
+        {"a": Given({"b": 1}), "a_b": Given(2), "c": Given(None)}
+    )  # type: ignore[dict-item]
     assert numbers == {"a_b": 1.0, "a_b_2": 2.0}
     assert list(others) == ["c"]
 
@@ -283,12 +310,16 @@ def test_a_monitored_metric_that_is_never_a_number_is_told(train: Command, root:
         f"run {run.id}: {said}",
     ]
     assert not run.weights_file.exists()
-    assert train(*DIGITS, *UNDEFINED).err.splitlines() == [f"run {run.id}: {said}"], "and again, when it is reused"
+    assert train(*DIGITS, *UNDEFINED).err.splitlines() == [f"run {run.id}: {said}"], (
+        "and again, when it is reused"
+    )
     sweep = train("-m", *DIGITS, *UNDEFINED, "seed=0,1")
     assert f"2/2 seed=1: {said}" in sweep.out
 
 
-def test_a_metric_that_knows_which_way_it_is_better_is_monitored_so(train: Command, root: Path) -> None:
+def test_a_metric_that_knows_which_way_it_is_better_is_monitored_so(
+    train: Command, root: Path
+) -> None:
     known = (metric("k", "KnowsHigher"), "trainer.monitor=valid/k", "trainer.mode=max")
     assert train(*DIGITS, *known).err == ""
 

@@ -23,7 +23,9 @@ def test_a_stream_is_a_function_of_seed_and_purpose() -> None:
     assert draw(0, "initialisation") == first
     assert draw(1, "initialisation") != first
     for other in (draw(1, "initialisation"), draw(0, "dropout")):
-        assert all(a != b for a, b in zip(first, other, strict=True)), "torch, random and numpy alike"
+        assert all(a != b for a, b in zip(first, other, strict=True)), (
+            "torch, random and numpy alike"
+        )
 
 
 def test_a_random_state_is_that_of_torch_random_and_numpy(tmp_path: Path) -> None:
@@ -32,7 +34,12 @@ def test_a_random_state_is_that_of_torch_random_and_numpy(tmp_path: Path) -> Non
     torch.save(random_state(CPU), tmp_path / "state.pt")
 
     def drawn() -> list[float]:
-        return [*torch.rand(4).tolist(), random.random(), random.gauss(0, 1), *np.random.normal(size=3)]
+        return [
+            *torch.rand(4).tolist(),
+            random.random(),
+            random.gauss(0, 1),
+            *np.random.normal(size=3),
+        ]
 
     first = drawn()
     seed_stream(1, "dropout")

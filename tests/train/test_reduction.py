@@ -48,7 +48,9 @@ CLASSES: dict[str, nn.Module] = {
     "weighted": nn.CrossEntropyLoss(WEIGHTS),
     "weighted and smoothed": nn.CrossEntropyLoss(WEIGHTS, label_smoothing=0.2),
     "ignoring": nn.CrossEntropyLoss(ignore_index=1),
-    "ignoring, weighted and smoothed": nn.CrossEntropyLoss(WEIGHTS, ignore_index=1, label_smoothing=0.3),
+    "ignoring, weighted and smoothed": nn.CrossEntropyLoss(
+        WEIGHTS, ignore_index=1, label_smoothing=0.3
+    ),
     "ignoring no class": nn.CrossEntropyLoss(WEIGHTS, ignore_index=99),
     "summed": nn.CrossEntropyLoss(reduction="sum"),
     "summed and weighted": nn.CrossEntropyLoss(WEIGHTS, reduction="sum"),
@@ -76,30 +78,42 @@ VALUES: dict[str, nn.Module] = {
 def examples(kind: str) -> tuple[Tensor, Tensor]:
     """101 examples, of classes that lie together: batches differ much."""
     made = torch.Generator().manual_seed(0)
-    classes = torch.cat([torch.full((40,), 2), torch.randint(4, (21,), generator=made), torch.full((40,), 1)])
-    return torch.randn(101, 4, generator=made), classes if kind == CLASSIFICATION else one_hot(classes, 4).float()
+    classes = torch.cat(
+        [torch.full((40,), 2), torch.randint(4, (21,), generator=made), torch.full((40,), 1)]
+    )
+    return torch.randn(101, 4, generator=made), classes if kind == CLASSIFICATION else one_hot(
+        classes, 4
+    ).float()
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
 @pytest.mark.parametrize(
     ("kind", "name"), [*((CLASSIFICATION, n) for n in CLASSES), *((REGRESSION, n) for n in VALUES)]
 )
-def test_the_loss_of_a_set_is_what_torch_gives_of_the_whole_set(kind: str, name: str, size: int) -> None:
+def test_the_loss_of_a_set_is_what_torch_gives_of_the_whole_set(
+    kind: str, name: str, size: int
+) -> None:
     loss, (inputs, targets) = (CLASSES | VALUES)[name].eval(), examples(kind)
     network = linear(torch.eye(4).tolist())
     batches = list(zip(inputs.split(size), targets.split(size), strict=True))
     measured = evaluate(train_state(network, loss, kind=kind), batches)
     with torch.no_grad():
-        assert measured["loss"] == pytest.approx(loss(network(inputs), targets).item(), rel=1e-5, abs=1e-6)
+        assert measured["loss"] == pytest.approx(
+            loss(network(inputs), targets).item(), rel=1e-5, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", ["weighted", "ignoring", "summed"])
 def test_the_training_loss_is_added_up_in_the_same_way(name: str) -> None:
     inputs, targets = examples(CLASSIFICATION)
     network = linear(torch.eye(4).tolist())
-    job = train_state(network, CLASSES[name], kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0))
+    job = train_state(
+        network, CLASSES[name], kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0)
+    )
     sums = train_epoch(job, list(zip(inputs.split(7), targets.split(7), strict=True)))
-    assert sums.means()["loss"] == pytest.approx(CLASSES[name](network(inputs), targets).item(), rel=1e-5)
+    assert sums.means()["loss"] == pytest.approx(
+        CLASSES[name](network(inputs), targets).item(), rel=1e-5
+    )
     assert sums.examples == 101
 
 

@@ -42,7 +42,9 @@ def of(name: str, *more: str) -> list[str]:
 
 
 def warmed_up(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    return SequentialLR(optimizer, [LinearLR(optimizer, 0.1, 1.0, 2), CosineAnnealingLR(optimizer, epochs - 2)], [2])
+    return SequentialLR(
+        optimizer, [LinearLR(optimizer, 0.1, 1.0, 2), CosineAnnealingLR(optimizer, epochs - 2)], [2]
+    )
 
 
 def late(optimizer: Optimizer) -> LRScheduler:
@@ -121,7 +123,14 @@ def refused(*overrides: str) -> str:
 def test_the_rate_of_the_last_batch_of_each_epoch_is_recorded(
     train: Command, root: Path, overrides: list[str], rates: list[float]
 ) -> None:
-    ended = train(*SHORT, "optimizer=sgd", "optimizer.lr=0.5", "trainer.epochs=3", "model.hidden=8", *overrides)
+    ended = train(
+        *SHORT,
+        "optimizer=sgd",
+        "optimizer.lr=0.5",
+        "trainer.epochs=3",
+        "model.hidden=8",
+        *overrides,
+    )
     assert ended.code == 0, ended.err
     (run,) = Store(root / "runs").runs()
     found = [values["train/lr"] for values in run.epochs().values()]
@@ -132,7 +141,9 @@ def test_each_parameter_group_has_a_rate_of_its_own(train: Command, root: Path) 
     train(*SHORT, *GROUPS, "trainer.epochs=2", "scheduler=cosine", "model.hidden=8")
     (run,) = Store(root / "runs").runs()
     epochs = run.epochs()
-    assert [epochs[2][name] for name in ("train/lr_0", "train/lr_1")] == pytest.approx([0.05, 0.005])
+    assert [epochs[2][name] for name in ("train/lr_0", "train/lr_1")] == pytest.approx(
+        [0.05, 0.005]
+    )
     assert "train/lr" not in epochs[1]
 
 
@@ -172,13 +183,23 @@ def test_auto_and_what_it_stands_for_are_one_run(root: Path) -> None:
 
 
 def built(config: Config, in_epoch: int = 10) -> dict[str, object]:
-    return {key: value for key, value in schedule.filled(config, in_epoch).items() if key not in ("_target_",)}
+    return {
+        key: value
+        for key, value in schedule.filled(config, in_epoch).items()
+        if key not in ("_target_",)
+    }
 
 
 def test_what_is_null_or_left_out_is_filled_in(root: Path) -> None:
     assert built(compose([*SHORT, "scheduler=plateau"]))["mode"] == "max"
-    assert built(compose([*SHORT, *of("ReduceLROnPlateau"), "trainer.monitor=valid/loss"])) == {"mode": "min"}
-    assert built(compose([*SHORT, *of("OneCycleLR", "max_lr=1")])) == {"max_lr": 1, "epochs": 20, "steps_per_epoch": 10}
+    assert built(compose([*SHORT, *of("ReduceLROnPlateau"), "trainer.monitor=valid/loss"])) == {
+        "mode": "min"
+    }
+    assert built(compose([*SHORT, *of("OneCycleLR", "max_lr=1")])) == {
+        "max_lr": 1,
+        "epochs": 20,
+        "steps_per_epoch": 10,
+    }
     assert built(compose([*SHORT, *of("OneCycleLR", "max_lr=1", "total_steps=200")])) == {
         "max_lr": 1,
         "total_steps": 200,
@@ -203,7 +224,9 @@ def test_what_is_null_or_left_out_is_filled_in(root: Path) -> None:
         (of(f"{HERE}.short"), "scheduler: OneCycleLR is laid out for 29 batches, where the run has 30, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"),
     ],
 )  # fmt: skip
-def test_a_schedule_that_cannot_do_it_is_refused(root: Path, overrides: list[str], message: str) -> None:
+def test_a_schedule_that_cannot_do_it_is_refused(
+    root: Path, overrides: list[str], message: str
+) -> None:
     assert refused("trainer.epochs=3", *overrides) == message
 
 
@@ -267,7 +290,9 @@ def test_it_is_said_before_a_run_and_once_for_a_sweep(train: Command, root: Path
         (["trainer.epochs=3", "trainer.patience=3,5"], "trainer.patience: is swept, but has no effect: trainer.epochs=3 ends the run first"),
     ],
 )  # fmt: skip
-def test_a_swept_key_without_effect_is_refused(train: Command, root: Path, overrides: list[str], message: str) -> None:
+def test_a_swept_key_without_effect_is_refused(
+    train: Command, root: Path, overrides: list[str], message: str
+) -> None:
     ended = train("-m", *SHORT, "seed=0,1", *(word.strip("'") for word in overrides))
     assert ended.code == 2
     assert ended.err.startswith(message)
@@ -275,10 +300,18 @@ def test_a_swept_key_without_effect_is_refused(train: Command, root: Path, overr
 
 
 def test_one_that_has_an_effect_in_some_jobs_is_said(train: Command, root: Path) -> None:
-    swept = ("optimizer=sgd", "scheduler=one_cycle,constant", "optimizer.momentum=0.5,0.9", "sweep.plan=true")
+    swept = (
+        "optimizer=sgd",
+        "scheduler=one_cycle,constant",
+        "optimizer.momentum=0.5,0.9",
+        "sweep.plan=true",
+    )
     ended = train("-m", *SHORT, *swept)
     assert ended.code == 0
-    assert "optimizer.momentum: 2 of 4 jobs come out the same as another: has no effect: OneCycleLR" in ended.out
+    assert (
+        "optimizer.momentum: 2 of 4 jobs come out the same as another: has no effect: OneCycleLR"
+        in ended.out
+    )
 
 
 def test_what_has_an_effect_is_swept_in_peace(train: Command, root: Path) -> None:
@@ -292,8 +325,18 @@ def test_what_has_an_effect_is_swept_in_peace(train: Command, root: Path) -> Non
 
 
 def test_two_of_equal_effect_come_out_equal(train: Command, root: Path) -> None:
-    for overrides in (["optimizer.momentum=0.5", "optimizer.lr=3"], ["optimizer.momentum=0.9", "optimizer.lr=7"]):
-        train(*SHORT, "trainer.epochs=2", "optimizer=sgd", "scheduler=one_cycle", "scheduler.max_lr=0.1", *overrides)
+    for overrides in (
+        ["optimizer.momentum=0.5", "optimizer.lr=3"],
+        ["optimizer.momentum=0.9", "optimizer.lr=7"],
+    ):
+        train(
+            *SHORT,
+            "trainer.epochs=2",
+            "optimizer=sgd",
+            "scheduler=one_cycle",
+            "scheduler.max_lr=0.1",
+            *overrides,
+        )
     runs = Store(root / "runs").runs()
     digests = [result.weights_sha256 for run in runs if (result := run.result())]
     assert len(digests) == 2

@@ -14,7 +14,13 @@ from conftest import Command
 from torch import Tensor, nn
 
 from sweeplab.errors import UserError
-from sweeplab.runs.weights import load_weights, try_saving, weights_bytes, weights_sha256, write_weights
+from sweeplab.runs.weights import (
+    load_weights,
+    try_saving,
+    weights_bytes,
+    weights_sha256,
+    write_weights,
+)
 from sweeplab.store import Run
 from sweeplab.train.state import collect, from_bytes, metadata, restore, snapshot, to_bytes, unsafe
 
@@ -41,7 +47,9 @@ class Versioned(nn.Linear):
 
     _version = 2
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *more: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *more: Any
+    ) -> None:
         assert local_metadata.get("version") in (1, 2)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *more)
 
@@ -164,7 +172,9 @@ def test_other_bits_have_another_digest() -> None:
         return weights_sha256({"x": value})
 
     values = [torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse(), torch.eye(2), {"a": 1}, {"a": 2}, {"b": 1}, [1], (1,), "1", 1, 1.0, True]  # fmt: skip
-    values += [torch.quantize_per_tensor(torch.ones(1), scale, 0, torch.qint8) for scale in (0.1, 0.2)]
+    values += [
+        torch.quantize_per_tensor(torch.ones(1), scale, 0, torch.qint8) for scale in (0.1, 0.2)
+    ]
     assert len({digest(value) for value in values}) == len(values)
     assert digest({3, 1, 2}) == digest({2, 3, 1})
 
@@ -175,7 +185,9 @@ class Unknown:
 
 def test_what_cannot_be_read_back_is_named() -> None:
     assert list(unsafe({"a": [1, {"b": Unknown()}], "c": (len,)})) == ["a[1].b (Unknown)", "c[0] (builtin_function_or_method)"]  # fmt: skip
-    with pytest.raises(UserError, match=r"^model._extra_state.x \(Unknown\): cannot be kept in a checkpoint"):
+    with pytest.raises(
+        UserError, match=r"^model._extra_state.x \(Unknown\): cannot be kept in a checkpoint"
+    ):
         try_saving(Keeping(None, {"x": Unknown()}), nn.MSELoss())
     with pytest.raises(UserError, match=r"^loss\._extra_state \(Unknown\)"):
         try_saving(nn.Linear(1, 1), Keeping(None, Unknown()))
@@ -189,7 +201,9 @@ def test_what_could_not_be_saved_is_refused_before_any_work(train: Command, root
     assert not (root / "runs").exists()
 
 
-def test_a_schedule_that_no_checkpoint_can_hold_is_refused_before_any_work(train: Command, root: Path) -> None:
+def test_a_schedule_that_no_checkpoint_can_hold_is_refused_before_any_work(
+    train: Command, root: Path
+) -> None:
     odd = ("scheduler=constant", "scheduler._target_=own.OddSchedule")
     ended = train("data=digits", *odd)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err

@@ -19,7 +19,9 @@ def stopping(**changes: Any) -> Stopping:
 def result(epoch: int, value: float, *, loss: float = 1.0, seconds: float = 1.0) -> EpochResult:
     """An epoch with this value of both monitored metrics of these tests."""
     metrics = {"train/loss": loss, "valid/loss": loss, "valid/accuracy": value, "valid/mae": value}
-    return EpochResult(epoch=epoch, metrics=metrics, examples=10, train_seconds=seconds / 2, seconds=seconds)
+    return EpochResult(
+        epoch=epoch, metrics=metrics, examples=10, train_seconds=seconds / 2, seconds=seconds
+    )
 
 
 def feed(stop: Stopping, *values: float) -> list[str | None]:
@@ -33,7 +35,13 @@ def test_it_stops_after_patience_epochs_without_improvement() -> None:
 
 
 def test_an_improvement_starts_the_wait_anew() -> None:
-    assert feed(stopping(patience=2), 0.5, 0.4, 0.6, 0.5, 0.5) == [None, None, None, None, "patience"]
+    assert feed(stopping(patience=2), 0.5, 0.4, 0.6, 0.5, 0.5) == [
+        None,
+        None,
+        None,
+        None,
+        "patience",
+    ]
 
 
 def test_an_equal_value_is_no_improvement() -> None:
@@ -49,7 +57,10 @@ def test_without_patience_it_waits_for_ever() -> None:
 def test_to_patience_a_change_of_no_more_than_min_delta_is_no_improvement() -> None:
     stop = stopping(min_delta=0.25, patience=2)
     assert feed(stop, 0.25, 0.5, 0.75) == [None, None, None]
-    assert (stop.improved, stop.waited) == (0.75, 0)  # 0.5 is 0.25 more than 0.25, and 0.75 is 0.5 more
+    assert (stop.improved, stop.waited) == (
+        0.75,
+        0,
+    )  # 0.5 is 0.25 more than 0.25, and 0.75 is 0.5 more
     assert feed(stopping(min_delta=0.25, patience=2), 0.25, 0.5, 0.5) == [None, None, "patience"]
 
 
@@ -62,7 +73,9 @@ def test_the_best_is_the_best_whatever_min_delta_is(mode: str, values: tuple[flo
 
 
 @pytest.mark.parametrize(("mode", "values"), [("max", (0.79, 0.84)), ("min", (0.21, 0.16))])
-def test_the_epoch_that_reaches_the_target_is_the_best(mode: str, values: tuple[float, float]) -> None:
+def test_the_epoch_that_reaches_the_target_is_the_best(
+    mode: str, values: tuple[float, float]
+) -> None:
     stop = stopping(mode=mode, monitor="valid/mae", min_delta=0.1, target=values[1])
     assert feed(stop, *values) == [None, "target"]
     assert (stop.best, stop.best_epoch) == (values[1], 2)
@@ -80,7 +93,10 @@ def test_min_delta_works_downwards_too() -> None:
     feed(stop, 1.0, 0.75, 0.5)
     assert (stop.improved, stop.waited) == (0.5, 0)
     assert (
-        feed(stopping(mode="min", monitor="valid/mae", min_delta=0.25, patience=2), 1.0, 0.75, 0.76)[-1] == "patience"
+        feed(
+            stopping(mode="min", monitor="valid/mae", min_delta=0.25, patience=2), 1.0, 0.75, 0.76
+        )[-1]
+        == "patience"
     )
 
 
@@ -132,6 +148,12 @@ def test_its_state_goes_on_in_another_process() -> None:
     second = stopping(patience=2, min_delta=0.25)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert second == first
-    assert first.state_dict() == {"best": 0.6, "best_epoch": 2, "improved": 0.5, "waited": 1, "seconds": 2.0}
+    assert first.state_dict() == {
+        "best": 0.6,
+        "best_epoch": 2,
+        "improved": 0.5,
+        "waited": 1,
+        "seconds": 2.0,
+    }
     assert second.update(result(3, 0.7)) == "patience"
     assert second.best_epoch == 3

@@ -29,10 +29,14 @@ class Digits(lightning.LightningDataModule):
         self.batch_size = batch_size
 
     def setup(self, stage: str) -> None:
-        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+        transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+        )
         if stage == "fit":
             both = datasets.MNIST(self.root, train=True, transform=transform)
-            self.valid, self.train = random_split(both, [5_000, 55_000], torch.Generator().manual_seed(0))
+            self.valid, self.train = random_split(
+                both, [5_000, 55_000], torch.Generator().manual_seed(0)
+            )
         else:
             self.test = datasets.MNIST(self.root, train=False, transform=transform)
 
@@ -70,7 +74,9 @@ class Classifier(lightning.LightningModule):
         output = self.network(inputs)
         loss = nn.functional.cross_entropy(output, targets)
         accuracy = (output.argmax(1) == targets).float().mean()
-        self.log_dict({f"{name}/loss": loss, f"{name}/accuracy": accuracy}, on_step=False, on_epoch=True)
+        self.log_dict(
+            {f"{name}/loss": loss, f"{name}/accuracy": accuracy}, on_step=False, on_epoch=True
+        )
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -79,17 +85,24 @@ class Classifier(lightning.LightningModule):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def main(config: DictConfig) -> None:
     lightning.seed_everything(config.seed)
-    model = Classifier(hydra.utils.instantiate(config.hidden, _convert_="all"), config.lr, config.one_cycle)
+    model = Classifier(
+        hydra.utils.instantiate(config.hidden, _convert_="all"), config.lr, config.one_cycle
+    )
     data = Digits(**config.data)
     callbacks = [hydra.utils.instantiate(node) for node in config.callbacks.values()]
     callbacks.append(ModelCheckpoint(monitor="valid/accuracy", mode="max"))
-    trainer = lightning.Trainer(**config.trainer, logger=MLFlowLogger(**config.mlflow), callbacks=callbacks)
+    trainer = lightning.Trainer(
+        **config.trainer, logger=MLFlowLogger(**config.mlflow), callbacks=callbacks
+    )
     trainer.fit(model, datamodule=data)
     trainer.test(model, datamodule=data, ckpt_path=config.test)
 

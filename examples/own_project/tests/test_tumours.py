@@ -39,9 +39,16 @@ def test_recall_counts_over_batches() -> None:
     assert recall.compute().isnan()
 
 
-@pytest.mark.parametrize("experiment", sorted(file.stem for file in (PROJECT / "experiments").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "experiment", sorted(file.stem for file in (PROJECT / "experiments").glob("*.yaml"))
+)
 def test_every_cell_of_every_experiment_is_in_order(experiment: str, tmp_path: Path) -> None:
-    program = [sys.executable, str(PROJECT / "train.py"), f"experiment={experiment}", "sweep.plan=true"]
+    program = [
+        sys.executable,
+        str(PROJECT / "train.py"),
+        f"experiment={experiment}",
+        "sweep.plan=true",
+    ]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert "20 jobs" in done.stdout

@@ -33,7 +33,9 @@ class SweeplabLauncher(Launcher):
         self._context: HydraContext | None = None
         self._config: DictConfig | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         del task_function  # a job is planned as a whole, and trained by sweeplab.runs.run
         self._context, self._config = hydra_context, config
 
@@ -49,7 +51,9 @@ class SweeplabLauncher(Launcher):
 
         return Pool(begun)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Plan and train the jobs of a sweeper that is not ours; a job returns the best value of
         its monitored metric.
         """
@@ -75,7 +79,9 @@ class SweeplabLauncher(Launcher):
             result = run.result()
             assert result is not None
             value: Any = report.best(cell.job, run, result)
-            job_return = JobReturn(overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=value)
+            job_return = JobReturn(
+                overrides=cell.overrides, status=JobStatus.COMPLETED, _return_value=value
+            )
             returned[tuple(cell.overrides)] = job_return
         return [returned[tuple(overrides)] for overrides in job_overrides]
 

@@ -21,13 +21,19 @@ class OptunaSweeper(sweeper.SweeplabSweeper):
         from sweeplab.errors import UserError
 
         if find_spec("optuna") is None:
-            raise UserError('hydra/sweeper=optuna: Optuna is not installed; pip install "sweeplab[optuna]"')
+            raise UserError(
+                'hydra/sweeper=optuna: Optuna is not installed; pip install "sweeplab[optuna]"'
+            )
         return super().sweep(arguments)
 
-    def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:
+    def _jobs(
+        self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool
+    ) -> Any:
         from sweeplab.sweep import options, search
 
-        return search.make(parsed, given, composer, pool, options.Options.read(self._options), ours=ours)
+        return search.make(
+            parsed, given, composer, pool, options.Options.read(self._options), ours=ours
+        )
 
 
 ConfigStore.instance().store(

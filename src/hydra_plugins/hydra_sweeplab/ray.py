@@ -25,7 +25,9 @@ class RayLauncher(launcher.SweeplabLauncher):
         if find_spec("ray") is None:
             raise UserError('hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"')
         if not isinstance(self._address, str) or not self._address:
-            raise UserError(f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT")
+            raise UserError(
+                f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT"
+            )
         cpus = self._cpus
         if cpus is not None and (type(cpus) is not int or cpus < 1):
             allowed = "a whole number >= 1, or null"

@@ -22,7 +22,9 @@ class SweeplabSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for entry in search_path.get_path():
             if entry.provider == "main" and entry.path is not None:
-                register_experiments(Path(entry.path.removeprefix("file://")).parent / "experiments")
+                register_experiments(
+                    Path(entry.path.removeprefix("file://")).parent / "experiments"
+                )
         search_path.append("sweeplab", f"file://{conf_dir()}")
 
 
@@ -38,7 +40,9 @@ def register_experiments(folder: Path) -> None:
         if not isinstance(node, DictConfig):
             raise UserError(f"{file}: must be a mapping of keys to values, as the config is")
         named = OmegaConf.merge({"tracking": {"experiment": file.stem}}, node)
-        ConfigStore.instance().store(group="experiment", name=file.stem, node=named, package="_global_")
+        ConfigStore.instance().store(
+            group="experiment", name=file.stem, node=named, package="_global_"
+        )
 
 
 ConfigStore.instance().store(name="sections", node=defaults(), provider="sweeplab")

@@ -52,7 +52,9 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         returned = self.launcher.launch(overrides, initial_job_idx=0)
         return [job._return_value if job.status == JobStatus.FAILED else None for job in returned]
 
-    def _jobs(self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool) -> Any:
+    def _jobs(
+        self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool
+    ) -> Any:
         """Plan all combinations; return None if `sweep.plan` asks only to see them."""
         del pool, ours
         from sweeplab.errors import UserError

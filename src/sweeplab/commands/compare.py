@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeplab import config, console, tracking
-from sweeplab.compare import baseline, compare, differences, experiment_page, export, show, write_report
+from sweeplab.compare import (
+    baseline,
+    compare,
+    differences,
+    experiment_page,
+    export,
+    show,
+    write_report,
+)
 from sweeplab.config import Config, Node, conf_dir
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store

@@ -21,7 +21,9 @@ def read(texts: Sequence[str]) -> dict[str, str]:
             key, equals, value = part.partition("=")
             key, value = key.strip("+ "), value.strip()
             if not (key and equals):
-                raise UserError(f"baseline {part}: must be KEY=VALUE of a swept key, as in model.batch_norm=false")
+                raise UserError(
+                    f"baseline {part}: must be KEY=VALUE of a swept key, as in model.batch_norm=false"
+                )
             section = config.from_text(value)
             if isinstance(section, dict):  # `model={hidden:8}`
                 for name, item in config.flatten({key: section}).items():
@@ -31,7 +33,9 @@ def read(texts: Sequence[str]) -> dict[str, str]:
     return result
 
 
-def find(columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str], option: str) -> dict[str, str]:
+def find(
+    columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str], option: str
+) -> dict[str, str]:
     """Complete the keys of a baseline, and spell its values as the columns show them.
 
     `option` is how the user gave it, for messages. Raises UserError for a key that was not swept,
@@ -43,7 +47,9 @@ def find(columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str,
     for key, text in baseline.items():
         typed = f"{option}{key}={text}"
         if any(key in group.over for group in groups):
-            raise UserError(f"{typed}: configs are repeated over {key}; name a swept key that is compared")
+            raise UserError(
+                f"{typed}: configs are repeated over {key}; name a swept key that is compared"
+            )
         if key not in full_names:
             raise UserError(f"{typed}: {key} is not a swept key{did_you_mean(key, columns)}")
         column = full_names[key]

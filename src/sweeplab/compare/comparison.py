@@ -79,7 +79,9 @@ class Comparison:
         counts = sorted(Counter(replica.status for replica in self.replicas).items())
         counts.sort(key=lambda item: item[0] != store.Status.FINISHED)
         listed = ", ".join(f"{number} {status}" for status, number in counts)
-        return f"{count(len(self.replicas), 'run')} of {count(len(self.groups), 'config')}: {listed}"
+        return (
+            f"{count(len(self.replicas), 'run')} of {count(len(self.groups), 'config')}: {listed}"
+        )
 
     def troubles(self) -> list[tuple[Group, Replica, str]]:
         """List every run that is not in all means, and why."""
@@ -137,7 +139,9 @@ def compare(
     (`sweep.baseline`), and of two groups the one that came first. Raises UserError for a baseline
     or a target that is none, or if no run is left.
     """
-    over = list(dict.fromkeys(chain.from_iterable(sweep.get("replicate", [SEED]) for sweep in sweeps)))
+    over = list(
+        dict.fromkeys(chain.from_iterable(sweep.get("replicate", [SEED]) for sweep in sweeps))
+    )
     replicas = _read(home, sweeps, over, where)
     groups = group_runs(replicas, over)
     columns = name_groups(groups)
@@ -173,7 +177,9 @@ def compare(
     return result
 
 
-def _read(home: Store, sweeps: Sequence[Node], over: Sequence[str], where: str | None) -> list[Replica]:
+def _read(
+    home: Store, sweeps: Sequence[Node], over: Sequence[str], where: str | None
+) -> list[Replica]:
     """Read the runs of all sweeps, those that `where` keeps. Raises UserError if there is none."""
     shared: dict[str, Node] = {}
     replicas = [runs.read(home, cell, shared) for cell in _merged_cells(sweeps)]
@@ -247,7 +253,9 @@ def _goal(
 
 def _common_target(replicas: Sequence[Replica]) -> float | None:
     """Find the target at which all runs stop; None if there is none, or not one."""
-    targets = {run.start["config"].get("trainer", {}).get("target") for run in replicas if run.start}
+    targets = {
+        run.start["config"].get("trainer", {}).get("target") for run in replicas if run.start
+    }
     if len(targets) != 1:
         return None
     (target,) = targets
@@ -260,7 +268,9 @@ def _own_baseline(comparison: Comparison) -> dict[str, str]:
     if not typed:
         return {}
     try:
-        return baselines.find(comparison.columns, comparison.groups, baselines.read([typed]), "sweep.baseline: ")
+        return baselines.find(
+            comparison.columns, comparison.groups, baselines.read([typed]), "sweep.baseline: "
+        )
     except UserError as error:
         comparison.notes.append(f"{error}; so there is no baseline")
         return {}
@@ -296,12 +306,18 @@ def _notes(comparison: Comparison) -> list[str]:
     if not means:
         lines.append(f"no run has a {monitor} to compare yet")
     elif max(mean.n for mean in means) == 1:
-        lines.append("one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'")
+        lines.append(
+            "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
+        )
     elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
         lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
-    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start} - {monitor}
+    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start} - {
+        monitor
+    }
     if monitors:
-        lines.append(f"the best epoch of some runs was chosen by {', '.join(sorted(monitors))}, not by {monitor}")
+        lines.append(
+            f"the best epoch of some runs was chosen by {', '.join(sorted(monitors))}, not by {monitor}"
+        )
     if comparison.goal is not None:
         lines += comparison.goal.notes(comparison.groups)
     made_on = machines(comparison.replicas)

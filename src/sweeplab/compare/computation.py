@@ -12,7 +12,11 @@ from sweeplab.compare.runs import SEED, key_of, planned
 from sweeplab.config import Node
 
 PLACES = ("store.", "tracking.", "sweep.", "hydra.")
-HOW = {f"trainer.{key}" for key in config.EXECUTION_KEYS} | {"data.root", "data.workers", "data.memory"}
+HOW = {f"trainer.{key}" for key in config.EXECUTION_KEYS} | {
+    "data.root",
+    "data.workers",
+    "data.memory",
+}
 INIT_FROM, WEIGHTS, DATA_DIGEST = "trainer.init_from", "trainer.init_from (weights)", "data.digest"
 DIGITS = 12  # of a digest, where it is shown as a value
 
@@ -25,7 +29,9 @@ def computation(start: Node, over: Sequence[str] = (SEED,)) -> Node:
     values = {key: value for key, value in _data_set(start).items() if key not in over}
     values |= _config(start, over)
     values |= {name: digest[:DIGITS] for name, digest in _digests(start, over).items()}
-    if "asked" in start and INIT_FROM in values:  # there it is the digest of the weights, which gets a key of its own
+    if (
+        "asked" in start and INIT_FROM in values
+    ):  # there it is the digest of the weights, which gets a key of its own
         values[WEIGHTS] = str(values.pop(INIT_FROM))[:DIGITS]
         name = start.get("config", {}).get("trainer", {}).get("init_from")
         if name:
@@ -49,7 +55,9 @@ def manifest_entry(outline: Node, over: Sequence[str], varied: Mapping[str, str]
     """
     values = computation(outline, over)
     shown = {}
-    for key, typed in _flat_values((key.lstrip("+~"), text) for key, text in varied.items()).items():
+    for key, typed in _flat_values(
+        (key.lstrip("+~"), text) for key, text in varied.items()
+    ).items():
         if _is_computed(key) and key not in over:
             shown[key] = config.to_text(values.get(key, typed))
     if WEIGHTS in values:
@@ -88,13 +96,19 @@ def _config(start: Node, over: Sequence[str]) -> Node:
     flat = config.flatten(config.normalize(start["config"]))
     monitor, mode = metrics.watched(start)
     flat |= {"trainer.monitor": monitor, "trainer.mode": mode}
-    return {key: value for key, value in flat.items() if _is_computed(key) and key not in over and value != {}}
+    return {
+        key: value
+        for key, value in flat.items()
+        if _is_computed(key) and key not in over and value != {}
+    }
 
 
 def _data_set(start: Node) -> Node:
     """Flatten the name of the data set and what it is built of."""
     data = start.get("config", {}).get("data", {})
-    return config.flatten({"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}})
+    return config.flatten(
+        {"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}}
+    )
 
 
 def _digests(start: Node, over: Sequence[str]) -> dict[str, str]:

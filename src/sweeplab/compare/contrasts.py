@@ -38,7 +38,9 @@ def make_contrasts(
     by_cells = {tuple(group.cells): group for group in groups}
     contrasts = []
     for group in groups:
-        cells = tuple(baseline.get(key, cell) for key, cell in zip(columns, group.cells, strict=True))
+        cells = tuple(
+            baseline.get(key, cell) for key, cell in zip(columns, group.cells, strict=True)
+        )
         if cells != tuple(group.cells):
             contrasts.append(_contrast(metric, monitor, group, by_cells.get(cells)))
     if metric != monitor:
@@ -48,7 +50,9 @@ def make_contrasts(
         contrast.paired = replace(contrast.paired, holm=p)
         if not contrast.verdict:
             within = "within the limit " if contrast.is_limited else ""
-            contrast.verdict = statistics.verdict(contrast.paired, more_is_better=mode == "max", within=within)
+            contrast.verdict = statistics.verdict(
+                contrast.paired, more_is_better=mode == "max", within=within
+            )
     return contrasts
 
 
@@ -57,11 +61,15 @@ def _contrast(metric: str, monitor: str, group: Group, against: Group | None) ->
     values = group.by_replica(metric)
     if against is None:
         paired = statistics.paired(values, {})
-        return Contrast(group=group, against=None, paired=paired, verdict="no such baseline was run")
+        return Contrast(
+            group=group, against=None, paired=paired, verdict="no such baseline was run"
+        )
     baseline_values = against.by_replica(metric)
     keys = incomparable_keys(metric, monitor, (group, against))
     if keys:
-        paired = statistics.Paired(difference=None, n_all=len(values.keys() | baseline_values.keys()))
+        paired = statistics.Paired(
+            difference=None, n_all=len(values.keys() | baseline_values.keys())
+        )
         more = ", ..." if len(keys) > 2 else ""
         verdict = f"another number: {', '.join(keys[:2])}{more}"
         return Contrast(group=group, against=against, paired=paired, verdict=verdict)
@@ -86,7 +94,10 @@ def _why_no_pair(metric: str, group: Group, against: Group) -> str:
             return f"{owner}{_all_without(metric, side)}"
     seeds = {group.replica_key(run) for run in group.replicas} - {None}
     baseline_seeds = {against.replica_key(run) for run in against.replicas}
-    if seeds & baseline_seeds and not group.by_replica(metric).keys() & against.by_replica(metric).keys():
+    if (
+        seeds & baseline_seeds
+        and not group.by_replica(metric).keys() & against.by_replica(metric).keys()
+    ):
         return f"no seed with {metric} on both sides: nothing can be told"
     return ""
 
@@ -95,7 +106,9 @@ def _all_without(metric: str, group: Group) -> str:
     """Write `diverged in all 3 runs`, or `2 failed, 1 missing: no valid/f1`."""
     counts = Counter(run.why_without(metric) for run in group.replicas)
     if len(counts) > 1:
-        return f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"
+        return (
+            f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"
+        )
     (why,) = counts
     number = len(group.replicas)
     return f"{why} in its only run" if number == 1 else f"{why} in all {number} runs"

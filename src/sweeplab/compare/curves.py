@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sweeplab import metrics
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.drawing import COLOURS, Plot, add_legend, line_style, new_figure, use_log_scale
+from sweeplab.compare.drawing import (
+    COLOURS,
+    Plot,
+    add_legend,
+    line_style,
+    new_figure,
+    use_log_scale,
+)
 from sweeplab.compare.groups import Group, replicas_of
 
 if TYPE_CHECKING:
@@ -51,7 +58,9 @@ def learning_rates(comparison: Comparison) -> Plot | None:
         use_log_scale(panels[0], "y")
         panels[0].set_ylim(bottom=max(min(values), max(values) * 1e-4) / 1.2)
     add_legend(figure, [comparison.ranked_name(group) for group in trained[:MOST_CURVES]])
-    caption = "That of the last batch of an epoch. Lines: mean over the seeds. Bands: least to greatest."
+    caption = (
+        "That of the last batch of an epoch. Lines: mean over the seeds. Bands: least to greatest."
+    )
     if len(rates) > MOST_RATES:
         caption += f" The first {MOST_RATES} of {len(rates)} parameter groups are drawn."
     return figure, "Learning rate", caption + _curves_note(trained)

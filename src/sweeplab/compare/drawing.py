@@ -16,11 +16,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INK, FAINT = "#010203", "#818283"  # stand for the text's colour and a paler one, which the page chooses
+INK, FAINT = (
+    "#010203",
+    "#818283",
+)  # stand for the text's colour and a paler one, which the page chooses
 # Okabe and Ito's colours, which the colour-blind can tell apart (without the two palest); a page may lighten them.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#8b5a2b")
 MARKERS = "osD^vPX*"
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 1)), (0, (4, 1)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (6, 2, 1, 2, 1, 2)),
+    (0, (8, 3)),
+    (0, (1, 1)),
+    (0, (4, 1)),
+)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
     "axes.facecolor": "none",
@@ -113,7 +125,11 @@ def thin(points: Sequence[T], lines: int = 1) -> Sequence[T]:
 def thinning_note(points: Sequence[object], noun: str, lines: int = 1) -> str:
     """Say that not all points are drawn; '' if they are."""
     step = thinning_step(points, lines)
-    return f" Of {len(points):,} {noun} one in {step} has a dot; means and lines are of all." if step > 1 else ""
+    return (
+        f" Of {len(points):,} {noun} one in {step} has a dot; means and lines are of all."
+        if step > 1
+        else ""
+    )
 
 
 def thinning_step(points: Sequence[object], lines: int = 1) -> int:
@@ -141,12 +157,23 @@ def inline(svg: str) -> str:
     """Take the <svg> element alone, with its colours as CSS variables, to be sized by the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of its parts, which several figures have in common
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"', r"\1\2", svg)
+    svg = re.sub(
+        r' id="[\w.]+_\d+"', "", svg
+    )  # names of its parts, which several figures have in common
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"',
+        r"\1\2",
+        svg,
+    )
     svg = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _share_style, svg)
     svg = re.sub(r"\n\s+", "\n", svg)
-    variables = {colour: f"c{index}" for index, colour in enumerate(COLOURS)} | {INK: "ink", FAINT: "faint"}
-    return re.sub("|".join(variables), lambda match: f"var(--{variables[match[0]]},{match[0]})", svg)
+    variables = {colour: f"c{index}" for index, colour in enumerate(COLOURS)} | {
+        INK: "ink",
+        FAINT: "faint",
+    }
+    return re.sub(
+        "|".join(variables), lambda match: f"var(--{variables[match[0]]},{match[0]})", svg
+    )
 
 
 def _share_style(markers: re.Match[str]) -> str:

@@ -11,7 +11,10 @@ from sweeplab.compare.notes import machines
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
-BEGIN, END = "<!-- written by: sweeplab compare {name} --write -->", "<!-- end of what is written -->"
+BEGIN, END = (
+    "<!-- written by: sweeplab compare {name} --write -->",
+    "<!-- end of what is written -->",
+)
 FIGURES = "figures"  # the folder of all experiments' figures, beside their pages
 
 
@@ -30,7 +33,9 @@ def write(comparison: Comparison, experiments: Path, name: str) -> Path:
     before, _, rest = text.partition(begin)
     _, end, after = rest.partition(END)
     if not end:
-        raise UserError(f"--write: {page} needs the lines\n{begin}\n{END}\nbetween which it is written")
+        raise UserError(
+            f"--write: {page} needs the lines\n{begin}\n{END}\nbetween which it is written"
+        )
     parts = [_provenance(comparison), "", export.markdown(comparison), ""]
     (experiments / FIGURES).mkdir(exist_ok=True)
     for drawing in figures.draw(comparison):

@@ -73,7 +73,9 @@ def groups_csv(comparison: Comparison) -> str:
         row = [*group.cells, len(group.replicas), len(group.late)]
         for name in names:
             mean = group.mean(name)
-            row += [None, None, None, 0] if mean is None else [mean.mean, mean.low, mean.high, mean.n]
+            row += (
+                [None, None, None, 0] if mean is None else [mean.mean, mean.low, mean.high, mean.n]
+            )
         rows.append(row)
     return _csv(columns, rows)
 
@@ -82,7 +84,16 @@ def runs_csv(comparison: Comparison) -> str:
     """Write a line for each run, whatever became of it."""
     names = _measured_names(comparison)
     over = [key for key in comparison.groups[0].over if key != SEED]
-    columns = [*comparison.columns, *over, SEED, "run", "status", "stop_reason", "without_target", *names]
+    columns = [
+        *comparison.columns,
+        *over,
+        SEED,
+        "run",
+        "status",
+        "stop_reason",
+        "without_target",
+        *names,
+    ]
     rows = []
     for group in comparison.groups:
         for replica in group.replicas:
@@ -165,7 +176,11 @@ def _run(group: Group, replica: Replica) -> dict[str, Any]:
         "replica": {key: replica.value(key) for key in group.over},
         "status": replica.status,
         "stop_reason": replica.stop_reason,
-        "metrics": {name: values[replica.id] for name, values in group.measured.items() if replica.id in values},
+        "metrics": {
+            name: values[replica.id]
+            for name, values in group.measured.items()
+            if replica.id in values
+        },
     }
 
 

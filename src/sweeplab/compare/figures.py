@@ -97,7 +97,11 @@ def parameters(comparison: Comparison) -> Plot | None:
     use_log_scale(panel, "x")
     panel.set(xlabel=metrics.PARAMETERS, ylabel=f"best {comparison.monitor}")
     caption = "Diamonds: no config with as few parameters is better (Pareto front). Bars: 95 % confidence intervals."
-    return figure, f"{comparison.monitor} against parameters", caption + thinning_note(points, "configs")
+    return (
+        figure,
+        f"{comparison.monitor} against parameters",
+        caption + thinning_note(points, "configs"),
+    )
 
 
 def _interval_bars(mean: Mean) -> tuple[float, float]:
@@ -125,13 +129,17 @@ def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -
         if is_right:
             side = {"xytext": (-6, -lower), "ha": "right"}
         text = shorten(comparison.ranked_name(point.group), 50)
-        panel.annotate(text, (point.size, value), textcoords="offset points", va="center", fontsize=8, **side)
+        panel.annotate(
+            text, (point.size, value), textcoords="offset points", va="center", fontsize=8, **side
+        )
 
 
 def pareto(points: Sequence[tuple[float, float]], mode: str) -> list[int]:
     """Find the indices of the (cost, value) for which none costs as little and has a better value."""
     sign = -sign_of(mode)
-    order = sorted(range(len(points)), key=lambda index: (points[index][0], sign * points[index][1]))
+    order = sorted(
+        range(len(points)), key=lambda index: (points[index][0], sign * points[index][1])
+    )
     front: list[int] = []
     for index in order:
         if not front or sign * points[index][1] < sign * points[front[-1]][1]:
@@ -160,9 +168,15 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
         panel.plot([mean.mean], [line], "D", color=COLOURS[0], markersize=6)
         reached_it = f"{mean.n - len(group.late)} of {len(group.replicas)}"
         panel.annotate(reached_it, (1, line), xycoords=("axes fraction", "data"), va="center")
-    panel.set_yticks(range(len(shown)), [shorten(comparison.ranked_name(group), 50) for _, group in shown])
+    panel.set_yticks(
+        range(len(shown)), [shorten(comparison.ranked_name(group), 50) for _, group in shown]
+    )
     target = f"{comparison.target:g}"
-    panel.set(xlabel=f"epochs to {comparison.monitor} {target}", ylim=(len(shown) - 0.5, -0.5), xlim=(0, None))
+    panel.set(
+        xlabel=f"epochs to {comparison.monitor} {target}",
+        ylim=(len(shown) - 0.5, -0.5),
+        xlim=(0, None),
+    )
     caption = "Dots: seeds, and how many reached it. Diamonds: their mean."
     if any(group.late for group in comparison.groups):
         caption += " Circles: seeds that did not reach it; they count with the limit of "
@@ -247,7 +261,11 @@ def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> 
     )
     if not is_numeric:
         is_crowded = sum(map(len, texts)) > 24
-        panel.set_xticks(range(len(texts)), [shorten(text, 24) for text in texts], rotation=30 if is_crowded else 0)
+        panel.set_xticks(
+            range(len(texts)),
+            [shorten(text, 24) for text in texts],
+            rotation=30 if is_crowded else 0,
+        )
         panel.margins(x=0.2)
     elif min(by_place) > 0 and max(by_place) / min(by_place) >= 16:
         use_log_scale(panel, "x")

@@ -48,7 +48,9 @@ class Group:
     def by_replica(self, metric: str) -> dict[Hashable, float]:
         """Map seed (or what else is replicated over) to value, for pairing."""
         values = self.measured.get(metric, {})
-        result = {self.replica_key(run): values[run.id] for run in self.replicas if run.id in values}
+        result = {
+            self.replica_key(run): values[run.id] for run in self.replicas if run.id in values
+        }
         result.pop(None, None)
         return result
 
@@ -111,13 +113,16 @@ def _keep_one_run_per_seed(group: Group) -> None:
     """Keep the latest finished run of each seed, and all runs of which no seed is known."""
     latest: dict[Hashable, Replica] = {}
     for run in sorted(
-        group.replicas, key=lambda run: (run.status == store.Status.FINISHED, run.start.get("time", 0.0))
+        group.replicas,
+        key=lambda run: (run.status == store.Status.FINISHED, run.start.get("time", 0.0)),
     ):
         key = group.replica_key(run)
         latest[run.id if key is None else key] = run
     kept = set(latest.values())
     group.repeated = [run for run in group.replicas if run not in kept]
-    group.replicas = sorted((run for run in group.replicas if run in kept), key=lambda run: _order(group, run))
+    group.replicas = sorted(
+        (run for run in group.replicas if run in kept), key=lambda run: _order(group, run)
+    )
 
 
 def _order(group: Group, run: Replica) -> tuple[Any, ...]:

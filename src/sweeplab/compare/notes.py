@@ -27,7 +27,9 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
         return "the best has one seed only: nothing is known about its spread"
     sign = sign_of(mode)
     edge = sign * (best.mean - sign * best.half)
-    close = sum(1 for mean in rest if mean.half is None or sign * (mean.mean + sign * mean.half) >= edge)
+    close = sum(
+        1 for mean in rest if mean.half is None or sign * (mean.mean + sign * mean.half) >= edge
+    )
     if not close:
         return "no other interval overlaps with that of the best"
     hint = "" if has_baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
@@ -40,7 +42,9 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
 
 def machines(replicas: Sequence[Replica]) -> list[str]:
     """List `20 runs: cpu, 1 thread, torch 2.15.0, Linux`, the most frequent first."""
-    counts = Counter(_machine(run.start["provenance"]) for run in replicas if "provenance" in run.start)
+    counts = Counter(
+        _machine(run.start["provenance"]) for run in replicas if "provenance" in run.start
+    )
     return [f"{count(number, 'run')}: {machine}" for machine, number in counts.most_common()]
 
 
@@ -68,11 +72,15 @@ def no_effect_notes(columns: Sequence[str], groups: Sequence[Group]) -> list[str
         equal = [pair for pair in pairs if _have_same_weights(*pair)]
         explained |= {frozenset(pair) for pair in equal}
         if equal and len(equal) == len(pairs):
-            notes.append(f"{column} had no effect on the weights: they are the same whatever its value")
+            notes.append(
+                f"{column} had no effect on the weights: they are the same whatever its value"
+            )
         elif equal:
             values = _listed([_two_values(index, *pair) for pair in equal])
             notes.append(f"{column} had no effect on the weights between {values}")
-    others = [f"{a.name} and {b.name}" for a, b in _twins(groups) if frozenset((a, b)) not in explained]
+    others = [
+        f"{a.name} and {b.name}" for a, b in _twins(groups) if frozenset((a, b)) not in explained
+    ]
     if others:
         notes.append(f"the same weights came out of {_listed(others)}")
     return notes
@@ -107,7 +115,9 @@ def _have_same_weights(a: Group, b: Group) -> bool:
 
 def _weights(group: Group) -> dict[Hashable, str]:
     """Map seed to the digest of the final weights, of the runs that have some."""
-    weights = {group.replica_key(run): run.weights for run in group.replicas if run.weights is not None}
+    weights = {
+        group.replica_key(run): run.weights for run in group.replicas if run.weights is not None
+    }
     weights.pop(None, None)
     return weights
 

@@ -37,7 +37,11 @@ def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[s
         return watched, []
     valid_score = score.replace(metrics.TEST, metrics.VALID, 1)
     is_measured = any(run.measures(valid_score) for run in replicas_of(groups))
-    if valid_score == watched or not is_measured or incomparable_keys(valid_score, valid_score, groups):
+    if (
+        valid_score == watched
+        or not is_measured
+        or incomparable_keys(valid_score, valid_score, groups)
+    ):
         return watched, [ranking_note(watched, keys, None)]
     return valid_score, [ranking_note(watched, keys, valid_score)]
 

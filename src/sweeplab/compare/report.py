@@ -65,7 +65,9 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         for name, content in files.items():
             write_atomic(folder / name, content)
     except OSError as error:
-        raise UserError(f"--report={folder}: {error.strerror}; name a folder that can be made") from error
+        raise UserError(
+            f"--report={folder}: {error.strerror}; name a folder that can be made"
+        ) from error
     return folder / NAME
 
 
@@ -114,7 +116,9 @@ def _about(comparison: Comparison) -> list[str]:
 
 
 def _about_sweep(sweep: Node) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(sweep.get("ended") or sweep["time"])))
+    when = time.strftime(
+        "%Y-%m-%d %H:%M UTC", time.gmtime(float(sweep.get("ended") or sweep["time"]))
+    )
     experiment = f", MLflow experiment {sweep['experiment']}" if sweep["experiment"] else ""
     return f"Sweep {str(sweep['id'])[:12]}{experiment}, {sweep['status']} {when}"
 
@@ -125,7 +129,9 @@ def _best(comparison: Comparison) -> str:
     if group.mean(comparison.monitor) is None:
         return ""
     metrics = (comparison.monitor, comparison.score)
-    means = ", ".join(f"{metric} {tables.mean_cell(comparison, group, metric)}" for metric in metrics)
+    means = ", ".join(
+        f"{metric} {tables.mean_cell(comparison, group, metric)}" for metric in metrics
+    )
     name = group.name or "the one config"
     return f"Best: {name}, {means}, n = {tables.n_cell(comparison, group)}."
 
@@ -141,7 +147,9 @@ def _ranking(comparison: Comparison) -> Section:
         sort_values.append(values)
     return Section(
         title="Ranking",
-        caption=_sentence(f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}."),
+        caption=_sentence(
+            f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}."
+        ),
         columns=["rank", *table.columns],
         rows=[[str(rank), *row] for rank, row in enumerate(table.rows, 1)],
         sort_values=sort_values,
@@ -201,10 +209,14 @@ def _commands(comparison: Comparison) -> Section:
         title="Commands",
         caption="Each asks for the runs of a row. Finished ones are reused; another store.root trains anew.",
         columns=["rank", "config", "command"],
-        rows=[[str(rank), group.name, command(group.replicas)] for rank, group in enumerate(groups, 1)],
+        rows=[
+            [str(rank), group.name, command(group.replicas)] for rank, group in enumerate(groups, 1)
+        ],
         texts=range(1, 3),
         code=2,
-        left_out=_more_configs(len(comparison.groups) - len(groups), "their values are in groups.csv"),
+        left_out=_more_configs(
+            len(comparison.groups) - len(groups), "their values are in groups.csv"
+        ),
     )
 
 

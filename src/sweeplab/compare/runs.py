@@ -24,7 +24,9 @@ class Replica:
 
     id: str
     cell: Node  # of the manifest: fingerprint, name, overrides
-    status: str  # finished | failed | interrupted | pruned | unfinished | running | missing | damaged
+    status: (
+        str  # finished | failed | interrupted | pruned | unfinished | running | missing | damaged
+    )
     stop_reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -55,7 +57,9 @@ class Replica:
     def flat_config(self) -> Node:
         """Flatten the config: what was asked as it is fingerprinted, the rest as it was given."""
         asked = config.flatten(self.start.get("asked", {}))
-        asked.pop("trainer.init_from", None)  # the digest of the weights of a run that the config names
+        asked.pop(
+            "trainer.init_from", None
+        )  # the digest of the weights of a run that the config names
         return config.flatten(self.start["config"]) | asked
 
     @property

@@ -31,10 +31,14 @@ class Mean:
     @property
     def is_cut(self) -> bool:
         """Whether the interval by Student's t goes beyond what the values can be."""
-        return self.half is not None and (self.mean - self.half < self.least or self.mean + self.half > self.most)
+        return self.half is not None and (
+            self.mean - self.half < self.least or self.mean + self.half > self.most
+        )
 
 
-def mean(values: Iterable[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> Mean | None:
+def mean(
+    values: Iterable[float], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Mean | None:
     """Return mean and confidence interval by Student's t: s / sqrt(n) times its quantile at n - 1.
 
     `bounds` are the least and the greatest value that there can be, beyond which the interval does
@@ -87,7 +91,11 @@ def paired(
     widest = bounds[1] - bounds[0]
     seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
-    found, n, n_all = mean(differences, (-widest, widest)), len(seeds), len(values.keys() | baseline.keys())
+    found, n, n_all = (
+        mean(differences, (-widest, widest)),
+        len(seeds),
+        len(values.keys() | baseline.keys()),
+    )
     if n < 2:
         return Paired(difference=found, n_all=n_all)
     center, deviation = _moments(differences)

@@ -111,7 +111,9 @@ def _has_cut_interval(comparison: Comparison) -> bool:
 def n_cell(comparison: Comparison, group: Group) -> str:
     """Write `5`, or `3 of 5 (1 failed, 1 running)`: the runs that are in the mean."""
     inside = group.measured.get(comparison.monitor, {})
-    outside = [run.why_without(comparison.monitor) for run in group.replicas if run.id not in inside]
+    outside = [
+        run.why_without(comparison.monitor) for run in group.replicas if run.id not in inside
+    ]
     if not outside:
         return str(len(inside))
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(Counter(outside).items()))
@@ -213,7 +215,11 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
 def shown_contrasts(comparison: Comparison) -> list[str]:
     """List the metrics whose differences are shown: the first one, and those with pairs."""
     first = list(comparison.contrasts)[:1]
-    return [metric for metric in comparison.contrasts if metric in first or has_pairs(comparison, metric)]
+    return [
+        metric
+        for metric in comparison.contrasts
+        if metric in first or has_pairs(comparison, metric)
+    ]
 
 
 def has_pairs(comparison: Comparison, metric: str) -> bool:

@@ -22,7 +22,10 @@ from sweeplab.compare.runs import Replica
 
 AT_LEAST, AT_MOST = "at least", "at most"
 PATIENCE = "patience"  # a reason to stop
-CUT_OFF = ("time_limit", "target")  # those that say nothing of what a further epoch would have given
+CUT_OFF = (
+    "time_limit",
+    "target",
+)  # those that say nothing of what a further epoch would have given
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -55,7 +58,9 @@ class Target:
         if len(late) == len(epochs):
             return
         for group in groups:
-            values = {replica.id: epochs[replica.id] for replica in group.replicas if replica.id in epochs}
+            values = {
+                replica.id: epochs[replica.id] for replica in group.replicas if replica.id in epochs
+            }
             if values:
                 group.measured[TO_TARGET] = values
             group.late = late & values.keys()
@@ -73,11 +78,15 @@ class Target:
                 f"{count(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
             )
         if not any(TO_TARGET in group.measured for group in groups):
-            notes.append(f"no run reached {self.monitor} {self.value:g} within {count(self.limit, 'epoch')}")
+            notes.append(
+                f"no run reached {self.monitor} {self.value:g} within {count(self.limit, 'epoch')}"
+            )
         return notes
 
 
-def set_target(replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True) -> Target:
+def set_target(
+    replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True
+) -> Target:
     """Find the limit that all runs have: the least of what they were given, or where one was cut off."""
     measured = [replica for replica in replicas if _is_measured(replica, monitor)]
     limit = min((_max_epochs(replica) for replica in measured), default=None)
@@ -108,7 +117,9 @@ def _max_epochs(replica: Replica) -> int:
     return epochs if isinstance(epochs, int) else max(replica.epochs)
 
 
-def bound(difference: float, late: Collection[Hashable], late_baseline: Collection[Hashable]) -> str:
+def bound(
+    difference: float, late: Collection[Hashable], late_baseline: Collection[Hashable]
+) -> str:
     """Tell what a difference of restricted means says of the difference without a limit.
 
     `late` and `late_baseline` are the seeds of the pairs that did not reach the target, on either
@@ -119,5 +130,7 @@ def bound(difference: float, late: Collection[Hashable], late_baseline: Collecti
         return ""
     if difference == 0:
         return AT_LEAST
-    truly_larger = bool(late)  # without a limit the late side would be larger, and so would the difference
+    truly_larger = bool(
+        late
+    )  # without a limit the late side would be larger, and so would the difference
     return AT_LEAST if truly_larger == (difference > 0) else AT_MOST

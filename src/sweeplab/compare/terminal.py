@@ -12,7 +12,13 @@ from sweeplab.compare.tables import Table
 
 MOST_ROWS = 100
 MOST_TROUBLES = 10
-SPARE = (metrics.BEST_EPOCH, metrics.SECONDS, metrics.EARLY_STOP_EPOCH, TO_TARGET, metrics.PARAMETERS)
+SPARE = (
+    metrics.BEST_EPOCH,
+    metrics.SECONDS,
+    metrics.EARLY_STOP_EPOCH,
+    TO_TARGET,
+    metrics.PARAMETERS,
+)
 """What a narrow terminal does without, the least wanted first."""
 SPARE_OF_CONTRASTS = ("d_z", "p", "pairs", "p (Holm)")
 
@@ -20,18 +26,27 @@ SPARE_OF_CONTRASTS = ("d_z", "p", "pairs", "p (Holm)")
 def show(comparison: Comparison) -> None:
     """Print the ranking, the differences of the monitored metric, and what a reader has to know."""
     ranking = tables.ranking(comparison, MOST_ROWS)
-    spare = [tables.column_title(comparison, name) for name in SPARE if name in tables.measures(comparison)]
+    spare = [
+        tables.column_title(comparison, name)
+        for name in SPARE
+        if name in tables.measures(comparison)
+    ]
     left_out = _print(tables.ranking_title(comparison), ranking, spare)
     if ranking.left_out:
         console.say(f"... and {ranking.left_out} more configs: --csv and the report have all")
     console.say(tables.ranking_caption(comparison), style="dim")
     if left_out:
-        console.say(f"the terminal has no room for {', '.join(left_out)}; --csv and the report do", style="dim")
+        console.say(
+            f"the terminal has no room for {', '.join(left_out)}; --csv and the report do",
+            style="dim",
+        )
     for metric in _contrasts_on_screen(comparison):
         table = tables.contrasts(comparison, metric, MOST_ROWS)
         left_out = _print(tables.contrast_caption(comparison, metric), table, SPARE_OF_CONTRASTS)
         if left_out:
-            console.say(f"the terminal has no room for {', '.join(left_out)}; the report does", style="dim")
+            console.say(
+                f"the terminal has no room for {', '.join(left_out)}; the report does", style="dim"
+            )
     for note in comparison.notes:
         console.say(note, style="yellow")
     if comparison.importance:
@@ -64,7 +79,11 @@ def _print(title: str, table: Table, spare: Sequence[str]) -> list[str]:
         widths[name] = max(map(len, (name, *cells))) + 3
     candidates = [name for name in spare if name in widths]
     left_out: list[str] = []
-    while console.screen().is_terminal and candidates and sum(widths.values()) + 1 > console.screen().width:
+    while (
+        console.screen().is_terminal
+        and candidates
+        and sum(widths.values()) + 1 > console.screen().width
+    ):
         left_out.append(candidates.pop(0))
         del widths[left_out[-1]]
     kept = [index for index, name in enumerate(table.columns) if name in widths]

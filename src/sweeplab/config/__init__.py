@@ -3,7 +3,14 @@ fingerprint is made of.
 """
 
 from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize, to_dict
-from sweeplab.config.composing import compose, conf_dir, ensure_options, is_job, quote_home, task_overrides
+from sweeplab.config.composing import (
+    compose,
+    conf_dir,
+    ensure_options,
+    is_job,
+    quote_home,
+    task_overrides,
+)
 from sweeplab.config.explanation import explain, unreadable, yaml_error
 from sweeplab.config.nodes import Node, class_paths
 from sweeplab.config.reading import absolute, expand_home, parse, resolve, root, validate
@@ -17,7 +24,17 @@ from sweeplab.config.redaction import (
     remember_secrets,
     reveal,
 )
-from sweeplab.config.sections import COMPONENTS, SECTIONS, Config, Data, Store, Sweep, Tracking, Trainer, defaults
+from sweeplab.config.sections import (
+    COMPONENTS,
+    SECTIONS,
+    Config,
+    Data,
+    StoreSection,
+    Sweep,
+    Tracking,
+    Trainer,
+    defaults,
+)
 from sweeplab.config.text import canonical_json, from_text, same_value, to_text, yaml_str
 
 __all__ = [
@@ -27,7 +44,7 @@ __all__ = [
     "Config",
     "Data",
     "Node",
-    "Store",
+    "StoreSection",
     "Sweep",
     "Tracking",
     "Trainer",

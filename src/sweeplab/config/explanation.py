@@ -18,8 +18,12 @@ NAMES = "a group of options takes a name, or a list of names, as in model=mlp; l
 ASCII_KEYS = "a key on the command line has letters of ASCII only; give others in a YAML file"
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
-OVERRIDE = "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
-NO_SWEEP_IN_LIST = "no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
+OVERRIDE = (
+    "give key=value, as in trainer.epochs=5; a list is given whole, as in 'model.hidden=[64,32]'"
+)
+NO_SWEEP_IN_LIST = (
+    "no range, choice, interval or glob inside a list; give it alone, as in seed=range(3)"
+)
 NO_EXPERIMENT = "there is none; an experiment is a file experiments/<name>.yaml beside conf/"
 NO_FOLDER = (
     "there is no such folder; make it (it may stay empty): options of your own go there, "

@@ -82,7 +82,9 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
     redact(plain)  # notes the secrets, which are hidden from now on wherever a message repeats them
     if masked := list(hidden_keys(plain)):
         keys = ", ".join(masked)
-        raise UserError(f"{keys}: *** stands for a secret that a record hides; give its value instead")
+        raise UserError(
+            f"{keys}: *** stands for a secret that a record hides; give its value instead"
+        )
     _unwrap_single_layer(plain.get("model"))
     return plain
 

@@ -38,7 +38,9 @@ _GLUED = ("password", "passwd", "passphrase", "apikey", "secretkey", "privatekey
 _AFTER = _words("value string str text hex base64 b64 old new plain raw header prod production dev")
 """Words after a secret's name that leave it one: `token_value`."""
 
-_OF_ACCESS = _words("auth access api refresh bearer session secret csrf oauth hf github gitlab wandb")
+_OF_ACCESS = _words(
+    "auth access api refresh bearer session secret csrf oauth hf github gitlab wandb"
+)
 _OF_TEXT = _words(  # before `token`: a part of what a network reads
     "class cls mask masked pad padding eos bos sos sep unk unknown start end stop begin special "
     "image img audio video visual vision time query register reg dist distill distillation num n "
@@ -58,10 +60,13 @@ _SETTINGS = _words(  # values of `token`, `auth` and `pass` that are ways, no se
 )
 _BRACKETED = re.compile(r"\[[A-Z0-9_]+\]|<[^<>\s]+>")  # [MASK], <pad>, <|endoftext|>
 _PLAIN = re.compile(
-    r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?|true|false|null|none|~|[+-]?(?:inf|nan)", re.IGNORECASE
+    r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?|true|false|null|none|~|[+-]?(?:inf|nan)",
+    re.IGNORECASE,
 )
 
-COMMON = _words("password passwd secret token admin root user test mlflow postgres sweeplab auto none null")
+COMMON = _words(
+    "password passwd secret token admin root user test mlflow postgres sweeplab auto none null"
+)
 """Values that are not looked for in other texts: no message could be read without these words."""
 
 KNOWN_FORMS = re.compile(

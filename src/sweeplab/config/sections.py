@@ -138,7 +138,7 @@ class Tracking:
 
 
 @dataclass(kw_only=True, slots=True)
-class Store:
+class StoreSection:
     """The folder of runs, and which of its finished runs are taken for the one that is asked
     for.
     """
@@ -180,7 +180,7 @@ SECTIONS: dict[str, type] = {
     "data": Data,
     "trainer": Trainer,
     "tracking": Tracking,
-    "store": Store,
+    "store": StoreSection,
     "sweep": Sweep,
 }
 
@@ -189,7 +189,7 @@ def defaults() -> dict[str, Node]:
     """Return every key of every typed section with its default; `data.name`, which has none, is
     null.
     """
-    sections: list[Any] = [Data(name=""), Trainer(), Tracking(), Store(), Sweep()]
+    sections: list[Any] = [Data(name=""), Trainer(), Tracking(), StoreSection(), Sweep()]
     nodes = {name: asdict(section) for name, section in zip(SECTIONS, sections, strict=True)}
     nodes["data"]["name"] = None
     return nodes
@@ -210,7 +210,7 @@ class Config:
     data: Data
     trainer: Trainer
     tracking: Tracking
-    store: Store
+    store: StoreSection
     sweep: Sweep
 
     @property

@@ -45,7 +45,11 @@ def _item_text(value: Any) -> str:
         return value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf, where JSON has Infinity
-    if isinstance(value, int) and EXACT <= abs(value) <= sys.float_info.max and value == float(value):
+    if (
+        isinstance(value, int)
+        and EXACT <= abs(value) <= sys.float_info.max
+        and value == float(value)
+    ):
         return repr(float(value))  # 1e+30, of which `normalize` makes a whole number
     return json.dumps(value, ensure_ascii=False, default=str)
 

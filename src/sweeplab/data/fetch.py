@@ -290,6 +290,8 @@ FASHION_MNIST_FILES = IdxSet(
     ),
     sources={
         "torchvision's mirrors": partial(from_torchvision, "FashionMNIST"),
-        "Debian's dataset-fashion-mnist": partial(from_folder, Path("/usr/share/datasets/fashion-mnist")),
+        "Debian's dataset-fashion-mnist": partial(
+            from_folder, Path("/usr/share/datasets/fashion-mnist")
+        ),
     },
 )

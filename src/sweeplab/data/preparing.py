@@ -45,7 +45,9 @@ def shaped(data: Data, raw: Tensor) -> Tensor:
     # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
     if data.shape and len(shape) > 1 and _without_ones(shape) != _without_ones(data.shape):
         advice = _shape_advice(data, shape)
-        raise UserError(f"data.shape={data.shape}: the set's examples have the shape {shape}; {advice}")
+        raise UserError(
+            f"data.shape={data.shape}: the set's examples have the shape {shape}; {advice}"
+        )
     return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
 
 

@@ -93,7 +93,9 @@ def _read(examples: Examples, index: int, key: str | None) -> Pair:
         text = " ".join(str(error).split())[:200]
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise UserError(f"data.dataset: example {index} cannot be read: {kind}: {text} ({where})") from error
+        raise UserError(
+            f"data.dataset: example {index} cannot be read: {kind}: {text} ({where})"
+        ) from error
 
 
 def _is_random(examples: Examples, index: int, pair: Pair, after: seeding.States) -> bool:

@@ -73,7 +73,9 @@ def _refuse_infinite(raw: Tensor, finite: Tensor, scaling: Scaling) -> None:
 
 def _scale(raw: Tensor, scaling: Scaling) -> Tensor:
     if raw.is_complex():
-        raise UserError(f"data.dataset: the {scaling.name} are {raw.dtype}; give real and imaginary parts as numbers")
+        raise UserError(
+            f"data.dataset: the {scaling.name} are {raw.dtype}; give real and imaginary parts as numbers"
+        )
     std = 1.0 if scaling.std is None else scaling.std
     if raw.dtype in NARROW:
         return raw.float().sub_(scaling.mean or 0.0).div_(std)

@@ -139,7 +139,9 @@ class Converted(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         example = self.dataset[index]
         if not isinstance(example, tuple | list) or len(example) != 2:
-            raise UserError(f"data.dataset: an example is a {_kind(example)}; it must be a pair (input, target)")
+            raise UserError(
+                f"data.dataset: an example is a {_kind(example)}; it must be a pair (input, target)"
+            )
         return tensor_of(example[0]), tensor_of(example[1])
 
 
@@ -158,7 +160,9 @@ def examples_of(delivered: object) -> Examples:
         examples = _from_arrays(*map(tensor_of, delivered))
     elif isinstance(delivered, Mapping | IterableDataset) or not _is_map_style(delivered):
         description = _description(delivered)
-        raise UserError(f"data.dataset: the target delivers {description}; it must deliver {WANTED}")
+        raise UserError(
+            f"data.dataset: the target delivers {description}; it must deliver {WANTED}"
+        )
     else:
         examples = Converted(delivered)
     if len(examples) == 0:
@@ -218,7 +222,9 @@ def tensor_of(value: object) -> Tensor:
         # A copy: torch takes no read-only or reversed memory
         return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError) as error:
-        raise UserError(f"data.dataset: a {_kind(value)} cannot be made a tensor: {error}") from error
+        raise UserError(
+            f"data.dataset: a {_kind(value)} cannot be made a tensor: {error}"
+        ) from error
 
 
 def collate(examples: Sequence[Pair]) -> Pair:

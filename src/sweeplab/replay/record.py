@@ -24,7 +24,9 @@ from sweeplab.train.stopping import StopReason
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
 MOST_THREADS = 1024  # a record that asks for more would only exhaust the machine
 
-_PLACE = re.compile(r"_args_|(?:.*_)?(?:root|path|file|filename|folder|dir|directory|uri|url)s?", re.IGNORECASE)
+_PLACE = re.compile(
+    r"_args_|(?:.*_)?(?:root|path|file|filename|folder|dir|directory|uri|url)s?", re.IGNORECASE
+)
 _RUN_ID = re.compile(rf"[0-9a-f]{{1,{store.FINGERPRINT_LENGTH}}}")
 
 
@@ -51,14 +53,25 @@ def read(run: store.Run) -> Record:
     """
     for file in (run.config_file, run.journal.path):
         if not file.is_file():
-            raise UserError(f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl")
+            raise UserError(
+                f"{run.id}: has no {file.name}; a record is a config.yaml and a journal.jsonl"
+            )
     settings = _load(run.config_file)
     try:
         return _parse(run, settings)
     except (store.DamagedError, UserError):
         raise
-    except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError) as error:
-        raise UserError(f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}") from error
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        StopIteration,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise UserError(
+            f"{run.id}: journal.jsonl is not that of a run: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _parse(run: store.Run, settings: Node) -> Record:
@@ -84,7 +97,9 @@ def _parse(run: store.Run, settings: Node) -> Record:
 
 def outcome(end: Node) -> dict[str, Any]:
     """Take from an `end` event what must come out again: all but the times."""
-    values = {name: value for name, value in store.numbers(end["metrics"]).items() if name not in TIMES}
+    values = {
+        name: value for name, value in store.numbers(end["metrics"]).items() if name not in TIMES
+    }
     return {"stop_reason": end["stop_reason"], "weights_sha256": end["weights_sha256"], **values}
 
 
@@ -95,7 +110,9 @@ def _load(file: Path) -> Node:
     try:
         text = file.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(f"{file.name}: refused: a record has no aliases")  # a few lines of them fill the memory
+            raise UserError(
+                f"{file.name}: refused: a record has no aliases"
+            )  # a few lines of them fill the memory
         loaded = yaml.safe_load(text)
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file.name}: refused: {' '.join(str(error).split())}") from error
@@ -117,7 +134,9 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     _refuse_odd_values(record.start["config"], "journal")
     _refuse_moved(record, local)
     if record.threads > MOST_THREADS:
-        raise UserError(f"{record.run.id}: refused: {record.threads} threads would exhaust this machine")
+        raise UserError(
+            f"{record.run.id}: refused: {record.threads} threads would exhaust this machine"
+        )
     if trusted:  # where the user's own modules are; last, so that they take no other's place
         sys.path.append(str(config.root()))
     targets.ensure_trusted(raw, "", trusted)
@@ -143,7 +162,11 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     }
     if record.outcome["stop_reason"] == StopReason.TIME_LIMIT:  # where that ends a run is chance
         trainer["epochs"] = record.last_epoch
-    here: Node = {"tracking": {"enabled": False}, "store": {"root": str(home)}, "sweep": {"id": None}}
+    here: Node = {
+        "tracking": {"enabled": False},
+        "store": {"root": str(home)},
+        "sweep": {"id": None},
+    }
     return config.parse({**raw, **components, "data": data, "trainer": trainer, **here})
 
 
@@ -161,7 +184,9 @@ def _refuse_odd_values(value: Any, key: str) -> None:
             _refuse_odd_values(name, key)
             _refuse_odd_values(item, f"{key}.{name}" if key else str(name))
     elif isinstance(value, str) and "${" in value:
-        raise UserError(f"{key}={show(value)}: refused: a record is resolved, and refers to nothing")
+        raise UserError(
+            f"{key}={show(value)}: refused: a record is resolved, and refers to nothing"
+        )
     elif not isinstance(value, str | int | float | None) or not str(value).isprintable():
         raise UserError(f"{key}={show(value)}: refused: only plain numbers and words are expected")
 
@@ -176,12 +201,18 @@ def _refuse_moved(record: Record, local: Config) -> None:
     now, then = config.flatten(record.config), config.flatten(record.start["config"])
     for key, here in places(local).items():
         if now.get(key) not in (then.get(key), here):
-            raise UserError(f"{key}={show(now.get(key))}: refused: it is neither this machine's nor the journal's")
+            raise UserError(
+                f"{key}={show(now.get(key))}: refused: it is neither this machine's nor the journal's"
+            )
 
 
 def places(local: Config) -> dict[str, str | None]:
     """Return where we read and write; never a record's."""
-    return {"data.root": local.data.root, "store.root": local.store.root, "tracking.uri": local.tracking.uri}
+    return {
+        "data.root": local.data.root,
+        "store.root": local.store.root,
+        "tracking.uri": local.tracking.uri,
+    }
 
 
 def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
@@ -194,18 +225,26 @@ def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[
     if targets.is_lookup(value):
         return value
     if isinstance(value, dict):
-        return {name: _localized(item, f"{key}.{name}", known, secrets) for name, item in value.items()}
+        return {
+            name: _localized(item, f"{key}.{name}", known, secrets) for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [_localized(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)]
+        return [
+            _localized(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)
+        ]
     if config.is_hidden(value):
         return config.reveal(value, key, secrets, "give it: '+{key}=...'")
     name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
-    if not isinstance(value, str) or not (_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value)):
+    if not isinstance(value, str) or not (
+        _PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value)
+    ):
         return value
     if key in known:
         return known[key]
     advice = f"; give it: +{key}=..." if key.startswith("data.dataset.") and "[" not in key else ""
-    raise UserError(f"{key}={show(value)}: refused: a record does not say where to read or write{advice}")
+    raise UserError(
+        f"{key}={show(value)}: refused: a record does not say where to read or write{advice}"
+    )
 
 
 def _available_device(name: str) -> str:
@@ -222,11 +261,15 @@ def _initial_run(name: Any, local: Config) -> str | None:
         return None
     run_id = str(name).rstrip("/").rpartition("/")[2]
     if not _RUN_ID.fullmatch(run_id):
-        raise UserError(f"trainer.init_from={show(name)}: refused: a record can only name a run's id")
+        raise UserError(
+            f"trainer.init_from={show(name)}: refused: a record can only name a run's id"
+        )
     try:
         return str(store.Store(local.store.root).find(run_id).folder)
     except UserError as error:
-        raise UserError(f"trainer.init_from={error}; the weights to start from must be there") from error
+        raise UserError(
+            f"trainer.init_from={error}; the weights to start from must be there"
+        ) from error
 
 
 def show(value: Any) -> str:

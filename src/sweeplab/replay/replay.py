@@ -18,7 +18,15 @@ from sweeplab.runs import run as running
 from sweeplab.runs.job import Job, named, prepare
 from sweeplab.train.stopping import StopReason
 
-LOCAL = ("data.root", "data.workers", "data.memory", "data.dataset.", "store.", "tracking", "trainer.progress")
+LOCAL = (
+    "data.root",
+    "data.workers",
+    "data.memory",
+    "data.dataset.",
+    "store.",
+    "tracking",
+    "trainer.progress",
+)
 """What overrides may say: where things lie and what is seen. All else is the record's."""
 
 _MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
@@ -49,7 +57,9 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
             if not _edits(record):
                 raise
             # The file may be damaged.
-            raise UserError(f"{error} ({record.run.config_file} is not what the journal began with)") from error
+            raise UserError(
+                f"{error} ({record.run.config_file} is not what the journal began with)"
+            ) from error
         _announce(record, settings, local)
         home = store.Store(job.config.store.root).open()
         replayed = _train(record, job, home)
@@ -73,7 +83,9 @@ def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = No
         if secrets is None and config.redact_override(override) != override:
             continue
         if not key.startswith(LOCAL):
-            raise UserError(f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given")
+            raise UserError(
+                f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given"
+            )
 
 
 def _find(name: str, local: Config, copy: Path) -> store.Run:
@@ -94,11 +106,17 @@ def _announce(record: Record, settings: Config, local: Config) -> None:
     console.say(f"replaying {record.run.id}: {len(record.epochs)} epochs {how}")
     edits = _edits(record)
     if edits:
-        console.say("\n".join(["config.yaml, which is trained, differs from the journal's first line:", *edits]))
+        console.say(
+            "\n".join(
+                ["config.yaml, which is trained, differs from the journal's first line:", *edits]
+            )
+        )
     recorded = config.flatten(record.config)
     aside = [key for key, value in places(local).items() if recorded.get(key) not in (None, value)]
     if aside:
-        console.say(f"not taken from the record, but from this machine's config: {', '.join(aside)}")
+        console.say(
+            f"not taken from the record, but from this machine's config: {', '.join(aside)}"
+        )
 
 
 def _train(record: Record, job: Job, home: store.Store) -> store.History:
@@ -122,10 +140,16 @@ def _train(record: Record, job: Job, home: store.Store) -> store.History:
 
 def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool:
     """Give a run of a store its removed weights again; tells whether there was need to."""
-    if run.weights_file.exists() or not replayed.weights_file.exists() or run.folder.is_relative_to(scratch):
+    if (
+        run.weights_file.exists()
+        or not replayed.weights_file.exists()
+        or run.folder.is_relative_to(scratch)
+    ):
         return False
     with run.claim():
-        store.write_atomic(run.folder / replayed.weights_file.name, replayed.weights_file.read_bytes())
+        store.write_atomic(
+            run.folder / replayed.weights_file.name, replayed.weights_file.read_bytes()
+        )
     return True
 
 
@@ -139,7 +163,9 @@ def _comparable_epochs(record: Record, replayed: store.History) -> dict[int, dic
         return epochs
     comparable = {}
     for epoch, values in epochs.items():
-        comparable[epoch] = {name: value for name, value in values.items() if not metrics.is_learning_rate(name)}
+        comparable[epoch] = {
+            name: value for name, value in values.items() if not metrics.is_learning_rate(name)
+        }
     return comparable
 
 
@@ -147,7 +173,9 @@ def _differences(record: Record, replayed: store.History) -> list[str]:
     """List the first metric of the first epoch that differs, else all that differs at the end."""
     epochs = _comparable_epochs(record, replayed)
     for epoch in sorted({*record.epochs, *epochs}):
-        differing = _unequal(record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, ")
+        differing = _unequal(
+            record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, "
+        )
         if differing:
             return differing[:1]
     result = outcome(replayed.end)
@@ -156,7 +184,9 @@ def _differences(record: Record, replayed: store.History) -> list[str]:
     return _unequal(record.outcome, result)
 
 
-def _report(record: Record, job: Job, replayed: store.History, differences: Sequence[str]) -> list[str]:
+def _report(
+    record: Record, job: Job, replayed: store.History, differences: Sequence[str]
+) -> list[str]:
     """Say what differs, and all that could explain it."""
     start = replayed.first_start
     reasons = [*_edits(record), *_code_reasons(record, job)]
@@ -193,11 +223,17 @@ def _code_reasons(record: Record, job: Job) -> list[str]:
     asked = identity.asked(settings, job.facts, weights)
     secrets = list(config.hidden_keys(asked))
     if secrets:
-        return [f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"]
+        return [
+            f"  {', '.join(secrets)}: with a secret that is hidden, it cannot be told whether the code is the same"
+        ]
     named_targets = named(job.config, job.facts)
-    now = identity.identify(asked, record.start["data"].get("digest"), targets.digest(*named_targets))
+    now = identity.identify(
+        asked, record.start["data"].get("digest"), targets.digest(*named_targets)
+    )
     if now.question != record.start.get("question"):
-        return ["  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"]
+        return [
+            "  the question: this version of sweeplab puts it otherwise, or trainer.init_from holds other weights"
+        ]
     if now.fingerprint == record.start.get("fingerprint"):
         return []
     reasons = ["  the code: sweeplab's own (NUMERICS), or that of the record's classes"]
@@ -212,7 +248,12 @@ def _without(values: Mapping[str, Any], ignored: Collection[str]) -> dict[str, A
 
 
 def _unequal(
-    then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, there: str = "then", here: str = "now"
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    there: str = "then",
+    here: str = "now",
 ) -> list[str]:
     """Write a line for each key that has not the same value in both."""
     lines = []

@@ -31,7 +31,9 @@ LONGEST = 120  # characters of a file's name
 log = logging.getLogger(__name__)
 
 
-def keep(run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, metric_values.Metric]) -> None:
+def keep(
+    run: Path, split: str, others: Mapping[str, Any], metrics: Mapping[str, metric_values.Metric]
+) -> None:
     """Write what the metrics computed of this split into files of the run's folder."""
     for name, value in others.items():
         stem = run / METRICS / f"{split}_{_file_name(name)}"
@@ -78,11 +80,19 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value).replace("nan", "NaN").replace("inf", "Infinity")
+        return (
+            value
+            if math.isfinite(value)
+            else str(value).replace("nan", "NaN").replace("inf", "Infinity")
+        )
     if isinstance(value, complex):
         return [_plain(value.real), _plain(value.imag)]
     if isinstance(value, Tensor):
-        dense = value.detach().cpu().to_dense() if value.layout != torch.strided else value.detach().cpu()
+        dense = (
+            value.detach().cpu().to_dense()
+            if value.layout != torch.strided
+            else value.detach().cpu()
+        )
         return _plain((dense.dequantize() if dense.is_quantized else dense).tolist())
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())

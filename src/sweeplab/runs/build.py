@@ -27,7 +27,10 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
         dynamo.spare()
     loss: nn.Module = instantiate(config.loss).to(runtime.device)
     optimizer = instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
-    further = {n: metric_values.to_device(instantiate(node), runtime.device) for n, node in config.metrics.items()}
+    further = {
+        n: metric_values.to_device(instantiate(node), runtime.device)
+        for n, node in config.metrics.items()
+    }
     seed_stream(config.seed, "dropout")
     return loop.TrainState(
         model=model,

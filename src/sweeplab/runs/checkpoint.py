@@ -47,7 +47,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of an epoch, whole or not at all, and keep it and the one before."""
     folder.mkdir(exist_ok=True)
     saved = {name: getattr(checkpoint, name) for name in Checkpoint.names()}
-    saved["reason"] = None if checkpoint.reason is None else str(checkpoint.reason)  # torch reads no classes of ours
+    saved["reason"] = (
+        None if checkpoint.reason is None else str(checkpoint.reason)
+    )  # torch reads no classes of ours
     write_atomic(folder / f"{checkpoint.epoch}.pt", _sealed(states.to_bytes(saved)))
     for number, file in _files(folder):
         if number < checkpoint.epoch - 1:
@@ -64,12 +66,18 @@ def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> C
             saved = states.from_bytes(_opened(file.read_bytes()))
             missing = [name for name in Checkpoint.names() if name not in saved]
         except Exception as error:  # whatever torch makes of damaged bytes
-            complain(f"{file}: this checkpoint is damaged ({first_line(error)}); the one before is taken")
+            complain(
+                f"{file}: this checkpoint is damaged ({first_line(error)}); the one before is taken"
+            )
             continue
         if missing:
-            complain(f"{file}: this checkpoint has no {', '.join(missing)}, as of an earlier version; it is left aside")
+            complain(
+                f"{file}: this checkpoint has no {', '.join(missing)}, as of an earlier version; it is left aside"
+            )
         elif saved["fingerprint"] != fingerprint:
-            complain(f"{file}: this checkpoint is of run {saved['fingerprint'][:ID_LENGTH]}; it is left aside")
+            complain(
+                f"{file}: this checkpoint is of run {saved['fingerprint'][:ID_LENGTH]}; it is left aside"
+            )
         else:
             known = {name: saved[name] for name in Checkpoint.names()}
             known["reason"] = None if known["reason"] is None else StopReason(known["reason"])

@@ -24,12 +24,18 @@ def train_fused(
     """
     splits = splits or jobs[0].load()
     before = RandomStreams()
-    order = sorted(jobs, key=lambda job: job.fingerprint)  # two that claim the same runs do not wait for each other
+    order = sorted(
+        jobs, key=lambda job: job.fingerprint
+    )  # two that claim the same runs do not wait for each other
     attempts = [_Attempt(job, home.run(job.fingerprint)) for job in order]
     with recording.sigterm(), recording.informed():  # until the last of them has ended
         try:
             members = [attempt.begin(splits, len(jobs)) for attempt in attempts]
-            owners = {member: attempt for member, attempt in zip(members, attempts, strict=True) if member is not None}
+            owners = {
+                member: attempt
+                for member, attempt in zip(members, attempts, strict=True)
+                if member is not None
+            }
             for member, result in fused.epochs(list(owners)):
                 member.done = owners[member].take(result)
         except BaseException as error:  # an interrupt, or an error of what is computed for all

@@ -60,7 +60,9 @@ def initial_run(init_from: str, root: str) -> tuple[store.Run, str]:
         raise UserError(f"trainer.init_from={error}") from error
     result = run.result()
     if result is None or result.weights_sha256 is None:
-        raise UserError(f"trainer.init_from={init_from}: that run has no weights; it is {run.status}")
+        raise UserError(
+            f"trainer.init_from={init_from}: that run has no weights; it is {run.status}"
+        )
     return run, result.weights_sha256
 
 
@@ -89,7 +91,9 @@ def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
         return None
     try:
         settings = config.validate(start["config"])
-        if settings.trainer.init_from is not None or not set(parts.class_paths(settings)) <= set(targets):
+        if settings.trainer.init_from is not None or not set(parts.class_paths(settings)) <= set(
+            targets
+        ):
             return None
         sizes = {name: start["data"][name] for name in ("train", "valid", "test", "digest")}
         return identify(asked(settings, data.Facts(**sizes)), sizes["digest"], "").question

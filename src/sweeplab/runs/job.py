@@ -43,8 +43,15 @@ class Job:
     @property
     def name(self) -> str:
         """What sets the run apart, for people: `hidden=392 seed=1`, or the network's name."""
-        shown = [o for o in self.overrides if not o.startswith(("store.", "tracking", "data.root", "sweep."))]
-        short = (f"{key.rpartition('.')[2]}={value}" for key, _, value in (o.partition("=") for o in shown))
+        shown = [
+            o
+            for o in self.overrides
+            if not o.startswith(("store.", "tracking", "data.root", "sweep."))
+        ]
+        short = (
+            f"{key.rpartition('.')[2]}={value}"
+            for key, _, value in (o.partition("=") for o in shown)
+        )
         return " ".join(short) or str(self.config.model["_target_"]).rpartition(".")[2]
 
     def record(self) -> dict[str, Any]:
@@ -94,8 +101,12 @@ class Job:
         now = targets.parts(
             paths, words
         )  # only now: what was changed before the import and what was changed after it shows
-        if changed := [name for name in {**self.code, **now} if self.code.get(name) != now.get(name)]:
-            raise UserError(f"{', '.join(changed)}: changed after the run was planned; issue the command again")
+        if changed := [
+            name for name in {**self.code, **now} if self.code.get(name) != now.get(name)
+        ]:
+            raise UserError(
+                f"{', '.join(changed)}: changed after the run was planned; issue the command again"
+            )
 
     def result(self, status: store.Status, reason: str | None, **more: Any) -> store.Result:
         """Make a result of this job; `more` are its metrics and the digest of its weights."""
@@ -163,7 +174,7 @@ def _only(settings: Config, *sections: str) -> Config:
         data=config.Data(name=""),
         trainer=config.Trainer(),
         tracking=config.Tracking(),
-        store=config.Store(),
+        store=config.StoreSection(),
         sweep=config.Sweep(),
     )
     return replace(empty, **{name: getattr(settings, name) for name in sections})
@@ -182,7 +193,9 @@ def named(settings: Config, facts: data.Facts) -> tuple[list[str], dict[str, str
     return parts.class_paths(settings), parts.words(settings, held=facts.held)
 
 
-def other_answers(settings: Config, question: str, home: store.Store, once: Once) -> list[store.Run]:
+def other_answers(
+    settings: Config, question: str, home: store.Store, once: Once
+) -> list[store.Run]:
     """List the finished runs that answer the same question by other code, the latest last."""
     paths = sorted(parts.class_paths(settings))
     return once(_answers, str(home.root), paths).get(question, [])
@@ -201,14 +214,19 @@ def changed_code(planned: Job, began: dict[str, Any]) -> str:
     return f"{', '.join(shown[:3])}{more} changed" if shown else ""
 
 
-def _identity(settings: Config, facts: data.Facts, digest: str, home: store.Store, once: Once) -> Identity:
+def _identity(
+    settings: Config, facts: data.Facts, digest: str, home: store.Store, once: Once
+) -> Identity:
     """Name the run that is asked for.
 
     With `store.reuse=any` it is the latest finished run of the same question, whatever its code.
     """
     weights = None if settings.trainer.init_from is None else _initial(settings, once)[1]
     found = identity.identify(_asked(settings, facts, weights, once), facts.digest, digest)
-    if settings.store.reuse == "any" and home.run(found.fingerprint).status != store.Status.FINISHED:
+    if (
+        settings.store.reuse == "any"
+        and home.run(found.fingerprint).status != store.Status.FINISHED
+    ):
         for run in other_answers(settings, found.question, home, once)[-1:]:
             result = run.result()
             assert result is not None
@@ -243,11 +261,20 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
     if (init_from := settings.trainer.init_from) is not None:
         _, digest = _initial(settings, once)
-        once(_fit_weights, init_from, settings.store.root, digest, fitted.weights, sorted(fitted.free))
+        once(
+            _fit_weights,
+            init_from,
+            settings.store.root,
+            digest,
+            fitted.weights,
+            sorted(fitted.free),
+        )
     return fitted.layers, notes
 
 
-def _fit_weights(init_from: str, root: str, digest: str, wanted: dict[str, Any], free: list[str]) -> None:
+def _fit_weights(
+    init_from: str, root: str, digest: str, wanted: dict[str, Any], free: list[str]
+) -> None:
     """Raise UserError unless the weights of that run, of this digest, are whole and fit the network."""
     del digest  # the run may be another one tomorrow, of the same name
     run, _ = identity.initial_run(init_from, root)

@@ -27,13 +27,17 @@ def check(config: Config) -> None:
     unknown: list[str] = []
     for name in config.metrics:
         try:
-            numbers, other = metric_values.split_numbers(name, _tried(config, name, *_examples(config)))
+            numbers, other = metric_values.split_numbers(
+                name, _tried(config, name, *_examples(config))
+            )
         except ArithmeticError:  # of these examples; a division by zero, for one
             unknown.append(name)
             continue
         for key, _ in numbers:
             if key in owners:
-                raise UserError(f"metrics.{name}: gives '{key}', and so does metrics.{owners[key]}; rename one of them")
+                raise UserError(
+                    f"metrics.{name}: gives '{key}', and so does metrics.{owners[key]}; rename one of them"
+                )
             owners[key] = name
         if other is not None:
             others[name] = metric_values.describe(other)
@@ -43,7 +47,11 @@ def check(config: Config) -> None:
 def _check_mode(config: Config, name: str, metric: object) -> None:
     """Raise UserError if the metric itself, as torchmetrics' do, says that another mode is right."""
     higher = getattr(metric, "higher_is_better", None)
-    if config.monitor != f"{VALID}/{name}" or not isinstance(higher, bool) or higher == (config.mode == "max"):
+    if (
+        config.monitor != f"{VALID}/{name}"
+        or not isinstance(higher, bool)
+        or higher == (config.mode == "max")
+    ):
         return
     mode, better = ("max", "larger") if higher else ("min", "smaller")
     said = f"metrics.{name} says of itself that it is better the {better} it is; give {mode}"
@@ -57,7 +65,9 @@ def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
     _check_mode(config, name, metric)
     key = f"metrics.{name}._target_={node['_target_']}"
     if missing := [part for part in PARTS if not callable(getattr(metric, part, None))]:
-        raise UserError(f"{key}: a metric has {', '.join(PARTS)}, as torchmetrics' have; this has no {missing[0]}")
+        raise UserError(
+            f"{key}: a metric has {', '.join(PARTS)}, as torchmetrics' have; this has no {missing[0]}"
+        )
     try:
         with torch.no_grad():
             metric.reset()
@@ -86,16 +96,27 @@ def _examples(config: Config) -> tuple[Tensor, Tensor]:
     output = (2.0 * one_hot(said, size)).softmax(1)
     if config.data.task == CLASSIFICATION:
         return output, classes
-    return output + torch.arange(count)[:, None] / count, (0.5 + classes)[:, None].expand(count, size) / size
+    return output + torch.arange(count)[:, None] / count, (0.5 + classes)[:, None].expand(
+        count, size
+    ) / size
 
 
-def _check_monitor(config: Config, numbers: list[str], others: dict[str, str], unknown: list[str]) -> None:
+def _check_monitor(
+    config: Config, numbers: list[str], others: dict[str, str], unknown: list[str]
+) -> None:
     plain = [LOSS, score(config.data.task)]
     split, _, name = config.monitor.partition("/")
-    if split == TRAIN or name in plain or name in numbers or metric_values.comes_from(name, unknown):
+    if (
+        split == TRAIN
+        or name in plain
+        or name in numbers
+        or metric_values.comes_from(name, unknown)
+    ):
         return
     key = f"trainer.monitor={config.monitor}"
     if name in others:
-        raise UserError(f"{key}: metrics.{name} gives {others[name]}, which no epoch can be chosen by")
+        raise UserError(
+            f"{key}: metrics.{name} gives {others[name]}, which no epoch can be chosen by"
+        )
     known = [f"{VALID}/{each}" for each in (*plain, *numbers)]
     raise UserError(f"{key}: no such metric{did_you_mean(config.monitor, known)}")

@@ -17,20 +17,35 @@ SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 def problems(config: Config) -> list[str]:
     """List all that is wrong with the `_target_`s, by their signatures, and between sections."""
     found = schedule_checks.problems(config)
-    wrong = [name for name in ("scheduler",) if found]  # what a schedule's arguments lack besides, tells no more
+    wrong = [
+        name for name in ("scheduler",) if found
+    ]  # what a schedule's arguments lack besides, tells no more
     found += [
-        p for name, node, supplied in _nodes(config) if name not in wrong for p in targets.check(node, name, supplied)
+        p
+        for name, node, supplied in _nodes(config)
+        if name not in wrong
+        for p in targets.check(node, name, supplied)
     ]
     found += _not_finite(config)
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
-        found.append(f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}")
+        found.append(
+            f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}"
+        )
     known = epoch_metrics(config)
     if not measures(config, config.monitor):
-        found.append(f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}")
-    taken = [name for name in (metrics.LOSS, metrics.score(config.data.task)) if name in config.metrics]
-    found += [f"metrics.{name}: every run has a metric of this name; give it another" for name in taken]
+        found.append(
+            f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}"
+        )
+    taken = [
+        name for name in (metrics.LOSS, metrics.score(config.data.task)) if name in config.metrics
+    ]
+    found += [
+        f"metrics.{name}: every run has a metric of this name; give it another" for name in taken
+    ]
     if config.trainer.mode == "auto" and _further(config, config.monitor):
-        found.append(f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min")
+        found.append(
+            f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min"
+        )
     return [*found, *stopping.problems(config)]
 
 
@@ -93,7 +108,9 @@ def epoch_metrics(config: Config) -> list[str]:
     """List the metrics that an epoch measures, and so those that can be monitored."""
     plain = (metrics.LOSS, metrics.score(config.data.task))
     valid = (*plain, *config.metrics)
-    return [f"{metrics.TRAIN}/{name}" for name in plain] + [f"{metrics.VALID}/{name}" for name in valid]
+    return [f"{metrics.TRAIN}/{name}" for name in plain] + [
+        f"{metrics.VALID}/{name}" for name in valid
+    ]
 
 
 def measures(config: Config, name: str) -> bool:
@@ -107,7 +124,11 @@ def measures(config: Config, name: str) -> bool:
 def _further(config: Config, name: str) -> bool:
     """Whether it is of a metric of the user's own."""
     split, _, own = name.partition("/")
-    further = [each for each in config.metrics if each not in (metrics.LOSS, metrics.score(config.data.task))]
+    further = [
+        each
+        for each in config.metrics
+        if each not in (metrics.LOSS, metrics.score(config.data.task))
+    ]
     return split == metrics.VALID and metric_values.comes_from(own, further)
 
 

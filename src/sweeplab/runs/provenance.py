@@ -14,7 +14,16 @@ from sweeplab import speed
 from sweeplab.train import cpus, ranks
 from sweeplab.train.device import Runtime
 
-PACKAGES = ("sweeplab", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
+PACKAGES = (
+    "sweeplab",
+    "torch",
+    "torchvision",
+    "numpy",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "scikit-learn",
+)
 
 _remembered: dict[Path, dict[str, Any]] = {}  # code and versions, by the folder where git was asked
 
@@ -56,11 +65,16 @@ def _code_and_versions(folder: Path) -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"git": {"commit": commit, "dirty": bool(status) if commit else None}, "versions": versions}
+    return {
+        "git": {"commit": commit, "dirty": bool(status) if commit else None},
+        "versions": versions,
+    }
 
 
 def _device_name(device: torch.device) -> str:
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    return (
+        f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    )
 
 
 def _git(*arguments: str, folder: Path) -> str | None:

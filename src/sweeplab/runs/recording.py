@@ -21,7 +21,9 @@ from sweeplab.train.stopping import StopReason
 
 log = logging.getLogger(__name__)
 
-_speaking: Path | None = None  # the log of the run, of several in this process, that does something for itself alone
+_speaking: Path | None = (
+    None  # the log of the run, of several in this process, that does something for itself alone
+)
 _logging = 0  # runs whose warnings are logged
 _shown = warnings.showwarning
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -43,9 +45,13 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
         raise
     except Exception as error:
         said = config.redact_text(f"{type(error).__name__}: {error}")
-        if _taken_away(error):  # no time left, or Slurm has requeued the job before submitit could ask it to
+        if _taken_away(
+            error
+        ):  # no time left, or Slurm has requeued the job before submitit could ask it to
             _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
-            raise SystemExit(said) from error  # an exception would be a result to submitit, and the job be over
+            raise SystemExit(
+                said
+            ) from error  # an exception would be a result to submitit, and the job be over
         if _may_go_on(error):
             _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
             raise RunFailed(
@@ -57,7 +63,9 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
                 f"run {run.id} ({job.name}) had to stop: {run.journal.path} has vanished; issue the same command again"
             ) from error
         _end(run, job, store.Status.FAILED, None, said)
-        raise RunFailed(f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}") from error
+        raise RunFailed(
+            f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}"
+        ) from error
 
 
 def _begin(run: store.Run, job: Job) -> None:
@@ -77,7 +85,9 @@ def _begin(run: store.Run, job: Job) -> None:
 def _taken_away(error: Exception) -> bool:
     """Tell whether submitit's signal handler raised it, which interrupts the training anywhere."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames)
+    return any(
+        frame.f_globals.get("__name__") == "submitit.core.job_environment" for frame, _ in frames
+    )
 
 
 def _may_go_on(error: Exception) -> bool:
@@ -88,14 +98,18 @@ def _may_go_on(error: Exception) -> bool:
     return out_of_memory or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def _end(run: store.Run, job: Job, status: store.Status, reason: str | None, error: str | None = None) -> None:
+def _end(
+    run: store.Run, job: Job, status: store.Status, reason: str | None, error: str | None = None
+) -> None:
     """Record that a run ended too early, in the journal first and then as its result.
 
     The disk may be full, or the folder gone. Then neither is written, and the run is unfinished all
     the same.
     """
     with suppress(OSError):
-        run.journal.append(store.Event.END, status=status, stop_reason=reason, metrics={}, error=error)
+        run.journal.append(
+            store.Event.END, status=status, stop_reason=reason, metrics={}, error=error
+        )
         run.write_result(job.result(status, reason))
 
 

@@ -40,7 +40,9 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
         f"run {run.id}",
         {
             f"{metrics.TEST} {score}": console.number(values.get(tested)),
-            f"{metrics.TEST} {metrics.LOSS}": console.number(values.get(f"{metrics.TEST}/{metrics.LOSS}")),
+            f"{metrics.TEST} {metrics.LOSS}": console.number(
+                values.get(f"{metrics.TEST}/{metrics.LOSS}")
+            ),
             "best epoch": "-" if best is None else f"{int(best)} (by {job.config.monitor})",
             "early-stop epoch": f"{last} ({result.stop_reason}{_cut_short(job, last)})",
             "parameters": f"{int(values[metrics.PARAMETERS]):,}",
@@ -55,7 +57,10 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
 
 def _cut_short(job: Job, last: int) -> str:
     """Say that a schedule laid out for the whole run was cut short; '' if it was not."""
-    epochs, name = job.config.trainer.epochs, str(job.config.scheduler.get("_target_")).rpartition(".")[2]
+    epochs, name = (
+        job.config.trainer.epochs,
+        str(job.config.scheduler.get("_target_")).rpartition(".")[2],
+    )
     whole = last == epochs or name not in ("OneCycleLR", "CosineAnnealingLR")
     return "" if whole else f"; {name} is laid out for {epochs}"
 
@@ -93,7 +98,9 @@ def value_of(job: Job, home: store.Store, metric: str) -> float:
     if metric in result.metrics:
         return result.metrics[metric]
     epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
-    return math.nan if math.isnan(epoch) else found.epochs().get(int(epoch), {}).get(metric, math.nan)
+    return (
+        math.nan if math.isnan(epoch) else found.epochs().get(int(epoch), {}).get(metric, math.nan)
+    )
 
 
 def brief(job: Job, result: store.Result, best: float | None) -> str:
@@ -114,19 +121,27 @@ def planned(job: Job, home: store.Store) -> str:
     when it starts it.
     """
     cells = home.manifest(str(job.config.sweep.id))["cells"]
-    names = {cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)}
+    names = {
+        cell["fingerprint"]: f"{i}/{len(cells)} {cell['name']}" for i, cell in enumerate(cells, 1)
+    }
     if job.fingerprint not in names:
-        raise UserError(f"{job.name}: a config or the code was changed after the sweep was planned; issue it again")
+        raise UserError(
+            f"{job.name}: a config or the code was changed after the sweep was planned; issue it again"
+        )
     return names[job.fingerprint]
 
 
-def say_tracking(lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None) -> None:
+def say_tracking(
+    lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None
+) -> None:
     """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what to do."""
     if not settings.tracking.enabled:
         console.say("tracking is off: nothing was sent to MLflow")
         return
     if lag is not None:
-        raise RunFailed(f"{lag}\nnothing is lost; bring it level with: {console.command('sweeplab sync')}")
+        raise RunFailed(
+            f"{lag}\nnothing is lost; bring it level with: {console.command('sweeplab sync')}"
+        )
     uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
     for notice in tracking.notices(home, settings.tracking, {run.id for run in runs}, sweep):
         console.say(notice)

@@ -31,7 +31,9 @@ def main(raw: DictConfig) -> None:
         job = prepare(settings, config.task_overrides())
     with distributed.process_group(settings):
         splits = None if job.finished else job.load()  # what is wrong shows before anything is made
-        (_lead if ranks.is_main_process() else distributed.reported_by_torchrun(_follow))(job, splits)
+        (_lead if ranks.is_main_process() else distributed.reported_by_torchrun(_follow))(
+            job, splits
+        )
 
 
 def _lead(job: Job, splits: data.Splits | None) -> None:
@@ -46,7 +48,9 @@ def _lead(job: Job, splits: data.Splits | None) -> None:
     if place is None:  # of a sweep the plan has said it
         console.warn(job.notes)
     if names := parts.of_script(settings):
-        console.complain(f"{', '.join(names.values())}: known to this script only; put it into a module for load_model")
+        console.complain(
+            f"{', '.join(names.values())}: known to this script only; put it into a module for load_model"
+        )
     with tracking.feeding(home, settings.tracking) as client:
         result = train(job, home, splits, client.tend)
         run = home.run(job.fingerprint)
@@ -62,13 +66,19 @@ def _show(job: Job, home: store.Store) -> None:
     run = home.run(job.fingerprint)
     result = run.result()
     assert result is not None
-    console.say(f"run {run.id} is finished already; {home.root} cannot be written, and nothing is sent to MLflow")
+    console.say(
+        f"run {run.id} is finished already; {home.root} cannot be written, and nothing is sent to MLflow"
+    )
     report.report(job, run, result)
 
 
 def _follow(job: Job, splits: data.Splits | None) -> None:
     """Train as a rank that is not the first: compute a share, and throw away what is written."""
-    with recording.sigterm(), tempfile.TemporaryDirectory(prefix="sweeplab-") as folder, distributed.await_torchrun():
+    with (
+        recording.sigterm(),
+        tempfile.TemporaryDirectory(prefix="sweeplab-") as folder,
+        distributed.await_torchrun(),
+    ):
         if distributed.broadcast(True):
             _train(begin(job, store.Run(Path(folder)), splits or job.load()))
 
@@ -111,7 +121,9 @@ def _train(training: Training, after_epoch: Callable[[], None] = lambda: None) -
 
 def claimed(run: store.Run) -> AbstractContextManager[None]:
     """Keep other processes from training a run meanwhile; wait for one that does."""
-    return run.claim(lambda: console.say(f"run {run.id} is being trained by another process: waiting for it"))
+    return run.claim(
+        lambda: console.say(f"run {run.id} is being trained by another process: waiting for it")
+    )
 
 
 def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
@@ -157,7 +169,9 @@ def want(run: store.Run, settings: Config) -> None:
     try:
         _, history = run.history()
     except store.DamagedError as error:
-        console.complain(f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again")
+        console.complain(
+            f"{error}; the result stands, its epochs are lost: remove {run.folder} to train it again"
+        )
         return
     known = {**history.experiments, **history.tracked}
     if settings.tracking.enabled and settings.sweep.id is None and experiment not in known:
@@ -173,19 +187,31 @@ def _export(run: store.Run, settings: Config) -> None:
     asked = settings.tracking.enabled and settings.tracking.log_model and settings.sweep.id is None
     if not asked or not run.weights_file.exists():
         return
-    about = {"run": run.id, "data": settings.data.name, "mean": settings.data.mean, "std": settings.data.std}
+    about = {
+        "run": run.id,
+        "data": settings.data.name,
+        "mean": settings.data.mean,
+        "std": settings.data.std,
+    }
     try:
         if not (run.folder / store.MODEL).exists():
-            network, example = _load(run, settings.model), torch.zeros(2, *parts.input_shape(settings.data))
+            network, example = (
+                _load(run, settings.model),
+                torch.zeros(2, *parts.input_shape(settings.data)),
+            )
             tracking.save_model(network, example, run.folder / store.MODEL, about)
         if not store.History.of(run.journal).has_model:
             run.journal.append(store.Event.MODEL)
     except Exception as error:  # of the user's network, or of torch.export
         reason = " ".join(str(error).split())[:200]
-        console.complain(f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}")
+        console.complain(
+            f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}"
+        )
 
 
-def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None) -> nn.Module:
+def load_model(
+    run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Return the trained network of a run, on the CPU, in eval mode.
 
     `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs`
@@ -194,7 +220,9 @@ def load_model(run: str | Path, root: str | Path | None = None, given: Mapping[s
     secret is missing. What comes from an MLflow server is built only if it is a class of torch.nn
     or sweeplab.
     """
-    home = store.Store(config.expand_home(root) if root else config.absolute(config.Store().root))
+    home = store.Store(
+        config.expand_home(root) if root else config.absolute(config.StoreSection().root)
+    )
     try:
         found = home.find(str(run))
     except UserError as missing:
@@ -216,7 +244,9 @@ def _load(run: store.Run, node: config.Node) -> nn.Module:
         state.restore(weights, model)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{run.folder}: its network is not what it was when it was trained: {reason}") from error
+        raise UserError(
+            f"{run.folder}: its network is not what it was when it was trained: {reason}"
+        ) from error
     return model.eval()
 
 

@@ -38,7 +38,12 @@ def layers(title: str, rows: Sequence[Layer]) -> None:
     """Print the layer table: what the network is made of and how many parameters it has."""
     total = sum(row.parameters for row in rows)
     shown = [(row.name, row.kind, row.output, f"{row.parameters:,}") for row in rows]
-    console.table(title, ("layer", "type", "output", "parameters"), [*shown, ("total", "", "", f"{total:,}")], left=3)
+    console.table(
+        title,
+        ("layer", "type", "output", "parameters"),
+        [*shown, ("total", "", "", f"{total:,}")],
+        left=3,
+    )
 
 
 class RunScreen:
@@ -78,11 +83,17 @@ class RunScreen:
             yield batch
             if self._progress is not None and self._bar is not None and index % every == 0:
                 done = (epoch - 1) * self._batches + index + 1
-                self._progress.update(self._bar, completed=done, description=f"epoch {epoch}/{self._epochs}")
+                self._progress.update(
+                    self._bar, completed=done, description=f"epoch {epoch}/{self._epochs}"
+                )
 
     def epoch(self, result: EpochResult, best_epoch: int | None) -> str:
         """Show an epoch's metrics; returns the line, for the log."""
-        shown = [(name, value) for name, value in result.metrics.items() if not metrics.is_learning_rate(name)]
+        shown = [
+            (name, value)
+            for name, value in result.metrics.items()
+            if not metrics.is_learning_rate(name)
+        ]
         values = "  ".join(f"{name} {console.number(value)}" for name, value in shown)
         mark = "  *" if result.epoch == best_epoch else ""
         line = f"epoch {result.epoch:>3}/{self._epochs}  {values}  {result.seconds:.1f} s{mark}"
@@ -96,7 +107,11 @@ class RunScreen:
 def result(title: str, rows: Mapping[str, str]) -> None:
     """Print the result of a run, a line for each thing that matters."""
     grid = Table(
-        title=console.plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE, show_header=False
+        title=console.plain(title),
+        title_justify="left",
+        title_style="bold",
+        box=rich.box.SIMPLE,
+        show_header=False,
     )
     grid.add_column(justify="left")
     grid.add_column(justify="left", overflow="fold")

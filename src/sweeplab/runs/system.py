@@ -22,7 +22,9 @@ MEGA = 1e6
 def check() -> None:
     """Raise UserError if there is nothing to measure with."""
     if find_spec("psutil") is None:
-        raise UserError("tracking.system_metrics=true: needs psutil, which is not installed: pip install psutil")
+        raise UserError(
+            "tracking.system_metrics=true: needs psutil, which is not installed: pip install psutil"
+        )
 
 
 @contextmanager
@@ -34,7 +36,10 @@ def sampled(journal: Journal, *, on: bool, interval: float = INTERVAL) -> Iterat
     over = threading.Event()
 
     def watch() -> None:
-        sample, last = _sampler(journal.path.parent), False  # here: psutil keeps what was before per thread
+        sample, last = (
+            _sampler(journal.path.parent),
+            False,
+        )  # here: psutil keeps what was before per thread
         while not last:
             last = over.wait(interval)
             with suppress(OSError):  # a full disk is told by the run itself
@@ -57,7 +62,11 @@ def _sampler(folder: Path) -> Callable[[], dict[str, float]]:
     before = psutil.net_io_counters()
 
     def sample() -> dict[str, float]:
-        memory, disk, network = psutil.virtual_memory(), psutil.disk_usage(str(folder)), psutil.net_io_counters()
+        memory, disk, network = (
+            psutil.virtual_memory(),
+            psutil.disk_usage(str(folder)),
+            psutil.net_io_counters(),
+        )
         values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / MEGA,
@@ -80,13 +89,18 @@ def _gpus() -> dict[str, float]:
         import pynvml
 
         pynvml.nvmlInit()
-        cards = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        cards = [
+            pynvml.nvmlDeviceGetHandleByIndex(number)
+            for number in range(pynvml.nvmlDeviceGetCount())
+        ]
         values: dict[str, float] = {}
         for number, card in enumerate(cards):
             memory = pynvml.nvmlDeviceGetMemoryInfo(card)
             values[f"gpu_{number}_memory_usage_megabytes"] = memory.used / MEGA
             values[f"gpu_{number}_memory_usage_percentage"] = 100 * memory.used / memory.total
-            values[f"gpu_{number}_utilization_percentage"] = pynvml.nvmlDeviceGetUtilizationRates(card).gpu
+            values[f"gpu_{number}_utilization_percentage"] = pynvml.nvmlDeviceGetUtilizationRates(
+                card
+            ).gpu
     except Exception:  # not installed, no driver, or a card that does not say
         return {}
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,21 +56,13 @@ class Training:
         trainer = job.config.trainer
         self.job, self.folder, self.runtime = job, run, how
         self.train, self.valid, self.test = _batches(job.config, how, splits)
-        self._streamed = [s for s in (splits.train, splits.valid, splits.test) if isinstance(s, data.StreamingSplit)]
+        parts = (splits.train, splits.valid, splits.test)
+        self._streamed = [part for part in parts if isinstance(part, data.StreamingSplit)]
         self.state = build(job.config, how, len(self.train))
         weights.try_saving(self.state.model, self.state.loss)
-        owners = {"model": self.state.model, "loss": self.state.loss, "optimizer": self.state.optimizer}
-        self.attributes = Attributes(owners | {f"metrics.{n}": each for n, each in self.state.metrics.items()})
+        self.attributes = Attributes(_stateful_parts(self.state))
         wrap_ddp(self.state)
-        self.stopping = stopping.Stopping(
-            monitor=job.config.monitor,
-            mode=job.config.mode,
-            epochs=trainer.epochs,
-            patience=trainer.patience,
-            target=trainer.target,
-            time_limit=trainer.time_limit,
-            min_delta=trainer.min_delta,
-        )
+        self.stopping = _early_stopping(job.config)
         optimizer, scheduler = self.state.optimizer.state_dict(), self.state.scheduler.state_dict()
         weights.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
         self.best: State | None = None
@@ -87,16 +79,15 @@ class Training:
         """Start from the seed, or from another run's weights."""
         settings = self.job.config
         if settings.trainer.init_from is not None:
-            run, _ = initial_run(settings.trainer.init_from, settings.store.root)
-            initial = weights.verified_weights(run)
-            restore(initial, self.state.model)
-            if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:  # else it keeps its own
-                restore_loss(initial, self.state.loss)
+            _load_initial_weights(settings, settings.trainer.init_from, self.state)
+        experiment = None
+        if settings.tracking.enabled:
+            experiment = tracking.experiment_name(settings.tracking)
         self.folder.journal.append(
             store.Event.START,
             **self.job.record(),
-            provenance=self._provenance(fused),
-            experiment=tracking.experiment_name(settings.tracking) if settings.tracking.enabled else None,
+            provenance=_provenance(self.runtime, fused),
+            experiment=experiment,
             sweep=settings.sweep.id,
         )
         self._known = store.History.of(self.folder.journal).epochs
@@ -106,14 +97,14 @@ class Training:
         _restore(self, saved)
         history = store.History.of(self.folder.journal)
         if history.provenance and (before := history.provenance.get("ranks", 1)) != world_size():
-            console.say(f"run {self.folder.id} had {before} ranks and now has {world_size()}, which gives other bits")
-        self.folder.journal.append(store.Event.RESUME, epoch=self.epoch, provenance=self._provenance(fused))
+            console.say(
+                f"run {self.folder.id} had {before} ranks and now has {world_size()}, which gives other bits"
+            )
+        self.folder.journal.append(
+            store.Event.RESUME, epoch=self.epoch, provenance=_provenance(self.runtime, fused)
+        )
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
-
-    def _provenance(self, fused: int) -> dict[str, Any]:
-        origin = provenance(self.runtime, Path.cwd())
-        return {**origin, "fused": fused} if fused > 1 else origin
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -121,8 +112,14 @@ class Training:
         settings = self.job.config
         if settings.trainer.progress and settings.sweep.id is None:
             screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
-        watched = system.sampled(self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics)
-        with self._view, watched, _profiled(self.folder, self.runtime.device, on=settings.trainer.profile):
+        watched = system.sampled(
+            self.folder.journal, on=settings.tracking.enabled and settings.tracking.system_metrics
+        )
+        with (
+            self._view,
+            watched,
+            _profiled(self.folder, self.runtime.device, on=settings.trainer.profile),
+        ):
             yield
 
     def train_batches(self, epoch: int) -> Iterator[loop.Batch]:
@@ -144,11 +141,15 @@ class Training:
         result = broadcast(result)  # seconds, too: what stops one rank stops all
         self.epoch, self.reason = result.epoch, self.stopping.update(result)
         if result.epoch == 1 and result.finite and self.stopping.best is None:
-            console.complain(f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen")
+            console.complain(
+                f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen"
+            )
         if self.stopping.best_epoch == result.epoch:
             self.best = snapshot(self.state.model, self.state.loss)
         if self.stopping.best_epoch in (result.epoch, None):
-            attachments.keep(self.folder.folder, metrics.VALID, self.state.others, self.state.metrics)
+            attachments.keep(
+                self.folder.folder, metrics.VALID, self.state.others, self.state.metrics
+            )
         self.trained_examples += result.examples
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
@@ -161,17 +162,15 @@ class Training:
         """Journal an epoch the first time; one that is trained again must come out the same."""
         if before is None:
             seconds = round(result.seconds, 6)
-            self.folder.journal.append(store.Event.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds)
+            self.folder.journal.append(
+                store.Event.EPOCH, epoch=result.epoch, metrics=result.metrics, seconds=seconds
+            )
             return
         _note_differences(self.folder, result, before)
 
     def finish(self) -> store.Result:
         """Test with the best weights, keep them, and write down what came out."""
-        if any(split.changed() for split in self._streamed):
-            console.complain(
-                f"run {self.folder.id}: data.dataset: the same seeds do not give the same examples any more, since "
-                "reading changes the set; a resumed run, or one with other data.workers, has other bits"
-            )
+        _complain_of_changed_data(self.folder, self._streamed)
         values: dict[str, float] = {
             metrics.EARLY_STOP_EPOCH: self.epoch,
             metrics.PARAMETERS: sum(p.numel() for p in self.state.parameters),
@@ -182,8 +181,12 @@ class Training:
         if self.best is not None and self.stopping.best_epoch is not None:
             restore(self.best, self.state.model, self.state.loss)
             tested = loop.evaluate(self.state, self.test.epoch(0))
-            attachments.keep(self.folder.folder, metrics.TEST, self.state.others, self.state.metrics)
-            values |= metrics.with_prefix(metrics.TEST, tested) | {metrics.BEST_EPOCH: self.stopping.best_epoch}
+            attachments.keep(
+                self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
+            )
+            values |= metrics.with_prefix(metrics.TEST, tested) | {
+                metrics.BEST_EPOCH: self.stopping.best_epoch
+            }
             digest = weights.weights_sha256(self.best)
             weights.write_weights(self.folder, self.best)
         self.folder.journal.append(
@@ -193,7 +196,56 @@ class Training:
             metrics=values,
             weights_sha256=digest,
         )
-        return self.job.result(store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest)
+        return self.job.result(
+            store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest
+        )
+
+
+def _provenance(how: Runtime, fused: int) -> dict[str, Any]:
+    origin = provenance(how, Path.cwd())
+    return {**origin, "fused": fused} if fused > 1 else origin
+
+
+def _complain_of_changed_data(run: store.Run, splits: Sequence[data.StreamingSplit]) -> None:
+    if any(split.changed() for split in splits):
+        console.complain(
+            f"run {run.id}: data.dataset: the same seeds do not give the same examples any more, since "
+            "reading changes the set; a resumed run, or one with other data.workers, has other bits"
+        )
+
+
+def _load_initial_weights(settings: config.Config, init_from: str, state: loop.TrainState) -> None:
+    """Take the weights of another run, those of the loss only if it was the same one."""
+    run, _ = initial_run(init_from, settings.store.root)
+    initial = weights.verified_weights(run)
+    restore(initial, state.model)
+    if run.recorded("loss") == config.redact(config.to_dict(settings))["loss"]:
+        restore_loss(initial, state.loss)
+
+
+def _early_stopping(settings: config.Config) -> stopping.Stopping:
+    trainer = settings.trainer
+    return stopping.Stopping(
+        monitor=settings.monitor,
+        mode=settings.mode,
+        epochs=trainer.epochs,
+        patience=trainer.patience,
+        target=trainer.target,
+        time_limit=trainer.time_limit,
+        min_delta=trainer.min_delta,
+    )
+
+
+def _stateful_parts(state: loop.TrainState) -> dict[str, Any]:
+    """Return what may keep a state in plain attributes, by its name in the config."""
+    parts: dict[str, Any] = {
+        "model": state.model,
+        "loss": state.loss,
+        "optimizer": state.optimizer,
+    }
+    for name, metric in state.metrics.items():
+        parts[f"metrics.{name}"] = metric
+    return parts
 
 
 def _note_differences(run: store.Run, result: EpochResult, before: dict[str, float]) -> None:
@@ -204,7 +256,9 @@ def _note_differences(run: store.Run, result: EpochResult, before: dict[str, flo
             f"run {run.id}: epoch {result.epoch} was trained again, and {name} is {now!r}, "
             f"it was {before.get(name)!r}: something in this run is not deterministic"
         )
-        run.journal.append(store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now)
+        run.journal.append(
+            store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
+        )
 
 
 def _captured(training: Training) -> Checkpoint:
@@ -245,7 +299,9 @@ def _batches(
     """Return training, validation and test batches; on several ranks, this rank's share of them."""
     trainer = settings.trainer
     if trainer.overfit_batches is not None:
-        few = data.Batches(splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches)
+        few = data.Batches(
+            splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches
+        )
         return few, few, few
     batches = ShardedBatches if world_size() > 1 else data.Batches
     train = batches(
@@ -258,7 +314,9 @@ def _batches(
         shift=_shift(settings),
     )
     size, limit = trainer.eval_batch_size, trainer.limit_batches
-    valid, test = (batches(s, size, device=how.device, limit=limit) for s in (splits.valid, splits.test))
+    valid, test = (
+        batches(s, size, device=how.device, limit=limit) for s in (splits.valid, splits.test)
+    )
     return train, valid, test
 
 
@@ -267,7 +325,9 @@ def _shift(settings: config.Config) -> data.Shift | None:
     if most is None or pictures.shape is None:
         return None
     channels, height, width = pictures.shape
-    return data.Shift((channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0))
+    return data.Shift(
+        (channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0)
+    )
 
 
 @contextmanager
@@ -286,4 +346,6 @@ def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[Non
     text = profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20)
     (folder / "table.txt").write_text(text, encoding="utf-8")
     profiler.export_chrome_trace(str(folder / "trace.json"))
-    console.say(f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)")
+    console.say(
+        f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)"
+    )

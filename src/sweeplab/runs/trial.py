@@ -30,7 +30,9 @@ CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 """Losses whose targets are classes, so that they cannot regress."""
 
 EXAMPLES = 2
-LARGE = 2**32  # bytes of weights; what is larger is tried on the meta device only, which needs no memory
+LARGE = (
+    2**32
+)  # bytes of weights; what is larger is tried on the meta device only, which needs no memory
 SMALL = 10_000  # numbers of a parameter; the optimizer is tried on a cutting of what is larger
 
 
@@ -97,7 +99,9 @@ def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
         raise on_meta  # it did work, and its outputs are not what is needed
     if model is not None and _bytes(model) > LARGE:
         if _wants_values(on_meta):
-            return _used(config, model, loss, None)  # too large to be tried: the first batch will tell
+            return _used(
+                config, model, loss, None
+            )  # too large to be tried: the first batch will tell
         raise on_meta
     try:
         return _used(config, _module(config.model, "model"), loss, _blank(config, "cpu"))
@@ -152,7 +156,9 @@ def _wants_values(error: UserError) -> bool:
 def _module(node: Node, key: str) -> nn.Module:
     built = targets.build(node, key)
     if not isinstance(built, nn.Module):
-        raise UserError(f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is a {type(built).__name__}")
+        raise UserError(
+            f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is a {type(built).__name__}"
+        )
     return built
 
 
@@ -169,7 +175,9 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
             f"(data={needs.name}, data.flatten={str(needs.flatten).lower()}): {_line(error)}"
         ) from error
     if not isinstance(output, Tensor):
-        raise UserError(f"model={target}: must return one tensor, returned a {type(output).__name__}")
+        raise UserError(
+            f"model={target}: must return one tensor, returned a {type(output).__name__}"
+        )
     if tuple(output.shape) != (len(inputs), needs.out_features):
         key = "model.out_features" if "out_features" in config.model else "model"
         got = f"{key}={config.model['out_features']}" if "out_features" in config.model else key
@@ -185,10 +193,15 @@ def _try_loss(config: Config, loss: nn.Module) -> None:
     needs, target = config.data, config.loss["_target_"]
     classes = needs.task == metrics.CLASSIFICATION
     if not classes and isinstance(loss, CLASS_LOSSES):
-        raise UserError(f"loss={target}: is for classes, but data={needs.name} is a regression; use loss=mse")
+        raise UserError(
+            f"loss={target}: is for classes, but data={needs.name} is a regression; use loss=mse"
+        )
     shape = (EXAMPLES, needs.out_features)
     try:
-        value = loss(torch.zeros(shape), torch.zeros(EXAMPLES, dtype=torch.int64) if classes else torch.zeros(shape))
+        value = loss(
+            torch.zeros(shape),
+            torch.zeros(EXAMPLES, dtype=torch.int64) if classes else torch.zeros(shape),
+        )
     except Exception:
         different = torch.arange(EXAMPLES) % needs.out_features
         try:
@@ -202,13 +215,17 @@ def _try_loss(config: Config, loss: nn.Module) -> None:
     if not isinstance(value, Tensor):
         raise UserError(f"loss={target}: must give a tensor, gave a {type(value).__name__}")
     if value.shape != ():
-        raise UserError(f"loss={target}: must give one number a batch, not shape {list(value.shape)}")
+        raise UserError(
+            f"loss={target}: must give one number a batch, not shape {list(value.shape)}"
+        )
 
 
 def _layer_of_loss(loss: nn.Module) -> list[Layer]:
     """Return a row for the parameters of the loss; none if it has none."""
     size = sum(parameter.numel() for parameter in loss.parameters())
-    return [Layer(name="loss", kind=type(loss).__name__, output="", parameters=size)] if size else []
+    return (
+        [Layer(name="loss", kind=type(loss).__name__, output="", parameters=size)] if size else []
+    )
 
 
 def _parameters(module: nn.Module) -> list[Parameter]:
@@ -241,7 +258,9 @@ class _recorded:  # noqa: N801  # a context manager, named as it reads
     """Add the output shape and parameters of every leaf module that runs to `rows`."""
 
     def __init__(self, model: nn.Module, rows: list[Layer]) -> None:
-        leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+        leaves = [
+            (name, module) for name, module in model.named_modules() if not list(module.children())
+        ]
         self._hooks = [module.register_forward_hook(self._hook(name)) for name, module in leaves]
         self._rows = rows
 
@@ -249,7 +268,9 @@ class _recorded:  # noqa: N801  # a context manager, named as it reads
         def record(module: nn.Module, _inputs: object, output: object) -> None:
             size = sum(p.numel() for p in module.parameters())
             shape = _shape(output) if isinstance(output, Tensor) else ""
-            self._rows.append(Layer(name=name or "-", kind=type(module).__name__, output=shape, parameters=size))
+            self._rows.append(
+                Layer(name=name or "-", kind=type(module).__name__, output=shape, parameters=size)
+            )
 
         return record
 
@@ -295,11 +316,17 @@ def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:
     cuttings = dict.fromkeys(_cut(each) for each in parameters)
     try:
         built: Optimizer = targets.build(
-            config.optimizer, "optimizer", [_stand_in(each, gradients=gradients) for each in cuttings]
+            config.optimizer,
+            "optimizer",
+            [_stand_in(each, gradients=gradients) for each in cuttings],
         )
     except UserError:
         with torch.device("meta"):
-            targets.build(config.optimizer, "optimizer", [_stand_in(each, gradients=False) for each in parameters])
+            targets.build(
+                config.optimizer,
+                "optimizer",
+                [_stand_in(each, gradients=False) for each in parameters],
+            )
         raise
     return built
 
@@ -309,12 +336,17 @@ def _cut(parameter: Parameter) -> Parameter:
     if math.prod(parameter.shape) <= SMALL:
         return parameter
     return Parameter(
-        tuple(min(size, 4) for size in parameter.shape), parameter.dtype, parameter.trained, parameter.sparse
+        tuple(min(size, 4) for size in parameter.shape),
+        parameter.dtype,
+        parameter.trained,
+        parameter.sparse,
     )
 
 
 def _stand_in(parameter: Parameter, *, gradients: bool) -> nn.Parameter:
-    made = nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype), requires_grad=parameter.trained)
+    made = nn.Parameter(
+        torch.zeros(parameter.shape, dtype=parameter.dtype), requires_grad=parameter.trained
+    )
     if gradients and parameter.trained:
         slope = torch.full_like(made, 1e-3)
         made.grad = slope.to_sparse(1) if parameter.sparse else slope
@@ -324,7 +356,9 @@ def _stand_in(parameter: Parameter, *, gradients: bool) -> nn.Parameter:
 # --- Weights ----------------------------------------------------------------------------------------------------------
 
 
-def fit_weights(init_from: str, wanted: Mapping[str, Any], free: Collection[str], weights: Mapping[str, Any]) -> None:
+def fit_weights(
+    init_from: str, wanted: Mapping[str, Any], free: Collection[str], weights: Mapping[str, Any]
+) -> None:
     """Raise UserError unless the network has weights of exactly these names and shapes.
 
     `wanted` are the forms of the network's weights by name; those that are `free` may take another.
@@ -333,7 +367,10 @@ def fit_weights(init_from: str, wanted: Mapping[str, Any], free: Collection[str]
     names = {**wanted, **given}
     differing = [name for name in names if name not in free and wanted.get(name) != given.get(name)]
     wrong = [
-        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}" for name in differing
+        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
+        for name in differing
     ]
     if wrong:
-        raise UserError("\n".join([f"trainer.init_from={init_from}: its weights do not fit:", *wrong]))
+        raise UserError(
+            "\n".join([f"trainer.init_from={init_from}: its weights do not fit:", *wrong])
+        )

@@ -38,14 +38,22 @@ def weights_bytes(state: Mapping[str, Any]) -> bytes:
             return safetensors.torch.save(tensors, {VERSIONS: json.dumps(versions)})
         except (KeyError, TypeError, ValueError, safetensors.SafetensorError):
             pass  # a type that safetensors does not have
-    kept = OrderedDict((name, _whole(v) if states.is_ordinary(v) else v) for name, v in state.items())
+    kept = OrderedDict(
+        (name, _whole(v) if states.is_ordinary(v) else v) for name, v in state.items()
+    )
     kept._metadata = versions  # type: ignore[attr-defined]  # as torch does it
     return states.to_bytes(kept)
 
 
 def _whole(value: Tensor) -> Tensor:
     """Copy a tensor into contiguous memory of its own: views, expanded and conjugate ones, too."""
-    return value.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+    return (
+        value.detach()
+        .cpu()
+        .resolve_conj()
+        .resolve_neg()
+        .clone(memory_format=torch.contiguous_format)
+    )
 
 
 def write_weights(run: Run, state: Mapping[str, Any]) -> None:
@@ -75,7 +83,9 @@ def _weights_of(content: bytes, device: torch.device | str = "cpu") -> State:
         versions = states.metadata(with_header)
     if versions and versions.pop(VERSIONS_SHA256, None) != _versions_sha256(versions):
         raise ValueError("the versions of its modules are damaged")
-    loaded = OrderedDict((n, v.to(device) if isinstance(v, Tensor) else v) for n, v in with_header.items())
+    loaded = OrderedDict(
+        (n, v.to(device) if isinstance(v, Tensor) else v) for n, v in with_header.items()
+    )
     loaded._metadata = versions  # type: ignore[attr-defined]  # as torch does it
     return loaded
 
@@ -102,7 +112,9 @@ def verified_weights(run: Run) -> State:
     except Exception as error:  # whatever safetensors makes of damaged bytes
         raise DamagedError(run.weights_file, first_line(error), advice) from error
     if weights_sha256(weights) != result.weights_sha256:
-        raise DamagedError(run.weights_file, "these are not the weights that the run ended with", advice)
+        raise DamagedError(
+            run.weights_file, "these are not the weights that the run ended with", advice
+        )
     return weights
 
 
@@ -117,7 +129,9 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
     Raises UserError that names what cannot be kept.
     """
     if any(is_lazy(parameter) for parameter in loss.parameters()):
-        raise UserError("loss: has parameters without a shape, as torch.nn's Lazy modules have; only networks may")
+        raise UserError(
+            "loss: has parameters without a shape, as torch.nn's Lazy modules have; only networks may"
+        )
     if any(is_lazy(parameter) for parameter in model.parameters()):
         return  # they have no numbers yet
     try:
@@ -131,7 +145,9 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
         raise
     except Exception as error:  # of the user's network, or of torch
         text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"model: its weights could not be saved and loaded again: {text}") from error
+        raise UserError(
+            f"model: its weights could not be saved and loaded again: {text}"
+        ) from error
 
 
 def refuse_unsafe(value: Mapping[str, Any]) -> None:

@@ -1,7 +1,14 @@
 """The store: a folder of runs by fingerprint, with journals and results; and sweep manifests."""
 
 from sweeplab.store import repair, weights
-from sweeplab.store.files import DamagedError, plain, read_json, remove_leftovers, write_atomic, write_json
+from sweeplab.store.files import (
+    DamagedError,
+    plain,
+    read_json,
+    remove_leftovers,
+    write_atomic,
+    write_json,
+)
 from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, Store, fingerprint
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers

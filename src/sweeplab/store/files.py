@@ -16,7 +16,9 @@ from typing import Any
 
 from sweeplab.errors import UserError, first_line
 
-DIGEST = b',\n  "sha256": "'  # begins the last line of a JSON file: the digest of all that stands before
+DIGEST = (
+    b',\n  "sha256": "'  # begins the last line of a JSON file: the digest of all that stands before
+)
 HEX_DIGITS = 64
 TAIL = b'"\n}\n'
 DEAD_AFTER = 3600.0  # seconds; no file takes so long to be written
@@ -86,7 +88,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     content = read_bytes(path)
     body, mark, rest = content.rpartition(DIGEST)
-    if mark and rest.endswith(TAIL) and hashlib.sha256(body).hexdigest().encode() != rest.removesuffix(TAIL):
+    if (
+        mark
+        and rest.endswith(TAIL)
+        and hashlib.sha256(body).hexdigest().encode() != rest.removesuffix(TAIL)
+    ):
         raise DamagedError(path, "its content does not fit the digest in it")
     try:
         value = json.loads(content.decode())
@@ -117,7 +123,9 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def remove_leftovers(folder: Path, pattern: str = ".*", *, older: float = 0.0, keep: str | None = None) -> None:
+def remove_leftovers(
+    folder: Path, pattern: str = ".*", *, older: float = 0.0, keep: str | None = None
+) -> None:
     """Remove what killed writers have left in a folder: hidden files that fit the pattern.
 
     To be called where nobody writes them any more: under the lock of those who do, or with an age.

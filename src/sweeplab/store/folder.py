@@ -22,7 +22,9 @@ SCHEMA = 1
 FINGERPRINT_LENGTH = 64
 
 
-def fingerprint(canonical: Mapping[str, Any], data_digest: str, code_digest: str) -> tuple[str, str]:
+def fingerprint(
+    canonical: Mapping[str, Any], data_digest: str, code_digest: str
+) -> tuple[str, str]:
     """Return (fingerprint, question) of what a run is asked to compute, each 64 hex digits.
 
     The question leaves out the code digest: runs with the same question and other fingerprints
@@ -64,7 +66,11 @@ class Store(SweepRecords):
     def _there(self) -> Path:
         """Return the folder, or the nearest one above it that exists."""
         try:
-            return next(folder for folder in (self.root.absolute(), *self.root.absolute().parents) if folder.exists())
+            return next(
+                folder
+                for folder in (self.root.absolute(), *self.root.absolute().parents)
+                if folder.exists()
+            )
         except OSError as error:
             raise self._refusal(error.strerror) from error
 
@@ -79,7 +85,9 @@ class Store(SweepRecords):
         return self
 
     def _refusal(self, why: str | None) -> UserError:
-        return UserError(f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs")
+        return UserError(
+            f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs"
+        )
 
     @property
     def id(self) -> str:
@@ -104,7 +112,9 @@ class Store(SweepRecords):
         try:
             self._ownership, original = settle(self.root)
         except DamagedError as error:
-            raise UserError(f"{error}; remove it, and what was sent to MLflow before will be sent once more") from error
+            raise UserError(
+                f"{error}; remove it, and what was sent to MLflow before will be sent once more"
+            ) from error
         if original is None:
             return None
         return f"{self.root} is a copy of {original}: it goes on under an id of its own, with MLflow runs of its own"
@@ -130,8 +140,16 @@ class Store(SweepRecords):
         if Run(folder).last_written is not None:
             return Run(folder.resolve())
         whole = len(name) == FINGERPRINT_LENGTH
-        found = [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)] if name else []
+        found = (
+            [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)]
+            if name
+            else []
+        )
         if len(found) != 1:
-            many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else "no such run"
+            many = (
+                f"several runs begin so: {', '.join(run.id for run in found)}"
+                if found
+                else "no such run"
+            )
             raise UserError(f"{name}: {many} in {self.root}; its folders are the runs' names")
         return found[0]

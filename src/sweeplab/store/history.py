@@ -26,7 +26,7 @@ class Result:
     overrides: list[str] = field(default_factory=list)
 
 
-class Facts(ABC):
+class JournalFacts(ABC):
     """What the lines of a journal say."""
 
     @property
@@ -128,7 +128,7 @@ class Facts(ABC):
         )
 
 
-class History(Facts):
+class History(JournalFacts):
     """What a journal says, as far as it has been read; `read` takes in the lines added since.
 
     A few facts are kept for good. The lines themselves, from which all else is found, are kept

@@ -43,12 +43,16 @@ class Status(StrEnum):
 Line = dict[str, Any]
 """A line of a journal: `time` (Unix seconds), `event`, and what goes with that event."""
 
-CHECKSUM = b', "crc": "'  # begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits
+CHECKSUM = (
+    b', "crc": "'  # begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits
+)
 CHECKSUM_LENGTH = len(CHECKSUM) + 8 + len('"}')
 
 MAPPINGS = ("config", "data", "provenance", "metrics")  # fields of events
 
-_ONE_AT_A_TIME = threading.Lock()  # of the threads that append to a journal, one may have to mend it
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # of the threads that append to a journal, one may have to mend it
 
 
 class Journal:
@@ -89,11 +93,18 @@ class Journal:
             lines = read_bytes(self.path).split(b"\n")[:-1]
         except FileNotFoundError:
             return []
-        return [parsed(line, self.path, number) for number, line in enumerate(lines[first:], start=first + 1)]
+        return [
+            parsed(line, self.path, number)
+            for number, line in enumerate(lines[first:], start=first + 1)
+        ]
 
     def mend(self) -> None:
         """Cut off a torn last line, as a killed process leaves it, before the next append."""
-        if self.path.is_file() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
+        if (
+            self.path.is_file()
+            and (content := self.path.read_bytes())
+            and not content.endswith(b"\n")
+        ):
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
 
@@ -129,7 +140,9 @@ def _checked(event: Any) -> Line:
     """Check that a line without a checksum is an event. Raises any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
-    plain_kinds = isinstance(event["event"], str) and isinstance(event.get("time", 0.0), int | float)
+    plain_kinds = isinstance(event["event"], str) and isinstance(
+        event.get("time", 0.0), int | float
+    )
     if not plain_kinds or not all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS):
         raise ValueError("it is no event of a run")
     if event["event"] == Event.EPOCH and not isinstance(event["epoch"], int):

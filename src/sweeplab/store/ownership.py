@@ -28,7 +28,15 @@ from sweeplab.store.files import DamagedError, read_json, write_json
 
 FILE = "store.json"
 KEPT = 20  # places and machines that are remembered
-FLEETING = ("fuse", "9p", "cifs", "smb", "overlay", "virtiofs", "drvfs")  # file systems whose inodes may change
+FLEETING = (
+    "fuse",
+    "9p",
+    "cifs",
+    "smb",
+    "overlay",
+    "virtiofs",
+    "drvfs",
+)  # file systems whose inodes may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,9 @@ class Ownership:
     places: list[str] = field(default_factory=list)  # the latest last
     inode: int = 0
     machines: list[str] = field(default_factory=list)  # that have seen this inode
-    former: list[str] = field(default_factory=list)  # ids of the stores that this is a copy of, the latest last
+    former: list[str] = field(
+        default_factory=list
+    )  # ids of the stores that this is a copy of, the latest last
 
     @property
     def first(self) -> str:
@@ -79,7 +89,9 @@ class Ownership:
         except FileNotFoundError:
             return None
         try:
-            known = cls(**{"owner": "", **{name: values[name] for name in cls.__slots__ if name in values}})
+            known = cls(
+                **{"owner": "", **{name: values[name] for name in cls.__slots__ if name in values}}
+            )
         except TypeError as error:
             raise DamagedError(file, "it is not that of a store") from error
         if not isinstance(known.id, str) or not known.id:
@@ -111,13 +123,19 @@ def settle(root: Path) -> tuple[Ownership, str | None]:
 
 def _is_sure(known: Ownership, root: Path) -> bool:
     here = Here.of(root)
-    return known.places[-1:] == [here.path] and known.inode == here.inode and here.machine in known.machines
+    return (
+        known.places[-1:] == [here.path]
+        and known.inode == here.inode
+        and here.machine in known.machines
+    )
 
 
 def _settled(root: Path, known: Ownership | None) -> tuple[Ownership, str | None]:
     here = Here.of(root)
     if known is None or not known.places:  # of a version that did not note them
-        known = Ownership(id=known.id if known else uuid.uuid4().hex, owner="", inode=-1, machines=[here.machine])
+        known = Ownership(
+            id=known.id if known else uuid.uuid4().hex, owner="", inode=-1, machines=[here.machine]
+        )
     original = _original(root, known, here)
     same = here.inode == known.inode and original is None
     return Ownership(
@@ -160,7 +178,9 @@ def _kind(path: str) -> str:
     """Return the kind of the file system that holds this path; '' if it cannot be told."""
     best, kind = "", ""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except OSError:
         return ""
     for line in lines:

@@ -34,7 +34,9 @@ ID_LENGTH = 16
 MODEL = "model"  # the folder of the trained network, for MLflow to serve
 METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
-ASIDE = "damaged"  # the folder in a run's folder that keeps a damaged journal, and what goes with it
+ASIDE = (
+    "damaged"  # the folder in a run's folder that keeps a damaged journal, and what goes with it
+)
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
 
 
@@ -130,16 +132,22 @@ class Run(RunFolder):
         recorded = self.config().get(section)
         _, history = self.history()
         if history.start and plain(recorded) != (history.start.get("config") or {}).get(section):
-            raise DamagedError(self.config_file, f"its {section} is not the one that the journal says was trained")
+            raise DamagedError(
+                self.config_file, f"its {section} is not the one that the journal says was trained"
+            )
         return dict(recorded or {})
 
     def write_config(self, config: Mapping[str, Any], overrides: list[str]) -> None:
         """Record what is asked for, readable by people and by Hydra."""
         import yaml
 
-        fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times; a job of a sweep has little else to do
+        fast = getattr(
+            yaml, "CSafeDumper", yaml.SafeDumper
+        )  # ten times; a job of a sweep has little else to do
         for file, content in ((self.config_file, dict(config)), (self.overrides_file, overrides)):
-            write_atomic(file, yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True).encode())
+            write_atomic(
+                file, yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True).encode()
+            )
 
     def start(self) -> Line:
         """Read the first line of the journal: what was asked; empty if it cannot be read."""
@@ -174,7 +182,13 @@ class Run(RunFolder):
         except FileNotFoundError:
             return None
         try:
-            result = Result(**{**values, "metrics": numbers(values["metrics"]), "status": Status(values["status"])})
+            result = Result(
+                **{
+                    **values,
+                    "metrics": numbers(values["metrics"]),
+                    "status": Status(values["status"]),
+                }
+            )
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise DamagedError(self.result_file, first_line(error)) from error
         if self._is_of_another(result.fingerprint):
@@ -226,7 +240,9 @@ class Run(RunFolder):
     def _ensure_end(self, result: Result | None, *, ended: bool) -> None:
         if ended or result is None:
             return
-        if result.status == Status.FINISHED or not self.claimed:  # else somebody is about to go on with it
+        if (
+            result.status == Status.FINISHED or not self.claimed
+        ):  # else somebody is about to go on with it
             raise DamagedError(self.journal.path, "its end is missing")
 
 

@@ -50,12 +50,19 @@ class SweepRecords:
         """Where the report of this sweep id is."""
         return self.sweeps / sweep[:ID_LENGTH]
 
-    def write_summary(self, sweep: str, metrics: Mapping[str, float], description: str, runs: int) -> None:
+    def write_summary(
+        self, sweep: str, metrics: Mapping[str, float], description: str, runs: int
+    ) -> None:
         """Write what MLflow is told of a sweep as a whole: metrics, and a description in Markdown.
 
         `runs` is the number of runs behind the metrics.
         """
-        content = {"time": time.time(), "metrics": metrics, "description": description, "runs": runs}
+        content = {
+            "time": time.time(),
+            "metrics": metrics,
+            "description": description,
+            "runs": runs,
+        }
         remove_leftovers(self.report_folder(sweep), f".{SUMMARY}.*", older=DEAD_AFTER)
         write_json(self.report_folder(sweep) / SUMMARY, content)
 
@@ -94,6 +101,10 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise DamagedError(file, error.why, advice) from error
     cells = manifest.get("cells")
     known = isinstance(manifest.get("id"), str) and isinstance(manifest.get("time"), int | float)
-    if not known or not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+    if (
+        not known
+        or not isinstance(cells, list)
+        or not all(isinstance(cell, dict) for cell in cells)
+    ):
         raise DamagedError(file, "it is no sweep's", advice)
     return manifest

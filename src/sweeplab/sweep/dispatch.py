@@ -16,7 +16,7 @@ from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.pool import Workers
-from sweeplab.sweep.processes import Member, Processes, Running, describe_exit, log_tail
+from sweeplab.sweep.processes import CellAtWork, Processes, Running, describe_exit, log_tail
 from sweeplab.sweep.queue import Attempt, Queue
 from sweeplab.sweep.screen import SweepScreen
 from sweeplab.sweep.server import BAD_INPUT, LOST, RAISED
@@ -89,9 +89,9 @@ class Dispatch:
                 break
         return self.started > before
 
-    def _member(self, cell: Cell, attempt: int) -> Member:
+    def _member(self, cell: Cell, attempt: int) -> CellAtWork:
         run = self._home.run(cell.job.fingerprint)
-        return Member(cell=cell, run=run, attempt=attempt, history=store.History(run.journal))
+        return CellAtWork(cell=cell, run=run, attempt=attempt, history=store.History(run.journal))
 
     @property
     def _is_expecting(self) -> bool:
@@ -108,7 +108,7 @@ class Dispatch:
                     process.members = [other for other in process.members if other is not member]
                     self._judge(member, process, RAISED)
 
-    def _judge(self, member: Member, process: Running, code: int) -> None:
+    def _judge(self, member: CellAtWork, process: Running, code: int) -> None:
         """Say how a job ended, and start it again, by itself, if it died and may."""
         cell, run = member.cell, member.run
         result = run.result()
@@ -132,7 +132,7 @@ class Dispatch:
         has_raised = result is not None and result.status == store.Status.FAILED
         self._take_failure(member, reason, may_retry=code != BAD_INPUT and not has_raised)
 
-    def _take_failure(self, member: Member, reason: str, *, may_retry: bool) -> None:
+    def _take_failure(self, member: CellAtWork, reason: str, *, may_retry: bool) -> None:
         """Say why a job did not finish, and start it again if it may and has attempts left."""
         cell, run, retries = member.cell, member.run, self._settings.retries
         lines = [f"{cell.name}: {reason}"]
@@ -149,7 +149,7 @@ class Dispatch:
             self._stopping = f"sweep.fail_fast=true, and {cell.name} did not finish"
             self._processes.stop_all()
 
-    def _start_elsewhere(self, member: Member, process: Running) -> bool:
+    def _start_elsewhere(self, member: CellAtWork, process: Running) -> bool:
         """Start a job again whose node was lost, unless it has lost too many.
 
         The loss is not the job's fault, and counts as no attempt.

@@ -26,7 +26,7 @@ LOG_BYTES = 16384  # at the end of a log that are read for them
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Member:
+class CellAtWork:
     """A job at work."""
 
     cell: Cell
@@ -49,7 +49,7 @@ class Member:
 class Running:
     """A process at work on a job, or on several that are trained as one."""
 
-    members: list[Member]
+    members: list[CellAtWork]
     lease: Lease
     deadline: float | None  # by time.monotonic
     timed_out: bool = False
@@ -73,7 +73,7 @@ class Processes:
     def __iter__(self) -> Iterator[Running]:
         return iter(self._running.values())
 
-    def start(self, members: Sequence[Member]) -> bool:
+    def start(self, members: Sequence[CellAtWork]) -> bool:
         """Start a process for these jobs; return False if there is no room for it."""
         first = members[0]
         config = first.cell.job.config

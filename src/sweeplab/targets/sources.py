@@ -17,7 +17,9 @@ from pathlib import Path
 from sweeplab.targets import syntax
 from sweeplab.targets.packages import is_standard, package_of
 
-RECORDED = frozenset(["sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"])
+RECORDED = frozenset(
+    ["sweeplab", "hydra_plugins", "hydra", "omegaconf", "torch", "torchvision", "numpy"]
+)
 """Packages whose version is recorded with each run, but is no part of its fingerprint."""
 
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)

@@ -113,7 +113,9 @@ def _may_be_advised(module: str) -> bool:
     return _under(module, _HARMLESS) or module.partition(".")[0] not in _DANGEROUS
 
 
-def _ensure_trusted_object(path: str, key: str, prefixes: Sequence[str], trusted: Sequence[str]) -> None:
+def _ensure_trusted_object(
+    path: str, key: str, prefixes: Sequence[str], trusted: Sequence[str]
+) -> None:
     value = _walk_trusted(path, key, prefixes)
     home = home_of(value)
     is_known = isinstance(value, type) and _under(home, prefixes) and _is_known_kind(value)

@@ -24,7 +24,9 @@ from sweeplab.targets.kinds import (
     literals,
 )
 
-SWITCHES = frozenset(["on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"])
+SWITCHES = frozenset(
+    ["on", "off", "yes", "no", "y", "n", "t", "f", "true", "false", "none", "null", "~"]
+)
 """Words that stand for a boolean or for null, but are texts to Hydra."""
 
 

@@ -71,7 +71,9 @@ def _check(settings: config.Config) -> None:
     elif [*loss.parameters(), *loss.buffers()]:
         name = settings.loss["_target_"]
         problems.append(f"loss={name}: has parameters or buffers, which ranks do not share")
-    problems += [f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics]
+    problems += [
+        f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics
+    ]
     if problems:
         head = f"torchrun has started {world_size()} ranks of one run:"
         raise UserError("\n".join([head, *problems]))

@@ -223,7 +223,9 @@ def _choose_product(states: Sequence[TrainState], inputs: Tensor, targets: Tenso
     return None
 
 
-def _is_exact_on_more(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+def _is_exact_on_more(
+    states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor
+) -> bool:
     """Repeat the proof on random inputs until it is over enough numbers, once in a process."""
     layers = layers_of(states[0].model)
     kinds = tuple((type(layer), repr(layer)) for layer in layers)
@@ -237,7 +239,9 @@ def _is_exact_on_more(states: Sequence[TrainState], one_product: bool, inputs: T
     return _proven[key]
 
 
-def _is_exact(states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor) -> bool:
+def _is_exact(
+    states: Sequence[TrainState], one_product: bool, inputs: Tensor, targets: Tensor
+) -> bool:
     """Tell whether a step as one has the bits of each alone, and draws no random number.
 
     Nothing is changed by the trial.
@@ -280,4 +284,6 @@ def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().reshape(-1).view(torch.uint8)  # one column of several is not contiguous
+    return (
+        tensor.contiguous().reshape(-1).view(torch.uint8)
+    )  # one column of several is not contiguous

@@ -76,7 +76,9 @@ class TrainState:
         model, loss, autocast = self.model, self.loss, self.autocast
         trained, outputs = self.trained, self.outputs
 
-        def passes(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        def passes(
+            inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
             with autocast():
                 output = checked_output(model(inputs), len(inputs), outputs)
             value = checked_loss(loss(output.float(), targets))
@@ -145,7 +147,9 @@ def timed_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
     return Trained(means, averager.examples, time.perf_counter() - started)
 
 
-def finish_epoch(state: TrainState, number: int, trained: Trained, valid: Iterable[Batch]) -> EpochResult:
+def finish_epoch(
+    state: TrainState, number: int, trained: Trained, valid: Iterable[Batch]
+) -> EpochResult:
     """Validate, and step a scheduler that counts epochs."""
     started = time.perf_counter()
     if not state.steps_each_batch:

@@ -23,7 +23,9 @@ def seed_stream(seed: int, stream: str) -> None:
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     random.seed(digest[8:])
-    np.random.seed(np.frombuffer(digest[8:], dtype=np.uint32))  # the generator that users' code draws from
+    np.random.seed(
+        np.frombuffer(digest[8:], dtype=np.uint32)
+    )  # the generator that users' code draws from
 
 
 def random_state(device: torch.device) -> RandomState:

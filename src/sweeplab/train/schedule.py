@@ -82,7 +82,11 @@ def filled(config: Config, in_epoch: int | None) -> Node:
     known: Node = {"epochs": epochs, "steps_per_epoch": steps, "mode": config.mode}
     if target is not None and issubclass(target, CosineAnnealingLR):
         known = {"T_max": None if steps is None else epochs * steps}
-    elif target is not None and issubclass(target, OneCycleLR) and node.get("total_steps") is not None:
+    elif (
+        target is not None
+        and issubclass(target, OneCycleLR)
+        and node.get("total_steps") is not None
+    ):
         known = {}
     filled_in = {name: value for name, value in known.items() if _is_open(node, target, name)}
     return node | filled_in

@@ -74,7 +74,9 @@ def _plateau_problems(config: Config, mode: str | None) -> list[str]:
     return messages
 
 
-def notes(config: Config, schedule: object, in_epoch: int, own_rates: Sequence[float] = ()) -> list[str]:
+def notes(
+    config: Config, schedule: object, in_epoch: int, own_rates: Sequence[float] = ()
+) -> list[str]:
     """List what this schedule, built with the config, does not do in the run.
 
     Raises UserError if it ends before the run. `own_rates` are the learning rates that the
