@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import gc
+import logging
 import os
 import pickle
 import resource
@@ -287,6 +288,8 @@ def _become(
 
 
 def _prepare(fault: Fault, feeds: bool) -> None:
+    # As in a process of its own; here another test may have imported MLflow before.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     mock.patch.object(cli, "_compose", lambda words: config.parse(composed(words))).start()
     mock.patch.object(quick_exit, "leave").start()
     mock.patch.object(

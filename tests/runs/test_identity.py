@@ -185,8 +185,7 @@ def test_other_weights_under_one_name_are_another_group(
     home = Store(only(planned()).config.store.root)
     link = home.root / "best"
     plans = []
-    monkeypatch.setattr("sweeplab.runs.trial.fit_weights", lambda *_: None)
-    monkeypatch.setattr("sweeplab.runs.job._weights", lambda *_: {})
+    monkeypatch.setattr("sweeplab.runs.job._fit_weights", lambda *_: None)
     for lr in ("0.1", "0.2"):
         link.unlink(missing_ok=True)
         link.symlink_to(home.run(only(planned(f"optimizer.lr={lr}")).fingerprint).folder)
