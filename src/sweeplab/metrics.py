@@ -5,7 +5,7 @@ are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -225,3 +225,12 @@ class MetricAverager:
         if self._total and count:
             divisor = 1.0
         return {LOSS: loss / divisor, score(self._task): scores / (count or math.nan) * self._unit}
+
+
+def free_name(name: str, taken: Container[str], separator: str) -> str:
+    """Return the name, or if it is taken, the name with the first free number behind it."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}{separator}{number}"
+    return free

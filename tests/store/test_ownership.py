@@ -14,6 +14,8 @@ from conftest import Command, can_mount
 from sweeplab.errors import UserError
 from sweeplab.store import Store, ownership, read_json, write_json
 
+SHORT = ("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1")
+
 
 def ids(*folders: Path) -> list[str]:
     return [Store(folder).id for folder in folders]
@@ -230,14 +232,13 @@ def test_sync_says_it_once(first: Path, root: Path, sweeplab: Command) -> None:
 
 def test_training_says_it(first: Path, root: Path, train: Command) -> None:
     second = copy(first, root / "second")
-    words = (
-        "data=digits",
-        "model=linear",
-        "trainer.epochs=1",
-        "trainer.threads=1",
+    told = train(
+        *SHORT,
         "store.root=second",
+        "tracking.uri=http://127.0.0.1:1",
+        "tracking.wait=0",
+        tracking=True,
     )
-    told = train(*words, "tracking.uri=http://127.0.0.1:1", "tracking.wait=0", tracking=True)
     assert f"{second} is a copy of {first}" in told.out
 
 
@@ -246,18 +247,11 @@ def test_training_without_tracking_finds_it_out(
     first: Path, root: Path, train: Command, further: list[str]
 ) -> None:
     second = copy(first, root / "second")
-    words = (
-        "data=digits",
-        "model=linear",
-        "trainer.epochs=1",
-        "trainer.threads=1",
-        "store.root=second",
-    )
-    assert f"{second} is a copy of {first}" in train(*further, *words).out
+    assert f"{second} is a copy of {first}" in train(*further, *SHORT, "store.root=second").out
     moved = first.rename(root / "moved")
     assert len(set(ids(moved, second))) == 2
 
 
 def test_training_without_tracking_gives_no_store_an_id(root: Path, train: Command) -> None:
-    train("data=digits", "model=linear", "trainer.epochs=1", "trainer.threads=1", "store.root=new")
+    train(*SHORT, "store.root=new")
     assert not Store(root / "new").has_id

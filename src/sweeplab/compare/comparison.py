@@ -14,11 +14,12 @@ from sweeplab.compare import runs
 from sweeplab.compare.computation import cell_values
 from sweeplab.compare.contrasts import Contrast, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
-from sweeplab.compare.notes import count, machines, no_effect_notes, overlap_note
+from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
 from sweeplab.compare.ranking import measured, most_watched, ranked, ranking_metric
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import Target, set_target
 from sweeplab.config import Node
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
@@ -52,6 +53,12 @@ class Comparison:
         return None if self.goal is None else self.goal.limit
 
     @property
+    def limit_in_words(self) -> str:
+        """The limit as `20 epochs`, where a run counts with it."""
+        assert self.limit is not None
+        return counted(self.limit, "epoch")
+
+    @property
     def replicas(self) -> list[Replica]:
         return replicas_of(self.groups)
 
@@ -79,9 +86,7 @@ class Comparison:
         counts = sorted(Counter(replica.status for replica in self.replicas).items())
         counts.sort(key=lambda item: item[0] != store.Status.FINISHED)
         listed = ", ".join(f"{number} {status}" for status, number in counts)
-        return (
-            f"{count(len(self.replicas), 'run')} of {count(len(self.groups), 'config')}: {listed}"
-        )
+        return f"{counted(len(self.replicas), 'run')} of {counted(len(self.groups), 'config')}: {listed}"
 
     def troubles(self) -> list[tuple[Group, Replica, str]]:
         """List every run that is not in all means, and why."""
@@ -111,17 +116,9 @@ class Comparison:
             for metric in (self.monitor, self.score):
                 mean = group.mean(metric)
                 if mean is not None:
-                    result[_unused(f"group/{metric}/{name}", result)] = mean.mean
+                    key = metrics.free_name(f"group/{metric}/{name}", result, " ")
+                    result[key] = mean.mean
         return result
-
-
-def _unused(name: str, taken: Mapping[str, float]) -> str:
-    """Add a number to a name that is taken, as after what MLflow does not allow was replaced."""
-    numbered, number = name, 1
-    while numbered in taken:
-        number += 1
-        numbered = f"{name} {number}"
-    return numbered
 
 
 def compare(

@@ -28,7 +28,6 @@ from sweeplab.compare.drawing import (
     use_log_scale,
 )
 from sweeplab.compare.groups import TO_TARGET, Group
-from sweeplab.compare.notes import count
 from sweeplab.compare.runs import sign_of
 from sweeplab.compare.statistics import Mean
 
@@ -180,7 +179,7 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
     caption = "Dots: seeds, and how many reached it. Diamonds: their mean."
     if any(group.late for group in comparison.groups):
         caption += " Circles: seeds that did not reach it; they count with the limit of "
-        caption += f"{count(comparison.limit, 'epoch')}."
+        caption += f"{comparison.limit_in_words}."
     most_seeds = max((group.replicas for _, group in shown), key=len)
     caption += thinning_note(most_seeds, "seeds", len(shown))
     if len(reached) > MOST_LINES:

@@ -10,14 +10,10 @@ from typing import Any
 from sweeplab.compare import statistics
 from sweeplab.compare.groups import Group
 from sweeplab.compare.runs import Replica, sign_of
+from sweeplab.console import counted
 
 MOST_PAIRS_SHOWN = 3  # of values of a key, or of groups
 MOST_VALUES = 30  # of a key, whose pairs are looked at
-
-
-def count(number: int | None, noun: str) -> str:
-    """Write `1 run`, or `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: bool) -> str:
@@ -34,7 +30,9 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
         return "no other interval overlaps with that of the best"
     hint = "" if has_baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
     verb = "overlaps" if close == 1 else "overlap"
-    return f"too close to call: {count(close, 'other interval')} {verb} with that of the best{hint}"
+    return (
+        f"too close to call: {counted(close, 'other interval')} {verb} with that of the best{hint}"
+    )
 
 
 # --- the machines that the runs were made on
@@ -45,7 +43,7 @@ def machines(replicas: Sequence[Replica]) -> list[str]:
     counts = Counter(
         _machine(run.start["provenance"]) for run in replicas if "provenance" in run.start
     )
-    return [f"{count(number, 'run')}: {machine}" for machine, number in counts.most_common()]
+    return [f"{counted(number, 'run')}: {machine}" for machine, number in counts.most_common()]
 
 
 def _machine(provenance: Mapping[str, Any]) -> str:
@@ -53,7 +51,7 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     words = [
         provenance.get("device"),
         provenance.get("torch", {}).get("cpu_capability"),  # AVX512, say: they round differently
-        threads and count(threads, "thread"),
+        threads and counted(threads, "thread"),
         f"torch {provenance.get('versions', {}).get('torch')}",
         str(provenance.get("platform", "")).partition("-")[0],
     ]

@@ -9,7 +9,6 @@ from sweeplab import config, console, metrics
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
-from sweeplab.compare.notes import count
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
 
@@ -89,7 +88,7 @@ def ranking_caption(comparison: Comparison) -> str:
         sooner = ", also if its patience ended it sooner" if ended_by_patience else ""
         caption += (
             f"; a run that did not reach {comparison.target:g} counts with the limit of "
-            f"{count(comparison.limit, 'epoch')}{sooner}, so that a mean after ≥ would be larger without it"
+            f"{comparison.limit_in_words}{sooner}, so that a mean after ≥ would be larger without it"
         )
     return caption
 
@@ -207,7 +206,7 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     if any(contrast.bound for contrast in lines):
         caption += (
             "; 'at least' ('at most'): only one side has runs that count with the limit of "
-            f"{count(comparison.limit, 'epoch')}, and without it the difference would be larger (smaller) in size"
+            f"{comparison.limit_in_words}, and without it the difference would be larger (smaller) in size"
         )
     return caption
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from sweeplab import store
 from sweeplab.compare.groups import TO_TARGET, Group, replicas_of
-from sweeplab.compare.notes import count
 from sweeplab.compare.runs import Replica
+from sweeplab.console import counted
 
 AT_LEAST, AT_MOST = "at least", "at most"
 PATIENCE = "patience"  # a reason to stop
@@ -74,12 +74,12 @@ class Target:
         if self.cut_off:
             verb = "was" if self.cut_off == 1 else "were"
             notes.append(
-                f"epochs to {self.value:g} are told up to {count(self.limit, 'epoch')} only: "
-                f"{count(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
+                f"epochs to {self.value:g} are told up to {counted(self.limit, 'epoch')} only: "
+                f"{counted(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
             )
         if not any(TO_TARGET in group.measured for group in groups):
             notes.append(
-                f"no run reached {self.monitor} {self.value:g} within {count(self.limit, 'epoch')}"
+                f"no run reached {self.monitor} {self.value:g} within {counted(self.limit, 'epoch')}"
             )
         return notes
 

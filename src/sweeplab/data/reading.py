@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeplab.data import seeding
 from sweeplab.data.sources import Examples, Pair, Tensors, collate, digest_of
 from sweeplab.data.splits import KEY, seeded_example
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, one_line
 
 SAMPLE = 8  # examples that are read several times, to see whether they stay the same
 
@@ -90,7 +90,7 @@ def _read(examples: Examples, index: int, key: str | None) -> Pair:
         raise
     except Exception as error:
         kind = type(error).__name__
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)[:200]
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         raise UserError(

@@ -41,6 +41,11 @@ class Job:
         return self.identity.question
 
     @property
+    def parameters(self) -> int:
+        """The size of its network and loss; 0 if the job is finished, and so was not built."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
     def name(self) -> str:
         """What sets the run apart, for people: `hidden=392 seed=1`, or the network's name."""
         shown = [

@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 
 from sweeplab import targets
 from sweeplab.config import Config, Node
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError, did_you_mean, one_line
 from sweeplab.metrics import CLASSIFICATION, LOSS, TRAIN, VALID, score
 from sweeplab.train import metric_values
 
@@ -77,7 +77,7 @@ def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
     except ArithmeticError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:200] or type(error).__name__
+        text = one_line(error)[:200] or type(error).__name__
         shapes = f"outputs {list(output.shape)} and targets {list(target.shape)}"
         raise UserError(f"{key}: fails on {shapes} ({target.dtype}): {text}") from error
     return computed

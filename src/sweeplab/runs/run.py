@@ -13,7 +13,7 @@ from torch import nn
 
 from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, one_line
 from sweeplab.runs import parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
 from sweeplab.runs.training import Training, begin
@@ -203,7 +203,7 @@ def _export(run: store.Run, settings: Config) -> None:
         if not store.History.of(run.journal).has_model:
             run.journal.append(store.Event.MODEL)
     except Exception as error:  # of the user's network, or of torch.export
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         console.complain(
             f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}"
         )
@@ -243,7 +243,7 @@ def _load(run: store.Run, node: config.Node) -> nn.Module:
     try:
         state.restore(weights, model)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise UserError(
             f"{run.folder}: its network is not what it was when it was trained: {reason}"
         ) from error

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from sweeplab import data, metrics, targets
 from sweeplab.config import Config, Data, Node
 from sweeplab.data import seeding
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, one_line
 from sweeplab.runs import metric_trial
 from sweeplab.runs.once import Once
 from sweeplab.runs.parts import input_shape
@@ -243,7 +243,7 @@ def _parameters(module: nn.Module) -> list[Parameter]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error)[:200] or type(error).__name__
 
 
 def _shape(tensor: Tensor, batch: int = EXAMPLES) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sweeplab import store
-from sweeplab.errors import UserError, first_line
+from sweeplab.errors import UserError, first_line, one_line
 from sweeplab.store import DamagedError, Run, write_atomic
 from sweeplab.train import state as states
 from sweeplab.train.state import State, snapshot
@@ -144,7 +144,7 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
     except UserError:
         raise
     except Exception as error:  # of the user's network, or of torch
-        text = " ".join(str(error).split())[:200] or type(error).__name__
+        text = one_line(error)[:200] or type(error).__name__
         raise UserError(
             f"model: its weights could not be saved and loaded again: {text}"
         ) from error

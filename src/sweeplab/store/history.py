@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeplab.errors import first_line
+from sweeplab.errors import first_line, one_line
 from sweeplab.metrics import BEST_EPOCH
 from sweeplab.store.files import DamagedError
 from sweeplab.store.journal import Event, Journal, Line, Status, numbers, parsed
@@ -89,7 +89,7 @@ class JournalFacts(ABC):
     def error(self) -> str | None:
         """What ended it too early, in one line; None if nothing did."""
         error = self.end.get("error")
-        return " ".join(str(error).split()) if error else None
+        return one_line(error) if error else None
 
     @property
     def epochs(self) -> dict[int, dict[str, float]]:
@@ -231,6 +231,11 @@ class History(JournalFacts):
         if self._lines is None:
             self._lines = self.journal.events()[: self.count]
         return self._lines
+
+    def ensure_started(self) -> None:
+        """Raise DamagedError if it tells of a run whose beginning is missing."""
+        if self.has_begun and self.started_at is None:
+            raise DamagedError(self.journal.path, "its beginning is missing")
 
     def forget(self) -> None:
         """Free the memory that the lines take."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sweeplab.errors import first_line
+from sweeplab.errors import first_line, one_line
 from sweeplab.store.files import (
     DamagedError,
     plain,
@@ -122,7 +122,7 @@ class Run(RunFolder):
         except FileNotFoundError as error:
             raise DamagedError(self.config_file, "it is missing") from error
         except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise DamagedError(self.config_file, " ".join(str(error).split())) from error
+            raise DamagedError(self.config_file, one_line(error)) from error
         if not isinstance(loaded, dict):
             raise DamagedError(self.config_file, "it holds no config")
         return loaded
@@ -214,8 +214,7 @@ class Run(RunFolder):
         begin has no beginning.
         """
         result, history = self.result(), History.of(self.journal)
-        if history.started_at is None and history.has_begun:
-            raise DamagedError(self.journal.path, "its beginning is missing")
+        history.ensure_started()
         if self._is_of_another(history.fingerprint):
             raise DamagedError(self.journal.path, "it is that of another run")
         self._ensure_end(result, ended=history.has_ended)

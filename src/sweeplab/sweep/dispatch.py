@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from sweeplab import store
-from sweeplab.compare.notes import count
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import Interrupted
 from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
@@ -169,7 +169,7 @@ class Dispatch:
             return
         if self._stopping is None:
             self._stopping = "interrupted"
-            runs = count(len(self._processes), "run")
+            runs = counted(len(self._processes), "run")
             self._view.say(f"stopping {runs} at the last checkpoint; Ctrl-C again: at once")
         self._processes.stop_all()
         if len(self._signals) > 1:

@@ -144,7 +144,7 @@ def _timed(jobs: Sequence[Job]) -> dict[str, float]:
     A network that is not timed takes as long as the nearest that is, scaled by their parameters.
     """
     alike: dict[str, list[Job]] = {}
-    for job in sorted(jobs, key=_size):
+    for job in sorted(jobs, key=lambda job: job.parameters):
         alike.setdefault(_cost_key(job.config), []).append(job)
     networks = list(alike.values())
     costs = _step_costs([network[0] for network in networks])
@@ -155,7 +155,7 @@ def _timed(jobs: Sequence[Job]) -> dict[str, float]:
         nearest = min(costs, key=lambda timed: abs(timed - index))
         scale = 1.0
         if nearest != index:
-            scale = (_size(network[0]) or 1) / (_size(networks[nearest][0]) or 1)
+            scale = (network[0].parameters or 1) / (networks[nearest][0].parameters or 1)
         for job in network:
             seconds[job.fingerprint] = _epoch_seconds(job, costs[nearest]) * scale
     return seconds
@@ -181,10 +181,6 @@ def _step_costs(jobs: Sequence[Job]) -> dict[int, StepCost]:
             if cost is not None:
                 costs[index] = cost
     return costs
-
-
-def _size(job: Job) -> int:
-    return sum(layer.parameters for layer in job.layers)
 
 
 def _cost_key(settings: Config) -> str:

@@ -69,7 +69,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
         return False
     if not once(_is_shareable, config.loss):
         return False
-    if sum(layer.parameters for layer in cell.job.layers) > SMALL:
+    if cell.job.parameters > SMALL:
         return False
     return once(fused.possible, config.model)
 

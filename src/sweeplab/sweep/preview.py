@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeplab import console, metrics, store
-from sweeplab.compare.notes import count
+from sweeplab.console import counted
 from sweeplab.sweep import fate
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.estimate import Estimate, estimates, wall
@@ -38,7 +38,7 @@ def summary(plan: Plan) -> str:
     kinds = Counter(cell.fate.kind for cell in plan.cells)
     order = [kind for kind in reversed(fate.FATES) if kind in kinds]
     counts = [f"{kinds[kind]} {WORDS.get(kind, kind)}" for kind in order]
-    line = f"{count(len(plan.cells), 'job')}: {', '.join(counts)}"
+    line = f"{counted(len(plan.cells), 'job')}: {', '.join(counts)}"
     other_code = sum(cell.fate.other_code for cell in plan.cells)
     if other_code:
         line += f"; {other_code} of those reused by other code (store.reuse=any)"
@@ -62,7 +62,7 @@ def _row(cell: Cell, guess: Estimate, keys: Sequence[str]) -> list[str]:
 def _parameters(cell: Cell) -> int:
     """Count the parameters of the network; 0 if they are not known."""
     if not cell.job.finished:
-        return sum(layer.parameters for layer in cell.job.layers)
+        return cell.job.parameters
     run = store.Store(cell.job.config.store.root).run(cell.job.fingerprint)
     result = run.result()
     return int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
@@ -75,7 +75,7 @@ def _line(plan: Plan, guesses: Sequence[Estimate]) -> str:
     line = summary(plan)
     if not seconds:
         return line
-    line += f"; at most {console.duration(max(seconds, 1))} with {count(workers, 'worker')}"
+    line += f"; at most {console.duration(max(seconds, 1))} with {counted(workers, 'worker')}"
     unknown = len(plan.cells) - len(known)
     if unknown:
         line += f", and {unknown} jobs of unknown length"

@@ -165,8 +165,7 @@ class Search(Jobs):
         cells = self._maker.make(trial.params)
         if trial.state == TrialState.PRUNED:
             self.given_up |= {cell.job.fingerprint for cell in cells}
-            # Some of its jobs may never have been started.
-            cells = [cell for cell in cells if has_begun(cell, self._home)]
+            cells = [cell for cell in cells if has_begun(cell, self._home)]  # some never were
         if trial.state == TrialState.COMPLETE:
             ensure_values_hold(trial, cells, self._metrics, self._home)
         self.plan.add(cells)
@@ -228,13 +227,14 @@ class Search(Jobs):
 
     def hopeless(self, cell: Cell) -> bool:
         """Whether no trial has a use for this run any more."""
-        fingerprint = cell.job.fingerprint
-        if not self._options.prunes or not self._home.run(fingerprint).epochs():
+        if not self._options.prunes:
             return False
+        fingerprint = cell.job.fingerprint
         trials = [active for active in self._active if fingerprint in active.waiting]
         for active in trials:
             active.report_epochs()
-        return all(active.is_hopeless for active in trials)
+        is_unwanted = all(active.is_hopeless for active in trials)
+        return is_unwanted and bool(self._home.run(fingerprint).epochs())
 
     def _tell(self, active: ActiveTrial) -> None:
         """Tell Optuna the result of a trial."""

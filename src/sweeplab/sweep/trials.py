@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +55,24 @@ class ActiveTrial:
     home: store.Store
     metrics: list[str]  # its objectives; a pruner looks at the first
     reported: int  # the last epoch that its pruner knows
-    waiting: set[str] = field(default_factory=set)  # fingerprints of jobs that have not ended
+    waiting: set[str] = field(init=False)  # fingerprints of jobs that have not ended
     is_hopeless: bool = False
+    _histories: list[store.History] = field(init=False)  # of its jobs, as far as they were read
 
     def __post_init__(self) -> None:
         self.waiting = {cell.job.fingerprint for cell in self.cells}
+        runs = [self.home.run(cell.job.fingerprint) for cell in self.cells]
+        self._histories = [store.History(run.journal) for run in runs]
 
     def report_epochs(self) -> None:
         """Report the mean of each new epoch that all replicas have reached.
 
         Ends when the pruner has seen enough.
         """
-        replicas = [self.home.run(cell.job.fingerprint).epochs() for cell in self.cells]
+        for history in self._histories:
+            with suppress(FileNotFoundError, store.DamagedError):
+                history.read()
+        replicas = [history.epochs for history in self._histories]
         reached = min(max(epochs, default=0) for epochs in replicas)
         limit = min(cell.job.config.trainer.epochs for cell in self.cells)
         for epoch in range(self.reported + 1, reached + 1):

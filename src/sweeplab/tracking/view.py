@@ -201,8 +201,7 @@ class View:
         if history.count and not history.has_begun:  # it failed too early to say what it was to be
             followed.is_settled = True
             return []
-        if history.count and history.started_at is None:
-            raise store.DamagedError(run.journal.path, "its beginning is missing")
+        history.ensure_started()
         if not is_shown:
             return []
         jobs, known = [], entries(record, self.uri)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeplab.metrics import free_name
+
 
 class Metric(Protocol):
     """A further metric, as torchmetrics has it."""
@@ -35,19 +37,10 @@ def compute(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, 
     for name, metric in metrics.items():
         named, other = split_numbers(name, metric.compute())
         for key, value in named:
-            numbers[_free_name(key, numbers)] = value
+            numbers[free_name(key, numbers, "_")] = value
         if other is not None:
             others[name] = other
     return numbers, others
-
-
-def _free_name(name: str, taken: Mapping[str, float]) -> str:
-    """Return the name, with a number after it where another metric has it."""
-    free, count = name, 1
-    while free in taken:
-        count += 1
-        free = f"{name}_{count}"
-    return free
 
 
 def split_numbers(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
