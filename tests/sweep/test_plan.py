@@ -396,12 +396,12 @@ def test_of_many_networks_some_are_timed(planned: Planned, monkeypatch: pytest.M
     timed: list[int] = []
 
     def step(job: Job, budget: float) -> estimate.StepCost:
-        timed.append(estimate._size(job))
+        timed.append(job.parameters)
         return estimate.StepCost(train=0.1, evaluate=0.0)
 
     monkeypatch.setattr(estimate, "_time_steps", step)
     plan = planned("model=linear,cnn", "data=digits,mnist", "trainer.epochs=1", "data.root=.")
-    sizes = sorted(estimate._size(cell.job) for cell in plan.cells)
+    sizes = sorted(cell.job.parameters for cell in plan.cells)
     assert [each[1] for each in estimated(plan)] == ["timed steps"] * 4
     assert timed == [sizes[0], sizes[2], sizes[3]]
     monkeypatch.setattr(estimate, "_time_steps", lambda *_: None)
