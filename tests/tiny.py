@@ -11,16 +11,24 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sweeplab.metrics import REGRESSION
 from sweeplab.train.loop import TrainState
+from sweeplab.train.updater import Updater
 
 
 def train_state(model: nn.Module, loss: nn.Module | None = None, **changes: Any) -> TrainState:
     """Plain SGD with lr=0.125, which binary fractions survive exactly; a regression by mean squared error."""
+    loss = loss or nn.MSELoss()
     optimizer = changes.pop("optimizer", None) or SGD(model.parameters(), lr=0.125)
+    updater = Updater(
+        optimizer=optimizer,
+        scheduler=changes.pop("scheduler", None) or LambdaLR(optimizer, lambda _: 1.0),
+        parameters=[*model.parameters(), *loss.parameters()],
+        interval=changes.pop("interval", "auto"),
+        clip_norm=changes.pop("clip_norm", None),
+    )
     parts = {
         "model": model,
-        "loss": loss or nn.MSELoss(),
-        "optimizer": optimizer,
-        "scheduler": LambdaLR(optimizer, lambda _: 1.0),
+        "loss": loss,
+        "updaters": {"": updater},
         "kind": REGRESSION,
         "monitor": "valid/loss",
     }

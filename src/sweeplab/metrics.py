@@ -80,11 +80,15 @@ def unreachable(metric: str, target: float) -> str:
     return ""
 
 
-def learning_rates(values: Sequence[float]) -> dict[str, float]:
-    """Name the learning rates of an epoch, one for each parameter group."""
+def learning_rates(values: Sequence[float], part: str = "") -> dict[str, float]:
+    """Name the learning rates of an epoch, one for each parameter group of an optimizer.
+
+    `part` is the part of the network that the optimizer updates, if there are several.
+    """
+    name = f"{LEARNING_RATE}_{part}" if part else LEARNING_RATE
     if len(values) == 1:
-        return {LEARNING_RATE: values[0]}
-    return {f"{LEARNING_RATE}_{group}": value for group, value in enumerate(values)}
+        return {name: values[0]}
+    return {f"{name}_{group}": value for group, value in enumerate(values)}
 
 
 def is_learning_rate(name: str) -> bool:

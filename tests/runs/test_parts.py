@@ -21,7 +21,7 @@ HERE = __name__
 def fit(config: Config) -> list[Layer]:
     """All that is tried of a config before it is trained; the layer table."""
     fitted = trial.fit_network(config)
-    trial.fit_optimizer(config, fitted.parameters)
+    trial.fit_optimizers(config, trial.updated(config, fitted))
     return fitted.layers
 
 
@@ -212,15 +212,17 @@ CPU = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
 
 
 def test_build_fills_in_what_only_the_run_knows(root: Path) -> None:
-    one_cycle = build(digits("scheduler=one_cycle", "trainer.epochs=3"), CPU, steps=10).scheduler
+    one_cycle = build(
+        digits("scheduler=one_cycle", "trainer.epochs=3"), CPU, updates=10
+    ).updater.scheduler
     assert one_cycle.total_steps == 30  # type: ignore[union-attr]
-    plateau = build(digits("scheduler=plateau"), CPU, steps=10).scheduler
+    plateau = build(digits("scheduler=plateau"), CPU, updates=10).updater.scheduler
     assert plateau.mode == "max"  # type: ignore[union-attr]
 
 
 def test_the_seed_decides_the_initial_weights_alone(root: Path) -> None:
     def weights(*overrides: str) -> Tensor:
-        return build(digits(*overrides), CPU, steps=1).model.state_dict()["0.weight"]
+        return build(digits(*overrides), CPU, updates=1).model.state_dict()["0.weight"]
 
     assert torch.equal(weights(), weights("trainer.epochs=3"))
     assert not torch.equal(weights(), weights("seed=1"))

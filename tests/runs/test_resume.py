@@ -48,6 +48,26 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
+OPTIMIZED = (
+    "trainer.batch_size=32",
+    "trainer.accumulate=4",
+    "trainer.ema=0.9",
+    "trainer.freeze=[0.bias]",
+    "scheduler=warmup_cosine",
+    "optimizer.groups={*.bias:{weight_decay:0.1},BatchNorm1d.*:{lr:0.01}}",
+)
+
+
+def test_a_resumed_run_goes_on_with_its_moving_average_and_its_groups(
+    train: Command, root: Path, stop: Callable[..., None]
+) -> None:
+    assert train(*WHOLE, *OPTIMIZED, "store.root=whole").code == 0
+    stop("save")
+    assert train(*WHOLE, *OPTIMIZED).code == 130
+    assert "goes on after epoch 3" in train(*WHOLE, *OPTIMIZED).out
+    assert facts(only(root)) == facts(only(root, "whole"))
+
+
 @pytest.mark.parametrize("point", ["_journal", "save", "finish"])
 def test_resumed_equals_uninterrupted(
     train: Command, root: Path, stop: Callable[..., None], point: str

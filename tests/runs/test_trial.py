@@ -363,7 +363,7 @@ def config(target: str, *overrides: str) -> Config:
 def fit(target: str, *overrides: str) -> trial.Fitted:
     settings = config(target, *overrides)
     fitted = trial.fit_network(settings)
-    trial.fit_optimizer(settings, fitted.parameters)
+    trial.fit_optimizers(settings, trial.updated(settings, fitted))
     return fitted
 
 
@@ -375,7 +375,7 @@ class TestNetworks:
     def test_what_works_on_two_examples_is_let_through(self, network: type[nn.Module]) -> None:
         before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].sum()
         fitted = fit(f"{HERE}.{network.__name__}")
-        assert Parameter((10, 64), torch.float32) in fitted.parameters
+        assert Parameter((10, 64), torch.float32) in fitted.parameters.values()
         assert ("last", "[B, 10]", 650) in [
             (row.name, row.output, row.parameters) for row in fitted.layers
         ]
@@ -408,7 +408,7 @@ class TestNetworks:
 
     def test_a_lazy_layer_has_its_shape_after_the_trial(self) -> None:
         fitted = fit("torch.nn.LazyLinear", "+model.out_features=10")
-        assert fitted.parameters == [
+        assert list(fitted.parameters.values()) == [
             Parameter((10, 64), torch.float32),
             Parameter((10,), torch.float32),
         ]
@@ -531,7 +531,7 @@ class TestLosses:
         assert self.loss("BothClasses")
 
     def test_its_parameters_are_the_optimizers_too(self) -> None:
-        assert Parameter((10, 10, 1), torch.float32) in self.loss("Centre").parameters
+        assert Parameter((10, 10, 1), torch.float32) in self.loss("Centre").parameters.values()
 
     def test_it_gives_a_tensor(self) -> None:
         with pytest.raises(UserError, match="must give a tensor, gave a float"):
@@ -569,7 +569,7 @@ class TestOptimizers:
                             "~optimizer.momentum", f"optimizer._target_={optimizer}", *overrides])  # fmt: skip
         assert parts.problems(settings) == []
         try:
-            trial.fit_optimizer(settings, trial.fit_network(settings).parameters)
+            trial.fit_optimizers(settings, trial.updated(settings, trial.fit_network(settings)))
         except UserError as error:
             return str(error)
         return ""
@@ -590,8 +590,9 @@ class TestOptimizers:
         settings = compose(
             ["data=digits", "optimizer._target_=torch.optim.Muon", "~optimizer.fused"]
         )
+        large = Parameter((64, 32, 300), torch.float32)
         with pytest.raises(UserError, match=r"size: torch.Size\(\[64, 32, 300\]\)"):
-            trial.fit_optimizer(settings, [Parameter((64, 32, 300), torch.float32)])
+            trial.fit_optimizers(settings, {"": [({}, (large,))]})
 
     def test_one_that_refuses_in_its_step_is_refused(self) -> None:
         assert self.fit(f"{HERE}.OnlyMatrices") == ""

@@ -16,6 +16,7 @@ import numpy as np
 import own
 import pytest
 import ready
+import tiny
 import torch
 from conftest import PROJECT, Command
 from torch import nn
@@ -54,13 +55,12 @@ def train_state(
     scheduler = (
         OneCycleLR(optimizer, lr, total_steps=100) if cycle else LambdaLR(optimizer, lambda _: 1.0)
     )
-    return TrainState(
-        model=model,
-        loss=NLLLoss(),
+    return tiny.train_state(
+        model,
+        NLLLoss(),
         optimizer=optimizer,
         scheduler=scheduler,
         kind=CLASSIFICATION,
-        monitor="valid/loss",
         clip_norm=clip,
     )
 
@@ -75,7 +75,8 @@ def batches(count: int = 5) -> list[Batch]:
 
 def results(train_states: list[TrainState], trained: Sequence[Trained | Exception]) -> list[Any]:
     states = [
-        train_state.model.state_dict() | {"adam": train_state.optimizer.state_dict()["state"]}
+        train_state.model.state_dict()
+        | {"adam": train_state.updater.optimizer.state_dict()["state"]}
         for train_state in train_states
     ]
     return [
@@ -335,7 +336,7 @@ def test_a_trial_leaves_the_random_streams_where_they_were(draw: Callable[[], ob
 
 def test_what_draws_later_in_an_epoch_does_not_pass_for_what_it_would_be_alone() -> None:
     train_states = [train_state(MLP(WIDE, 10, 16), lr, cycle=True) for lr in (0.1, 0.01)]
-    train_states[0].optimizer.register_step_post_hook(lambda *_: own.noise())
+    train_states[0].updater.optimizer.register_step_post_hook(lambda *_: own.noise())
     with pytest.raises(RuntimeError, match=r"give sweep\.fuse=false$"):
         train(train_states, batches())
 
@@ -370,7 +371,7 @@ def test_an_error_of_ones_scheduler_ends_only_that_run(
     one, other = (
         [train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01, 0.001)] for _ in range(2)
     )
-    one[1].scheduler = OneCycleLR(one[1].optimizer, 0.1, total_steps=3)
+    one[1].updater.scheduler = OneCycleLR(one[1].updater.optimizer, 0.1, total_steps=3)
     trained = train(one, batches())
     assert [type(each) for each in trained] == [Trained, ValueError, Trained]
     its = [timed_epoch(each, batches()) for each in other]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
@@ -24,7 +25,6 @@ from sweeplab.train.loop import (
     TrainState,
     epochs,
     evaluate,
-    step_epoch,
     train_epoch,
     train_step,
 )
@@ -425,7 +425,7 @@ def test_a_scheduler_steps_when_its_class_needs_it_or_when_told(
 ) -> None:
     job = scheduled(make, interval=interval)
     run(job, ONE * 3, ONE, 2)  # two epochs of three batches
-    assert job.scheduler.last_epoch == steps
+    assert job.updater.scheduler.last_epoch == steps
 
 
 def test_the_cosine_is_at_half_after_half_of_the_epochs() -> None:
@@ -433,7 +433,7 @@ def test_the_cosine_is_at_half_after_half_of_the_epochs() -> None:
     rates = []
     for _ in range(4):
         run(job, ONE * 3, ONE, 1)
-        rates.append(job.optimizer.param_groups[0]["lr"])
+        rates.append(job.updater.optimizer.param_groups[0]["lr"])
     # 0.5 * (1 + cos(pi * epoch / 4)) / 2
     assert rates == pytest.approx([0.4267767, 0.25, 0.0732233, 0.0], abs=1e-7)
 
@@ -455,14 +455,72 @@ def plateau(monitor: str) -> TrainState:
 def test_a_plateau_is_one_of_the_monitored_metric(monitor: str, rates: list[float]) -> None:
     job, found = plateau(monitor), []
     for loss in (3.0, 2.0, 1.0):
-        step_epoch(job, {"valid/loss": loss, "valid/mae": 1.0})
-        found.append(job.optimizer.param_groups[0]["lr"])
+        job.updater.end_epoch({"valid/loss": loss, "valid/mae": 1.0}[monitor])
+        found.append(job.updater.optimizer.param_groups[0]["lr"])
     assert found == rates
 
 
 def test_a_plateau_is_told_what_the_epoch_yields() -> None:
     job = plateau("valid/mae")
-    assert isinstance(job.scheduler, ReduceLROnPlateau)
+    assert isinstance(job.updater.scheduler, ReduceLROnPlateau)
     results = run(job, ONE, ONE, 2)
-    assert job.scheduler.best == min(result.metrics["valid/mae"] for result in results)
-    assert job.scheduler.last_epoch == 2
+    assert job.updater.scheduler.best == min(result.metrics["valid/mae"] for result in results)
+    assert job.updater.scheduler.last_epoch == 2
+
+
+# --- Accumulated gradients, averaged weights --------------------------------------------------------------------------
+
+
+def accumulated(loss: nn.Module, size: int, together: int) -> list[float]:
+    """Train on 24 examples of 3 classes; return the weights and the mean loss of the epoch."""
+    generator = torch.Generator().manual_seed(0)
+    layer = linear(torch.randn(3, 4, generator=generator).tolist())
+    inputs = torch.randn(24, 4, generator=generator)
+    targets = torch.randint(3, (24,), generator=generator)
+    batches = list(zip(inputs.split(size), targets.split(size), strict=True))
+    job = train_state(layer, loss, kind=CLASSIFICATION, accumulate=together, clip_norm=0.1)
+    means = train_epoch(job, batches).means()
+    return [*layer.weight.flatten().tolist(), means["loss"]]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(reduction="sum"),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0])),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+    ],
+)
+def test_accumulated_gradients_are_those_of_one_large_batch(loss: nn.Module) -> None:
+    assert accumulated(loss, 4, 3) == pytest.approx(accumulated(loss, 12, 1), rel=1e-6)
+    assert accumulated(loss, 4, 1) != pytest.approx(accumulated(loss, 12, 1), abs=1e-3)
+
+
+def test_a_compiled_step_accumulates_the_same() -> None:
+    plain, compiled = train_state(linear([[1.0]])), train_state(linear([[1.0]]))
+    for job in (plain, compiled):
+        job.accumulate, job.compile = 2, job is compiled
+        train_epoch(job, [*ONE, (torch.tensor([[2.0]]), torch.tensor([[0.0]]))])
+    assert compiled.model.weight.item() == pytest.approx(plain.model.weight.item(), abs=1e-6)
+    assert plain.model.weight.item() != 1.0
+
+
+def test_the_average_is_evaluated_and_the_weights_are_trained() -> None:
+    layer = linear([[1.0]])
+    averaged = AveragedModel(layer, multi_avg_fn=get_ema_multi_avg_fn(0.75))
+    job = train_state(layer, averaged=averaged)
+    inputs, targets = (
+        torch.tensor([[1.0]]),
+        torch.tensor([[0.0]]),
+    )  # the loss is the weight's square
+    weights = []
+    for _ in range(3):
+        train_step(job, inputs, targets)
+        weights.append(layer.weight.item())
+    assert weights == pytest.approx([0.75, 0.5625, 0.421875])  # times 1 - 2 * 0.125
+    # The first, then 3/4 of it and 1/4 of the next, and so on
+    average = 0.75 * (0.75 * 0.75 + 0.25 * 0.5625) + 0.25 * 0.421875
+    assert averaged.module.weight.item() == pytest.approx(average)
+    assert evaluate(job, [(inputs, targets)])["loss"] == pytest.approx(average**2)
+    assert job.evaluated is averaged.module

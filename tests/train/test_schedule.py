@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
+from stored import only
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
@@ -156,7 +157,7 @@ def test_the_batches_of_an_epoch_are_known_before(root: Path, overrides: list[st
     run = Store(root / "runs").open().run(job.fingerprint)
     with run.claim():
         training = begin(job, run, data.load(job.config.data))
-    assert schedule.batches_per_epoch(job.config, job.facts.train) == len(training.train)
+    assert schedule.updates_per_epoch(job.config, job.facts.train) == len(training.train)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,18 @@ def test_what_is_null_or_left_out_is_filled_in(root: Path) -> None:
         "total_steps": 200,
     }
     assert built(compose([*SHORT, *of("StepLR", "step_size=1")])) == {"step_size": 1}
+    _, cosine = built(compose([*SHORT, "scheduler=warmup_cosine", "scheduler.milestones=[3]"]))[
+        "schedulers"
+    ]
+    assert cosine["T_max"] == 17, "what the warm-up leaves of 20 epochs"
+
+
+def test_a_warm_up_and_a_cosine_are_one_schedule(train: Command, root: Path) -> None:
+    how = ("scheduler=warmup_cosine", "optimizer.lr=0.01", "trainer.epochs=4")
+    train(*SHORT, *how)
+    metrics = only(root).epochs().values()
+    # 0.1 and 0.55 of it, then half a cosine over two epochs
+    assert [epoch["train/lr"] for epoch in metrics] == pytest.approx([0.001, 0.0055, 0.01, 0.005])
 
 
 # --- Refused ----------------------------------------------------------------------------------------------------------
@@ -217,8 +230,11 @@ def test_what_is_null_or_left_out_is_filled_in(root: Path) -> None:
         (["scheduler.mode=min"], f"scheduler.mode=min: valid/accuracy, which {TORCH}.ReduceLROnPlateau waits for, is better the larger it is; give max, or null"),
         (["scheduler.mode=max", "trainer.monitor=valid/loss"], f"scheduler.mode=max: valid/loss, which {TORCH}.ReduceLROnPlateau waits for, is better the smaller it is; give min, or null"),
         (of(f"{HERE}.falling"), f"scheduler.mode=min: valid/accuracy, which {HERE}.falling waits for, is better the larger it is; give max, or null"),
-        (of("SequentialLR", "milestones=[2]", f"schedulers=[{{_target_:{TORCH}.LinearLR}}]"), f"scheduler._target_={TORCH}.SequentialLR: is made of other schedules, to which a config cannot give the optimizer; write a function that takes the optimizer and returns it, and name that (scheduler._target_=mine.schedule)"),
-        (of("ChainedScheduler", "schedulers=[]"), f"scheduler._target_={TORCH}.ChainedScheduler: is made of other schedules, to which a config cannot give the optimizer; write a function that takes the optimizer and returns it, and name that (scheduler._target_=mine.schedule)"),
+        (of("SequentialLR", "milestones=[2]", f"schedulers=[{{_target_:{TORCH}.LinearLR}}]"), f"scheduler.milestones=[2]: Sequential Schedulers expects number of schedulers provided to be one more than the number of milestone points, but got number of schedulers 1 and the number of milestones to be equal to 1 ({TORCH}.SequentialLR)"),
+        (of("SequentialLR", "milestones=[2]", f"schedulers=[{{_target_:{TORCH}.LinearLR,total_iter:2}},{{_target_:{TORCH}.ConstantLR}}]"), f"scheduler.schedulers[0].total_iter=2: {TORCH}.LinearLR has no argument 'total_iter'; did you mean 'total_iters'?"),
+        (of("SequentialLR", f"schedulers=[{{_target_:{TORCH}.LinearLR}}]"), f"scheduler.milestones: is missing; {TORCH}.SequentialLR needs it"),
+        (of("ChainedScheduler", "schedulers=[]"), "scheduler.schedulers=[]: a list of schedules, each with its _target_, is needed"),
+        (of("ChainedScheduler", "schedulers=[{gamma:0.5}]"), "scheduler.schedulers[0]._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"),
         (["scheduler=one_cycle", "scheduler.epochs=2"], "scheduler: OneCycleLR is laid out for 20 batches, where the run has 30, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"),
         (["scheduler=one_cycle", "+scheduler.total_steps=29"], "scheduler: OneCycleLR is laid out for 29 batches, where the run has 30, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"),
         (of(f"{HERE}.short"), "scheduler: OneCycleLR is laid out for 29 batches, where the run has 30, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"),

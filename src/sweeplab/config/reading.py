@@ -121,16 +121,27 @@ def validate(plain: Mapping[str, Any]) -> Config:
         nodes[name] = plain.get(name) or {}
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
+    nodes["optimizer"] = _without_null_groups(nodes["optimizer"])
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
         raise UserError(*problems)
     config = Config(seed=seed, **nodes, **sections)
+    if config.trainer.accumulate == 1:  # as without: one run has one name
+        config.trainer.accumulate = None
+    config.trainer.freeze = config.trainer.freeze or None
     config.store.root = str(absolute(config.store.root))
     config.data.root = str(absolute(config.data.root))
     if not config.tracking.experiment:
         config.tracking.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
     _ensure_utf_8(config, plain)
     return config
+
+
+def _without_null_groups(optimizer: Any) -> Any:
+    """Leave out `groups` without patterns, which is as none, so that one run has one name."""
+    if not isinstance(optimizer, dict):
+        return optimizer
+    return {key: value for key, value in optimizer.items() if key != "groups" or value}
 
 
 def _ensure_utf_8(config: Config, plain: Mapping[str, Any]) -> None:

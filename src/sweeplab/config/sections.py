@@ -109,6 +109,9 @@ class Trainer:
     target: float | None = None
     time_limit: float | None = _time_limit()
     clip_norm: float | None = _positive()
+    accumulate: int | None = _count(1)
+    ema: float | None = _rule(None, "a number > 0 and < 1, or null", lambda v: 0 < v < 1)
+    freeze: list[str] | None = None
     shift: int | None = _count(1, unit=" (pixels)")
     scheduler_interval: str = _choice("auto", "step", "epoch")
     precision: str = _choice("fp32", "bf16")

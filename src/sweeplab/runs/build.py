@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.config import Config
 from sweeplab.speed import dynamo, onednn
 from sweeplab.targets import instantiate
-from sweeplab.train import loop, metric_values, schedule
+from sweeplab.train import groups, loop, metric_values, schedule
 from sweeplab.train.device import Runtime
 from sweeplab.train.random_state import seed_stream
+from sweeplab.train.updater import Updater
 
 
-def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
+def build(config: Config, runtime: Runtime, updates: int) -> loop.TrainState:
     """Build the parts of a run on its device, initialised from its seed.
 
-    `steps` is the number of batches in an epoch.
+    `updates` is the number of updates in an epoch: of its batches, or groups of them.
     """
     seed_stream(config.seed, "initialisation")
     model: nn.Module = instantiate(config.model).to(runtime.device)
@@ -26,7 +31,13 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
     else:
         dynamo.spare()
     loss: nn.Module = instantiate(config.loss).to(runtime.device)
-    optimizer = instantiate(config.optimizer, [*model.parameters(), *loss.parameters()])
+    parameters = groups.named_parameters(model, loss)
+    for names in groups.frozen(config.trainer.freeze, parameters):
+        parameters[names].requires_grad_(False)
+    updaters = {
+        part: _updater(own, groups.of_part(part, parameters), updates)
+        for part, own in schedule.by_part(config).items()
+    }
     further = {
         n: metric_values.to_device(instantiate(node), runtime.device)
         for n, node in config.metrics.items()
@@ -35,15 +46,42 @@ def build(config: Config, runtime: Runtime, steps: int) -> loop.TrainState:
     return loop.TrainState(
         model=model,
         loss=loss,
-        optimizer=optimizer,
-        scheduler=instantiate(schedule.filled(config, steps), optimizer),
+        updaters=updaters,
         kind=config.data.task,
         monitor=config.monitor,
-        interval=config.interval,
-        clip_norm=config.trainer.clip_norm,
+        accumulate=config.trainer.accumulate or 1,
+        averaged=_averaged(model, config.trainer.ema),
         autocast=runtime.autocast,
         compile=config.trainer.compile,
         unit=config.data.target_std or 1.0,
         outputs=config.data.out_features,
         metrics=further,
     )
+
+
+def _updater(
+    config: Config, parameters: Mapping[groups.Names, nn.Parameter], updates: int
+) -> Updater:
+    """Build the optimizer of these parameters, and its schedule."""
+    params: list[Any] = list(parameters.values())
+    if config.optimizer.get(groups.GROUPS):
+        params = groups.grouped(config.optimizer, parameters)
+    optimizer = instantiate(groups.without_groups(config.optimizer), params)
+    scheduler = schedule.build(schedule.filled(config, updates), "scheduler", optimizer)
+    return Updater(
+        optimizer=optimizer,
+        scheduler=scheduler,
+        parameters=list(parameters.values()),
+        interval=config.interval,
+        clip_norm=config.trainer.clip_norm,
+    )
+
+
+def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Return the network with the exponential moving average of its weights, if it is asked for.
+
+    Running statistics, as BatchNorm's, are those of the network.
+    """
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

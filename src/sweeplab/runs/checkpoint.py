@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,16 @@ class Checkpoint:
     random: dict[str, Any]
     trained_examples: int
     train_seconds: float
+    averaged: dict[str, Any] | None = None  # the moving average of the weights
 
     @classmethod
     def names(cls) -> list[str]:
         return [field.name for field in fields(cls)]
+
+    @classmethod
+    def optional(cls) -> set[str]:
+        """Return the names that checkpoints of earlier versions lack."""
+        return {field.name for field in fields(cls) if field.default is not MISSING}
 
 
 NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment
@@ -64,7 +70,8 @@ def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> C
     for _, file in reversed(_files(folder)):
         try:
             saved = states.from_bytes(_opened(file.read_bytes()))
-            missing = [name for name in Checkpoint.names() if name not in saved]
+            needed = [name for name in Checkpoint.names() if name not in Checkpoint.optional()]
+            missing = [name for name in needed if name not in saved]
         except Exception as error:  # whatever torch makes of damaged bytes
             complain(
                 f"{file}: this checkpoint is damaged ({first_line(error)}); the one before is taken"
@@ -79,7 +86,7 @@ def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> C
                 f"{file}: this checkpoint is of run {saved['fingerprint'][:ID_LENGTH]}; it is left aside"
             )
         else:
-            known = {name: saved[name] for name in Checkpoint.names()}
+            known = {name: saved[name] for name in Checkpoint.names() if name in saved}
             known["reason"] = None if known["reason"] is None else StopReason(known["reason"])
             return Checkpoint(**known)
     return None

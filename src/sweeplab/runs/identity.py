@@ -31,7 +31,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     the digest of those `weights`.
     """
     plain = config.canonical(settings)
-    plain["scheduler"] = config.normalize(schedule.filled(settings, in_epoch=None))
+    plain["scheduler"] = config.normalize(schedule.filled_by_part(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
         plain[name] = without_defaults(plain[name])
     if not plain["metrics"]:

@@ -16,7 +16,7 @@ from sweeplab.runs.weights import verified_weights
 from sweeplab.speed import denormals
 from sweeplab.train.device import choose_device
 from sweeplab.train.inert_keys import replaced_keys
-from sweeplab.train.schedule import batches_per_epoch
+from sweeplab.train.schedule import updates_per_epoch
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -147,6 +147,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
             f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
             "give at most that"
         )
+    _ensure_updates(settings, facts.train)
     digest, pieces = once(_code, *named(settings, facts))
     found = _identity(settings, facts, digest, home, once)
     finished = home.run(found.fingerprint).status == store.Status.FINISHED
@@ -165,6 +166,23 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
         finished=finished,
         notes=notes,
     )
+
+
+def _ensure_updates(settings: Config, examples: int) -> None:
+    """Raise UserError if an epoch has no whole group of batches, or leaves some of one over."""
+    trainer = settings.trainer
+    together, few = trainer.accumulate or 1, trainer.overfit_batches
+    if few is not None and few % together:
+        raise UserError(
+            f"trainer.overfit_batches={few}: must be a multiple of trainer.accumulate={together}"
+        )
+    if updates_per_epoch(settings, examples) == 0:
+        count = updates_per_epoch(
+            replace(settings, trainer=replace(trainer, accumulate=1)), examples
+        )
+        raise UserError(
+            f"trainer.accumulate={together}: an epoch has {count} batches; give at most that"
+        )
 
 
 def _only(settings: Config, *sections: str) -> Config:
@@ -259,8 +277,9 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
     once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
-    steps = batches_per_epoch(settings, facts.train)
-    notes = list(once(trial.fit_optimizer, schedule, fitted.parameters, steps))
+    parameters = trial.updated(settings, fitted)
+    updates = updates_per_epoch(settings, facts.train)
+    notes = list(once(trial.fit_optimizers, schedule, parameters, updates))
     if replaced := replaced_keys(settings):
         values = config.flatten(config.to_dict(settings))
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]

@@ -8,24 +8,16 @@ from collections.abc import Iterator, Sequence
 from sweeplab import data, metrics, targets
 from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.train import metric_values, schedule, schedule_checks, stopping
-
-SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
-"""Arguments that are not in the config: a part gets them from the part before it."""
+from sweeplab.train import groups, metric_values, schedule, schedule_checks, stopping
 
 
 def problems(config: Config) -> list[str]:
     """List all that is wrong with the `_target_`s, by their signatures, and between sections."""
-    found = schedule_checks.problems(config)
-    wrong = [
-        name for name in ("scheduler",) if found
-    ]  # what a schedule's arguments lack besides, tells no more
-    found += [
-        p
-        for name, node, supplied in _nodes(config)
-        if name not in wrong
-        for p in targets.check(node, name, supplied)
-    ]
+    found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
+    found += _updater_problems(config)
+    found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
+    for name, node in config.metrics.items():
+        found += targets.check(node, f"metrics.{name}")
     found += _not_finite(config)
     if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(
@@ -49,6 +41,18 @@ def problems(config: Config) -> list[str]:
     return [*found, *stopping.problems(config)]
 
 
+def _updater_problems(config: Config) -> list[str]:
+    """List what is wrong with optimizers and their schedulers."""
+    found: list[str] = []
+    for part, own in schedule.by_part(config).items():
+        optimizer, scheduler = schedule.key("optimizer", part), schedule.key("scheduler", part)
+        found += groups.problems(own.optimizer, optimizer)
+        wrong = schedule_checks.problems(own)
+        # What a schedule's arguments lack besides tells no more
+        found += wrong or schedule.problems(schedule.filled(own, in_epoch=1), scheduler)
+    return list(dict.fromkeys(found))
+
+
 def _not_finite(config: Config) -> list[str]:
     """List arguments that are NaN, and those of optimizer and scheduler that are infinite."""
     found = []
@@ -62,7 +66,7 @@ def _not_finite(config: Config) -> list[str]:
 
 def class_paths(config: Config) -> list[str]:
     """Every class path that this config names, at every depth."""
-    return [path for _, node, _ in _nodes(config) for path in nodes.class_paths(node)]
+    return [path for _, node in _nodes(config) for path in nodes.class_paths(node)]
 
 
 def words(config: Config, *, held: bool) -> dict[str, str]:
@@ -72,7 +76,7 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
     examples are known, wherever they lie.
     """
     found: dict[str, str] = {}
-    for name, node, _ in _nodes(config):
+    for name, node in _nodes(config):
         given = nodes.string_arguments(node, name)
         if held and name == "data.dataset":
             given = {key: word for key, word in given.items() if not targets.is_file(word)}
@@ -83,18 +87,21 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
 def of_script(config: Config) -> dict[str, str]:
     """Return the names that are taken from the started script (`__main__.Net`), by dotted key."""
     found: dict[str, str] = {}
-    for name, node, _ in _nodes(config):
+    for name, node in _nodes(config):
         found |= targets.script_names(node, name)
     return found
 
 
-def _nodes(config: Config) -> Iterator[tuple[str, Node, Sequence[str]]]:
-    for name in ("model", "loss", "optimizer"):
-        yield name, getattr(config, name), SUPPLIED.get(name, ())
-    yield "scheduler", schedule.filled(config, in_epoch=1), SUPPLIED["scheduler"]
-    yield "data.dataset", config.data.dataset, _supplied_to_dataset(config)
+def _nodes(config: Config) -> Iterator[tuple[str, Node]]:
+    """Yield the keys and nodes of all that is called."""
+    yield "model", config.model
+    yield "loss", config.loss
+    for part, own in schedule.by_part(config).items():
+        yield schedule.key("optimizer", part), own.optimizer
+        yield schedule.key("scheduler", part), schedule.filled(own, in_epoch=1)
+    yield "data.dataset", config.data.dataset
     for name, node in config.metrics.items():
-        yield f"metrics.{name}", node, ()
+        yield f"metrics.{name}", node
 
 
 def _supplied_to_dataset(config: Config) -> Sequence[str]:

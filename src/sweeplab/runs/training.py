@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
-from sweeplab.train import loop, stopping
+from sweeplab.train import loop, schedule, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
 from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wrap_ddp
@@ -26,6 +26,7 @@ from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 from sweeplab.train.stopping import StopReason
+from sweeplab.train.updater import Updater
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,12 @@ class Training:
         self.train, self.valid, self.test = _batches(job.config, how, splits)
         parts = (splits.train, splits.valid, splits.test)
         self._streamed = [part for part in parts if isinstance(part, data.StreamingSplit)]
-        self.state = build(job.config, how, len(self.train))
+        self.state = build(job.config, how, len(self.train) // (trainer.accumulate or 1))
         weights.try_saving(self.state.model, self.state.loss)
         self.attributes = Attributes(_stateful_parts(self.state))
         wrap_ddp(self.state)
         self.stopping = _early_stopping(job.config)
-        optimizer, scheduler = self.state.optimizer.state_dict(), self.state.scheduler.state_dict()
-        weights.refuse_unsafe({"optimizer": optimizer, "scheduler": scheduler})
+        weights.refuse_unsafe(_updater_states(self.state.updaters))
         self.best: State | None = None
         self.epoch = 0
         self.reason: StopReason | None = None
@@ -145,7 +145,7 @@ class Training:
                 f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen"
             )
         if self.stopping.best_epoch == result.epoch:
-            self.best = snapshot(self.state.model, self.state.loss)
+            self.best = snapshot(self.state.evaluated, self.state.loss)
         if self.stopping.best_epoch in (result.epoch, None):
             attachments.keep(
                 self.folder.folder, metrics.VALID, self.state.others, self.state.metrics
@@ -179,7 +179,7 @@ class Training:
         }
         digest = None
         if self.best is not None and self.stopping.best_epoch is not None:
-            restore(self.best, self.state.model, self.state.loss)
+            restore(self.best, self.state.evaluated, self.state.loss)
             tested = loop.evaluate(self.state, self.test.epoch(0))
             attachments.keep(
                 self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
@@ -241,8 +241,9 @@ def _stateful_parts(state: loop.TrainState) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "model": state.model,
         "loss": state.loss,
-        "optimizer": state.optimizer,
     }
+    for part, updater in state.updaters.items():
+        parts[schedule.key("optimizer", part)] = updater.optimizer
     for name, metric in state.metrics.items():
         parts[f"metrics.{name}"] = metric
     return parts
@@ -263,6 +264,7 @@ def _note_differences(run: store.Run, result: EpochResult, before: dict[str, flo
 
 def _captured(training: Training) -> Checkpoint:
     """Return what a resume needs."""
+    averaged = training.state.averaged
     return Checkpoint(
         fingerprint=training.job.fingerprint,
         epoch=training.epoch,
@@ -270,14 +272,23 @@ def _captured(training: Training) -> Checkpoint:
         threads=training.runtime.threads,
         model=collect(training.state.model, training.state.loss),
         best=training.best,
-        optimizer=training.state.optimizer.state_dict(),
-        scheduler=training.state.scheduler.state_dict(),
+        **_updater_states(training.state.updaters),
         stopping=training.stopping.state_dict(),
         attributes=training.attributes.changed(),
         random=random_state(training.runtime.device),
         trained_examples=training.trained_examples,
         train_seconds=training.train_seconds,
+        averaged=None if averaged is None else averaged.state_dict(),
     )
+
+
+def _updater_states(updaters: Mapping[str, Updater]) -> dict[str, dict[str, Any]]:
+    """Return the states of all optimizers and schedulers, by part if there are several."""
+    optimizers = {part: each.optimizer.state_dict() for part, each in updaters.items()}
+    schedulers = {part: each.scheduler.state_dict() for part, each in updaters.items()}
+    if "" in updaters:  # the only one
+        return {"optimizer": optimizers[""], "scheduler": schedulers[""]}
+    return {"optimizer": optimizers, "scheduler": schedulers}
 
 
 def _restore(training: Training, saved: Checkpoint) -> None:
@@ -285,8 +296,11 @@ def _restore(training: Training, saved: Checkpoint) -> None:
     training.epoch, training.reason = saved.epoch, saved.reason
     restore(saved.model, training.state.model, training.state.loss)
     training.best = saved.best
-    training.state.optimizer.load_state_dict(saved.optimizer)
-    training.state.scheduler.load_state_dict(saved.scheduler)
+    for part, updater in training.state.updaters.items():
+        updater.optimizer.load_state_dict(saved.optimizer[part] if part else saved.optimizer)
+        updater.scheduler.load_state_dict(saved.scheduler[part] if part else saved.scheduler)
+    if training.state.averaged is not None and saved.averaged is not None:
+        training.state.averaged.load_state_dict(saved.averaged)
     training.stopping.load_state_dict(saved.stopping)
     training.attributes.restore(saved.attributes, training.runtime.device)
     set_random_state(training.runtime.device, saved.random)
@@ -304,13 +318,14 @@ def _batches(
         )
         return few, few, few
     batches = ShardedBatches if world_size() > 1 else data.Batches
+    together = trainer.accumulate or 1
     train = batches(
         splits.train,
         trainer.batch_size,
         device=how.device,
         seed=settings.seed,
         drop_last=True,
-        limit=trainer.limit_batches,
+        limit=schedule.updates_per_epoch(settings, len(splits.train)) * together,
         shift=_shift(settings),
     )
     size, limit = trainer.eval_batch_size, trainer.limit_batches

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import data, metrics, targets
@@ -23,7 +24,7 @@ from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.runs.weights import refuse_unsafe, try_saving
 from sweeplab.speed import dynamo
-from sweeplab.train import schedule, schedule_checks, state
+from sweeplab.train import groups, schedule, schedule_checks, state
 from sweeplab.train.device import choose_device
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
@@ -46,12 +47,16 @@ class Parameter:
     sparse: bool = False  # whether its gradients are
 
 
+Group = tuple[Node, tuple[Parameter, ...]]
+"""The arguments of a parameter group, and its parameters."""
+
+
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Fitted:
     """What a trial found out about a network and its loss."""
 
     layers: list[Layer]
-    parameters: list[Parameter]  # each different one once
+    parameters: dict[groups.Names, Parameter]
     weights: dict[str, Any]  # the forms of the network's state, by names
     free: set[str]  # the names of those that may take another form
 
@@ -119,7 +124,7 @@ def _used(config: Config, model: nn.Module, loss: nn.Module, inputs: Tensor | No
     try_saving(model, loss)
     return Fitted(
         layers=[*rows, *_layer_of_loss(loss)],
-        parameters=list(dict.fromkeys([*_parameters(model), *_parameters(loss)])),
+        parameters=_parameters(model, loss),
         weights=weights,
         free=free,
     )
@@ -228,18 +233,19 @@ def _layer_of_loss(loss: nn.Module) -> list[Layer]:
     )
 
 
-def _parameters(module: nn.Module) -> list[Parameter]:
+def _parameters(model: nn.Module, loss: nn.Module) -> dict[groups.Names, Parameter]:
+    """Return what an optimizer sees of all parameters, except of those without a shape."""
     sparse = {
         id(parameter)
-        for part in module.modules()
+        for part in chain(model.modules(), loss.modules())
         if getattr(part, "sparse", False) is True
         for parameter in part.parameters(recurse=False)
     }
-    return [
-        Parameter(tuple(each.shape), each.dtype, each.requires_grad, id(each) in sparse)
-        for each in module.parameters()
+    return {
+        names: Parameter(tuple(each.shape), each.dtype, each.requires_grad, id(each) in sparse)
+        for names, each in groups.named_parameters(model, loss).items()
         if not is_lazy(each)
-    ]
+    }
 
 
 def _line(error: Exception) -> str:
@@ -285,50 +291,101 @@ class _recorded:  # noqa: N801  # a context manager, named as it reads
 # --- Optimizer and scheduler ------------------------------------------------------------------------------------------
 
 
-def fit_optimizer(config: Config, parameters: list[Parameter], in_epoch: int = 1) -> list[str]:
-    """Build optimizer and scheduler on parameters like these, step them once, and return notes.
+def updated(config: Config, fitted: Fitted) -> dict[str, list[Group]]:
+    """Return the parameter groups of each optimizer, by the part of the network that it updates.
 
-    The notes say what the schedule never comes to. It reads the parameters, these two sections,
-    `mode`, the device, and the numbers of epochs and of batches in each. Raises UserError for what
-    they refuse.
+    Of parameters that look alike there is one in a group. Raises UserError for patterns that match
+    no parameter, or contradict each other.
+    """
+    parameters = dict(fitted.parameters)
+    for names in groups.frozen(config.trainer.freeze, parameters):
+        parameters[names] = replace(parameters[names], trained=False)
+    found = {}
+    for part, own in schedule.by_part(config).items():
+        mine = groups.of_part(part, parameters)
+        found[part] = _groups(own.optimizer, mine, schedule.key("optimizer", part))
+    return found
+
+
+def _groups(node: Node, parameters: Mapping[groups.Names, Parameter], key: str) -> list[Group]:
+    found = []
+    for group in groups.grouped(node, parameters, key):
+        arguments: Node = dict(group)
+        alike = tuple(dict.fromkeys(arguments.pop("params")))
+        found.append((arguments, alike))
+    return found
+
+
+def fit_optimizers(
+    config: Config, parameters: Mapping[str, list[Group]], in_epoch: int = 1
+) -> list[str]:
+    """Build optimizers and schedulers on groups of parameters like these, and step them once.
+
+    Returns notes on what the schedules never come to; `in_epoch` is the number of updates in an
+    epoch. It reads the parameters, these two sections, `mode`, the device, and the number of
+    epochs. Raises UserError for what they refuse.
     """
     dynamo.spare()
+    notes: list[str] = []
     with seeding.preserved():
-        optimizer = _optimizer(config, parameters)
-        rates = schedule.rates(optimizer)
-        scheduler = targets.build(schedule.filled(config, in_epoch), "scheduler", optimizer)
-        try:
-            optimizer.step(lambda: 0.0)
-        except Exception as error:
-            raise UserError(f"optimizer={config.optimizer['_target_']}: {_line(error)}") from error
-        try:  # some compute with their arguments only now
-            scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
-        except Exception as error:
-            raise UserError(f"scheduler={config.scheduler['_target_']}: {_line(error)}") from error
-        refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
-        return schedule_checks.notes(config, scheduler, in_epoch, rates)
+        for part, own in schedule.by_part(config).items():
+            notes += _fit_optimizer(own, part, parameters[part], in_epoch)
+    return list(dict.fromkeys(notes))
 
 
-def _optimizer(config: Config, parameters: list[Parameter]) -> Optimizer:
+def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int) -> list[str]:
+    key, scheduler_key = schedule.key("optimizer", part), schedule.key("scheduler", part)
+    optimizer = _optimizer(config, key, found)
+    if isinstance(optimizer, LBFGS) and config.trainer.accumulate:
+        name, count = config.optimizer["_target_"], config.trainer.accumulate
+        why = f"looks at a batch several times, which trainer.accumulate={count} does not keep"
+        raise UserError(f"{key}={name}: {why}")
+    rates = schedule.rates(optimizer)
+    scheduler = schedule.build(schedule.filled(config, in_epoch), scheduler_key, optimizer)
+    try:
+        optimizer.step(lambda: 0.0)
+    except Exception as error:
+        raise UserError(f"{key}={config.optimizer['_target_']}: {_line(error)}") from error
+    try:  # some compute with their arguments only now
+        scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+    except Exception as error:
+        name = config.scheduler["_target_"]
+        raise UserError(f"{scheduler_key}={name}: {_line(error)}") from error
+    refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
+    return schedule_checks.notes(config, scheduler, in_epoch, rates)
+
+
+def _optimizer(config: Config, key: str, found: list[Group]) -> Optimizer:
     """Build the optimizer on small stand-ins; what it refuses is named with the real shapes."""
     # What other devices want of gradients cannot be tried on the CPU.
     gradients = choose_device(config.trainer.device).type == "cpu"
-    cuttings = dict.fromkeys(_cut(each) for each in parameters)
+    node = groups.without_groups(config.optimizer)
+    for pattern, arguments in (config.optimizer.get(groups.GROUPS) or {}).items():
+        # An optimizer looks at the values of its own arguments only
+        one = [_stand_in(found[0][1][0], gradients=False)]
+        targets.build({**node, **arguments}, f"{key}.{groups.GROUPS}.{pattern}", one)
     try:
-        built: Optimizer = targets.build(
-            config.optimizer,
-            "optimizer",
-            [_stand_in(each, gradients=gradients) for each in cuttings],
-        )
+        built: Optimizer = targets.build(node, key, _stand_ins(found, gradients=gradients))
     except UserError:
         with torch.device("meta"):
-            targets.build(
-                config.optimizer,
-                "optimizer",
-                [_stand_in(each, gradients=False) for each in parameters],
-            )
+            targets.build(node, key, _stand_ins(found, gradients=False, cut=False))
         raise
     return built
+
+
+def _stand_ins(
+    found: list[Group], *, gradients: bool, cut: bool = True
+) -> list[nn.Parameter] | list[dict[str, Any]]:
+    """Make parameters as an optimizer takes them: a list, or groups with arguments each."""
+    made: list[dict[str, Any]] = []
+    for arguments, parameters in found:
+        forms = dict.fromkeys(map(_cut, parameters)) if cut else parameters
+        params = [_stand_in(form, gradients=gradients) for form in forms]
+        made.append({"params": params, **arguments})
+    if len(made) == 1 and not found[0][0]:
+        only: list[nn.Parameter] = made[0]["params"]
+        return only
+    return made
 
 
 def _cut(parameter: Parameter) -> Parameter:

@@ -57,11 +57,13 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
         return False
     if trainer.threads not in (None, 1) or trainer.precision != "fp32":
         return False
-    if trainer.compile or trainer.profile or trainer.init_from or trainer.overfit_batches:
+    own_process = (trainer.compile, trainer.profile, trainer.init_from, trainer.overfit_batches)
+    own_updates = (trainer.accumulate, trainer.ema, trainer.freeze)
+    if any(own_process) or any(own_updates):
         return False
     if once(choose_device, trainer.device).type != "cpu":
         return False
-    optimizer = str(config.optimizer["_target_"])
+    optimizer = str(config.optimizer.get("_target_"))  # none, where several update parts
     if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
         return False  # LBFGS looks at a batch several times
     parts = [config.model, config.loss, config.optimizer, config.scheduler]

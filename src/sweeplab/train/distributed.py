@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sweeplab import config, console, data, metrics, targets
 from sweeplab.errors import Interrupted, UserError
-from sweeplab.train import cpus, loop
+from sweeplab.train import cpus, groups, loop
 from sweeplab.train.device import choose_device
 from sweeplab.train.random_state import seed_stream
 from sweeplab.train.ranks import PATIENCE, rank, torchrun_number, world_size
@@ -61,7 +61,8 @@ def _check(settings: config.Config) -> None:
     here, gpus = torchrun_number("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
     if _on_cuda(trainer) and here > gpus:
         problems.append(f"trainer.device={trainer.device}: {here} ranks on {gpus} GPUs")
-    optimizer = targets.build(settings.optimizer, "optimizer", [nn.Parameter(torch.zeros(1))])
+    node = groups.without_groups(settings.optimizer)
+    optimizer = targets.build(node, "optimizer", [nn.Parameter(torch.zeros(1))])
     if isinstance(optimizer, torch.optim.LBFGS):
         problems.append("optimizer=torch.optim.LBFGS: would go by the loss of a share")
     loss: Any = targets.build(settings.loss, "loss")

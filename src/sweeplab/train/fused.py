@@ -204,7 +204,7 @@ def _train_shared(
                 if number in errors:
                     continue
                 try:
-                    loop.apply_gradients(states[number])
+                    states[number].updater.step()
                 except Exception as error:
                     errors[number] = error
                 averagers[number].update(loss, output, targets)
@@ -250,7 +250,10 @@ def _is_exact(
     buffers = [[buffer.clone() for buffer in state.model.buffers()] for state in states]
     for state in states:
         state.train()
-    alone = [loop.eager_gradients(state, inputs, targets) for state in states]
+    alone = []
+    for state in states:
+        state.updater.clear_gradients()
+        alone.append(loop.add_gradients(state, inputs, targets))
     expected = _collect(states, alone, buffers)
     if streams.moved():
         streams.restore()

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from sweeplab.metrics import (
     LOSS,
@@ -25,9 +24,10 @@ from sweeplab.metrics import (
     learning_rates,
     with_prefix,
 )
-from sweeplab.train import metric_values, schedule
+from sweeplab.train import metric_values
 from sweeplab.train.metric_values import Metric
 from sweeplab.train.reduction import Reduction, batch_weight, reduction
+from sweeplab.train.updater import Updater
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,12 +38,11 @@ class TrainState:
 
     model: nn.Module
     loss: nn.Module
-    optimizer: Optimizer
-    scheduler: LRScheduler | ReduceLROnPlateau
+    updaters: Mapping[str, Updater]  # by the part of the network that they update; "" is the whole
     kind: str  # classification | regression
     monitor: str  # the metric that a ReduceLROnPlateau is given
-    interval: str = "auto"  # when the scheduler steps: step | epoch | auto
-    clip_norm: float | None = None
+    accumulate: int = 1  # batches whose gradients make up one update
+    averaged: AveragedModel | None = None  # the network with the mean of its weights over time
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)  # what these last computed, no numbers
@@ -52,17 +51,21 @@ class TrainState:
     compile: bool = False  # forward and backward pass as one graph
     unit: float = 1.0  # what the targets of a regression were divided by
     outputs: int | None = None  # numbers that the network gives for an example; None: not checked
-    rates: Sequence[float] = ()  # the parameter groups' learning rates in the last batch
+
+    @property
+    def updater(self) -> Updater:
+        """The only updater: that of the whole network."""
+        return self.updaters[""]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated and kept: the averaged one, if there is one."""
+        return self.model if self.averaged is None else self.averaged.module
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
         """All parameters of network and loss, frozen ones included, each once."""
         return list(dict.fromkeys([*self.model.parameters(), *self.loss.parameters()]))
-
-    @cached_property
-    def trained(self) -> list[nn.Parameter]:
-        """The parameters that are not frozen."""
-        return [parameter for parameter in self.parameters if parameter.requires_grad]
 
     @cached_property
     def compiled(
@@ -74,7 +77,7 @@ class TrainState:
         longer.
         """
         model, loss, autocast = self.model, self.loss, self.autocast
-        trained, outputs = self.trained, self.outputs
+        trained, outputs = self.updater.trained, self.outputs
 
         def passes(
             inputs: Tensor, targets: Tensor
@@ -94,15 +97,15 @@ class TrainState:
         """How the loss of a set follows from those of its batches."""
         return reduction(self.loss)
 
-    @cached_property
-    def steps_each_batch(self) -> bool:
-        """Whether the scheduler steps after each batch, and not after each epoch."""
-        return schedule.steps_by_batch(self.interval, self.scheduler)
-
     def new_averager(self) -> MetricAverager:
         """Start to add up batches."""
         is_sum = self.reduction is Reduction.SUM
         return self.averager(self.kind, batch_weight(self.loss), total=is_sum, unit=self.unit)
+
+    def average(self) -> None:
+        """Take the weights after an update into their mean over time, if there is one."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
 
     def train(self) -> None:
         """Switch network and loss to training."""
@@ -111,7 +114,7 @@ class TrainState:
 
     def eval(self) -> None:
         """Switch network and loss to evaluation."""
-        self.model.eval()
+        self.evaluated.eval()
         self.loss.eval()
 
 
@@ -152,12 +155,13 @@ def finish_epoch(
 ) -> EpochResult:
     """Validate, and step a scheduler that counts epochs."""
     started = time.perf_counter()
-    if not state.steps_each_batch:
-        state.rates = schedule.rates(state.optimizer)
-    metrics = with_prefix(TRAIN, trained.metrics) | learning_rates(state.rates)
+    metrics = with_prefix(TRAIN, trained.metrics)
+    for part, updater in state.updaters.items():
+        metrics |= learning_rates(updater.last_rates(), part)
     metrics |= with_prefix(VALID, evaluate(state, valid))
     metrics.setdefault(state.monitor, math.nan)  # a dict of a metric may lack it at times
-    step_epoch(state, metrics)
+    for updater in state.updaters.values():
+        updater.end_epoch(metrics[state.monitor])
     return EpochResult(
         epoch=number,
         metrics=metrics,
@@ -174,8 +178,12 @@ def train_epoch(state: TrainState, batches: Iterable[Batch]) -> MetricAverager:
     """
     state.train()
     averager = state.new_averager()
+    accumulated = Accumulated(state)
     for inputs, targets in batches:
-        loss, output = train_step(state, inputs, targets)
+        if state.accumulate == 1:
+            loss, output = train_step(state, inputs, targets)
+        else:
+            loss, output = accumulated.add(inputs, targets)
         averager.update(loss, output, targets)
     return averager
 
@@ -185,66 +193,80 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tens
 
     Nothing here waits for the device.
     """
+    updater = state.updater
     first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
-    compute_gradients = compiled_gradients if state.compile else eager_gradients
 
     def look() -> Tensor:
-        loss, output = compute_gradients(state, inputs, targets)
+        updater.clear_gradients()
+        loss, output = add_gradients(state, inputs, targets)
         if not first_outputs:
             first_outputs.append(output)
-        _clip(state)
+        updater.clip()
         return loss
 
     # A tensor, as torch's own examples return
-    loss = state.optimizer.step(look)  # type: ignore[arg-type]
-    _step_schedule(state)
+    loss = updater.optimizer.step(look)  # type: ignore[arg-type]
+    updater.step_schedule()
+    state.average()
     return loss, first_outputs[0]  # type: ignore[return-value]
 
 
-def eager_gradients(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Leave the gradients of a batch in the parameters; returns the loss and the outputs."""
-    for parameter in state.parameters:  # quicker than zero_grad by 1 % of a step
-        parameter.grad = None
+def add_gradients(
+    state: TrainState, inputs: Tensor, targets: Tensor, share: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a batch to the parameters'; returns the loss and the outputs.
+
+    The gradients are multiplied by `share`, if there is one.
+    """
+    if state.compile:
+        return _add_compiled_gradients(state, inputs, targets, share)
     with state.autocast():
         output = checked_output(state.model(inputs), len(inputs), state.outputs)
     loss = checked_loss(state.loss(output.float(), targets))
-    loss.backward()
+    (loss if share is None else loss * share).backward()
     return loss, output
 
 
-def compiled_gradients(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Do the same by the compiled graph."""
+def _add_compiled_gradients(
+    state: TrainState, inputs: Tensor, targets: Tensor, share: Tensor | None
+) -> tuple[Tensor, Tensor]:
     loss, output, gradients = state.compiled(inputs, targets)
-    for parameter, gradient in zip(state.trained, gradients, strict=True):
-        parameter.grad = gradient
+    for parameter, gradient in zip(state.updater.trained, gradients, strict=True):
+        if gradient is not None and share is not None:
+            gradient = gradient * share
+        if parameter.grad is None or gradient is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient
     return loss, output
 
 
-def apply_gradients(state: TrainState) -> None:
-    """Do the part of a step that follows the gradients, for an optimizer that looks once."""
-    _clip(state)
-    state.optimizer.step()
-    _step_schedule(state)
+class Accumulated:
+    """Add up the gradients of several batches to those of one large batch, then update."""
 
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._share_of = batch_weight(state.loss)
+        self._batches = 0
+        self._shares: Tensor | float = 0.0
 
-def _clip(state: TrainState) -> None:
-    if state.clip_norm is not None:
-        nn.utils.clip_grad_norm_(state.parameters, state.clip_norm)
-
-
-def _step_schedule(state: TrainState) -> None:
-    if state.steps_each_batch:
-        state.rates = schedule.rates(state.optimizer)
-        # No ReduceLROnPlateau here: it needs a metric
-        state.scheduler.step()  # type: ignore[call-arg]
-
-
-def step_epoch(state: TrainState, metrics: Mapping[str, float]) -> None:
-    """Step a scheduler after an epoch, if it does not step with the batches."""
-    if isinstance(state.scheduler, ReduceLROnPlateau):
-        state.scheduler.step(metrics[state.monitor])
-    elif not state.steps_each_batch:
-        state.scheduler.step()
+    def add(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a batch, and update if it is the last of its group; returns loss and outputs."""
+        state, updater = self._state, self._state.updater
+        if self._batches == 0:
+            updater.clear_gradients()
+            self._shares = 0.0
+        share = None if self._share_of is None else self._share_of(targets)
+        loss, output = add_gradients(state, inputs, targets, share)
+        self._batches += 1
+        self._shares += 1.0 if share is None else share
+        if self._batches == state.accumulate:
+            self._batches = 0
+            if state.reduction is not Reduction.SUM:
+                updater.scale_gradients(1 / self._shares)
+            updater.step()
+            state.average()
+        return loss.detach(), output.detach()
 
 
 def checked_output(output: Tensor, examples: int, outputs: int | None) -> Tensor:
@@ -281,7 +303,7 @@ def evaluate(state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
         metric.reset()
     for inputs, targets in batches:
         with state.autocast():
-            output = checked_output(state.model(inputs), len(inputs), state.outputs)
+            output = checked_output(state.evaluated(inputs), len(inputs), state.outputs)
         output = output.float()
         if state.reduction is Reduction.WHOLE:
             kept.append((output, targets))

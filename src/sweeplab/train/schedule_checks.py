@@ -25,7 +25,6 @@ from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.train.schedule import (
     BY_BATCH,
-    OF_OTHERS,
     STEP,
     nested,
     schedule_class,
@@ -48,13 +47,7 @@ def problems(config: Config) -> list[str]:
         return []
     if issubclass(target, ReduceLROnPlateau):
         return _plateau_problems(config, config.scheduler.get("mode"))
-    if not issubclass(target, OF_OTHERS):
-        return []
-    name = config.scheduler["_target_"]
-    why = "is made of other schedules, to which a config cannot give the optimizer"
-    advice = "write a function that takes the optimizer and returns it, and name that "
-    advice += "(scheduler._target_=mine.schedule)"
-    return [f"scheduler._target_={name}: {why}; {advice}"]
+    return []
 
 
 def _plateau_problems(config: Config, mode: str | None) -> list[str]:

@@ -1,0 +1,75 @@
+"""What changes weights: an optimizer with its learning rate schedule, for a network or a part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from sweeplab.train import schedule
+
+
+@dataclass(kw_only=True)
+class Updater:
+    """An optimizer, its schedule, and the parameters whose gradients it takes."""
+
+    optimizer: Optimizer
+    scheduler: LRScheduler | ReduceLROnPlateau
+    parameters: Sequence[nn.Parameter]  # frozen ones included
+    interval: str = "auto"  # when the scheduler steps: step | epoch | auto
+    clip_norm: float | None = None
+    _rates: Sequence[float] = ()  # of the last batch, if the scheduler steps each batch
+
+    @cached_property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [parameter for parameter in self.parameters if parameter.requires_grad]
+
+    @cached_property
+    def steps_each_batch(self) -> bool:
+        """Whether the scheduler steps after each batch, and not after each epoch."""
+        return schedule.steps_by_batch(self.interval, self.scheduler)
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters:  # quicker than zero_grad by 1 % of a step
+            parameter.grad = None
+
+    def clip(self) -> None:
+        """Scale the gradients down to `clip_norm`."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+
+    def scale_gradients(self, factor: Tensor | float) -> None:
+        """Multiply all gradients by a factor."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad *= factor
+
+    def step(self) -> None:
+        """Do what follows the gradients of a step, for an optimizer that looks once."""
+        self.clip()
+        self.optimizer.step()
+        self.step_schedule()
+
+    def step_schedule(self) -> None:
+        """Step a scheduler that counts batches."""
+        if self.steps_each_batch:
+            self._rates = schedule.rates(self.optimizer)
+            # No ReduceLROnPlateau here: it needs a metric
+            self.scheduler.step()  # type: ignore[call-arg]
+
+    def last_rates(self) -> Sequence[float]:
+        """Return the learning rates of the last batch, one for each parameter group."""
+        return self._rates if self.steps_each_batch else schedule.rates(self.optimizer)
+
+    def end_epoch(self, monitored: float) -> None:
+        """Step a scheduler that counts epochs; a plateau looks at the monitored metric."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(monitored)
+        elif not self.steps_each_batch:
+            self.scheduler.step()
