@@ -4,8 +4,10 @@ one line.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 MOST_NAMES = 12  # in a message that lists what is valid
 
@@ -87,3 +89,10 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ValueError | TypeError | RuntimeError | AssertionError):
         return text
     return f"{type(error).__name__}: {text}"
+
+
+def failure(error: BaseException) -> str:
+    """Say on one line what a user's code raised, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__}: {one_line(error)[:200]} ({where})"

@@ -122,7 +122,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("tracking", "wait", math.inf, "tracking.wait=inf: must be finite"),
         ("sweep", "workers", 10**9, "sweep.workers=1000000000: must be at most 100000"),
         ("sweep", "job_timeout", 1e12, "sweep.job_timeout=1000000000000.0: must be at most 1000000000, or null"),
-        ("data", "task", "classify", "data.task=classify: must be one of classification, regression; did you mean 'classification'?"),
+        ("data", "task", "classify", "data.task=classify: must be one of classification, regression, any; did you mean 'classification'?"),
         ("tracking", "uri", [1], "tracking.uri=[1]: must be a text, or null"),
         ("store", "root", None, "store.root=null: must be a text"),
     ],

@@ -220,14 +220,14 @@ def test_what_a_few_of_a_batch_have_by_chance_is_not_refused() -> None:
     targets = torch.tensor([[1e6], [1e6 + 0.01]], dtype=torch.float64)
     data = timed("targets", "float64", memory=0, version="1", target_mean=1.7e12)
     streamed: Any = load(data).train
-    assert streamed.prepare(torch.ones(2, 1), targets + 1.7e12)[1].tolist() == [[1e6], [1e6]]
+    assert streamed.prepare((torch.ones(2, 1), targets + 1.7e12))[1].tolist() == [[1e6], [1e6]]
     with pytest.raises(
         UserError,
         match=r"^data\.target_mean=1700000000000\.0: float32 cannot tell the targets apart",
     ):
-        streamed.prepare(torch.ones(9, 1), torch.arange(9.0, dtype=torch.float64).reshape(9, 1))
+        streamed.prepare((torch.ones(9, 1), torch.arange(9.0, dtype=torch.float64).reshape(9, 1)))
     with pytest.raises(
         UserError,
         match=r"^data\.target_mean=1700000000000\.0: float32 cannot tell the targets apart",
     ):
-        streamed.prepare(torch.ones(9, 1, dtype=torch.uint8), torch.arange(9))
+        streamed.prepare((torch.ones(9, 1, dtype=torch.uint8), torch.arange(9)))

@@ -1,10 +1,12 @@
 """Data: fetched and verified, split, in memory on the device or streamed, in batches."""
 
 from sweeplab.data.batches import Batches, Shift
-from sweeplab.data.loading import facts, load, supplied_arguments
+from sweeplab.data.building import supplied_arguments
+from sweeplab.data.checks import nodes, problems
+from sweeplab.data.loading import facts, load
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
-from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit
+from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
 
 __all__ = [
     "MNIST",
@@ -20,10 +22,13 @@ __all__ = [
     "Split",
     "Splits",
     "StreamingSplit",
+    "TreeSplit",
     "can_be_shared",
     "facts",
     "load",
     "mapped",
+    "nodes",
+    "problems",
     "share",
     "supplied_arguments",
 ]

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from sweeplab.data import seeding
-from sweeplab.data.sources import Examples, Pair, Tensors, collate
-from sweeplab.data.splits import InMemorySplit, Split, StreamingSplit, seeded_example
+from sweeplab.data import trees
+from sweeplab.data.splits import InMemorySplit, Split, StreamingSplit, TreeSplit
 from sweeplab.errors import UserError
 
 
@@ -78,7 +77,7 @@ class Batches:
         self.device = torch.device(device)
         self.seed = seed
         self.shift = shift
-        self._split = split.to(self.device) if isinstance(split, InMemorySplit) else split
+        self._split = split if isinstance(split, StreamingSplit) else split.to(self.device)
         self._count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         if limit is not None:
             self._count = min(self._count, limit)
@@ -87,8 +86,16 @@ class Batches:
     def __len__(self) -> int:
         return self._count
 
-    def epoch(self, number: int) -> Iterator[Pair]:
-        """Yield the batches of an epoch on the device: inputs [B, ...] and targets, as copies."""
+    def sizes(self) -> list[int]:
+        """Return the number of examples of each batch of an epoch, in their order."""
+        part = self.rank_part(torch.arange(self.examples))
+        return [len(batch) for batch in torch.split(part, self.batch_size) if len(batch)]
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        """Yield the batches of an epoch on the device, as copies.
+
+        They are pairs of inputs [B, ...] and targets, or what the task `any` collates to.
+        """
         order = self.rank_part(self._order(number)[: self.examples])
         if isinstance(self._split, StreamingSplit):
             batches = self._stream(self._split, order, number)
@@ -114,15 +121,15 @@ class Batches:
             return torch.arange(size)
         return torch.randperm(size, generator=make_generator(self.seed, f"order/{epoch}"))
 
-    def _index(self, split: InMemorySplit, order: Tensor) -> Iterator[Pair]:
+    def _index(self, split: InMemorySplit | TreeSplit, order: Tensor) -> Iterator[Any]:
         for indices in torch.split(order.to(self.device), self.batch_size):
             yield split.batch(indices)
 
-    def _stream(self, split: StreamingSplit, order: Tensor, epoch: int) -> Iterator[Pair]:
+    def _stream(self, split: StreamingSplit, order: Tensor, epoch: int) -> Iterator[Any]:
         # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
         key = "evaluation" if self.seed is None else f"{self.seed}/{epoch}"
         loader = DataLoader(
-            _BatchReader(split.examples, key),
+            _BatchReader(split, key),
             self.batch_size,
             sampler=split.indices[order].tolist(),
             num_workers=split.workers,
@@ -135,32 +142,20 @@ class Batches:
             if isinstance(raw, UserError):
                 raise raw
             # Prepared here and not in the workers, so that an error keeps its type and its message.
-            inputs, targets = split.prepare(*raw)
-            yield (
-                inputs.to(self.device, non_blocking=True),
-                targets.to(self.device, non_blocking=True),
-            )
+            yield trees.moved(split.prepare(raw), self.device)
 
 
-class _BatchReader(Dataset[Pair | UserError]):
-    """Read whole batches for a DataLoader: the same with any workers, and whatever was read before.
+class _BatchReader(Dataset[Any]):
+    """Read whole batches for a DataLoader: the same with any workers, whatever was read before."""
 
-    What an example draws from the global generators depends on the key and on the example's number
-    alone.
-    """
-
-    def __init__(self, examples: Examples, key: str) -> None:
-        self._examples = examples
+    def __init__(self, split: StreamingSplit, key: str) -> None:
+        self._split = split
         self._key = key
 
-    def __getitems__(self, indices: Sequence[int]) -> Pair | UserError:
+    def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return a raw batch, or a UserError: if a worker raised it, it would add a traceback."""
         try:
-            if isinstance(self._examples, Tensors):  # draws nothing
-                return collate([self._examples[index] for index in indices])
-            with seeding.preserved():
-                pairs = [seeded_example(self._examples, index, self._key) for index in indices]
-            return collate(pairs)
+            return self._split.read(indices, self._key)
         except UserError as error:
             return error
 

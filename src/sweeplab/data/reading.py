@@ -1,43 +1,43 @@
-"""Examples read before any work: as tensors, if they are the same at each reading."""
+"""Examples read before any work, to see whether they are the same at each reading."""
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from sweeplab.data import seeding
-from sweeplab.data.sources import Examples, Pair, Tensors, collate, digest_of
+from sweeplab.data import seeding, trees
 from sweeplab.data.splits import KEY, seeded_example
-from sweeplab.errors import UserError, one_line
+from sweeplab.errors import UserError, failure
 
 SAMPLE = 8  # examples that are read several times, to see whether they stay the same
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Examples of a set as tensors, read with fixed seeds, and whether other seeds give others."""
+    """Examples of a set, read with fixed seeds, and whether other seeds give others."""
 
-    examples: Tensors
+    examples: list[Any]
     random: bool
 
 
-def read_sample(examples: Examples) -> Reading:
-    """Read a few examples several times; changes the generators.
+def sample_numbers(count: int) -> list[int]:
+    """Choose the examples of a sample: the first, the last, and some in equal distances."""
+    return sorted({round(number * (count - 1) / (SAMPLE - 1)) for number in range(SAMPLE)})
+
+
+def read_sample(examples: Any) -> Reading:
+    """Read a few examples of a map-style set several times; changes the generators.
 
     Raises UserError where the same seeds do not give the same example.
     """
-    last = len(examples) - 1
-    indices = sorted({round(number * last / (SAMPLE - 1)) for number in range(SAMPLE)})
-    if isinstance(examples, Tensors):
-        return Reading(Tensors(examples.inputs[indices], examples.targets[indices]), random=False)
+    indices = sample_numbers(len(examples))
     random = False
-    pairs = []
+    sample = []
     _read(examples, indices[0], KEY)  # once for what is only done at the first reading
     for index in indices:
-        pair = _read(examples, index, KEY)
+        example = _read(examples, index, KEY)
         after = seeding.states()
-        if digest_of(*_read(examples, index, KEY)) != digest_of(*pair):
+        if _digest(_read(examples, index, KEY)) != _digest(example):
             raise UserError(
                 f"data.dataset: example {index} is another one each time it is read, though the "
                 "global generators of torch, random and numpy are seeded alike before; draw from "
@@ -49,37 +49,39 @@ def read_sample(examples: Examples) -> Reading:
                 "when it is read again: what it keeps would depend on who read it before; draw "
                 "each time, or in the constructor"
             )
-        random = random or _is_random(examples, index, pair, after)
-        pairs.append(pair)
-    return Reading(Tensors(*collate(pairs)), random)
+        random = random or _is_random(examples, index, example, after)
+        sample.append(example)
+    return Reading(sample, random)
 
 
-def read_all(examples: Examples, sample: Reading) -> Reading:
+def read_all(examples: Any, sample: Reading) -> Reading:
     """Read all examples, of which a sample has been read; changes the generators."""
-    if isinstance(examples, Tensors):
-        return Reading(examples, random=False)
     if sample.random:
         return Reading(_read_each(examples, KEY), random=True)
     seeding.seed(KEY)
     before = seeding.states()
-    tensors = _read_each(examples, None)
+    read = _read_each(examples, None)
     after = seeding.states()
     if after == before:
-        return Reading(tensors, random=False)
+        return Reading(read, random=False)
     # Examples outside of the sample draw, or they seed the generators themselves. Seeded for each,
     # it shows.
-    digest = digest_of(tensors.inputs, tensors.targets)
-    del tensors
+    digest = _digest(read)
+    del read
     again = _read_each(examples, KEY)
-    differ = digest != digest_of(again.inputs, again.targets)
-    return Reading(again, random=differ or _drew(before, after, seeding.states()))
+    random = digest != _digest(again) or _drew(before, after, seeding.states())
+    return Reading(again, random)
 
 
-def _read_each(examples: Examples, key: str | None) -> Tensors:
-    return Tensors(*collate([_read(examples, index, key) for index in range(len(examples))]))
+def _digest(tree: Any) -> str:
+    return trees.digest(tree, any_object=True)
 
 
-def _read(examples: Examples, index: int, key: str | None) -> Pair:
+def _read_each(examples: Any, key: str | None) -> list[Any]:
+    return [_read(examples, index, key) for index in range(len(examples))]
+
+
+def _read(examples: Any, index: int, key: str | None) -> Any:
     """Read an example, seeded by the key if there is one.
 
     Raises UserError whatever is wrong with it.
@@ -89,27 +91,23 @@ def _read(examples: Examples, index: int, key: str | None) -> Pair:
     except UserError:
         raise
     except Exception as error:
-        kind = type(error).__name__
-        text = one_line(error)[:200]
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
         raise UserError(
-            f"data.dataset: example {index} cannot be read: {kind}: {text} ({where})"
+            f"data.dataset: example {index} cannot be read: {failure(error)}"
         ) from error
 
 
-def _is_random(examples: Examples, index: int, pair: Pair, after: seeding.States) -> bool:
+def _is_random(examples: Any, index: int, example: Any, after: seeding.States) -> bool:
     """Tell whether an example depends on the global generators.
 
     One that seeds them itself, as by its own number, does not.
-    `after` are the states after it was read as `pair`.
+    `after` are the states after it was read as `example`.
     """
     seeding.seed(f"{KEY}/{index}")
     before = seeding.states()
     if after == before:
         return False
     other = _read(examples, index, "others")
-    return _drew(before, after, seeding.states()) or digest_of(*other) != digest_of(*pair)
+    return _drew(before, after, seeding.states()) or _digest(other) != _digest(example)
 
 
 def _drew(before: seeding.States, after: seeding.States, after_others: seeding.States) -> bool:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from sweeplab.data.splits import InMemorySplit, Splits
+from sweeplab.data import trees
+from sweeplab.data.splits import InMemorySplit, Split, Splits, TreeSplit
 
 PARTS = ("train", "valid", "test")
 ALIGNMENT = 64  # bytes, as torch's own memory
 
 
+Place = tuple[torch.dtype, tuple[int, ...], int]
+"""Type, shape, and first byte of a tensor in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a split lies in the file, and what it is made of."""
+
+    places: list[Place]
+    scale: tuple[float, float] | None = None  # of pairs: inputs and targets
+    batch: trees.Tree = None  # of the task `any`: a batch with the number of a tensor at each leaf
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tensors lie in the file."""
+    """Where train, valid and test lie in the file."""
 
-    # (type, shape, first byte) of inputs and targets of train, valid and test
-    tensors: list[tuple[torch.dtype, tuple[int, ...], int]]
-    scales: list[tuple[float, float]]  # of train, valid and test
+    parts: list[Part]
     digest: str
 
 
@@ -35,36 +49,61 @@ class Shared:
 
 
 def can_be_shared(splits: Splits) -> bool:
-    """Tell whether all splits are in memory."""
-    return all(isinstance(getattr(splits, name), InMemorySplit) for name in PARTS)
+    """Tell whether all splits are tensors in memory."""
+    return all(_can_be_shared(getattr(splits, name)) for name in PARTS)
+
+
+def _can_be_shared(split: Split) -> bool:
+    if isinstance(split, TreeSplit):
+        # Another process need not have the classes of a user's own containers.
+        return trees.is_plain(_numbered(split))
+    return isinstance(split, InMemorySplit)
+
+
+def _numbered(split: TreeSplit) -> trees.Tree:
+    return split.structure.unflatten(range(len(split.leaves)))
 
 
 def share(splits: Splits) -> Shared:
-    """Write the splits, which are all in memory, to a new file."""
+    """Write the splits, which can be shared, to a new file."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # it is handed on, and closed by whoever shares
-    tensors, scales = [], []
+    parts = []
     for name in PARTS:
         split = getattr(splits, name)
-        assert isinstance(split, InMemorySplit)
-        scales.append(split.scale)
-        for tensor in (split.inputs, split.targets):
-            file.seek(-file.tell() % ALIGNMENT, 1)
-            tensors.append((tensor.dtype, tuple(tensor.shape), file.tell()))
-            file.write(tensor.contiguous().view(torch.uint8).numpy().data)
+        if isinstance(split, TreeSplit):
+            parts.append(Part(_write(file, split.leaves), batch=_numbered(split)))
+        else:
+            assert isinstance(split, InMemorySplit)
+            parts.append(Part(_write(file, [split.inputs, split.targets]), scale=split.scale))
     file.flush()
-    return Shared(file, Layout(tensors, scales, splits.digest))
+    return Shared(file, Layout(parts, splits.digest))
+
+
+def _write(file: IO[bytes], tensors: Sequence[Tensor]) -> list[Place]:
+    places = []
+    for tensor in tensors:
+        file.seek(-file.tell() % ALIGNMENT, 1)
+        places.append((tensor.dtype, tuple(tensor.shape), file.tell()))
+        file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return places
 
 
 def mapped(handle: int, layout: Layout) -> Splits:
     """Map the splits in this file. What a process writes to them is its own."""
     with open(handle, "rb") as file:  # a handle has no path
         memory = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="c"))
-
-    def tensor(dtype: torch.dtype, shape: tuple[int, ...], first: int) -> Tensor:
-        size = dtype.itemsize * int(np.prod(shape))
-        return memory[first : first + size].view(dtype).view(shape)
-
-    tensors = [tensor(*place) for place in layout.tensors]
-    parts = zip(tensors[::2], tensors[1::2], layout.scales, strict=True)
-    train, valid, test = (InMemorySplit(inputs, targets, scale) for inputs, targets, scale in parts)
+    train, valid, test = (_mapped(memory, part) for part in layout.parts)
     return Splits(train, valid, test, layout.digest)
+
+
+def _mapped(memory: Tensor, part: Part) -> Split:
+    tensors = [_tensor(memory, *place) for place in part.places]
+    if part.scale is None:
+        return TreeSplit(tensors, pytree.tree_structure(part.batch))
+    inputs, targets = tensors
+    return InMemorySplit(inputs, targets, part.scale)
+
+
+def _tensor(memory: Tensor, dtype: torch.dtype, shape: tuple[int, ...], first: int) -> Tensor:
+    size = dtype.itemsize * int(np.prod(shape))
+    return memory[first : first + size].view(dtype).view(shape)

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, TypeGuard
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from sweeplab.data import iterables, trees
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
 from sweeplab.errors import UserError
 
@@ -139,48 +140,66 @@ class Converted(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         example = self.dataset[index]
         if not isinstance(example, tuple | list) or len(example) != 2:
-            raise UserError(
-                f"data.dataset: an example is a {_kind(example)}; it must be a pair (input, target)"
-            )
+            wanted = "it must be a pair (input, target), or data.task=any"
+            raise UserError(f"data.dataset: an example is a {kind_of(example)}; {wanted}")
         return tensor_of(example[0]), tensor_of(example[1])
 
 
 Examples = Tensors | Converted
 
 
-def examples_of(delivered: object) -> Examples:
+def examples_of(delivered: object, memory: int) -> Examples:
     """Make a map-style dataset of what a user's `_target_` delivered.
 
-    Raises UserError where that cannot be one.
+    Raises UserError where that cannot be one, or only iterates and does not fit into `memory` MiB.
     """
     examples: Examples
     if isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__:
         examples = delivered
     elif _is_pair_of_arrays(delivered):
         examples = _from_arrays(*map(tensor_of, delivered))
-    elif isinstance(delivered, Mapping | IterableDataset) or not _is_map_style(delivered):
-        description = _description(delivered)
-        raise UserError(
-            f"data.dataset: the target delivers {description}; it must deliver {WANTED}"
-        )
-    else:
+    elif isinstance(delivered, Mapping | str | bytes):
+        raise not_a_set(delivered, WANTED)
+    elif iterables.is_map_style(delivered):
         examples = Converted(delivered)
-    if len(examples) == 0:
-        raise UserError("data.dataset: the target delivers no examples")
+    elif iterables.is_iterable(delivered):
+        read = iterables.read_through(delivered, _size_as_floats, memory)  # type: ignore[arg-type]
+        examples = Converted(read)
+    else:
+        raise not_a_set(delivered, WANTED)
+    ensure_some(examples)
     return examples
 
 
-WANTED = "a torch Dataset with __len__ and __getitem__, or a pair (inputs, targets) of arrays"
+def _size_as_floats(example: object) -> int:
+    """Return the bytes that the input takes as float32; of what is no pair, whatever it takes."""
+    if isinstance(example, tuple | list) and len(example) == 2:
+        return 4 * tensor_of(example[0]).numel()
+    return trees.size(example)
+
+
+def ensure_some(examples: Any) -> None:
+    """Raise UserError if there are no examples."""
+    if len(examples) == 0:
+        raise UserError("data.dataset: the target delivers no examples")
+
+
+WANTED = (
+    "a torch Dataset with __len__ and __getitem__ (or __iter__), or a pair (inputs, targets) of "
+    "arrays"
+)
+
+
+def not_a_set(delivered: object, wanted: str) -> UserError:
+    """Return the error for what is no set."""
+    description = _description(delivered)
+    return UserError(f"data.dataset: the target delivers {description}; it must deliver {wanted}")
 
 
 def _is_pair_of_arrays(value: object) -> TypeGuard[Sequence[object]]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
     return all(isinstance(array, Tensor | np.ndarray) for array in value)
-
-
-def _is_map_style(value: object) -> bool:
-    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
@@ -194,10 +213,14 @@ def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
 
 
 def _description(value: object) -> str:
-    """Describe what is no map-style dataset, and how it differs from one."""
-    kind = _kind(value)
+    """Describe what is no set, and how it differs from one."""
+    kind = kind_of(value)
+    if isinstance(value, DataLoader):
+        return f"a {kind}, whose batches sweeplab makes itself"
     if isinstance(value, IterableDataset):
-        return f"a {kind}, an IterableDataset, whose examples have no numbers to be drawn by"
+        return f"a {kind}, an IterableDataset without __len__"
+    if iterables.is_frame(value):
+        return f"a {kind} of pandas (data=csv reads a table)"
     if not isinstance(value, Mapping):
         return f"a {kind}"
     keys = [str(key) for key in value]
@@ -223,7 +246,7 @@ def tensor_of(value: object) -> Tensor:
         return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"data.dataset: a {_kind(value)} cannot be made a tensor: {error}"
+            f"data.dataset: a {kind_of(value)} cannot be made a tensor: {error}"
         ) from error
 
 
@@ -236,6 +259,7 @@ def collate(examples: Sequence[Pair]) -> Pair:
         raise UserError(f"data.dataset: the examples differ in shape: {error}") from error
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Name the type of a value, and how many items a sequence has."""
     name = type(value).__name__
     return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from sweeplab.data import seeding
-from sweeplab.data.sources import Examples, Pair, collate, digest_of
+from sweeplab.data import seeding, trees
+from sweeplab.data.sources import Pair
 
 KEY = "examples"  # of the random streams with which a set is read for its digest
 
 
-def seeded_example(examples: Examples, index: int, key: str) -> Pair:
+def seeded_example(examples: Any, index: int, key: str) -> Any:
     """Read an example with the global generators seeded for it; they are not put back."""
     seeding.seed(f"{key}/{index}")
     return examples[index]
@@ -54,28 +56,73 @@ class InMemorySplit:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamingSplit:
-    """A split that is read again in each epoch.
+class TreeSplit:
+    """A split in memory whose examples have any form: one tensor for each leaf."""
 
-    It does not fit into memory, or its examples draw random numbers.
+    leaves: list[Tensor]  # [N, ...] each
+    structure: pytree.TreeSpec  # of a batch
+
+    def __len__(self) -> int:
+        return len(self.leaves[0])
+
+    def batch(self, indices: Tensor) -> trees.Tree:
+        """Return copies of these examples."""
+        parts = [leaf.index_select(0, indices) for leaf in self.leaves]
+        return self.structure.unflatten(parts)
+
+    def to(self, device: torch.device) -> TreeSplit:
+        return TreeSplit([leaf.to(device) for leaf in self.leaves], self.structure)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamingSplit:
+    """A split whose batches are made of single examples.
+
+    These are read again in each epoch where they do not fit into memory, or draw random numbers.
     """
 
-    examples: Examples
+    examples: Any  # a map-style set
     indices: Tensor  # int64 [N]: those of `examples` that are in this split
-    prepare: Callable[[Tensor, Tensor], Pair]  # makes of a raw batch what a model takes
+    collate: Callable[[list[Any]], Any]  # makes a raw batch of examples
+    prepare: Callable[[Any], Any]  # makes of a raw batch what a model takes, in this process
     workers: int  # processes that load batches
     first: str  # SHA-256 of the first of `examples`
+    held: bool = False  # the examples are a list in memory
+    draws: bool = True  # reading or collating them may draw random numbers
 
     def __len__(self) -> int:
         return len(self.indices)
 
+    def read(self, numbers: Sequence[int], key: str) -> Any:
+        """Return a raw batch of the examples of these numbers.
+
+        What an example draws from the global generators depends on the key and on its number alone;
+        what collating draws, on the key and on the first number.
+        """
+        if not self.draws:
+            return self.collate([self.examples[number] for number in numbers])
+        with seeding.preserved():
+            examples = [seeded_example(self.examples, number, key) for number in numbers]
+            seeding.seed(f"{key}/batch/{numbers[0]}")
+            return self.collate(examples)
+
     def changed(self) -> bool:
         """Tell whether reading has changed the set itself: its first example is another one now."""
         with seeding.preserved():
-            return digest_of(*collate([seeded_example(self.examples, 0, KEY)])) != self.first
+            return first_digest(self.examples) != self.first
 
 
-Split = InMemorySplit | StreamingSplit
+def first_digest(examples: Any) -> str:
+    """Digest the first example of a set; changes the generators."""
+    return trees.digest(seeded_example(examples, 0, KEY), any_object=True)
+
+
+Split = InMemorySplit | TreeSplit | StreamingSplit
+
+
+def is_held(split: Split) -> bool:
+    """Tell whether a split is in memory, and the same in each epoch."""
+    return not isinstance(split, StreamingSplit) or split.held
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     plain["scheduler"] = config.normalize(schedule.filled_by_part(settings, in_epoch=None))
     for name in (*config.COMPONENTS, "metrics"):
         plain[name] = without_defaults(plain[name])
+    for name, node in data.nodes(settings.data):
+        plain["data"][name] = config.normalize(without_defaults(node))
     if not plain["metrics"]:
         del plain["metrics"]
     plain["data"] |= {"valid": facts.valid, "test": facts.test}

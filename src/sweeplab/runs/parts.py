@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeplab import data, metrics, targets
-from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
+from sweeplab.config import ANY, COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.train import groups, metric_values, schedule, schedule_checks, stopping
 
@@ -16,10 +16,18 @@ def problems(config: Config) -> list[str]:
     found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
     found += _updater_problems(config)
     found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
+    for name, node in data.nodes(config.data):
+        found += targets.check(node, f"data.{name}", targets.first_arguments(node))
     for name, node in config.metrics.items():
         found += targets.check(node, f"metrics.{name}")
     found += _not_finite(config)
-    if config.trainer.shift is not None and len(config.data.shape or ()) != 3:
+    found += data.problems(config.data)
+    if config.trainer.shift is not None and config.data.task == ANY:
+        found.append(
+            f"trainer.shift={config.trainer.shift}: moves the pictures of pairs, and data.task=any "
+            "has none; null is off"
+        )
+    elif config.trainer.shift is not None and len(config.data.shape or ()) != 3:
         found.append(
             f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}"
         )
@@ -100,6 +108,8 @@ def _nodes(config: Config) -> Iterator[tuple[str, Node]]:
         yield schedule.key("optimizer", part), own.optimizer
         yield schedule.key("scheduler", part), schedule.filled(own, in_epoch=1)
     yield "data.dataset", config.data.dataset
+    for name, node in data.nodes(config.data):
+        yield f"data.{name}", node
     for name, node in config.metrics.items():
         yield f"metrics.{name}", node
 

@@ -145,7 +145,8 @@ def _real(settings: Data, once: Once) -> Tensor | None:
 def _first_examples(settings: Data) -> Tensor:
     """Return the inputs of the first examples of the training split."""
     split = data.load(settings).train
-    inputs, _ = next(data.Batches(split, EXAMPLES, device="cpu", limit=1).epoch(0))
+    batches = data.Batches(split, EXAMPLES, device="cpu", limit=1)
+    inputs: Tensor = next(batches.epoch(0))[0]
     return inputs
 
 

@@ -4,6 +4,7 @@ from sweeplab.targets.building import build, instantiate
 from sweeplab.targets.defaults import is_optional, without_defaults
 from sweeplab.targets.definition import script_names
 from sweeplab.targets.files import is_file
+from sweeplab.targets.functions import build_function, first_arguments
 from sweeplab.targets.hashing import NUMERICS, digest, parts
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.signatures import accepts, check
@@ -13,9 +14,11 @@ __all__ = [
     "NUMERICS",
     "accepts",
     "build",
+    "build_function",
     "check",
     "digest",
     "ensure_trusted",
+    "first_arguments",
     "instantiate",
     "is_file",
     "is_lookup",

@@ -1,0 +1,153 @@
+"""Pairs of inputs and targets: read, checked, normalised, split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sweeplab.data import iterables, seeding
+from sweeplab.data.building import build_set, own_digests, version_digest
+from sweeplab.data.preparing import (
+    byte_scale,
+    input_scaling,
+    prepare,
+    prepare_targets,
+    shaped,
+    target_scaling,
+)
+from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
+from sweeplab.data.scaling import ensure_told_apart, scaled
+from sweeplab.data.sources import (
+    Examples,
+    Pair,
+    Tensors,
+    collate,
+    combined,
+    digest_of,
+    examples_of,
+)
+from sweeplab.data.splits import (
+    KEY,
+    InMemorySplit,
+    Splits,
+    StreamingSplit,
+    first_digest,
+    seeded_example,
+)
+from sweeplab.data.splitting import Cut, split
+from sweeplab.errors import UserError
+from sweeplab.metrics import CLASSIFICATION
+
+if TYPE_CHECKING:
+    from sweeplab.config import Data
+
+
+def load(data: Data) -> Splits:
+    """Build a set of pairs and split it; changes the generators.
+
+    Raises UserError where set and config do not fit.
+    """
+    if data.shape is not None and math.prod(data.shape) != data.in_features:
+        size = f"has {math.prod(data.shape)} numbers, but data.in_features={data.in_features}"
+        raise UserError(f"data.shape={data.shape}: {size}")
+    datasets = build_set(data)
+    own = own_digests(datasets)
+    parts = [examples_of(dataset, data.memory) for dataset in datasets]
+    samples = [_read_sample(part) for part in parts]
+    sampled = [Tensors(*collate(sample.examples)) for sample in samples]
+    mebibytes = _mebibytes(parts, sampled)
+    if mebibytes > data.memory:
+        iterables.refuse_streaming(datasets, mebibytes, data.memory)
+        notes = _notes(data, sampled)
+        digest = combined(own) if own else _version_digest(data, mebibytes)
+        splits = split(data, parts, [partial(_streaming, data)] * len(parts), digest, notes)
+        return replace(splits, sample=combined(map(_digest, sampled)))
+    kept: list[Examples] = []
+    cuts: list[Cut] = []
+    whole: list[Tensors] = []
+    for part, sample in zip(parts, samples, strict=True):
+        tensors, random = _read_all(part, sample)
+        whole.append(tensors)
+        kept.append(part if random else tensors)
+        cuts.append(partial(_streaming if random else _in_memory, data))
+    digest = combined(own or map(_digest, whole))
+    return split(data, kept, cuts, digest, _notes(data, whole))
+
+
+def _read_sample(part: Examples) -> Reading:
+    if isinstance(part, Tensors):
+        return Reading([part[number] for number in sample_numbers(len(part))], random=False)
+    return read_sample(part)
+
+
+def _read_all(part: Examples, sample: Reading) -> tuple[Tensors, bool]:
+    """Return all examples, and whether they draw random numbers."""
+    if isinstance(part, Tensors):
+        return part, False
+    reading = read_all(part, sample)
+    return Tensors(*collate(reading.examples)), reading.random
+
+
+def _mebibytes(parts: Sequence[Examples], samples: Sequence[Tensors]) -> int:
+    """Compute how much memory the inputs take as float32."""
+    numbers = 0
+    for part, sample in zip(parts, samples, strict=True):
+        numbers += len(part) * sample.inputs[0].numel()
+    return math.ceil(4 * numbers / 2**20)
+
+
+def _digest(examples: Tensors) -> str:
+    return digest_of(examples.inputs, examples.targets)
+
+
+def _version_digest(data: Data, mebibytes: int) -> str:
+    reason = f"the set needs {mebibytes} MiB, more than data.memory={data.memory}"
+    return version_digest(data, reason, f", or hold it by data.memory={mebibytes}")
+
+
+def _notes(data: Data, parts: Sequence[Tensors]) -> list[str]:
+    """Say what a user should know of these numbers.
+
+    Raises UserError where float32 cannot tell them apart.
+    """
+    notes = []
+    for part in parts:
+        notes.append(ensure_told_apart(part.inputs, input_scaling(data)))
+        if data.task != CLASSIFICATION:
+            targets = part.targets.reshape(len(part.targets), -1)
+            notes.append(ensure_told_apart(targets, target_scaling(data)))
+    return [note for note in notes if note]
+
+
+def _in_memory(data: Data, part: Tensors, indices: Tensor) -> InMemorySplit:
+    inputs = shaped(data, part.inputs[indices])
+    if inputs.dtype != torch.uint8:
+        inputs = scaled(inputs, input_scaling(data))
+    return InMemorySplit(inputs, prepare_targets(data, part.targets[indices]), byte_scale(data))
+
+
+def _streaming(data: Data, part: Examples, indices: Tensor) -> StreamingSplit:
+    with seeding.preserved():
+        first = collate([seeded_example(part, 0, KEY)])
+        digest = first_digest(part)
+    # Which changes it in place; what is wrong with all examples is found before any work
+    prepare(data, *first)
+    return StreamingSplit(
+        examples=part,
+        indices=indices,
+        collate=collate,
+        prepare=partial(_prepare, data),
+        workers=data.workers,
+        first=digest,
+        draws=not isinstance(part, Tensors),
+    )
+
+
+def _prepare(data: Data, raw: Pair) -> Pair:
+    return prepare(data, *raw)
