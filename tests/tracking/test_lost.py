@@ -17,7 +17,7 @@ from sweeplab import config, tracking
 from sweeplab.commands.sync import by_cause
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
-from sweeplab.tracking import check, existing, process, records
+from sweeplab.tracking import check, process, records
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sqlalchemy.exc.SADeprecationWarning"
@@ -546,7 +546,7 @@ def test_a_feeders_start_asks_once_an_experiment_and_sync_in_pages(
         return search(self, *given, **how)
 
     monkeypatch.setattr(MlflowClient, "search_runs", counted)
-    monkeypatch.setattr(existing, "PAGE", 2)
+    monkeypatch.setattr(check, "PAGE", 2)
     feed(home, uri)
     assert asked == [2, 2]
     assert sync(home, uri) == []
@@ -561,7 +561,7 @@ def test_the_latest_page_tells_nothing_of_older_runs(
         make(home, number)
         time.sleep(0.002)
     feed(home, uri)
-    monkeypatch.setattr(existing, "PAGE", 2)
+    monkeypatch.setattr(check, "PAGE", 2)
     feed(home, uri)
     assert counts(uri) == (5, 35)
 

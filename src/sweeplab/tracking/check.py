@@ -15,58 +15,60 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import existing, places, terms
-from sweeplab.tracking.connection import created_at
-from sweeplab.tracking.goals import FeedJob, FollowedRun
+from sweeplab.tracking import places, terms
+from sweeplab.tracking.connection import Connection, created_at
+from sweeplab.tracking.goals import FollowedRun, TrackedRun
 from sweeplab.tracking.records import (
     AHEAD,
     DELETED,
     EXPERIMENT,
+    FINGERPRINT,
     FOR_GOOD,
     RENAMED,
     RUN,
+    SWEEP_ID,
     Node,
     asked,
     write_entry,
 )
-from sweeplab.tracking.view import RecordedRun, View
-from sweeplab.tracking.writer import Writer
+from sweeplab.tracking.view import View
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, RunInfo
     from mlflow.entities import Run as MlflowRun
 
+PAGE = 500  # runs; a server answers for so many within its time
 PARENT = "mlflow.parentRunId"
-UNREADABLE = (store.DamagedError, ValueError, LookupError, TypeError)  # the view tells of it
+UNREADABLE = (ValueError, LookupError, TypeError)  # the view tells of it
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Contents:
-    """What MLflow has of an experiment."""
+    """What MLflow has of the store's runs in an experiment."""
 
-    experiment: Experiment | None = None  # None: there is no such experiment
+    home: store.Store
+    experiment: Experiment | None  # None: there is no such experiment
     runs: dict[str, MlflowRun] = field(default_factory=dict)  # deleted ones included
-    oldest: float = 0.0  # all runs that began then (milliseconds) or later have been read
+    oldest: int = 0  # all runs that began then (milliseconds) or later have been read
     models: set[str] = field(default_factory=set)  # the runs whose model is ready
     gone: set[str] = field(default_factory=set)  # runs that MLflow turned out not to have
 
 
 class CheckedView:
-    """The view of the store, by records that have been checked against the server.
+    """The view of the store, by records that have been checked against MLflow.
 
     They are checked when an experiment is first seen, and whenever somebody asks for it, as `sync`
     does.
     """
 
-    def __init__(self, view: View, writer: Writer, *, whole: bool) -> None:
+    def __init__(self, view: View, connection: Connection, *, whole: bool) -> None:
         self.view = view
         self.asked = asked(view.store)  # the latest request for a check that was seen
         self.seconds = 0.0  # that the last look at the store took
-        self._writer = writer
+        self._connection = connection
         self._whole = whole  # whether all that MLflow has is checked, or the latest runs only
 
-    def jobs(self, *, has_clients: bool) -> list[FeedJob]:
+    def jobs(self, *, has_clients: bool) -> list[TrackedRun]:
         """List what is to be fed. Raises AwayError if the records cannot be checked."""
         latest = asked(self.view.store)
         if latest != self.asked:
@@ -79,70 +81,98 @@ class CheckedView:
         if not unchecked:
             return jobs
         for name in unchecked:
-            self._check(name)
+            try:
+                self._check(name)
+            except Exception as error:
+                self.view.created.pop(name, None)  # its records are still to be checked
+                self._connection.check()
+                raise self._connection.away(error) from error  # it is back already
         self.view.unsettle()
         return self.view.jobs(has_clients=has_clients)
 
-    def _check(self, name: str) -> None:
-        connection = self._writer.connection
-        try:
-            experiment = connection.find(name)
-            self.view.created[name] = created_at(experiment)
-            check(connection.client, self.view, name, experiment, whole=self._whole)
-        except Exception as error:
-            self.view.created.pop(name, None)  # its records are still to be checked
-            self._writer.check()
-            raise connection.away(error) from error  # it is back already
-
-    def note_created(self, job: FeedJob) -> None:
+    def note_created(self, job: TrackedRun) -> None:
         """Note which experiment the records are of; a new one of the same name makes them void."""
         if self.view.created.get(job.experiment) != job.entry["created"]:
             self.view.created[job.experiment] = job.entry["created"]
             self.view.unsettle()
 
+    def _check(self, name: str) -> None:
+        """Correct the records of an experiment by what MLflow has of all runs, or of the latest."""
+        experiment = self._connection.find(name)
+        self.view.created[name] = created_at(experiment)
+        recorded = self.view.recorded(name)
+        contents = Contents(self.view.store, experiment)
+        if experiment is not None:
+            self._read_runs(contents, experiment)
+            if any(run.fed.get("model") for run in recorded):
+                contents.models = self._read_models(experiment)
+        if not contents.oldest:
+            self._connection.known_runs[name] = _by_tag(contents.runs.values())
+        for run in recorded:  # the parents first
+            entry = _corrected(run, contents)
+            if entry != run.entry:
+                write_entry(run.record, self.view.uri, name, entry)
 
-def check(
-    client: MlflowClient,
-    view: View,
-    name: str,
-    experiment: Experiment | None,
-    *,
-    whole: bool,
-) -> None:
-    """Correct the records of an experiment by what MLflow has of all runs, or of the latest."""
-    recorded = list(view.recorded(name))
-    if not recorded:
-        return
-    contents = Contents()
-    if experiment is not None:
-        contents = _read_runs(client, experiment, view.store.id, whole=whole)
-        if any(run.fed.get("model") for run in recorded):
-            contents.models = _read_models(client, experiment)
-    for run in recorded:  # the parents first
-        mlflow_run = contents.runs.get(run.run_id)
-        if mlflow_run is None and run.start < contents.oldest:  # it was not read
-            continue
-        entry = _gone(run, contents) if mlflow_run is None else _present(run, mlflow_run, contents)
-        entry.pop(RENAMED, None)
-        if experiment is not None and experiment.name != terms.experiment(name):
-            entry[RENAMED] = experiment.name
-        if entry != run.entry:
-            write_entry(run.record, view.uri, name, entry)
-    view.unsettle()
+    def _read_runs(self, contents: Contents, experiment: Experiment) -> None:
+        """Read the store's runs in an experiment, or the latest page of them."""
+        token: str | None = None
+        while True:
+            page = self._connection.search(
+                experiment.experiment_id,
+                max_results=PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            contents.runs |= {run.info.run_id: run for run in page}
+            token = page.token
+            if not token:
+                return
+            if not self._whole:
+                contents.oldest = page[-1].info.start_time + 1
+                return
+
+    def _read_models(self, experiment: Experiment) -> set[str]:
+        """Return the ids of the runs whose model is ready."""
+        client = self._connection.client
+        ready: set[str] = set()
+        token: str | None = None
+        while True:
+            page = client.search_logged_models([experiment.experiment_id], page_token=token)
+            ready |= {str(model.source_run_id) for model in page if str(model.status) == "READY"}
+            token = page.token
+            if not token:
+                return ready
 
 
-def _gone(run: RecordedRun, contents: Contents) -> Node:
-    """Return the record of a run that MLflow has no more.
-
-    It is made anew, unless it is known that somebody deleted it.
-    """
-    if run.entry.get(DELETED):
-        return {**run.entry, DELETED: FOR_GOOD}
-    contents.gone.add(run.run_id)
-    return {**run.entry, "run": None, "fed": {}}
+def _by_tag(runs: Iterable[MlflowRun]) -> dict[tuple[str, str], list[RunInfo]]:
+    """Map the tag by which a run is known to the runs that have it."""
+    known: dict[tuple[str, str], list[RunInfo]] = {}
+    for run in runs:
+        for tag in {FINGERPRINT, SWEEP_ID} & run.data.tags.keys():
+            known.setdefault((tag, run.data.tags[tag]), []).append(run.info)
+    return known
 
 
-def _present(run: RecordedRun, mlflow_run: MlflowRun, contents: Contents) -> Node:
+def _corrected(run: TrackedRun, contents: Contents) -> Node:
+    """Return the record of a run as it should be by what MLflow has."""
+    experiment = contents.experiment
+    mlflow_run = contents.runs.get(str(run.run_id))
+    if mlflow_run is not None:
+        entry = _present(run, mlflow_run, contents)
+    elif run.start < contents.oldest:  # it was not read
+        return run.entry
+    elif run.entry.get(DELETED):
+        entry = {**run.entry, DELETED: FOR_GOOD}
+    else:  # it is made anew
+        contents.gone.add(str(run.run_id))
+        entry = {**run.entry, "run": None, "fed": {}}
+    entry.pop(RENAMED, None)
+    if experiment is not None and experiment.name != terms.experiment(run.experiment):
+        entry[RENAMED] = experiment.name
+    return entry
+
+
+def _present(run: TrackedRun, mlflow_run: MlflowRun, contents: Contents) -> Node:
     """Return the record of a run that MLflow has; what it lacks of it is fed anew."""
     entry = dict(run.entry)
     if mlflow_run.info.lifecycle_stage == DELETED:
@@ -155,59 +185,31 @@ def _present(run: RecordedRun, mlflow_run: MlflowRun, contents: Contents) -> Nod
     if is_ahead:
         entry[AHEAD] = True
     is_orphan = mlflow_run.data.tags.get(PARENT) in contents.gone
-    if is_ahead or is_orphan or _is_behind(run, mlflow_run, contents.models):
+    if is_ahead or is_orphan or _is_behind(run, mlflow_run, contents):
         entry["fed"] = {}
     elif _lacks_files(run, mlflow_run):
         entry["fed"] = {**run.fed, "files": {}}
     return entry
 
 
-def _read_runs(
-    client: MlflowClient,
-    experiment: Experiment,
-    store_id: str,
-    *,
-    whole: bool,
-) -> Contents:
-    """Read the store's runs in an experiment; without `whole`, the latest page of them."""
-    contents = Contents(experiment=experiment)
-    for page in existing.pages(client, experiment.experiment_id, store_id):
-        contents.runs |= {run.info.run_id: run for run in page}
-        if page.token and not whole:
-            contents.oldest = float(page[-1].info.start_time) + 1
-            break
-    return contents
-
-
-def _read_models(client: MlflowClient, experiment: Experiment) -> set[str]:
-    """Return the ids of the runs whose model is ready."""
-    ready: set[str] = set()
-    token: str | None = None
-    while True:
-        page = client.search_logged_models([experiment.experiment_id], page_token=token)
-        ready |= {str(model.source_run_id) for model in page if str(model.status) == "READY"}
-        token = page.token
-        if not token:
-            return ready
-
-
-def _is_behind(run: RecordedRun, mlflow_run: MlflowRun, models: set[str]) -> bool:
+def _is_behind(run: TrackedRun, mlflow_run: MlflowRun, contents: Contents) -> bool:
     """Tell whether MLflow has less than was fed, as after an older backup of it was restored."""
     if not run.fed:
         return False
     if mlflow_run.info.status != run.fed.get("status"):
         return True
-    if run.fed.get("model") and run.run_id not in models:
+    if run.fed.get("model") and run.run_id not in contents.models:
         return True
     try:
         if run.followed is None:
-            return _lacks_summary(run, mlflow_run)
+            summary = contents.home.summary(run.id) if run.fed.get("files") else {}
+            return _lacks_summary(summary, mlflow_run)
         return _lacks_lines(run, run.followed, mlflow_run)
     except UNREADABLE:
         return False
 
 
-def _is_ahead(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+def _is_ahead(run: TrackedRun, mlflow_run: MlflowRun) -> bool:
     """Tell whether MLflow's latest row of a metric is not in the journal.
 
     So it is after an older backup of the store was restored.
@@ -224,7 +226,7 @@ def _is_ahead(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
     return any(key in keys and (key, at) not in times for key, at in latest)
 
 
-def _lacks_lines(run: RecordedRun, followed: FollowedRun, mlflow_run: MlflowRun) -> bool:
+def _lacks_lines(run: TrackedRun, followed: FollowedRun, mlflow_run: MlflowRun) -> bool:
     """Tell whether MLflow lacks something that the journal's lines tell of.
 
     It may have more than that, of an earlier version.
@@ -253,16 +255,13 @@ def _latest(rows: Iterable[tuple[str, int, int]]) -> dict[str, tuple[int, int]]:
     return latest
 
 
-def _lacks_summary(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+def _lacks_summary(summary: Node, mlflow_run: MlflowRun) -> bool:
     """Tell whether the run of a sweep lacks the metrics that came out of it."""
-    if not run.fed.get("files") or run.summary is None:
-        return False
-    known = mlflow_run.data.metrics
-    values = store.numbers(run.summary.get("metrics", {}))
+    known, values = mlflow_run.data.metrics, store.numbers(summary.get("metrics", {}))
     return any(known.get(terms.key(name)) != value for name, value in values.items())
 
 
-def _lacks_files(run: RecordedRun, mlflow_run: MlflowRun) -> bool:
+def _lacks_files(run: TrackedRun, mlflow_run: MlflowRun) -> bool:
     """Tell whether a file that was fed is gone, where this machine can look at it."""
     folder, names = places.local(mlflow_run.info.artifact_uri), run.fed.get("files")
     if folder is None or not names or (folder.exists() and not os.access(folder, os.X_OK)):

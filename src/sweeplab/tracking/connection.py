@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeplab import store
 from sweeplab.tracking import address, causes, database, library, records, relocation, terms
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, RunInfo
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.store.entities import PagedList
+
+EVERYTHING = 3  # mlflow.entities.ViewType.ALL, without its import
 
 
 class AwayError(Exception):
@@ -23,6 +27,8 @@ class Connection:
     def __init__(self, home: store.Store, uri: str) -> None:
         self.store, self.uri = home, uri
         self._experiments: dict[str, Experiment] = {}
+        # Experiment -> (tag, its value) -> the store's runs there that have it, if all were read.
+        self.known_runs: dict[str, dict[tuple[str, str], list[RunInfo]]] = {}
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -39,6 +45,7 @@ class Connection:
     def check(self) -> None:
         """Forget what was looked up, and raise AwayError unless the server answers."""
         self._experiments.clear()
+        self.known_runs.clear()
         try:
             self.client.search_experiments(max_results=1)
         except Exception as error:
@@ -54,6 +61,11 @@ class Connection:
     def in_short(self, error: BaseException) -> str:
         """Return an error in one line, without what is secret in the URI."""
         return causes.in_short(error, self.uri)
+
+    def search(self, experiment_id: str, more: str = "", **how: Any) -> PagedList[MlflowRun]:
+        """Search for the store's runs in an experiment, deleted ones included."""
+        condition = f"tags.`{records.STORE_ID}` = '{self.store.id}'{more}"
+        return self.client.search_runs([experiment_id], condition, run_view_type=EVERYTHING, **how)
 
     def find(self, name: str) -> Experiment | None:
         """Find MLflow's experiment of this name; None if there is none. It may be a deleted one.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sweeplab.tracking import address, causes, terms
 from sweeplab.tracking.connection import Connection, created_at
-from sweeplab.tracking.existing import ExistingRuns
-from sweeplab.tracking.goals import STORE_ID, SWEEP_LENGTH, FeedJob, SweepManifest
+from sweeplab.tracking.goals import SWEEP_LENGTH, SweepManifest, TrackedRun
 from sweeplab.tracking.records import (
     AHEAD,
+    DELETED,
     RENAMED,
+    STORE_ID,
     Node,
     entries,
     is_valid,
@@ -21,22 +23,20 @@ from sweeplab.tracking.records import (
     write_entry,
 )
 
+if TYPE_CHECKING:
+    from mlflow.entities import RunInfo
+
 DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
-
-
-class DeletedError(Exception):
-    """Somebody deleted the MLflow run of this id, of which there is no record."""
 
 
 class MlflowRuns:
     """The MLflow runs of a store: finds or creates them, and notes which they are."""
 
     def __init__(self, connection: Connection) -> None:
-        self.existing = ExistingRuns(connection)
         self._connection = connection
         self._store = connection.store
 
-    def note(self, job: FeedJob, run_id: str | None, fed: Node, **more: float | str) -> None:
+    def note(self, job: TrackedRun, run_id: str | None, fed: Node, **more: float | str) -> None:
         """Write the record of a job: which MLflow run it is, and which goal that has reached."""
         experiment = self._connection.experiment(job.experiment)
         entry = {
@@ -54,31 +54,40 @@ class MlflowRuns:
         job.entry = entry
         write_entry(job.record, self._connection.uri, job.experiment, entry)
 
-    def ensure(self, job: FeedJob, tags: Mapping[str, str]) -> tuple[str, bool]:
+    def ensure(self, job: TrackedRun, tags: Mapping[str, str]) -> tuple[str, bool]:
         """Return the id of the job's MLflow run, and whether it is a new one, which has all `tags`.
 
         A run that began at another time than the journal is of a run that was cleaned out of the
-        store: it is deleted if this very folder made it. Raises DeletedError if somebody deleted
-        the run in MLflow.
+        store: it is deleted if this very folder made it. One that somebody deleted in MLflow is
+        returned, too: it takes nothing, and `Writer.failed` finds out why.
         """
-        if recorded := job.entry.get("run"):
-            return str(recorded), False
+        if job.run_id:
+            return job.run_id, False
+        existing = self._find(job)
+        active = [run for run in existing if run.lifecycle_stage != DELETED]
+        same = [run for run in existing if job.followed is None or run.start_time == job.start]
+        chosen = ([run for run in same if run in active] or same)[-1:]
+        if not chosen or chosen[0] in active:
+            self._delete_own([run.run_id for run in active if run not in chosen])
+        run = chosen[0] if chosen else self._create(job, tags)
+        known = self._connection.known_runs.get(job.experiment)
+        if known is not None:
+            known[job.tag] = [run]
+        self.note(job, run.run_id, {})
+        return run.run_id, not chosen
+
+    def _find(self, job: TrackedRun) -> list[RunInfo]:
+        """List the job's runs in MLflow, deleted ones included.
+
+        A search for one goes through all runs of MLflow, so what was read of all is asked first.
+        """
+        known = self._connection.known_runs.get(job.experiment)
+        if known is not None and "asked" not in job.entry:  # else one may have been made since
+            return known.get(job.tag, [])
+        tag, value = job.tag
         experiment_id = self._connection.experiment_id(job.experiment)
-        existing = self.existing.find(job, experiment_id)
-        active = [run.run_id for run in existing if not run.is_deleted]
-        same = [run for run in existing if job.followed is None or run.start == job.start]
-        same_active = [run.run_id for run in same if not run.is_deleted]
-        if same and not same_active:
-            raise DeletedError(same[-1].run_id)
-        self._delete_own([run_id for run_id in active if run_id not in same_active[-1:]])
-        if same_active:
-            run_id = same_active[-1]
-        else:
-            run_id = self._create(job, tags)
-            note_made(self._store, run_id)
-        self.existing.add(job, experiment_id, run_id)
-        self.note(job, run_id, {})
-        return run_id, not same_active
+        runs = self._connection.search(experiment_id, f" and tags.`{tag}` = '{value}'")
+        return [run.info for run in runs]
 
     def _delete_own(self, run_ids: Sequence[str]) -> None:
         """Delete those of these MLflow runs that this very folder made."""
@@ -87,7 +96,7 @@ class MlflowRuns:
             if run_id in own:
                 self._connection.client.delete_run(run_id)
 
-    def _create(self, job: FeedJob, tags: Mapping[str, str]) -> str:
+    def _create(self, job: TrackedRun, tags: Mapping[str, str]) -> RunInfo:
         """Create an MLflow run.
 
         A server that is too slow to answer may create it all the same, and later. So another
@@ -109,7 +118,8 @@ class MlflowRuns:
             if address.served(self._connection.uri) and "Read timed out" in str(error):
                 self.note(job, None, {}, asked=time.time())
             raise
-        return str(run.info.run_id)
+        note_made(self._store, run.info.run_id)
+        return run.info
 
     def parent_id(self, sweep: SweepManifest, experiment: str) -> str:
         """Return the id of a sweep's MLflow run. Raises ValueError if there is none yet."""

@@ -20,7 +20,7 @@ from sweeplab import console, store
 from sweeplab.tracking import address, database, library, records
 from sweeplab.tracking.check import CheckedView
 from sweeplab.tracking.connection import AwayError
-from sweeplab.tracking.goals import FeedJob
+from sweeplab.tracking.goals import TrackedRun
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 from sweeplab.tracking.writer import Writer
@@ -46,7 +46,7 @@ class Feeder:
     ) -> None:
         self.store, self.uri = home, uri
         self.writer = Writer(home, uri)
-        self.checked = CheckedView(View(home, uri), self.writer, whole=whole)
+        self.checked = CheckedView(View(home, uri), self.writer.connection, whole=whole)
         self._lock, self._log = lock, log
         self._answered = self.checked.asked  # up to which request MLflow has been checked
         self._clients_left = threading.Event()
@@ -98,12 +98,11 @@ class Feeder:
 
     def _feed(
         self,
-        jobs: Sequence[FeedJob],
+        jobs: Sequence[TrackedRun],
         progress: Callable[[int, int], None],
     ) -> dict[str, str]:
         """Feed all jobs; return what went wrong, by the id of the run or sweep."""
         lag = self.checked.view.damaged
-        self.writer.runs.existing.expect(jobs)
         for number, job in enumerate(jobs, start=1):
             try:
                 self.writer.feed(job)
@@ -120,7 +119,7 @@ class Feeder:
         threading.Thread(target=self._watch, daemon=True).start()
         self.report()
         try:  # importing mlflow takes seconds, and so does a server that is silent
-            self.writer.check()
+            self.writer.connection.check()
         except AwayError as error:
             self.report(str(error))
         pause = PAUSE

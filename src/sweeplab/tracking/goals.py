@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeplab import store
 from sweeplab.tracking import terms
-from sweeplab.tracking.records import Node
+from sweeplab.tracking.records import DELETED, FINGERPRINT, SWEEP_ID, Node
 
 RUNNING, KILLED = "RUNNING", "KILLED"
 STATUS = {
@@ -25,8 +25,6 @@ STATUS = {
     "running": RUNNING,
 }
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
-FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
-"""Tags: an MLflow run is known by one of the first two, and the third."""
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 
 
@@ -138,21 +136,35 @@ class SweepManifest:
 
 
 @dataclass
-class FeedJob:
-    """An MLflow run that is behind the store: it is to be fed until it has reached its goal."""
+class TrackedRun:
+    """A run of the store, or a sweep, in an MLflow experiment: what is there, and what is to be."""
 
-    id: str  # of the run, or of the sweep
-    record: Path  # the file that notes what MLflow has
     experiment: str
+    record: Path  # the file that notes what MLflow has
     entry: Node  # what the record says of this experiment
-    goal: Node
-    sweeps: list[SweepManifest] = field(default_factory=list)
-    followed: FollowedRun | None = None  # None: this is the parent run of sweeps[0]
+    sweeps: list[SweepManifest]
+    followed: FollowedRun | None  # None: this is the parent run of sweeps[0]
+    goal: Node = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The id of the run, or of the sweep."""
+        return self.sweeps[0].id if self.followed is None else self.followed.run.id
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the MLflow run; None if there is none yet."""
+        return self.entry.get("run")
 
     @property
     def fed(self) -> Node:
         """The goal that MLflow has reached; empty if it has nothing yet."""
         return dict(self.entry.get("fed", {}))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to feed: what somebody deleted in MLflow stays deleted."""
+        return self.entry.get("fed") != self.goal and not self.entry.get(DELETED)
 
     @property
     def tag(self) -> tuple[str, str]:

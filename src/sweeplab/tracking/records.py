@@ -18,6 +18,8 @@ from sweeplab.tracking.address import public
 
 Node = dict[str, Any]
 
+FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
+"""Tags: an MLflow run is known by one of the first two, and the third."""
 DELETED = "deleted"
 """In a record: somebody deleted the run in MLflow. The value is one of the next three."""
 RUN, EXPERIMENT, FOR_GOOD = "run", "experiment", "for good"

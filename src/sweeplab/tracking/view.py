@@ -10,34 +10,12 @@ ends in the same place.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sweeplab import store
-from sweeplab.tracking.goals import RUNNING, FeedJob, FollowedRun, SweepManifest
-from sweeplab.tracking.records import DELETED, Node, entries, is_valid, sweep_record
-
-
-@dataclass
-class RecordedRun:
-    """An MLflow run that a record of this store tells of."""
-
-    record: Path
-    entry: Node
-    start: float  # milliseconds
-    followed: FollowedRun | None = None  # None: it is the parent run of a sweep
-    summary: Node | None = None  # of a sweep, if it can be read
-
-    @property
-    def fed(self) -> Node:
-        """The goal that the run has reached."""
-        return dict(self.entry.get("fed", {}))
-
-    @property
-    def run_id(self) -> str:
-        """The id of the MLflow run."""
-        return str(self.entry["run"])
+from sweeplab.tracking.goals import RUNNING, FollowedRun, SweepManifest, TrackedRun
+from sweeplab.tracking.records import entries, is_valid, sweep_record
 
 
 class Manifests:
@@ -110,7 +88,7 @@ class View:
         only: Collection[str] | None = None,
         *,
         has_clients: bool = True,
-    ) -> list[FeedJob]:
+    ) -> list[TrackedRun]:
         """List what is to be fed, parents first; `only` names run ids, whose sweeps count, too.
 
         Without clients no sweep is being driven: one that has no end is killed.
@@ -133,38 +111,38 @@ class View:
         ids = {job.id for job in self.jobs(only)}
         return ids | {name for name in self.damaged if only is None or name in only}
 
-    def recorded(self, experiment: str) -> Iterator[RecordedRun]:
-        """Go through the recorded MLflow runs of an experiment, parents first.
+    def recorded(self, experiment: str) -> list[TrackedRun]:
+        """List the recorded MLflow runs of an experiment, parents first.
 
         Only runs count that `jobs` has looked at.
         """
-        for sweep in self._manifests:
-            record = sweep_record(self.store, sweep.id)
-            entry = self._valid(entries(record, self.uri), experiment)
-            if entry.get("run"):
-                try:
-                    summary = self.store.summary(sweep.id)
-                except store.DamagedError:
-                    summary = None
-                start = 1000 * float(sweep.manifest["time"])
-                yield RecordedRun(record, entry, start, summary=summary)
-        for followed in self._runs.values():
-            record = followed.run.mlflow_file
-            entry = self._valid(entries(record, self.uri), experiment)
-            if entry.get("run"):
-                start = 1000 * (followed.history.started_at or 0.0)
-                yield RecordedRun(record, entry, start, followed)
+        sweeps = [self._tracked(experiment, [sweep]) for sweep in self._manifests]
+        runs = [self._tracked(experiment, [], followed) for followed in self._runs.values()]
+        return [run for run in [*sweeps, *runs] if run.run_id]
 
-    def _sweep_jobs(self, sweep: SweepManifest, has_clients: bool) -> list[FeedJob]:
-        record, jobs = sweep_record(self.store, sweep.id), []
+    def _tracked(
+        self,
+        experiment: str,
+        sweeps: list[SweepManifest],
+        followed: FollowedRun | None = None,
+    ) -> TrackedRun:
+        """Read the record of a run or a sweep; empty if it is not of this experiment any more."""
+        self.experiments.add(experiment)
+        record = followed.run.mlflow_file if followed else sweep_record(self.store, sweeps[0].id)
+        entry = entries(record, self.uri).get(experiment, {})
+        if not is_valid(entry, self.store, self.created.get(experiment)):
+            entry = {}
+        return TrackedRun(experiment, record, entry, sweeps, followed)
+
+    def _sweep_jobs(self, sweep: SweepManifest, has_clients: bool) -> list[TrackedRun]:
+        jobs = []
         for experiment in sweep.experiments:
-            entry = self._valid(entries(record, self.uri), experiment)
-            goal = sweep.goal(entry.get("fed"), self.store, has_clients=has_clients)
-            if entry.get("fed") != goal and not entry.get(DELETED):
-                jobs.append(FeedJob(sweep.id, record, experiment, entry, goal, [sweep]))
-        return jobs
+            job = self._tracked(experiment, [sweep])
+            job.goal = sweep.goal(job.fed, self.store, has_clients=has_clients)
+            jobs.append(job)
+        return [job for job in jobs if job.is_behind]
 
-    def _run_jobs(self, run_id: str) -> list[FeedJob]:
+    def _run_jobs(self, run_id: str) -> list[TrackedRun]:
         """List what is to be fed of this run; a look at one that is at rest costs a stat."""
         followed = self._runs.get(run_id)
         if followed is None:
@@ -189,9 +167,9 @@ class View:
         except store.DamagedError as error:
             self._damaged_runs[run.id] = str(error)
 
-    def _jobs_of_read(self, followed: FollowedRun) -> list[FeedJob]:
+    def _jobs_of_read(self, followed: FollowedRun) -> list[TrackedRun]:
         """List what is to be fed of a run whose journal has just been read."""
-        run, history, record = followed.run, followed.history, followed.run.mlflow_file
+        run, history = followed.run, followed.history
         sweeps = self._manifests.of_run(run.id)
         experiments = followed.experiments(sweeps)
         followed.is_settled = not experiments
@@ -204,18 +182,11 @@ class View:
         history.ensure_started()
         if not is_shown:
             return []
-        jobs, known = [], entries(record, self.uri)
-        for experiment in experiments:
-            entry = self._valid(known, experiment)
-            goal = followed.goal(entry.get("fed", {}), sweeps)
-            if entry.get("fed") != goal and not entry.get(DELETED):
-                jobs.append(FeedJob(run.id, record, experiment, entry, goal, sweeps, followed))
+        tracked = [self._tracked(experiment, sweeps, followed) for experiment in experiments]
+        for job in tracked:
+            job.goal = followed.goal(job.fed, sweeps)
+        jobs = [job for job in tracked if job.is_behind]
         # Files may still come while somebody holds the run.
-        followed.is_settled = not jobs and goal["status"] != RUNNING and not run.claimed
+        is_at_rest = tracked[-1].goal["status"] != RUNNING and not run.claimed
+        followed.is_settled = not jobs and is_at_rest
         return jobs
-
-    def _valid(self, record: Mapping[str, Node], experiment: str) -> Node:
-        """Return what the record says of an experiment; empty if it is not of this one any more."""
-        self.experiments.add(experiment)
-        entry = record.get(experiment, {})
-        return entry if is_valid(entry, self.store, self.created.get(experiment)) else {}

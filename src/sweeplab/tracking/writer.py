@@ -8,9 +8,8 @@ from pathlib import Path
 from sweeplab import store
 from sweeplab.tracking import places, sender, terms
 from sweeplab.tracking.connection import Connection
-from sweeplab.tracking.creation import DeletedError, MlflowRuns
-from sweeplab.tracking.existing import EVERYTHING
-from sweeplab.tracking.goals import RUNNING, FeedJob
+from sweeplab.tracking.creation import MlflowRuns
+from sweeplab.tracking.goals import RUNNING, TrackedRun
 from sweeplab.tracking.records import AHEAD, DELETED, RUN, Node
 
 NUMBERS = {store.Event.EPOCH, store.Event.SYSTEM}  # events that change no tag of a run
@@ -25,43 +24,31 @@ class Writer:
         self.connection = Connection(home, uri)
         self.runs = MlflowRuns(self.connection)
 
-    def check(self) -> None:
-        """Forget what was looked up, and raise AwayError unless the server answers."""
-        self.runs.existing.forget()
-        self.connection.check()
-
-    def feed(self, job: FeedJob) -> None:
+    def feed(self, job: TrackedRun) -> None:
         """Feed one MLflow run, then note that it has reached its goal."""
         # What is wrong with the experiment is to show before anything is written.
         self.connection.experiment(job.experiment)
-        try:
-            run_id = self._feed_sweep(job) if job.followed is None else self._feed_run(job)
-        except DeletedError as error:
-            self.runs.note(job, str(error), job.fed, deleted=RUN)
-        else:
-            self.runs.note(job, run_id, job.goal)
+        run_id = self._feed_sweep(job) if job.followed is None else self._feed_run(job)
+        self.runs.note(job, run_id, job.goal)
 
-    def failed(self, job: FeedJob, error: Exception) -> str | None:
+    def failed(self, job: TrackedRun, error: Exception) -> str | None:
         """Say why a job failed; None if nothing is left to do.
 
         Raises AwayError if the server is away. A run that somebody deleted in MLflow stays
         deleted; one that is gone is made anew by the next attempt.
         """
-        self.check()
-        run_id = job.entry.get("run")
+        self.connection.check()
         try:
-            experiment_id = self.connection.experiment_id(job.experiment)
-            if run_id and self._is_deleted(job, experiment_id, str(run_id)):
+            experiment = self.connection.experiment(job.experiment)
+            if job.run_id and self._is_deleted(job, experiment.experiment_id, job.run_id):
                 return None
         except Exception as other:  # for example that the whole experiment was deleted
             return self.connection.in_short(other)
         return self.connection.in_short(error)
 
-    def _is_deleted(self, job: FeedJob, experiment_id: str, run_id: str) -> bool:
+    def _is_deleted(self, job: TrackedRun, experiment_id: str, run_id: str) -> bool:
         """Tell whether somebody deleted the run in MLflow; note that, and note if it is gone."""
-        condition = f"attributes.run_id = '{run_id}'"
-        client = self.connection.client
-        runs = client.search_runs([experiment_id], condition, run_view_type=EVERYTHING)
+        runs = self.connection.search(experiment_id, f" and attributes.run_id = '{run_id}'")
         if not runs:
             self.runs.note(job, None, {})
         elif runs[0].info.lifecycle_stage == DELETED:
@@ -69,7 +56,7 @@ class Writer:
             return True
         return False
 
-    def _feed_sweep(self, job: FeedJob) -> str:
+    def _feed_sweep(self, job: TrackedRun) -> str:
         """Feed the parent run of a sweep; return its id.
 
         It has not the sweep's own tag: the UI folds children away below a parent that it shows.
@@ -81,7 +68,7 @@ class Writer:
             sender.log_summary(self.connection.client, run_id, self.store.summary(sweep.id))
         return run_id
 
-    def _feed_run(self, job: FeedJob) -> str:
+    def _feed_run(self, job: TrackedRun) -> str:
         """Feed the MLflow run of a run; return its id."""
         assert job.followed is not None
         client, run = self.connection.client, job.followed.run
@@ -108,7 +95,7 @@ class Writer:
             job.followed.history.forget()
         return run_id
 
-    def _tags(self, job: FeedJob, history: store.History) -> dict[str, str]:
+    def _tags(self, job: TrackedRun, history: store.History) -> dict[str, str]:
         """Return the tags of a run: what its journal tells, its sweeps, and its parent run."""
         assert job.followed is not None
         name = history.start["name"]
@@ -119,7 +106,7 @@ class Writer:
         return terms.origin(name) | terms.run_tags(history) | tags
 
     @staticmethod
-    def _has_new_tags(job: FeedJob, new_lines: list[store.Line]) -> bool:
+    def _has_new_tags(job: TrackedRun, new_lines: list[store.Line]) -> bool:
         """Tell whether the tags may differ from those that MLflow has."""
         events = {line["event"] for line in new_lines}
         return job.fed.get("sweeps") != job.goal["sweeps"] or not events <= NUMBERS
@@ -136,7 +123,7 @@ class Writer:
         known = self.connection.client.get_run(run_id).data.params
         return {name: value for name, value in params.items() if terms.key(name) not in known}
 
-    def _set_status(self, job: FeedJob, run_id: str, end: float | None) -> None:
+    def _set_status(self, job: TrackedRun, run_id: str, end: float | None) -> None:
         """Set the status of the goal, and when the run ended (Unix seconds; None: now)."""
         status = job.goal["status"]
         if job.fed.get("status") == status:
@@ -147,7 +134,7 @@ class Writer:
             end_time = terms.ms(end or time.time())
             self.connection.client.set_terminated(run_id, status, end_time)
 
-    def _upload(self, job: FeedJob, run_id: str, folder: Path) -> bool:
+    def _upload(self, job: TrackedRun, run_id: str, folder: Path) -> bool:
         """Upload the files that have changed since they were fed; return whether there were any."""
         client, fed = self.connection.client, job.fed.get("files", {})
         changed = [name for name, stamp in job.goal["files"].items() if fed.get(name) != stamp]
