@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
 
 from sweeplab import console
 from sweeplab.commands.guard import guarded
@@ -27,23 +28,22 @@ def train(config: DictConfig) -> None:
     """
     from sweeplab import tracking
     from sweeplab.config import is_job
-    from sweeplab.console import waiting
     from sweeplab.speed import head_start
 
     sweep = config.get("sweep")
     if not isinstance(sweep, Mapping):  # what is wrong is told where the whole config is read
         sweep = {}
-    if sweep.get("id") is not None and not is_job():
-        guarded(_refuse_sweep_id)(config)
-    elif sweep.get("id") is not None:
+    if sweep.get("id") is not None and is_job():
         from sweeplab.runs.run import main as job
 
         job(config)
+    elif sweep.get("id") is not None:
+        guarded(_refuse_sweep_id)(config)
     elif sweep.get("plan") is True:
         guarded(_plan)(config)
     else:
         with head_start.allowed(tracking.early(config)):
-            with waiting("loading PyTorch"):
+            with console.waiting("loading PyTorch"):
                 from sweeplab.runs.run import main as run
             guarded(run)(config)
 
@@ -63,16 +63,11 @@ def _plan(config: DictConfig) -> None:
     show(make([overrides], overrides, lambda _: config, is_single_run=True))
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser that hides the secrets in what it cannot read."""
 
     def error(self, message: str) -> NoReturn:
-        from sweeplab.console import shown
-
-        super().error(shown(message))
+        super().error(console.shown(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,12 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         console.start_in_utf_8()
     console.start_streams()
-    known, overrides = _parser().parse_known_args(arguments)
+    known, rest = _parser().parse_known_args(arguments)
 
     def run() -> None:
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
-            known.run(known, [*known.overrides, *overrides])
+            _run(known, [*known.words, *rest])
         finally:  # here, where `guarded` still tells what the handler raises
             signal.signal(signal.SIGTERM, before)
 
@@ -97,29 +92,56 @@ def _terminate(*_: object) -> None:
     raise Interrupted
 
 
+def _run(arguments: argparse.Namespace, words: list[str]) -> None:
+    """Run the chosen command, which is a module of its own, on the config of these words."""
+    if arguments.command == "replay":
+        with console.waiting("loading PyTorch"):
+            from sweeplab.replay.replay import main as replay
+        replay(arguments.RUN, words, arguments.trust)
+        return
+    if arguments.command == "compare":  # it takes names, too, which have no `=`
+        arguments.names = [word for word in words if "=" not in word]
+        words = [word for word in words if "=" in word]
+    command = import_module(f"sweeplab.commands.{arguments.command}")
+    command.main(arguments, _compose(words))
+
+
+def _compose(overrides: Sequence[str]) -> Config:
+    from sweeplab.config import compose
+
+    return compose(overrides)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sweeplab",
         description="Look at what train.py has recorded. Every command takes config overrides "
         "after its own arguments, as in: sweeplab ui store.root=elsewhere",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ui = _command(commands, "ui", _ui, "open the MLflow UI on the runs of this root")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about)
+
+    ui = command("ui", "open the MLflow UI on the runs of this root")
     port = "port of the UI on 127.0.0.1; the next free one if taken"
     ui.add_argument("--port", type=int, default=5000, help=port)
-    _command(commands, "sync", _sync, "bring MLflow level with the store")
-    _add_compare(commands)
-    about = "train a recorded run again, and compare every bit"
-    replay = _command(commands, "replay", _replay, about, "RUN")
+    command("sync", "bring MLflow level with the store")
+    _add_options_of_compare(
+        command("compare", "what came out of sweeps: ranked, with its uncertainty")
+    )
+    replay = command("replay", "train a recorded run again, and compare every bit")
     trust = "whose classes and functions it may call, too"
     replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help=trust)
-    _add_runs(commands)
+    replay.add_argument("RUN")
+    _add_options_of_runs(command("runs", "list the runs of the store, or make room in it"))
+    for each in commands.choices.values():
+        overrides = "config overrides, as for train.py"
+        each.add_argument("words", nargs="*", metavar="key=value", help=overrides)
     return parser
 
 
-def _add_compare(commands: Commands) -> None:
-    about = "what came out of sweeps: ranked, with its uncertainty"
-    compare = _command(commands, "compare", _compare, about)
+def _add_options_of_compare(compare: argparse.ArgumentParser) -> None:
     compare.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
     sweep = "the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
     compare.epilog = f"SWEEP: {sweep}"
@@ -139,8 +161,7 @@ def _add_compare(commands: Commands) -> None:
     form.add_argument("--csv", action="store_true", help=csv)
 
 
-def _add_runs(commands: Commands) -> None:
-    runs = _command(commands, "runs", _runs, "list the runs of the store, or make room in it")
+def _add_options_of_runs(runs: argparse.ArgumentParser) -> None:
     runs.add_argument("--json", action="store_true", help="for scripts")
     clean = "remove failed, interrupted and unfinished runs"
     runs.add_argument("--clean", action="store_true", help=clean)
@@ -149,64 +170,6 @@ def _add_runs(commands: Commands) -> None:
     age = "only those idle for so long: 30m, 12h, 7d, 2w"
     runs.add_argument("--older-than", metavar="AGE", help=age)
     runs.add_argument("--yes", action="store_true", help="remove them without asking")
-
-
-def _command(
-    commands: Commands,
-    name: str,
-    run: Callable[[argparse.Namespace, list[str]], None],
-    about: str,
-    *required: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=about, description=about)
-    for argument in required:
-        parser.add_argument(argument)
-    overrides = "config overrides, as for train.py"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _compose(overrides: Sequence[str]) -> Config:
-    from sweeplab.config import compose
-
-    return compose(overrides)
-
-
-def _ui(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from sweeplab.commands import ui
-
-    ui.main(arguments, _compose(overrides))
-
-
-def _sync(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from sweeplab.commands import sync
-
-    sync.main(arguments, _compose(overrides))
-
-
-def _runs(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from sweeplab.commands import runs
-
-    runs.main(arguments, _compose(overrides))
-
-
-def _compare(arguments: argparse.Namespace, words: list[str]) -> None:
-    """Split the words: those without `=` name sweeps or two runs, the others are overrides."""
-    from sweeplab.commands import compare
-
-    overrides = [word for word in words if "=" in word]
-    names = [word for word in words if "=" not in word]
-    compare.main(arguments, names, _compose(overrides))
-
-
-def _replay(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Replay a run; exit code 0 if the bits are the same, 1 if not, 2 if the record is refused."""
-    from sweeplab.console import waiting
-
-    with waiting("loading PyTorch"):
-        from sweeplab.replay.replay import main as replay
-    replay(arguments.RUN, overrides, arguments.trust)
 
 
 if __name__ == "__main__":

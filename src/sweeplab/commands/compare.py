@@ -25,9 +25,10 @@ from sweeplab.store import Run, Store
 MLFLOW_ID = 32  # hex digits
 
 
-def main(arguments: Namespace, names: Sequence[str], settings: Config) -> None:
+def main(arguments: Namespace, settings: Config) -> None:
     """Compare the named sweeps or two runs. Raises UserError for a name that nothing has."""
     home, uri = Store(settings.store.root), tracking.resolve_uri(settings.tracking)
+    names: list[str] = arguments.names
     if arguments.write and len(names) != 1:
         problem = "name the experiment whose page is to be written"
         raise UserError(f"--write: {problem}, as in: sweeplab compare width --write")
@@ -63,7 +64,8 @@ def _chosen(home: Store, by_name: Mapping[str, list[Node]]) -> list[Node]:
     chosen: dict[str, Node] = {}
     for name, named in by_name.items():
         if not named:
-            hint = did_you_mean(name, _experiments(home))
+            known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}
+            hint = did_you_mean(name, sorted(known))
             raise UserError(f"{name}: {_no_sweep(home)}{hint}")
         for sweep in named:
             chosen[sweep["id"]] = sweep
@@ -88,7 +90,10 @@ def sweeps(home: Store, name: str, uri: str) -> list[Node]:
         raise UserError(f"{name}: several sweeps begin so: {ids}")
     if begun:
         return begun
-    of_experiment = [sweep for sweep in manifests if _is_of_experiment(sweep, name)]
+    asked = f"experiment={name}"
+    of_experiment = [
+        sweep for sweep in manifests if sweep["experiment"] == name or asked in sweep["overrides"]
+    ]
     if of_experiment or len(name) != MLFLOW_ID:
         return of_experiment
     for sweep in manifests:
@@ -97,16 +102,8 @@ def sweeps(home: Store, name: str, uri: str) -> list[Node]:
     return []
 
 
-def _is_of_experiment(sweep: Node, name: str) -> bool:
-    return sweep["experiment"] == name or f"experiment={name}" in sweep["overrides"]
-
-
 def _is_at(places: Sequence[tracking.Place], mlflow_id: str) -> bool:
     return any(place.run_id == mlflow_id for place in places)
-
-
-def _experiments(home: Store) -> list[str]:
-    return sorted({sweep["experiment"] for sweep in home.manifests() if sweep["experiment"]})
 
 
 def _no_sweep(home: Store) -> str:

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
@@ -54,9 +53,8 @@ class Comparison:
 
     @property
     def limit_in_words(self) -> str:
-        """The limit as `20 epochs`, where a run counts with it."""
-        assert self.limit is not None
-        return counted(self.limit, "epoch")
+        """The limit as `20 epochs`."""
+        return counted(self.limit or 0, "epoch")
 
     @property
     def replicas(self) -> list[Replica]:
@@ -91,16 +89,15 @@ class Comparison:
     def troubles(self) -> list[tuple[Group, Replica, str]]:
         """List every run that is not in all means, and why."""
         wanted = (self.monitor, self.score)
-        troubles = []
+        again = "counts once: a later run of the same was found, too"
+        troubles, repeated = [], []
         for group in self.groups:
             for replica in group.replicas:
                 why = replica.trouble(wanted)
                 if why is not None:
                     troubles.append((group, replica, why))
-        again = "counts once: a later run of the same was found, too"
-        for group in self.groups:
-            troubles += [(group, replica, again) for replica in group.repeated]
-        return troubles
+            repeated += [(group, replica, again) for replica in group.repeated]
+        return troubles + repeated
 
     def metrics(self) -> dict[str, float]:
         """Collect what the MLflow parent run gets: the means of the best group, and of the first 100."""
@@ -136,14 +133,12 @@ def compare(
     (`sweep.baseline`), and of two groups the one that came first. Raises UserError for a baseline
     or a target that is none, or if no run is left.
     """
-    over = list(
-        dict.fromkeys(chain.from_iterable(sweep.get("replicate", [SEED]) for sweep in sweeps))
-    )
+    over = list(dict.fromkeys(key for sweep in sweeps for key in sweep.get("replicate", [SEED])))
     replicas = _read(home, sweeps, over, where)
     groups = group_runs(replicas, over)
     columns = name_groups(groups)
     watched, mode, score = most_watched(replicas)
-    monitor, reasons = ranking_metric(watched, score, groups)
+    monitor, notes = ranking_metric(watched, score, groups)
     if monitor != watched:
         mode = metrics.default_mode(monitor)
     goal = _goal(replicas, monitor, mode, target, is_watched=monitor == watched)
@@ -159,7 +154,7 @@ def compare(
         goal=goal,
         columns=columns,
         groups=ranked(groups, monitor, mode),
-        notes=reasons,
+        notes=notes,
     )
     if baseline:
         result.baseline = baselines.find(columns, result.groups, baseline, "--baseline ")
@@ -216,14 +211,13 @@ def _filtered(replicas: Sequence[Replica], over: Sequence[str], where: str) -> l
     kept = []
     for group in group_runs(replicas, over):
         for run in (*group.replicas, *group.repeated):
-            if run.start:
-                fits = condition.holds(nulls | configs[run.id])
-            else:
-                values = group.values | {key: run.value(key) for key in over}
-                try:
-                    fits = condition.holds(values)
-                except UserError:
-                    fits = True
+            values = group.values | {key: run.value(key) for key in over}
+            try:
+                fits = condition.holds(nulls | configs[run.id] if run.start else values)
+            except UserError:
+                if run.start:
+                    raise
+                fits = True
             if fits:
                 kept.append(run)
     return kept
@@ -250,12 +244,9 @@ def _goal(
 
 def _common_target(replicas: Sequence[Replica]) -> float | None:
     """Find the target at which all runs stop; None if there is none, or not one."""
-    targets = {
-        run.start["config"].get("trainer", {}).get("target") for run in replicas if run.start
-    }
-    if len(targets) != 1:
-        return None
-    (target,) = targets
+    starts = [run.start for run in replicas if run.start]
+    targets = {start["config"].get("trainer", {}).get("target") for start in starts}
+    target = targets.pop() if len(targets) == 1 else None
     return None if target is None else float(target)
 
 
@@ -265,9 +256,8 @@ def _own_baseline(comparison: Comparison) -> dict[str, str]:
     if not typed:
         return {}
     try:
-        return baselines.find(
-            comparison.columns, comparison.groups, baselines.read([typed]), "sweep.baseline: "
-        )
+        baseline = baselines.read([typed])
+        return baselines.find(comparison.columns, comparison.groups, baseline, "sweep.baseline: ")
     except UserError as error:
         comparison.notes.append(f"{error}; so there is no baseline")
         return {}
@@ -282,9 +272,8 @@ def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str,
     names = [comparison.monitor, comparison.score]
     if any(TO_TARGET in group.measured for group in comparison.groups):
         names.insert(2 if _common_target(replicas) is None else 0, TO_TARGET)
-    contrasts = {}
-    for name in names:
-        contrasts[name] = make_contrasts(
+    return {
+        name: make_contrasts(
             name,
             comparison.monitor,
             comparison.mode,
@@ -292,7 +281,8 @@ def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str,
             groups=comparison.groups,
             baseline=comparison.baseline,
         )
-    return contrasts
+        for name in names
+    }
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -308,13 +298,10 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
         lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
-    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start} - {
-        monitor
-    }
-    if monitors:
-        lines.append(
-            f"the best epoch of some runs was chosen by {', '.join(sorted(monitors))}, not by {monitor}"
-        )
+    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start}
+    others = ", ".join(sorted(monitors - {monitor}))
+    if others:
+        lines.append(f"the best epoch of some runs was chosen by {others}, not by {monitor}")
     if comparison.goal is not None:
         lines += comparison.goal.notes(comparison.groups)
     made_on = machines(comparison.replicas)

@@ -8,31 +8,20 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
-
-INK, FAINT = (
-    "#010203",
-    "#818283",
-)  # stand for the text's colour and a paler one, which the page chooses
-# Okabe and Ito's colours, which the colour-blind can tell apart (without the two palest); a page may lighten them.
+# These stand for the text's colour and a paler one, which the page chooses.
+INK, FAINT = "#010203", "#818283"
+# Okabe and Ito's colours, which the colour-blind can tell apart (without the two palest); a page may
+# lighten them.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#8b5a2b")
 MARKERS = "osD^vPX*"
-DASHES: tuple[Any, ...] = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (6, 2, 1, 2, 1, 2)),
-    (0, (8, 3)),
-    (0, (1, 1)),
-    (0, (4, 1)),
-)
+_OWN_DASHES = (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 1)), (0, (4, 1))
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", *_OWN_DASHES)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
     "axes.facecolor": "none",
@@ -114,37 +103,25 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-# --- thinning
-
-
-def thin(points: Sequence[T], lines: int = 1) -> Sequence[T]:
-    """Pick so few points, evenly, that at most MOST_DOTS are drawn on as many `lines`."""
-    return points[:: thinning_step(points, lines)]
+def thinning_step(points: Sequence[object], lines: int = 1) -> int:
+    """Return n: if every n-th point is drawn, at most MOST_DOTS are on as many `lines`."""
+    return max(1, math.ceil(len(points) * lines / MOST_DOTS))
 
 
 def thinning_note(points: Sequence[object], noun: str, lines: int = 1) -> str:
     """Say that not all points are drawn; '' if they are."""
     step = thinning_step(points, lines)
-    return (
-        f" Of {len(points):,} {noun} one in {step} has a dot; means and lines are of all."
-        if step > 1
-        else ""
-    )
-
-
-def thinning_step(points: Sequence[object], lines: int = 1) -> int:
-    """Return n, of which every n-th point is drawn."""
-    return max(1, math.ceil(len(points) * lines / MOST_DOTS))
-
-
-# --- saving
+    if step == 1:
+        return ""
+    return f" Of {len(points):,} {noun} one in {step} has a dot; means and lines are of all."
 
 
 def save(figure: Figure, kind: str) -> bytes:
     """Save a figure as `svg` or `png`."""
     out = io.BytesIO()
     with warnings.catch_warnings():
-        # matplotlib's own font has no Korean, say: a PNG shows boxes then; the page has text, and the browser's fonts.
+        # matplotlib's own font has no Korean, say: a PNG shows boxes then; the page has text, and
+        # the browser's fonts.
         warnings.filterwarnings("ignore", r"Glyph .* missing from")
         if kind == "svg":
             figure.savefig(out, format=kind, dpi=160, facecolor="none", metadata={"Date": None})
@@ -157,23 +134,15 @@ def inline(svg: str) -> str:
     """Take the <svg> element alone, with its colours as CSS variables, to be sized by the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r' id="[\w.]+_\d+"', "", svg
-    )  # names of its parts, which several figures have in common
-    svg = re.sub(
-        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*" width="[^"]*"',
-        r"\1\2",
-        svg,
-    )
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # several figures have such names in common
+    opening, rest = svg.split(">", 1)
+    svg = re.sub(r' (width|height)="[^"]*"', "", opening) + ">" + rest
     svg = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _share_style, svg)
     svg = re.sub(r"\n\s+", "\n", svg)
-    variables = {colour: f"c{index}" for index, colour in enumerate(COLOURS)} | {
-        INK: "ink",
-        FAINT: "faint",
-    }
-    return re.sub(
-        "|".join(variables), lambda match: f"var(--{variables[match[0]]},{match[0]})", svg
-    )
+    variables = {colour: f"c{index}" for index, colour in enumerate(COLOURS)}
+    for colour, name in (variables | {INK: "ink", FAINT: "faint"}).items():
+        svg = svg.replace(colour, f"var(--{name},{colour})")
+    return svg
 
 
 def _share_style(markers: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import Group
-from sweeplab.compare.runs import SEED, Replica
+from sweeplab.compare.runs import SEED
 from sweeplab.compare.tables import Table
 
 MOST_ROWS = 200  # of a description in MLflow
@@ -28,19 +28,14 @@ MOST_TROUBLES = 10
 
 def markdown(comparison: Comparison) -> str:
     """Write the tables in Markdown, whatever names hold."""
-    intro = f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}"
-    parts = [_escaped(intro), _grid(tables.ranking(comparison, MOST_ROWS))]
-    for metric in tables.shown_contrasts(comparison):
-        parts.append(_escaped(tables.contrast_caption(comparison, metric)))
-        parts.append(_grid(tables.contrasts(comparison, metric, MOST_ROWS)))
-    if comparison.importance:
-        parts.append(_grid(tables.importance(comparison)))
+    parts = []
+    for table in tables.shown(comparison, MOST_ROWS):
+        parts += [_escaped(table.about), _grid(table)]
     lines = list(comparison.notes)
     for group, replica, why in comparison.troubles()[:MOST_TROUBLES]:
         lines.append(f"{tables.label(group, replica)}: {why}")
-    if lines:
-        parts.append("\n".join(f"- {_escaped(line)}" for line in lines))
-    return "\n\n".join(parts)
+    parts.append("\n".join(f"- {_escaped(line)}" for line in lines))
+    return "\n\n".join(filter(None, parts))
 
 
 def _grid(table: Table) -> str:
@@ -70,12 +65,10 @@ def groups_csv(comparison: Comparison) -> str:
         columns += [name, f"{name} low", f"{name} high", f"{name} n"]
     rows = []
     for group in comparison.groups:
-        row = [*group.cells, len(group.replicas), len(group.late)]
+        row: list[Any] = [*group.cells, len(group.replicas), len(group.late)]
         for name in names:
             mean = group.mean(name)
-            row += (
-                [None, None, None, 0] if mean is None else [mean.mean, mean.low, mean.high, mean.n]
-            )
+            row += [mean.mean, mean.low, mean.high, mean.n] if mean else [None, None, None, 0]
         rows.append(row)
     return _csv(columns, rows)
 
@@ -83,26 +76,17 @@ def groups_csv(comparison: Comparison) -> str:
 def runs_csv(comparison: Comparison) -> str:
     """Write a line for each run, whatever became of it."""
     names = _measured_names(comparison)
-    over = [key for key in comparison.groups[0].over if key != SEED]
-    columns = [
-        *comparison.columns,
-        *over,
-        SEED,
-        "run",
-        "status",
-        "stop_reason",
-        "without_target",
-        *names,
-    ]
+    keys = [key for key in comparison.groups[0].over if key != SEED]
+    facts = ["run", "status", "stop_reason", "without_target"]
     rows = []
     for group in comparison.groups:
         for replica in group.replicas:
-            row = [*group.cells, *(replica.value(key) for key in over), replica.seed]
+            row = [*group.cells, *(replica.value(key) for key in keys), replica.seed]
             row += [replica.id, replica.status, replica.stop_reason]
             row.append("true" if replica.id in group.late else "false")
             row += [group.measured.get(name, {}).get(replica.id) for name in names]
             rows.append(row)
-    return _csv(columns, rows)
+    return _csv([*comparison.columns, *keys, SEED, *facts, *names], rows)
 
 
 def _measured_names(comparison: Comparison) -> list[str]:
@@ -159,28 +143,28 @@ def _group(group: Group) -> dict[str, Any]:
         mean = group.mean(name)
         if mean is not None:
             means[name] = {"mean": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n}
+    runs = []
+    for replica in group.replicas:
+        measured = {
+            name: values[replica.id]
+            for name, values in group.measured.items()
+            if replica.id in values
+        }
+        runs.append({
+            "id": replica.id,
+            "seed": replica.seed,
+            "replica": {key: replica.value(key) for key in group.over},
+            "status": replica.status,
+            "stop_reason": replica.stop_reason,
+            "metrics": measured,
+        })  # fmt: skip
     return {
         "name": group.name,
         "values": {key: value for key, value in group.values.items() if value is not None},
         "cells": group.cells,
         "metrics": means,
         "without_target": len(group.late),  # runs that count with the limit in epochs_to_target
-        "runs": [_run(group, replica) for replica in group.replicas],
-    }
-
-
-def _run(group: Group, replica: Replica) -> dict[str, Any]:
-    return {
-        "id": replica.id,
-        "seed": replica.seed,
-        "replica": {key: replica.value(key) for key in group.over},
-        "status": replica.status,
-        "stop_reason": replica.stop_reason,
-        "metrics": {
-            name: values[replica.id]
-            for name, values in group.measured.items()
-            if replica.id in values
-        },
+        "runs": runs,
     }
 
 

@@ -22,7 +22,6 @@ from sweeplab.compare.drawing import (
     new_figure,
     save,
     shorten,
-    thin,
     thinning_note,
     thinning_step,
     use_log_scale,
@@ -81,7 +80,7 @@ def parameters(comparison: Comparison) -> Plot | None:
         return None
     figure = new_figure(4.2)
     panel = figure.subplots()
-    drawn = thin(points)
+    drawn = points[:: thinning_step(points)]
     bars = [_interval_bars(point.mean) for point in drawn]
     panel.errorbar(
         [point.size for point in drawn],
@@ -95,12 +94,12 @@ def parameters(comparison: Comparison) -> Plot | None:
     _plot_front(panel, comparison, points)
     use_log_scale(panel, "x")
     panel.set(xlabel=metrics.PARAMETERS, ylabel=f"best {comparison.monitor}")
-    caption = "Diamonds: no config with as few parameters is better (Pareto front). Bars: 95 % confidence intervals."
-    return (
-        figure,
-        f"{comparison.monitor} against parameters",
-        caption + thinning_note(points, "configs"),
+    caption = (
+        "Diamonds: no config with as few parameters is better (Pareto front). "
+        "Bars: 95 % confidence intervals."
     )
+    caption += thinning_note(points, "configs")
+    return figure, f"{comparison.monitor} against parameters", caption
 
 
 def _interval_bars(mean: Mean) -> tuple[float, float]:
@@ -135,13 +134,10 @@ def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -
 
 def pareto(points: Sequence[tuple[float, float]], mode: str) -> list[int]:
     """Find the indices of the (cost, value) for which none costs as little and has a better value."""
-    sign = -sign_of(mode)
-    order = sorted(
-        range(len(points)), key=lambda index: (points[index][0], sign * points[index][1])
-    )
+    losses = [(cost, -sign_of(mode) * value) for cost, value in points]
     front: list[int] = []
-    for index in order:
-        if not front or sign * points[index][1] < sign * points[front[-1]][1]:
+    for index in sorted(range(len(points)), key=losses.__getitem__):
+        if not front or losses[index][1] < losses[front[-1]][1]:
             front.append(index)
     return front
 
@@ -167,15 +163,11 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
         panel.plot([mean.mean], [line], "D", color=COLOURS[0], markersize=6)
         reached_it = f"{mean.n - len(group.late)} of {len(group.replicas)}"
         panel.annotate(reached_it, (1, line), xycoords=("axes fraction", "data"), va="center")
-    panel.set_yticks(
-        range(len(shown)), [shorten(comparison.ranked_name(group), 50) for _, group in shown]
-    )
+    names = [shorten(comparison.ranked_name(group), 50) for _, group in shown]
+    panel.set_yticks(range(len(shown)), names)
     target = f"{comparison.target:g}"
-    panel.set(
-        xlabel=f"epochs to {comparison.monitor} {target}",
-        ylim=(len(shown) - 0.5, -0.5),
-        xlim=(0, None),
-    )
+    panel.set(xlabel=f"epochs to {comparison.monitor} {target}")
+    panel.set(ylim=(len(shown) - 0.5, -0.5), xlim=(0, None))
     caption = "Dots: seeds, and how many reached it. Diamonds: their mean."
     if any(group.late for group in comparison.groups):
         caption += " Circles: seeds that did not reach it; they count with the limit of "
@@ -189,7 +181,8 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
 
 def _plot_seeds(panel: Axes, line: int, group: Group, lines: int) -> None:
     """Plot the runs of a group at the height `line`: dots, and circles for those that were late."""
-    runs = thin(list(group.measured[TO_TARGET].items()), lines)
+    runs = list(group.measured[TO_TARGET].items())
+    runs = runs[:: thinning_step(runs, lines)]
     for late, filling in ((False, COLOURS[5]), (True, "none")):
         epochs, heights = [], []
         for place, (run_id, epoch) in enumerate(runs):
@@ -226,7 +219,10 @@ def effects(comparison: Comparison) -> Plot | None:
     for panel in panels[len(swept) :]:
         panel.set_visible(False)
     figure.supylabel(f"best {comparison.monitor}", color=INK)
-    caption = "Dots: configs. Diamonds: their mean at that value, a fair comparison where all combinations were run."
+    caption = (
+        "Dots: configs. Diamonds: their mean at that value, a fair comparison where all "
+        "combinations were run."
+    )
     caption += thinning_note(known, "configs")
     if len(comparison.columns) > MOST_KEYS:
         caption += f" The first {MOST_KEYS} of {len(comparison.columns)} keys are drawn."
@@ -243,7 +239,7 @@ def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> 
     texts.sort(key=lambda text: (_number(text) is None, _number(text) or 0.0))
     places = {text: float(text) if is_numeric else index for index, text in enumerate(texts)}
     kept = [(places[text], value) for text, value in points if text in places]
-    dots = thin(kept)
+    dots = kept[:: thinning_step(kept)]
     panel.plot([x for x, _ in dots], [y for _, y in dots], "o", color=COLOURS[5], alpha=0.5)
     by_place: dict[float, list[float]] = defaultdict(list)
     for x, y in sorted(kept):
@@ -259,12 +255,9 @@ def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> 
         linestyle="-" if is_numeric else ":",
     )
     if not is_numeric:
-        is_crowded = sum(map(len, texts)) > 24
-        panel.set_xticks(
-            range(len(texts)),
-            [shorten(text, 24) for text in texts],
-            rotation=30 if is_crowded else 0,
-        )
+        rotation = 30 if sum(map(len, texts)) > 24 else 0
+        names = [shorten(text, 24) for text in texts]
+        panel.set_xticks(range(len(texts)), names, rotation=rotation)
         panel.margins(x=0.2)
     elif min(by_place) > 0 and max(by_place) / min(by_place) >= 16:
         use_log_scale(panel, "x")

@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.drawing import Drawing
 from sweeplab.compare.notes import machines
 from sweeplab.compare.runs import SEED, Replica, key_of
-from sweeplab.config import Node
+from sweeplab.compare.tables import Table
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
@@ -65,9 +65,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         for name, content in files.items():
             write_atomic(folder / name, content)
     except OSError as error:
-        raise UserError(
-            f"--report={folder}: {error.strerror}; name a folder that can be made"
-        ) from error
+        problem = f"{error.strerror}; name a folder that can be made"
+        raise UserError(f"--report={folder}: {problem}") from error
     return folder / NAME
 
 
@@ -78,28 +77,26 @@ def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     # The indentation of the template is no part of the page.
     template = "".join(line.strip() for line in _file("html.jinja").splitlines())
     script = _file("js")
+    ranking, *others = tables.shown(comparison, MOST_ROWS)
     sections = [
-        _ranking(comparison),
-        *(_differences(comparison, metric) for metric in tables.shown_contrasts(comparison)),
-        *_importance(comparison),
+        _ranking(comparison, ranking),
+        *(_section(table) for table in others),
         *(Section(title=drawing.title, drawing=drawing) for drawing in drawings),
         *_troubles(comparison),
         _commands(comparison),
     ]
     page = Environment(autoescape=True).from_string(template)
-    return (
-        page.render(
-            title=comparison.title,
-            about=_about(comparison),
-            best=_best(comparison),
-            notes=comparison.notes,
-            sections=sections,
-            style=_file("css"),
-            script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
-        + "\n"
+    text = page.render(
+        title=comparison.title,
+        about=_about(comparison),
+        best=_best(comparison),
+        notes=comparison.notes,
+        sections=sections,
+        style=_file("css"),
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return f"{text}\n"
 
 
 def _file(ending: str) -> str:
@@ -110,17 +107,15 @@ def _about(comparison: Comparison) -> list[str]:
     """Say which sweeps are compared, what became of their runs, and what machines made them."""
     lines = []
     for sweep in comparison.sweeps:
-        name = "" if len(comparison.sweeps) == 1 else f": {sweep['name']}"
-        lines.append(f"{_about_sweep(sweep)}{name}")
+        ended = time.gmtime(float(sweep.get("ended") or sweep["time"]))
+        line = f"Sweep {str(sweep['id'])[:12]}"
+        if sweep["experiment"]:
+            line += f", MLflow experiment {sweep['experiment']}"
+        line += f", {sweep['status']} {time.strftime('%Y-%m-%d %H:%M UTC', ended)}"
+        if len(comparison.sweeps) > 1:
+            line += f": {sweep['name']}"
+        lines.append(line)
     return [*lines, f"{comparison.statuses()}.", *machines(comparison.replicas)]
-
-
-def _about_sweep(sweep: Node) -> str:
-    when = time.strftime(
-        "%Y-%m-%d %H:%M UTC", time.gmtime(float(sweep.get("ended") or sweep["time"]))
-    )
-    experiment = f", MLflow experiment {sweep['experiment']}" if sweep["experiment"] else ""
-    return f"Sweep {str(sweep['id'])[:12]}{experiment}, {sweep['status']} {when}"
 
 
 def _best(comparison: Comparison) -> str:
@@ -128,16 +123,32 @@ def _best(comparison: Comparison) -> str:
     group = comparison.groups[0]
     if group.mean(comparison.monitor) is None:
         return ""
-    metrics = (comparison.monitor, comparison.score)
-    means = ", ".join(
-        f"{metric} {tables.mean_cell(comparison, group, metric)}" for metric in metrics
+    parts = [group.name or "the one config"]
+    parts += [
+        f"{metric} {tables.mean_cell(comparison, group, metric)}"
+        for metric in (comparison.monitor, comparison.score)
+    ]
+    parts.append(f"n = {tables.n_cell(comparison, group)}")
+    return f"Best: {', '.join(parts)}."
+
+
+def _section(table: Table) -> Section:
+    """Show a table of differences, or of importance."""
+    caption = f"{table.about}."
+    if not table.intro:
+        caption = "How much each key explains which trials of the search came out well (Optuna's default measure)."
+    return Section(
+        title=table.heading,
+        caption=caption[:1].upper() + caption[1:],
+        columns=table.columns,
+        rows=table.rows,
+        texts=range(table.texts),
+        left_out=_more_configs(table.left_out, "sweeplab compare --json has all"),
     )
-    name = group.name or "the one config"
-    return f"Best: {name}, {means}, n = {tables.n_cell(comparison, group)}."
 
 
-def _ranking(comparison: Comparison) -> Section:
-    table = tables.ranking(comparison, MOST_ROWS)
+def _ranking(comparison: Comparison, table: Table) -> Section:
+    """Show the ranking, with ranks."""
     sort_values = []
     for rank, group in enumerate(comparison.groups[:MOST_ROWS], 1):
         values = [str(rank), *group.cells, str(len(group.measured.get(comparison.monitor, {})))]
@@ -145,11 +156,8 @@ def _ranking(comparison: Comparison) -> Section:
             mean = group.mean(metric)
             values.append("" if mean is None else repr(mean.mean))
         sort_values.append(values)
-    return Section(
-        title="Ranking",
-        caption=_sentence(
-            f"{tables.ranking_title(comparison)}; {tables.ranking_caption(comparison)}."
-        ),
+    return replace(
+        _section(table),
         columns=["rank", *table.columns],
         rows=[[str(rank), *row] for rank, row in enumerate(table.rows, 1)],
         sort_values=sort_values,
@@ -159,73 +167,43 @@ def _ranking(comparison: Comparison) -> Section:
     )
 
 
-def _differences(comparison: Comparison, metric: str) -> Section:
-    table = tables.contrasts(comparison, metric, MOST_ROWS)
-    return Section(
-        title=f"Differences in {metric}",
-        caption=_sentence(f"{tables.contrast_caption(comparison, metric)}."),
-        columns=table.columns,
-        rows=table.rows,
-        texts=range(table.texts),
-        left_out=_more_configs(table.left_out, "sweeplab compare --json has all"),
-    )
-
-
-def _importance(comparison: Comparison) -> list[Section]:
-    if not comparison.importance:
-        return []
-    table = tables.importance(comparison)
-    caption = "How much each key explains which trials of the search came out well (Optuna's default measure)."
-    return [
-        Section(
-            title="Importance", caption=caption, columns=table.columns, rows=table.rows, texts=range(table.texts)
-        )
-    ]  # fmt: skip
-
-
 def _troubles(comparison: Comparison) -> list[Section]:
-    troubles = comparison.troubles()
-    if not troubles:
-        return []
     rows = []
-    for group, replica, why in troubles[:MOST_FAILURES]:
+    for group, replica, why in comparison.troubles():
         rows.append([tables.label(group, replica), replica.id[:8], why, command([replica])])
-    more = len(troubles) - len(rows)
-    return [
-        Section(
-            title="What is not in the means",
-            columns=["run", "id", "what happened", "command"],
-            rows=rows,
-            texts=range(4),
-            code=3,
-            left_out=f"{more} more: runs.csv" if more else "",
-        )
-    ]
+    if not rows:
+        return []
+    more = len(rows) - MOST_FAILURES
+    section = Section(
+        title="What is not in the means",
+        columns=["run", "id", "what happened", "command"],
+        rows=rows[:MOST_FAILURES],
+        texts=range(4),
+        code=3,
+        left_out=f"{more} more: runs.csv" if more > 0 else "",
+    )
+    return [section]
 
 
 def _commands(comparison: Comparison) -> Section:
-    groups = comparison.groups[:MOST_ROWS]
+    rows = []
+    for rank, group in enumerate(comparison.groups[:MOST_ROWS], 1):
+        rows.append([str(rank), group.name, command(group.replicas)])
     return Section(
         title="Commands",
         caption="Each asks for the runs of a row. Finished ones are reused; another store.root trains anew.",
         columns=["rank", "config", "command"],
-        rows=[
-            [str(rank), group.name, command(group.replicas)] for rank, group in enumerate(groups, 1)
-        ],
+        rows=rows,
         texts=range(1, 3),
         code=2,
         left_out=_more_configs(
-            len(comparison.groups) - len(groups), "their values are in groups.csv"
+            len(comparison.groups) - len(rows), "their values are in groups.csv"
         ),
     )
 
 
 def _more_configs(count: int, where: str) -> str:
     return f"{count:,} more configs: {where}" if count else ""
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def command(replicas: Sequence[Replica]) -> str:

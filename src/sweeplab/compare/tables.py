@@ -1,4 +1,4 @@
-"""The tables of a comparison, as text: the same cells for the terminal, Markdown and the report."""
+"""The tables of a comparison, as text: each is described once, and shown in several forms."""
 
 from __future__ import annotations
 
@@ -13,16 +13,63 @@ from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
 
 CONTRAST_COLUMNS = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
+SPARE_MEASURES = (
+    metrics.BEST_EPOCH,
+    metrics.SECONDS,
+    metrics.EARLY_STOP_EPOCH,
+    TO_TARGET,
+    metrics.PARAMETERS,
+)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Table:
     """The first rows of a table."""
 
+    heading: str
+    intro: str = ""  # what is shown
+    caption: str = ""  # what its numbers are
     columns: list[str]
     rows: list[list[str]]
     texts: int  # the first columns, which are no numbers
     left_out: int = 0  # rows
+    spare: tuple[str, ...] = ()  # columns that a narrow terminal does without, the first one first
+
+    @property
+    def about(self) -> str:
+        """What is shown, and what its numbers are."""
+        return f"{self.intro}; {self.caption}" if self.caption else self.intro
+
+
+def shown(comparison: Comparison, most: int) -> list[Table]:
+    """Make all tables of a comparison, with at most so many rows each."""
+    tables = [ranking(comparison, most)]
+    tables += [contrasts(comparison, metric, most) for metric in shown_contrasts(comparison)]
+    if comparison.importance:
+        tables.append(importance(comparison))
+    return tables
+
+
+# --- the ranking
+
+
+def ranking(comparison: Comparison, most: int) -> Table:
+    """Make the table of groups: the swept values, n, and the mean of each metric."""
+    titles = {name: column_title(comparison, name) for name in measures(comparison)}
+    rows = []
+    for group in comparison.groups[:most]:
+        means = [mean_cell(comparison, group, name) for name in titles]
+        rows.append([*group.cells, n_cell(comparison, group), *means])
+    return Table(
+        heading="Ranking",
+        intro=f"{comparison.statuses()}; ranked by {comparison.monitor} at the best epoch",
+        caption=ranking_caption(comparison),
+        columns=[*comparison.columns, "n", *titles.values()],
+        rows=rows,
+        texts=len(comparison.columns),
+        left_out=len(comparison.groups) - len(rows),
+        spare=tuple(titles[name] for name in SPARE_MEASURES if name in titles),
+    )
 
 
 def measures(comparison: Comparison) -> list[str]:
@@ -44,78 +91,49 @@ def column_title(comparison: Comparison, metric: str) -> str:
 
 def digits(comparison: Comparison, metric: str) -> int:
     """Return the number of digits after the point with which a metric is shown."""
-    if metric in (comparison.monitor, comparison.score):
-        return 4
-    return 1
-
-
-# --- the ranking
-
-
-def ranking(comparison: Comparison, most: int) -> Table:
-    """Make the table of groups: the swept values, n, and the mean of each metric."""
-    names = measures(comparison)
-    rows = []
-    for group in comparison.groups[:most]:
-        means = [mean_cell(comparison, group, name) for name in names]
-        rows.append([*group.cells, n_cell(comparison, group), *means])
-    return Table(
-        columns=[*comparison.columns, "n", *(column_title(comparison, name) for name in names)],
-        rows=rows,
-        texts=len(comparison.columns),
-        left_out=len(comparison.groups) - len(rows),
-    )
-
-
-def ranking_title(comparison: Comparison) -> str:
-    """Say what is ranked, and by what."""
-    return f"{comparison.statuses()}; ranked by {comparison.monitor} at the best epoch"
+    return 4 if metric in (comparison.monitor, comparison.score) else 1
 
 
 def ranking_caption(comparison: Comparison) -> str:
     """Say what the numbers of the ranking are."""
     over = _over(comparison)
-    repeats = "seeds" if over == [SEED] else f"values of {' and '.join(over)}"
+    repeats = "seeds" if over == SEED else f"values of {over}"
     caption = (
-        f"mean ± 95 % confidence interval over n {repeats}; {comparison.score} is measured once, with the weights "
-        "of the best epoch: nothing is ranked or chosen by it"
+        f"mean ± 95 % confidence interval over n {repeats}; {comparison.score} is measured once, "
+        "with the weights of the best epoch: nothing is ranked or chosen by it"
     )
-    if _has_cut_interval(comparison):
-        caption += "; an interval that would go beyond what the metric can be ends there, as in (0.9000 to 1.0000)"
+    means = [group.mean(name) for group in comparison.groups for name in measures(comparison)]
+    if any(mean is not None and mean.is_cut for mean in means):
+        caption += (
+            "; an interval that would go beyond what the metric can be ends there, "
+            "as in (0.9000 to 1.0000)"
+        )
     late = [run for group in comparison.groups for run in group.replicas if run.id in group.late]
     if late:
         ended_by_patience = any(run.stop_reason == PATIENCE for run in late)
         sooner = ", also if its patience ended it sooner" if ended_by_patience else ""
         caption += (
             f"; a run that did not reach {comparison.target:g} counts with the limit of "
-            f"{comparison.limit_in_words}{sooner}, so that a mean after ≥ would be larger without it"
+            f"{comparison.limit_in_words}{sooner}, "
+            "so that a mean after ≥ would be larger without it"
         )
     return caption
 
 
-def _over(comparison: Comparison) -> list[str]:
+def _over(comparison: Comparison) -> str:
     """List the keys over which a config is repeated."""
-    return list(comparison.groups[0].over) or [SEED]
-
-
-def _has_cut_interval(comparison: Comparison) -> bool:
-    for group in comparison.groups:
-        for name in measures(comparison):
-            mean = group.mean(name)
-            if mean is not None and mean.is_cut:
-                return True
-    return False
+    return " and ".join(comparison.groups[0].over or [SEED])
 
 
 def n_cell(comparison: Comparison, group: Group) -> str:
     """Write `5`, or `3 of 5 (1 failed, 1 running)`: the runs that are in the mean."""
     inside = group.measured.get(comparison.monitor, {})
-    outside = [
+    outside = Counter(
         run.why_without(comparison.monitor) for run in group.replicas if run.id not in inside
-    ]
+    )
     if not outside:
         return str(len(inside))
-    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(Counter(outside).items()))
+    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(outside.items()))
     return f"{len(inside)} of {len(group.replicas)} ({reasons})"
 
 
@@ -149,11 +167,7 @@ def label(group: Group, replica: Replica) -> str:
         value = replica.value(key)
         if value is not None:
             words.append(f"{name}={config.to_text(value)}")
-    if not words:
-        words.append(replica.id)
-    if group.name:
-        words.insert(0, group.name)
-    return " ".join(words)
+    return " ".join([*filter(None, [group.name]), *(words or [replica.id])])
 
 
 # --- the differences from the baseline
@@ -164,10 +178,13 @@ def contrasts(comparison: Comparison, metric: str, most: int) -> Table:
     lines = comparison.contrasts[metric]
     rows = [contrast_row(contrast, digits(comparison, metric)) for contrast in lines[:most]]
     return Table(
+        heading=f"Differences in {metric}",
+        intro=contrast_caption(comparison, metric),
         columns=[*comparison.columns, *CONTRAST_COLUMNS],
         rows=rows,
         texts=len(comparison.columns) + 1,
         left_out=len(lines) - len(rows),
+        spare=("d_z", "p", "pairs", "p (Holm)"),
     )
 
 
@@ -182,16 +199,10 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
         center = f"{contrast.bound} {difference.mean:+.{places}f}".strip()
         if difference.half is not None:
             interval = f"{difference.low:+.{places}f} to {difference.high:+.{places}f}"
-    statistics = [
-        _number(paired.d_z, "+.2f"),
-        _number(paired.p, ".2g"),
-        _number(paired.holm, ".2g"),
-    ]
+    statistics = []
+    for value, form in ((paired.d_z, "+.2f"), (paired.p, ".2g"), (paired.holm, ".2g")):
+        statistics.append("-" if value is None else format(value, form))
     return [*contrast.group.cells, contrast.verdict, pairs, center, interval, *statistics]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def contrast_caption(comparison: Comparison, metric: str) -> str:
@@ -199,25 +210,25 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     lines = comparison.contrasts[metric]
     against = " ".join(f"{key}={value}" for key, value in comparison.baseline.items())
     title = column_title(comparison, metric)
-    caption = f"{title} minus that of {against}, paired by {' and '.join(_over(comparison))}"
+    caption = f"{title} minus that of {against}, paired by {_over(comparison)}"
     tested = sum(contrast.paired.p is not None for contrast in lines)
     if tested > 1:
         caption += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(contrast.bound for contrast in lines):
         caption += (
             "; 'at least' ('at most'): only one side has runs that count with the limit of "
-            f"{comparison.limit_in_words}, and without it the difference would be larger (smaller) in size"
+            f"{comparison.limit_in_words}, "
+            "and without it the difference would be larger (smaller) in size"
         )
     return caption
 
 
 def shown_contrasts(comparison: Comparison) -> list[str]:
     """List the metrics whose differences are shown: the first one, and those with pairs."""
-    first = list(comparison.contrasts)[:1]
     return [
         metric
-        for metric in comparison.contrasts
-        if metric in first or has_pairs(comparison, metric)
+        for number, metric in enumerate(comparison.contrasts)
+        if number == 0 or has_pairs(comparison, metric)
     ]
 
 
@@ -232,4 +243,4 @@ def has_pairs(comparison: Comparison, metric: str) -> bool:
 def importance(comparison: Comparison) -> Table:
     """Make the table of how much each key of a search mattered."""
     rows = [[key, f"{share:.2f}"] for key, share in comparison.importance.items()]
-    return Table(columns=["key", "importance"], rows=rows, texts=1)
+    return Table(heading="Importance", columns=["key", "importance"], rows=rows, texts=1)
