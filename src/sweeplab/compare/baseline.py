@@ -21,9 +21,8 @@ def read(texts: Sequence[str]) -> dict[str, str]:
             key, equals, value = part.partition("=")
             key, value = key.strip("+ "), value.strip()
             if not (key and equals):
-                raise UserError(
-                    f"baseline {part}: must be KEY=VALUE of a swept key, as in model.batch_norm=false"
-                )
+                allowed = "must be KEY=VALUE of a swept key, as in model.batch_norm=false"
+                raise UserError(f"baseline {part}: {allowed}")
             section = config.from_text(value)
             if isinstance(section, dict):  # `model={hidden:8}`
                 for name, item in config.flatten({key: section}).items():
@@ -47,14 +46,12 @@ def find(
     for key, text in baseline.items():
         typed = f"{option}{key}={text}"
         if any(key in group.over for group in groups):
-            raise UserError(
-                f"{typed}: configs are repeated over {key}; name a swept key that is compared"
-            )
+            advice = "name a swept key that is compared"
+            raise UserError(f"{typed}: configs are repeated over {key}; {advice}")
         if key not in full_names:
             raise UserError(f"{typed}: {key} is not a swept key{did_you_mean(key, columns)}")
         column = full_names[key]
-        index = columns.index(column)
-        cells = list(dict.fromkeys(group.cells[index] for group in groups))
+        cells = list(dict.fromkeys(group.text(column) for group in groups))
         equal = [cell for cell in cells if config.same_value(text, cell)]
         if not equal:
             nearest = did_you_mean(config.to_text(config.from_text(text)), cells)

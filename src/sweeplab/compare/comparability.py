@@ -66,15 +66,3 @@ def _is_code_of(key: str, target: str, groups: Sequence[Group]) -> bool:
     """Tell whether the key is the digest of the module in which a class of the user's own is."""
     modules = {str(group.values.get(target, "")).rpartition(".")[0] for group in groups}
     return key.startswith("code.") and key.removeprefix("code.") in modules
-
-
-def ranking_note(metric: str, keys: Sequence[str], instead: str | None) -> str:
-    """Say why a metric ranks nothing, and what does instead."""
-    shown = ", ".join(keys[:3])
-    if len(keys) > 3:
-        shown += f" and {len(keys) - 3} more"
-    verb = "differs" if len(keys) == 1 else "differ"
-    note = f"{metric} is another number where {shown} {verb}, and cannot be compared"
-    if instead is None:
-        return f"{note}; the order means nothing"
-    return f"{note}; {instead} can, and ranks the configs"

@@ -8,15 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweeplab import config, metrics
-from sweeplab.compare.runs import SEED, key_of, planned
+from sweeplab.compare.runs import SEED, planned
 from sweeplab.config import Node
 
 PLACES = ("store.", "tracking.", "sweep.", "hydra.")
-HOW = {f"trainer.{key}" for key in config.EXECUTION_KEYS} | {
-    "data.root",
-    "data.workers",
-    "data.memory",
-}
+HOW = {f"trainer.{key}" for key in config.EXECUTION_KEYS}
+HOW |= {"data.root", "data.workers", "data.memory"}
 INIT_FROM, WEIGHTS, DATA_DIGEST = "trainer.init_from", "trainer.init_from (weights)", "data.digest"
 DIGITS = 12  # of a digest, where it is shown as a value
 
@@ -29,9 +26,8 @@ def computation(start: Node, over: Sequence[str] = (SEED,)) -> Node:
     values = {key: value for key, value in _data_set(start).items() if key not in over}
     values |= _config(start, over)
     values |= {name: digest[:DIGITS] for name, digest in _digests(start, over).items()}
-    if (
-        "asked" in start and INIT_FROM in values
-    ):  # there it is the digest of the weights, which gets a key of its own
+    # There it is the digest of the weights, which gets a key of its own.
+    if "asked" in start and INIT_FROM in values:
         values[WEIGHTS] = str(values.pop(INIT_FROM))[:DIGITS]
         name = start.get("config", {}).get("trainer", {}).get("init_from")
         if name:
@@ -55,9 +51,7 @@ def manifest_entry(outline: Node, over: Sequence[str], varied: Mapping[str, str]
     """
     values = computation(outline, over)
     shown = {}
-    for key, typed in _flat_values(
-        (key.lstrip("+~"), text) for key, text in varied.items()
-    ).items():
+    for key, typed in _flat_values(varied.items()).items():
         if _is_computed(key) and key not in over:
             shown[key] = config.to_text(values.get(key, typed))
     if WEIGHTS in values:
@@ -78,14 +72,11 @@ def cell_values(cell: Mapping[str, Any]) -> dict[str, str]:
     """
     over = cell.get("replica", (SEED,))
     values = {}
-    for key, value in _flat_values(_typed(cell["overrides"])).items():
+    typed = [override.partition("=") for override in cell["overrides"]]
+    for key, value in _flat_values((key, text) for key, _, text in typed).items():
         if _is_computed(key) and key not in over and key not in ("tracking", "store"):
             values[key] = config.to_text(value)
     return {**values, **cell.get("values", {})}
-
-
-def _typed(overrides: Sequence[str]) -> list[tuple[str, str]]:
-    return [(key_of(override), override.partition("=")[2]) for override in overrides]
 
 
 def _config(start: Node, over: Sequence[str]) -> Node:
@@ -106,9 +97,8 @@ def _config(start: Node, over: Sequence[str]) -> Node:
 def _data_set(start: Node) -> Node:
     """Flatten the name of the data set and what it is built of."""
     data = start.get("config", {}).get("data", {})
-    return config.flatten(
-        {"data": {key: data[key] for key in ("name", "dataset") if data.get(key)}}
-    )
+    named = {key: data[key] for key in ("name", "dataset") if data.get(key)}
+    return config.flatten({"data": named})
 
 
 def _digests(start: Node, over: Sequence[str]) -> dict[str, str]:
@@ -134,7 +124,7 @@ def _flat_values(typed: Iterable[tuple[str, str]]) -> Node:
     """
     values: Node = {}
     for key, text in typed:
-        value = config.from_text(text)
+        key, value = key.lstrip("+~"), config.from_text(text)
         if "." not in key and isinstance(value, list) and len(value) == 1:
             value = value[0]
         values |= config.flatten({key: value})

@@ -38,9 +38,7 @@ def make_contrasts(
     by_cells = {tuple(group.cells): group for group in groups}
     contrasts = []
     for group in groups:
-        cells = tuple(
-            baseline.get(key, cell) for key, cell in zip(columns, group.cells, strict=True)
-        )
+        cells = tuple(baseline.get(key, group.text(key)) for key in columns)
         if cells != tuple(group.cells):
             contrasts.append(_contrast(metric, monitor, group, by_cells.get(cells)))
     if metric != monitor:
@@ -60,16 +58,13 @@ def _contrast(metric: str, monitor: str, group: Group, against: Group | None) ->
     """Pair a group with its baseline; the verdict stays empty where the test is to give it."""
     values = group.by_replica(metric)
     if against is None:
-        paired = statistics.paired(values, {})
-        return Contrast(
-            group=group, against=None, paired=paired, verdict="no such baseline was run"
-        )
+        paired, verdict = statistics.paired(values, {}), "no such baseline was run"
+        return Contrast(group=group, against=None, paired=paired, verdict=verdict)
     baseline_values = against.by_replica(metric)
     keys = incomparable_keys(metric, monitor, (group, against))
     if keys:
-        paired = statistics.Paired(
-            difference=None, n_all=len(values.keys() | baseline_values.keys())
-        )
+        n_all = len(values.keys() | baseline_values.keys())
+        paired = statistics.Paired(difference=None, n_all=n_all)
         more = ", ..." if len(keys) > 2 else ""
         verdict = f"another number: {', '.join(keys[:2])}{more}"
         return Contrast(group=group, against=against, paired=paired, verdict=verdict)
@@ -93,11 +88,8 @@ def _why_no_pair(metric: str, group: Group, against: Group) -> str:
         if side.replicas and not side.by_replica(metric):
             return f"{owner}{_all_without(metric, side)}"
     seeds = {group.replica_key(run) for run in group.replicas} - {None}
-    baseline_seeds = {against.replica_key(run) for run in against.replicas}
-    if (
-        seeds & baseline_seeds
-        and not group.by_replica(metric).keys() & against.by_replica(metric).keys()
-    ):
+    common = seeds & {against.replica_key(run) for run in against.replicas}
+    if common and not group.by_replica(metric).keys() & against.by_replica(metric).keys():
         return f"no seed with {metric} on both sides: nothing can be told"
     return ""
 
@@ -106,9 +98,8 @@ def _all_without(metric: str, group: Group) -> str:
     """Write `diverged in all 3 runs`, or `2 failed, 1 missing: no valid/f1`."""
     counts = Counter(run.why_without(metric) for run in group.replicas)
     if len(counts) > 1:
-        return (
-            f"{', '.join(f'{count} {why}' for why, count in sorted(counts.items()))}: no {metric}"
-        )
+        reasons = ", ".join(f"{count} {why}" for why, count in sorted(counts.items()))
+        return f"{reasons}: no {metric}"
     (why,) = counts
     number = len(group.replicas)
     return f"{why} in its only run" if number == 1 else f"{why} in all {number} runs"

@@ -52,9 +52,8 @@ def _facts(run: Run) -> dict[str, Node]:
     if replica.status == runs.DAMAGED:
         raise UserError(str(replica.error))
     if not start:
-        raise UserError(
-            f"{run.folder}: has no start in its journal; nothing is known of what it was asked"
-        )
+        problem = "has no start in its journal; nothing is known of what it was asked"
+        raise UserError(f"{run.folder}: {problem}")
     values = computation(start, over=())
     del values[DATA_DIGEST]
     code = {}

@@ -11,10 +11,8 @@ from sweeplab.compare.notes import machines
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
-BEGIN, END = (
-    "<!-- written by: sweeplab compare {name} --write -->",
-    "<!-- end of what is written -->",
-)
+BEGIN = "<!-- written by: sweeplab compare {name} --write -->"
+END = "<!-- end of what is written -->"
 FIGURES = "figures"  # the folder of all experiments' figures, beside their pages
 
 
@@ -33,9 +31,8 @@ def write(comparison: Comparison, experiments: Path, name: str) -> Path:
     before, _, rest = text.partition(begin)
     _, end, after = rest.partition(END)
     if not end:
-        raise UserError(
-            f"--write: {page} needs the lines\n{begin}\n{END}\nbetween which it is written"
-        )
+        lines = f"{begin}\n{END}"
+        raise UserError(f"--write: {page} needs the lines\n{lines}\nbetween which it is written")
     parts = [_provenance(comparison), "", export.markdown(comparison), ""]
     (experiments / FIGURES).mkdir(exist_ok=True)
     for drawing in figures.draw(comparison):

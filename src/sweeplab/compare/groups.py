@@ -39,7 +39,7 @@ class Group:
         return statistics.mean(self.measured.get(metric, {}).values(), metrics.bounds(metric))
 
     def replica_key(self, run: Replica) -> Hashable:
-        """Return what tells a run from the others of its group: its seed, or its values of `over`."""
+        """Return what tells a run from the others of its group: its seed, or values of `over`."""
         values = tuple(_hashable(run.value(key)) for key in self.over)
         if all(value is None for value in values):
             return None
@@ -48,11 +48,8 @@ class Group:
     def by_replica(self, metric: str) -> dict[Hashable, float]:
         """Map seed (or what else is replicated over) to value, for pairing."""
         values = self.measured.get(metric, {})
-        result = {
-            self.replica_key(run): values[run.id] for run in self.replicas if run.id in values
-        }
-        result.pop(None, None)
-        return result
+        keys = {run.id: self.replica_key(run) for run in self.replicas if run.id in values}
+        return {key: values[run_id] for run_id, key in keys.items() if key is not None}
 
     def late_replicas(self) -> set[Hashable]:
         """Return the seeds whose runs did not reach the target."""
@@ -92,11 +89,10 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
             key = group_key(replica.start, over)
             values = computation(replica.start, over)
         else:
+            same_text = keys_by_text[typed]
+            key = next(iter(same_text)) if len(same_text) == 1 else typed
             if digest is not None:
                 key = keys_by_digest.get(digest, digest)
-            else:
-                same_text = keys_by_text[typed]
-                key = next(iter(same_text)) if len(same_text) == 1 else typed
             values = {name: config.from_text(text) for name, text in choices.items()}
         if digest is not None:
             keys_by_digest.setdefault(digest, key)
@@ -111,28 +107,25 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
 
 def _keep_one_run_per_seed(group: Group) -> None:
     """Keep the latest finished run of each seed, and all runs of which no seed is known."""
+
+    def by_age(run: Replica) -> tuple[bool, float]:
+        return run.status == store.Status.FINISHED, run.start.get("time", 0.0)
+
+    def by_value(run: Replica) -> list[tuple[bool, bool, Any]]:
+        """Order numbers by size, then texts; what is not known comes last."""
+        order = []
+        for value in map(run.value, group.over):
+            comparable = value if isinstance(value, int | float | str) else str(value)
+            order.append((value is None, isinstance(value, str), comparable))
+        return order
+
     latest: dict[Hashable, Replica] = {}
-    for run in sorted(
-        group.replicas,
-        key=lambda run: (run.status == store.Status.FINISHED, run.start.get("time", 0.0)),
-    ):
+    for run in sorted(group.replicas, key=by_age):
         key = group.replica_key(run)
         latest[run.id if key is None else key] = run
     kept = set(latest.values())
     group.repeated = [run for run in group.replicas if run not in kept]
-    group.replicas = sorted(
-        (run for run in group.replicas if run in kept), key=lambda run: _order(group, run)
-    )
-
-
-def _order(group: Group, run: Replica) -> tuple[Any, ...]:
-    """Order numbers by size, then texts; what is not known comes last."""
-    keys: list[tuple[bool, bool, Any]] = []
-    for key in group.over:
-        value = run.value(key)
-        comparable = value if isinstance(value, int | float | str) else str(value)
-        keys.append((value is None, isinstance(value, str), comparable))
-    return tuple(keys)
+    group.replicas = sorted((run for run in group.replicas if run in kept), key=by_value)
 
 
 def name_groups(groups: Sequence[Group]) -> list[str]:

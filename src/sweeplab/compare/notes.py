@@ -29,10 +29,8 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
     if not close:
         return "no other interval overlaps with that of the best"
     hint = "" if has_baseline else "; --baseline KEY=VALUE pairs by seed, which can tell more"
-    verb = "overlaps" if close == 1 else "overlap"
-    return (
-        f"too close to call: {counted(close, 'other interval')} {verb} with that of the best{hint}"
-    )
+    intervals = "1 other interval overlaps" if close == 1 else f"{close} other intervals overlap"
+    return f"too close to call: {intervals} with that of the best{hint}"
 
 
 # --- the machines that the runs were made on
@@ -40,9 +38,8 @@ def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: b
 
 def machines(replicas: Sequence[Replica]) -> list[str]:
     """List `20 runs: cpu, 1 thread, torch 2.15.0, Linux`, the most frequent first."""
-    counts = Counter(
-        _machine(run.start["provenance"]) for run in replicas if "provenance" in run.start
-    )
+    starts = [run.start for run in replicas if "provenance" in run.start]
+    counts = Counter(_machine(start["provenance"]) for start in starts)
     return [f"{counted(number, 'run')}: {machine}" for machine, number in counts.most_common()]
 
 
@@ -69,18 +66,16 @@ def no_effect_notes(columns: Sequence[str], groups: Sequence[Group]) -> list[str
         pairs = list(_pairs(index, groups))
         equal = [pair for pair in pairs if _have_same_weights(*pair)]
         explained |= {frozenset(pair) for pair in equal}
+        note = f"{column} had no effect on the weights"
         if equal and len(equal) == len(pairs):
-            notes.append(
-                f"{column} had no effect on the weights: they are the same whatever its value"
-            )
+            notes.append(f"{note}: they are the same whatever its value")
         elif equal:
             values = _listed([_two_values(index, *pair) for pair in equal])
-            notes.append(f"{column} had no effect on the weights between {values}")
-    others = [
-        f"{a.name} and {b.name}" for a, b in _twins(groups) if frozenset((a, b)) not in explained
-    ]
+            notes.append(f"{note} between {values}")
+    others = [pair for pair in _twins(groups) if frozenset(pair) not in explained]
     if others:
-        notes.append(f"the same weights came out of {_listed(others)}")
+        names = [f"{a.name} and {b.name}" for a, b in others]
+        notes.append(f"the same weights came out of {_listed(names)}")
     return notes
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeplab import metrics
-from sweeplab.compare.comparability import incomparable_keys, ranking_note
+from sweeplab.compare.comparability import incomparable_keys
 from sweeplab.compare.groups import Group, replicas_of
 from sweeplab.compare.runs import Replica, sign_of
 from sweeplab.store import Status
@@ -35,29 +35,27 @@ def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[s
     keys = incomparable_keys(watched, watched, groups)
     if not keys:
         return watched, []
-    valid_score = score.replace(metrics.TEST, metrics.VALID, 1)
-    is_measured = any(run.measures(valid_score) for run in replicas_of(groups))
-    if (
-        valid_score == watched
-        or not is_measured
-        or incomparable_keys(valid_score, valid_score, groups)
-    ):
-        return watched, [ranking_note(watched, keys, None)]
-    return valid_score, [ranking_note(watched, keys, valid_score)]
+    shown = ", ".join(keys[:3])
+    if len(keys) > 3:
+        shown += f" and {len(keys) - 3} more"
+    verb = "differs" if len(keys) == 1 else "differ"
+    note = f"{watched} is another number where {shown} {verb}, and cannot be compared"
+    other = score.replace(metrics.TEST, metrics.VALID, 1)
+    is_measured = any(run.measures(other) for run in replicas_of(groups))
+    if other == watched or not is_measured or incomparable_keys(other, other, groups):
+        return watched, [f"{note}; the order means nothing"]
+    return other, [f"{note}; {other} can, and ranks the configs"]
 
 
 def measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
-    """Map metric to run id to the finite value of each finished run; of the monitor, at the best epoch."""
+    """Map metric to run id to value: finite ones of finished runs; of the monitor, the best epoch's."""
     result: dict[str, dict[str, float]] = {}
     for run in replicas:
-        if run.status != Status.FINISHED:
-            continue
-        values = dict(run.metrics)
-        if monitor in run.best_epoch:
-            values[monitor] = run.best_epoch[monitor]
-        for name, value in values.items():
-            if math.isfinite(value):
-                result.setdefault(name, {})[run.id] = value
+        if run.status == Status.FINISHED:
+            best = {key: value for key, value in run.best_epoch.items() if key == monitor}
+            for name, value in {**run.metrics, **best}.items():
+                if math.isfinite(value):
+                    result.setdefault(name, {})[run.id] = value
     return result
 
 

@@ -24,9 +24,7 @@ class Replica:
 
     id: str
     cell: Node  # of the manifest: fingerprint, name, overrides
-    status: (
-        str  # finished | failed | interrupted | pruned | unfinished | running | missing | damaged
-    )
+    status: str  # a store.Status, or one of the three above
     stop_reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -43,9 +41,7 @@ class Replica:
         """Look up the value of a key over which runs are replicated; None if it is not known."""
         if self.start:
             value = _at(self.start.get("asked"), key)
-            if value is None:
-                value = _at(self.start.get("config"), key)
-            return value
+            return _at(self.start.get("config"), key) if value is None else value
         planned = self.cell.get("replica", {})
         if key in planned:
             return planned[key]
@@ -57,9 +53,7 @@ class Replica:
     def flat_config(self) -> Node:
         """Flatten the config: what was asked as it is fingerprinted, the rest as it was given."""
         asked = config.flatten(self.start.get("asked", {}))
-        asked.pop(
-            "trainer.init_from", None
-        )  # the digest of the weights of a run that the config names
+        asked.pop("trainer.init_from", None)  # the digest of weights that the config has by name
         return config.flatten(self.start["config"]) | asked
 
     @property
@@ -98,7 +92,8 @@ class Replica:
             case "missing":
                 return "missing: never started"
             case "damaged":
-                return f"its journal cannot be read: {self.error}; remove its folder and train it again"
+                advice = "remove its folder and train it again"
+                return f"its journal cannot be read: {self.error}; {advice}"
             case "running":
                 return f"still running, {when}"
             case store.Status.FAILED:

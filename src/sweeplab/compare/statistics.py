@@ -31,9 +31,9 @@ class Mean:
     @property
     def is_cut(self) -> bool:
         """Whether the interval by Student's t goes beyond what the values can be."""
-        return self.half is not None and (
-            self.mean - self.half < self.least or self.mean + self.half > self.most
-        )
+        if self.half is None:
+            return False
+        return self.mean - self.half < self.least or self.mean + self.half > self.most
 
 
 def mean(
@@ -91,11 +91,8 @@ def paired(
     widest = bounds[1] - bounds[0]
     seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
-    found, n, n_all = (
-        mean(differences, (-widest, widest)),
-        len(seeds),
-        len(values.keys() | baseline.keys()),
-    )
+    found = mean(differences, (-widest, widest))
+    n, n_all = len(seeds), len(values.keys() | baseline.keys())
     if n < 2:
         return Paired(difference=found, n_all=n_all)
     center, deviation = _moments(differences)

@@ -20,12 +20,8 @@ from sweeplab.compare.groups import TO_TARGET, Group, replicas_of
 from sweeplab.compare.runs import Replica
 from sweeplab.console import counted
 
-AT_LEAST, AT_MOST = "at least", "at most"
 PATIENCE = "patience"  # a reason to stop
-CUT_OFF = (
-    "time_limit",
-    "target",
-)  # those that say nothing of what a further epoch would have given
+CUT_OFF = ("time_limit", "target")  # those that tell nothing of what a further epoch had given
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -43,51 +39,49 @@ class Target:
         return replica.first_epoch_at(self.monitor, self.mode, self.value)
 
     def measure(self, groups: Sequence[Group]) -> None:
-        """Add the epochs to the target to what is measured of each group, unless no run reached it."""
+        """Add the epochs to the target to what is measured of each group, unless all are late."""
         if self.limit is None:
             return
-        epochs: dict[str, float] = {}
-        late: set[str] = set()
-        for replica in replicas_of(groups):
-            if _is_measured(replica, self.monitor):
-                epoch = self._epoch(replica)
-                if epoch is None or epoch > self.limit:
-                    late.add(replica.id)
-                    epoch = self.limit
-                epochs[replica.id] = epoch
-        if len(late) == len(epochs):
-            return
+        measured: list[tuple[Group, dict[str, float], set[str]]] = []
         for group in groups:
-            values = {
-                replica.id: epochs[replica.id] for replica in group.replicas if replica.id in epochs
-            }
-            if values:
-                group.measured[TO_TARGET] = values
-            group.late = late & values.keys()
+            epochs: dict[str, float] = {}
+            late = set()
+            for replica in group.replicas:
+                if _is_measured(replica, self.monitor):
+                    epoch = self._epoch(replica)
+                    if epoch is None or epoch > self.limit:
+                        late.add(replica.id)
+                        epoch = self.limit
+                    epochs[replica.id] = epoch
+            if epochs:
+                measured.append((group, epochs, late))
+        if all(len(late) == len(epochs) for _, epochs, late in measured):
+            return
+        for group, epochs, late in measured:
+            group.measured[TO_TARGET], group.late = epochs, late
 
     def notes(self, groups: Sequence[Group]) -> list[str]:
         """Say what a reader has to know of the epochs to the target, after `measure`."""
         any_got_there = any(self._epoch(replica) for replica in replicas_of(groups))
         if self.limit is None or not (any_got_there or self.asked):
             return []
+        limit = counted(self.limit, "epoch")
         notes = []
         if self.cut_off:
             verb = "was" if self.cut_off == 1 else "were"
             notes.append(
-                f"epochs to {self.value:g} are told up to {counted(self.limit, 'epoch')} only: "
+                f"epochs to {self.value:g} are told up to {limit} only: "
                 f"{counted(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
             )
         if not any(TO_TARGET in group.measured for group in groups):
-            notes.append(
-                f"no run reached {self.monitor} {self.value:g} within {counted(self.limit, 'epoch')}"
-            )
+            notes.append(f"no run reached {self.monitor} {self.value:g} within {limit}")
         return notes
 
 
 def set_target(
     replicas: Sequence[Replica], monitor: str, mode: str, value: float, *, asked: bool = True
 ) -> Target:
-    """Find the limit that all runs have: the least of what they were given, or where one was cut off."""
+    """Find the limit that all runs have: the least that one was given, or where one was cut off."""
     measured = [replica for replica in replicas if _is_measured(replica, monitor)]
     limit = min((_max_epochs(replica) for replica in measured), default=None)
     early = []
@@ -128,9 +122,6 @@ def bound(
     """
     if bool(late) == bool(late_baseline):
         return ""
-    if difference == 0:
-        return AT_LEAST
-    truly_larger = bool(
-        late
-    )  # without a limit the late side would be larger, and so would the difference
-    return AT_LEAST if truly_larger == (difference > 0) else AT_MOST
+    # Without a limit the late side would be larger, and so would the difference.
+    is_larger = difference == 0 or bool(late) == (difference > 0)
+    return "at least" if is_larger else "at most"

@@ -16,10 +16,8 @@ from typing import Any
 
 from sweeplab.errors import UserError, first_line
 
-DIGEST = (
-    b',\n  "sha256": "'  # begins the last line of a JSON file: the digest of all that stands before
-)
-HEX_DIGITS = 64
+DIGEST = b',\n  "sha256": "'
+"""Begins the last line of a JSON file: the digest of all that stands before."""
 TAIL = b'"\n}\n'
 DEAD_AFTER = 3600.0  # seconds; no file takes so long to be written
 
@@ -49,9 +47,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(
-                file.fileno(), 0o666 & ~_umask()
-            )  # others may read it, as any new file; a temporary one is private
+            # Others may read it, as any new file; a temporary one is private.
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -88,12 +85,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     content = read_bytes(path)
     body, mark, rest = content.rpartition(DIGEST)
-    if (
-        mark
-        and rest.endswith(TAIL)
-        and hashlib.sha256(body).hexdigest().encode() != rest.removesuffix(TAIL)
-    ):
-        raise DamagedError(path, "its content does not fit the digest in it")
+    if mark and rest.endswith(TAIL):
+        digest = hashlib.sha256(body).hexdigest().encode()
+        if rest != digest + TAIL:
+            raise DamagedError(path, "its content does not fit the digest in it")
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -65,12 +65,9 @@ class Store(SweepRecords):
 
     def _there(self) -> Path:
         """Return the folder, or the nearest one above it that exists."""
+        root = self.root.absolute()
         try:
-            return next(
-                folder
-                for folder in (self.root.absolute(), *self.root.absolute().parents)
-                if folder.exists()
-            )
+            return next(folder for folder in (root, *root.parents) if folder.exists())
         except OSError as error:
             raise self._refusal(error.strerror) from error
 
@@ -85,9 +82,8 @@ class Store(SweepRecords):
         return self
 
     def _refusal(self, why: str | None) -> UserError:
-        return UserError(
-            f"store.root={self.root}: {why}; name a folder that can be made, as in store.root=$HOME/runs"
-        )
+        advice = "name a folder that can be made, as in store.root=$HOME/runs"
+        return UserError(f"store.root={self.root}: {why}; {advice}")
 
     @property
     def id(self) -> str:
@@ -112,12 +108,14 @@ class Store(SweepRecords):
         try:
             self._ownership, original = settle(self.root)
         except DamagedError as error:
-            raise UserError(
-                f"{error}; remove it, and what was sent to MLflow before will be sent once more"
-            ) from error
+            advice = "remove it, and what was sent to MLflow before will be sent once more"
+            raise UserError(f"{error}; {advice}") from error
         if original is None:
             return None
-        return f"{self.root} is a copy of {original}: it goes on under an id of its own, with MLflow runs of its own"
+        return (
+            f"{self.root} is a copy of {original}: it goes on under an id of its own, with MLflow "
+            "runs of its own"
+        )
 
     def run(self, fingerprint: str) -> Run:
         """Return the run of this fingerprint, whether it exists yet or not."""
@@ -139,17 +137,11 @@ class Store(SweepRecords):
         folder = config.expand_home(name)
         if Run(folder).last_written is not None:
             return Run(folder.resolve())
-        whole = len(name) == FINGERPRINT_LENGTH
-        found = (
-            [run for run in self.runs() if run.id.startswith(name[:ID_LENGTH] if whole else name)]
-            if name
-            else []
-        )
-        if len(found) != 1:
-            many = (
-                f"several runs begin so: {', '.join(run.id for run in found)}"
-                if found
-                else "no such run"
-            )
-            raise UserError(f"{name}: {many} in {self.root}; its folders are the runs' names")
-        return found[0]
+        beginning = name[:ID_LENGTH] if len(name) == FINGERPRINT_LENGTH else name
+        found = [run for run in self.runs() if name and run.id.startswith(beginning)]
+        if len(found) == 1:
+            return found[0]
+        problem = "no such run"
+        if found:
+            problem = f"several runs begin so: {', '.join(run.id for run in found)}"
+        raise UserError(f"{name}: {problem} in {self.root}; its folders are the runs' names")

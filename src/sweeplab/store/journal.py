@@ -43,16 +43,13 @@ class Status(StrEnum):
 Line = dict[str, Any]
 """A line of a journal: `time` (Unix seconds), `event`, and what goes with that event."""
 
-CHECKSUM = (
-    b', "crc": "'  # begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits
-)
+CHECKSUM = b', "crc": "'
+"""Begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits."""
 CHECKSUM_LENGTH = len(CHECKSUM) + 8 + len('"}')
 
 MAPPINGS = ("config", "data", "provenance", "metrics")  # fields of events
 
-_ONE_AT_A_TIME = (
-    threading.Lock()
-)  # of the threads that append to a journal, one may have to mend it
+_ONE_AT_A_TIME = threading.Lock()  # of threads that append to a journal: one may have to mend it
 
 
 class Journal:
@@ -84,8 +81,8 @@ class Journal:
                 raise
             self._begun = True
 
-    def events(self, first: int = 0) -> list[Line]:
-        """Read the complete lines from number `first` on (0 is the first), without a torn last line.
+    def events(self) -> list[Line]:
+        """Read the complete lines, without a torn last line.
 
         Raises DamagedError for a line that is not as it was written.
         """
@@ -93,18 +90,12 @@ class Journal:
             lines = read_bytes(self.path).split(b"\n")[:-1]
         except FileNotFoundError:
             return []
-        return [
-            parsed(line, self.path, number)
-            for number, line in enumerate(lines[first:], start=first + 1)
-        ]
+        return [parsed(line, self.path, number) for number, line in enumerate(lines, start=1)]
 
     def mend(self) -> None:
         """Cut off a torn last line, as a killed process leaves it, before the next append."""
-        if (
-            self.path.is_file()
-            and (content := self.path.read_bytes())
-            and not content.endswith(b"\n")
-        ):
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        if content and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
 
@@ -140,10 +131,10 @@ def _checked(event: Any) -> Line:
     """Check that a line without a checksum is an event. Raises any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
-    plain_kinds = isinstance(event["event"], str) and isinstance(
-        event.get("time", 0.0), int | float
-    )
-    if not plain_kinds or not all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS):
+    has_name_and_time = isinstance(event["event"], str)
+    has_name_and_time &= isinstance(event.get("time", 0.0), int | float)
+    has_mappings = all(isinstance(event.get(name) or {}, dict) for name in MAPPINGS)
+    if not has_name_and_time or not has_mappings:
         raise ValueError("it is no event of a run")
     if event["event"] == Event.EPOCH and not isinstance(event["epoch"], int):
         raise ValueError("its epoch is no number")

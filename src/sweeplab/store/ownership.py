@@ -28,15 +28,8 @@ from sweeplab.store.files import DamagedError, read_json, write_json
 
 FILE = "store.json"
 KEPT = 20  # places and machines that are remembered
-FLEETING = (
-    "fuse",
-    "9p",
-    "cifs",
-    "smb",
-    "overlay",
-    "virtiofs",
-    "drvfs",
-)  # file systems whose inodes may change
+# File systems whose inodes may change.
+FLEETING = ("fuse", "9p", "cifs", "smb", "overlay", "virtiofs", "drvfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +60,12 @@ class Ownership:
     """What `store.json` says."""
 
     id: str
-    owner: str  # of what was made in MLflow: another one as soon as the folder is not surely the same one
+    owner: str  # of what was made in MLflow: another one once the folder is not surely the same one
     places: list[str] = field(default_factory=list)  # the latest last
     inode: int = 0
     machines: list[str] = field(default_factory=list)  # that have seen this inode
-    former: list[str] = field(
-        default_factory=list
-    )  # ids of the stores that this is a copy of, the latest last
+    # Ids of the stores that this is a copy of, the latest last.
+    former: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> str:
@@ -88,15 +80,10 @@ class Ownership:
             values = read_json(file)
         except FileNotFoundError:
             return None
-        try:
-            known = cls(
-                **{"owner": "", **{name: values[name] for name in cls.__slots__ if name in values}}
-            )
-        except TypeError as error:
-            raise DamagedError(file, "it is not that of a store") from error
-        if not isinstance(known.id, str) or not known.id:
+        known = {name: values[name] for name in cls.__slots__ if name in values}
+        if not isinstance(known.get("id"), str) or not known["id"]:
             raise DamagedError(file, "it has no id")
-        return known
+        return cls(**{"owner": "", **known})
 
 
 def settle(root: Path) -> tuple[Ownership, str | None]:
@@ -123,19 +110,15 @@ def settle(root: Path) -> tuple[Ownership, str | None]:
 
 def _is_sure(known: Ownership, root: Path) -> bool:
     here = Here.of(root)
-    return (
-        known.places[-1:] == [here.path]
-        and known.inode == here.inode
-        and here.machine in known.machines
-    )
+    is_same = known.places[-1:] == [here.path] and known.inode == here.inode
+    return is_same and here.machine in known.machines
 
 
 def _settled(root: Path, known: Ownership | None) -> tuple[Ownership, str | None]:
     here = Here.of(root)
     if known is None or not known.places:  # of a version that did not note them
-        known = Ownership(
-            id=known.id if known else uuid.uuid4().hex, owner="", inode=-1, machines=[here.machine]
-        )
+        store_id = known.id if known else uuid.uuid4().hex
+        known = Ownership(id=store_id, owner="", inode=-1, machines=[here.machine])
     original = _original(root, known, here)
     same = here.inode == known.inode and original is None
     return Ownership(
@@ -178,12 +161,10 @@ def _kind(path: str) -> str:
     """Return the kind of the file system that holds this path; '' if it cannot be told."""
     best, kind = "", ""
     try:
-        lines = (
-            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        )
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    for line in lines:
+    for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         point = before.split(" ")[4].replace("\\040", " ")
         inside = path == point or path.startswith(point.rstrip("/") + "/")

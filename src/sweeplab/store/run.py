@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from string import hexdigits
 from typing import Any
@@ -25,7 +25,7 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.history import History, Result
+from sweeplab.store.history import History
 from sweeplab.store.journal import Journal, Line, Status, numbers, parsed
 
 ID_LENGTH = 16
@@ -34,10 +34,21 @@ ID_LENGTH = 16
 MODEL = "model"  # the folder of the trained network, for MLflow to serve
 METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
-ASIDE = (
-    "damaged"  # the folder in a run's folder that keeps a damaged journal, and what goes with it
-)
+ASIDE = "damaged"  # the folder of a run's that keeps a damaged journal, and what goes with it
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What came out of a run: `result.json`. The end of the journal says the same."""
+
+    fingerprint: str
+    question: str
+    status: Status
+    stop_reason: str | None
+    metrics: dict[str, float]
+    weights_sha256: str | None = None
+    overrides: list[str] = field(default_factory=list)
 
 
 class RunFolder:
@@ -65,7 +76,7 @@ class RunFolder:
 
     @property
     def last_written(self) -> float | None:
-        """When its journal (or else its result) was last written, in Unix seconds; None without both."""
+        """When its journal, or else its result, was last written (Unix seconds); None without."""
         for file in (self.journal.path, self.result_file):
             with suppress(OSError, ValueError):
                 return file.stat().st_mtime
@@ -132,22 +143,18 @@ class Run(RunFolder):
         recorded = self.config().get(section)
         _, history = self.history()
         if history.start and plain(recorded) != (history.start.get("config") or {}).get(section):
-            raise DamagedError(
-                self.config_file, f"its {section} is not the one that the journal says was trained"
-            )
+            problem = f"its {section} is not the one that the journal says was trained"
+            raise DamagedError(self.config_file, problem)
         return dict(recorded or {})
 
     def write_config(self, config: Mapping[str, Any], overrides: list[str]) -> None:
         """Record what is asked for, readable by people and by Hydra."""
         import yaml
 
-        fast = getattr(
-            yaml, "CSafeDumper", yaml.SafeDumper
-        )  # ten times; a job of a sweep has little else to do
+        fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times
         for file, content in ((self.config_file, dict(config)), (self.overrides_file, overrides)):
-            write_atomic(
-                file, yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True).encode()
-            )
+            text = yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True)
+            write_atomic(file, text.encode())
 
     def start(self) -> Line:
         """Read the first line of the journal: what was asked; empty if it cannot be read."""
@@ -182,13 +189,9 @@ class Run(RunFolder):
         except FileNotFoundError:
             return None
         try:
-            result = Result(
-                **{
-                    **values,
-                    "metrics": numbers(values["metrics"]),
-                    "status": Status(values["status"]),
-                }
-            )
+            values["metrics"] = numbers(values["metrics"])
+            values["status"] = Status(values["status"])
+            result = Result(**values)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise DamagedError(self.result_file, first_line(error)) from error
         if self._is_of_another(result.fingerprint):
@@ -204,7 +207,18 @@ class Run(RunFolder):
             history = History.of(self.journal)
         except DamagedError:
             return None
-        return None if self._is_of_another(history.fingerprint) else history.result
+        start, end = history.start, history.end
+        if not start or not end or self._is_of_another(history.fingerprint):
+            return None
+        return Result(
+            fingerprint=str(start.get("fingerprint")),
+            question=str(start.get("question")),
+            status=history.status,
+            stop_reason=end.get("stop_reason"),
+            metrics=history.metrics,
+            weights_sha256=end.get("weights_sha256"),
+            overrides=start.get("overrides") or [],
+        )
 
     def history(self) -> tuple[Result | None, History]:
         """Read the result and then the journal, so that a finished run's journal has its end.
@@ -217,7 +231,8 @@ class Run(RunFolder):
         history.ensure_started()
         if self._is_of_another(history.fingerprint):
             raise DamagedError(self.journal.path, "it is that of another run")
-        self._ensure_end(result, ended=history.has_ended)
+        if not history.has_ended:
+            self.ensure_open(result)
         return result, history
 
     def epochs(self) -> dict[int, dict[str, float]]:
@@ -232,16 +247,12 @@ class Run(RunFolder):
         named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
         return named and bool(fingerprint) and not fingerprint.startswith(self.id)
 
-    def ensure_end(self, *, ended: bool) -> None:
-        """Raise DamagedError for a journal that has not `ended` although the run has a result."""
-        self._ensure_end(self.result(), ended=ended)
-
-    def _ensure_end(self, result: Result | None, *, ended: bool) -> None:
-        if ended or result is None:
+    def ensure_open(self, result: Result | None) -> None:
+        """Raise DamagedError if the run has this result, although its journal has no end."""
+        if result is None:
             return
-        if (
-            result.status == Status.FINISHED or not self.claimed
-        ):  # else somebody is about to go on with it
+        # Else somebody is about to go on with it.
+        if result.status == Status.FINISHED or not self.claimed:
             raise DamagedError(self.journal.path, "its end is missing")
 
 

@@ -57,14 +57,9 @@ class SweepRecords:
 
         `runs` is the number of runs behind the metrics.
         """
-        content = {
-            "time": time.time(),
-            "metrics": metrics,
-            "description": description,
-            "runs": runs,
-        }
+        content = {"time": time.time(), "metrics": metrics, "description": description}
         remove_leftovers(self.report_folder(sweep), f".{SUMMARY}.*", older=DEAD_AFTER)
-        write_json(self.report_folder(sweep) / SUMMARY, content)
+        write_json(self.report_folder(sweep) / SUMMARY, {**content, "runs": runs})
 
     def summary(self, sweep: str) -> dict[str, Any]:
         """Read what `write_summary` wrote; empty if it did not. Raises DamagedError."""
@@ -100,11 +95,8 @@ def read_manifest(file: Path) -> dict[str, Any]:
     except DamagedError as error:
         raise DamagedError(file, error.why, advice) from error
     cells = manifest.get("cells")
-    known = isinstance(manifest.get("id"), str) and isinstance(manifest.get("time"), int | float)
-    if (
-        not known
-        or not isinstance(cells, list)
-        or not all(isinstance(cell, dict) for cell in cells)
-    ):
+    has_cells = isinstance(cells, list) and all(isinstance(cell, dict) for cell in cells)
+    has_id = isinstance(manifest.get("id"), str)
+    if not has_cells or not has_id or not isinstance(manifest.get("time"), int | float):
         raise DamagedError(file, "it is no sweep's", advice)
     return manifest

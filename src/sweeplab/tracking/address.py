@@ -120,12 +120,6 @@ def file(uri: str) -> Path | None:
     return Path(unquote(path[2])) if path else None
 
 
-def folder(uri: str) -> Path | None:
-    """Return the folder of an SQLite database; None for another URI."""
-    path = file(uri)
-    return None if path is None else path.parent
-
-
 NAME_LENGTH = 80  # characters of a folder's name; file systems hold 255 bytes, up to 3 a character
 SHORTEST = 16  # the digest alone
 LOCATION_LENGTH = 200 - len(f"/{'0' * 32}/artifacts")
@@ -140,9 +134,9 @@ def artifact_location(uri: str, experiment: str) -> str | None:
     """
     if not database(uri):
         return None
-    database_folder = folder(uri)
-    if database_folder is not None:
-        return file_uri(database_folder / "mlruns" / _folder_name(experiment, NAME_LENGTH))
+    path = file(uri)
+    if path is not None:
+        return file_uri(path.parent / "mlruns" / _folder_name(experiment, NAME_LENGTH))
     mlruns = config.root() / "mlruns"
     room = LOCATION_LENGTH - len(file_uri(mlruns / "x")) + 1
     length = max(min(NAME_LENGTH, room), SHORTEST)
@@ -177,9 +171,8 @@ def file_uri(path: Path) -> str:
 
     Quoted, such a letter would take nine characters of the column.
     """
-    text = re.sub(r"[\0-\x7f\ud800-\udfff]+", _quoted, str(path))
-    return f"file://{text}"
 
+    def quoted(match: re.Match[str]) -> str:
+        return quote(os.fsencode(match[0]))
 
-def _quoted(match: re.Match[str]) -> str:
-    return quote(os.fsencode(match[0]))
+    return "file://" + re.sub(r"[\0-\x7f\ud800-\udfff]+", quoted, str(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ from typing import Any
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.tracking import address, database, library, relocation
+from sweeplab.tracking import address, library
+from sweeplab.tracking.connection import open_client
 from sweeplab.tracking.goals import FILES
 
 
@@ -55,23 +55,17 @@ def download(uri: str, run_id: str, folder: Path) -> list[str]:
     file = address.file(uri)
     if file is not None and not file.exists():  # MLflow would make one
         raise UserError(f"{run_id}: neither a run of this store nor of MLflow: there is no {file}")
-    library.quieten()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
     try:
-        database.ensure_readable(uri)
-        relocation.bring_along(uri)
-        client = MlflowClient(tracking_uri=uri)
+        client = open_client(uri)
         names = [file.path for file in client.list_artifacts(run_id) if file.path in FILES]
-        if "config.yaml" not in names:
-            problem = "the MLflow run has no config.yaml; was it recorded by sweeplab?"
-            raise UserError(f"{run_id}: {problem}")
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             client.download_artifacts(run_id, name, str(folder))
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except Exception as error:  # whatever MLflow, or the database, raises
         where = address.public(uri)
         reason = config.redact_text(str(error).replace(uri, where).splitlines()[0])
         raise UserError(f"{run_id}: cannot be fetched from {where}: {reason}") from error
+    if "config.yaml" not in names:
+        problem = "the MLflow run has no config.yaml; was it recorded by sweeplab?"
+        raise UserError(f"{run_id}: {problem}")
     return names

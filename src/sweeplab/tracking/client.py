@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,17 +78,9 @@ def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
         return
     client = FeedingClient(store, address.checked(address.resolve_uri(tracking)))
     store.sweeps.mkdir(parents=True, exist_ok=True)
-    with attend(store):
+    with records.attend(store):
         client.tend()
         yield client
-
-
-@contextmanager
-def attend(store: Store) -> Iterator[None]:
-    """Be a client of this store meanwhile: its feeder stays as long as there is one."""
-    with records.clients_file(store).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # it ends with this process, however that ends
-        yield
 
 
 def wait_until_fed(
@@ -116,11 +107,9 @@ def wait_until_fed(
         progress(total - len(pending), total)
         state = process.state(store)
         if give_up(state):
-            reasons = {}
-            for run_id in sorted(pending):
-                damage = view.damaged.get(run_id)
-                reasons[run_id] = damage or process.reason(state, uri, run_id)
-            return reasons
+            reasons = {run_id: process.reason(state, uri, run_id) for run_id in sorted(pending)}
+            damaged = view.damaged
+            return {run_id: damaged.get(run_id, why) for run_id, why in reasons.items()}
         # A look at thousands of runs must not take the feeder's core.
         time.sleep(min(max(0.1, 4 * seconds), 2))
         still_behind, seconds = look()

@@ -21,6 +21,21 @@ class AwayError(Exception):
     """The server, or the database, does not answer."""
 
 
+def open_client(uri: str, home: store.Store | None = None) -> MlflowClient:
+    """Open MLflow's own client; an SQLite database is made first if there is none.
+
+    A database that was moved, or copied with the store `home`, is put right.
+    """
+    library.quieten()
+    from mlflow import MlflowClient
+
+    with database.alone_at(uri):
+        database.ensure_readable(uri)
+        database.make(uri)
+        relocation.bring_along(uri, home)
+        return MlflowClient(tracking_uri=uri)
+
+
 class Connection:
     """The connection of a store to the MLflow at one URI."""
 
@@ -33,14 +48,7 @@ class Connection:
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's own client; an SQLite database is made first if there is none."""
-        library.quieten()
-        from mlflow import MlflowClient
-
-        with database.alone_at(self.uri):
-            database.ensure_readable(self.uri)
-            database.make(self.uri)
-            relocation.bring_along(self.uri, self.store)
-            return MlflowClient(tracking_uri=self.uri)
+        return open_client(self.uri, self.store)
 
     def check(self) -> None:
         """Forget what was looked up, and raise AwayError unless the server answers."""

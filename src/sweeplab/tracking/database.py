@@ -41,14 +41,14 @@ def _postgresql(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _sqlite(uri: str) -> Iterator[None]:
-    folder = address.folder(uri)
-    if folder is not None:
+    path = address.file(uri)
+    if path is not None:
         with suppress(OSError):  # MLflow will say why
-            folder.mkdir(parents=True, exist_ok=True)
-    if folder is None or not folder.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if path is None or not path.parent.is_dir():
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

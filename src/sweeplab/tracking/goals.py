@@ -81,7 +81,7 @@ class FollowedRun:
             return STATUS[self.history.status] if self.history.has_ended else RUNNING
         if is_alive:
             return RUNNING
-        self.run.ensure_end(ended=False)
+        self.run.ensure_open(self.run.result())
         return KILLED
 
 

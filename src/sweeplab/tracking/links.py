@@ -28,13 +28,13 @@ def _link(base: str, page: str, **query: str) -> str:
 def sweep_link(base: str, experiment_id: str, sweep_id: str) -> str:
     """Link to charts of exactly the runs of a sweep."""
     page = f"experiments/{experiment_id}/runs"
-    return _link(base, page, searchFilter=_filter(sweep_id), compareRunsMode="CHART", **FLAT)
+    condition = f'tags.`sweep.{sweep_id[:SWEEP_LENGTH]}` = "1"'
+    return _link(base, page, searchFilter=condition, compareRunsMode="CHART", **FLAT)
 
 
-def table_link(base: str, experiment_id: str, sweep_id: str | None = None) -> str:
-    """Link to the table of an experiment's runs, or of those of a sweep."""
-    query = {"searchFilter": _filter(sweep_id)} if sweep_id else {}
-    return _link(base, f"experiments/{experiment_id}/runs", **query, **FLAT)
+def table_link(base: str, experiment_id: str) -> str:
+    """Link to the table of an experiment's runs."""
+    return _link(base, f"experiments/{experiment_id}/runs", **FLAT)
 
 
 def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
@@ -78,8 +78,3 @@ def base_of(uri: str, port: int = PORT) -> str:
     if not served(uri):
         return f"http://127.0.0.1:{port}"
     return public(uri).replace("://***@", "://").rstrip("/")
-
-
-def _filter(sweep_id: str) -> str:
-    """Return the UI's condition for the runs of a sweep."""
-    return f'tags.`sweep.{sweep_id[:SWEEP_LENGTH]}` = "1"'

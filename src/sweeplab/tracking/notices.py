@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from sweeplab import config, console
 from sweeplab.store import Store
 from sweeplab.tracking import address, records
 from sweeplab.tracking.records import DELETED, EXPERIMENT, FOR_GOOD, RENAMED
-
-
-class _DeletedRun(NamedTuple):
-    run_id: str
-    record: Path
 
 
 def notices(
@@ -28,14 +22,15 @@ def notices(
     `only` (run ids) and `sweep` limit it to these runs and this sweep.
     """
     uri = address.resolve_uri(tracking)
-    deleted: dict[tuple[str, str], list[_DeletedRun]] = {}  # (experiment, what was deleted) -> runs
+    # (experiment, what was deleted) -> (MLflow run id, its record)
+    deleted: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     renamed: dict[str, str] = {}
     for record in _records(store, only, sweep):
         for experiment, entry in records.entries(record, uri).items():
             if not records.is_ours(entry, store):
                 continue
             if entry.get(DELETED):
-                run = _DeletedRun(str(entry["run"]), record)
+                run = (str(entry["run"]), record)
                 deleted.setdefault((experiment, str(entry[DELETED])), []).append(run)
             if entry.get(RENAMED):
                 renamed[experiment] = str(entry[RENAMED])
@@ -58,16 +53,17 @@ def _records(store: Store, only: Collection[str] | None, sweep: str | None) -> l
     return [records.sweep_record(store, sweep), *runs]
 
 
-def _deletion(experiment: str, what: str, runs: Sequence[_DeletedRun]) -> str:
+def _deletion(experiment: str, what: str, runs: Sequence[tuple[str, Path]]) -> str:
     count = console.counted(len(runs), "run")
     if what == EXPERIMENT:
         return (
             f"the experiment '{experiment}' was deleted in MLflow, and stays so, with {count}; "
             "mlflow experiments restore brings it back"
         )
+    run_id, record = runs[0]
     were, stay, which = ("was", "stays", "it") if len(runs) == 1 else ("were", "stay", "one")
     deleted = f"of the experiment '{experiment}' {count} {were} deleted in MLflow"
     if what == FOR_GOOD:
-        advice = f"to have {which} sent again, remove {runs[0].record}"
+        advice = f"to have {which} sent again, remove {record}"
         return f"{deleted} for good, and so {stay}; {advice}"
-    return f"{deleted}, and so {stay}; mlflow runs restore --run-id {runs[0].run_id} brings it back"
+    return f"{deleted}, and so {stay}; mlflow runs restore --run-id {run_id} brings it back"

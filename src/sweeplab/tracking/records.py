@@ -20,6 +20,9 @@ Node = dict[str, Any]
 
 FINGERPRINT, SWEEP_ID, STORE_ID = "fingerprint", "sweep.id", "store.id"
 """Tags: an MLflow run is known by one of the first two, and the third."""
+CLIENTS = "feeder.clients"  # the file whose lock all clients share
+ASK = "feeder.ask"  # the file that is touched to have the feeder check what MLflow has
+MADE = "feeder.runs"  # the file of the MLflow runs made from here: an owner and a run each line
 DELETED = "deleted"
 """In a record: somebody deleted the run in MLflow. The value is one of the next three."""
 RUN, EXPERIMENT, FOR_GOOD = "run", "experiment", "for good"
@@ -35,33 +38,37 @@ def lock_file(home: store.Store) -> Path:
     return home.root / "feeder.lock"
 
 
-def clients_file(home: store.Store) -> Path:
-    """Return the file whose lock all clients share."""
-    return home.root / "feeder.clients"
-
-
-def ask_file(home: store.Store) -> Path:
-    """Return the file that is touched to have the feeder check what MLflow has."""
-    return home.root / "feeder.ask"
-
-
-def asked(home: store.Store) -> int:
-    """Return when somebody asked last (nanoseconds); 0 if nobody has."""
-    try:
-        return ask_file(home).stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def state_file(home: store.Store) -> Path:
     """Return the file in which the feeder tells its state."""
     return home.root / "feeder.json"
 
 
+def ask(home: store.Store) -> int:
+    """Ask the feeder to check what MLflow has; return the time of the request (`asked`)."""
+    (home.root / ASK).touch()
+    return asked(home)
+
+
+def asked(home: store.Store) -> int:
+    """Return when somebody asked last (nanoseconds); 0 if nobody has."""
+    try:
+        return (home.root / ASK).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@contextmanager
+def attend(home: store.Store) -> Iterator[None]:
+    """Be a client of this store meanwhile: its feeder stays as long as there is one."""
+    with (home.root / CLIENTS).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # it ends with this process, however that ends
+        yield
+
+
 @contextmanager
 def hold_clients_off(home: store.Store) -> Iterator[bool]:
     """Have new clients wait meanwhile; yield whether there are none already."""
-    with clients_file(home).open("ab") as file:
+    with (home.root / CLIENTS).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,29 +126,21 @@ def is_valid(entry: Node, home: store.Store, created: int | None) -> bool:
     return (is_same or bool(entry.get(DELETED))) and is_ours(entry, home)
 
 
-def _made_file(home: store.Store) -> Path:
-    """Return the file of the MLflow runs that were made from here: an owner and a run each line."""
-    return home.root / "feeder.runs"
-
-
 def note_made(home: store.Store, *runs: str) -> None:
     """Note MLflow runs that were made from here, or taken over."""
-    with _made_file(home).open("a", encoding="utf-8") as file:
+    with (home.root / MADE).open("a", encoding="utf-8") as file:
         file.writelines(f"{home.ownership.owner} {run_id}\n" for run_id in runs)
 
 
 def made(home: store.Store) -> set[str]:
     """Return the MLflow runs that this folder surely made, and not one that it is a copy of."""
     try:
-        text = _made_file(home).read_text(encoding="utf-8", errors="replace")
+        text = (home.root / MADE).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return set()
-    runs = set()
-    for line in text.splitlines():
-        owner, _, run_id = line.partition(" ")
-        if owner == home.ownership.owner:
-            runs.add(run_id)
-    return runs
+    beginning = f"{home.ownership.owner} "
+    lines = [line for line in text.splitlines() if line.startswith(beginning)]
+    return {line.removeprefix(beginning) for line in lines}
 
 
 def damaged_records(home: store.Store) -> list[str]:
@@ -167,7 +166,7 @@ def sweep_record(home: store.Store, sweep_id: str) -> Path:
 
 def all_records(home: store.Store) -> list[Path]:
     """List the records of all runs and sweeps."""
-    return [*home.root.glob("*/mlflow.json"), *home.root.glob("sweeps/*.mlflow.json")]
+    return [*home.root.glob("*/mlflow.json"), *home.sweeps.glob("*.mlflow.json")]
 
 
 def recorded_experiments(home: store.Store, uri: str, name: str) -> list[tuple[str, int]]:

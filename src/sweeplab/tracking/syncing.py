@@ -12,7 +12,7 @@ from sweeplab import config
 from sweeplab.errors import RunFailed
 from sweeplab.store import Store
 from sweeplab.tracking import address, feeder, process, records
-from sweeplab.tracking.client import PATIENCE, FeedingClient, attend, wait_until_fed
+from sweeplab.tracking.client import PATIENCE, FeedingClient, wait_until_fed
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 
@@ -104,9 +104,8 @@ def _wait_for_feeder(
         is_hopeless = process.is_stuck(state, uri) or bool(state.get("lag"))
         return time.monotonic() - began > PATIENCE and is_hopeless
 
-    with attend(store):  # or the feeder would leave with what it has
-        records.ask_file(store).touch()
-        asked = records.asked(store)
+    with records.attend(store):  # or the feeder would leave with what it has
+        asked = records.ask(store)
         process.wake(store)
         state = process.state(store)
         while state.get("checked") != asked and not give_up(state):

@@ -163,7 +163,7 @@ class View:
     def _note_lost(self, run: store.Run) -> None:
         """Note a finished run whose journal has vanished."""
         try:
-            run.ensure_end(ended=False)
+            run.ensure_open(run.result())
         except store.DamagedError as error:
             self._damaged_runs[run.id] = str(error)
 
@@ -175,7 +175,7 @@ class View:
         followed.is_settled = not experiments
         is_shown = bool(experiments and history.count)
         if not is_shown and not history.has_ended:  # else `FollowedRun.goal` looks for its end
-            run.ensure_end(ended=False)
+            run.ensure_open(run.result())
         if history.count and not history.has_begun:  # it failed too early to say what it was to be
             followed.is_settled = True
             return []

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeplab import config, store
-from sweeplab.tracking import address, database, library, places, records
+from sweeplab.tracking import address, places, records
+from sweeplab.tracking.connection import open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,13 +23,8 @@ def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[s
     file = address.file(uri)
     if not tracking.enabled or (file is not None and not file.exists()):
         return {}
-    library.quieten()
     try:
-        with database.alone_at(uri):
-            database.ensure_readable(uri)
-            from mlflow import MlflowClient
-
-            client = MlflowClient(tracking_uri=address.checked(uri))
+        client = open_client(address.checked(uri))
         return {run.id: list(_of_run(client, run, uri)) for run in runs}
     except Exception:  # whatever MLflow raises: what it keeps is left to it
         return {}
