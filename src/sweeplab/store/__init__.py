@@ -10,9 +10,9 @@ from sweeplab.store.files import (
     write_json,
 )
 from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, Store, fingerprint
-from sweeplab.store.history import History
+from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
-from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Result, Run, locked
+from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
 from sweeplab.store.sweeps import SUMMARY, read_manifest
 
 __all__ = [

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplab.errors import first_line, one_line
 from sweeplab.metrics import BEST_EPOCH
 from sweeplab.store.files import DamagedError
 from sweeplab.store.journal import Event, Journal, Line, Status, numbers, parsed
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What came out of a run: `result.json`. The end of the journal says the same."""
+
+    fingerprint: str
+    question: str
+    status: Status
+    stop_reason: str | None
+    metrics: dict[str, float]
+    weights_sha256: str | None = None
+    overrides: list[str] = field(default_factory=list)
 
 
 class JournalFacts(ABC):
@@ -96,6 +110,22 @@ class JournalFacts(ABC):
         """The epoch whose weights were kept; None if there is none yet."""
         epoch = self.metrics.get(BEST_EPOCH)
         return None if epoch is None else int(epoch)
+
+    @property
+    def result(self) -> Result | None:
+        """The result that the end of the journal tells of; None as long as it has not ended."""
+        start, end = self.start, self.end
+        if not start or not end:
+            return None
+        return Result(
+            fingerprint=str(start.get("fingerprint")),
+            question=str(start.get("question")),
+            status=self.status,
+            stop_reason=end.get("stop_reason"),
+            metrics=self.metrics,
+            weights_sha256=end.get("weights_sha256"),
+            overrides=start.get("overrides") or [],
+        )
 
 
 class History(JournalFacts):

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from string import hexdigits
 from typing import Any
@@ -25,7 +25,7 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.history import History
+from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Journal, Line, Status, numbers, parsed
 
 ID_LENGTH = 16
@@ -36,19 +36,6 @@ METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
 ASIDE = "damaged"  # the folder of a run's that keeps a damaged journal, and what goes with it
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
-
-
-@dataclass(kw_only=True)
-class Result:
-    """What came out of a run: `result.json`. The end of the journal says the same."""
-
-    fingerprint: str
-    question: str
-    status: Status
-    stop_reason: str | None
-    metrics: dict[str, float]
-    weights_sha256: str | None = None
-    overrides: list[str] = field(default_factory=list)
 
 
 class RunFolder:
@@ -207,18 +194,7 @@ class Run(RunFolder):
             history = History.of(self.journal)
         except DamagedError:
             return None
-        start, end = history.start, history.end
-        if not start or not end or self._is_of_another(history.fingerprint):
-            return None
-        return Result(
-            fingerprint=str(start.get("fingerprint")),
-            question=str(start.get("question")),
-            status=history.status,
-            stop_reason=end.get("stop_reason"),
-            metrics=history.metrics,
-            weights_sha256=end.get("weights_sha256"),
-            overrides=start.get("overrides") or [],
-        )
+        return None if self._is_of_another(history.fingerprint) else history.result
 
     def history(self) -> tuple[Result | None, History]:
         """Read the result and then the journal, so that a finished run's journal has its end.

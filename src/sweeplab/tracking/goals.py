@@ -118,7 +118,7 @@ class SweepManifest:
         """The ids of the sweep's runs."""
         return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
 
-    def goal(self, fed: Node | None, home: store.Store, *, has_clients: bool) -> Node:
+    def goal(self, fed: Node, home: store.Store, *, has_clients: bool) -> Node:
         """Return what MLflow is to have of the sweep; `fed` is the goal that it has reached.
 
         A sweep without an end is KILLED as soon as no client is left that could drive it, and stays
@@ -130,9 +130,8 @@ class SweepManifest:
             "files": _stamps(home.report_folder(self.id).glob("*"), home.sweeps),
         }
         killed = {**goal, "status": KILLED}
-        if goal["status"] == RUNNING and (not has_clients or fed == killed):
-            return killed
-        return goal
+        is_dead = goal["status"] == RUNNING and (not has_clients or fed == killed)
+        return killed if is_dead else goal
 
 
 @dataclass

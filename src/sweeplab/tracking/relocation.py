@@ -33,7 +33,7 @@ def bring_along(uri: str, home: store.Store | None = None) -> None:
     path = address.file(uri)
     if path is None or not path.is_file():
         return
-    with closing(_connect(path)) as connection, suppress(sqlite3.DatabaseError):
+    with closing(sqlite3.connect(path, timeout=20)) as connection, suppress(sqlite3.DatabaseError):
         rows = connection.execute("select artifact_location from experiments")
         locations = [location for (location,) in rows if location]
         former = _former(home)
@@ -50,10 +50,6 @@ def bring_along(uri: str, home: store.Store | None = None) -> None:
                 _rewrite(connection, location, new_location)
             if home is not None and former:
                 _take_over(connection, former, home, path)
-
-
-def _connect(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(database, timeout=20)
 
 
 def _former(home: store.Store | None) -> list[str]:
@@ -85,7 +81,10 @@ def _moved(location: str, database: Path, former: Sequence[str]) -> str | None:
 
 def _holds(database: Path, stores: Sequence[str]) -> bool:
     """Tell whether runs of one of these store ids are in the database; False if that fails."""
-    with suppress(sqlite3.DatabaseError), closing(_connect(database)) as connection:
+    with (
+        suppress(sqlite3.DatabaseError),
+        closing(sqlite3.connect(database, timeout=20)) as connection,
+    ):
         return not _owners(connection).isdisjoint(stores)
     return False
 

@@ -137,14 +137,6 @@ def values(events: Sequence[Node], fed: int) -> list[MetricRow]:
     have each of them twice.
     """
     steps = _steps(events)
-    ends = [
-        number
-        for number, event in enumerate(events)
-        if event["event"] == store.Event.END and event["status"] == store.Status.FINISHED
-    ]
-    if ends:
-        epochs = [event["epoch"] for event in events if event["event"] == store.Event.EPOCH]
-        steps[ends[0]] = max(epochs, default=0)
     rows = []
     for number, step in steps.items():
         if number >= fed:
@@ -155,18 +147,24 @@ def values(events: Sequence[Node], fed: int) -> list[MetricRow]:
 
 
 def _steps(events: Sequence[Node]) -> dict[int, int]:
-    """Map the lines that have metrics, but for the end, to their steps.
+    """Map the lines that have metrics to their steps.
 
     The step of an epoch is its number; of a repeated epoch the first line counts. The step of a
-    look at the machine is how many there were before, as MLflow has it.
+    look at the machine is how many there were before, as MLflow has it. That of the end is the last
+    epoch.
     """
     epochs: dict[int, int] = {}  # epoch -> its first line
-    looks = []
+    looks: list[int] = []
+    ends: list[int] = []
     for number, event in enumerate(events):
-        if event["event"] == store.Event.EPOCH:
-            epochs.setdefault(event["epoch"], number)
-        elif event["event"] == store.Event.SYSTEM:
-            looks.append(number)
+        match event["event"]:
+            case store.Event.EPOCH:
+                epochs.setdefault(event["epoch"], number)
+            case store.Event.SYSTEM:
+                looks.append(number)
+            case store.Event.END if event["status"] == store.Status.FINISHED:
+                ends.append(number)
     steps = {number: epoch for epoch, number in epochs.items()}
     steps |= {number: step for step, number in enumerate(looks)}
+    steps |= dict.fromkeys(ends[:1], max(epochs, default=0))
     return steps

@@ -10,7 +10,7 @@ ends in the same place.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from sweeplab import store
@@ -19,18 +19,14 @@ from sweeplab.tracking.records import entries, is_valid, sweep_record
 
 
 class Manifests:
-    """The manifests of all sweeps, read again when their files change."""
+    """The manifests of all sweeps, the oldest first, read again when their files change."""
 
     def __init__(self, home: store.Store) -> None:
+        self.sweeps: list[SweepManifest] = []
         self.damaged: dict[str, str] = {}  # the beginning of a sweep's id -> what is wrong with it
         self._folder = home.sweeps
         self._versions: dict[Path, int] = {}
-        self._sweeps: dict[Path, SweepManifest] = {}
         self._by_run: dict[str, list[SweepManifest]] = {}
-
-    def __iter__(self) -> Iterator[SweepManifest]:
-        """Go through the sweeps, the oldest first."""
-        return iter(self._sweeps.values())
 
     def of_run(self, run_id: str) -> list[SweepManifest]:
         """List the sweeps that have this run."""
@@ -42,21 +38,14 @@ class Manifests:
         versions = {file: file.stat().st_mtime_ns for file in files}
         if versions == self._versions:
             return False
-        sweeps: dict[Path, SweepManifest] = {}
-        self.damaged.clear()
+        self._versions, self.sweeps, self.damaged, self._by_run = versions, [], {}, {}
         for file, version in versions.items():
-            known = self._sweeps.get(file)
             try:
-                if known is None or known.version != version:
-                    known = SweepManifest(store.read_manifest(file), version)
+                self.sweeps.append(SweepManifest(store.read_manifest(file), version))
             except store.DamagedError as error:
                 self.damaged[file.stem] = str(error)
-            else:
-                sweeps[file] = known
-        by_age = sorted(sweeps.items(), key=lambda item: float(item[1].manifest["time"]))
-        self._versions, self._sweeps = versions, dict(by_age)
-        self._by_run = {}
-        for sweep in self:
+        self.sweeps.sort(key=lambda sweep: float(sweep.manifest["time"]))
+        for sweep in self.sweeps:
             for run_id in sweep.runs:
                 self._by_run.setdefault(run_id, []).append(sweep)
         return True
@@ -84,10 +73,7 @@ class View:
             followed.is_settled = False
 
     def jobs(
-        self,
-        only: Collection[str] | None = None,
-        *,
-        has_clients: bool = True,
+        self, only: Collection[str] | None = None, *, has_clients: bool = True
     ) -> list[TrackedRun]:
         """List what is to be fed, parents first; `only` names run ids, whose sweeps count, too.
 
@@ -96,7 +82,7 @@ class View:
         if self._manifests.read():
             self.unsettle()
         jobs = []
-        for sweep in self._manifests:
+        for sweep in self._manifests.sweeps:
             if only is None or not sweep.runs.isdisjoint(only):
                 jobs += self._sweep_jobs(sweep, has_clients)
         with os.scandir(self.store.root) as listing:
@@ -116,7 +102,7 @@ class View:
 
         Only runs count that `jobs` has looked at.
         """
-        sweeps = [self._tracked(experiment, [sweep]) for sweep in self._manifests]
+        sweeps = [self._tracked(experiment, [sweep]) for sweep in self._manifests.sweeps]
         runs = [self._tracked(experiment, [], followed) for followed in self._runs.values()]
         return [run for run in [*sweeps, *runs] if run.run_id]
 
@@ -151,21 +137,17 @@ class View:
         try:
             if followed.read() or not followed.is_settled:
                 return self._jobs_of_read(followed)
-        except FileNotFoundError:  # not begun, or cleaned away
+        except FileNotFoundError:  # not begun, or cleaned away; or a finished run has lost it
             del self._runs[run_id]
-            self._note_lost(followed.run)
+            try:
+                followed.run.ensure_open(followed.run.result())
+            except store.DamagedError as error:
+                self._damaged_runs[run_id] = str(error)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             followed.is_settled = False
             reason = error if isinstance(error, store.DamagedError) else repr(error)
             self._damaged_runs[run_id] = f"its journal cannot be read: {reason}"
         return []
-
-    def _note_lost(self, run: store.Run) -> None:
-        """Note a finished run whose journal has vanished."""
-        try:
-            run.ensure_open(run.result())
-        except store.DamagedError as error:
-            self._damaged_runs[run.id] = str(error)
 
     def _jobs_of_read(self, followed: FollowedRun) -> list[TrackedRun]:
         """List what is to be fed of a run whose journal has just been read."""
