@@ -246,7 +246,7 @@ def test_it_is_not_level_if_what_is_gone_cannot_be_noted(
         raise OSError(27, "File too large", str(file))
 
     with monkeypatch.context() as full:
-        full.setattr(check, "write_entry", refuse)
+        full.setattr(records, "write_entry", refuse)
         with pytest.raises(
             RunFailed, match=r"mlflow.json: File too large; so whether it is level cannot be told"
         ):

@@ -40,17 +40,19 @@ def holding(home: Store, rows: Sequence[Row], age: float = 0.0) -> list[Row]:
 
 
 def agreed(rows: Sequence[Row], what: str = "") -> bool:
-    """Ask whether these runs may go, or `what` they have.
+    """Ask whether these runs may go, or `what` they have; say so if they may not.
 
     Raises UserError if nobody can be asked.
     """
     if not sys.stdin.isatty():
         raise UserError("--clean: nobody can be asked here whether to remove them; give --yes")
-    try:
+    answer = ""
+    with suppress(EOFError):
         answer = input(f"remove {what}{console.counted(len(rows), 'run')}? [y/N] ")
-    except EOFError:
-        return False
-    return answer.strip().lower() in ("y", "yes")
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    console.say("nothing was removed")
+    return False
 
 
 def remove_weights(

@@ -39,7 +39,8 @@ def _clean(settings: Config, home: Store, rows: list[Row], yes: bool) -> None:
     if not rows:
         console.say("nothing to remove")
         return
-    if not _agreed(rows, f"to be removed: {_size(rows)}", yes):
+    listing.show(rows, f"to be removed: {_size(rows)}")
+    if not yes and not cleaning.agreed(rows):
         return
     _feed(settings, home, rows)
     removed = cleaning.remove(home, rows)
@@ -52,8 +53,8 @@ def _clean_weights(settings: Config, home: Store, rows: list[Row], yes: bool) ->
     if not rows:
         console.say("no finished run holds weights: nothing to remove")
         return
-    title = f"to lose their weights, and keep their results: {_counted(rows)}"
-    if not _agreed(rows, title, yes, "the weights of "):
+    listing.show(rows, f"to lose their weights, and keep their results: {_counted(rows)}")
+    if not yes and not cleaning.agreed(rows, "the weights of "):
         return
     _feed(settings, home, rows)
     second_names = tracking.second_names([home.run(row.id) for row in rows], settings.tracking)
@@ -62,15 +63,6 @@ def _clean_weights(settings: Config, home: Store, rows: list[Row], yes: bool) ->
     weights = f"the weights of {_counted(cleaned)}, {listing.size(freed)}"
     console.say(f"removed {weights}; {replay} puts them back")
     _say_kept(rows, cleaned, "they are at work")
-
-
-def _agreed(rows: Sequence[Row], title: str, yes: bool, what: str = "") -> bool:
-    """Show what would go, and ask unless `yes` was given."""
-    listing.show(rows, title)
-    if yes or cleaning.agreed(rows, what):
-        return True
-    console.say("nothing was removed")
-    return False
 
 
 def _say_kept(rows: Sequence[Row], gone: Sequence[Row], why: str) -> None:

@@ -8,19 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import metrics
+from sweeplab.compare import drawing
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.drawing import (
-    COLOURS,
-    Plot,
-    add_legend,
-    line_style,
-    new_figure,
-    use_log_scale,
-)
+from sweeplab.compare.drawing import COLOURS, Plot
 from sweeplab.compare.groups import Group, replicas_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_CURVES = len(COLOURS)
 MOST_RATES = 3  # parameter groups
@@ -28,52 +23,45 @@ MOST_RATES = 3  # parameter groups
 
 def curves(comparison: Comparison) -> Plot | None:
     """Plot the monitored metric and the loss, epoch by epoch."""
-    trained = _trained(comparison)
-    if not trained:
-        return None
     names = list(dict.fromkeys((comparison.monitor, metrics.VALID_LOSS, metrics.TRAIN_LOSS)))
-    figure = new_figure(4.2)
+    if not _trained(comparison):
+        return None
+    figure = drawing.new_figure(4.2)
     panels = figure.subplots(1, len(names))
-    _plot_curves(panels, names, trained)
+    note = _plot_curves(figure, panels, names, comparison)
     for panel, name in zip(panels, names, strict=True):
         if name.endswith(metrics.LOSS):
-            use_log_scale(panel, "y")
-    add_legend(figure, [comparison.ranked_name(group) for group in trained[:MOST_CURVES]])
-    caption = "Lines: mean over the seeds that trained so long. Bands: least to greatest, while all seeds train."
-    return figure, "Learning curves", caption + _curves_note(trained)
+            drawing.use_log_scale(panel, "y")
+    caption = (
+        "Lines: mean over the seeds that trained so long. "
+        "Bands: least to greatest, while all seeds train."
+    )
+    return figure, "Learning curves", caption + note
 
 
 def learning_rates(comparison: Comparison) -> Plot | None:
     """Plot the learning rates, epoch by epoch, where they change or differ between runs."""
-    trained = _trained(comparison)
-    rates = _rates(trained)
+    rates = _rates(_trained(comparison))
     names = sorted(rates, key=lambda name: (len(name), name))[:MOST_RATES]
     values: set[float] = set().union(*(rates[name] for name in names))
     if len(values) < 2:
         return None
-    figure = new_figure(2.6)
+    figure = drawing.new_figure(2.6)
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
-    _plot_curves(panels, names, trained)
+    note = _plot_curves(figure, panels, names, comparison)
     if min(values) > 0 and max(values) >= 16 * min(values):
-        use_log_scale(panels[0], "y")
+        drawing.use_log_scale(panels[0], "y")
         panels[0].set_ylim(bottom=max(min(values), max(values) * 1e-4) / 1.2)
-    add_legend(figure, [comparison.ranked_name(group) for group in trained[:MOST_CURVES]])
     caption = (
         "That of the last batch of an epoch. Lines: mean over the seeds. Bands: least to greatest."
     )
     if len(rates) > MOST_RATES:
         caption += f" The first {MOST_RATES} of {len(rates)} parameter groups are drawn."
-    return figure, "Learning rate", caption + _curves_note(trained)
+    return figure, "Learning rate", caption + note
 
 
 def _trained(comparison: Comparison) -> list[Group]:
     return [group for group in comparison.groups if any(run.epochs for run in group.replicas)]
-
-
-def _curves_note(groups: Sequence[Group]) -> str:
-    if len(groups) <= MOST_CURVES:
-        return ""
-    return f" The best {MOST_CURVES} of {len(groups)} configs are drawn."
 
 
 def _rates(groups: Sequence[Group]) -> dict[str, set[float]]:
@@ -87,13 +75,19 @@ def _rates(groups: Sequence[Group]) -> dict[str, set[float]]:
     return rates
 
 
-def _plot_curves(panels: Any, names: Sequence[str], groups: Sequence[Group]) -> None:
-    """Plot a metric in each panel, with a line for each of the first groups."""
+def _plot_curves(figure: Figure, panels: Any, names: Sequence[str], comparison: Comparison) -> str:
+    """Plot a metric in each panel, with a line for each of the first groups; say how many."""
+    groups = _trained(comparison)
+    shown = groups[:MOST_CURVES]
     for panel, name in zip(panels, names, strict=True):
-        for index, group in enumerate(groups[:MOST_CURVES]):
+        for index, group in enumerate(shown):
             _plot_curve(panel, group, name, index)
         panel.set(xlabel="epoch", title=name)
         panel.xaxis.get_major_locator().set_params(integer=True)
+    drawing.add_legend(figure, [comparison.ranked_name(group) for group in shown])
+    if len(groups) == len(shown):
+        return ""
+    return f" The best {MOST_CURVES} of {len(groups)} configs are drawn."
 
 
 def _plot_curve(panel: Axes, group: Group, name: str, index: int) -> None:
@@ -110,7 +104,7 @@ def _plot_curve(panel: Axes, group: Group, name: str, index: int) -> None:
         return
     epochs = sorted(values)
     means = [math.fsum(values[epoch]) / len(values[epoch]) for epoch in epochs]
-    panel.plot(epochs, means, markevery=max(1, len(epochs) // 8), **line_style(index))
+    panel.plot(epochs, means, markevery=max(1, len(epochs) // 8), **drawing.line_style(index))
     whole = [epoch for epoch in epochs if len(values[epoch]) == len(measured) > 1]
     low, high = [min(values[epoch]) for epoch in whole], [max(values[epoch]) for epoch in whole]
     panel.fill_between(whole, low, high, color=COLOURS[index], alpha=0.18, linewidth=0)

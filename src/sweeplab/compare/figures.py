@@ -9,23 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeplab import metrics
+from sweeplab.compare import drawing
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.curves import curves, learning_rates
-from sweeplab.compare.drawing import (
-    COLOURS,
-    FAINT,
-    INK,
-    STYLE,
-    Drawing,
-    Plot,
-    inline,
-    new_figure,
-    save,
-    shorten,
-    thinning_note,
-    thinning_step,
-    use_log_scale,
-)
+from sweeplab.compare.drawing import COLOURS, FAINT, INK, Drawing, Plot
 from sweeplab.compare.groups import TO_TARGET, Group
 from sweeplab.compare.runs import sign_of
 from sweeplab.compare.statistics import Mean
@@ -45,14 +32,14 @@ def draw(comparison: Comparison) -> list[Drawing]:
     drawings = []
     for plot in (curves, learning_rates, parameters, epochs_to_target, effects):
         name = plot.__name__
-        with mpl.rc_context({**STYLE, "svg.hashsalt": name}):  # else ids are random
+        with mpl.rc_context({**drawing.STYLE, "svg.hashsalt": name}):  # else ids are random
             drawn = plot(comparison)
             if drawn is None:
                 continue
             figure, title, caption = drawn
-            svg = inline(save(figure, "svg").decode())
+            svg = drawing.inline(drawing.save(figure, "svg").decode())
             figure.set_layout_engine("none")  # what was laid out for one serves the other
-            png = save(figure, "png")
+            png = drawing.save(figure, "png")
         drawings.append(Drawing(name=name, title=title, caption=caption, svg=svg, png=png))
     return drawings
 
@@ -78,9 +65,9 @@ def parameters(comparison: Comparison) -> Plot | None:
             points.append(_Point(size=size.mean, mean=mean, group=group))
     if len({point.size for point in points}) < 2:
         return None
-    figure = new_figure(4.2)
+    figure = drawing.new_figure(4.2)
     panel = figure.subplots()
-    drawn = points[:: thinning_step(points)]
+    drawn = points[:: drawing.thinning_step(points)]
     bars = [_interval_bars(point.mean) for point in drawn]
     panel.errorbar(
         [point.size for point in drawn],
@@ -92,13 +79,13 @@ def parameters(comparison: Comparison) -> Plot | None:
         alpha=0.7,
     )
     _plot_front(panel, comparison, points)
-    use_log_scale(panel, "x")
+    drawing.use_log_scale(panel, "x")
     panel.set(xlabel=metrics.PARAMETERS, ylabel=f"best {comparison.monitor}")
     caption = (
         "Diamonds: no config with as few parameters is better (Pareto front). "
         "Bars: 95 % confidence intervals."
     )
-    caption += thinning_note(points, "configs")
+    caption += drawing.thinning_note(points, "configs")
     return figure, f"{comparison.monitor} against parameters", caption
 
 
@@ -126,7 +113,7 @@ def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -
         side: dict[str, Any] = {"xytext": (6, -10 - lower)}
         if is_right:
             side = {"xytext": (-6, -lower), "ha": "right"}
-        text = shorten(comparison.ranked_name(point.group), 50)
+        text = drawing.shorten(comparison.ranked_name(point.group), 50)
         panel.annotate(
             text, (point.size, value), textcoords="offset points", va="center", fontsize=8, **side
         )
@@ -156,14 +143,14 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
         return None
     reached.sort(key=lambda item: item[0].mean)
     shown = reached[:MOST_LINES]
-    figure = new_figure(1.2 + 0.32 * len(shown))
+    figure = drawing.new_figure(1.2 + 0.32 * len(shown))
     panel = figure.subplots()
     for line, (mean, group) in enumerate(shown):
         _plot_seeds(panel, line, group, len(shown))
         panel.plot([mean.mean], [line], "D", color=COLOURS[0], markersize=6)
         reached_it = f"{mean.n - len(group.late)} of {len(group.replicas)}"
         panel.annotate(reached_it, (1, line), xycoords=("axes fraction", "data"), va="center")
-    names = [shorten(comparison.ranked_name(group), 50) for _, group in shown]
+    names = [drawing.shorten(comparison.ranked_name(group), 50) for _, group in shown]
     panel.set_yticks(range(len(shown)), names)
     target = f"{comparison.target:g}"
     panel.set(xlabel=f"epochs to {comparison.monitor} {target}")
@@ -173,7 +160,7 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
         caption += " Circles: seeds that did not reach it; they count with the limit of "
         caption += f"{comparison.limit_in_words}."
     most_seeds = max((group.replicas for _, group in shown), key=len)
-    caption += thinning_note(most_seeds, "seeds", len(shown))
+    caption += drawing.thinning_note(most_seeds, "seeds", len(shown))
     if len(reached) > MOST_LINES:
         caption += f" The soonest {MOST_LINES} of {len(reached)} are drawn."
     return figure, f"Epochs to {target}", caption
@@ -182,7 +169,7 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
 def _plot_seeds(panel: Axes, line: int, group: Group, lines: int) -> None:
     """Plot the runs of a group at the height `line`: dots, and circles for those that were late."""
     runs = list(group.measured[TO_TARGET].items())
-    runs = runs[:: thinning_step(runs, lines)]
+    runs = runs[:: drawing.thinning_step(runs, lines)]
     for late, filling in ((False, COLOURS[5]), (True, "none")):
         epochs, heights = [], []
         for place, (run_id, epoch) in enumerate(runs):
@@ -212,7 +199,7 @@ def effects(comparison: Comparison) -> Plot | None:
         return None
     columns = min(3, len(swept))
     rows = math.ceil(len(swept) / columns)
-    figure = new_figure(2.8 * rows)
+    figure = drawing.new_figure(2.8 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
     for panel, (key, points) in zip(panels, swept, strict=False):
         _plot_effect(panel, key, points)
@@ -223,7 +210,7 @@ def effects(comparison: Comparison) -> Plot | None:
         "Dots: configs. Diamonds: their mean at that value, a fair comparison where all "
         "combinations were run."
     )
-    caption += thinning_note(known, "configs")
+    caption += drawing.thinning_note(known, "configs")
     if len(comparison.columns) > MOST_KEYS:
         caption += f" The first {MOST_KEYS} of {len(comparison.columns)} keys are drawn."
     return figure, "Main effects", caption
@@ -239,7 +226,7 @@ def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> 
     texts.sort(key=lambda text: (_number(text) is None, _number(text) or 0.0))
     places = {text: float(text) if is_numeric else index for index, text in enumerate(texts)}
     kept = [(places[text], value) for text, value in points if text in places]
-    dots = kept[:: thinning_step(kept)]
+    dots = kept[:: drawing.thinning_step(kept)]
     panel.plot([x for x, _ in dots], [y for _, y in dots], "o", color=COLOURS[5], alpha=0.5)
     by_place: dict[float, list[float]] = defaultdict(list)
     for x, y in sorted(kept):
@@ -251,17 +238,17 @@ def _plot_effect(panel: Axes, key: str, points: Sequence[tuple[str, float]]) -> 
         color=COLOURS[0],
         marker="D",
         markersize=6,
-        markevery=thinning_step(means),
+        markevery=drawing.thinning_step(means),
         linestyle="-" if is_numeric else ":",
     )
     if not is_numeric:
         rotation = 30 if sum(map(len, texts)) > 24 else 0
-        names = [shorten(text, 24) for text in texts]
+        names = [drawing.shorten(text, 24) for text in texts]
         panel.set_xticks(range(len(texts)), names, rotation=rotation)
         panel.margins(x=0.2)
     elif min(by_place) > 0 and max(by_place) / min(by_place) >= 16:
-        use_log_scale(panel, "x")
-    panel.set(xlabel=shorten(key, 50))
+        drawing.use_log_scale(panel, "x")
+    panel.set(xlabel=drawing.shorten(key, 50))
 
 
 def _number(text: str) -> float | None:

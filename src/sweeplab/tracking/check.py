@@ -15,22 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeplab import store
-from sweeplab.tracking import places, terms
+from sweeplab.tracking import places, records, terms
 from sweeplab.tracking.connection import Connection, created_at
 from sweeplab.tracking.goals import FollowedRun, TrackedRun
-from sweeplab.tracking.records import (
-    AHEAD,
-    DELETED,
-    EXPERIMENT,
-    FINGERPRINT,
-    FOR_GOOD,
-    RENAMED,
-    RUN,
-    SWEEP_ID,
-    Node,
-    asked,
-    write_entry,
-)
+from sweeplab.tracking.records import AHEAD, DELETED, RENAMED, Node
 from sweeplab.tracking.view import View
 
 if TYPE_CHECKING:
@@ -63,14 +51,14 @@ class CheckedView:
 
     def __init__(self, view: View, connection: Connection, *, whole: bool) -> None:
         self.view = view
-        self.asked = asked(view.store)  # the latest request for a check that was seen
+        self.asked = records.asked(view.store)  # the latest request for a check that was seen
         self.seconds = 0.0  # that the last look at the store took
         self._connection = connection
         self._whole = whole  # whether all that MLflow has is checked, or the latest runs only
 
     def jobs(self, *, has_clients: bool) -> list[TrackedRun]:
         """List what is to be fed. Raises AwayError if the records cannot be checked."""
-        latest = asked(self.view.store)
+        latest = records.asked(self.view.store)
         if latest != self.asked:
             self.asked, self._whole = latest, True
             self.view.created.clear()
@@ -111,7 +99,7 @@ class CheckedView:
         for run in recorded:  # the parents first
             entry = _corrected(run, contents)
             if entry != run.entry:
-                write_entry(run.record, self.view.uri, name, entry)
+                records.write_entry(run.record, self.view.uri, name, entry)
 
     def _read_runs(self, contents: Contents, experiment: Experiment) -> None:
         """Read the store's runs in an experiment, or the latest page of them."""
@@ -148,7 +136,7 @@ def _by_tag(runs: Iterable[MlflowRun]) -> dict[tuple[str, str], list[RunInfo]]:
     """Map the tag by which a run is known to the runs that have it."""
     known: dict[tuple[str, str], list[RunInfo]] = {}
     for run in runs:
-        for tag in {FINGERPRINT, SWEEP_ID} & run.data.tags.keys():
+        for tag in {records.FINGERPRINT, records.SWEEP_ID} & run.data.tags.keys():
             known.setdefault((tag, run.data.tags[tag]), []).append(run.info)
     return known
 
@@ -162,7 +150,7 @@ def _corrected(run: TrackedRun, contents: Contents) -> Node:
     elif run.start < contents.oldest:  # it was not read
         return run.entry
     elif run.entry.get(DELETED):
-        entry = {**run.entry, DELETED: FOR_GOOD}
+        entry = {**run.entry, DELETED: records.FOR_GOOD}
     else:  # it is made anew
         contents.gone.add(str(run.run_id))
         entry = {**run.entry, "run": None, "fed": {}}
@@ -178,7 +166,7 @@ def _present(run: TrackedRun, mlflow_run: MlflowRun, contents: Contents) -> Node
     if mlflow_run.info.lifecycle_stage == DELETED:
         assert contents.experiment is not None
         is_whole = contents.experiment.lifecycle_stage == DELETED
-        entry[DELETED] = EXPERIMENT if is_whole else RUN
+        entry[DELETED] = records.EXPERIMENT if is_whole else records.RUN
         return entry
     entry.pop(DELETED, None)
     is_ahead = not entry.get(AHEAD) and _is_ahead(run, mlflow_run)

@@ -6,22 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweeplab.tracking import address, causes, terms
+from sweeplab.tracking import address, causes, records, terms
 from sweeplab.tracking.connection import Connection, created_at
 from sweeplab.tracking.goals import SWEEP_LENGTH, SweepManifest, TrackedRun
-from sweeplab.tracking.records import (
-    AHEAD,
-    DELETED,
-    RENAMED,
-    STORE_ID,
-    Node,
-    entries,
-    is_valid,
-    made,
-    note_made,
-    sweep_record,
-    write_entry,
-)
+from sweeplab.tracking.records import AHEAD, DELETED, RENAMED, Node
 
 if TYPE_CHECKING:
     from mlflow.entities import RunInfo
@@ -52,7 +40,7 @@ class MlflowRuns:
         if experiment.name != terms.experiment(job.experiment):
             entry[RENAMED] = experiment.name
         job.entry = entry
-        write_entry(job.record, self._connection.uri, job.experiment, entry)
+        records.write_entry(job.record, self._connection.uri, job.experiment, entry)
 
     def ensure(self, job: TrackedRun, tags: Mapping[str, str]) -> tuple[str, bool]:
         """Return the id of the job's MLflow run, and whether it is a new one, which has all `tags`.
@@ -91,7 +79,7 @@ class MlflowRuns:
 
     def _delete_own(self, run_ids: Sequence[str]) -> None:
         """Delete those of these MLflow runs that this very folder made."""
-        own = made(self._store) if run_ids else set()
+        own = records.made(self._store) if run_ids else set()
         for run_id in run_ids:
             if run_id in own:
                 self._connection.client.delete_run(run_id)
@@ -108,7 +96,7 @@ class MlflowRuns:
         client = self._connection.client
         experiment = self._connection.experiment(job.experiment)
         tag, value = job.tag
-        all_tags = {**tags, tag: value, STORE_ID: self._store.id}
+        all_tags = {**tags, tag: value, records.STORE_ID: self._store.id}
         try:
             run = client.create_run(experiment.experiment_id, job.start, tags=terms.tags(all_tags))
         except Exception as error:
@@ -118,14 +106,14 @@ class MlflowRuns:
             if address.served(self._connection.uri) and "Read timed out" in str(error):
                 self.note(job, None, {}, asked=time.time())
             raise
-        note_made(self._store, run.info.run_id)
+        records.note_made(self._store, run.info.run_id)
         return run.info
 
     def parent_id(self, sweep: SweepManifest, experiment: str) -> str:
         """Return the id of a sweep's MLflow run. Raises ValueError if there is none yet."""
-        record = sweep_record(self._store, sweep.id)
-        entry = entries(record, self._connection.uri).get(experiment, {})
+        record = records.sweep_record(self._store, sweep.id)
+        entry = records.entries(record, self._connection.uri).get(experiment, {})
         created = created_at(self._connection.experiment(experiment))
-        if not is_valid(entry, self._store, created) or not entry.get("run"):
+        if not records.is_valid(entry, self._store, created) or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
         return str(entry["run"])
