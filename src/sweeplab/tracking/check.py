@@ -99,7 +99,7 @@ class CheckedView:
         for run in recorded:  # the parents first
             entry = _corrected(run, contents)
             if entry != run.entry:
-                records.write_entry(run.record, self.view.uri, name, entry)
+                records.write_entry(run.source.record, self.view.uri, name, entry)
 
     def _read_runs(self, contents: Contents, experiment: Experiment) -> None:
         """Read the store's runs in an experiment, or the latest page of them."""
@@ -147,7 +147,7 @@ def _corrected(run: TrackedRun, contents: Contents) -> Node:
     mlflow_run = contents.runs.get(str(run.run_id))
     if mlflow_run is not None:
         entry = _present(run, mlflow_run, contents)
-    elif run.start < contents.oldest:  # it was not read
+    elif run.source.start < contents.oldest:  # it was not read
         return run.entry
     elif run.entry.get(DELETED):
         entry = {**run.entry, DELETED: records.FOR_GOOD}
@@ -189,10 +189,10 @@ def _is_behind(run: TrackedRun, mlflow_run: MlflowRun, contents: Contents) -> bo
     if run.fed.get("model") and run.run_id not in contents.models:
         return True
     try:
-        if run.followed is None:
-            summary = contents.home.summary(run.id) if run.fed.get("files") else {}
-            return _lacks_summary(summary, mlflow_run)
-        return _lacks_lines(run, run.followed, mlflow_run)
+        if isinstance(run.source, FollowedRun):
+            return _lacks_lines(run, run.source.history, mlflow_run)
+        summary = contents.home.summary(run.source.id) if run.fed.get("files") else {}
+        return _lacks_summary(summary, mlflow_run)
     except UNREADABLE:
         return False
 
@@ -202,10 +202,10 @@ def _is_ahead(run: TrackedRun, mlflow_run: MlflowRun) -> bool:
 
     So it is after an older backup of the store was restored.
     """
-    if run.followed is None:
+    if not isinstance(run.source, FollowedRun):
         return False
     try:
-        rows = terms.values(run.followed.history.lines, 0)
+        rows = terms.values(run.source.history.lines, 0)
     except UNREADABLE:
         return False
     times = {(terms.key(row.name), row.time) for row in rows}
@@ -214,13 +214,13 @@ def _is_ahead(run: TrackedRun, mlflow_run: MlflowRun) -> bool:
     return any(key in keys and (key, at) not in times for key, at in latest)
 
 
-def _lacks_lines(run: TrackedRun, followed: FollowedRun, mlflow_run: MlflowRun) -> bool:
+def _lacks_lines(run: TrackedRun, whole: store.History, mlflow_run: MlflowRun) -> bool:
     """Tell whether MLflow lacks something that the journal's lines tell of.
 
     It may have more than that, of an earlier version.
     """
-    history = followed.history.until(run.fed.get("lines", 0))
-    followed.history.forget()
+    history = whole.until(run.fed.get("lines", 0))
+    whole.forget()
     start, data = history.first_start, mlflow_run.data
     params = {terms.key(name) for name in terms.params(start)} if start else set()
     rows = terms.values(history.lines, 0)
@@ -254,5 +254,5 @@ def _lacks_files(run: TrackedRun, mlflow_run: MlflowRun) -> bool:
     folder, names = places.local(mlflow_run.info.artifact_uri), run.fed.get("files")
     if folder is None or not names or (folder.exists() and not os.access(folder, os.X_OK)):
         return False
-    is_sweep = run.followed is None
+    is_sweep = not isinstance(run.source, FollowedRun)
     return any(not (folder / places.name(name, sweep=is_sweep)).exists() for name in names)

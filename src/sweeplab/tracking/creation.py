@@ -40,7 +40,7 @@ class MlflowRuns:
         if experiment.name != terms.experiment(job.experiment):
             entry[RENAMED] = experiment.name
         job.entry = entry
-        records.write_entry(job.record, self._connection.uri, job.experiment, entry)
+        records.write_entry(job.source.record, self._connection.uri, job.experiment, entry)
 
     def ensure(self, job: TrackedRun, tags: Mapping[str, str]) -> tuple[str, bool]:
         """Return the id of the job's MLflow run, and whether it is a new one, which has all `tags`.
@@ -53,14 +53,15 @@ class MlflowRuns:
             return job.run_id, False
         existing = self._find(job)
         active = [run for run in existing if run.lifecycle_stage != DELETED]
-        same = [run for run in existing if job.followed is None or run.start_time == job.start]
+        is_sweep = isinstance(job.source, SweepManifest)
+        same = [run for run in existing if is_sweep or run.start_time == job.source.start]
         chosen = ([run for run in same if run in active] or same)[-1:]
         if not chosen or chosen[0] in active:
             self._delete_own([run.run_id for run in active if run not in chosen])
         run = chosen[0] if chosen else self._create(job, tags)
         known = self._connection.known_runs.get(job.experiment)
         if known is not None:
-            known[job.tag] = [run]
+            known[job.source.known_by] = [run]
         self.note(job, run.run_id, {})
         return run.run_id, not chosen
 
@@ -71,8 +72,8 @@ class MlflowRuns:
         """
         known = self._connection.known_runs.get(job.experiment)
         if known is not None and "asked" not in job.entry:  # else one may have been made since
-            return known.get(job.tag, [])
-        tag, value = job.tag
+            return known.get(job.source.known_by, [])
+        tag, value = job.source.known_by
         experiment_id = self._connection.experiment_id(job.experiment)
         runs = self._connection.search(experiment_id, f" and tags.`{tag}` = '{value}'")
         return [run.info for run in runs]
@@ -95,10 +96,12 @@ class MlflowRuns:
             raise ValueError(f"{problem}; it is asked again in a minute")
         client = self._connection.client
         experiment = self._connection.experiment(job.experiment)
-        tag, value = job.tag
+        tag, value = job.source.known_by
         all_tags = {**tags, tag: value, records.STORE_ID: self._store.id}
         try:
-            run = client.create_run(experiment.experiment_id, job.start, tags=terms.tags(all_tags))
+            run = client.create_run(
+                experiment.experiment_id, job.source.start, tags=terms.tags(all_tags)
+            )
         except Exception as error:
             location = str(experiment.artifact_location)
             if causes.is_too_long(error) and len(location) > address.LOCATION_LENGTH:
@@ -111,8 +114,7 @@ class MlflowRuns:
 
     def parent_id(self, sweep: SweepManifest, experiment: str) -> str:
         """Return the id of a sweep's MLflow run. Raises ValueError if there is none yet."""
-        record = records.sweep_record(self._store, sweep.id)
-        entry = records.entries(record, self._connection.uri).get(experiment, {})
+        entry = records.entries(sweep.record, self._connection.uri).get(experiment, {})
         created = created_at(self._connection.experiment(experiment))
         if not records.is_valid(entry, self._store, created) or not entry.get("run"):
             raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")

@@ -110,7 +110,7 @@ class Feeder:
             except Exception as error:  # one run's trouble must not stop the others
                 reason = self.writer.failed(job, error)
                 if reason is not None:
-                    lag[job.id] = reason
+                    lag[job.source.id] = reason
             progress(number, len(jobs))
         return lag
 

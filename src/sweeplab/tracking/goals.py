@@ -7,7 +7,7 @@ there is nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,37 +32,50 @@ class FollowedRun:
     """A run of the store, followed as its journal grows."""
 
     def __init__(self, run: store.Run) -> None:
-        self.run = run
+        self.run, self.id, self.record = run, run.id, run.mlflow_file
+        self.sweeps: list[SweepManifest] = []  # those that have it
         self.history = store.History(run.journal)
         self.history.forget()  # most runs are up to date, and only a few facts of them are needed
-        self.is_settled = False  # up to date and at rest: no look is due until the journal grows
 
     @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the latest start; the run's id if the journal has none."""
-        return self.history.fingerprint or self.run.id
+    def known_by(self) -> tuple[str, str]:
+        """The tag by which its MLflow runs are known, and its value."""
+        return FINGERPRINT, self.history.fingerprint or self.id
 
-    def read(self) -> bool:
-        """Take in what is new; return whether the journal has changed since the last look."""
-        has_changed = self.history.read()
-        if has_changed:
-            self.is_settled = False
-        return has_changed
+    @property
+    def start(self) -> int:
+        """When it began, in milliseconds."""
+        return terms.ms(self.history.started_at or 0.0)
 
-    def experiments(self, sweeps: Sequence[SweepManifest]) -> list[str]:
-        """List the MLflow experiments that are to show the run: its own ones, then its sweeps'."""
+    @property
+    def experiments(self) -> list[str]:
+        """The MLflow experiments that are to show the run: its own ones, then its sweeps'."""
         names = {**self.history.experiments, **self.history.tracked}
-        for sweep in sweeps:
+        for sweep in self.sweeps:
             names |= dict.fromkeys(sweep.experiments)
         return list(names)
 
-    def goal(self, fed: Node, sweeps: Sequence[SweepManifest]) -> Node:
+    def parent(self, experiment: str) -> SweepManifest | None:
+        """Find the sweep that trained the run; in another experiment, the first that reused it.
+
+        None if the run was trained in this experiment without a sweep.
+        """
+        candidates = [sweep for sweep in self.sweeps if experiment in sweep.experiments]
+        for sweep in candidates:
+            trained_by = self.history.sweep[:SWEEP_LENGTH]
+            if trained_by and sweep.id.startswith(trained_by):
+                return sweep
+        if experiment in self.history.experiments or not candidates:
+            return None
+        return candidates[0]
+
+    def goal(self, fed: Node) -> Node:
         """Return what MLflow is to have of the run; `fed` is the goal that it has reached."""
         status = self._status(fed)  # first, since it may read more of the journal
         goal = {
             "lines": self.history.count,
             "status": status,
-            "sweeps": [sweep.tag for sweep in sweeps],
+            "sweeps": [sweep.tag for sweep in self.sweeps],
             "files": {} if status == RUNNING else run_files(self.run.folder),
         }
         if self.history.has_model and (self.run.folder / store.MODEL).is_dir():
@@ -77,7 +90,9 @@ class FollowedRun:
             # It was found dead before. A look at its lock could hinder whoever resumes it now.
             return KILLED
         is_alive = self.run.claimed
-        if self.read():  # it may have ended, and released its lock, since the journal was read
+        if (
+            self.history.read()
+        ):  # it may have ended, and released its lock, since the journal was read
             return STATUS[self.history.status] if self.history.has_ended else RUNNING
         if is_alive:
             return RUNNING
@@ -89,13 +104,29 @@ class FollowedRun:
 class SweepManifest:
     """What a sweep asked for, and which version of its file this is."""
 
+    file: Path
+    version: int  # time of change, in nanoseconds
     manifest: Node
-    version: int = 0  # time of change, in nanoseconds
 
     @property
     def id(self) -> str:
         """The sweep's id."""
         return str(self.manifest["id"])
+
+    @property
+    def record(self) -> Path:
+        """The file that notes what MLflow has of it."""
+        return self.file.with_suffix(".mlflow.json")
+
+    @property
+    def known_by(self) -> tuple[str, str]:
+        """The tag by which its MLflow runs are known, and its value."""
+        return SWEEP_ID, self.id
+
+    @property
+    def start(self) -> int:
+        """When it began, in milliseconds."""
+        return terms.ms(self.manifest["time"])
 
     @property
     def tag(self) -> str:
@@ -118,7 +149,7 @@ class SweepManifest:
         """The ids of the sweep's runs."""
         return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
 
-    def goal(self, fed: Node, home: store.Store, *, has_clients: bool) -> Node:
+    def goal(self, fed: Node, *, has_clients: bool) -> Node:
         """Return what MLflow is to have of the sweep; `fed` is the goal that it has reached.
 
         A sweep without an end is KILLED as soon as no client is left that could drive it, and stays
@@ -127,7 +158,7 @@ class SweepManifest:
         goal = {
             "status": STATUS[self.manifest["status"]],
             "version": self.version,
-            "files": _stamps(home.report_folder(self.id).glob("*"), home.sweeps),
+            "files": _stamps(self.file.with_suffix("").glob("*"), self.file.parent),
         }
         killed = {**goal, "status": KILLED}
         is_dead = goal["status"] == RUNNING and (not has_clients or fed == killed)
@@ -138,17 +169,10 @@ class SweepManifest:
 class TrackedRun:
     """A run of the store, or a sweep, in an MLflow experiment: what is there, and what is to be."""
 
+    source: FollowedRun | SweepManifest
     experiment: str
-    record: Path  # the file that notes what MLflow has
-    entry: Node  # what the record says of this experiment
-    sweeps: list[SweepManifest]
-    followed: FollowedRun | None  # None: this is the parent run of sweeps[0]
+    entry: Node  # what the record of the source says of this experiment
     goal: Node = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """The id of the run, or of the sweep."""
-        return self.sweeps[0].id if self.followed is None else self.followed.run.id
 
     @property
     def run_id(self) -> str | None:
@@ -164,36 +188,6 @@ class TrackedRun:
     def is_behind(self) -> bool:
         """Whether there is something to feed: what somebody deleted in MLflow stays deleted."""
         return self.entry.get("fed") != self.goal and not self.entry.get(DELETED)
-
-    @property
-    def tag(self) -> tuple[str, str]:
-        """The tag by which the MLflow run is known, and its value."""
-        if self.followed is None:
-            return SWEEP_ID, self.id
-        return FINGERPRINT, self.followed.fingerprint
-
-    @property
-    def start(self) -> int:
-        """When the run or the sweep began, in milliseconds."""
-        if self.followed is None:
-            return terms.ms(self.sweeps[0].manifest["time"])
-        return terms.ms(self.followed.history.started_at or 0.0)
-
-    @property
-    def parent(self) -> SweepManifest | None:
-        """The sweep that trained the run; if another experiment shows that, the first to reuse it.
-
-        None if the run was trained in this experiment without a sweep.
-        """
-        assert self.followed is not None
-        history = self.followed.history
-        candidates = [sweep for sweep in self.sweeps if self.experiment in sweep.experiments]
-        for sweep in candidates:
-            if history.sweep and sweep.id.startswith(history.sweep[:SWEEP_LENGTH]):
-                return sweep
-        if self.experiment in history.experiments or not candidates:
-            return None
-        return candidates[0]
 
 
 def run_files(folder: Path) -> dict[str, list[int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sweeplab import store
 from sweeplab.tracking.goals import RUNNING, FollowedRun, SweepManifest, TrackedRun
-from sweeplab.tracking.records import entries, is_valid, sweep_record
+from sweeplab.tracking.records import entries, is_valid
 
 
 class Manifests:
@@ -41,7 +41,7 @@ class Manifests:
         self._versions, self.sweeps, self.damaged, self._by_run = versions, [], {}, {}
         for file, version in versions.items():
             try:
-                self.sweeps.append(SweepManifest(store.read_manifest(file), version))
+                self.sweeps.append(SweepManifest(file, version, store.read_manifest(file)))
             except store.DamagedError as error:
                 self.damaged[file.stem] = str(error)
         self.sweeps.sort(key=lambda sweep: float(sweep.manifest["time"]))
@@ -60,6 +60,7 @@ class View:
         self.experiments: set[str] = set()  # all that the store asks for
         self._manifests = Manifests(home)
         self._runs: dict[str, FollowedRun] = {}
+        self._settled: set[str] = set()  # runs up to date and at rest, until their journals grow
         self._damaged_runs: dict[str, str] = {}
 
     @property
@@ -69,8 +70,7 @@ class View:
 
     def unsettle(self) -> None:
         """Look again at all runs, those at rest included."""
-        for followed in self._runs.values():
-            followed.is_settled = False
+        self._settled.clear()
 
     def jobs(
         self, only: Collection[str] | None = None, *, has_clients: bool = True
@@ -94,7 +94,7 @@ class View:
 
     def behind(self, only: Collection[str] | None) -> set[str]:
         """Return the ids of the runs and sweeps that MLflow is behind with, or that are damaged."""
-        ids = {job.id for job in self.jobs(only)}
+        ids = {job.source.id for job in self.jobs(only)}
         return ids | {name for name in self.damaged if only is None or name in only}
 
     def recorded(self, experiment: str) -> list[TrackedRun]:
@@ -102,30 +102,22 @@ class View:
 
         Only runs count that `jobs` has looked at.
         """
-        sweeps = [self._tracked(experiment, [sweep]) for sweep in self._manifests.sweeps]
-        runs = [self._tracked(experiment, [], followed) for followed in self._runs.values()]
+        sweeps = [self._tracked(sweep, experiment) for sweep in self._manifests.sweeps]
+        runs = [self._tracked(followed, experiment) for followed in self._runs.values()]
         return [run for run in [*sweeps, *runs] if run.run_id]
 
-    def _tracked(
-        self,
-        experiment: str,
-        sweeps: list[SweepManifest],
-        followed: FollowedRun | None = None,
-    ) -> TrackedRun:
+    def _tracked(self, source: FollowedRun | SweepManifest, experiment: str) -> TrackedRun:
         """Read the record of a run or a sweep; empty if it is not of this experiment any more."""
         self.experiments.add(experiment)
-        record = followed.run.mlflow_file if followed else sweep_record(self.store, sweeps[0].id)
-        entry = entries(record, self.uri).get(experiment, {})
+        entry = entries(source.record, self.uri).get(experiment, {})
         if not is_valid(entry, self.store, self.created.get(experiment)):
             entry = {}
-        return TrackedRun(experiment, record, entry, sweeps, followed)
+        return TrackedRun(source, experiment, entry)
 
     def _sweep_jobs(self, sweep: SweepManifest, has_clients: bool) -> list[TrackedRun]:
-        jobs = []
-        for experiment in sweep.experiments:
-            job = self._tracked(experiment, [sweep])
-            job.goal = sweep.goal(job.fed, self.store, has_clients=has_clients)
-            jobs.append(job)
+        jobs = [self._tracked(sweep, experiment) for experiment in sweep.experiments]
+        for job in jobs:
+            job.goal = sweep.goal(job.fed, has_clients=has_clients)
         return [job for job in jobs if job.is_behind]
 
     def _run_jobs(self, run_id: str) -> list[TrackedRun]:
@@ -135,7 +127,8 @@ class View:
             followed = self._runs[run_id] = FollowedRun(store.Run(self.store.root / run_id))
         self._damaged_runs.pop(run_id, None)
         try:
-            if followed.read() or not followed.is_settled:
+            if followed.history.read() or run_id not in self._settled:
+                self._settled.discard(run_id)
                 return self._jobs_of_read(followed)
         except FileNotFoundError:  # not begun, or cleaned away; or a finished run has lost it
             del self._runs[run_id]
@@ -144,7 +137,7 @@ class View:
             except store.DamagedError as error:
                 self._damaged_runs[run_id] = str(error)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            followed.is_settled = False
+            self._settled.discard(run_id)
             reason = error if isinstance(error, store.DamagedError) else repr(error)
             self._damaged_runs[run_id] = f"its journal cannot be read: {reason}"
         return []
@@ -152,23 +145,24 @@ class View:
     def _jobs_of_read(self, followed: FollowedRun) -> list[TrackedRun]:
         """List what is to be fed of a run whose journal has just been read."""
         run, history = followed.run, followed.history
-        sweeps = self._manifests.of_run(run.id)
-        experiments = followed.experiments(sweeps)
-        followed.is_settled = not experiments
+        followed.sweeps = self._manifests.of_run(run.id)
+        experiments = followed.experiments
         is_shown = bool(experiments and history.count)
         if not is_shown and not history.has_ended:  # else `FollowedRun.goal` looks for its end
             run.ensure_open(run.result())
-        if history.count and not history.has_begun:  # it failed too early to say what it was to be
-            followed.is_settled = True
+        failed_early = history.count and not history.has_begun  # without a word what it was to be
+        if not experiments or failed_early:
+            self._settled.add(run.id)
+        if failed_early:
             return []
         history.ensure_started()
         if not is_shown:
             return []
-        tracked = [self._tracked(experiment, sweeps, followed) for experiment in experiments]
+        tracked = [self._tracked(followed, experiment) for experiment in experiments]
         for job in tracked:
-            job.goal = followed.goal(job.fed, sweeps)
+            job.goal = followed.goal(job.fed)
         jobs = [job for job in tracked if job.is_behind]
         # Files may still come while somebody holds the run.
-        is_at_rest = tracked[-1].goal["status"] != RUNNING and not run.claimed
-        followed.is_settled = not jobs and is_at_rest
+        if not jobs and tracked[-1].goal["status"] != RUNNING and not run.claimed:
+            self._settled.add(run.id)
         return jobs

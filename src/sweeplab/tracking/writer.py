@@ -9,7 +9,7 @@ from sweeplab import store
 from sweeplab.tracking import places, sender, terms
 from sweeplab.tracking.connection import Connection
 from sweeplab.tracking.creation import MlflowRuns
-from sweeplab.tracking.goals import RUNNING, TrackedRun
+from sweeplab.tracking.goals import RUNNING, FollowedRun, SweepManifest, TrackedRun
 from sweeplab.tracking.records import AHEAD, DELETED, RUN, Node
 
 NUMBERS = {store.Event.EPOCH, store.Event.SYSTEM}  # events that change no tag of a run
@@ -28,7 +28,10 @@ class Writer:
         """Feed one MLflow run, then note that it has reached its goal."""
         # What is wrong with the experiment is to show before anything is written.
         self.connection.experiment(job.experiment)
-        run_id = self._feed_sweep(job) if job.followed is None else self._feed_run(job)
+        if isinstance(job.source, FollowedRun):
+            run_id = self._feed_run(job, job.source)
+        else:
+            run_id = self._feed_sweep(job, job.source)
         self.runs.note(job, run_id, job.goal)
 
     def failed(self, job: TrackedRun, error: Exception) -> str | None:
@@ -56,25 +59,23 @@ class Writer:
             return True
         return False
 
-    def _feed_sweep(self, job: TrackedRun) -> str:
+    def _feed_sweep(self, job: TrackedRun, sweep: SweepManifest) -> str:
         """Feed the parent run of a sweep; return its id.
 
         It has not the sweep's own tag: the UI folds children away below a parent that it shows.
         """
-        sweep = job.sweeps[0]
         run_id, _ = self.runs.ensure(job, terms.origin(sweep.manifest["name"]))
         self._set_status(job, run_id, sweep.manifest.get("ended"))
         if self._upload(job, run_id, self.store.sweeps):
             sender.log_summary(self.connection.client, run_id, self.store.summary(sweep.id))
         return run_id
 
-    def _feed_run(self, job: TrackedRun) -> str:
+    def _feed_run(self, job: TrackedRun, followed: FollowedRun) -> str:
         """Feed the MLflow run of a run; return its id."""
-        assert job.followed is not None
-        client, run = self.connection.client, job.followed.run
-        history = job.followed.history.until(job.goal["lines"])
+        client, run = self.connection.client, followed.run
+        history = followed.history.until(job.goal["lines"])
         start, fed_lines = history.first_start, job.fed.get("lines", 0)
-        tags = self._tags(job, history)
+        tags = self._tags(job, followed, history)
         run_id, is_new = self.runs.ensure(job, tags)
         rows = terms.values(history.lines, fed_lines)
         if job.entry.get(AHEAD):
@@ -92,16 +93,17 @@ class Writer:
             experiment_id = self.connection.experiment_id(job.experiment)
             sender.log_model(client, experiment_id, run_id, run.folder / store.MODEL)
         if job.goal["status"] != RUNNING:
-            job.followed.history.forget()
+            followed.history.forget()
         return run_id
 
-    def _tags(self, job: TrackedRun, history: store.History) -> dict[str, str]:
+    def _tags(
+        self, job: TrackedRun, followed: FollowedRun, history: store.History
+    ) -> dict[str, str]:
         """Return the tags of a run: what its journal tells, its sweeps, and its parent run."""
-        assert job.followed is not None
         name = history.start["name"]
         tags: Node = dict.fromkeys(job.goal["sweeps"], "1")
-        if parent := job.parent:
-            name = parent.names.get(job.followed.fingerprint) or name
+        if parent := followed.parent(job.experiment):
+            name = parent.names.get(followed.known_by[1]) or name
             tags["mlflow.parentRunId"] = self.runs.parent_id(parent, job.experiment)
         return terms.origin(name) | terms.run_tags(history) | tags
 
@@ -144,6 +146,8 @@ class Writer:
         for name in changed:
             if artifacts and name in store.WEIGHTS and places.link(folder / name, artifacts / name):
                 continue
-            target = places.name(name, sweep=job.followed is None).rpartition("/")[0]
+            target = places.name(name, sweep=isinstance(job.source, SweepManifest)).rpartition("/")[
+                0
+            ]
             client.log_artifact(run_id, str(folder / name), target or None)
         return bool(changed)
