@@ -385,20 +385,18 @@ def test_epochs_to_a_target(home: Store) -> None:
         add(home, "model.hidden=16", "seed=0", valid=[0.97]),
     ]
     found = summarise(home, manifest(home, cells))
-    measured = {one.name: sorted(one.measured["epochs_to_target"].values()) for one in found.groups}
+    measured = {one.name: sorted(one.measured(TO_TARGET)) for one in found.groups}
     assert (found.target, found.limit) == (0.98, 3)
     assert measured == {"hidden=8": [1, 2], "hidden=16": [3]}, (
         "what never gets there counts with the limit"
     )
     lower = compare.compare(home, home.manifests(), target=0.97)
-    assert [sorted(one.measured["epochs_to_target"].values()) for one in lower.groups] == [
+    assert [sorted(one.measured(TO_TARGET)) for one in lower.groups] == [
         [1, 2],
         [1],
     ]
     higher = compare.compare(home, home.manifests(), target=0.99)
-    assert [one.measured.get("epochs_to_target") for one in higher.groups] == [None, None], (
-        "nobody gets there"
-    )
+    assert [one.measured(TO_TARGET) for one in higher.groups] == [[], []], "nobody gets there"
 
 
 def test_a_target_that_nothing_can_reach_is_refused(home: Store) -> None:
@@ -483,11 +481,7 @@ def test_the_limit_is_what_all_runs_were_given_and_unfinished_ones_do_not_count(
         ),
     ]
     found = summarise(home, manifest(home, cells))
-    epochs = {
-        r.seed: one.measured.get(TO_TARGET, {}).get(r.id)
-        for one in found.groups
-        for r in one.replicas
-    }
+    epochs = {r.seed: r.measured.get(TO_TARGET) for one in found.groups for r in one.replicas}
     assert (found.limit, epochs) == (5, {0: 5, 1: 2, 2: None, 3: 5})
     assert {seed for one in found.groups for seed in one.late_replicas()} == {0, 3}
 
@@ -523,7 +517,7 @@ def reached(epoch: int) -> list[float]:
 
 def limited(found: Comparison) -> dict[str, list[float] | None]:
     """Group -> min(T, limit) of its runs, in order."""
-    return {one.name: sorted(one.measured[TO_TARGET].values()) if TO_TARGET in one.measured else None
+    return {one.name: sorted(one.measured(TO_TARGET)) or None
             for one in found.groups}  # fmt: skip
 
 
@@ -586,7 +580,7 @@ def test_a_run_that_reached_it_in_the_last_epoch_is_not_the_same_as_one_that_nev
 def test_a_finished_run_without_the_metric_is_not_late(home: Store) -> None:
     found = summarise(home, manifest(home, two_arms(home, [reached(3)], [[]], "max_epochs")))
     assert limited(found) == {"hidden=8": [3], "hidden=16": None}
-    assert [one.late for one in found.groups] == [set(), set()]
+    assert [one.late for one in found.groups] == [[], []]
 
 
 def test_who_asks_for_a_target_that_no_run_reached_is_told(home: Store) -> None:
@@ -627,7 +621,7 @@ def test_the_runs_own_target_is_the_target(home: Store) -> None:
     found = summarise(
         home, manifest(home, [add(home, "trainer.target=0.6", "seed=0", valid=[0.5, 0.7])])
     )
-    assert (found.target, list(found.groups[0].measured["epochs_to_target"].values())) == (0.6, [2])
+    assert (found.target, found.groups[0].measured(TO_TARGET)) == (0.6, [2])
 
 
 def test_runs_keep_in_memory_once_what_their_records_have_in_common(home: Store) -> None:

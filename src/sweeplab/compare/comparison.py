@@ -14,7 +14,7 @@ from sweeplab.compare.computation import cell_values
 from sweeplab.compare.contrasts import Contrast, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
 from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
-from sweeplab.compare.ranking import measured, most_watched, ranked, ranking_metric
+from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import Target, set_target
 from sweeplab.config import Node
@@ -142,8 +142,8 @@ def compare(
     if monitor != watched:
         mode = metrics.default_mode(monitor)
     goal = _goal(replicas, monitor, mode, target, is_watched=monitor == watched)
-    for group in groups:
-        group.measured = measured(group.replicas, monitor)
+    for replica in replicas:
+        replica.measure(monitor)
     if goal is not None:
         goal.measure(groups)
     result = Comparison(
@@ -270,7 +270,7 @@ def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str,
     first.
     """
     names = [comparison.monitor, comparison.score]
-    if any(TO_TARGET in group.measured for group in comparison.groups):
+    if any(group.measured(TO_TARGET) for group in comparison.groups):
         names.insert(2 if _common_target(replicas) is None else 0, TO_TARGET)
     return {
         name: make_contrasts(

@@ -83,14 +83,14 @@ def runs_csv(comparison: Comparison) -> str:
         for replica in group.replicas:
             row = [*group.cells, *(replica.value(key) for key in keys), replica.seed]
             row += [replica.id, replica.status, replica.stop_reason]
-            row.append("true" if replica.id in group.late else "false")
-            row += [group.measured.get(name, {}).get(replica.id) for name in names]
+            row.append("true" if replica.is_late else "false")
+            row += [replica.measured.get(name) for name in names]
             rows.append(row)
     return _csv([*comparison.columns, *keys, SEED, *facts, *names], rows)
 
 
 def _measured_names(comparison: Comparison) -> list[str]:
-    return sorted({name for group in comparison.groups for name in group.measured})
+    return sorted({name for replica in comparison.replicas for name in replica.measured})
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -139,32 +139,27 @@ def as_json(comparison: Comparison) -> str:
 
 def _group(group: Group) -> dict[str, Any]:
     means = {}
-    for name in sorted(group.measured):
+    for name in sorted({name for replica in group.replicas for name in replica.measured}):
         mean = group.mean(name)
         if mean is not None:
             means[name] = {"mean": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n}
-    runs = []
-    for replica in group.replicas:
-        measured = {
-            name: values[replica.id]
-            for name, values in group.measured.items()
-            if replica.id in values
-        }
-        runs.append({
-            "id": replica.id,
-            "seed": replica.seed,
-            "replica": {key: replica.value(key) for key in group.over},
-            "status": replica.status,
-            "stop_reason": replica.stop_reason,
-            "metrics": measured,
-        })  # fmt: skip
     return {
         "name": group.name,
         "values": {key: value for key, value in group.values.items() if value is not None},
         "cells": group.cells,
         "metrics": means,
         "without_target": len(group.late),  # runs that count with the limit in epochs_to_target
-        "runs": runs,
+        "runs": [
+            {
+                "id": replica.id,
+                "seed": replica.seed,
+                "replica": {key: replica.value(key) for key in group.over},
+                "status": replica.status,
+                "stop_reason": replica.stop_reason,
+                "metrics": replica.measured,
+            }
+            for replica in group.replicas
+        ],
     }
 
 

@@ -168,13 +168,13 @@ def epochs_to_target(comparison: Comparison) -> Plot | None:
 
 def _plot_seeds(panel: Axes, line: int, group: Group, lines: int) -> None:
     """Plot the runs of a group at the height `line`: dots, and circles for those that were late."""
-    runs = list(group.measured[TO_TARGET].items())
+    runs = [run for run in group.replicas if TO_TARGET in run.measured]
     runs = runs[:: drawing.thinning_step(runs, lines)]
     for late, filling in ((False, COLOURS[5]), (True, "none")):
         epochs, heights = [], []
-        for place, (run_id, epoch) in enumerate(runs):
-            if (run_id in group.late) is late:
-                epochs.append(epoch)
+        for place, run in enumerate(runs):
+            if run.is_late is late:
+                epochs.append(run.measured[TO_TARGET])
                 heights.append(line + 0.3 * (place + 0.5) / len(runs) - 0.15)
         panel.plot(epochs, heights, "o", color=COLOURS[5], markerfacecolor=filling, alpha=0.7)
 

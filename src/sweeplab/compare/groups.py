@@ -31,12 +31,19 @@ class Group:
     repeated: list[Replica] = field(default_factory=list)  # earlier runs of such a value
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
-    measured: dict[str, dict[str, float]] = field(default_factory=dict)  # metric, run id
-    late: set[str] = field(default_factory=set)  # run ids: they count at the limit of epochs
 
     def mean(self, metric: str) -> statistics.Mean | None:
         """Average a metric over the runs that have it."""
-        return statistics.mean(self.measured.get(metric, {}).values(), metrics.bounds(metric))
+        return statistics.mean(self.measured(metric), metrics.bounds(metric))
+
+    def measured(self, metric: str) -> list[float]:
+        """List the values of a metric, of the runs that have it."""
+        return [run.measured[metric] for run in self.replicas if metric in run.measured]
+
+    @property
+    def late(self) -> list[Replica]:
+        """The runs that did not reach the target."""
+        return [run for run in self.replicas if run.is_late]
 
     def replica_key(self, run: Replica) -> Hashable:
         """Return what tells a run from the others of its group: its seed, or values of `over`."""
@@ -47,13 +54,12 @@ class Group:
 
     def by_replica(self, metric: str) -> dict[Hashable, float]:
         """Map seed (or what else is replicated over) to value, for pairing."""
-        values = self.measured.get(metric, {})
-        keys = {run.id: self.replica_key(run) for run in self.replicas if run.id in values}
-        return {key: values[run_id] for run_id, key in keys.items() if key is not None}
+        runs = {self.replica_key(run): run for run in self.replicas if metric in run.measured}
+        return {key: run.measured[metric] for key, run in runs.items() if key is not None}
 
     def late_replicas(self) -> set[Hashable]:
         """Return the seeds whose runs did not reach the target."""
-        return {self.replica_key(run) for run in self.replicas if run.id in self.late} - {None}
+        return {self.replica_key(run) for run in self.late} - {None}
 
     def text(self, column: str) -> str:
         """Show the value of a key of the config (a dash if there is none), else what was typed."""

@@ -10,7 +10,6 @@ from sweeplab import metrics
 from sweeplab.compare.comparability import incomparable_keys
 from sweeplab.compare.groups import Group, replicas_of
 from sweeplab.compare.runs import Replica, sign_of
-from sweeplab.store import Status
 
 
 def most_watched(replicas: Sequence[Replica]) -> tuple[str, str, str]:
@@ -45,18 +44,6 @@ def ranking_metric(watched: str, score: str, groups: Sequence[Group]) -> tuple[s
     if other == watched or not is_measured or incomparable_keys(other, other, groups):
         return watched, [f"{note}; the order means nothing"]
     return other, [f"{note}; {other} can, and ranks the configs"]
-
-
-def measured(replicas: Sequence[Replica], monitor: str) -> dict[str, dict[str, float]]:
-    """Map metric to run id to value: finite ones of finished runs; of the monitor, the best epoch's."""
-    result: dict[str, dict[str, float]] = {}
-    for run in replicas:
-        if run.status == Status.FINISHED:
-            best = {key: value for key, value in run.best_epoch.items() if key == monitor}
-            for name, value in {**run.metrics, **best}.items():
-                if math.isfinite(value):
-                    result.setdefault(name, {})[run.id] = value
-    return result
 
 
 def ranked(groups: Sequence[Group], monitor: str, mode: str) -> list[Group]:

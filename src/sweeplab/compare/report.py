@@ -151,7 +151,7 @@ def _ranking(comparison: Comparison, table: Table) -> Section:
     """Show the ranking, with ranks."""
     sort_values = []
     for rank, group in enumerate(comparison.groups[:MOST_ROWS], 1):
-        values = [str(rank), *group.cells, str(len(group.measured.get(comparison.monitor, {})))]
+        values = [str(rank), *group.cells, str(len(group.measured(comparison.monitor)))]
         for metric in tables.measures(comparison):
             mean = group.mean(metric)
             values.append("" if mean is None else repr(mean.mean))

@@ -31,6 +31,8 @@ class Replica:
     start: Node = field(default_factory=dict)  # the last `start` event; empty if there is none
     error: str | None = None
     weights: str | None = None  # SHA-256 of the final ones
+    measured: dict[str, float] = field(default_factory=dict)  # what counts in the means
+    is_late: bool = False  # whether it counts at the limit of epochs, in `epochs_to_target`
 
     @property
     def seed(self) -> int | None:
@@ -69,6 +71,14 @@ class Replica:
         if self.status != store.Status.FINISHED:
             return self.status
         return DIVERGED if self.stop_reason == DIVERGED else f"without {metric}"
+
+    def measure(self, monitor: str) -> None:
+        """Note the finite metrics of a finished run; of the monitor, that of the best epoch."""
+        values = dict(self.metrics)
+        if monitor in self.best_epoch:
+            values[monitor] = self.best_epoch[monitor]
+        if self.status == store.Status.FINISHED:
+            self.measured = {name: value for name, value in values.items() if math.isfinite(value)}
 
     def measures(self, metric: str) -> bool:
         """Tell whether some epoch has this metric."""

@@ -75,7 +75,7 @@ def ranking(comparison: Comparison, most: int) -> Table:
 def measures(comparison: Comparison) -> list[str]:
     """List the metrics of the ranking, which are its last columns."""
     names = [comparison.monitor, comparison.score, metrics.BEST_EPOCH, metrics.EARLY_STOP_EPOCH]
-    if any(TO_TARGET in group.measured for group in comparison.groups):
+    if any(group.measured(TO_TARGET) for group in comparison.groups):
         names.append(TO_TARGET)
     return [*names, metrics.PARAMETERS, metrics.SECONDS]
 
@@ -108,7 +108,7 @@ def ranking_caption(comparison: Comparison) -> str:
             "; an interval that would go beyond what the metric can be ends there, "
             "as in (0.9000 to 1.0000)"
         )
-    late = [run for group in comparison.groups for run in group.replicas if run.id in group.late]
+    late = [run for run in comparison.replicas if run.is_late]
     if late:
         ended_by_patience = any(run.stop_reason == PATIENCE for run in late)
         sooner = ", also if its patience ended it sooner" if ended_by_patience else ""
@@ -127,14 +127,13 @@ def _over(comparison: Comparison) -> str:
 
 def n_cell(comparison: Comparison, group: Group) -> str:
     """Write `5`, or `3 of 5 (1 failed, 1 running)`: the runs that are in the mean."""
-    inside = group.measured.get(comparison.monitor, {})
-    outside = Counter(
-        run.why_without(comparison.monitor) for run in group.replicas if run.id not in inside
-    )
+    monitor, inside = comparison.monitor, len(group.measured(comparison.monitor))
+    outside = [run for run in group.replicas if monitor not in run.measured]
     if not outside:
-        return str(len(inside))
-    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(outside.items()))
-    return f"{len(inside)} of {len(group.replicas)} ({reasons})"
+        return str(inside)
+    counts = Counter(run.why_without(monitor) for run in outside)
+    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
+    return f"{inside} of {len(group.replicas)} ({reasons})"
 
 
 def mean_cell(comparison: Comparison, group: Group, metric: str) -> str:
@@ -156,7 +155,7 @@ def mean_cell(comparison: Comparison, group: Group, metric: str) -> str:
         text += f" ± {mean.half:{form}}"
     if metric == TO_TARGET and group.late:
         return f"≥ {text} ({mean.n - len(group.late)} of {mean.n} got there)"
-    n_ranked = len(group.measured.get(comparison.monitor, {}))
+    n_ranked = len(group.measured(comparison.monitor))
     return text if mean.n == n_ranked else f"{text} (n={mean.n})"
 
 

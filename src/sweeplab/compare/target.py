@@ -39,26 +39,14 @@ class Target:
         return replica.first_epoch_at(self.monitor, self.mode, self.value)
 
     def measure(self, groups: Sequence[Group]) -> None:
-        """Add the epochs to the target to what is measured of each group, unless all are late."""
-        if self.limit is None:
+        """Add the epochs to the target to what is measured of each run, unless all are late."""
+        replicas = [run for run in replicas_of(groups) if _is_measured(run, self.monitor)]
+        epochs = [self._epoch(replica) for replica in replicas]
+        if self.limit is None or not any(epoch and epoch <= self.limit for epoch in epochs):
             return
-        measured: list[tuple[Group, dict[str, float], set[str]]] = []
-        for group in groups:
-            epochs: dict[str, float] = {}
-            late = set()
-            for replica in group.replicas:
-                if _is_measured(replica, self.monitor):
-                    epoch = self._epoch(replica)
-                    if epoch is None or epoch > self.limit:
-                        late.add(replica.id)
-                        epoch = self.limit
-                    epochs[replica.id] = epoch
-            if epochs:
-                measured.append((group, epochs, late))
-        if all(len(late) == len(epochs) for _, epochs, late in measured):
-            return
-        for group, epochs, late in measured:
-            group.measured[TO_TARGET], group.late = epochs, late
+        for replica, epoch in zip(replicas, epochs, strict=True):
+            replica.is_late = epoch is None or epoch > self.limit
+            replica.measured[TO_TARGET] = min(epoch or self.limit, self.limit)
 
     def notes(self, groups: Sequence[Group]) -> list[str]:
         """Say what a reader has to know of the epochs to the target, after `measure`."""
@@ -73,7 +61,7 @@ class Target:
                 f"epochs to {self.value:g} are told up to {limit} only: "
                 f"{counted(self.cut_off, 'run')} {verb} cut off, by a time limit or an easier target"
             )
-        if not any(TO_TARGET in group.measured for group in groups):
+        if not any(group.measured(TO_TARGET) for group in groups):
             notes.append(f"no run reached {self.monitor} {self.value:g} within {limit}")
         return notes
 

@@ -176,8 +176,14 @@ class History(JournalFacts):
             return False
         if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
             self._reset()
-        for number, line in enumerate(self._new_lines(), start=self.count + 1):
-            self._take_checked(parsed(line, self.journal.path, number), number)
+        for line in self._new_lines():
+            number = self.count + 1
+            event = parsed(line, self.journal.path, number)
+            try:
+                self._take(event)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                problem = f"line {number}: {first_line(error)}"
+                raise DamagedError(self.journal.path, problem) from error
             self._offset += len(line) + 1
         self._stamp = stamp
         return True
@@ -193,26 +199,23 @@ class History(JournalFacts):
         except OSError as error:
             raise DamagedError(self.journal.path, error.strerror or first_line(error)) from error
 
-    def _take_checked(self, line: Line, number: int) -> None:
-        try:
-            self._take(line)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedError(self.journal.path, f"line {number}: {first_line(error)}") from error
-
     def _take(self, line: Line) -> None:
-        self.has_begun |= not is_early_end(line)
-        match line["event"]:
+        event, experiment = line["event"], line.get("experiment")
+        # The end of a run that is not finished may be all that there is.
+        self.has_begun |= event != Event.END or line.get("status") == Status.FINISHED
+        match event:
             case Event.START:
                 if self.started_at is None:
                     self.started_at = float(line["time"])
                 self.fingerprint = str(line.get("fingerprint") or "")
                 self.sweep = str(line.get("sweep") or "")
                 self._status, self.has_model = Status.UNFINISHED, False
-                _add(self.experiments, line.get("experiment"))
+                if experiment:
+                    self.experiments[experiment] = None
             case Event.RESUME:
                 self._status, self.has_model = Status.UNFINISHED, False
-            case Event.TRACK:
-                _add(self.tracked, line.get("experiment"))
+            case Event.TRACK if experiment:
+                self.tracked[experiment] = None
             case Event.MODEL:
                 self.has_model = True
             case Event.END:
@@ -247,13 +250,3 @@ class History(JournalFacts):
         for line in self.lines[:count]:
             history._take(line)
         return history
-
-
-def is_early_end(line: Line) -> bool:
-    """Whether it is the end of a run that is not finished."""
-    return line["event"] == Event.END and line.get("status") != Status.FINISHED
-
-
-def _add(experiments: dict[str, None], name: str | None) -> None:
-    if name:
-        experiments[name] = None

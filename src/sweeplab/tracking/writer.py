@@ -146,8 +146,6 @@ class Writer:
         for name in changed:
             if artifacts and name in store.WEIGHTS and places.link(folder / name, artifacts / name):
                 continue
-            target = places.name(name, sweep=isinstance(job.source, SweepManifest)).rpartition("/")[
-                0
-            ]
-            client.log_artifact(run_id, str(folder / name), target or None)
+            target = places.name(name, sweep=isinstance(job.source, SweepManifest))
+            client.log_artifact(run_id, str(folder / name), target.rpartition("/")[0] or None)
         return bool(changed)
