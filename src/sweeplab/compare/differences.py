@@ -26,23 +26,21 @@ def differences(first: Run, second: Run) -> Differences:
     one, other = _facts(first), _facts(second)
     if one["data"].get("digest") == other["data"].get("digest"):
         # The examples are the same, wherever they come from.
-        for values in (one["config"], other["config"]):
-            for key in [key for key in values if _names_data_set(key)]:
-                del values[key]
-    return {section: _differing(one[section], other[section]) for section in one}
+        for facts in (one, other):
+            values = facts["config"].items()
+            facts["config"] = {key: value for key, value in values if not _names_data_set(key)}
+    result: Differences = {}
+    for section in one:
+        result[section] = {}
+        for key in {**one[section], **other[section]}:
+            a, b = one[section].get(key), other[section].get(key)
+            if a != b and config.to_text(a) != config.to_text(b):
+                result[section][key] = (a, b)
+    return result
 
 
 def _names_data_set(key: str) -> bool:
     return key == "data.name" or key.startswith("data.dataset.")
-
-
-def _differing(one: Node, other: Node) -> dict[str, Pair]:
-    pairs = {}
-    for key in {**one, **other}:
-        a, b = one.get(key), other.get(key)
-        if a != b and config.to_text(a) != config.to_text(b):
-            pairs[key] = (a, b)
-    return pairs
 
 
 def _facts(run: Run) -> dict[str, Node]:

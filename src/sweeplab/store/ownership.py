@@ -19,7 +19,7 @@ import hashlib
 import platform
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -74,7 +74,7 @@ class Ownership:
 
     @classmethod
     def read(cls, root: Path) -> Ownership | None:
-        """None if there is no file yet. Raises DamagedError."""
+        """Read the file; None if there is none yet. Raises DamagedError."""
         file = root / FILE
         try:
             values = read_json(file)
@@ -120,19 +120,17 @@ def _settled(root: Path, known: Ownership | None) -> tuple[Ownership, str | None
         store_id = known.id if known else uuid.uuid4().hex
         known = Ownership(id=store_id, owner="", inode=-1, machines=[here.machine])
     original = _original(root, known, here)
-    same = here.inode == known.inode and original is None
-    return Ownership(
-        id=known.id if original is None else uuid.uuid4().hex,
-        owner=known.owner if same else uuid.uuid4().hex,
-        places=_last(known.places, here.path) if original is None else [here.path],
-        inode=here.inode,
-        machines=_last(known.machines if same else [], here.machine),
-        former=known.former if original is None else [*known.former, known.id],
-    ), original
+    if original is not None:
+        former = [*known.former, known.id]
+        known = Ownership(id=uuid.uuid4().hex, owner="", inode=-1, former=former)
+    if here.inode != known.inode:
+        known = replace(known, owner=uuid.uuid4().hex, inode=here.inode, machines=[])
+    places, machines = _last(known.places, here.path), _last(known.machines, here.machine)
+    return replace(known, places=places, machines=machines), original
 
 
 def _original(root: Path, known: Ownership, here: Here) -> str | None:
-    """Of what this folder is a copy; None if it is none."""
+    """Tell of what this folder is a copy; None if it is none."""
     last = known.places[-1] if known.places else here.path
     if here.path == last and here.inode == known.inode:
         return None
@@ -147,7 +145,7 @@ def _original(root: Path, known: Ownership, here: Here) -> str | None:
 
 
 def _is_another(other: Path, root: Path, store_id: str) -> bool:
-    """Whether there is a store of this id, and not the same folder, seen through another mount."""
+    """Tell whether there is a store of this id, and no other mount of the same folder."""
     try:
         if read_json(other / FILE).get("id") != store_id:
             return False

@@ -22,7 +22,7 @@ LOCK = 0x5357454550  # of PostgreSQL's advisory locks: any number that is always
 @contextmanager
 def alone_at(uri: str) -> Iterator[None]:
     """Hold the database: of two processes that make its tables at once, both may fail."""
-    with _postgresql(uri) if uri.startswith("postgresql") else _sqlite(uri):
+    with _postgresql(uri) if uri.startswith("postgresql") else _sqlite(address.file(uri)):
         yield
 
 
@@ -40,8 +40,7 @@ def _postgresql(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _sqlite(uri: str) -> Iterator[None]:
-    path = address.file(uri)
+def _sqlite(path: Path | None) -> Iterator[None]:
     if path is not None:
         with suppress(OSError):  # MLflow will say why
             path.parent.mkdir(parents=True, exist_ok=True)

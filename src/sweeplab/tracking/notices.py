@@ -25,7 +25,12 @@ def notices(
     # (experiment, what was deleted) -> (MLflow run id, its record)
     deleted: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     renamed: dict[str, str] = {}
-    for record in _records(store, only, sweep):
+    files = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
+    if only is None:
+        files = [*store.sweeps.glob("*.mlflow.json"), *files]
+    elif sweep is not None:
+        files.insert(0, records.sweep_record(store, sweep))
+    for record in files:
         for experiment, entry in records.entries(record, uri).items():
             if not records.is_ours(entry, store):
                 continue
@@ -41,16 +46,6 @@ def notices(
     for (experiment, what), runs in deleted.items():
         lines.append(_deletion(renamed.get(experiment, experiment), what, runs))
     return lines
-
-
-def _records(store: Store, only: Collection[str] | None, sweep: str | None) -> list[Path]:
-    """List the records that are asked about, those of sweeps first."""
-    runs = [run.mlflow_file for run in store.runs() if only is None or run.id in only]
-    if only is None:
-        return [*store.sweeps.glob("*.mlflow.json"), *runs]
-    if sweep is None:
-        return runs
-    return [records.sweep_record(store, sweep), *runs]
 
 
 def _deletion(experiment: str, what: str, runs: Sequence[tuple[str, Path]]) -> str:

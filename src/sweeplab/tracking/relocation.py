@@ -33,10 +33,13 @@ def bring_along(uri: str, home: store.Store | None = None) -> None:
     path = address.file(uri)
     if path is None or not path.is_file():
         return
+    former: list[str] = []  # the stores that this one is a copy of
+    if home is not None:
+        with suppress(UserError):  # feeding will say so
+            former = home.ownership.former
     with closing(sqlite3.connect(path, timeout=20)) as connection, suppress(sqlite3.DatabaseError):
         rows = connection.execute("select artifact_location from experiments")
         locations = [location for (location,) in rows if location]
-        former = _former(home)
         moved = {}
         for location in locations:
             new_location = _moved(location, path, former)
@@ -50,14 +53,6 @@ def bring_along(uri: str, home: store.Store | None = None) -> None:
                 _rewrite(connection, location, new_location)
             if home is not None and former:
                 _take_over(connection, former, home, path)
-
-
-def _former(home: store.Store | None) -> list[str]:
-    """List the ids of the stores that this one is a copy of; none if that cannot be told."""
-    try:
-        return [] if home is None else home.ownership.former
-    except UserError:  # feeding will say so
-        return []
 
 
 def _moved(location: str, database: Path, former: Sequence[str]) -> str | None:
