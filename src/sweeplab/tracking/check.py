@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from sweeplab import store
 from sweeplab.tracking import places, records, terms
@@ -24,6 +25,9 @@ from sweeplab.tracking.view import View
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, RunInfo
     from mlflow.entities import Run as MlflowRun
+    from mlflow.store.entities import PagedList
+
+T = TypeVar("T")
 
 PAGE = 500  # runs; a server answers for so many within its time
 PARENT = "mlflow.parentRunId"
@@ -91,9 +95,12 @@ class CheckedView:
         recorded = self.view.recorded(name)
         contents = Contents(self.view.store, experiment)
         if experiment is not None:
-            self._read_runs(contents, experiment)
+            self._read_runs(contents, experiment.experiment_id)
             if any(run.fed.get("model") for run in recorded):
-                contents.models = self._read_models(experiment)
+                search = self._connection.client.search_logged_models
+                for page in _pages(partial(search, [experiment.experiment_id])):
+                    ready = [model for model in page if str(model.status) == "READY"]
+                    contents.models |= {str(model.source_run_id) for model in ready}
         if not contents.oldest:
             self._connection.known_runs[name] = _by_tag(contents.runs.values())
         for run in recorded:  # the parents first
@@ -101,35 +108,24 @@ class CheckedView:
             if entry != run.entry:
                 records.write_entry(run.source.record, self.view.uri, name, entry)
 
-    def _read_runs(self, contents: Contents, experiment: Experiment) -> None:
+    def _read_runs(self, contents: Contents, experiment_id: str) -> None:
         """Read the store's runs in an experiment, or the latest page of them."""
-        token: str | None = None
-        while True:
-            page = self._connection.search(
-                experiment.experiment_id,
-                max_results=PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
+        order = ["attributes.start_time DESC"]
+        search = partial(self._connection.search, experiment_id, max_results=PAGE, order_by=order)
+        for page in _pages(search):
             contents.runs |= {run.info.run_id: run for run in page}
-            token = page.token
-            if not token:
-                return
-            if not self._whole:
+            if page.token and not self._whole:
                 contents.oldest = page[-1].info.start_time + 1
                 return
 
-    def _read_models(self, experiment: Experiment) -> set[str]:
-        """Return the ids of the runs whose model is ready."""
-        client = self._connection.client
-        ready: set[str] = set()
-        token: str | None = None
-        while True:
-            page = client.search_logged_models([experiment.experiment_id], page_token=token)
-            ready |= {str(model.source_run_id) for model in page if str(model.status) == "READY"}
-            token = page.token
-            if not token:
-                return ready
+
+def _pages(search: Callable[..., PagedList[T]]) -> Iterator[PagedList[T]]:
+    """Go through all pages of a search."""
+    page = search()
+    yield page
+    while page.token:
+        page = search(page_token=page.token)
+        yield page
 
 
 def _by_tag(runs: Iterable[MlflowRun]) -> dict[tuple[str, str], list[RunInfo]]:
