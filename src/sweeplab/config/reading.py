@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sweeplab.config import resolving
 from sweeplab.config.explanation import omegaconf_message
 from sweeplab.config.nodes import Node, walk
 from sweeplab.config.redaction import hidden_keys, redact
@@ -70,12 +71,15 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
     """
     from omegaconf import DictConfig, OmegaConf, errors
 
+    resolving.register(root())
     node = raw if isinstance(raw, DictConfig) else OmegaConf.create(dict(raw))
     try:
         if "hydra" in node:
             node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except errors.OmegaConfBaseException as error:
+        if own := resolving.own_error(error):
+            raise own from None
         raise UserError(omegaconf_message(error)) from error
     assert isinstance(container, dict)
     plain = {str(key): value for key, value in container.items()}
