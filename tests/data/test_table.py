@@ -13,7 +13,7 @@ import torch
 from conftest import PROJECT
 
 from sweeplab.config import Config, compose
-from sweeplab.data import Batches, InMemorySplit, Table, facts, load
+from sweeplab.data import CSV, Batches, InMemorySplit, facts, load
 from sweeplab.errors import UserError
 from sweeplab.runs import job
 
@@ -61,7 +61,7 @@ def test_texts_become_ones_and_classes_in_sorted_order(folder: Path) -> None:
         ([40, 1, 0, 0, 1, 0, 2000], 1),
         ([50, 0, 1, 1, 0, 0, 1000], 0),
     ]
-    assert Table("my.csv", "bought").classes == ["maybe", "no", "yes"]
+    assert CSV("my.csv", "bought").classes == ["maybe", "no", "yes"]
     assert isinstance(load(settings.data).train, InMemorySplit)
     assert str(folder) not in str(facts(settings.data).digest)
 

@@ -9,7 +9,7 @@ from sweeplab.config.tables import TableSettings, table_sizes
 from sweeplab.errors import UserError
 
 NAME = "from_set"
-TABLES = ("sweeplab.data.Table", "sweeplab.data.table.Table")
+TABLES = ("sweeplab.data.CSV", "sweeplab.data.table.CSV")
 
 
 def register(root: Path) -> None:

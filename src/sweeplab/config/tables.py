@@ -41,7 +41,7 @@ class TableContent:
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """How a file is read; the arguments of `sweeplab.data.Table`."""
+    """How a file is read; the arguments of `sweeplab.data.CSV`."""
 
     file: Path
     target: tuple[str, ...]

@@ -7,9 +7,10 @@ from sweeplab.data.loading import facts, load
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
-from sweeplab.data.table import Table
+from sweeplab.data.table import CSV
 
 __all__ = [
+    "CSV",
     "MNIST",
     "Batches",
     "Diabetes",
@@ -23,7 +24,6 @@ __all__ = [
     "Split",
     "Splits",
     "StreamingSplit",
-    "Table",
     "TreeSplit",
     "can_be_shared",
     "facts",

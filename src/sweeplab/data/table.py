@@ -12,7 +12,7 @@ from sweeplab.data.sources import Tensors
 from sweeplab.errors import UserError
 
 
-class Table(Tensors):
+class CSV(Tensors):
     """The rows of a CSV file: `inputs` float64 [N, numbers], and the `target` column.
 
     Numbers are taken as they are. A column of texts becomes a column of zeros and ones for each of
