@@ -204,6 +204,22 @@ def sweeplab(root: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture
+def replay(
+    root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """`sweeplab replay ...` in this process."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str) -> Ended:
+        return ended(lambda: cli.main(["replay", *arguments]), capfd)
+
+    yield run
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
 def train(
     root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:

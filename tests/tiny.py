@@ -10,7 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from sweeplab.metrics import REGRESSION
-from sweeplab.train.loop import TrainState
+from sweeplab.train.train_state import TrainState
 from sweeplab.train.updater import Updater
 
 

@@ -16,6 +16,7 @@ from sweeplab.runs import run
 from sweeplab.runs.job import prepare
 from sweeplab.store import Store
 from sweeplab.train import loop
+from sweeplab.train.train_state import Batch, TrainState
 
 
 class Clock:
@@ -24,11 +25,9 @@ class Clock:
     def __init__(self) -> None:
         self._train_epoch = loop.train_epoch
         self.seconds = 0.0
-        self.train_state: loop.TrainState
+        self.train_state: TrainState
 
-    def __call__(
-        self, train_state: loop.TrainState, batches: Iterable[loop.Batch]
-    ) -> metrics.MetricAverager:
+    def __call__(self, train_state: TrainState, batches: Iterable[Batch]) -> metrics.MetricAverager:
         began = time.perf_counter()
         sums = self._train_epoch(train_state, batches)
         sums.means()  # waits for the device

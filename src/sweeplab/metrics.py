@@ -26,7 +26,7 @@ PARAMETERS = "parameters"
 EXAMPLES_PER_SECOND = "examples_per_second"
 SECONDS = "seconds"
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
+CLASSIFICATION, REGRESSION, ANY = "classification", "regression", "any"
 HIGHER_IS_BETTER = frozenset({ACCURACY, EXAMPLES_PER_SECOND})
 
 AT_ONCE = 32  # batches that are added to the sums together: that costs no more than adding one
@@ -34,15 +34,18 @@ LARGE = 2**16  # numbers in an output that is added at once, since many such wou
 
 
 def score(task: str) -> str:
-    """Return the metric beside the loss: `accuracy` of a classification, `mae` of a regression."""
-    return ACCURACY if task == CLASSIFICATION else MAE
+    """Return what a run is judged by: `accuracy` of a classification, `mae` of a regression.
+
+    Of any other task it is the loss.
+    """
+    return {CLASSIFICATION: ACCURACY, REGRESSION: MAE}.get(task, LOSS)
 
 
 def default_monitor(task: str) -> str:
     """Return what early stopping watches by default: `valid/accuracy`, for a regression
-    `valid/mae`.
+    `valid/mae`, for any other task `valid/loss`.
 
-    Unlike losses, these can be compared between runs with other losses, or other scales of the
+    Unlike losses, the first two can be compared between runs with other losses, or other scales of the
     targets.
     """
     return f"{VALID}/{score(task)}"

@@ -9,17 +9,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import Command, Ended, ended, unsealed
+from conftest import Command, unsealed
 
 from sweeplab import config, targets, tracking
-from sweeplab.commands import cli
 from sweeplab.config import Tracking
 from sweeplab.data import Digits
 from sweeplab.runs import run as running
@@ -52,20 +51,6 @@ class FromFile(Digits):
         super().__init__()
         count = int(Path(path).read_text())
         self.inputs, self.targets = self.inputs[:count], self.targets[:count]
-
-
-@pytest.fixture
-def replay(
-    root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Command]:
-    """`sweeplab replay ...` in this process."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*arguments: str) -> Ended:
-        return ended(lambda: cli.main(["replay", *arguments]), capfd)
-
-    yield run
-    torch.use_deterministic_algorithms(False)
 
 
 def only(root: Path) -> Run:

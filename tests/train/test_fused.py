@@ -37,8 +37,9 @@ from sweeplab.speed import onednn
 from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
-from sweeplab.train.loop import Batch, Trained, TrainState, timed_epoch
+from sweeplab.train.loop import Trained, timed_epoch
 from sweeplab.train.random_state import RandomStreams, seed_stream
+from sweeplab.train.train_state import Batch, TrainState
 
 WIDE = 784  # 784 x 64 weights are enough for oneDNN, where that is quicker
 

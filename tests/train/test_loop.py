@@ -20,14 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-from sweeplab.train.loop import (
-    Batch,
-    TrainState,
-    epochs,
-    evaluate,
-    train_epoch,
-    train_step,
-)
+from sweeplab.train.loop import epochs, evaluate, train_epoch
+from sweeplab.train.step import train_step
+from sweeplab.train.train_state import Batch, TrainState
 
 
 def run(job: TrainState, train: list[Batch], valid: list[Batch], count: int) -> list[EpochResult]:

@@ -18,7 +18,10 @@ NOT_HASHED = frozenset({"name", "dataset", "root", "workers", "memory"})
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the config as plain nested data; `parse` of it gives the same config."""
-    return asdict(config)
+    plain = asdict(config)
+    if not config.step:
+        del plain["step"]
+    return plain
 
 
 def canonical(config: Config) -> dict[str, Any]:
@@ -33,6 +36,8 @@ def canonical(config: Config) -> dict[str, Any]:
     trainer["mode"] = config.mode
     trainer["scheduler_interval"] = config.interval
     plain = {name: getattr(config, name) for name in (*COMPONENTS, "metrics", "seed")}
+    if config.step:
+        plain["step"] = config.step
     plain["trainer"] = _without(trainer, EXECUTION_KEYS)
     plain["data"] = _without(asdict(config.data), NOT_HASHED)
     normal = normalize(plain)

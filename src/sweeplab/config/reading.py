@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OPTIONAL = ("metrics", "step")
+"""The sections of nodes that may be missing, and empty."""
+
 UNNAMED = ("data", "name", None)  # `sections.defaults` has no name for the data set
 KIND_NAMES = SCALAR_NAMES | {
     Node: "a section of keys",
@@ -113,7 +116,7 @@ def validate(plain: Mapping[str, Any]) -> Config:
     valid = [f.name for f in fields(Config)]
     unknown = [key for key in plain if key not in valid]
     problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in unknown]
-    problems += [f"{key}: missing" for key in valid if key not in plain and key != "metrics"]
+    problems += [f"{key}: missing" for key in valid if key not in plain and key not in OPTIONAL]
     sections: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
         sections[name] = _section(cls, plain.get(name) or {}, name, problems)
@@ -121,11 +124,13 @@ def validate(plain: Mapping[str, Any]) -> Config:
     if "seed" in plain:
         seed = _convert(plain["seed"], int, "seed", SEEDS, problems)
     nodes: dict[str, Any] = {}
-    for name in (*COMPONENTS, "metrics"):
+    for name in (*COMPONENTS, *OPTIONAL):
         nodes[name] = plain.get(name) or {}
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
     nodes["optimizer"] = _without_null_groups(nodes["optimizer"])
+    if nodes["step"] == {"_target_": None}:
+        nodes["step"] = {}
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
         raise UserError(*problems)

@@ -219,10 +219,13 @@ class Config:
     tracking: Tracking
     store: StoreSection
     sweep: Sweep
+    step: Node = field(default_factory=dict)  # empty: the plain step
 
     @property
     def monitor(self) -> str:
         """The metric that early stopping and model choice look at, `auto` resolved."""
+        if self.trainer.monitor == "auto" and self.step:
+            return metrics.VALID_LOSS  # the only one that every step has
         if self.trainer.monitor == "auto":
             return metrics.default_monitor(self.data.task)
         return self.trainer.monitor

@@ -1,7 +1,8 @@
-"""The networks and losses of sweeplab; any class of torch.nn or of yours works in their place."""
+"""The networks, losses and steps of sweeplab; any class of torch.nn, or of yours, works as well."""
 
 from sweeplab.models.cnn import CNN
 from sweeplab.models.losses import MSELoss, NLLLoss
 from sweeplab.models.mlp import MLP
+from sweeplab.models.steps import supervised
 
-__all__ = ["CNN", "MLP", "MSELoss", "NLLLoss"]
+__all__ = ["CNN", "MLP", "MSELoss", "NLLLoss", "supervised"]

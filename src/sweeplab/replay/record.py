@@ -140,7 +140,7 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     if trusted:  # where the user's own modules are; last, so that they take no other's place
         sys.path.append(str(config.root()))
     targets.ensure_trusted(raw, "", trusted)
-    names = (*config.COMPONENTS, "metrics")
+    names = (*config.COMPONENTS, "metrics", "step")
     secrets = config.flatten({name: getattr(local, name) for name in names})
     components = {name: _localized(raw[name], name, {}, secrets) for name in names if name in raw}
     data = _section(raw, "data")

@@ -41,7 +41,7 @@ def keep(
         pictures = [each for each in metric_values.leaves(value) if hasattr(each, "savefig")]
         if not pictures:
             _write(stem, value)
-        if callable(plot := getattr(metrics[name], "plot", None)):
+        if callable(plot := getattr(metrics.get(name), "plot", None)):
             pictures += _plotted(name, plot)
         for number, picture in enumerate(pictures, 1):
             _save(picture, stem.with_name(f"{stem.name}{'' if number == 1 else f'_{number}'}.png"))

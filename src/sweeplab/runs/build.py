@@ -11,13 +11,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from sweeplab.config import Config
 from sweeplab.speed import dynamo, onednn
 from sweeplab.targets import instantiate
-from sweeplab.train import groups, loop, metric_values, schedule
+from sweeplab.train import groups, metric_values, own_step, schedule
 from sweeplab.train.device import Runtime
 from sweeplab.train.random_state import seed_stream
+from sweeplab.train.step_result import Step
+from sweeplab.train.train_state import TrainState
 from sweeplab.train.updater import Updater
 
 
-def build(config: Config, runtime: Runtime, updates: int) -> loop.TrainState:
+def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
     """Build the parts of a run on its device, initialised from its seed.
 
     `updates` is the number of updates in an epoch: of its batches, or groups of them.
@@ -43,7 +45,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> loop.TrainState:
         for n, node in config.metrics.items()
     }
     seed_stream(config.seed, "dropout")
-    return loop.TrainState(
+    return TrainState(
         model=model,
         loss=loss,
         updaters=updaters,
@@ -54,6 +56,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> loop.TrainState:
         autocast=runtime.autocast,
         compile=config.trainer.compile,
         unit=config.data.target_std or 1.0,
+        step=_step(config, runtime),
         outputs=config.data.out_features,
         metrics=further,
     )
@@ -75,6 +78,16 @@ def _updater(
         interval=config.interval,
         clip_norm=config.trainer.clip_norm,
     )
+
+
+def _step(config: Config, runtime: Runtime) -> Step | None:
+    """Build the user's own step, and move the modules that it holds to the device."""
+    if not config.step:
+        return None
+    built = own_step.build(config.step)
+    for module in own_step.modules_of(built).values():
+        module.to(runtime.device)
+    return built
 
 
 def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:

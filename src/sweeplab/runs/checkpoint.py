@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,15 @@ class Checkpoint:
     trained_examples: int
     train_seconds: float
     averaged: dict[str, Any] | None = None  # the moving average of the weights
+    step: dict[str, Any] = field(default_factory=dict)  # states of the modules that a step holds
 
     @classmethod
     def names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+        return [each.name for each in fields(cls)]
 
-    @classmethod
-    def optional(cls) -> set[str]:
-        """Return the names that checkpoints of earlier versions lack."""
-        return {field.name for field in fields(cls) if field.default is not MISSING}
 
+OPTIONAL = frozenset({"averaged", "step"})
+"""What checkpoints of earlier versions lack."""
 
 NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment
 DIGEST = b"sha256:"
@@ -70,7 +69,7 @@ def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> C
     for _, file in reversed(_files(folder)):
         try:
             saved = states.from_bytes(_opened(file.read_bytes()))
-            needed = [name for name in Checkpoint.names() if name not in Checkpoint.optional()]
+            needed = [name for name in Checkpoint.names() if name not in OPTIONAL]
             missing = [name for name in needed if name not in saved]
         except Exception as error:  # whatever torch makes of damaged bytes
             complain(

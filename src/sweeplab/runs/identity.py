@@ -32,8 +32,9 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     """
     plain = config.canonical(settings)
     plain["scheduler"] = config.normalize(schedule.filled_by_part(settings, in_epoch=None))
-    for name in (*config.COMPONENTS, "metrics"):
-        plain[name] = without_defaults(plain[name])
+    for name in (*config.COMPONENTS, "metrics", "step"):
+        if name in plain:
+            plain[name] = without_defaults(plain[name])
     for name, node in data.nodes(settings.data):
         plain["data"][name] = config.normalize(without_defaults(node))
     if not plain["metrics"]:

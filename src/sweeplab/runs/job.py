@@ -8,7 +8,7 @@ from typing import Any
 from sweeplab import config, console, data, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.runs import identity, parts, system, trial
+from sweeplab.runs import identity, parts, step_trial, system, trial
 from sweeplab.runs.identity import Identity
 from sweeplab.runs.once import Once, itself
 from sweeplab.runs.screen import Layer
@@ -16,7 +16,7 @@ from sweeplab.runs.weights import verified_weights
 from sweeplab.speed import denormals
 from sweeplab.train.device import choose_device
 from sweeplab.train.inert_keys import replaced_keys
-from sweeplab.train.schedule import updates_per_epoch
+from sweeplab.train.schedule import by_part, updates_per_epoch
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -133,7 +133,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     """
     denormals.flush()
     once = once or Once()
-    computed = _only(settings, *config.COMPONENTS, "metrics", "data", "trainer")
+    computed = _only(settings, *config.COMPONENTS, "metrics", "step", "data", "trainer")
     if problems := once(parts.problems, computed):
         raise UserError(*problems)
     if settings.tracking.enabled and settings.tracking.system_metrics:
@@ -274,8 +274,11 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
 
     Returns the layer table, and notes to be shown to the user.
     """
-    fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
-    once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
+    if settings.step:
+        fitted = _fit_step(settings, once)
+    else:
+        fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
+        once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
     parameters = trial.updated(settings, fitted)
     updates = updates_per_epoch(settings, facts.train)
@@ -294,6 +297,17 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
             sorted(fitted.free),
         )
     return fitted.layers, notes
+
+
+def _fit_step(settings: Config, once: Once) -> trial.Fitted:
+    """Check that network, loss, data and a step of the user's own fit together, and the metrics."""
+    read = _only(settings, "model", "loss", "data", "step", "metrics")
+    tried = once(step_trial.fit, read, list(by_part(settings)), once)
+    if tried.measured is not None:
+        step_trial.check(settings, tried.measured)
+        if tried.measured.answers is not None:
+            trial.fit_metrics(settings, tried.measured.answers)
+    return tried.fitted
 
 
 def _fit_weights(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -16,8 +18,10 @@ PARTS = ("update", "compute", "reset")
 MOST = 2**20  # numbers in the outputs of the trial
 
 
-def check(config: Config) -> None:
+def check(config: Config, answers: tuple[Any, Any] | None = None) -> None:
     """Build each metric, update, compute and reset it, and look at what it returns.
+
+    `answers` are output and target of a step of one's own; by default they are made up.
 
     Raises UserError for what a metric refuses, for two numbers of one name, and if the monitored
     metric is not among them.
@@ -28,7 +32,7 @@ def check(config: Config) -> None:
     for name in config.metrics:
         try:
             numbers, other = metric_values.split_numbers(
-                name, _tried(config, name, *_examples(config))
+                name, _tried(config, name, *(answers or _examples(config)))
             )
         except ArithmeticError:  # of these examples; a division by zero, for one
             unknown.append(name)
@@ -41,7 +45,8 @@ def check(config: Config) -> None:
             owners[key] = name
         if other is not None:
             others[name] = metric_values.describe(other)
-    _check_monitor(config, list(owners), others, unknown)
+    if config.metrics or answers is None:
+        _check_monitor(config, list(owners), others, unknown)
 
 
 def _check_mode(config: Config, name: str, metric: object) -> None:
@@ -78,9 +83,14 @@ def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
         raise
     except Exception as error:
         text = one_line(error)[:200] or type(error).__name__
-        shapes = f"outputs {list(output.shape)} and targets {list(target.shape)}"
-        raise UserError(f"{key}: fails on {shapes} ({target.dtype}): {text}") from error
+        shapes = f"outputs {_shape(output)} and targets {_shape(target)}"
+        kind = getattr(target, "dtype", type(target).__name__)
+        raise UserError(f"{key}: fails on {shapes} ({kind}): {text}") from error
     return computed
+
+
+def _shape(value: Any) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _examples(config: Config) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from sweeplab import data, metrics, targets
 from sweeplab.config import ANY, COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.train import groups, metric_values, schedule, schedule_checks, stopping
+from sweeplab.train import groups, metric_values, own_step, schedule, schedule_checks, stopping
 
 
 def problems(config: Config) -> list[str]:
     """List all that is wrong with the `_target_`s, by their signatures, and between sections."""
     found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
+    if config.step:
+        found += own_step.problems(config.step)
     found += _updater_problems(config)
     found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
     for name, node in data.nodes(config.data):
@@ -32,7 +34,7 @@ def problems(config: Config) -> list[str]:
             f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}"
         )
     known = epoch_metrics(config)
-    if not measures(config, config.monitor):
+    if not config.step and not measures(config, config.monitor):
         found.append(
             f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}"
         )
@@ -42,6 +44,14 @@ def problems(config: Config) -> list[str]:
     found += [
         f"metrics.{name}: every run has a metric of this name; give it another" for name in taken
     ]
+    parts = list(schedule.by_part(config))
+    if config.trainer.accumulate and parts != [""]:
+        several = f"is for one optimizer, and there are those of {', '.join(parts)}"
+        found.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
+    if config.data.task == metrics.ANY and not config.step:
+        found.append(
+            "data.task=any: needs a step, which says what is computed of a batch; give step._target_"
+        )
     if config.trainer.mode == "auto" and _further(config, config.monitor):
         found.append(
             f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min"
@@ -104,6 +114,8 @@ def _nodes(config: Config) -> Iterator[tuple[str, Node]]:
     """Yield the keys and nodes of all that is called."""
     yield "model", config.model
     yield "loss", config.loss
+    if config.step:
+        yield "step", config.step
     for part, own in schedule.by_part(config).items():
         yield schedule.key("optimizer", part), own.optimizer
         yield schedule.key("scheduler", part), schedule.filled(own, in_epoch=1)

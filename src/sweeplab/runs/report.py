@@ -31,18 +31,26 @@ def say_copied(home: store.Store, settings: Config) -> None:
             console.say(told)
 
 
+MOST_NUMBERS = 6
+"""The numbers of a step of one's own that the table at the end shows."""
+
+
 def report(job: Job, run: store.Run, result: store.Result) -> None:
     """Print the table at the end of a run."""
     values, score = result.metrics, metrics.score(job.config.data.task)
     last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
-    tested = f"{metrics.TEST}/{score}"
+    names = [score, metrics.LOSS]
+    if job.config.step:  # which may have others
+        tests = [name for name in values if name.startswith(f"{metrics.TEST}/")]
+        names = [name.partition("/")[2] for name in tests][:MOST_NUMBERS]
+    tested = {
+        f"{metrics.TEST} {name}": console.number(values.get(f"{metrics.TEST}/{name}"))
+        for name in names
+    }
     screen.result(
         f"run {run.id}",
-        {
-            f"{metrics.TEST} {score}": console.number(values.get(tested)),
-            f"{metrics.TEST} {metrics.LOSS}": console.number(
-                values.get(f"{metrics.TEST}/{metrics.LOSS}")
-            ),
+        tested
+        | {
             "best epoch": "-" if best is None else f"{int(best)} (by {job.config.monitor})",
             "early-stop epoch": f"{last} ({result.stop_reason}{_cut_short(job, last)})",
             "parameters": f"{int(values[metrics.PARAMETERS]):,}",
@@ -106,6 +114,8 @@ def value_of(job: Job, home: store.Store, metric: str) -> float:
 def brief(job: Job, result: store.Result, best: float | None) -> str:
     """Describe a finished run of a sweep in one line."""
     values, tested = result.metrics, f"{metrics.TEST}/{metrics.score(job.config.data.task)}"
+    if tested not in values:  # a step of one's own need not give it
+        tested = f"{metrics.TEST}/{metrics.LOSS}"
     if said := without_best(job, result):
         return f"{said}, {values[metrics.SECONDS]:.1f} s"
     return (

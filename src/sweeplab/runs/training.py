@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.metrics import EpochResult
@@ -18,7 +19,7 @@ from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
-from sweeplab.train import loop, schedule, stopping
+from sweeplab.train import loop, own_step, schedule, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
 from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wrap_ddp
@@ -26,6 +27,7 @@ from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 from sweeplab.train.stopping import StopReason
+from sweeplab.train.train_state import Batch, TrainState
 from sweeplab.train.updater import Updater
 
 log = logging.getLogger(__name__)
@@ -122,13 +124,13 @@ class Training:
         ):
             yield
 
-    def train_batches(self, epoch: int) -> Iterator[loop.Batch]:
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch; the progress is shown."""
-        return self._view.batches(epoch, self.train.epoch(epoch))
+        return self._view.batches(epoch, _counted(self.state, self.train, epoch))
 
-    def valid_batches(self) -> Iterator[loop.Batch]:
+    def valid_batches(self) -> Iterator[Batch]:
         """Yield the validation batches, which are the same for each epoch."""
-        return self.valid.epoch(0)
+        return _counted(self.state, self.valid, 0)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train epoch after epoch, on from the last; none if the training is over already."""
@@ -180,7 +182,7 @@ class Training:
         digest = None
         if self.best is not None and self.stopping.best_epoch is not None:
             restore(self.best, self.state.evaluated, self.state.loss)
-            tested = loop.evaluate(self.state, self.test.epoch(0))
+            tested = loop.evaluate(self.state, _counted(self.state, self.test, 0))
             attachments.keep(
                 self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
             )
@@ -201,6 +203,13 @@ class Training:
         )
 
 
+def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[Any]:
+    """Yield the batches; for a step of one's own each with the number of its examples."""
+    if state.step is None:
+        return batches.epoch(epoch)
+    return zip(batches.epoch(epoch), batches.sizes(), strict=True)
+
+
 def _provenance(how: Runtime, fused: int) -> dict[str, Any]:
     origin = provenance(how, Path.cwd())
     return {**origin, "fused": fused} if fused > 1 else origin
@@ -214,7 +223,7 @@ def _complain_of_changed_data(run: store.Run, splits: Sequence[data.StreamingSpl
         )
 
 
-def _load_initial_weights(settings: config.Config, init_from: str, state: loop.TrainState) -> None:
+def _load_initial_weights(settings: config.Config, init_from: str, state: TrainState) -> None:
     """Take the weights of another run, those of the loss only if it was the same one."""
     run, _ = initial_run(init_from, settings.store.root)
     initial = weights.verified_weights(run)
@@ -236,7 +245,7 @@ def _early_stopping(settings: config.Config) -> stopping.Stopping:
     )
 
 
-def _stateful_parts(state: loop.TrainState) -> dict[str, Any]:
+def _stateful_parts(state: TrainState) -> dict[str, Any]:
     """Return what may keep a state in plain attributes, by its name in the config."""
     parts: dict[str, Any] = {
         "model": state.model,
@@ -246,7 +255,16 @@ def _stateful_parts(state: loop.TrainState) -> dict[str, Any]:
         parts[schedule.key("optimizer", part)] = updater.optimizer
     for name, metric in state.metrics.items():
         parts[f"metrics.{name}"] = metric
+    if state.step is not None:
+        parts["step"] = state.step
+    for name, module in _step_modules(state):
+        parts[f"step.{name}"] = module
     return parts
+
+
+def _step_modules(state: TrainState) -> list[tuple[str, nn.Module]]:
+    """Return the modules that a step of one's own holds, by the names of its attributes."""
+    return [] if state.step is None else list(own_step.modules_of(state.step).items())
 
 
 def _note_differences(run: store.Run, result: EpochResult, before: dict[str, float]) -> None:
@@ -279,6 +297,7 @@ def _captured(training: Training) -> Checkpoint:
         trained_examples=training.trained_examples,
         train_seconds=training.train_seconds,
         averaged=None if averaged is None else averaged.state_dict(),
+        step={name: module.state_dict() for name, module in _step_modules(training.state)},
     )
 
 
@@ -301,6 +320,8 @@ def _restore(training: Training, saved: Checkpoint) -> None:
         updater.scheduler.load_state_dict(saved.scheduler[part] if part else saved.scheduler)
     if training.state.averaged is not None and saved.averaged is not None:
         training.state.averaged.load_state_dict(saved.averaged)
+    for name, module in _step_modules(training.state):
+        module.load_state_dict(saved.step[name])
     training.stopping.load_state_dict(saved.stopping)
     training.attributes.restore(saved.attributes, training.runtime.device)
     set_random_state(training.runtime.device, saved.random)

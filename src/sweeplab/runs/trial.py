@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -72,20 +72,21 @@ def fit_network(config: Config, once: Once | None = None) -> Fitted:
     """
     dynamo.spare()
     with seeding.preserved():
-        loss = _module(config.loss, "loss")
+        loss = module(config.loss, "loss")
         fitted = _tried(config, loss, once or Once())
         _try_loss(config, loss)
         return fitted
 
 
-def fit_metrics(config: Config) -> None:
+def fit_metrics(config: Config, answers: tuple[Any, Any] | None = None) -> None:
     """Try the metrics: a matter of the sections metrics and data, and of what is monitored.
 
-    Raises UserError for what they refuse.
+    `answers` are the output and target of a step of one's own. Raises UserError for what the
+    metrics refuse.
     """
     dynamo.spare()
     with seeding.preserved():
-        metric_trial.check(config)
+        metric_trial.check(config, answers)
 
 
 def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
@@ -96,37 +97,42 @@ def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
     model: nn.Module | None = None
     try:
         with torch.device("meta"):
-            model = _module(config.model, "model")
+            model = module(config.model, "model")
         return _used(config, model, loss, _blank(config, "meta"))
     except UserError as error:
         on_meta = error
     if on_meta.__cause__ is None:
         raise on_meta  # it did work, and its outputs are not what is needed
-    if model is not None and _bytes(model) > LARGE:
+    if model is not None and size(model) > LARGE:
         if _wants_values(on_meta):
             return _used(
                 config, model, loss, None
             )  # too large to be tried: the first batch will tell
         raise on_meta
     try:
-        return _used(config, _module(config.model, "model"), loss, _blank(config, "cpu"))
+        return _used(config, module(config.model, "model"), loss, _blank(config, "cpu"))
     except UserError as error:
         real = _real(config.data, once) if str(error) != str(on_meta) else None
         if real is None:
             raise
-    return _used(config, _module(config.model, "model"), loss, real)
+    return _used(config, module(config.model, "model"), loss, real)
 
 
 def _used(config: Config, model: nn.Module, loss: nn.Module, inputs: Tensor | None) -> Fitted:
     """Compute outputs and try to save the weights."""
     weights, free = state.forms(model.state_dict()), state.undecided(model)
     rows = [] if inputs is None else _forward(config, model, inputs)
+    return replace(fitted(model, loss, rows), weights=weights, free=free)
+
+
+def fitted(model: nn.Module, loss: nn.Module, rows: Sequence[Layer]) -> Fitted:
+    """Collect what is known of network and loss, and try to save the weights."""
     try_saving(model, loss)
     return Fitted(
         layers=[*rows, *_layer_of_loss(loss)],
         parameters=_parameters(model, loss),
-        weights=weights,
-        free=free,
+        weights=state.forms(model.state_dict()),
+        free=state.undecided(model),
     )
 
 
@@ -150,7 +156,8 @@ def _first_examples(settings: Data) -> Tensor:
     return inputs
 
 
-def _bytes(model: nn.Module) -> int:
+def size(model: nn.Module) -> int:
+    """Return the bytes of a network's weights."""
     return sum(each.nbytes for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
 
 
@@ -159,7 +166,8 @@ def _wants_values(error: UserError) -> bool:
     return isinstance(error.__cause__, NotImplementedError) or "meta" in str(error.__cause__)
 
 
-def _module(node: Node, key: str) -> nn.Module:
+def module(node: Node, key: str) -> nn.Module:
+    """Build a network or a loss. Raises UserError if that is none."""
     built = targets.build(node, key)
     if not isinstance(built, nn.Module):
         raise UserError(
@@ -173,7 +181,7 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
     needs, target = config.data, config.model["_target_"]
     rows: list[Layer] = []
     try:
-        with _recorded(model, rows):
+        with recorded(model, rows):
             output = model(inputs)
     except Exception as error:
         raise UserError(
@@ -261,7 +269,7 @@ def _shape(tensor: Tensor, batch: int = EXAMPLES) -> str:
     return f"[{', '.join(sizes)}]"
 
 
-class _recorded:  # noqa: N801  # a context manager, named as it reads
+class recorded:  # noqa: N801  # a context manager, named as it reads
     """Add the output shape and parameters of every leaf module that runs to `rows`."""
 
     def __init__(self, model: nn.Module, rows: list[Layer]) -> None:
@@ -337,10 +345,12 @@ def fit_optimizers(
 def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int) -> list[str]:
     key, scheduler_key = schedule.key("optimizer", part), schedule.key("scheduler", part)
     optimizer = _optimizer(config, key, found)
-    if isinstance(optimizer, LBFGS) and config.trainer.accumulate:
-        name, count = config.optimizer["_target_"], config.trainer.accumulate
-        why = f"looks at a batch several times, which trainer.accumulate={count} does not keep"
-        raise UserError(f"{key}={name}: {why}")
+    if isinstance(optimizer, LBFGS) and (part or config.trainer.accumulate):
+        why = f"trainer.accumulate={config.trainer.accumulate} does not keep it"
+        if part:
+            why = "a step yields each loss once"
+        name = config.optimizer["_target_"]
+        raise UserError(f"{key}={name}: looks at a batch several times, and {why}")
     rates = schedule.rates(optimizer)
     scheduler = schedule.build(schedule.filled(config, in_epoch), scheduler_key, optimizer)
     try:

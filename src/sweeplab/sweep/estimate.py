@@ -19,8 +19,8 @@ from sweeplab.runs.build import build
 from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
 from sweeplab.sweep.fate import REUSE, Fate
-from sweeplab.train import loop
 from sweeplab.train.device import Runtime, choose_device
+from sweeplab.train.step import train_step
 
 SEEDS, NETWORK, STEPS = "other seeds", "same network", "timed steps"
 """Where an estimate comes from:
@@ -204,6 +204,8 @@ def _epoch_seconds(job: Job, cost: StepCost) -> float:
 
 def _time_steps(job: Job, budget: float) -> StepCost | None:
     """Time a training step and an evaluation; return None if the network cannot be run so."""
+    if job.config.step:
+        return None  # it need not work on random numbers
     trainer = replace(job.config.trainer, compile=False)
     settings = replace(job.config, trainer=trainer)
     device = choose_device(trainer.device)
@@ -212,7 +214,7 @@ def _time_steps(job: Job, budget: float) -> StepCost | None:
         task = build(settings, runtime, 100_000)
         batch = _random_batch(settings.data, trainer.batch_size, device)
         task.model.train()
-        train = _clocked(lambda: loop.train_step(task, *batch)[0], budget * 0.8)
+        train = _clocked(lambda: train_step(task, *batch)[0], budget * 0.8)
         task.model.eval()
         with torch.no_grad():
             forward = _clocked(lambda: task.model(batch[0]).sum(), budget * 0.2)

@@ -58,7 +58,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     if trainer.threads not in (None, 1) or trainer.precision != "fp32":
         return False
     own_process = (trainer.compile, trainer.profile, trainer.init_from, trainer.overfit_batches)
-    own_updates = (trainer.accumulate, trainer.ema, trainer.freeze)
+    own_updates = (config.step, trainer.accumulate, trainer.ema, trainer.freeze)
     if any(own_process) or any(own_updates):
         return False
     if once(choose_device, trainer.device).type != "cpu":

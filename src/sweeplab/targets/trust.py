@@ -26,6 +26,7 @@ _PLAIN_INTERPOLATION = re.compile(r"\$\{[\w.\[\]]+\}")
 _HARMLESS = (
     "torch.nn.functional", "torch.nn.init", "torch.utils.data", "torch._C._nn", "torch._VF",
 )  # fmt: skip
+_STEPS = ("sweeplab.models.steps",)
 _DANGEROUS = frozenset({*sys.stdlib_module_names, "torch", "sweeplab", "hydra", "omegaconf"})
 _KINDS = "no Module, Optimizer, scheduler, Dataset or metric"
 
@@ -119,8 +120,9 @@ def _ensure_trusted_object(
     value = _walk_trusted(path, key, prefixes)
     home = home_of(value)
     is_known = isinstance(value, type) and _under(home, prefixes) and _is_known_kind(value)
-    # sweeplab's own functions are never trusted: they read, write and train.
+    # sweeplab's own functions are not trusted, but for its steps: they read, write and train.
     may_be_own = _under(home, trusted) and not _under(home, ["sweeplab", "hydra"])
+    may_be_own = may_be_own or _under(home, _STEPS)
     if not is_known and not (may_be_own and is_at_its_name(value)):
         raise UserError(f"{key}={path}: refused: {_refusal(home, prefixes, trusted)}")
     if not _is_same(locate(path, key), value):

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from sweeplab import config, console, data, metrics, targets
 from sweeplab.errors import Interrupted, UserError
-from sweeplab.train import cpus, groups, loop
+from sweeplab.train import cpus, groups
 from sweeplab.train.device import choose_device
 from sweeplab.train.random_state import seed_stream
 from sweeplab.train.ranks import PATIENCE, rank, torchrun_number, world_size
 from sweeplab.train.reduction import Reduction, reduction
+from sweeplab.train.train_state import Batch, TrainState
 
 T = TypeVar("T")
 
@@ -72,6 +73,9 @@ def _check(settings: config.Config) -> None:
     elif [*loss.parameters(), *loss.buffers()]:
         name = settings.loss["_target_"]
         problems.append(f"loss={name}: has parameters or buffers, which ranks do not share")
+    if settings.step:
+        name = settings.step["_target_"]
+        problems.append(f"step={name}: a step of one's own is for one process")
     problems += [
         f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics
     ]
@@ -157,7 +161,7 @@ class GatheredAverager(metrics.MetricAverager):
         return loss, share, value, self._examples
 
 
-def gather(shares: list[loop.Batch]) -> list[loop.Batch]:
+def gather(shares: list[Batch]) -> list[Batch]:
     """Gather the parts of an evaluation's batches from all ranks, in the order of the set."""
     of_ranks: list[Any] = [None] * world_size()
     dist.all_gather_object(of_ranks, [(output.cpu(), target.cpu()) for output, target in shares])
@@ -188,7 +192,7 @@ class DistributedModel(nn.parallel.DistributedDataParallel):
         return nn.Module.train(self, mode)
 
 
-def wrap_ddp(state: loop.TrainState) -> None:
+def wrap_ddp(state: TrainState) -> None:
     """Have the ranks, if there are several, train one network."""
     if world_size() == 1:
         return

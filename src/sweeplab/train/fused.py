@@ -27,8 +27,10 @@ from sweeplab.models import MLP, losses
 from sweeplab.targets import instantiate
 from sweeplab.train import loop
 from sweeplab.train.fused_network import FusedNetwork, layers_of
-from sweeplab.train.loop import Batch, Trained, TrainState
+from sweeplab.train.loop import Trained
 from sweeplab.train.random_state import RandomStreams
+from sweeplab.train.step import add_gradients
+from sweeplab.train.train_state import Batch, TrainState
 
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
@@ -253,7 +255,7 @@ def _is_exact(
     alone = []
     for state in states:
         state.updater.clear_gradients()
-        alone.append(loop.add_gradients(state, inputs, targets))
+        alone.append(add_gradients(state, inputs, targets))
     expected = _collect(states, alone, buffers)
     if streams.moved():
         streams.restore()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeplab.speed import onednn
-from sweeplab.train.loop import TrainState
+from sweeplab.train.train_state import TrainState
 
 Layer = Callable[[Tensor], Tensor]
 

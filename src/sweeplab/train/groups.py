@@ -125,6 +125,8 @@ def of_part(part: str, parameters: Mapping[Names, T]) -> dict[Names, T]:
 
 def problems(node: Node, key: str) -> list[str]:
     """List what is wrong with an optimizer's arguments, and with those of its groups."""
+    if not isinstance(node, dict):
+        return targets.check(node, key)
     own, patterns = without_groups(node), node.get(GROUPS)
     found = targets.check(own, key, ["params"])
     if found or patterns is None:

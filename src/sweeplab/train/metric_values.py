@@ -48,7 +48,7 @@ def split_numbers(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
 
     A number alone has the metric's name, those of a dict are named `name_key`.
     """
-    number = _number(value)
+    number = to_number(value)
     if number is not None:
         return [(name, number)], None
     if value is None:
@@ -64,7 +64,7 @@ def split_numbers(name: str, value: Any) -> tuple[list[tuple[str, float]], Any]:
     return numbers, rest or None
 
 
-def _number(value: Any) -> float | None:
+def to_number(value: Any) -> float | None:
     """Return the value as a number, if it is one, or a tensor or an array of one."""
     if isinstance(value, str | bytes | Mapping | list | tuple):
         return None

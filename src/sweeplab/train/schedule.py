@@ -84,7 +84,7 @@ def by_part(config: Config) -> dict[str, Config]:
 
 def is_by_part(node: Node) -> bool:
     """Tell whether a section names parts of the network instead of a `_target_`."""
-    return "_target_" not in node and bool(node) and all(isinstance(n, dict) for n in node.values())
+    return "_target_" not in node and any(isinstance(value, dict) for value in node.values())
 
 
 def key(section: str, part: str) -> str:

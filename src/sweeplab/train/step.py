@@ -1,0 +1,139 @@
+"""What is done with a batch: gradients, clipping, the update, and the schedule's step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sweeplab.train.reduction import Reduction, batch_weight
+from sweeplab.train.step_result import StepResult, Updates
+from sweeplab.train.train_state import TrainState, checked_loss, checked_output
+
+
+def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute gradients, clip, update; returns the loss, a scalar, and the outputs.
+
+    Nothing here waits for the device.
+    """
+    updater = state.updater
+    first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
+
+    def look() -> Tensor:
+        updater.clear_gradients()
+        loss, output = add_gradients(state, inputs, targets)
+        if not first_outputs:
+            first_outputs.append(output)
+        updater.clip()
+        return loss
+
+    # A tensor, as torch's own examples return
+    loss = updater.optimizer.step(look)  # type: ignore[arg-type]
+    updater.step_schedule()
+    state.average()
+    return loss, first_outputs[0]  # type: ignore[return-value]
+
+
+def add_gradients(
+    state: TrainState, inputs: Tensor, targets: Tensor, share: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a batch to the parameters'; returns the loss and the outputs.
+
+    The gradients are multiplied by `share`, if there is one.
+    """
+    if state.compile:
+        return _add_compiled_gradients(state, inputs, targets, share)
+    with state.autocast():
+        output = checked_output(state.model(inputs), len(inputs), state.outputs)
+    loss = checked_loss(state.loss(output.float(), targets))
+    (loss if share is None else loss * share).backward()
+    return loss, output
+
+
+def _add_compiled_gradients(
+    state: TrainState, inputs: Tensor, targets: Tensor, share: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    loss, output, gradients = state.compiled(inputs, targets)
+    for parameter, gradient in zip(state.updater.trained, gradients, strict=True):
+        if gradient is not None and share is not None:
+            gradient = gradient * share
+        if parameter.grad is None or gradient is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient
+    return loss, output
+
+
+class Accumulated:
+    """Add up the gradients of several batches to those of one large batch, then update."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._share_of = batch_weight(state.loss)
+        self._batches = 0
+        self._shares: Tensor | float = 0.0
+
+    def add(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a batch, and update if it is the last of its group; returns loss and outputs."""
+        self._begin()
+        share = None if self._share_of is None else self._share_of(targets)
+        loss, output = add_gradients(self._state, inputs, targets, share)
+        self._end(1.0 if share is None else share)
+        return loss.detach(), output.detach()
+
+    def add_step(self, batch: Any, examples: int) -> StepResult:
+        """Do the same by a step of one's own."""
+        self._begin()
+        result = self._state.compute(self._state.model, batch)
+        share = examples if result.count is None else result.count
+        (result.loss * share).backward()
+        self._end(share)
+        return result
+
+    def _begin(self) -> None:
+        if self._batches == 0:
+            self._state.updater.clear_gradients()
+            self._shares = 0.0
+
+    def _end(self, share: Tensor | float) -> None:
+        state, updater = self._state, self._state.updater
+        self._batches += 1
+        self._shares += share
+        if self._batches < state.accumulate:
+            return
+        self._batches = 0
+        if state.step is not None or state.reduction is not Reduction.SUM:
+            updater.scale_gradients(1 / self._shares)
+        updater.step()
+        state.average()
+
+
+# --- A step of one's own ---------------------------------------------------------------------------
+
+
+def update_whole(state: TrainState, batch: Any) -> StepResult:
+    """Compute a step's gradients, and update; returns what it computed before the update."""
+    updater = state.updater
+    results: list[StepResult] = []
+
+    def look() -> Tensor:
+        updater.clear_gradients()
+        result = state.compute(state.model, batch)
+        results.append(result)
+        result.loss.backward()
+        updater.clip()
+        return result.loss
+
+    updater.optimizer.step(look)  # type: ignore[arg-type]  # as in train_step
+    updater.step_schedule()
+    state.average()
+    return results[0]
+
+
+def update_parts(state: TrainState, batch: Any) -> StepResult:
+    """Update the parts of the network in the order in which the step yields them."""
+    result = state.compute(state.model, batch, Updates(state.updaters))
+    for updater in state.updaters.values():
+        updater.step_schedule()
+    state.average()
+    return result
