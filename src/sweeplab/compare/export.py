@@ -39,14 +39,13 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _grid(table: Table) -> str:
-    lines = [_line(row) for row in (table.columns, ["---"] * len(table.columns), *table.rows)]
+    lines = []
+    for row in (table.columns, ["---"] * len(table.columns), *table.rows):
+        cells = " | ".join(_escaped(cell) for cell in row)
+        lines.append(f"| {cells} |")
     if table.left_out:
         lines += ["", f"... and {table.left_out} more"]
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
 
 
 def _escaped(text: str) -> str:

@@ -34,21 +34,14 @@ def in_short(error: BaseException, uri: str) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = str(error).replace(uri, address.public(uri))
-    lines = _cause(text).splitlines()
-    line = lines[0] if lines and lines[0] else type(error).__name__
+    known = filter(None, (re.search(pattern, text) for pattern in CAUSES))
+    cause = next((match[1] for match in known), text)
+    line = next(iter(cause.splitlines()), "") or type(error).__name__
     if line == "401":
         return REFUSED
     table = _STATEMENT.search(text)
     where = f" (table {table[1]})" if table else ""
     return config.redact_text(line)[: MOST - len(where)] + where
-
-
-def _cause(text: str) -> str:
-    """Return the part of the text that names the cause; the whole text if none is known."""
-    for pattern in CAUSES:
-        if match := re.search(pattern, text):
-            return match[1]
-    return text
 
 
 def is_too_long(error: BaseException) -> bool:

@@ -91,11 +91,6 @@ class Feeder:
         self.report(lag=lag)
         return None if lag else not jobs
 
-    def look(self) -> None:
-        """Correct the records by what MLflow has, without feeding anything."""
-        with suppress(AwayError):
-            self.checked.jobs(has_clients=True)
-
     def _feed(
         self,
         jobs: Sequence[TrackedRun],

@@ -32,7 +32,7 @@ def notices(
         files.insert(0, records.sweep_record(store, sweep))
     for record in files:
         for experiment, entry in records.entries(record, uri).items():
-            if not records.is_ours(entry, store):
+            if not records.is_valid(entry, store):
                 continue
             if entry.get(DELETED):
                 run = (str(entry["run"]), record)

@@ -111,19 +111,15 @@ def write_entry(record: Path, uri: str, experiment: str, entry: Node) -> None:
     store.write_json(record, places)
 
 
-def is_ours(entry: Node, home: store.Store) -> bool:
-    """Tell whether this store has noted the entry, and not one that it is a copy of."""
-    return bool(entry.get("store", home.ownership.first) == home.id)
+def is_valid(entry: Node, home: store.Store, created: int | None = None) -> bool:
+    """Tell whether an entry is of this store, and not of one that it is a copy of.
 
-
-def is_valid(entry: Node, home: store.Store, created: int | None) -> bool:
-    """Tell whether an entry is this store's, and of the experiment that was created then.
-
-    None stands for any time. What somebody deleted stays deleted, though the experiment went with
-    it.
+    It also has to be of the experiment that was `created` then. What somebody deleted stays
+    deleted, though the experiment went with it.
     """
-    is_same = created is None or entry.get("created") == created
-    return (is_same or bool(entry.get(DELETED))) and is_ours(entry, home)
+    is_ours = entry.get("store", home.ownership.first) == home.id
+    is_same = created is None or entry.get("created") == created or bool(entry.get(DELETED))
+    return is_ours and is_same
 
 
 def note_made(home: store.Store, *runs: str) -> None:

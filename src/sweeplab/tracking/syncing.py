@@ -13,6 +13,7 @@ from sweeplab.errors import RunFailed
 from sweeplab.store import Store
 from sweeplab.tracking import address, feeder, process, records
 from sweeplab.tracking.client import PATIENCE, FeedingClient, wait_until_fed
+from sweeplab.tracking.connection import AwayError
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 
@@ -33,8 +34,8 @@ def refresh(store: Store, tracking: config.Tracking) -> None:
         return
     uri = address.checked(address.resolve_uri(tracking))
     lock = FileLock(records.lock_file(store), timeout=0)
-    with suppress(Timeout), lock:
-        feeder.Feeder(store, uri, lock, log=False).look()
+    with suppress(Timeout, AwayError), lock:
+        feeder.Feeder(store, uri, lock, log=False).checked.jobs(has_clients=True)
 
 
 def sync(

@@ -84,7 +84,11 @@ class View:
         jobs = []
         for sweep in self._manifests.sweeps:
             if only is None or not sweep.runs.isdisjoint(only):
-                jobs += self._sweep_jobs(sweep, has_clients)
+                for experiment in sweep.experiments:
+                    job = self._tracked(sweep, experiment)
+                    job.goal = sweep.goal(job.fed, has_clients=has_clients)
+                    jobs.append(job)
+        jobs = [job for job in jobs if job.is_behind]
         with os.scandir(self.store.root) as listing:
             names = [entry.name for entry in listing if len(entry.name) == store.ID_LENGTH]
         for name in names:
@@ -113,12 +117,6 @@ class View:
         if not is_valid(entry, self.store, self.created.get(experiment)):
             entry = {}
         return TrackedRun(source, experiment, entry)
-
-    def _sweep_jobs(self, sweep: SweepManifest, has_clients: bool) -> list[TrackedRun]:
-        jobs = [self._tracked(sweep, experiment) for experiment in sweep.experiments]
-        for job in jobs:
-            job.goal = sweep.goal(job.fed, has_clients=has_clients)
-        return [job for job in jobs if job.is_behind]
 
     def _run_jobs(self, run_id: str) -> list[TrackedRun]:
         """List what is to be fed of this run; a look at one that is at rest costs a stat."""

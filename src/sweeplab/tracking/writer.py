@@ -83,8 +83,9 @@ class Writer:
         # How a run is computed may change when it is resumed; its params and data set tell of the
         # first start.
         params = {} if job.fed else self._missing_params(start, run_id, is_new=is_new)
-        has_new_tags = not is_new and self._has_new_tags(job, history.lines[fed_lines:])
-        sender.log(client, run_id, rows, params, tags if has_new_tags else {})
+        events = {line["event"] for line in history.lines[fed_lines:]}
+        has_new_tags = job.fed.get("sweeps") != job.goal["sweeps"] or not events <= NUMBERS
+        sender.log(client, run_id, rows, params, tags if has_new_tags and not is_new else {})
         if not job.fed and (data := start.get("data")):
             sender.log_data(client, run_id, data)
         self._set_status(job, run_id, history.latest(*AT_WORK)["time"])
@@ -106,12 +107,6 @@ class Writer:
             name = parent.names.get(followed.known_by[1]) or name
             tags["mlflow.parentRunId"] = self.runs.parent_id(parent, job.experiment)
         return terms.origin(name) | terms.run_tags(history) | tags
-
-    @staticmethod
-    def _has_new_tags(job: TrackedRun, new_lines: list[store.Line]) -> bool:
-        """Tell whether the tags may differ from those that MLflow has."""
-        events = {line["event"] for line in new_lines}
-        return job.fed.get("sweeps") != job.goal["sweeps"] or not events <= NUMBERS
 
     def _missing_params(self, start: Node, run_id: str, *, is_new: bool) -> dict[str, str]:
         """Return the params that MLflow has not.
