@@ -117,9 +117,8 @@ def is_valid(entry: Node, home: store.Store, created: int | None = None) -> bool
     It also has to be of the experiment that was `created` then. What somebody deleted stays
     deleted, though the experiment went with it.
     """
-    is_ours = entry.get("store", home.ownership.first) == home.id
     is_same = created is None or entry.get("created") == created or bool(entry.get(DELETED))
-    return is_ours and is_same
+    return is_same and bool(entry.get("store", home.ownership.first) == home.id)
 
 
 def note_made(home: store.Store, *runs: str) -> None:
