@@ -17,6 +17,7 @@ from sweeplab.config import (
     Trainer,
     canonical,
     compose,
+    explain,
     flatten,
     parse,
     redact,
@@ -448,3 +449,12 @@ def test_every_option_of_every_group_composes_and_parses(root: Path) -> None:
 def test_a_large_number_is_shown_as_it_may_be_typed(typed: str, shown: str) -> None:
     assert to_text(from_text(typed)) == shown
     assert to_text(from_text(shown)) == shown
+
+
+def test_a_key_below_an_empty_one_is_added_by_a_plus(root: Path) -> None:
+    with pytest.raises(Exception) as error:  # noqa: PT011  # Hydra's, which `explain` reads
+        compose(["data.transform._target_=my.Crop"])
+    assert explain(error.value, ["data.transform._target_=my.Crop"]) == (
+        "data.transform._target_=my.Crop: no such key; a key below an empty one is added by a plus: "
+        "+data.transform._target_=my.Crop"
+    )

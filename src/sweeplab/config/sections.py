@@ -86,6 +86,8 @@ class Data:
     flatten: bool = True
     dataset: Node = field(default_factory=dict)
     collate: Node | None = None
+    transform: Node | None = None
+    train_transform: Node | None = None
     root: str = "data"
     valid: int | None = _count(1)
     test: int | None = _count(1)

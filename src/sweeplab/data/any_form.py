@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,17 @@ from torch.utils.data import Dataset, default_collate
 from sweeplab.data import iterables, trees
 from sweeplab.data.building import build_set, own_digests, version_digest
 from sweeplab.data.collating import Collate
+from sweeplab.data.keeping import kept
 from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
-from sweeplab.data.sources import Tensors, combined, ensure_some, not_a_set, tensor_of
+from sweeplab.data.sources import combined, ensure_some, is_tensors, not_a_set, tensor_of
 from sweeplab.data.splits import Splits, StreamingSplit, TreeSplit, first_digest
-from sweeplab.data.splitting import Cut, split
+from sweeplab.data.splitting import split
+from sweeplab.data.transforms import (
+    Transforms,
+    transformed,
+    transforms_for_all,
+    transforms_for_training,
+)
 from sweeplab.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,16 +76,17 @@ class Listed(Dataset[Any]):
 
 
 class MapStyle(Dataset[Any]):
-    """A user's map-style set, with tensors on the CPU."""
+    """A map-style set with its examples transformed, and their tensors on the CPU."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, transforms: Transforms = ()) -> None:
         self.dataset = dataset
+        self.transforms = transforms
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> trees.Tree:
-        return trees.detached(self.dataset[index])
+        return trees.detached(transformed(self.dataset[index], self.transforms))
 
 
 Part = Columns | Listed | MapStyle
@@ -90,21 +98,26 @@ def load(data: Data) -> Splits:
     Raises UserError where that is impossible, or no batch can be made of its examples.
     """
     datasets = build_set(data)
-    own = own_digests(datasets)
+    training = transforms_for_training(data)
+    if training:
+        datasets[0] = kept(datasets[0], data.memory)
+    own = [] if data.transform else own_digests(datasets)
     collate = Collate(data)
-    parts = [_part_of(dataset, data.memory) for dataset in datasets]
+    for_all = transforms_for_all(data)
+    parts = [_part_of(dataset, data.memory, for_all) for dataset in datasets]
     samples = [_read_sample(part) for part in parts]
     for sample in samples:
         collate(sample.examples)
+    cut_training = _cut_of_training(data, collate, parts[0], training) if training else None
+    streamed = partial(_streamed, data, parts, samples, collate, cut_training)
     mebibytes = _mebibytes(parts, samples)
     if mebibytes > data.memory:
         iterables.refuse_streaming(datasets, mebibytes, data.memory)
         reason = f"the set needs {mebibytes} MiB, more than data.memory={data.memory}"
         advice = f", or hold it by data.memory={mebibytes}"
-        digest = combined(own) if own else version_digest(data, reason, advice)
-        return _streamed(data, parts, samples, collate, digest)
-    kept: list[Part] = []
-    cuts: list[Cut] = []
+        return streamed(combined(own) if own else version_digest(data, reason, advice))
+    kept_parts: list[Part] = []
+    draws: list[bool] = []
     digests: list[str] = []
     for part, sample in zip(parts, samples, strict=True):
         held, random = _read_all(part, sample, collate)
@@ -113,18 +126,35 @@ def load(data: Data) -> Splits:
         except UserError:
             if data.version is None:
                 raise
-            return _streamed(data, parts, samples, collate, version_digest(data, ""))
-        kept.append(part if random else held)
-        cuts.append(partial(_cut, data, collate))
-    return split(data, kept, cuts, combined(own or digests), ())
+            return streamed(version_digest(data, ""))
+        kept_parts.append(part if random else held)
+        draws.append(random)
+    if cut_training is not None:
+        cut_training = partial(cut_training, held=not draws[0])
+    cuts = [partial(_cut, data, collate)] * len(parts)
+    return split(data, kept_parts, cuts, combined(own or digests), training=cut_training)
+
+
+def _cut_of_training(
+    data: Data, collate: Collate, part: Part, training: Transforms
+) -> Callable[..., StreamingSplit]:
+    """Transform a part anew in each epoch. Raises UserError where that does not make a batch."""
+    view = MapStyle(part.dataset if isinstance(part, MapStyle) else part, training)
+    collate(read_sample(view).examples)
+    return partial(_stream, data, collate, view)
 
 
 def _streamed(
-    data: Data, parts: Sequence[Part], samples: Sequence[Reading], collate: Collate, digest: str
+    data: Data,
+    parts: Sequence[Part],
+    samples: Sequence[Reading],
+    collate: Collate,
+    training: Callable[..., StreamingSplit] | None,
+    digest: str,
 ) -> Splits:
     """Split a set that is not held, or of which it is not known what its examples hold."""
     cut = partial(_stream, data, collate)
-    splits = split(data, parts, [cut] * len(parts), digest, ())
+    splits = split(data, parts, [cut] * len(parts), digest, training=training)
     sampled = [trees.digest(sample.examples, any_object=True) for sample in samples]
     return replace(splits, sample=combined(sampled))
 
@@ -132,20 +162,22 @@ def _streamed(
 # --- What a target delivers -----------------------------------------------------------------------
 
 
-def _part_of(delivered: object, memory: int) -> Part:
+def _part_of(delivered: object, memory: int, transforms: Transforms) -> Part:
     part: Part
-    if isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__:
+    if is_tensors(delivered):
         part = _columns((delivered.inputs, delivered.targets))
     elif isinstance(delivered, tuple | Mapping | Tensor | np.ndarray):
         part = _columns(delivered)
     elif iterables.is_map_style(delivered):
-        part = MapStyle(delivered)
+        part = MapStyle(delivered, transforms)
     elif iterables.is_iterable(delivered):
         read = iterables.read_through(delivered, trees.size, memory)  # type: ignore[arg-type]
         part = Listed([trees.detached(example) for example in read])
     else:
         raise not_a_set(delivered, WANTED)
     ensure_some(part)
+    if transforms and not isinstance(part, MapStyle):
+        return MapStyle(part, transforms)
     return part
 
 
@@ -221,10 +253,12 @@ def _cut(data: Data, collate: Collate, part: Part, indices: Tensor) -> TreeSplit
     """Cut a split, held as tensors where that is possible."""
     if collate.function is None and isinstance(part, Columns):
         return TreeSplit([leaf[indices] for leaf in part.leaves], part.batch_structure())
-    return replace(_stream(data, collate, part, indices), held=not isinstance(part, MapStyle))
+    return _stream(data, collate, part, indices, held=not isinstance(part, MapStyle))
 
 
-def _stream(data: Data, collate: Collate, part: Part, indices: Tensor) -> StreamingSplit:
+def _stream(
+    data: Data, collate: Collate, part: Part, indices: Tensor, *, held: bool = False
+) -> StreamingSplit:
     return StreamingSplit(
         examples=part,
         indices=indices,
@@ -232,6 +266,7 @@ def _stream(data: Data, collate: Collate, part: Part, indices: Tensor) -> Stream
         prepare=_as_it_is,
         workers=data.workers,
         first=first_digest(part),
+        held=held,
         draws=collate.function is not None or isinstance(part, MapStyle),
     )
 

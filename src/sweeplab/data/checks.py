@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sweeplab.config import Data
 
 NORMALISING = ("mean", "std", "target_mean", "target_std")
-NODES = ("collate",)
+NODES = ("collate", "transform", "train_transform")
 
 
 def nodes(data: Data) -> list[tuple[str, Node]]:

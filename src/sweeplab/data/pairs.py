@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sweeplab.data import iterables, seeding
 from sweeplab.data.building import build_set, own_digests, version_digest
+from sweeplab.data.keeping import kept
 from sweeplab.data.preparing import (
     byte_scale,
     input_scaling,
@@ -24,6 +25,7 @@ from sweeplab.data.preparing import (
 from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
 from sweeplab.data.scaling import ensure_told_apart, scaled
 from sweeplab.data.sources import (
+    Converted,
     Examples,
     Pair,
     Tensors,
@@ -41,6 +43,11 @@ from sweeplab.data.splits import (
     seeded_example,
 )
 from sweeplab.data.splitting import Cut, split
+from sweeplab.data.transforms import (
+    Transforms,
+    transforms_for_all,
+    transforms_for_training,
+)
 from sweeplab.errors import UserError
 from sweeplab.metrics import CLASSIFICATION
 
@@ -57,8 +64,13 @@ def load(data: Data) -> Splits:
         size = f"has {math.prod(data.shape)} numbers, but data.in_features={data.in_features}"
         raise UserError(f"data.shape={data.shape}: {size}")
     datasets = build_set(data)
-    own = own_digests(datasets)
-    parts = [examples_of(dataset, data.memory) for dataset in datasets]
+    training = transforms_for_training(data)
+    if training:
+        datasets[0] = kept(datasets[0], data.memory)
+    own = [] if data.transform else own_digests(datasets)
+    for_all = transforms_for_all(data)
+    parts = [examples_of(dataset, data.memory, for_all) for dataset in datasets]
+    cut_training = _cut_of_training(data, parts[0], training) if training else None
     samples = [_read_sample(part) for part in parts]
     sampled = [Tensors(*collate(sample.examples)) for sample in samples]
     mebibytes = _mebibytes(parts, sampled)
@@ -66,18 +78,32 @@ def load(data: Data) -> Splits:
         iterables.refuse_streaming(datasets, mebibytes, data.memory)
         notes = _notes(data, sampled)
         digest = combined(own) if own else _version_digest(data, mebibytes)
-        splits = split(data, parts, [partial(_streaming, data)] * len(parts), digest, notes)
+        cut = partial(_streaming, data)
+        splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training)
         return replace(splits, sample=combined(map(_digest, sampled)))
-    kept: list[Examples] = []
+    kept_parts: list[Examples] = []
     cuts: list[Cut] = []
     whole: list[Tensors] = []
+    draws: list[bool] = []
     for part, sample in zip(parts, samples, strict=True):
         tensors, random = _read_all(part, sample)
         whole.append(tensors)
-        kept.append(part if random else tensors)
+        draws.append(random)
+        kept_parts.append(part if random else tensors)
         cuts.append(partial(_streaming if random else _in_memory, data))
+    if cut_training is not None:
+        cut_training = partial(cut_training, held=not draws[0])
     digest = combined(own or map(_digest, whole))
-    return split(data, kept, cuts, digest, _notes(data, whole))
+    return split(data, kept_parts, cuts, digest, _notes(data, whole), cut_training)
+
+
+def _cut_of_training(
+    data: Data, part: Examples, training: Transforms
+) -> Callable[..., StreamingSplit]:
+    """Transform a part anew in each epoch. Raises UserError where that does not give inputs."""
+    view = Converted(part if isinstance(part, Tensors) else part.dataset, training)
+    prepare(data, *collate(read_sample(view).examples))
+    return partial(_streaming, data, view)
 
 
 def _read_sample(part: Examples) -> Reading:
@@ -132,7 +158,9 @@ def _in_memory(data: Data, part: Tensors, indices: Tensor) -> InMemorySplit:
     return InMemorySplit(inputs, prepare_targets(data, part.targets[indices]), byte_scale(data))
 
 
-def _streaming(data: Data, part: Examples, indices: Tensor) -> StreamingSplit:
+def _streaming(
+    data: Data, part: Examples, indices: Tensor, *, held: bool = False
+) -> StreamingSplit:
     with seeding.preserved():
         first = collate([seeded_example(part, 0, KEY)])
         digest = first_digest(part)
@@ -145,6 +173,7 @@ def _streaming(data: Data, part: Examples, indices: Tensor) -> StreamingSplit:
         prepare=partial(_prepare, data),
         workers=data.workers,
         first=digest,
+        held=held,
         draws=not isinstance(part, Tensors),
     )
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sweeplab.data import iterables, trees
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
+from sweeplab.data.transforms import Transforms, transformed
 from sweeplab.errors import UserError
 
 Pair = tuple[Tensor, Tensor]
@@ -129,10 +130,11 @@ def _digits() -> np.ndarray[Any, Any]:
 
 
 class Converted(Dataset[Pair]):
-    """A user's map-style dataset, with its examples as pairs of tensors."""
+    """A map-style dataset with its examples as pairs of tensors, their inputs transformed."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, transforms: Transforms = ()) -> None:
         self.dataset = dataset
+        self.transforms = transforms
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -142,33 +144,48 @@ class Converted(Dataset[Pair]):
         if not isinstance(example, tuple | list) or len(example) != 2:
             wanted = "it must be a pair (input, target), or data.task=any"
             raise UserError(f"data.dataset: an example is a {kind_of(example)}; {wanted}")
-        return tensor_of(example[0]), tensor_of(example[1])
+        inputs, target = example
+        return tensor_of(transformed(inputs, self.transforms)), tensor_of(target)
 
 
 Examples = Tensors | Converted
 
 
-def examples_of(delivered: object, memory: int) -> Examples:
+def examples_of(delivered: object, memory: int, transforms: Transforms = ()) -> Examples:
     """Make a map-style dataset of what a user's `_target_` delivered.
 
     Raises UserError where that cannot be one, or only iterates and does not fit into `memory` MiB.
     """
     examples: Examples
-    if isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__:
+    if is_tensors(delivered):
         examples = delivered
     elif _is_pair_of_arrays(delivered):
         examples = _from_arrays(*map(tensor_of, delivered))
     elif isinstance(delivered, Mapping | str | bytes):
         raise not_a_set(delivered, WANTED)
     elif iterables.is_map_style(delivered):
-        examples = Converted(delivered)
+        examples = Converted(delivered, transforms)
     elif iterables.is_iterable(delivered):
         read = iterables.read_through(delivered, _size_as_floats, memory)  # type: ignore[arg-type]
-        examples = Converted(read)
+        examples = Converted(read, transforms)
     else:
         raise not_a_set(delivered, WANTED)
     ensure_some(examples)
+    if transforms and isinstance(examples, Tensors):
+        return Converted(examples, transforms)
     return examples
+
+
+def is_tensors(delivered: object) -> TypeGuard[Tensors]:
+    """Tell whether a set is two tensors; a user's subclass may have other examples."""
+    return isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__
+
+
+def is_in_memory(delivered: object) -> bool:
+    """Tell whether there is nothing to be read."""
+    return is_tensors(delivered) or isinstance(
+        delivered, tuple | list | Mapping | Tensor | np.ndarray
+    )
 
 
 def _size_as_floats(example: object) -> int:

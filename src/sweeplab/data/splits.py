@@ -87,7 +87,7 @@ class StreamingSplit:
     prepare: Callable[[Any], Any]  # makes of a raw batch what a model takes, in this process
     workers: int  # processes that load batches
     first: str  # SHA-256 of the first of `examples`
-    held: bool = False  # the examples are a list in memory
+    held: bool = False  # the set is known by a digest of all examples, as they are before training
     draws: bool = True  # reading or collating them may draw random numbers
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ Split = InMemorySplit | TreeSplit | StreamingSplit
 
 
 def is_held(split: Split) -> bool:
-    """Tell whether a split is in memory, and the same in each epoch."""
+    """Tell whether the digest of the set is over all examples of this split, and these stay so."""
     return not isinstance(split, StreamingSplit) or split.held
 
 

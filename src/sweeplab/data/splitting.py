@@ -24,9 +24,13 @@ def split(
     parts: Sequence[Any],
     cuts: Sequence[Cut],
     digest: str,
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
+    training: Callable[[Tensor], Split] | None = None,
 ) -> Splits:
-    """Draw test (unless the set brings it) and valid by `data.split_seed`; the order is kept."""
+    """Draw test (unless the set brings it) and valid by `data.split_seed`; the order is kept.
+
+    `training` makes the training split of its numbers, if that is another cut than the others.
+    """
     own_test_size = len(parts[1]) if len(parts) == 2 else None
     _, valid_size, test_size = sizes(data, len(parts[0]), own_test_size)
     rest = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(data.split_seed))
@@ -36,7 +40,8 @@ def split(
     else:
         test = cuts[1](parts[1], torch.arange(test_size))
     valid = cuts[0](parts[0], rest[:valid_size].sort().values)
-    train = cuts[0](parts[0], rest[valid_size:].sort().values)
+    in_training = rest[valid_size:].sort().values
+    train = training(in_training) if training else cuts[0](parts[0], in_training)
     return Splits(train, valid, test, digest, tuple(notes))
 
 

@@ -46,6 +46,14 @@ def detached(tree: Tree) -> Tree:
     return pytree.tree_map_only(Tensor, lambda leaf: leaf.detach().cpu(), tree)
 
 
+def loaded(tree: Tree) -> Tree:
+    """Return an example whose pictures are read from their files, which are closed then."""
+    for leaf in pytree.tree_leaves(tree):
+        if _is_picture(leaf):
+            leaf.load()
+    return detached(tree)
+
+
 def copied(tree: Tree) -> Tree:
     """Copy containers, tensors and arrays; other objects stay the same ones."""
     return pytree.tree_map(_copied_leaf, tree)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeplab import targets
-from sweeplab.config import Node
+from sweeplab.config import ANY, Node
 from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.fate import NEW, STALE
@@ -67,7 +67,8 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
         return False  # LBFGS looks at a batch several times
     parts = [config.model, config.loss, config.optimizer, config.scheduler]
-    if not facts.held or not fused.stateless([*parts, *config.metrics.values()]):
+    changes = config.data.task == ANY or config.data.train_transform is not None
+    if changes or not facts.held or not fused.stateless([*parts, *config.metrics.values()]):
         return False
     if not once(_is_shareable, config.loss):
         return False
