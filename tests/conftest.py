@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing.util
 import os
 import re
 import runpy
@@ -24,7 +25,6 @@ from sweeplab.commands import cli
 from sweeplab.config import redaction
 from sweeplab.speed import quick_exit
 from sweeplab.store import Store
-from sweeplab.sweep import fork
 from sweeplab.tracking import process
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -107,8 +107,8 @@ def unsealed(content: bytes) -> bytes:
 def _loaded() -> Iterator[None]:
     """Feeders and servers of sweeps that are started from here need not load PyTorch or MLflow."""
     with pytest.MonkeyPatch.context() as patch:
-        for starts in (fork, process):
-            patch.setattr(starts, "subprocess", ready)
+        patch.setattr(process, "subprocess", ready)
+        patch.setattr(multiprocessing.util, "spawnv_passfds", ready.spawn)
         yield
     ready.end()
 

@@ -53,7 +53,7 @@ def processes(root: Path) -> list[int]:
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace")
                 if (
-                    "sweeplab.sweep.server" in words
+                    "sweeplab.sweep.preload" in words
                     and (folder / "cwd").resolve() == root.resolve()
                 ):
                     found.append(int(folder.name))

@@ -7,6 +7,7 @@ disk. Linux only.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import fcntl
 import gc
@@ -42,7 +43,7 @@ from sweeplab.runs import run
 from sweeplab.runs.job import Job
 from sweeplab.speed import quick_exit
 from sweeplab.store import Store, locked
-from sweeplab.sweep import pool, server
+from sweeplab.sweep import local, worker
 from sweeplab.sweep.conduct import conduct
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
@@ -370,53 +371,51 @@ def _feed(store: Store, uri: str, fault: Fault) -> int:
         os._exit(0)
 
 
-class Forked(pool.Pool):
+class Forked(local.Local):
     """Workers of this machine, each forked from the launcher itself, and ended with it."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__()
         self._fault = fault
-        self._processes: dict[int, int] = {}  # process id -> number
 
     def share(self, *_: object) -> None: ...
 
-    def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
+    def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> ForkedProcess:  # type: ignore[override]
         launcher, process = os.getpid(), os.fork()
         if process == 0:
-            self._work(
-                server.Order(number=number, jobs=jobs, environment=lease.environment, splits=None),
-                launcher,
-            )
-        self._processes[process] = number
+            self._work(jobs, launcher)
+        return ForkedProcess(process)
 
-    def _work(self, order: server.Order, launcher: int) -> NoReturn:
+    def _work(self, jobs: Sequence[Job], launcher: int) -> NoReturn:
         code = 1
         try:
             sys.settrace(None)
             ctypes.CDLL(None).prctl(DEATH, signal.SIGKILL, 0, 0, 0)
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._fault.strike("job")
             if os.getppid() == launcher:
-                code = server._work(order, None)
+                code = worker.train(jobs, None)
         finally:
             os._exit(code)
 
-    def wait(self, seconds: float) -> list[tuple[int, int]]:
-        deadline, ended = time.monotonic() + seconds, []
-        while self._processes and not ended and time.monotonic() < deadline:
-            for process in list(self._processes):
-                found, status = os.waitpid(process, os.WNOHANG)
-                if found:
-                    ended.append((self._processes.pop(process), os.waitstatus_to_exitcode(status)))
-            if not ended:
-                time.sleep(0.003)
-        return ended
 
-    def stop(self, number: int, *, hard: bool = False) -> None:
-        for process, known in self._processes.items():
-            if known == number:
-                os.kill(process, signal.SIGKILL if hard else signal.SIGTERM)
+class ForkedProcess:
+    """A child of this process."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+
+    async def ended(self) -> int:
+        while True:
+            found, status = os.waitpid(self._process, os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            await asyncio.sleep(0.003)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._process, number)
 
 
 # ---- what a command does ----
@@ -439,8 +438,8 @@ def sweep(
 
     def action() -> None:
         def program() -> None:
-            with Forked(fault) as workers:
-                conduct(Jobs(make(jobs, given, composed)), workers)
+            with Forked(fault) as place:
+                conduct(Jobs(make(jobs, given, composed)), place)
 
         cli.guarded(program)()
 

@@ -12,13 +12,14 @@ import fcntl
 import gc
 import inspect
 import json
+import multiprocessing.util
 import os
 import runpy
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,7 @@ COMMAND, FEEDER = "command", "feeder"
 FEEDS = {"sync", process.PROGRAM}  # words of what loads MLflow instead of PyTorch
 PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _Popen = subprocess.Popen
+_spawn = multiprocessing.util.spawnv_passfds
 _execute = inspect.signature(_Popen._execute_child)  # type: ignore[attr-defined]
 
 
@@ -75,6 +77,16 @@ class Popen(_Popen[Any]):
             self.pid = _ask(FEEDER if FEEDS.intersection(words) else COMMAND, order, mine)
         self._child_created = True
         self._close_pipe_fds(*(told[name] for name in PIPES))  # type: ignore[attr-defined]
+
+
+def spawn(path: bytes, words: list[bytes], files: Sequence[int]) -> int:
+    """Do what multiprocessing's `spawnv_passfds` does, for its fork server."""
+    program = [os.fsdecode(word) for word in words]
+    if "forkserver" not in program[-1]:  # another helper, which loads nothing
+        return int(_spawn(path, words, files))
+    process = Popen(program, stdin=DEVNULL, pass_fds=files)
+    process.returncode = 0  # multiprocessing waits for it
+    return process.pid
 
 
 def run(*given: Any, **how: Any) -> subprocess.CompletedProcess[Any]:
@@ -156,7 +168,7 @@ def _load(kind: str) -> None:
             "torch.nested._internal.nested_tensor",
         ):
             import_module(name)
-        for name in ("compare", "models", "runs.run", "sweep.server"):
+        for name in ("compare", "models", "runs.run", "sweep.worker"):
             import_module(f"sweeplab.{name}")
         config.compose([])  # loads Hydra, and its plugins
 

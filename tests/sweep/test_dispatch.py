@@ -200,7 +200,7 @@ def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
 ) -> None:
     faults(h1="hang", h2="hang")
     process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", "sweep.workers=2"])
-    until(lambda: len(runs(root)) == 2 and all(run.epochs() for run in runs(root).values()))
+    until(lambda: len(runs(root)) == 2 and all(run.saved_epochs() for run in runs(root).values()))
     os.kill(process.pid, number)
     assert kill.end(process, "the sweep") == code
     said = (root / "out").read_text()
@@ -216,9 +216,9 @@ def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
 
 PATIENT = """
 import runpy, sys
-from sweeplab.sweep import processes
-assert processes.GRACE == 5
-processes.GRACE = 10_000
+from sweeplab.sweep import dispatch
+assert dispatch.GRACE == 5
+dispatch.GRACE = 10_000
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -525,7 +525,7 @@ def test_shared_splits_are_the_same_and_nobody_elses_to_write() -> None:
         )
     )
     shared = data.share(splits)
-    copies = [data.mapped(os.dup(shared.file.fileno()), shared.layout) for _ in range(2)]
+    copies = [data.mapped(shared.file.fileno(), shared.layout) for _ in range(2)]
     for name in ("train", "valid", "test"):
         mine, other, original = (getattr(each, name) for each in (*copies, splits))
         assert torch.equal(mine.inputs, original.inputs)

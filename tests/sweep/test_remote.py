@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -29,8 +30,8 @@ from sweeplab import targets
 from sweeplab.config import conf_dir
 from sweeplab.errors import RunFailed
 from sweeplab.store import Event, Store
+from sweeplab.sweep import cluster
 from sweeplab.sweep.agent import Probe, versions
-from sweeplab.sweep.cluster import Cluster
 from sweeplab.sweep.paths import same_modules
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray has no wheel for this Python")
@@ -309,26 +310,38 @@ def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(
     assert ended.err == f"{nodes.words[1]}: its nodes have no GPU for a job\n"
 
 
-def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(home: Store) -> None:
+@needs_ray
+def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NFS remembers for some time that a file was not there."""
-    cluster, run = Cluster("auto"), home.run("f" * 64)
-    cluster._nodes._looked = cluster._nodes._alone = time.monotonic()
-    cluster._unseen[7] = run, time.monotonic() + 60
-    assert cluster.wait(0) == []
-    run.folder.mkdir()
-    run.result_file.touch()
-    assert cluster.wait(0) == [(7, 0)]
-    cluster._unseen[8] = home.run("e" * 64), time.monotonic() - 1
-    assert cluster.wait(0) == [(8, 0)]
+    monkeypatch.setattr(cluster, "SETTLING", 5.0)
+    process = object.__new__(cluster.RemoteProcess)
+    process._run = home.run("f" * 64)
+
+    async def ended() -> None:
+        process._exit_code = asyncio.get_running_loop().create_future()
+        process._exit_code.set_result(0)
+        waiting = asyncio.create_task(process.ended())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        process._run.folder.mkdir()
+        process._run.result_file.touch()
+        assert await waiting == 0
+        process._run = home.run("e" * 64)
+        monkeypatch.setattr(cluster, "SETTLING", 0.01)
+        assert await process.ended() == 0
+
+    asyncio.run(ended())
 
 
 def test_a_sweep_ends_of_which_no_node_is_left() -> None:
-    cluster = Cluster("auto")
-    cluster._nodes._looked, cluster._nodes._alone = time.monotonic(), time.monotonic() - 121
+    nodes = cluster.Cluster("auto")
+    nodes._nodes._looked, nodes._nodes._alone = time.monotonic(), time.monotonic() - 121
     with pytest.raises(
         RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"
     ):
-        cluster.wait(0)
+        nodes.tend()
 
 
 def test_what_a_node_must_find(home: Store) -> None:

@@ -30,7 +30,7 @@ from sweeplab.config import conf_dir  # noqa: E402
 from sweeplab.errors import UserError  # noqa: E402
 from sweeplab.store import Event, Run, Store  # noqa: E402
 from sweeplab.sweep import space  # noqa: E402
-from sweeplab.sweep.pool import Pool  # noqa: E402
+from sweeplab.sweep.local import Local  # noqa: E402
 from sweeplab.sweep.search import Options, make  # noqa: E402
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "data=digits", "trainer.threads=1")
@@ -338,12 +338,12 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
     options = Options(n_trials=2, n_jobs=1, metric=[], direction=[], sampler=sampler, pruner=pruner)
     parsed = OverridesParser.create().parse_overrides(words)
     home = Store(root / "runs").open()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"), Pool() as pool:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), Local() as place:
         found = make(
             parsed,
             words,
             lambda given: compose("config", overrides=given),
-            pool,
+            place,
             options,
             ours=True,
         )

@@ -25,7 +25,7 @@ def ensure_one_rank() -> None:
 
 
 class SweeplabLauncher(Launcher):
-    """Trains on this machine, a process for each job. Our sweeper uses its workers; others only
+    """Trains on this machine, a process for each job. Our sweeper asks for its place; others only
     call `launch`.
     """
 
@@ -39,17 +39,17 @@ class SweeplabLauncher(Launcher):
         del task_function  # a job is planned as a whole, and trained by sweeplab.runs.run
         self._context, self._config = hydra_context, config
 
-    def begin(self) -> Any:
-        """Start early what takes time; the result is passed to `workers`."""
-        from sweeplab.sweep import fork
+    def begin(self) -> None:
+        """Start early what takes time."""
+        from sweeplab.sweep import server
 
-        return fork.start()
+        server.start()
 
-    def workers(self, begun: Any = None) -> Any:
-        """Return the workers that carry the jobs out: a sweeplab.sweep.pool.Workers."""
-        from sweeplab.sweep.pool import Pool
+    def place(self) -> Any:
+        """Return where the jobs are trained: a sweeplab.sweep.place.SweepPlace."""
+        from sweeplab.sweep.local import Local
 
-        return Pool(begun)
+        return Local()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -69,9 +69,9 @@ class SweeplabLauncher(Launcher):
         assert self._context is not None
         assert self._config is not None
         loader, config = self._context.config_loader, self._config
-        with self.workers() as pool:
+        with self.place() as place:
             plan = make(job_overrides, [], Composer(loader, config))
-            conduct(Jobs(plan), pool)
+            conduct(Jobs(plan), place)
         home = store.Store(plan.settings.store.root)
         returned: dict[tuple[str, ...], JobReturn] = {}
         for cell in plan.cells:

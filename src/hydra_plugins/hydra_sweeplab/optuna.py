@@ -27,12 +27,12 @@ class OptunaSweeper(sweeper.SweeplabSweeper):
         return super().sweep(arguments)
 
     def _jobs(
-        self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool
+        self, parsed: list[Any], given: list[str], composer: Any, place: Any, ours: bool
     ) -> Any:
         from sweeplab.sweep import options, search
 
         return search.make(
-            parsed, given, composer, pool, options.Options.read(self._options), ours=ours
+            parsed, given, composer, place, options.Options.read(self._options), ours=ours
         )
 
 

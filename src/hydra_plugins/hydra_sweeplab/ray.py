@@ -16,8 +16,8 @@ class RayLauncher(launcher.SweeplabLauncher):
         super().__init__()
         self._address, self._cpus = address, cpus_per_node
 
-    def begin(self) -> Any:
-        """Check that Ray is installed and the settings are valid; `workers` connects, once there is
+    def begin(self) -> None:
+        """Check that Ray is installed and the settings are valid; the place connects, once there is
         a plan.
         """
         from sweeplab.errors import UserError
@@ -33,8 +33,7 @@ class RayLauncher(launcher.SweeplabLauncher):
             allowed = "a whole number >= 1, or null"
             raise UserError(f"hydra.launcher.cpus_per_node={cpus}: must be {allowed}")
 
-    def workers(self, begun: Any = None) -> Any:
-        del begun
+    def place(self) -> Any:
         from sweeplab.sweep.cluster import Cluster
 
         return Cluster(self._address, self._cpus)

@@ -23,13 +23,12 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
         launchers.ensure_one_rank()
         ours = self.launcher if isinstance(self.launcher, launchers.SweeplabLauncher) else None
-        begun = None
         if ours and "sweep.plan=true" not in arguments:
-            begun = ours.begin()
+            ours.begin()
         with waiting("loading PyTorch"):
             from sweeplab.sweep.compose import Composer
             from sweeplab.sweep.conduct import conduct
-            from sweeplab.sweep.pool import Pool
+            from sweeplab.sweep.local import Local
         assert self.config is not None
         assert self.hydra_context is not None
         if self.params is not None and not isinstance(self.params, Mapping):
@@ -39,10 +38,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         given = [*self._parse_config(), *arguments]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
         composer = Composer(loader, self.config)
-        with ours.workers(begun) if ours else Pool() as pool:
-            jobs = self._jobs(parsed, given, composer, pool, bool(ours))
+        with ours.place() if ours else Local() as place:
+            jobs = self._jobs(parsed, given, composer, place, bool(ours))
             if jobs is not None:
-                conduct(jobs, pool, None if ours else self._launch)
+                conduct(jobs, place, None if ours else self._launch)
 
     def _launch(self, overrides: Sequence[Sequence[str]]) -> list[BaseException | None]:
         """Run jobs with a launcher that is not ours; return the exception of each that failed, or
@@ -53,10 +52,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         return [job._return_value if job.status == JobStatus.FAILED else None for job in returned]
 
     def _jobs(
-        self, parsed: list[Any], given: list[str], composer: Any, pool: Any, ours: bool
+        self, parsed: list[Any], given: list[str], composer: Any, place: Any, ours: bool
     ) -> Any:
         """Plan all combinations; return None if `sweep.plan` asks only to see them."""
-        del pool, ours
+        del place, ours
         from sweeplab.errors import UserError
         from sweeplab.sweep import preview
         from sweeplab.sweep.combinations import combinations, zipped_keys

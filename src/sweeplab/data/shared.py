@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
+from multiprocessing import reduction
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -42,10 +45,16 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """An open file, which is gone when the last process that has it open has ended."""
+    """An open file, which is gone when the last process that has it open has ended.
+
+    Given to a process that multiprocessing starts, it arrives there as the splits in it.
+    """
 
     file: IO[bytes]
     layout: Layout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self.file.fileno()), self.layout)
 
 
 def can_be_shared(splits: Splits) -> bool:
@@ -88,10 +97,19 @@ def _write(file: IO[bytes], tensors: Sequence[Tensor]) -> list[Place]:
     return places
 
 
+def _received(handle: Any, layout: Layout) -> Splits:
+    """Map the splits in a file of the process that has started this one."""
+    number = handle.detach()
+    try:
+        return mapped(number, layout)
+    finally:
+        os.close(number)
+
+
 def mapped(handle: int, layout: Layout) -> Splits:
     """Map the splits in this file. What a process writes to them is its own."""
-    with open(handle, "rb") as file:  # a handle has no path
-        memory = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="c"))
+    content = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+    memory = torch.frombuffer(content, dtype=torch.uint8)
     train, valid, test = (_mapped(memory, part) for part in layout.parts)
     return Splits(train, valid, test, layout.digest)
 

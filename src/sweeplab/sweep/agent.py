@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,11 +15,9 @@ from pathlib import Path
 from sweeplab import data, store, targets
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
-from sweeplab.sweep import fork
+from sweeplab.sweep import server
 from sweeplab.sweep.leases import Lease
-from sweeplab.sweep.pool import Pool
-
-TICK = 0.005  # seconds between two looks at the fork server
+from sweeplab.sweep.local import Local, LocalProcess
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -88,8 +86,9 @@ class Agent:
         if not gpus:
             # Otherwise trainer.device=auto would take a GPU that was not leased.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._pool = Pool(fork.start())
-        self._at_work: dict[int, asyncio.Future[int]] = {}
+        server.start()
+        self._local = Local()
+        self._at_work: dict[int, LocalProcess] = {}
         self._tried: set[str] = set()  # data sets
 
     async def join(self, probe: Probe) -> tuple[str | None, list[str]]:
@@ -105,24 +104,14 @@ class Agent:
             with suppress(Exception):  # the job finds the same, and its log says so
                 splits = job.load()
                 if data.can_be_shared(splits):
-                    self._pool.share(name, splits)
-        ended = self._at_work[number] = asyncio.get_running_loop().create_future()
-        self._pool.start(number, [job], lease, name)
-        if len(self._at_work) == 1:
-            self._listening = asyncio.create_task(self._listen())
-        exit_code: int = await ended
+                    self._local.share(name, splits)
+        process = self._at_work[number] = self._local.start([job], lease, name)
+        exit_code = await process.ended()
+        del self._at_work[number]
         return exit_code
 
-    async def _listen(self) -> None:
-        while self._at_work:
-            for number, exit_code in self._pool.wait(0):
-                self._at_work.pop(number).set_result(exit_code)
-            await asyncio.sleep(TICK)
-
-    async def stop(self, number: int, *, hard: bool) -> None:
-        """Pass on to Pool.stop."""
-        self._pool.stop(number, hard=hard)
-
-    async def prune(self, number: int) -> None:
-        """Pass on to Pool.prune."""
-        self._pool.prune(number)
+    async def send(self, number: int, sent: signal.Signals) -> None:
+        """Send a job a signal, if it is at work."""
+        process = self._at_work.get(number)
+        if process is not None:
+            process.send(sent)

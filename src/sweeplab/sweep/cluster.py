@@ -7,12 +7,14 @@ asking Ray would take much longer than the milliseconds in which a job starts.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +30,14 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Agent, Probe, versions
 from sweeplab.sweep.leases import Lease, Leases
-from sweeplab.sweep.server import LOST
+from sweeplab.sweep.worker import LOST
 from sweeplab.train import cpus
 
 JOINING = 60.0  # seconds that nodes get to join before the first job; others may join later
 LOOK = 5.0  # seconds between two looks for new nodes
 ALONE = 120.0  # seconds without a node after which a sweep ends
 SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
+SETTLING_LOOK = 0.1  # seconds between two looks for it
 LOCAL = "local"  # the address that means a cluster of this machine alone, for this sweep
 OBJECTS = 100 * 2**20  # bytes; jobs are small, and a data set is loaded on each node
 QUIET = {
@@ -170,13 +173,40 @@ class Nodes:
             raise RunFailed(f"{self._place}: no node was left for {ALONE:g} s; {advice}")
 
 
-@dataclass(slots=True)
-class Sent:
+class RemoteProcess:
     """A job at work on a node."""
 
-    number: int
-    node: str  # Lease.node
-    run: store.Run
+    def __init__(self, nodes: Nodes, number: int, job: Job, lease: Lease, run: store.Run) -> None:
+        node = nodes.get(lease.node)
+        assert node is not None  # it has just given the lease
+        self._nodes = nodes
+        self._agent = node.agent
+        self._number = number
+        self._key = lease.node
+        self._run = run
+        self._exit_code = node.agent.run.remote(number, job, lease)
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit code, minus a signal, or LOST."""
+        from ray.exceptions import RayActorError
+
+        try:
+            code: int = await self._exit_code
+        except RayActorError:
+            self._nodes.lose(self._key)
+            return LOST
+        if code == 0:
+            await self._result_seen()
+        return code
+
+    async def _result_seen(self) -> None:
+        """Wait until this machine sees the result, too, but not for ever."""
+        deadline = time.monotonic() + SETTLING
+        while not self._run.result_file.exists() and time.monotonic() < deadline:
+            await asyncio.sleep(SETTLING_LOOK)
+
+    def send(self, number: signal.Signals) -> None:
+        self._agent.send.remote(self._number, number)
 
 
 class Cluster:
@@ -186,8 +216,7 @@ class Cluster:
         self._address = address
         self._cpus = cpus
         self._nodes = Nodes(_key(address), cpus)
-        self._sent: dict[Any, Sent] = {}  # by Ray's reference to the exit code
-        self._unseen: dict[int, tuple[store.Run, float]] = {}  # ended, but the result is not seen
+        self._count = 0  # of processes
         self._out: list[Lease] = []
         self._open = ExitStack()
 
@@ -239,6 +268,9 @@ class Cluster:
     def expecting(self) -> bool:
         return not self._nodes.ready
 
+    def tend(self) -> None:
+        self._nodes.tend()
+
     def take(self, settings: Config, threads: int) -> Lease | None:
         if self.full:
             return None
@@ -265,59 +297,12 @@ class Cluster:
     def share(self, name: str, splits: data.Splits) -> None:
         """Do nothing: each agent loads a data set for its first job, and shares it on its node."""
 
-    def start(self, number: int, jobs: list[Job], lease: Lease, splits: str) -> None:
+    def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> RemoteProcess:
         del splits
         (job,) = jobs  # `workers` is 0
-        node = self._nodes.get(lease.node)
-        assert node is not None  # it has just given the lease
-        exit_code = node.agent.run.remote(number, job, lease)
-        self._sent[exit_code] = Sent(number, lease.node, self._home.run(job.fingerprint))
-
-    def stop(self, number: int, *, hard: bool = False) -> None:
-        for agent in self._agent_of(number):
-            agent.stop.remote(number, hard=hard)
-
-    def prune(self, number: int) -> None:
-        for agent in self._agent_of(number):
-            agent.prune.remote(number)
-
-    def _agent_of(self, number: int) -> list[Any]:
-        """Return the agent of a job in a list, which is empty if the job or its node has gone."""
-        keys = [sent.node for sent in self._sent.values() if sent.number == number]
-        nodes = [self._nodes.get(key) for key in keys]
-        return [node.agent for node in nodes if node is not None]
-
-    def wait(self, seconds: float) -> list[tuple[int, int]]:
-        self._nodes.tend()
-        now = time.monotonic()
-        ended = []
-        for sent, exit_code in self._ended(seconds):
-            if exit_code == 0:
-                self._unseen[sent.number] = sent.run, now + SETTLING
-            else:
-                ended.append((sent.number, exit_code))
-        for number, (run, deadline) in list(self._unseen.items()):
-            if run.result_file.exists() or now > deadline:
-                del self._unseen[number]
-                ended.append((number, 0))
-        return ended
-
-    def _ended(self, seconds: float) -> Iterator[tuple[Sent, int]]:
-        if not self._sent:
-            time.sleep(seconds)
-            return
-        import ray
-        from ray.exceptions import RayActorError
-
-        # Wait for the first, then take all that are there.
-        ray.wait(list(self._sent), timeout=seconds)
-        for end in ray.wait(list(self._sent), num_returns=len(self._sent), timeout=0)[0]:
-            sent = self._sent.pop(end)
-            try:
-                yield sent, ray.get(end)
-            except RayActorError:
-                self._nodes.lose(sent.node)
-                yield sent, LOST
+        self._count += 1
+        run = self._home.run(job.fingerprint)
+        return RemoteProcess(self._nodes, self._count, job, lease, run)
 
 
 def gpus_per_worker(settings: Config) -> float:

@@ -16,8 +16,8 @@ from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.paths import same_modules
+from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.plan import Plan
-from sweeplab.sweep.pool import Workers
 from sweeplab.sweep.screen import SweepScreen
 
 Node = dict[str, Any]
@@ -40,7 +40,7 @@ class Outcome:
     reasons: dict[str, str] = field(default_factory=dict)  # fingerprint -> why a launch failed
 
 
-def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
+def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None:
     """Carry out all jobs, by our own workers or by a launcher of Hydra's, and compare the runs.
 
     Raises RunFailed at the end if some did not finish, KeyboardInterrupt after Ctrl-C.
@@ -53,11 +53,11 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
         _show(plan, home)
         return
     # Load the data before anything is made: it may turn out to be wrong.
-    load([cell for cell in plan.cells if not cell.job.finished], pool, share=launch is None)
+    load([cell for cell in plan.cells if not cell.job.finished], place, share=launch is None)
     home.open()
     report.say_copied(home, settings)
     if launch is None and jobs.left:
-        pool.open(home, settings)
+        place.open(home, settings)
     experiment = None
     if settings.tracking.enabled:
         experiment = tracking.experiment_name(settings.tracking)
@@ -83,7 +83,7 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
             if launch is not None:
                 outcome = _train_by_launcher(jobs, launch)
             elif jobs.left:
-                outcome = _train_by_workers(jobs, home, pool, client.tend)
+                outcome = _train_by_workers(jobs, home, place, client.tend)
             status = store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
         finally:
             jobs.end()
@@ -94,13 +94,13 @@ def conduct(jobs: Jobs, pool: Workers, launch: Launch | None = None) -> None:
         _say_tracking(lag, plan, runs, _failures(jobs, home, outcome))
 
 
-def load(cells: Sequence[Cell], pool: Workers, *, share: bool) -> None:
+def load(cells: Sequence[Cell], place: SweepPlace, *, share: bool) -> None:
     """Load each data set that is needed, and let the jobs share it."""
     unique = {repr(cell.job.config.data): cell.job for cell in cells}
     for name, job in unique.items():
         splits = job.load()
         if share and data.can_be_shared(splits):
-            pool.share(name, splits)
+            place.share(name, splits)
 
 
 def _ensure_defaults(sweep: Sweep) -> None:
@@ -155,7 +155,7 @@ def _launch_batch(cells: Sequence[Cell], launch: Launch, sweep_id: str) -> dict[
 def _train_by_workers(
     jobs: Jobs,
     home: store.Store,
-    pool: Workers,
+    place: SweepPlace,
     tend: Callable[[], None],
 ) -> Outcome:
     settings = jobs.plan.settings
@@ -163,7 +163,7 @@ def _train_by_workers(
     with SweepScreen(jobs.total, len(finished), settings.monitor, settings.mode) as view:
         for cell in finished:
             view.best(cell.name, report.best_of(cell.job, home))
-        dispatch = Dispatch(home, jobs, settings, pool, view)
+        dispatch = Dispatch(home, jobs, settings, place, view)
         cut = dispatch.run(tend)
     return Outcome(trained=dispatch.started > 0, cut=cut)
 

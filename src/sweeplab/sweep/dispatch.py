@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
 from sweeplab import store
 from sweeplab.config import Config
 from sweeplab.console import counted
 from sweeplab.errors import Interrupted
-from sweeplab.runs import report
-from sweeplab.sweep.cell import Cell
-from sweeplab.sweep.jobs import Jobs
-from sweeplab.sweep.pool import Workers
-from sweeplab.sweep.processes import CellAtWork, Processes, Running, describe_exit, log_tail
-from sweeplab.sweep.queue import Attempt, Queue
+from sweeplab.runs.job import Job
+from sweeplab.sweep.attempts import Attempt, Attempts
+from sweeplab.sweep.endings import Cause, Endings
+from sweeplab.sweep.jobs import LOOK, Jobs
+from sweeplab.sweep.leases import Lease
+from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.screen import SweepScreen
-from sweeplab.sweep.server import BAD_INPUT, LOST, RAISED
+from sweeplab.sweep.worker import RAISED
 
-LOSSES = 3  # nodes that a job may lose: after more, the job itself may be what ends them
+GRACE = 5.0  # seconds that a job has to end in when it is asked to; then it is killed
+
+
+class Halt:
+    """Why no further job is started, and whether those at work are to end."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.reason: str | None = None
+        self.signals: list[int] = []  # received so far
+        self.stop = loop.create_future()  # done: all jobs are to end
+        self.kill = loop.create_future()  # done: and at once
+
+    @contextmanager
+    def heeding_signals(self, say: Callable[[], None]) -> Iterator[None]:
+        """Heed SIGINT and SIGTERM instead of raising: nothing is cut off in the middle.
+
+        Calls `say` when the first has come. Does nothing outside the main thread, where signals
+        cannot be handled.
+        """
+        loop = asyncio.get_running_loop()
+        before = {}
+        with suppress(ValueError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(
+                    number, lambda got, _frame: loop.call_soon_threadsafe(self._heed, got, say)
+                )
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _heed(self, number: int, say: Callable[[], None]) -> None:
+        """Ask all jobs to end after Ctrl-C, and kill them after a second one."""
+        self.signals.append(number)
+        if self.reason is None:
+            self.reason = "interrupted"
+            say()
+        self.end()
+        if len(self.signals) > 1 and not self.kill.done():
+            self.kill.set_result(None)
+
+    def end(self) -> None:
+        """Ask all jobs to end."""
+        if not self.stop.done():
+            self.stop.set_result(None)
 
 
 class Dispatch:
@@ -32,163 +80,158 @@ class Dispatch:
         home: store.Store,
         jobs: Jobs,
         settings: Config,
-        pool: Workers,
+        place: SweepPlace,
         view: SweepScreen,
     ) -> None:
-        self._home = home
         self._jobs = jobs
         self._settings = settings.sweep
-        self._pool = pool
+        self._place = place
         self._view = view
-        self._queue = Queue(home, jobs, pool, view)
-        self._processes = Processes(pool, jobs.plan.id, settings.sweep.job_timeout)
-        self._lost: Counter[str] = Counter()  # fingerprint -> how often its node was lost
-        self._began = time.monotonic()
-        self._stopping: str | None = None  # why no further job is started
-        self._signals: list[int] = []  # received so far
-
-    @property
-    def started(self) -> int:
-        """How many processes were started."""
-        return self._processes.started
+        self._attempts = Attempts(home, jobs, place, view)
+        self._endings = Endings(jobs, self._settings, view, self._attempts)
+        self._at_work: dict[asyncio.Task[None], list[Attempt]] = {}
+        self.started = 0  # processes
 
     def run(self, tend: Callable[[], None] = lambda: None) -> str | None:
         """Train until all jobs have ended; return why some were not started, if so.
 
         Calls `tend` now and then. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
         """
-        with _noting_signals() as self._signals:
-            while self._start() or self._processes or self._is_expecting:
-                for process, code in self._processes.wait(self._jobs.look):
-                    for member in process.members:
-                        self._judge(member, process, code)
-                self._judge_early()
-                self._heed_signals()
-                self._processes.stop_late()
-                self._processes.prune(self._jobs)
+        asyncio.run(self._run(tend))
+        if self._halt.signals:
+            raise Interrupted if signal.SIGTERM in self._halt.signals else KeyboardInterrupt
+        return self._halt.reason
+
+    async def _run(self, tend: Callable[[], None]) -> None:
+        self._halt = Halt()
+        began = time.monotonic()
+        with self._halt.heeding_signals(self._say_stopping):
+            while True:
+                self._start(began)
+                if not self._at_work and not self._is_expecting:
+                    return
+                await self._any_ended(LOOK)
+                self._place.tend()
                 if self._view.live:
-                    self._view.show(self._processes.progress())
+                    attempts = [attempt for group in self._at_work.values() for attempt in group]
+                    self._view.show([attempt.progress() for attempt in attempts])
                 tend()
-        if self._signals:
-            raise Interrupted if signal.SIGTERM in self._signals else KeyboardInterrupt
-        return self._stopping
 
-    def _start(self) -> bool:
-        """Start what there is room for; return whether something was started."""
-        limit, before = self._settings.time_limit, self.started
-        while self._stopping is None:
-            attempt = self._queue.take()
-            if attempt is None:
-                break
-            if limit is not None and time.monotonic() - self._began >= limit:
-                self._stopping = f"sweep.time_limit={limit:g} seconds are over"
-                break
-            members = [self._member(cell, attempt.number) for cell in attempt.cells]
-            if not self._processes.start(members):
-                self._queue.put_back(attempt)
-                break
-        return self.started > before
-
-    def _member(self, cell: Cell, attempt: int) -> CellAtWork:
-        run = self._home.run(cell.job.fingerprint)
-        return CellAtWork(cell=cell, run=run, attempt=attempt, history=store.History(run.journal))
+    async def _any_ended(self, seconds: float) -> None:
+        """Wait until a job has ended, at most so long; raise what went wrong in its watching."""
+        if not self._at_work:
+            await asyncio.sleep(seconds)
+            return
+        ended, _ = await asyncio.wait(
+            self._at_work, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended:
+            del self._at_work[task]
+            task.result()
 
     @property
     def _is_expecting(self) -> bool:
         """Whether there may be room later for jobs that wait."""
-        return self._queue.is_waiting and self._stopping is None and self._pool.expecting
+        is_waiting = self._attempts.are_waiting and self._halt.reason is None
+        return is_waiting and self._place.expecting
 
-    def _judge_early(self) -> None:
-        """Judge jobs that have ended before the others that are trained with them."""
-        for process in self._processes:
-            if len(process.members) == 1:
-                continue
-            for member in process.members:
-                if member.run.status in (store.Status.FINISHED, store.Status.FAILED):
-                    process.members = [other for other in process.members if other is not member]
-                    self._judge(member, process, RAISED)
+    def _say_stopping(self) -> None:
+        runs = counted(len(self._at_work), "run")
+        self._view.say(f"stopping {runs} at the last checkpoint; Ctrl-C again: at once")
 
-    def _judge(self, member: CellAtWork, process: Running, code: int) -> None:
-        """Say how a job ended, and start it again, by itself, if it died and may."""
-        cell, run = member.cell, member.run
-        result = run.result()
-        if result is not None and result.status == store.Status.FINISHED:
-            best = report.best(cell.job, run, result)
-            self._view.finished(cell.name, report.brief(cell.job, result, best), best)
-            self._jobs.ended(cell)
-            return
-        if self._signals:  # it was asked to end
-            return
-        if code == LOST and self._start_elsewhere(member, process):
-            return
-        if process.pruned:
-            last = max(run.epochs(), default=0)
-            self._view.finished(cell.name, f"pruned after epoch {last}", None)
-            self._jobs.ended(cell)
-            return
-        reason = describe_exit(code)
-        if process.timed_out:
-            reason = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s"
-        has_raised = result is not None and result.status == store.Status.FAILED
-        self._take_failure(member, reason, may_retry=code != BAD_INPUT and not has_raised)
+    def _start(self, began: float) -> None:
+        """Start what there is room for."""
+        limit = self._settings.time_limit
+        while self._halt.reason is None:
+            group = self._attempts.take()
+            if group is None:
+                return
+            if limit is not None and time.monotonic() - began >= limit:
+                self._halt.reason = f"sweep.time_limit={limit:g} seconds are over"
+                return
+            config = group[0].cell.job.config
+            lease = self._place.take(config, _threads(config, group[0].run))
+            if lease is None:
+                self._attempts.put_back(group)
+                return
+            self.started += 1
+            self._at_work[asyncio.create_task(self._train(group, lease))] = group
 
-    def _take_failure(self, member: CellAtWork, reason: str, *, may_retry: bool) -> None:
-        """Say why a job did not finish, and start it again if it may and has attempts left."""
-        cell, run, retries = member.cell, member.run, self._settings.retries
-        lines = [f"{cell.name}: {reason}"]
-        lines += [f"    {line}" for line in log_tail(run)]
-        lines.append(f"    log: {run.log_file}")
-        is_retried = may_retry and member.attempt <= retries
-        if is_retried:
-            lines.append(f"    started again ({member.attempt} of {retries})")
-            self._queue.put_back(Attempt(cells=[cell], number=member.attempt + 1))
-        else:
-            self._jobs.ended(cell)
-        self._view.failed("\n".join(lines), final=not is_retried)
-        if not is_retried and self._settings.fail_fast and self._stopping is None:
-            self._stopping = f"sweep.fail_fast=true, and {cell.name} did not finish"
-            self._processes.stop_all()
+    # --- the life of a job
 
-    def _start_elsewhere(self, member: CellAtWork, process: Running) -> bool:
-        """Start a job again whose node was lost, unless it has lost too many.
+    async def _train(self, group: list[Attempt], lease: Lease) -> None:
+        """Train jobs in a process: until it ends, or is told to, or is killed because it does not.
 
-        The loss is not the job's fault, and counts as no attempt.
+        Those that end before the others leave the group.
         """
-        fingerprint = member.cell.job.fingerprint
-        self._lost[fingerprint] += 1
-        if self._lost[fingerprint] > LOSSES or process.kill_at is not None:
-            return False
-        message = f"{member.cell.name}: its node was lost; started again on another"
-        self._view.failed(message, final=False)
-        self._queue.put_back(Attempt(cells=[member.cell], number=member.attempt))
-        return True
+        orders = [_order(attempt.cell.job, self._jobs.plan.id) for attempt in group]
+        data = repr(orders[0].config.data)
+        try:
+            process = self._place.start(orders, lease, data)
+            ended = asyncio.ensure_future(process.ended())
+            cause = await self._cause_of_end(ended, group)
+            if cause is not Cause.ITSELF:
+                is_pruned = cause is Cause.PRUNED
+                process.send(signal.SIGUSR1 if is_pruned else signal.SIGTERM)
+                await _first([ended, self._halt.kill], GRACE)
+            if not ended.done():
+                process.send(signal.SIGKILL)
+            code = await ended
+        finally:
+            self._place.give(lease)
+        for attempt in group:
+            self._judge(attempt, code, cause)
 
-    def _heed_signals(self) -> None:
-        """Ask all jobs to end after Ctrl-C, and kill them after a second one."""
-        if not self._signals:
+    async def _cause_of_end(self, ended: asyncio.Future[int], group: list[Attempt]) -> Cause:
+        """Wait for the first of what ends a process."""
+        timeout = self._settings.job_timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            await _first([ended, self._halt.stop], self._jobs.look)
+            if ended.done():
+                return Cause.ITSELF
+            if self._halt.stop.done():
+                return Cause.STOPPED
+            if deadline is not None and time.monotonic() >= deadline:
+                return Cause.TIMEOUT
+            self._judge_early(group)
+            if group and all(self._jobs.hopeless(attempt.cell) for attempt in group):
+                return Cause.PRUNED
+
+    def _judge_early(self, group: list[Attempt]) -> None:
+        """Judge jobs that have ended before the others that are trained with them."""
+        if len(group) == 1:
             return
-        if self._stopping is None:
-            self._stopping = "interrupted"
-            runs = counted(len(self._processes), "run")
-            self._view.say(f"stopping {runs} at the last checkpoint; Ctrl-C again: at once")
-        self._processes.stop_all()
-        if len(self._signals) > 1:
-            self._processes.kill_all()
+        for attempt in list(group):
+            if attempt.run.status in (store.Status.FINISHED, store.Status.FAILED):
+                group.remove(attempt)
+                self._judge(attempt, RAISED, Cause.ITSELF)
+
+    def _judge(self, attempt: Attempt, code: int, cause: Cause) -> None:
+        """Take note of how a job ended, and heed `sweep.fail_fast`."""
+        is_interrupted = bool(self._halt.signals)
+        failed = self._endings.take(attempt, code, cause, is_interrupted=is_interrupted)
+        if failed and self._settings.fail_fast and self._halt.reason is None:
+            self._halt.reason = f"sweep.fail_fast=true, and {attempt.cell.name} did not finish"
+            self._halt.end()
 
 
-@contextmanager
-def _noting_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of raising: nothing is cut off in the middle.
+async def _first(futures: Sequence[asyncio.Future[Any]], seconds: float) -> None:
+    """Wait for the first of these, at most so long."""
+    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
-    Does nothing outside the main thread, where signals cannot be handled.
-    """
-    received: list[int] = []
-    before = {}
-    with suppress(ValueError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda got, _frame: received.append(got))
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+def _order(job: Job, sweep_id: str) -> Job:
+    """Return a job as it is sent to its process: with the sweep's id, and without its layers."""
+    sweep = replace(job.config.sweep, id=sweep_id)
+    return replace(job, config=replace(job.config, sweep=sweep), layers=[])
+
+
+def _threads(config: Config, run: store.Run) -> int:
+    """Return the cores that a job computes on: a resumed run's as before, else as configured."""
+    if run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+        with suppress(store.DamagedError):  # the run begins anew
+            threads = store.History.of(run.journal).threads
+            if threads is not None:
+                return threads
+    return config.trainer.threads or 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna import Trial
     from optuna.trial import FrozenTrial
 
-    from sweeplab.sweep.pool import Workers
+    from sweeplab.sweep.place import SweepPlace
 
 LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
 
@@ -39,7 +39,7 @@ def make(
     overrides: Sequence[Override],
     typed: Sequence[str],
     compose: Compose,
-    pool: Workers,
+    place: SweepPlace,
     options: Options,
     *,
     ours: bool,
@@ -78,7 +78,7 @@ def make(
         console.table(planned.name, ("key", "is drawn from"), rows, left=2)
         console.say(f"{search.total} jobs at most\nnothing was trained: sweep.plan=true")
         return None
-    conduct.load(probes.cells, pool, share=ours)
+    conduct.load(probes.cells, place, share=ours)
     return search
 
 

@@ -1,0 +1,110 @@
+"""This machine as the place of a sweep: its leases, and processes that a fork server starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from sweeplab import data
+from sweeplab.config import Config
+from sweeplab.runs.job import Job
+from sweeplab.store import Store
+from sweeplab.sweep import leases, server, worker
+from sweeplab.sweep.leases import Lease
+
+
+class LocalProcess:
+    """A process on this machine."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+        self.is_running = process.pid is not None
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit code, or minus the signal that it died of."""
+        if not self.is_running:
+            return -signal.SIGKILL
+        loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._process.sentinel, has_ended.set)
+        try:
+            await has_ended.wait()
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self.send(signal.SIGKILL)  # to what it has left behind
+        self.is_running = False
+        code = self._process.exitcode
+        self._process.close()
+        if code is None or code == server.DIED:
+            return -signal.SIGKILL
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; SIGKILL goes to all that it has started, too."""
+        pid = self._process.pid if self.is_running else None
+        if pid is None:
+            return
+        if number == signal.SIGKILL:
+            with suppress(ProcessLookupError):  # ended, or so new that it has no group yet
+                os.killpg(pid, number)
+                return
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+class Local:
+    """Leases of this machine, and its processes."""
+
+    def __init__(self) -> None:
+        self._leases = leases.Leases(cores=0)
+        self._shared: dict[str, data.Shared] = {}
+        self._processes: list[LocalProcess] = []
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.send(signal.SIGKILL)
+        for shared in self._shared.values():
+            shared.file.close()
+        server.end()
+
+    def open(self, home: Store, settings: Config) -> None:
+        del home
+        self._leases = leases.of_this_machine(settings)
+
+    def share(self, name: str, splits: data.Splits) -> None:
+        self._shared[name] = data.share(splits)
+
+    @property
+    def workers(self) -> int:
+        return self._leases.workers or self._leases.cores
+
+    @property
+    def full(self) -> bool:
+        return self._leases.full
+
+    @property
+    def expecting(self) -> bool:
+        return False
+
+    def tend(self) -> None:
+        """Do nothing: this machine stays."""
+
+    def take(self, settings: Config, threads: int) -> Lease | None:
+        return self._leases.take(threads, leases.gpus_per_worker(settings))
+
+    def give(self, lease: Lease) -> None:
+        self._leases.give(lease)
+
+    def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> LocalProcess:
+        shared = self._shared.get(splits)
+        local = LocalProcess(server.fork(worker.main, jobs, Path.cwd(), lease.environment, shared))
+        self._processes = [known for known in self._processes if known.is_running]
+        self._processes.append(local)
+        return local

@@ -1,0 +1,70 @@
+"""Where the jobs of a sweep are trained: this machine (`local`), or the nodes of Ray (`cluster`)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Protocol
+
+from sweeplab import data
+from sweeplab.config import Config
+from sweeplab.runs.job import Job
+from sweeplab.store import Store
+from sweeplab.sweep.leases import Lease
+
+
+class Process(Protocol):
+    """A process at work on a job, or on several that are trained as one."""
+
+    async def ended(self) -> int:
+        """Wait for its end; return the exit code, minus a signal, or worker.LOST."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; SIGKILL goes to all that it has started, too.
+
+        SIGTERM ends it as interrupted, and SIGUSR1 as given up by a search.
+        """
+
+
+class SweepPlace(Protocol):
+    """Leases cores and GPUs, and starts processes on them.
+
+    On leaving the context, processes that are still there are killed.
+    """
+
+    def __enter__(self) -> SweepPlace: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def open(self, home: Store, settings: Config) -> None:
+        """Prepare, before the first lease. Raises UserError if such a sweep cannot be done here."""
+
+    def share(self, name: str, splits: data.Splits) -> None:
+        """Hold splits in memory once, for all jobs that are started with this name."""
+
+    @property
+    def workers(self) -> int:
+        """How many jobs can be at work at once; 0 if unknown: none are trained as one, then."""
+
+    @property
+    def full(self) -> bool:
+        """Whether there is certainly no room for another job."""
+
+    @property
+    def expecting(self) -> bool:
+        """Whether there may be room later, although nothing is at work now."""
+
+    def tend(self) -> None:
+        """Look after the place now and then. Raises RunFailed if it can do no more jobs."""
+
+    def take(self, settings: Config, threads: int) -> Lease | None:
+        """Lease what a job of this config needs, on so many threads; None if there is no room."""
+
+    def give(self, lease: Lease) -> None:
+        """Return a lease."""
+
+    def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> Process:
+        """Start a process for a job, or for several that are trained as one.
+
+        `splits` is the name of a data set; the process loads it itself unless it was shared.
+        """
