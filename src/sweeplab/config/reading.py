@@ -9,7 +9,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -221,10 +221,10 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
     a problem.
     """
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next(k for k in kinds if k is not types.NoneType)
     or_null = OR_NULL if types.NoneType in kinds else ""
     if value is None and or_null:
         return None
+    kind = _nearest_kind(value, [k for k in kinds if k is not types.NoneType])
     allowed, converted = _as_kind(value, kind)
     if value == "None" and or_null:
         allowed = False  # Python's word; null is meant
@@ -240,6 +240,11 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
     elif excess := _excess(converted, rule.get("most")):
         problems.append(f"{key}={value}: must be {excess}{or_null}")
     return converted
+
+
+def _nearest_kind(value: Any, kinds: Sequence[Any]) -> Any:
+    """Return the kind that a value is of; the first if it is of none."""
+    return next((kind for kind in kinds if _as_kind(value, kind)[0]), kinds[0])
 
 
 def _advice(value: Any, kind: Any, rule: Mapping[str, Any]) -> str:

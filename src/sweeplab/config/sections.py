@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -52,6 +53,17 @@ def _positive(unit: str = "", most: float | None = None) -> Any:
     return _rule(None, f"a number > 0{unit}{OR_NULL}", lambda v: v > 0, most)
 
 
+def _channels(number: str, test: Test = lambda _: True) -> Any:
+    """Return a field with a number, or a list of a number for each channel; null by default."""
+
+    def fits(value: Any) -> bool:
+        if not isinstance(value, list):
+            return test(value)
+        return bool(value) and all(math.isfinite(number) and test(number) for number in value)
+
+    return _rule(None, f"{number}, or a list with one for each channel{OR_NULL}", fits)
+
+
 def _time_limit() -> Any:
     """Return a field with a time above 0; by default it is null, which is no limit."""
     return _positive(" (seconds)", MOST_SECONDS)
@@ -92,8 +104,8 @@ class Data:
     valid: int | None = _count(1)
     test: int | None = _count(1)
     split_seed: int = _count(0, 0, most=MOST_SEED)
-    mean: float | None = None
-    std: float | None = _positive()
+    mean: float | list[float] | None = _channels("a number")  # noqa: RUF009
+    std: float | list[float] | None = _channels("a number > 0", lambda v: v > 0)  # noqa: RUF009
     target_mean: float | None = None
     target_std: float | None = _positive()
     version: str | None = None

@@ -2,6 +2,7 @@
 
 from sweeplab.data.batches import Batches, Shift
 from sweeplab.data.building import supplied_arguments
+from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import nodes, problems
 from sweeplab.data.loading import facts, load
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
@@ -25,6 +26,7 @@ __all__ = [
     "Splits",
     "StreamingSplit",
     "TreeSplit",
+    "blank_pixel",
     "can_be_shared",
     "facts",
     "load",

@@ -30,7 +30,8 @@ class Shift:
 
     shape: tuple[int, int, int]  # channels, height, width
     max_pixels: int
-    blank: float  # the value of an empty pixel, as the model gets it
+    # The value of an empty pixel, as the model gets it: of all channels, or of each
+    blank: float | Sequence[float]
 
     def offsets(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw where in a padded picture each example begins: int64 [count]."""
@@ -41,14 +42,22 @@ class Shift:
     def moved(self, inputs: Tensor, offsets: Tensor) -> Tensor:
         """Move inputs [B, ...], of any shape that holds the picture, by offsets [B]."""
         channels, height, width = self.shape
-        padding = [self.max_pixels] * 4
-        padded = functional.pad(inputs.reshape(-1, *self.shape), padding, value=self.blank)
+        padded = self._padded(inputs.reshape(-1, *self.shape))
         padded_height, padded_width = padded.shape[2:]
         rows = torch.arange(channels * padded_height, device=inputs.device)
         rows = rows.reshape(channels, padded_height)[:, :height].reshape(-1, 1)
         columns = torch.arange(width, device=inputs.device)
         pixels_at_0 = (rows * padded_width + columns).reshape(-1)  # of a picture at offset 0
         return padded.flatten(1).gather(1, pixels_at_0 + offsets.unsqueeze(1)).reshape(inputs.shape)
+
+    def _padded(self, pictures: Tensor) -> Tensor:
+        padding = [self.max_pixels] * 4
+        if isinstance(self.blank, int | float):
+            return functional.pad(pictures, padding, value=self.blank)
+        padded = functional.pad(pictures, padding)
+        outside = functional.pad(torch.zeros_like(pictures[:1, :1]), padding, value=1.0).bool()
+        blank = torch.tensor(self.blank, device=pictures.device, dtype=pictures.dtype)
+        return torch.where(outside, blank[:, None, None], padded)
 
 
 class Batches:

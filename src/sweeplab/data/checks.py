@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweeplab import config
 from sweeplab.config import ANY, Node
+from sweeplab.data.channels import channel_count
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
@@ -23,10 +24,11 @@ def nodes(data: Data) -> list[tuple[str, Node]]:
 def problems(data: Data) -> list[str]:
     """List the keys that say nothing with this task."""
     if data.task != ANY:
+        found = _channel_problems(data)
         if data.collate is None:
-            return []
+            return found
         reason = f"makes batches of data.task={ANY}, not of pairs of data.task={data.task}"
-        return [f"data.collate: {reason}; give null, or data.task={ANY}"]
+        return [*found, f"data.collate: {reason}; give null, or data.task={ANY}"]
     given = [name for name in NORMALISING if getattr(data, name) is not None]
     if not given:
         return []
@@ -34,3 +36,19 @@ def problems(data: Data) -> list[str]:
     nulls = " ".join(f"data.{name}=null" for name in given)
     reason = f"with data.task={ANY} nothing is normalised"
     return [f"{', '.join(shown)}: {reason}; give {nulls}, and scale the numbers in the set"]
+
+
+def _channel_problems(data: Data) -> list[str]:
+    found = []
+    count = channel_count(data)
+    for name in ("mean", "std"):
+        value = getattr(data, name)
+        if isinstance(value, list) and len(value) != count:
+            what = f"data.in_features={data.in_features}"
+            if data.shape is not None and len(data.shape) > 1:
+                what = f"data.shape={data.shape} with its {count} channels"
+            shown = f"data.{name}={config.yaml_str(value)}"
+            found.append(
+                f"{shown}: has {len(value)} numbers, for {what}; give {count}, or one number"
+            )
+    return found

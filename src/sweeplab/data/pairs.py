@@ -13,17 +13,16 @@ from torch import Tensor
 
 from sweeplab.data import iterables, seeding
 from sweeplab.data.building import build_set, own_digests, version_digest
+from sweeplab.data.channels import byte_scale, ensure_inputs_told_apart, scaled_inputs
 from sweeplab.data.keeping import kept
 from sweeplab.data.preparing import (
-    byte_scale,
-    input_scaling,
     prepare,
     prepare_targets,
     shaped,
     target_scaling,
 )
 from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
-from sweeplab.data.scaling import ensure_told_apart, scaled
+from sweeplab.data.scaling import ensure_told_apart
 from sweeplab.data.sources import (
     Converted,
     Examples,
@@ -144,7 +143,7 @@ def _notes(data: Data, parts: Sequence[Tensors]) -> list[str]:
     """
     notes = []
     for part in parts:
-        notes.append(ensure_told_apart(part.inputs, input_scaling(data)))
+        notes.append(ensure_inputs_told_apart(data, part.inputs))
         if data.task != CLASSIFICATION:
             targets = part.targets.reshape(len(part.targets), -1)
             notes.append(ensure_told_apart(targets, target_scaling(data)))
@@ -154,7 +153,7 @@ def _notes(data: Data, parts: Sequence[Tensors]) -> list[str]:
 def _in_memory(data: Data, part: Tensors, indices: Tensor) -> InMemorySplit:
     inputs = shaped(data, part.inputs[indices])
     if inputs.dtype != torch.uint8:
-        inputs = scaled(inputs, input_scaling(data))
+        inputs = scaled_inputs(data, inputs)
     return InMemorySplit(inputs, prepare_targets(data, part.targets[indices]), byte_scale(data))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sweeplab.data.channels import byte_scale, ensure_input_batch_told_apart, scaled_inputs
 from sweeplab.data.scaling import Scaling, ensure_batch_told_apart, scaled
 from sweeplab.data.sources import Pair
 from sweeplab.data.splits import bytes_to_floats
@@ -32,8 +33,8 @@ def prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
         ensure_batch_told_apart(targets, target_scaling(data))
     if inputs.dtype == torch.uint8:
         return bytes_to_floats(inputs, byte_scale(data)), prepare_targets(data, targets)
-    ensure_batch_told_apart(inputs, input_scaling(data))
-    return scaled(inputs, input_scaling(data)), prepare_targets(data, targets)
+    ensure_input_batch_told_apart(data, inputs)
+    return scaled_inputs(data, inputs), prepare_targets(data, targets)
 
 
 def shaped(data: Data, raw: Tensor) -> Tensor:
@@ -65,15 +66,6 @@ def _shape_advice(data: Data, shape: list[int]) -> str:
     return "give that"
 
 
-def byte_scale(data: Data) -> tuple[float, float]:
-    """Return (b / 255 - mean) / std as b * factor - shift.
-
-    Bytes are pictures, from 0 to 255, as in torchvision.
-    """
-    std = 1.0 if data.std is None else data.std
-    return 1 / (255 * std), (data.mean or 0.0) / std
-
-
 def prepare_targets(data: Data, raw: Tensor) -> Tensor:
     """Return targets as a loss takes them: classes int64 [B], numbers float32 [B, out_features]."""
     if data.task == CLASSIFICATION:
@@ -100,11 +92,6 @@ def _numbers(data: Data, raw: Tensor) -> Tensor:
         size = f"a target of the set has {targets.shape[1]} numbers; give that"
         raise UserError(f"data.out_features={data.out_features}: {size}")
     return scaled(targets, target_scaling(data))
-
-
-def input_scaling(data: Data) -> Scaling:
-    """Return how inputs that are no bytes are normalised."""
-    return Scaling("inputs", data.mean, data.std)
 
 
 def target_scaling(data: Data) -> Scaling:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from sweeplab.data import trees
-from sweeplab.data.splits import InMemorySplit, Split, Splits, TreeSplit
+from sweeplab.data.splits import InMemorySplit, Scale, Split, Splits, TreeSplit
 
 PARTS = ("train", "valid", "test")
 ALIGNMENT = 64  # bytes, as torch's own memory
@@ -31,7 +31,7 @@ class Part:
     """Where a split lies in the file, and what it is made of."""
 
     places: list[Place]
-    scale: tuple[float, float] | None = None  # of pairs: inputs and targets
+    scale: Scale | None = None  # of pairs: inputs and targets
     batch: trees.Tree = None  # of the task `any`: a batch with the number of a tensor at each leaf
 
 

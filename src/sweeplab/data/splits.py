@@ -22,11 +22,21 @@ def seeded_example(examples: Any, index: int, key: str) -> Any:
     return examples[index]
 
 
-def bytes_to_floats(inputs: Tensor, scale: tuple[float, float]) -> Tensor:
+Scale = tuple[float | list[float], float | list[float]]
+"""Factor and shift of bytes; lists have one for each channel."""
+
+
+def bytes_to_floats(inputs: Tensor, scale: Scale) -> Tensor:
     """Return bytes as float32: inputs * scale[0] - scale[1]; other types stay as they are."""
     if inputs.dtype != torch.uint8:
         return inputs
-    return torch.add(torch.tensor(-scale[1]), inputs.float(), alpha=scale[0])  # in one pass
+    factor, shift = scale
+    if isinstance(factor, list) or isinstance(shift, list):
+        factors = torch.tensor(factor, device=inputs.device)[:, None]
+        shifts = torch.tensor(shift, device=inputs.device)[:, None]
+        channels = inputs.float().reshape(len(inputs), len(factors), -1)
+        return channels.mul_(factors).sub_(shifts).reshape(inputs.shape)
+    return torch.add(torch.tensor(-shift), inputs.float(), alpha=factor)  # in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +48,7 @@ class InMemorySplit:
 
     inputs: Tensor  # [N, in_features] or [N, *shape]; float32 as a model takes them, or uint8
     targets: Tensor  # classification: int64 [N]; regression: float32 [N, out_features]
-    scale: tuple[float, float] = (
-        1.0,
-        0.0,
-    )  # what a model takes of bytes: bytes * scale[0] - scale[1]
+    scale: Scale = (1.0, 0.0)  # what a model takes of bytes: bytes * scale[0] - scale[1]
 
     def __len__(self) -> int:
         return len(self.inputs)

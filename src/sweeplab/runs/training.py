@@ -361,9 +361,7 @@ def _shift(settings: config.Config) -> data.Shift | None:
     if most is None or pictures.shape is None:
         return None
     channels, height, width = pictures.shape
-    return data.Shift(
-        (channels, height, width), most, blank=-(pictures.mean or 0.0) / (pictures.std or 1.0)
-    )
+    return data.Shift((channels, height, width), most, blank=data.blank_pixel(pictures))
 
 
 @contextmanager
