@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import os
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,8 @@ def main() -> None:
         names = [
             name for name in names if name not in (epoch.BF16, epoch.COMPILED) or machine.bf16()
         ]
-    else:
-        names = [
-            name for name in names if name != epoch.JAX
-        ]  # which takes its device at installation
+    elif not entry_points(group="jax_plugins"):  # JAX is installed for the CPU alone
+        names = [name for name in names if name != epoch.JAX]
     how = epoch.How(given.threads, given.device)
     measures = {
         "epoch": lambda: epoch.measure(data, given.rounds, how, given.seeds, given.epochs, names),

@@ -23,7 +23,7 @@ HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
 
 
 def measure(
-    hidden: str, count: int, rounds: int, root: str
+    hidden: str, count: int, rounds: int, root: str, device: str
 ) -> tuple[int, list[float], list[float]]:
     """(parameters, microseconds of a step alone, of one's share of a step of so many), a number a round."""
     overrides = [
@@ -31,6 +31,7 @@ def measure(
         f"model.hidden={hidden}",
         f"trainer.limit_batches={STEPS}",
         "trainer.threads=1",
+        f"trainer.device={device}",
     ]
     checked = job.prepare(
         config.compose([*overrides, "scheduler=constant", "tracking=off"]), overrides
@@ -59,13 +60,16 @@ def main() -> None:
     )
     parser.add_argument("--data", default="data", help="a data.root with MNIST in it, or for it")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--hidden", nargs="+", default=HIDDEN, help="widths of the layers")
+    parser.add_argument("--counts", nargs="+", type=int, default=(2, 4, 8), help="runs as one")
     given = parser.parse_args()
     print(
         "| hidden | parameters | alone (us) | runs as one | a step of one of them (us) | ratio |\n|---|--:|--:|--:|--:|---|"
     )
-    for hidden in HIDDEN:
-        for count in (2, 4, 8):
-            size, alone, as_one = measure(hidden, count, given.rounds, given.data)
+    for hidden in given.hidden:
+        for count in given.counts:
+            size, alone, as_one = measure(hidden, count, given.rounds, given.data, given.device)
             ratios = spread([b / a for a, b in zip(alone, as_one, strict=True)])
             medians = [f"{statistics.median(each):.0f}" for each in (alone, as_one)]
             print(

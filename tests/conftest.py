@@ -48,11 +48,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the counts of the issues, not just a few trials of the kill programs",
     )
 
+    parser.addoption(
+        "--gpu",
+        action="store_true",
+        help="only the tests of a GPU; the others have none, and compute on the CPU",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which counts from the first look at a GPU on
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("gpu"):
+        items[:] = [item for item in items if item.get_closest_marker("gpu")]
     for item in items:
         if item.get_closest_marker("full") and not config.getoption("full"):
             item.add_marker(pytest.mark.skip(reason="takes long: with --full"))
+        if item.get_closest_marker("gpu") and not config.getoption("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: with --gpu"))
 
 
 @pytest.fixture(scope="session")

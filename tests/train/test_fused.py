@@ -168,7 +168,7 @@ def test_without_proof_they_are_trained_one_by_one(
     model = MLP(WIDE, 10, 16)
     one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
     its = [timed_epoch(each, batches()) for each in other]
-    monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
+    monkeypatch.setattr(fused, "same_bits", lambda *_: False)
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     mine = train(one, batches())
     assert caplog.messages == [
@@ -238,10 +238,10 @@ def test_outputs_of_one_column_can_be_compared() -> None:
 
 def test_the_same_bits_are_told_from_equal_ones() -> None:
     nan, zero = torch.tensor(float("nan")), torch.tensor(0.0)
-    assert fused._same_bits(nan, nan.clone())
-    assert not fused._same_bits(zero, -zero)
-    assert fused._same_bits(None, None)
-    assert not fused._same_bits(zero, None)
+    assert fused.same_bits(nan, nan.clone())
+    assert not fused.same_bits(zero, -zero)
+    assert fused.same_bits(None, None)
+    assert not fused.same_bits(zero, None)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_an_error_of_ones_scheduler_ends_only_that_run(
     monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     if not together:
-        monkeypatch.setattr(fused, "_same_bits", lambda *_: False)
+        monkeypatch.setattr(fused, "same_bits", lambda *_: False)
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 64)
     one, other = (

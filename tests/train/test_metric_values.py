@@ -245,7 +245,7 @@ def test_a_metric_is_moved_to_the_device_of_the_run(train: Command, root: Path) 
     assert all(values["valid/m"] == pytest.approx(values["valid/accuracy"]) for values in only(root).epochs().values())  # fmt: skip
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_metric_is_moved_to_a_gpu(train: Command, root: Path) -> None:
     ended = train(*DIGITS, "trainer.device=cuda", metric("m", "Needing"))
     assert ended.code == 0, ended.err

@@ -9,11 +9,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.config import Config
-from sweeplab.speed import dynamo, onednn
+from sweeplab.speed import cuda_graph, dynamo, onednn
 from sweeplab.targets import instantiate
 from sweeplab.train import groups, metric_values, own_step, schedule
 from sweeplab.train.device import Runtime
 from sweeplab.train.random_state import seed_stream
+from sweeplab.train.step import add_gradients
 from sweeplab.train.step_result import Step
 from sweeplab.train.train_state import TrainState
 from sweeplab.train.updater import Updater
@@ -55,6 +56,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
         averaged=_averaged(model, config.trainer.ema),
         autocast=runtime.autocast,
         compile=config.trainer.compile,
+        graphed=_graphed(config, runtime, model, loss),
         unit=config.data.target_std or 1.0,
         step=_step(config, runtime),
         outputs=config.data.out_features,
@@ -98,3 +100,14 @@ def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def _graphed(
+    config: Config, runtime: Runtime, model: nn.Module, loss: nn.Module
+) -> cuda_graph.GraphedGradients | None:
+    """Have the gradients of a batch computed by a CUDA graph, where that is possible."""
+    if config.trainer.compile or config.step or config.trainer.accumulate not in (None, 1):
+        return None
+    if not cuda_graph.pays_off(runtime.device, model, loss):
+        return None
+    return cuda_graph.GraphedGradients(add_gradients)

@@ -101,9 +101,11 @@ def _name_and_version(metadata: Path) -> tuple[str, str]:
     name, _, version = metadata.stem.partition("-")
     try:
         fields = PathDistribution(metadata).metadata
-        return str(fields["Name"] or name), str(fields["Version"] or version)
+        if "Name" in fields and "Version" in fields:  # Python 3.12 warns of what is missing
+            return str(fields["Name"]), str(fields["Version"])
     except (OSError, TypeError, KeyError, ValueError):  # there is no METADATA that can be read
-        return name, version
+        pass
+    return name, version
 
 
 def _text(file: Path) -> str:

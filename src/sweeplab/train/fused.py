@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from sweeplab.config import class_paths
 from sweeplab.metrics import EpochResult, MetricAverager
 from sweeplab.models import MLP, losses
+from sweeplab.speed.same_bits import same_bits
 from sweeplab.targets import instantiate
 from sweeplab.train import loop
 from sweeplab.train.fused_network import FusedNetwork, layers_of
@@ -236,7 +237,9 @@ def _is_exact_on_more(
         first: Any = layers[0]  # a linear one
         repeats = math.ceil(NUMBERS / (inputs.shape[0] * first.out_features)) - 1
         generator = torch.Generator().manual_seed(0)
-        more = (torch.randn(inputs.shape, generator=generator) for _ in range(repeats))
+        more = (
+            torch.randn(inputs.shape, generator=generator).to(inputs.device) for _ in range(repeats)
+        )
         _proven[key] = all(_is_exact(states, one_product, random, targets) for random in more)
     return _proven[key]
 
@@ -262,7 +265,7 @@ def _is_exact(
         return False
     with FusedNetwork(states, one_product=one_product) as network:
         found = _collect(states, network.gradients(inputs, targets), buffers)
-    return all(_same_bits(*pair) for pair in zip(expected, found, strict=True))
+    return all(same_bits(*pair) for pair in zip(expected, found, strict=True))
 
 
 def _collect(
@@ -279,16 +282,3 @@ def _collect(
             everything.append(buffer.clone())
             buffer.copy_(value)
     return everything
-
-
-def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
-    """Compare bit for bit: nan is nan, and -0 is not 0."""
-    if one is None or other is None:
-        return one is other
-    return torch.equal(_bytes(one), _bytes(other))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return (
-        tensor.contiguous().reshape(-1).view(torch.uint8)
-    )  # one column of several is not contiguous

@@ -18,10 +18,11 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tens
     """
     updater = state.updater
     first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
+    compute_gradients = state.graphed or add_gradients
 
     def look() -> Tensor:
         updater.clear_gradients()
-        loss, output = add_gradients(state, inputs, targets)
+        loss, output = compute_gradients(state, inputs, targets)
         if not first_outputs:
             first_outputs.append(output)
         updater.clip()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from sweeplab.metrics import MetricAverager
+from sweeplab.speed.cuda_graph import GraphedGradients, Passes
 from sweeplab.train.metric_values import Metric
 from sweeplab.train.reduction import Reduction, batch_weight, reduction
 from sweeplab.train.step_result import Step, StepResult, Update, compute, no_update
@@ -39,6 +40,7 @@ class TrainState:
     averager: Callable[..., MetricAverager] = MetricAverager
     gather: Callable[[list[Batch]], list[Batch]] = list  # of this rank -> of all ranks
     compile: bool = False  # forward and backward pass as one graph
+    graphed: GraphedGradients | None = None  # the same by a graph of CUDA, once it is proven
     unit: float = 1.0  # what the targets of a regression were divided by
     step: Step | None = None  # of the user's own; None: the loss of outputs and targets
     outputs: int | None = None  # numbers that the network gives for an example; None: not checked
@@ -59,14 +61,8 @@ class TrainState:
         return list(dict.fromkeys([*self.model.parameters(), *self.loss.parameters()]))
 
     @cached_property
-    def compiled(
-        self,
-    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Sequence[Tensor | None]]]:
-        """Forward and backward pass compiled as one graph: a batch -> (loss, outputs, gradients).
-
-        As two graphs, which `model.compile()` gives, a step of a small network takes a quarter
-        longer.
-        """
+    def passes(self) -> Passes:
+        """Forward and backward pass as one function: a batch -> (loss, outputs, gradients)."""
         model, loss, autocast = self.model, self.loss, self.autocast
         trained, outputs = self.updater.trained, self.outputs
 
@@ -79,9 +75,18 @@ class TrainState:
             gradients = torch.autograd.grad(value, trained, allow_unused=True)
             return value.detach(), output.detach(), gradients
 
+        return passes
+
+    @cached_property
+    def compiled(self) -> Passes:
+        """Both passes compiled as one graph.
+
+        As two graphs, which `model.compile()` gives, a step of a small network takes a quarter
+        longer.
+        """
         if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # an older PyTorch makes two graphs
             torch._dynamo.config.trace_autograd_ops = True
-        return torch.compile(passes)
+        return torch.compile(self.passes)
 
     @cached_property
     def reduction(self) -> Reduction:
