@@ -182,7 +182,7 @@ def test_diabetes_is_standardised() -> None:
     assert facts(data) == Facts(325, 29, 88, DIABETES_DIGEST)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "digits", "diabetes", "csv"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONF.glob("*.yaml")))
 def test_yaml_states_every_key(name: str) -> None:
     keys = OmegaConf.load(CONF / f"{name}.yaml")
     assert [str(key) for key in keys] == [field.name for field in fields(Data)]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+from sweeplab.config.pictures import folder_sizes, known_sizes
 from sweeplab.config.tables import TableSettings, table_sizes
 from sweeplab.errors import UserError
 
 NAME = "from_set"
-TABLES = ("sweeplab.data.CSV", "sweeplab.data.table.CSV")
 
 
 def register(root: Path) -> None:
     """Teach OmegaConf the interpolation; paths are relative to `root`."""
     from omegaconf import OmegaConf
 
-    def from_set(size: str, *, _parent_: Any) -> int:
-        return _size(size, _parent_, root)
+    def from_set(size: str, *, _parent_: Any) -> int | list[int] | None:
+        return _sizes(_parent_, root)[size]
 
     OmegaConf.register_new_resolver(NAME, from_set, replace=True)
 
@@ -30,10 +31,22 @@ def own_error(error: BaseException) -> UserError | None:
     return cause
 
 
-def _size(size: str, data: Any, root: Path) -> int:
-    """Return `in_features` or `out_features` of the set that this section `data` names."""
+def _sizes(data: Any, root: Path) -> dict[str, int | list[int] | None]:
+    """Return the sizes of the set that this section `data` names.
+
+    What is missing in its node is said when the set is built.
+    """
     node = data.dataset
-    if node.get("_target_") not in TABLES or not node.get("file") or not node.get("target"):
-        return 1  # what is missing is said when the set is built
-    sizes = table_sizes(TableSettings.of(node, root), str(data.task))
-    return sizes[("in_features", "out_features").index(size)]
+    target = str(node.get("_target_")).rpartition(".")[2]
+    in_features, out_features = 1, 1
+    shape: list[int] | None = None
+    if target == "CSV" and node.get("file") and node.get("target"):
+        settings = TableSettings.of(node, root)
+        in_features, out_features = table_sizes(settings, str(data.task))
+    elif target == "ImageFolder" and node.get("folder"):
+        shape, out_features = folder_sizes(node, root)
+    elif target == "TorchVision":
+        shape, out_features = known_sizes(node)
+    if shape is not None:
+        in_features = math.prod(shape)
+    return {"in_features": in_features, "out_features": out_features, "shape": shape}

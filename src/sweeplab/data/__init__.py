@@ -5,12 +5,14 @@ from sweeplab.data.building import supplied_arguments
 from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import nodes, problems
 from sweeplab.data.loading import facts, load
+from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
 from sweeplab.data.table import CSV
 
 __all__ = [
+    "CIFAR10",
     "CSV",
     "MNIST",
     "Batches",
@@ -18,6 +20,7 @@ __all__ = [
     "Digits",
     "Facts",
     "FashionMNIST",
+    "ImageFolder",
     "InMemorySplit",
     "Layout",
     "Shared",
@@ -25,6 +28,7 @@ __all__ = [
     "Split",
     "Splits",
     "StreamingSplit",
+    "TorchVision",
     "TreeSplit",
     "blank_pixel",
     "can_be_shared",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sweeplab.data import seeding
 from sweeplab.data.sources import MNIST, Diabetes, Digits, combined
 from sweeplab.errors import UserError
-from sweeplab.targets import accepts, build
+from sweeplab.targets import accepts, build, locate
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
@@ -19,7 +19,11 @@ def supplied_arguments(data: Data) -> list[str]:
     """Name those of `train` and `root` that the set takes and its config leaves open."""
     target = data.dataset["_target_"]
     open_names = [name for name in ("train", "root") if name not in data.dataset]
-    return [name for name in open_names if accepts(target, name)]
+    accepted = [name for name in open_names if accepts(target, name)]
+    brings_test_set = getattr(locate(target, "data.dataset._target_"), "brings_test_set", None)
+    if brings_test_set is not None and not brings_test_set(data.dataset):
+        return [name for name in accepted if name != "train"]  # one set, which is split
+    return accepted
 
 
 def build_set(data: Data) -> list[object]:
