@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
-from torch import Tensor, nn
+from torch import Tensor, float32, nn
 
 from sweeplab import targets
 from sweeplab.config import compose
@@ -369,3 +369,38 @@ def test_every_group_of_the_projects_own_is_let_through() -> None:
             assert problems(compose(["data=digits", f"{key}={option}"])) == []
     for scheduler in ("constant", "cosine", "one_cycle", "plateau"):
         assert problems(compose([f"scheduler={scheduler}"])) == []
+
+
+# --- Lists in the place of tensors ------------------------------------------------------------------------------------
+
+
+def weighed(
+    weight: Tensor, sizes: list[int], either: Tensor | list[int]
+) -> tuple[object, object, object]:
+    return weight, sizes, either
+
+
+def test_a_list_of_numbers_is_a_tensor_where_nothing_else_is_taken() -> None:
+    node = {"_target_": f"{HERE}.weighed", "weight": [1, 2.5], "sizes": [1], "either": [2]}
+    weight, sizes, either = targets.instantiate(node)
+    assert isinstance(weight, Tensor)
+    assert (weight.dtype, weight.tolist()) == (float32, [1.0, 2.5])
+    assert (sizes, either) == ([1], [2])
+
+
+def test_classes_may_be_weighted_in_a_config() -> None:
+    loss = targets.build(
+        {"_target_": "torch.nn.CrossEntropyLoss", "weight": [1, 2, 5], "label_smoothing": 0.1},
+        "loss",
+    )
+    assert loss.weight.tolist() == [1, 2, 5]
+    inner = {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}
+    nested = {"_target_": "torch.nn.Sequential", "_args_": [inner]}
+    assert len(targets.instantiate(nested)) == 1
+
+
+@pytest.mark.parametrize("weight", [["a"], [[1, 2], [3]]])
+def test_a_list_that_is_no_tensor_is_refused_by_name(weight: list[object]) -> None:
+    with pytest.raises(UserError, match=r"loss\.weight=") as refused:
+        targets.build({"_target_": "torch.nn.CrossEntropyLoss", "weight": weight}, "loss")
+    assert "torch.nn.CrossEntropyLoss" in str(refused.value)

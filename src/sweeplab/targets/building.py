@@ -8,6 +8,8 @@ from typing import Any
 from sweeplab.config.nodes import HYDRA_KEYS, Node, arguments, as_plain, targeted
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, describe
+from sweeplab.targets.annotations import argument
+from sweeplab.targets.kinds import takes_tensor
 from sweeplab.targets.lookup import locate
 
 
@@ -18,12 +20,34 @@ def instantiate(node: object, *args: object, **kwargs: object) -> Any:
     A node of plain values is called directly, without the copies that Hydra makes first: these take
     longer than the first step of a small network. `locate` asks Hydra's block-list.
     """
-    if isinstance(node, dict) and _is_plain_call(node):
+    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
         target: Any = locate(node["_target_"], "_target_")
-        return target(*args, **arguments(node), **kwargs)
+        kwargs = {**_tensors(target, arguments(node)), **kwargs}
+        if _is_plain_call(node):
+            return target(*args, **{**arguments(node), **kwargs})
     import hydra.utils
 
     return hydra.utils.instantiate(node, *args, _convert_="all", **kwargs)
+
+
+def _tensors(target: Any, given: Node) -> dict[str, Any]:
+    """Return the lists of numbers that stand for tensors, as float32: weights of classes, say."""
+    lists = {name: value for name, value in given.items() if isinstance(value, list)}
+    if not lists or not callable(target):
+        return {}
+    known = {name: argument(target, name) for name in lists}
+    wanted = [name for name, found in known.items() if found and takes_tensor(found.hint)]
+    if not wanted:
+        return {}
+    import torch
+
+    tensors = {}
+    for name in wanted:
+        try:
+            tensors[name] = torch.tensor(lists[name], dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{name} must be numbers, of one shape: {error}") from error
+    return tensors
 
 
 def _is_plain_call(node: Node) -> bool:

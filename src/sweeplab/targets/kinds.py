@@ -61,6 +61,13 @@ def is_dict(kind: Any) -> bool:
     return base(kind) in _DICTS
 
 
+def takes_tensor(hint: Any) -> bool:
+    """Tell whether an annotation wants a tensor, and no list, number or text in its place."""
+    kinds = [kind for kind in kinds_of(hint) if kind is not type(None)]
+    names = [(getattr(kind, "__module__", ""), getattr(kind, "__name__", "")) for kind in kinds]
+    return bool(names) and set(names) == {("torch", "Tensor")}
+
+
 def is_tensor_for_number(kind: Any, kinds: list[Any]) -> bool:
     name = getattr(kind, "__module__", ""), getattr(kind, "__name__", "")
     return name == ("torch", "Tensor") and not {int, float, complex}.isdisjoint(kinds)
