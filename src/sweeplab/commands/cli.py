@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sweeplab import console
@@ -99,6 +100,10 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
             from sweeplab.replay.replay import main as replay
         replay(arguments.RUN, words, arguments.trust)
         return
+    if arguments.command == "predict":  # overrides stand among the files
+        given = [*arguments.FILE, *words]
+        words = [word for word in given if "=" in word and not Path(word).exists()]
+        arguments.FILE = [word for word in given if word not in words]
     if arguments.command == "compare":  # it takes names, too, which have no `=`
         arguments.names = [word for word in words if "=" not in word]
         words = [word for word in words if "=" in word]
@@ -134,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     trust = "whose classes and functions it may call, too"
     replay.add_argument("--trust", metavar="MODULE", action="append", default=[], help=trust)
     replay.add_argument("RUN")
+    show = command("show", "what a run's network gets right, and its worst mistakes")
+    show.add_argument("RUN")
+    predict = command("predict", "what a run's network says of pictures or rows of numbers")
+    predict.add_argument("RUN")
+    predict.add_argument("FILE", nargs="+", help="a picture, .npy, or rows of numbers")
+    invert = "the pictures are dark on a light ground, and the set's are light on a dark one"
+    predict.add_argument("--invert", action="store_true", help=invert)
     _add_options_of_runs(command("runs", "list the runs of the store, or make room in it"))
     for each in commands.choices.values():
         overrides = "config overrides, as for train.py"

@@ -1,11 +1,12 @@
 """Data: fetched and verified, split, in memory on the device or streamed, in batches."""
 
 from sweeplab.data.batches import Batches, Shift
-from sweeplab.data.building import supplied_arguments
+from sweeplab.data.building import class_names, supplied_arguments
 from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import nodes, problems
 from sweeplab.data.loading import facts, load
 from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
+from sweeplab.data.preparing import prepare
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
@@ -32,10 +33,12 @@ __all__ = [
     "TreeSplit",
     "blank_pixel",
     "can_be_shared",
+    "class_names",
     "facts",
     "load",
     "mapped",
     "nodes",
+    "prepare",
     "problems",
     "share",
     "supplied_arguments",

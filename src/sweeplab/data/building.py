@@ -39,6 +39,15 @@ def build_set(data: Data) -> list[object]:
     return [_call(data, {**arguments, "train": train}) for train in (True, False)]
 
 
+def class_names(data: Data) -> list[str]:
+    """Return the names of the classes, as the set has them (`classes`); else their numbers."""
+    with seeding.preserved():
+        names = getattr(build_set(data)[0], "classes", None)
+    if isinstance(names, list | tuple) and len(names) == data.out_features:
+        return [str(name) for name in names]
+    return [str(number) for number in range(data.out_features)]
+
+
 def _call(data: Data, arguments: dict[str, object]) -> object:
     """Call the target.
 

@@ -1,0 +1,139 @@
+"""`sweeplab show` and `sweeplab predict`: a trained network's answers to the test set, and to files of one's own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, Ended
+from PIL import Image
+from stored import only
+
+from sweeplab import load_model
+from sweeplab.commands import cli
+
+SHORT = ("trainer.threads=1", "trainer.epochs=3")
+
+
+@pytest.fixture
+def asked(root: Path, capfd: pytest.CaptureFixture[str]) -> Command:
+    """`sweeplab ...` in this process, after `train`, with the same capture."""
+    from conftest import ended
+
+    def run(*arguments: str) -> Ended:
+        return ended(lambda: cli.main(arguments), capfd)
+
+    return run
+
+
+def test_the_answers_are_those_that_the_run_was_tested_by(
+    train: Command, asked: Command, root: Path
+) -> None:
+    train("data=digits", *SHORT)
+    run = only(root)
+    accuracy = run.result().metrics["test/accuracy"]  # type: ignore[union-attr]
+    shown = asked("show", run.id)
+    assert shown.code == 0
+    right = round(accuracy * 359)
+    assert f"test accuracy {accuracy:.4f} ({right} of 359)" in shown.out
+    by_class = re.findall(
+        r"^ +\d +(\d+) +(\d+) +[01]\.\d{4} +[01]\.\d{4} ", shown.out, re.MULTILINE
+    )
+    assert len(by_class) == 10
+    assert sum(int(examples) for examples, _ in by_class) == 359
+    assert sum(int(each) for _, each in by_class) == right
+    with Image.open(run.folder / "test.png") as figure:
+        assert figure.size == (1200, 624)
+    assert "the most confident mistakes" in shown.out
+
+
+def test_a_regression_shows_its_errors(train: Command, asked: Command, root: Path) -> None:
+    train("data=diabetes", "loss=mse", *SHORT, "trainer.batch_size=32")
+    mae = only(root).result().metrics["test/mae"]  # type: ignore[union-attr]
+    shown = asked("show", only(root).id[:6])
+    assert f"test mae {mae:.4g}" in shown.out
+    assert "the largest errors" in shown.out
+
+
+def test_rows_of_numbers_are_answered_as_the_network_does(
+    train: Command, asked: Command, root: Path
+) -> None:
+    train("data=digits", *SHORT)
+    rows = np.arange(128, dtype=np.float64).reshape(2, 64) % 17
+    np.save(root / "rows.npy", rows)
+    np.savetxt(root / "rows.csv", rows, delimiter=",")
+    said = load_model(only(root).folder)(torch.from_numpy(rows / 16).float()).softmax(1).max(1)
+    shown = asked("predict", only(root).id, "rows.npy")
+    for number in (0, 1):
+        expected = f"rows.npy, row {number + 1} +{int(said.indices[number])} \\({said.values[number]:.3f}\\)"
+        assert re.search(expected, shown.out)
+    again = asked("predict", only(root).id, "rows.csv", "store.root=runs")
+    assert again.out.replace("csv", "npy") == shown.out
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["no.png"], "no.png: no such file"),
+        (["picture.png"], "picture.png: is a picture, and the numbers of data=digits are no bytes"),
+        (["short.csv"], "short.csv: has 3 numbers, and an example has 64 numbers"),
+        (["text.txt"], "text.txt: cannot be read: "),
+        (["object.npy"], "object.npy: cannot be read: Object arrays cannot be loaded"),
+        (["store.root=elsewhere", "short.csv"], "no such run in "),
+    ],
+)
+def test_files_that_cannot_be_answered_are_refused(
+    train: Command, asked: Command, root: Path, files: list[str], message: str
+) -> None:
+    train("data=digits", *SHORT, "trainer.epochs=1")
+    Image.new("L", (8, 8)).save(root / "picture.png")
+    (root / "short.csv").write_text("1,2,3\n")
+    (root / "text.txt").write_text("a,b\n")
+    np.save(root / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    refused = asked("predict", only(root).id, *files)
+    assert refused.code == 2
+    assert message in refused.err
+
+
+@pytest.mark.mnist
+def test_a_picture_is_prepared_as_the_training_set_was(
+    train: Command, asked: Command, root: Path, mnist_root: Path
+) -> None:
+    train(
+        f"data.root={mnist_root}",
+        *SHORT,
+        "trainer.epochs=1",
+        "model.hidden=32",
+        "trainer.limit_batches=150",
+    )
+    picture = Image.new("L", (280, 280), 255)
+    picture.paste(0, (125, 50, 155, 230))  # a stroke
+    picture.save(root / "one.png")
+    shown = asked("predict", only(root).id, "one.png", "--invert")
+    assert re.search(r"one.png +1 \(0\.\d+\)", shown.out)
+    dark = asked("predict", only(root).id, "one.png")
+    assert dark.out != shown.out
+
+
+def test_a_run_whose_task_only_its_step_knows_is_refused(
+    train: Command, asked: Command, root: Path
+) -> None:
+    words = ("data=digits", "data.task=any", "data.mean=null", "data.std=null", "data.shape=null")
+    own = (
+        "data.dataset._target_=steps.Words",
+        "+data.collate._target_=steps.padded",
+        "step._target_=steps.classified",
+    )
+    model = (
+        "model=linear",
+        "model._target_=steps.LSTM",
+        "~model.in_features",
+        "~model.out_features",
+    )
+    assert train(*words, *own, *model, *SHORT).code == 0
+    refused = asked("show", only(root).id)
+    assert refused.code == 2
+    assert "data.task=any: what its network takes and returns, only its step knows" in refused.err
