@@ -266,6 +266,26 @@ def train(
 
 
 @pytest.fixture
+def die_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the next run die before the checkpoint of an epoch: `die_at(3)`."""
+
+    def at(epoch: int) -> None:
+        from sweeplab.runs import checkpoint
+
+        save = checkpoint.save
+
+        def dying(folder: Path, saved: checkpoint.Checkpoint) -> None:
+            if saved.epoch == epoch:
+                monkeypatch.setattr(checkpoint, "save", save)
+                raise KeyboardInterrupt
+            save(folder, saved)
+
+        monkeypatch.setattr(checkpoint, "save", dying)
+
+    return at
+
+
+@pytest.fixture
 def command(root: Path) -> Command:
     """A command in a process of its own: `command("train.py", "data=digits")` or `command("sweeplab", "sync")`.
 

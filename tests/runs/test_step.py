@@ -15,7 +15,6 @@ from torch.optim import Adam
 
 from sweeplab import data, load_model
 from sweeplab.config import compose
-from sweeplab.runs import checkpoint
 from sweeplab.runs.weights import load_weights
 
 SHORT = (
@@ -51,30 +50,12 @@ WORDS = (*SHORT, "data.task=any", "data.mean=null", "data.std=null", "data.shape
 PROGRAMS = {"vae": VAE, "distilled": DISTILLED, "mixed": MIXED, "gan": GAN, "words": WORDS}
 
 
-@pytest.fixture
-def die(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Have the next run die before the checkpoint of its third epoch."""
-
-    def at_third() -> None:
-        save = checkpoint.save
-
-        def dying(folder: Path, saved: checkpoint.Checkpoint) -> None:
-            if saved.epoch == 3:
-                monkeypatch.setattr(checkpoint, "save", save)
-                raise KeyboardInterrupt
-            save(folder, saved)
-
-        monkeypatch.setattr(checkpoint, "save", dying)
-
-    return at_third
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_resumed_run_with_a_step_has_the_bits_of_an_uninterrupted_one(
-    train: Command, root: Path, die: Callable[[], None], program: str
+    train: Command, root: Path, die_at: Callable[[int], None], program: str
 ) -> None:
     assert train(*PROGRAMS[program], "store.root=whole").code == 0
-    die()
+    die_at(3)
     assert train(*PROGRAMS[program]).code == 130
     assert "goes on after epoch 2" in train(*PROGRAMS[program]).out
     assert facts(only(root)) == facts(only(root, "whole"))
@@ -175,6 +156,16 @@ def test_a_gan_has_the_weights_of_a_bare_loop(train: Command, root: Path) -> Non
         assert torch.allclose(trained[name], value, atol=1e-6), name
     names = ("train/lr_netD", "train/lr_netG", "train/loss_netD", "valid/loss_netG", "train/loss")
     assert set(names) <= set(only(root).epochs()[1])
+
+
+def test_a_step_may_do_without_a_loss(train: Command, replay: Command, root: Path) -> None:
+    how = [*VAE, "trainer.epochs=1"]
+    assert train(*how, "~loss").code == 0
+    assert only(root).start()["config"]["loss"] == {"_target_": "sweeplab.models.NoLoss"}
+    assert replay(only(root).id, "--trust", "steps").code == 0
+    assert train(*LINEAR, "trainer.epochs=1", "~loss").err == "loss: missing\n"
+    refused = train(*LINEAR, "~loss", "step=supervised")
+    assert "ValueError: the step calls its loss, and the config has none" in refused.err
 
 
 def test_counts_weigh_the_numbers(train: Command, root: Path) -> None:

@@ -93,7 +93,16 @@ def resolve(raw: DictConfig | Mapping[str, Any]) -> Node:
             f"{keys}: *** stands for a secret that a record hides; give its value instead"
         )
     _unwrap_single_layer(plain.get("model"))
+    _name_no_loss(plain)
     return plain
+
+
+def _name_no_loss(plain: Node) -> None:
+    """Give a step of one's own that needs no loss, by `~loss`, one that cannot be called."""
+    step = plain.get("step")
+    has_step = isinstance(step, dict) and step.get("_target_") is not None
+    if has_step and plain.get("loss") is None:
+        plain["loss"] = {"_target_": "sweeplab.models.NoLoss"}
 
 
 def _unwrap_single_layer(model: Any) -> None:

@@ -1,0 +1,277 @@
+"""The gallery: each program trains, as a bare loop does, resumes, replays, and is as its README says."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PROJECT, Command, Ended
+from hydra.core.config_store import ConfigStore
+from stored import facts, only
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from hydra_plugins.hydra_sweeplab.search_path import register_experiments
+from sweeplab import data
+from sweeplab.config import Config, compose
+from sweeplab.data.batches import Batches
+from sweeplab.targets import instantiate
+from sweeplab.train.random_state import seed_stream
+
+GALLERY = PROJECT / "examples" / "gallery"
+NAMES = sorted(file.stem for file in (GALLERY / "experiments").glob("*.yaml"))
+FEW = ("trainer.threads=1", "trainer.limit_batches=4")
+Loss = Callable[[nn.Module, Any], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _gallery(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Find the gallery's modules, and let no other test find its experiments."""
+    monkeypatch.syspath_prepend(GALLERY)
+    yield
+    for name in NAMES:
+        sys.modules.pop(name, None)
+        ConfigStore.instance().repo.get("experiment", {}).pop(f"{name}.yaml", None)
+
+
+@pytest.fixture
+def start(train: Command) -> Callable[..., Ended]:
+    """`python train.py experiment=NAME ...` in the gallery, in this process."""
+
+    def run(name: str, *overrides: str) -> Ended:
+        return train("--run", f"experiment={name}", *FEW, *overrides, script=GALLERY / "train.py")
+
+    return run
+
+
+MEASURED = {
+    "characters": {"valid/loss", "valid/perplexity", "test/perplexity"},
+    "gan": {"train/loss_netD", "valid/loss_netG", "valid/distance", "test/distance"},
+    "segmentation": {"valid/loss", "valid/iou", "test/iou"},
+    "sequences": {"train/accuracy", "valid/accuracy", "test/accuracy"},
+    "vae": {"train/kl", "valid/loss", "valid/kl", "test/kl"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_program_trains_and_measures(start: Command, root: Path, name: str) -> None:
+    ended = start(name, "trainer.epochs=1")
+    assert ended.code == 0, ended.err
+    run = only(root)
+    result = run.result()
+    assert result is not None
+    assert set(run.epochs()[1]) | set(result.metrics) >= MEASURED[name]
+
+
+def test_steps_leave_files_of_what_they_return_at_evaluation(start: Command, root: Path) -> None:
+    start("characters", "trainer.epochs=1")
+    written = only(root).folder / "metrics" / "test_written.json"
+    assert len(json.loads(written.read_text())) == 8 + 80
+
+
+# --- Beside a bare loop -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Program:
+    """A program as it is without sweeplab: what a batch is, and the loss of it."""
+
+    loss: Loss
+    clip_norm: float | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+def loss_of_pair(model: nn.Module, batch: Any) -> Tensor:
+    inputs, targets = batch
+    return cross_entropy(model(inputs), targets)
+
+
+def loss_of_sequences(model: nn.Module, batch: Any) -> Tensor:
+    return cross_entropy(model(batch["text"], batch["length"]), batch["balanced"])
+
+
+def loss_of_vae(model: nn.Module, batch: Any) -> Tensor:
+    pictures, _ = batch
+    decoded, mean, log_variance = model(pictures)
+    error = nn.functional.binary_cross_entropy_with_logits(decoded, pictures, reduction="none")
+    kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
+    return error.sum(1).mean() + kl.sum(1).mean()
+
+
+PROGRAMS = {
+    "characters": Program(loss_of_pair),
+    "segmentation": Program(loss_of_pair),
+    "sequences": Program(loss_of_sequences, clip_norm=1.0),
+    "vae": Program(loss_of_vae),
+}
+
+
+def bare_batches(config: Config) -> tuple[Batches, Batches]:
+    splits = data.load(config.data)
+    batch_size = config.trainer.batch_size
+    train = Batches(splits.train, batch_size, device="cpu", seed=0, drop_last=True, limit=4)
+    return train, Batches(splits.valid, config.trainer.eval_batch_size, device="cpu", limit=4)
+
+
+def bare_curve(config: Config, program: Program) -> dict[str, list[float]]:
+    """Train in a plain loop, with the same random streams; the losses of each epoch."""
+    torch.set_num_threads(1)
+    train, valid = bare_batches(config)
+    seed_stream(0, "initialisation")
+    model = instantiate(config.model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=config.optimizer["lr"], fused=True)
+    seed_stream(0, "dropout")
+    curve: dict[str, list[float]] = {"train/loss": [], "valid/loss": []}
+    for epoch in range(1, config.trainer.epochs + 1):
+        model.train()
+        losses = []
+        for batch in train.epoch(epoch):
+            optimizer.zero_grad()
+            loss = program.loss(model, batch)
+            loss.backward()
+            if program.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), program.clip_norm)
+            optimizer.step()
+            losses.append(loss.item())
+        curve["train/loss"].append(sum(losses) / len(losses))
+        model.eval()
+        with torch.no_grad():
+            (whole,) = valid.epoch(0)
+            curve["valid/loss"].append(program.loss(model, whole).item())
+    return curve
+
+
+def curve_of(root: Path, names: list[str]) -> dict[str, list[float]]:
+    epochs = only(root).epochs().values()
+    return {name: [metrics[name] for metrics in epochs] for name in names}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_has_the_curve_of_a_bare_loop(start: Command, root: Path, name: str) -> None:
+    how = ["trainer.epochs=3", "scheduler=constant", *PROGRAMS[name].overrides]
+    assert start(name, *how).code == 0
+    register_experiments(GALLERY / "experiments")
+    bare = bare_curve(compose([f"experiment={name}", *how]), PROGRAMS[name])
+    assert curve_of(root, list(bare)) == {
+        which: pytest.approx(losses, rel=1e-6) for which, losses in bare.items()
+    }
+
+
+def test_the_gan_has_the_curve_of_a_bare_loop(start: Command, root: Path) -> None:
+    assert start("gan", "trainer.epochs=3").code == 0
+    register_experiments(GALLERY / "experiments")
+    torch.set_num_threads(1)
+    train, valid = bare_batches(compose(["experiment=gan"]))
+    seed_stream(0, "initialisation")
+    model = importlib.import_module("gan").GAN(latent=16)
+    update_d = torch.optim.Adam(model.netD.parameters(), lr=0.0005, betas=(0.5, 0.999))
+    update_g = torch.optim.Adam(model.netG.parameters(), lr=0.001, betas=(0.5, 0.999))
+    loss = nn.BCEWithLogitsLoss()
+    seed_stream(0, "dropout")
+    bare: dict[str, list[float]] = {"train/loss_netD": [], "train/loss_netG": [], "valid/loss": []}
+    for epoch in (1, 2, 3):
+        losses_d, losses_g = [], []
+        model.train()
+        for real, _ in train.epoch(epoch):
+            ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+            fake = model.netG(torch.randn(len(real), 16, 1, 1))
+            update_d.zero_grad()
+            loss_d = loss(model.netD(real), ones) + loss(model.netD(fake.detach()), zeros)
+            loss_d.backward()
+            update_d.step()
+            update_g.zero_grad()
+            loss_g = loss(model.netD(fake), ones)
+            loss_g.backward()
+            update_g.step()
+            losses_d.append(loss_d.item())
+            losses_g.append(loss_g.item())
+        model.eval()
+        with torch.no_grad():
+            ((real, _),) = valid.epoch(0)
+            ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+            fake = model.netG(torch.randn(len(real), 16, 1, 1))
+            of_d = loss(model.netD(real), ones) + loss(model.netD(fake), zeros)
+            bare["valid/loss"].append(float(of_d + loss(model.netD(fake), ones)))
+        bare["train/loss_netD"].append(sum(losses_d) / len(losses_d))
+        bare["train/loss_netG"].append(sum(losses_g) / len(losses_g))
+    assert curve_of(root, list(bare)) == {
+        which: pytest.approx(losses, rel=1e-6) for which, losses in bare.items()
+    }
+
+
+# --- Kept promises ------------------------------------------------------------------------------------------------
+
+FIRST = ("characters", "gan", "segmentation", "sequences", "vae")
+EACH = [
+    pytest.param(name, marks=[] if name in FIRST else [pytest.mark.full], id=name) for name in NAMES
+]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_killed_program_resumes_to_the_same_bits_and_replays(
+    start: Command, replay: Command, root: Path, die_at: Callable[[int], None], name: str
+) -> None:
+    how = ("trainer.epochs=3", "trainer.patience=null")
+    assert start(name, *how, "store.root=whole").code == 0
+    die_at(2)
+    assert start(name, *how).code == 130
+    assert "goes on after epoch 1" in start(name, *how).out
+    assert facts(only(root)) == facts(only(root, "whole"))
+    again = replay(only(root).id, "--trust", name)
+    assert (again.code, "identical: " in again.out) == (0, True), again.err
+
+
+# --- Its page -----------------------------------------------------------------------------------------------------
+
+ROW = re.compile(
+    r"^\| \[(\w+)\]\((\w+)\.py\) \|.*\| (\d+) \+ (\d+) \| `(.+?)` \| .+ \|$", re.MULTILINE
+)
+
+
+def python_lines(file: Path) -> int:
+    """Count the lines that are neither blank nor comments nor docstrings."""
+    text = file.read_text()
+    documented = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            docstring = node.body[0]
+            documented |= set(range(docstring.lineno, (docstring.end_lineno or 0) + 1))
+    kept = [line for n, line in enumerate(text.splitlines(), 1) if n not in documented]
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in kept)
+
+
+def yaml_lines(file: Path) -> int:
+    lines = [line.strip() for line in file.read_text().splitlines()]
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def test_the_page_has_a_row_for_each_program_with_its_lines_and_its_command() -> None:
+    rows = {row[0]: row[1:] for row in ROW.findall((GALLERY / "README.md").read_text())}
+    assert rows == {
+        name: (
+            name,
+            str(python_lines(GALLERY / f"{name}.py")),
+            str(yaml_lines(GALLERY / "experiments" / f"{name}.yaml")),
+            f"python train.py experiment={name}",
+        )
+        for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_opens_with_its_command_and_says_what_it_shows(name: str) -> None:
+    first, second, third, *_ = (GALLERY / f"experiments/{name}.yaml").read_text().splitlines()
+    assert (first, second) == (f"# python train.py experiment={name}", "#")
+    assert re.match(r"# [A-Z].{40}", third)
