@@ -389,6 +389,22 @@ def test_packed_sequences_and_graphs_are_moved_by_their_own_method() -> None:
     assert (on_meta["graph"].nodes.device.type, on_meta["name"]) == ("meta", "a")
 
 
+class Pinned:
+    """An object that says that it was pinned."""
+
+    def __init__(self, pinned: bool = False) -> None:
+        self.pinned = pinned
+
+    def pin_memory(self) -> Pinned:
+        return Pinned(pinned=True)
+
+
+def test_pinning_keeps_tuples_and_asks_objects() -> None:
+    first, (second, name) = trees.pinned((Pinned(), [Pinned(), "a"]))
+    assert (first.pinned, second.pinned, name) == (True, True, "a")
+    assert isinstance(trees.pinned((Pinned(), 1)), tuple)
+
+
 @pytest.mark.parametrize("memory", [2048, 0])
 def test_what_collate_draws_is_a_function_of_seed_epoch_and_batch(memory: int) -> None:
     splits = [

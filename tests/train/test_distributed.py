@@ -293,6 +293,7 @@ def test_the_shares_of_every_batch_are_the_batch(
         several(3, rank)
         share = distributed.ShardedBatches(split, batch, device="cpu")
         assert [targets.tolist() for _, targets in share.epoch(1)] == shares[rank]
+        assert share.sizes() == [len(numbers) for numbers in shares[rank]]
         assert (len(share), share.examples) == (len(Batches(split, batch, device="cpu")), 10)
 
 

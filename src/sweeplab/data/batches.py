@@ -147,11 +147,24 @@ class Batches:
             # Else it would draw from the global one
             generator=make_generator(self.seed or 0, f"workers/{epoch}"),
         )
-        for raw in loader:
-            if isinstance(raw, UserError):
-                raise raw
+        for read in loader:
+            if isinstance(read.batch, UserError):
+                raise read.batch
             # Prepared here and not in the workers, so that an error keeps its type and its message.
-            yield trees.moved(split.prepare(raw), self.device)
+            yield trees.moved(split.prepare(read.batch), self.device)
+
+
+@dataclass(slots=True)
+class _Read:
+    """A raw batch, or what was wrong with it, as a DataLoader hands it on.
+
+    A DataLoader that pinned the batch itself would make lists of its tuples.
+    """
+
+    batch: Any
+
+    def pin_memory(self) -> _Read:
+        return _Read(trees.pinned(self.batch))
 
 
 class _BatchReader(Dataset[Any]):
@@ -161,12 +174,12 @@ class _BatchReader(Dataset[Any]):
         self._split = split
         self._key = key
 
-    def __getitems__(self, indices: Sequence[int]) -> Any:
+    def __getitems__(self, indices: Sequence[int]) -> _Read:
         """Return a raw batch, or a UserError: if a worker raised it, it would add a traceback."""
         try:
-            return self._split.read(indices, self._key)
+            return _Read(self._split.read(indices, self._key))
         except UserError as error:
-            return error
+            return _Read(error)
 
 
 def _as_it_is(batch: Any) -> Any:
