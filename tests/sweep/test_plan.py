@@ -41,7 +41,7 @@ def test_jobs_keep_in_memory_once_what_their_configs_have_in_common(planned: Pla
 
 def test_what_is_wrong_in_several_jobs_is_said_once(planned: Planned) -> None:
     assert refused(planned, "data.std=x", "trainer.epochs=-1,-2").splitlines() == [
-        "data.std=x: must be a number > 0, or null  (in 2 of 2 jobs: epochs=-1, ...)",
+        "data.std=x: must be a number > 0, or a list with one for each channel, or null  (in 2 of 2 jobs: epochs=-1, ...)",
         "trainer.epochs=-1: must be a whole number >= 1  (in epochs=-1)",
         "trainer.epochs=-2: must be a whole number >= 1  (in epochs=-2)",
         "nothing was trained",
