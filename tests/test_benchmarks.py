@@ -15,7 +15,7 @@ from benchmarks.measure import PROJECT, Row, spread
 from benchmarks.peers import bare, by_hand, tensors
 from sweeplab import config, models
 from sweeplab.compare.statistics import Mean
-from sweeplab.data import loading
+from sweeplab.data import splitting
 
 
 def ours() -> torch.nn.Module:
@@ -24,8 +24,8 @@ def ours() -> torch.nn.Module:
 
 def test_the_peers_hold_out_the_examples_that_sweeplab_does() -> None:
     settings = config.compose([]).data
-    cuts = [lambda _data, _part, indices: indices] * 2
-    found = loading._split(settings, [range(60_000), range(10_000)], cuts, "", [])
+    cuts = [lambda _part, indices: indices] * 2
+    found = splitting.split(settings, [range(60_000), range(10_000)], cuts, "")
     mine = tensors.to_train_on(60_000)
     _, theirs = torch.utils.data.random_split(
         range(60_000), [5_000, 55_000], torch.Generator().manual_seed(0)

@@ -124,7 +124,7 @@ def test_a_run_whose_task_only_its_step_knows_is_refused(
     words = ("data=digits", "data.task=any", "data.mean=null", "data.std=null", "data.shape=null")
     own = (
         "data.dataset._target_=steps.Words",
-        "+data.collate._target_=steps.padded",
+        "data.collate._target_=steps.padded",
         "step._target_=steps.classified",
     )
     model = (

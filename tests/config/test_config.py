@@ -453,8 +453,8 @@ def test_a_large_number_is_shown_as_it_may_be_typed(typed: str, shown: str) -> N
 
 def test_a_key_below_an_empty_one_is_added_by_a_plus(root: Path) -> None:
     with pytest.raises(Exception) as error:  # noqa: PT011  # Hydra's, which `explain` reads
-        compose(["data.transform._target_=my.Crop"])
-    assert explain(error.value, ["data.transform._target_=my.Crop"]) == (
-        "data.transform._target_=my.Crop: no such key; a key below an empty one is added by a plus: "
-        "+data.transform._target_=my.Crop"
+        compose(["trainer.freeze.layer=1"])
+    assert explain(error.value, ["trainer.freeze.layer=1"]) == (
+        "trainer.freeze.layer=1: no such key; a key below an empty one is added by a plus: "
+        "+trainer.freeze.layer=1"
     )

@@ -594,13 +594,13 @@ def composed(*overrides: str) -> Any:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["+data.collate._target_=test_any_form.padded", "+data.collate.valu=1"],
+        (["data.collate._target_=test_any_form.padded", "+data.collate.valu=1"],
          r"data\.collate\.valu=1: test_any_form\.padded has no argument 'valu'; did you mean 'value'"),
-        (["+data.collate._target_=test_any_form.padded", "+data.collate.examples=1"],
+        (["data.collate._target_=test_any_form.padded", "+data.collate.examples=1"],
          r"data\.collate\.examples=1: sweeplab itself gives"),
-        (["+data.collate._target_=test_any_form.Pad", "+data.collate.value=text"],
+        (["data.collate._target_=test_any_form.Pad", "+data.collate.value=text"],
          r"data\.collate\.value=text: must be a number"),
-        (["+data.collate._target_=test_any_form.Padd"], r"data\.collate\._target_.*Pad"),
+        (["data.collate._target_=test_any_form.Padd"], r"data\.collate\._target_.*Pad"),
         (["+data.collate.value=1"], r"data\.collate\._target_: is missing"),
         (["trainer.shift=1"], r"trainer\.shift=1: moves the pictures of pairs, and data\.task=any"),
     ],
@@ -613,9 +613,9 @@ def test_a_bad_argument_dies_before_any_work(overrides: list[str], message: str)
 def test_collate_is_part_of_what_is_asked_and_of_the_code() -> None:
     plain = composed()
     sized = facts(made("Sequences", collate="padded"))
-    with_collate = composed("+data.collate._target_=test_any_form.padded")
-    valued = composed("+data.collate._target_=test_any_form.padded", "+data.collate.value=1.0")
-    nulled = composed("+data.collate._target_=test_any_form.Pad", "+data.collate._convert_=all")
+    with_collate = composed("data.collate._target_=test_any_form.padded")
+    valued = composed("data.collate._target_=test_any_form.padded", "+data.collate.value=1.0")
+    nulled = composed("data.collate._target_=test_any_form.Pad", "+data.collate._convert_=all")
     assert "collate" not in identity.asked(plain, sized)["data"]
     asked = identity.asked(with_collate, sized)["data"]["collate"]
     assert asked == {"_target_": "test_any_form.padded"}

@@ -100,7 +100,7 @@ def test_pictures_are_planned_with_a_cnn_and_transformed_in_training(root: Path)
         "model=cnn",
         "model.channels=[4]",
         "trainer.batch_size=4",
-        "+data.train_transform._target_=torchvision.transforms.v2.RandomHorizontalFlip",
+        "data.train_transform._target_=torchvision.transforms.v2.RandomHorizontalFlip",
     )
     assert job.prepare(settings, []).facts.train == 19
     assert isinstance(load(settings.data).train, StreamingSplit)
@@ -115,7 +115,7 @@ def test_pictures_of_any_size_go_through_a_transform(root: Path) -> None:
         "data.dataset.size=null",
         "data.shape=[3,4,4]",
         "data.in_features=48",
-        f"+data.transform={transform}",
+        f"data.transform={transform}",
     )
     assert examples(settings)[0].shape == (19, 48)
 

@@ -585,3 +585,9 @@ def test_configs_with_other_secrets_stay_apart(
     assert command("sweeplab", "sync", loaded=True).code == 0
     assert written(root, "mlflow.runName") == ["mlflow.db"], "what is written to MLflow is found"
     assert written(root, "first-one") == written(root, "second-one") == []
+
+
+@pytest.mark.mnist
+def test_a_known_set_may_be_streamed(train: Command, root: Path, mnist_root: Path) -> None:
+    how = ("trainer.limit_batches=2", "trainer.epochs=1", "model.hidden=8", "trainer.threads=1")
+    assert train(f"data.root={mnist_root}", "data.memory=1", *how).code == 0

@@ -45,7 +45,7 @@ GAN_MODEL = (*SHORT, "model=linear", "model._target_=steps.GAN", "~model.in_feat
              "step._target_=steps.gan", "loss=nll", "loss._target_=torch.nn.BCEWithLogitsLoss")  # fmt: skip
 GAN = (*GAN_MODEL, "~optimizer", PARTS)
 WORDS = (*SHORT, "data.task=any", "data.mean=null", "data.std=null", "data.shape=null", "data.dataset._target_=steps.Words",
-         "+data.collate._target_=steps.padded", "model=linear", "model._target_=steps.LSTM", "~model.in_features",
+         "data.collate._target_=steps.padded", "model=linear", "model._target_=steps.LSTM", "~model.in_features",
          "~model.out_features", "step._target_=steps.classified", "trainer.batch_size=32")  # fmt: skip
 PROGRAMS = {"vae": VAE, "distilled": DISTILLED, "mixed": MIXED, "gan": GAN, "words": WORDS}
 
@@ -231,7 +231,7 @@ BATCH = "a batch of 2 examples, ([2, 64], [2])"
         (["step._target_=steps.failing"], f"step=steps.failing: training fails on {BATCH}: ZeroDivisionError: as it says (steps.py, line "),
         (["step._target_=steps.failing_when_evaluated"], f"step=steps.failing_when_evaluated: evaluation fails on {BATCH}: ZeroDivisionError: as it says (steps.py, line "),
         (["step._target_=steps.of_two"], "step._target_=steps.of_two: takes 2 arguments; a step is called as step(model, loss, batch)"),
-        (["step._target_=steps.NotCallable"], "step._target_=steps.NotCallable: a NotCallable cannot be called; add __call__"),
+        (["step._target_=steps.NotCallable"], "step._target_=steps.NotCallable: an object of this class cannot be called: give it a method __call__"),
         (["step._target_=steps.vea"], "step._target_=steps.vea: 'steps' has no 'vea'; did you mean 'steps.vae'?"),
         (["step=vae"], "step=vae: no such option"),
         (["step._target_=steps.counted", "+step.beta=1"], "step.beta=1: steps.counted has no argument 'beta'"),

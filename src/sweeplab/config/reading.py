@@ -19,7 +19,16 @@ from sweeplab.config import resolving
 from sweeplab.config.explanation import omegaconf_message
 from sweeplab.config.nodes import Node, walk
 from sweeplab.config.redaction import hidden_keys, redact
-from sweeplab.config.sections import COMPONENTS, OR_NULL, SECTIONS, SEEDS, Config, Data, Trainer
+from sweeplab.config.sections import (
+    COMPONENTS,
+    DATA_NODES,
+    OR_NULL,
+    SECTIONS,
+    SEEDS,
+    Config,
+    Data,
+    Trainer,
+)
 from sweeplab.config.text import SCALAR_NAMES, yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
@@ -138,21 +147,34 @@ def validate(plain: Mapping[str, Any]) -> Config:
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
     nodes["optimizer"] = _without_null_groups(nodes["optimizer"])
-    if nodes["step"] == {"_target_": None}:
-        nodes["step"] = {}
+    nodes["step"] = _without_null_target(nodes["step"]) or {}
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
         raise UserError(*problems)
     config = Config(seed=seed, **nodes, **sections)
-    if config.trainer.accumulate == 1:  # as without: one run has one name
-        config.trainer.accumulate = None
-    config.trainer.freeze = config.trainer.freeze or None
+    _leave_out_what_is_off(config)
     config.store.root = str(absolute(config.store.root))
     config.data.root = str(absolute(config.data.root))
     if not config.tracking.experiment:
         config.tracking.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or None
     _ensure_utf_8(config, plain)
     return config
+
+
+def _leave_out_what_is_off(config: Config) -> None:
+    """Set to null what changes nothing, so that one run has one name."""
+    if config.trainer.accumulate == 1:
+        config.trainer.accumulate = None
+    config.trainer.freeze = config.trainer.freeze or None
+    for name in DATA_NODES:
+        setattr(config.data, name, _without_null_target(getattr(config.data, name)) or None)
+
+
+def _without_null_target(node: Any) -> Any:
+    """Leave out a `_target_` of null, which stands in conf/ to be overridden."""
+    if isinstance(node, dict) and "_target_" in node and node["_target_"] is None:
+        return {key: value for key, value in node.items() if key != "_target_"}
+    return node
 
 
 def _without_null_groups(optimizer: Any) -> Any:

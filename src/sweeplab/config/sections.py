@@ -197,6 +197,12 @@ class Sweep:
 SEEDS = {"allowed": "a whole number >= 0", "test": lambda v: v >= 0, "most": MOST_SEED}
 """The rule of the top-level key `seed`."""
 
+DATA_NODES = ("collate", "transform", "train_transform")
+"""The keys of the section `data` that are nodes, and null by default."""
+
+NO_NODE: Node = {"_target_": None}
+"""What a node that is off looks like, as does null."""
+
 SECTIONS: dict[str, type] = {
     "data": Data,
     "trainer": Trainer,
@@ -213,6 +219,8 @@ def defaults() -> dict[str, Node]:
     sections: list[Any] = [Data(name=""), Trainer(), Tracking(), StoreSection(), Sweep()]
     nodes = {name: asdict(section) for name, section in zip(SECTIONS, sections, strict=True)}
     nodes["data"]["name"] = None
+    for name in DATA_NODES:
+        nodes["data"][name] = dict(NO_NODE)  # so that data.collate._target_=... needs no `+`
     return nodes
 
 

@@ -82,7 +82,9 @@ class Job:
         """Load the examples. Raises UserError unless they are those of the plan."""
         denormals.flush()
         splits = data.load(self.config.data)
-        planned, loaded = self.facts.sample or self.facts.digest, splits.sample or splits.digest
+        planned, loaded = self.facts.digest, splits.digest
+        if self.facts.sample and splits.sample:  # the digest is not over the examples
+            planned, loaded = self.facts.sample, splits.sample
         if loaded != planned:
             changed = f"was {planned[:12]} when the run was planned, and is {loaded[:12]} now"
             raise UserError(

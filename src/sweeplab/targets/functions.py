@@ -46,3 +46,10 @@ def first_arguments(node: Node, count: int = 1) -> list[str]:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [name for name, each in known.parameters.items() if each.kind in positional]
     return names[:count]
+
+
+def takes_any_number(node: Node) -> bool:
+    """Tell whether the function that a node names takes any number of arguments (`*args`)."""
+    known = signature(locate(node["_target_"], "_target_"))
+    kinds = [each.kind for each in known.parameters.values()] if known else []
+    return inspect.Parameter.VAR_POSITIONAL in kinds
