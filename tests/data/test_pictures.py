@@ -115,7 +115,7 @@ def test_pictures_of_any_size_go_through_a_transform(root: Path) -> None:
         "data.dataset.size=null",
         "data.shape=[3,4,4]",
         "data.in_features=48",
-        f"data.transform={transform}",
+        f"+data.transform={transform}",
     )
     assert examples(settings)[0].shape == (19, 48)
 
