@@ -25,7 +25,6 @@ from sweeplab.config.redaction import (
     reveal,
 )
 from sweeplab.config.sections import (
-    ANY,
     COMPONENTS,
     SECTIONS,
     Config,
@@ -39,7 +38,6 @@ from sweeplab.config.sections import (
 from sweeplab.config.text import canonical_json, from_text, same_value, to_text, yaml_str
 
 __all__ = [
-    "ANY",
     "COMPONENTS",
     "EXECUTION_KEYS",
     "SECTIONS",

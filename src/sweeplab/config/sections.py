@@ -13,9 +13,6 @@ from sweeplab.config.nodes import Node, class_paths
 COMPONENTS = ("model", "loss", "optimizer", "scheduler")
 """The sections that are a `_target_` with its arguments."""
 
-ANY = "any"
-"""The task of a set whose examples have any form."""
-
 BY_BATCH = ("OneCycleLR", "CyclicLR")
 """The schedules of torch that step after each batch, unless `trainer.scheduler_interval` says
 otherwise.
@@ -89,7 +86,7 @@ class Data:
     """
 
     name: str
-    task: str = _choice(metrics.CLASSIFICATION, metrics.REGRESSION, ANY)
+    task: str = _choice(metrics.CLASSIFICATION, metrics.REGRESSION, metrics.ANY)
     in_features: int = _count(1, 1)
     out_features: int = _count(1, 1)
     shape: list[int] | None = _rule(  # noqa: RUF009  # as the others, whose types ruff knows

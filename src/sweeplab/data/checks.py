@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweeplab import config
-from sweeplab.config import ANY, Node
+from sweeplab.config import Node
 from sweeplab.data.channels import channel_count
+from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:
     from sweeplab.config import Data

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config import ANY
 from sweeplab.data import any_form, pairs, seeding
 from sweeplab.data.sources import MNIST, FashionMNIST, combined
 from sweeplab.data.splits import Facts, Splits, is_held
 from sweeplab.data.splitting import sizes
+from sweeplab.metrics import ANY
 from sweeplab.targets import locate
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeplab import data, metrics, targets
-from sweeplab.config import ANY, COMPONENTS, Config, Data, Node, flatten, nodes
+from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.train import groups, metric_values, own_step, schedule, schedule_checks, stopping
 
@@ -24,7 +24,7 @@ def problems(config: Config) -> list[str]:
         found += targets.check(node, f"metrics.{name}")
     found += _not_finite(config)
     found += data.problems(config.data)
-    if config.trainer.shift is not None and config.data.task == ANY:
+    if config.trainer.shift is not None and config.data.task == metrics.ANY:
         found.append(
             f"trainer.shift={config.trainer.shift}: moves the pictures of pairs, and data.task=any "
             "has none; null is off"

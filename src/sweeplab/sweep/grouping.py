@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeplab import targets
-from sweeplab.config import ANY, Node
+from sweeplab.config import Node
+from sweeplab.metrics import ANY
 from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.fate import NEW, STALE
