@@ -35,7 +35,11 @@ def vae(model: nn.Module, loss: nn.Module, batch: Pair, beta: float = 1.0) -> di
         inputs
     )
     kl = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum() / len(inputs)
-    return {"loss": error + beta * kl, "kl": kl, "pictures": output[:4].sigmoid()}
+    return {
+        "loss": error + beta * kl,
+        "kl": kl,
+        "pictures": output[:10].sigmoid().reshape(-1, 1, 8, 8),
+    }
 
 
 class GAN(nn.Module):

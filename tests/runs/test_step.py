@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
+from PIL import Image
 from stored import facts, only
 from torch import nn
 from torch.optim import Adam
@@ -123,7 +124,10 @@ def test_a_vae_has_the_weights_and_the_curve_of_a_bare_loop(train: Command, root
         assert torch.allclose(trained[name], value, atol=1e-6), name
     assert [e["train/loss"] for e in run.epochs().values()] == pytest.approx(losses, rel=1e-6)
     assert set(run.epochs()[1]) == {"train/loss", "train/kl", "train/lr", "valid/loss", "valid/kl"}
-    assert len(json.loads((run.folder / "metrics" / "test_pictures.json").read_text())) == 4
+    assert len(json.loads((run.folder / "metrics" / "test_pictures.json").read_text())) == 10
+    with Image.open(run.folder / "metrics" / "test_pictures.png") as pictures:
+        assert pictures.size == (8 * 10, 2 * 10), "two rows of eight, each with a frame"
+        assert pictures.getpixel((79, 19))[:3] == (255, 255, 255)  # type: ignore[index]
     assert load_model(run.folder)(torch.zeros(1, 64))[0].shape == (1, 64)
 
 

@@ -20,12 +20,14 @@ from urllib.parse import quote
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sweeplab.store import METRICS, write_atomic
 from sweeplab.train import metric_values
 from sweeplab.train.state import to_bytes
 
 LARGE = 2**20  # numbers, above which they are kept as torch does, and not as text
+IN_A_ROW = 8  # pictures
 LONGEST = 120  # characters of a file's name
 
 log = logging.getLogger(__name__)
@@ -41,10 +43,38 @@ def keep(
         pictures = [each for each in metric_values.leaves(value) if hasattr(each, "savefig")]
         if not pictures:
             _write(stem, value)
+        if isinstance(value, Tensor) and _are_pictures(value):
+            write_atomic(stem.with_name(f"{stem.name}.png"), _as_png(value))
         if callable(plot := getattr(metrics.get(name), "plot", None)):
             pictures += _plotted(name, plot)
         for number, picture in enumerate(pictures, 1):
             _save(picture, stem.with_name(f"{stem.name}{'' if number == 1 else f'_{number}'}.png"))
+
+
+def _are_pictures(value: Tensor) -> bool:
+    """Tell whether a tensor is [C, H, W] or [N, C, H, W], grey or in colour: bytes, or 0 to 1."""
+    if value.dim() not in (3, 4) or value.shape[-3] not in (1, 3) or min(value.shape[-2:]) < 4:
+        return False
+    if value.dtype == torch.uint8:
+        return True
+    return value.is_floating_point() and 0 <= float(value.min()) <= float(value.max()) <= 1
+
+
+def _as_png(value: Tensor) -> bytes:
+    """Lay pictures side by side, eight in a row, a white pixel apart, and write them as PNG."""
+    from matplotlib.image import imsave
+
+    pictures = value.detach().cpu().float().reshape(-1, *value.shape[-3:])
+    if value.dtype == torch.uint8:
+        pictures /= 255
+    framed = functional.pad(pictures, [1, 1, 1, 1], value=1.0)
+    missing = -len(framed) % min(IN_A_ROW, len(framed))
+    framed = torch.cat([framed, torch.ones(missing, *framed.shape[1:])])
+    rows = [torch.cat(list(row), dim=2) for row in framed.split(min(IN_A_ROW, len(framed)))]
+    grid = torch.cat(rows, dim=1).expand(3, -1, -1).permute(1, 2, 0)
+    content = io.BytesIO()
+    imsave(content, grid.numpy(), format="png")
+    return content.getvalue()
 
 
 def _file_name(name: str) -> str:
