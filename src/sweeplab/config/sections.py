@@ -163,6 +163,7 @@ class StoreSection:
 
     root: str = "runs"
     reuse: str = _choice("exact", "any")
+    keep: str = _choice("none", "last")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -61,6 +61,12 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
             file.unlink(missing_ok=True)
 
 
+def keep_last(folder: Path) -> None:
+    """Delete all checkpoints but the last."""
+    for _, file in _files(folder)[:-1]:
+        file.unlink(missing_ok=True)
+
+
 def latest(folder: Path, fingerprint: str, complain: Callable[[str], None]) -> Checkpoint | None:
     """Read the last whole checkpoint of the run with this fingerprint; None if there is none.
 

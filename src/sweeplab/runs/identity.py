@@ -21,6 +21,7 @@ class Identity:
     asked: dict[str, Any]  # as `asked` below
     fingerprint: str
     question: str
+    code: str  # the digest of its code
 
 
 def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
 def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
     """Name a run by what is `asked` of it, the digest of its examples, and that of its code."""
     fingerprint, question = store.fingerprint(asked_for, examples, digest)
-    return Identity(asked=asked_for, fingerprint=fingerprint, question=question)
+    return Identity(asked=asked_for, fingerprint=fingerprint, question=question, code=digest)
 
 
 def initial_run(init_from: str, root: str) -> tuple[store.Run, str]:

@@ -14,7 +14,7 @@ from torch import nn
 from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import UserError, one_line
-from sweeplab.runs import parts, recording, report
+from sweeplab.runs import checkpoint, parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
 from sweeplab.runs.training import Training, begin
 from sweeplab.runs.weights import verified_weights
@@ -129,7 +129,7 @@ def claimed(run: store.Run) -> AbstractContextManager[None]:
 def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
     """Take a run for granted that is finished, and say so."""
     want(run, job.config)
-    run.drop_checkpoints()
+    _drop_checkpoints(run, job.config)
     _export(run, job.config)
     if job.config.sweep.id is None:
         changed = changed_code(job, run.start())
@@ -143,8 +143,16 @@ def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
 def keep(run: store.Run, job: Job, result: store.Result) -> None:
     """Write a result; the checkpoints are needed no more."""
     run.write_result(result)
-    run.drop_checkpoints()
+    _drop_checkpoints(run, job.config)
     _export(run, job.config)
+
+
+def _drop_checkpoints(run: store.Run, settings: Config) -> None:
+    """Delete the checkpoints of a finished run, but for what `store.keep` says."""
+    if settings.store.keep == "last":
+        checkpoint.keep_last(run.checkpoints)
+    else:
+        run.drop_checkpoints()
 
 
 def finished(run: store.Run) -> store.Result | None:

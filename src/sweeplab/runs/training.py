@@ -13,7 +13,7 @@ from torch import nn
 
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.metrics import EpochResult
-from sweeplab.runs import attachments, checkpoint, screen, system, weights
+from sweeplab.runs import attachments, checkpoint, longer, screen, system, weights
 from sweeplab.runs.build import build
 from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
@@ -41,14 +41,18 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
     `fused` is the number of runs, this one included, that are trained as one.
     """
     saved = broadcast(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
+    shorter = broadcast(longer.find(job)) if saved is None else None
+    before = saved if shorter is None else shorter.checkpoint
     # Another number of threads would give other bits: a resumed run keeps its own.
-    threads = saved.threads if saved else None
+    threads = before.threads if before else None
     how = set_up(place_rank(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
         training.start(fused)
-    else:
-        training.resume(saved, fused)
+    if shorter is not None:
+        _take_over(training, shorter)
+    if before is not None:
+        training.resume(before, fused)
     return training
 
 
@@ -98,15 +102,14 @@ class Training:
         """Go on from a checkpoint."""
         _restore(self, saved)
         history = store.History.of(self.folder.journal)
-        if history.provenance and (before := history.provenance.get("ranks", 1)) != world_size():
-            console.say(
-                f"run {self.folder.id} had {before} ranks and now has {world_size()}, which gives other bits"
-            )
+        _say_other_ranks(self.folder, history)
         self.folder.journal.append(
             store.Event.RESUME, epoch=self.epoch, provenance=_provenance(self.runtime, fused)
         )
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
+        if self.reason is None and self.epoch in self._known:  # of a shorter run, perhaps
+            self.reason = self.stopping.reason(self.epoch, self._known[self.epoch])
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -155,7 +158,8 @@ class Training:
         self.trained_examples += result.examples
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
-        if is_main_process() and (self.reason is None or result.seconds > CHEAP):
+        kept = result.seconds > CHEAP or self.job.config.store.keep == "last"
+        if is_main_process() and (self.reason is None or kept):
             checkpoint.save(self.folder.checkpoints, _captured(self))
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
@@ -208,6 +212,23 @@ def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[A
     if state.step is None:
         return batches.epoch(epoch)
     return zip(batches.epoch(epoch), batches.sizes(), strict=True)
+
+
+def _take_over(training: Training, shorter: longer.Shorter) -> None:
+    """Journal the epochs of a shorter run as this one's; it may have been killed in between."""
+    name = f"run {training.folder.id}"
+    console.say(f"{name} begins with the epochs of run {shorter.run.id}, which was shorter")
+    known = store.History.of(training.folder.journal).epochs
+    for epoch, values in shorter.epochs.items():
+        if epoch not in known:
+            training.folder.journal.append(store.Event.EPOCH, epoch=epoch, metrics=values)
+
+
+def _say_other_ranks(run: store.Run, history: store.History) -> None:
+    before = (history.provenance or {}).get("ranks", 1)
+    if history.provenance and before != world_size():
+        others = f"had {before} ranks and now has {world_size()}, which gives other bits"
+        console.say(f"run {run.id} {others}")
 
 
 def _provenance(how: Runtime, fused: int) -> dict[str, Any]:

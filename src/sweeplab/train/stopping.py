@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -63,7 +64,7 @@ class Stopping:
             self.improved, self.waited = value, 0
         else:
             self.waited += 1
-        return self._reason(result.epoch, value)
+        return self.reason(result.epoch, result.metrics)
 
     def _is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
         if math.isnan(value):
@@ -74,7 +75,9 @@ class Stopping:
             return value > than + by
         return value < than - by
 
-    def _reason(self, epoch: int, value: float) -> StopReason | None:
+    def reason(self, epoch: int, values: Mapping[str, float]) -> StopReason | None:
+        """Return why training ends after an epoch that was taken in; None if it does not."""
+        value = values.get(self.monitor, math.nan)
         if self.target is not None and self._reaches(value, self.target):
             return StopReason.TARGET
         if epoch >= self.epochs:
