@@ -79,6 +79,7 @@ def test_a_step_that_is_null_changes_no_fingerprint(train: Command, root: Path) 
     train(*LINEAR, "trainer.epochs=1")
     train(*LINEAR, "trainer.epochs=1", "step=null")
     train(*LINEAR, "trainer.epochs=1", "step._target_=null")
+    train(*LINEAR, "trainer.epochs=1", "step._target_=null", "+step.beta=1")
     assert "step" not in only(root).start()["config"]
     train(*LINEAR, "trainer.epochs=1", "step._target_=steps.counted")
     train(*VAE, "trainer.epochs=1")

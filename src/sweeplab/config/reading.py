@@ -147,7 +147,7 @@ def validate(plain: Mapping[str, Any]) -> Config:
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
     nodes["optimizer"] = _without_null_groups(nodes["optimizer"])
-    nodes["step"] = _without_null_target(nodes["step"]) or {}
+    nodes["step"] = _without_null_step(nodes["step"])
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:
         raise UserError(*problems)
@@ -175,6 +175,13 @@ def _without_null_target(node: Any) -> Any:
     if isinstance(node, dict) and "_target_" in node and node["_target_"] is None:
         return {key: value for key, value in node.items() if key != "_target_"}
     return node
+
+
+def _without_null_step(step: Any) -> Any:
+    """Leave out a step that is switched off by `step._target_=null`, with its arguments."""
+    if isinstance(step, dict) and step.get("_target_", "") is None:
+        return {}
+    return step
 
 
 def _without_null_groups(optimizer: Any) -> Any:
