@@ -137,3 +137,40 @@ def test_a_run_whose_task_only_its_step_knows_is_refused(
     refused = asked("show", only(root).id)
     assert refused.code == 2
     assert "data.task=any: what its network takes and returns, only its step knows" in refused.err
+
+
+TABLE = "age,city,rent\n" + "\n".join(
+    f"{20 + i},{'Rome' if i % 2 else 'Oslo'},{i * 10}" for i in range(60)
+)
+
+
+def test_rows_of_a_table_are_read_by_the_names_of_its_columns(
+    train: Command, asked: Command, root: Path
+) -> None:
+    (root / "my.csv").write_text(TABLE)
+    how = (
+        "data=csv",
+        "data.dataset.file=my.csv",
+        "data.dataset.target=rent",
+        "data.task=regression",
+        "loss=mse",
+    )
+    assert train(*how, *SHORT, "trainer.batch_size=8").code == 0
+    (root / "new.csv").write_text("city,age\nRome,31\nOslo,44\n")
+    shown = asked("predict", only(root).id, "new.csv")
+    expected = load_model(only(root).folder)(torch.tensor([[31.0, 0, 1], [44, 1, 0]]))
+    for number, value in enumerate(expected.flatten().tolist(), 1):
+        assert re.search(f"new.csv, row {number} +{value:.5g}", shown.out)
+    for text, message in (
+        ("age\n31\n", "new.csv: has no column city, which the network needs"),
+        (
+            "city,age\nRom,31\n",
+            "new.csv: column 'city' has 'Rom', which the table never has; did you mean 'Rome'?",
+        ),
+        ("city,age\nRome,old\n", "new.csv: column 'age' must be numbers, not old"),
+        ("city,age\nRome,\n", "row 1 has nothing in column 'age'"),
+    ):
+        (root / "new.csv").write_text(text)
+        refused = asked("predict", only(root).id, "new.csv")
+        assert refused.code == 2
+        assert message in refused.err

@@ -234,3 +234,50 @@ def _target(column: Series[Any], settings: TableSettings) -> tuple[Array, list[s
     _refuse_comma(texts, settings)
     known, classes = np.unique(texts.to_numpy(dtype=str), return_inverse=True)
     return classes.astype(np.int64), [str(text) for text in known]
+
+
+# --- Further rows ---------------------------------------------------------------------------------
+
+
+def read_rows(settings: TableSettings, file: Path) -> Array:
+    """Read rows of another file as the table's are read; float64 [N, in_features].
+
+    It needs the columns of the inputs, in any order, and no target. Raises UserError for a column
+    that is missing, and for a text that the table does not have.
+    """
+    import numpy as np
+    import pandas as pd
+
+    table = _frame(settings.file, settings.separator, settings.decimal, _state(settings))
+    names = _input_names(table, settings)
+    try:
+        rows = pd.read_csv(
+            file, sep=settings.separator, decimal=settings.decimal, skipinitialspace=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as a table: {one_line(error)[:200]}") from error
+    rows = rows.rename(columns=lambda name: str(name).strip())
+    if missing := [name for name in names if name not in rows.columns]:
+        raise UserError(f"{file}: has no column {', '.join(missing)}, which the network needs")
+    return np.concatenate([_as_in_table(table[name], rows[name], file) for name in names], 1)
+
+
+def _as_in_table(column: Series[Any], given: Series[Any], file: Path) -> Array:
+    """Return a column of further rows as numbers, in the way of the table's column."""
+    import numpy as np
+
+    _refuse_missing(given, file)
+    if not _is_text(column):
+        if _is_text(given):
+            raise UserError(f"{file}: column '{column.name}' must be numbers, not {given.iloc[0]}")
+        numbers: Array = given.to_numpy(np.float64).reshape(-1, 1)
+        return numbers
+    known = np.unique(column.astype(str).to_numpy(dtype=str))
+    texts = given.astype(str).to_numpy(dtype=str)
+    if unknown := sorted(set(texts) - set(known)):
+        options = did_you_mean(unknown[0], known.tolist())
+        raise UserError(
+            f"{file}: column '{column.name}' has '{unknown[0]}', which the table never has{options}"
+        )
+    ones: Array = (texts[:, None] == known).astype(np.float64)
+    return ones

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from sweeplab import config, data, store
 from sweeplab.config import Config
+from sweeplab.config.tables import TableSettings, read_rows
 from sweeplab.errors import UserError, first_line
 from sweeplab.metrics import ANY, CLASSIFICATION
 from sweeplab.runs.run import load_model
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 Array = np.ndarray[Any, Any]
+TABLE = "sweeplab.data.CSV"
 BATCH = 1000  # examples that are computed at once
 
 
@@ -124,6 +126,9 @@ def _read(settings: Config, file: Path, *, invert: bool) -> Tensor:
         raise UserError(f"{file}: no such file")
     if file.suffix.lower() in PICTURES:
         return _picture(settings, file, invert=invert)
+    if settings.data.dataset["_target_"] == TABLE:
+        table = TableSettings.of(settings.data.dataset, config.root())
+        return torch.from_numpy(read_rows(table, file))
     if file.suffix == ".npy":
         rows = _numbers(file, lambda: np.load(file, allow_pickle=False))
     else:
