@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -104,7 +106,33 @@ def counted(model: nn.Module, loss: nn.Module, batch: Pair) -> dict[str, Any]:
     return {"loss": value / few.sum().clamp(min=1), "count": few.sum(), "share": few.float().mean()}
 
 
+def of_threes(
+    model: nn.Module, loss: nn.Module, batch: Pair, as_int: bool = False
+) -> dict[str, Any]:
+    """Counts only the digit 3, which many a small batch lacks; its numbers are of several kinds."""
+    inputs, targets = batch
+    three = targets == 3
+    count = int(three.sum()) if as_int else three.sum()
+    value = functional.cross_entropy(model(inputs)[three], targets[three])
+    return {"loss": value, "count": count, "third": Fraction(1, 3), "one": np.float32(1)}
+
+
 # --- Wrong ones -------------------------------------------------------------------------------------------------------
+
+
+def many(model: nn.Module, loss: nn.Module, batch: Pair) -> dict[str, Any]:
+    inputs, targets = batch
+    return {"loss": loss(model(inputs), targets), "count": torch.ones(3)}
+
+
+def wordy(model: nn.Module, loss: nn.Module, batch: Pair) -> dict[str, Any]:
+    inputs, targets = batch
+    return {"loss": loss(model(inputs), targets), "count": "all"}
+
+
+def of_no_part(model: nn.Module, loss: nn.Module, batch: Pair) -> Iterator[tuple[str, Tensor]]:
+    inputs, targets = batch
+    yield "", loss(model(inputs), targets)
 
 
 def nothing(model: nn.Module, loss: nn.Module, batch: Pair) -> None:

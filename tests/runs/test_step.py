@@ -193,6 +193,23 @@ def test_a_step_accumulates_by_its_counts(train: Command, root: Path) -> None:
     assert torch.allclose(small["weight"], large["weight"], atol=1e-6)
 
 
+@pytest.mark.parametrize("as_int", ["true", "false"])
+def test_a_group_of_batches_in_which_nothing_counts_moves_nothing(
+    train: Command, root: Path, as_int: str
+) -> None:
+    how = (*LINEAR, "step._target_=steps.of_threes", f"+step.as_int={as_int}", "trainer.epochs=1",
+           "~optimizer", "+optimizer={_target_:torch.optim.SGD,lr:0.1}")  # fmt: skip
+    assert train(*how, "trainer.batch_size=2", "trainer.accumulate=2").code == 0
+    assert train(*how, "trainer.batch_size=4", "store.root=large").code == 0
+    small, large = (
+        load_weights(only(root).weights_file),
+        load_weights(only(root, "large").weights_file),
+    )
+    assert torch.allclose(small["weight"], large["weight"], atol=1e-5)
+    metrics = only(root).epochs()[1]
+    assert (metrics["valid/third"], metrics["valid/one"]) == (pytest.approx(1 / 3), 1)
+
+
 def test_runs_with_a_step_are_swept_compared_and_never_fused(train: Command, root: Path) -> None:
     swept = train("-m", *VAE, "trainer.epochs=1", "+step.beta=0.5,2", "seed=0,1")
     assert swept.code == 0
@@ -230,6 +247,9 @@ BATCH = "a batch of 2 examples, ([2, 64], [2])"
         (["step._target_=steps.nameless"], f"step=steps.nameless: training fails on {BATCH}: ValueError: the step must return a mapping with 'loss', not of losses"),
         (["step._target_=steps.plain_yield"], f"step=steps.plain_yield: training fails on {BATCH}: ValueError: the step must yield (part, loss), not a Tensor"),
         (["step._target_=steps.silent"], f"step=steps.silent: training fails on {BATCH}: ValueError: the step is a generator and yielded no (part, loss)"),
+        (["step._target_=steps.many"], f"step=steps.many: training fails on {BATCH}: TypeError: 'count' must be one number, how much the batch counts, not a tensor of shape [3]"),
+        (["step._target_=steps.wordy"], f"step=steps.wordy: training fails on {BATCH}: TypeError: 'count' must be one number, how much the batch counts, not a str"),
+        (["step._target_=steps.of_no_part"], f"step=steps.of_no_part: training fails on {BATCH}: ValueError: it yields the part '', but the optimizer is of the whole network; give optimizer.PART"),
         (["step._target_=steps.two_scores"], "step=steps.two_scores: gives 'accuracy', which is computed of output and target, too; leave out one"),
         (["step._target_=steps.rate"], "step=steps.rate: 'lr' is the name of the learning rate; give another"),
         (["step._target_=steps.unfit"], "step=steps.unfit: output and target do not fit: "),

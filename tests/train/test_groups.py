@@ -87,6 +87,7 @@ def test_patterns_without_a_match_or_with_a_contradiction_are_refused(
         ("optimizer.groups={*.bias:{lr:-1}}", "optimizer.groups.*.bias.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)"),
         ("optimizer.groups={*.bias:{lr:fast}}", "optimizer.groups.*.bias.lr=fast: must be a number"),
         ("optimizer.groups={*.bias:0}", "optimizer.groups.*.bias=0: a section of patterns is needed"),
+        ("optimizer.groups={*.bias:{_target_:torch.optim.SGD}}", "optimizer.groups.*.bias._target_=torch.optim.SGD: a group has other arguments, not another class"),
         ("optimizer.groups=[bias]", "optimizer.groups=['bias']: a section of patterns is needed"),
         ("optimizer.groups={x.bias:{lr:1}}", "optimizer.groups: no parameter matches x.bias; did you mean "),
     ],
@@ -130,6 +131,12 @@ def test_one_batch_an_update_is_as_none_and_empty_patterns_are_as_none(
     more = ("trainer.accumulate=1", "trainer.freeze=[]", "optimizer.groups={}")
     for same in more:
         assert train(*RUN, same).code == 0
+    only(root)
+
+
+def test_the_order_of_frozen_patterns_does_not_matter(train: Command, root: Path) -> None:
+    for patterns in ("[0.*,1.*]", "[1.*,0.*]", "[1.*,0.*,1.*]"):
+        assert train(*RUN, f"trainer.freeze={patterns}").code == 0
     only(root)
 
 

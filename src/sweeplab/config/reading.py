@@ -165,7 +165,7 @@ def _leave_out_what_is_off(config: Config) -> None:
     """Set to null what changes nothing, so that one run has one name."""
     if config.trainer.accumulate == 1:
         config.trainer.accumulate = None
-    config.trainer.freeze = config.trainer.freeze or None
+    config.trainer.freeze = sorted(set(config.trainer.freeze or [])) or None
     for name in DATA_NODES:
         setattr(config.data, name, _without_null_target(getattr(config.data, name)) or None)
 

@@ -106,10 +106,10 @@ def _tried(
 
     def backward(part: str, value: Tensor) -> None:
         yielded.append(part)
+        if "" in parts:
+            advice = f"the optimizer is of the whole network; give optimizer.{part or 'PART'}"
+            raise ValueError(f"it yields the part '{part}', but {advice}")
         if part not in parts:
-            if "" in parts:
-                advice = f"the optimizer is of the whole network; give optimizer.{part}"
-                raise ValueError(f"it yields the part '{part}', but {advice}")
             known = ", ".join(parts)
             raise ValueError(
                 f"it yields the part '{part}', but the optimizers are those of {known}"

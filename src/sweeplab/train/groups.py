@@ -135,9 +135,13 @@ def problems(node: Node, key: str) -> list[str]:
     if not isinstance(patterns, dict):
         return [f"{key}.{GROUPS}={yaml_str(patterns)}: {wanted}"]
     for pattern, arguments in patterns.items():
+        place = f"{key}.{GROUPS}.{pattern}"
         if not isinstance(arguments, dict):
-            found.append(f"{key}.{GROUPS}.{pattern}={yaml_str(arguments)}: {wanted}")
+            found.append(f"{place}={yaml_str(arguments)}: {wanted}")
+        elif "_target_" in arguments:
+            why = "a group has other arguments, not another class"
+            found.append(f"{place}._target_={arguments['_target_']}: {why}")
         else:
             called = {"_target_": own["_target_"], "_partial_": True, **arguments}
-            found += targets.check(called, f"{key}.{GROUPS}.{pattern}", ["params"])
+            found += targets.check(called, place, ["params"])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sweeplab.train.reduction import Reduction, batch_weight
@@ -104,9 +105,16 @@ class Accumulated:
             return
         self._batches = 0
         if state.step is not None or state.reduction is not Reduction.SUM:
-            updater.scale_gradients(1 / self._shares)
+            updater.scale_gradients(_inverse(self._shares))
         updater.step()
         state.average()
+
+
+def _inverse(shares: Tensor | float) -> Tensor | float:
+    """Return 1 / shares; 0 where nothing counts, and so no gradient does."""
+    if isinstance(shares, Tensor):
+        return torch.where(shares == 0, 0.0, 1 / shares)
+    return 1 / shares if shares else 0.0
 
 
 # --- A step of one's own ---------------------------------------------------------------------------

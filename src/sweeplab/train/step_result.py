@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeplab.metrics import ACCURACY, CLASSIFICATION, LOSS, MAE, REGRESSION
-from sweeplab.train.metric_values import to_number
+from sweeplab.train import metric_values
 from sweeplab.train.updater import Updater
 
 Step = Callable[[nn.Module, nn.Module, Any], Any]
@@ -51,7 +51,7 @@ class StepResult:
             raise ValueError(f"the step must return a mapping with 'loss', not of {names}")
         result = cls(
             loss=_loss(returned[LOSS], "'loss'"),
-            count=returned.get(COUNT),
+            count=_count(returned.get(COUNT)),
             output=returned.get(OUTPUT),
             target=returned.get(TARGET),
         )
@@ -61,7 +61,7 @@ class StepResult:
             if not isinstance(name, str):
                 raise TypeError(f"the step returned the key {name!r}: names must be texts")
             if _is_number(value):
-                result.numbers[name] = value.detach() if isinstance(value, Tensor) else value
+                result.numbers[name] = _number(value)
             else:
                 result.others[name] = value
         return result
@@ -77,10 +77,29 @@ def _loss(value: Any, what: str) -> Tensor:
     return one.float() if one.dtype in (torch.bfloat16, torch.float16) else one  # of autocast
 
 
+def _count(value: Any) -> Tensor | float | None:
+    """Return how much a batch counts. Raises TypeError if that is not one number."""
+    if value is None:
+        return None
+    if not _is_number(value):
+        wanted = f"'{COUNT}' must be one number, how much the batch counts"
+        raise TypeError(f"{wanted}, not {metric_values.describe(value)}")
+    return _number(value)
+
+
+def _number(value: Any) -> Tensor | float:
+    """Return a tensor as it is, which waits for no device, and anything else as Python's."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    number = metric_values.to_number(value)
+    assert number is not None, "asked before"
+    return number
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.numel() == 1 and not value.is_complex()
-    return to_number(value) is not None
+    return metric_values.to_number(value) is not None
 
 
 # --- Calling it -----------------------------------------------------------------------------------
