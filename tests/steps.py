@@ -120,6 +120,10 @@ def of_threes(
 # --- Wrong ones -------------------------------------------------------------------------------------------------------
 
 
+def of_bias(model: nn.Linear, loss: nn.Module, batch: Pair) -> Tensor:
+    return model.bias.pow(2).sum()
+
+
 def many(model: nn.Module, loss: nn.Module, batch: Pair) -> dict[str, Any]:
     inputs, targets = batch
     return {"loss": loss(model(inputs), targets), "count": torch.ones(3)}

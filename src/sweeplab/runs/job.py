@@ -304,7 +304,7 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
 def _fit_step(settings: Config, once: Once) -> trial.Fitted:
     """Check that network, loss, data and a step of the user's own fit together, and the metrics."""
     read = _only(settings, "model", "loss", "data", "step", "metrics")
-    tried = once(step_trial.fit, read, list(by_part(settings)), once)
+    tried = once(step_trial.fit, read, list(by_part(settings)), settings.trainer.freeze, once)
     if tried.measured is not None:
         step_trial.check(settings, tried.measured)
         if tried.measured.answers is not None:

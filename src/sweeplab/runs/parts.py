@@ -16,7 +16,7 @@ def problems(config: Config) -> list[str]:
     found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
     if config.step:
         found += own_step.problems(config.step)
-    found += _updater_problems(config)
+    found += _updater_problems(config) + _part_problems(config)
     found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
     for name, node in data.nodes(config.data):
         found += targets.check(node, f"data.{name}", targets.first_arguments(node))
@@ -44,10 +44,6 @@ def problems(config: Config) -> list[str]:
     found += [
         f"metrics.{name}: every run has a metric of this name; give it another" for name in taken
     ]
-    parts = list(schedule.by_part(config))
-    if config.trainer.accumulate and parts != [""]:
-        several = f"is for one optimizer, and there are those of {', '.join(parts)}"
-        found.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
     if config.data.task == metrics.ANY and not config.step:
         found.append(
             "data.task=any: needs a step, which says what is computed of a batch; give step._target_"
@@ -69,6 +65,21 @@ def _updater_problems(config: Config) -> list[str]:
         # What a schedule's arguments lack besides tells no more
         found += wrong or schedule.problems(schedule.filled(own, in_epoch=1), scheduler)
     return list(dict.fromkeys(found))
+
+
+def _part_problems(config: Config) -> list[str]:
+    """List what optimizers of parts of the network cannot do."""
+    parts = list(schedule.by_part(config))
+    if parts == [""]:
+        return []
+    found = []
+    if config.trainer.accumulate:
+        several = f"is for one optimizer, and there are those of {', '.join(parts)}"
+        found.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
+    if not config.step:
+        keys = ", ".join(schedule.key("optimizer", part) for part in parts)
+        found.append(f"{keys}: parts are updated by a step that yields them; give step._target_")
+    return found
 
 
 def _not_finite(config: Config) -> list[str]:

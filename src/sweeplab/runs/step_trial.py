@@ -47,10 +47,13 @@ class Tried:
     measured: Measured | None  # None: the network is too large to be tried
 
 
-def fit(config: Config, parts: Sequence[str], once: Once | None = None) -> Tried:
+def fit(
+    config: Config, parts: Sequence[str], frozen: list[str] | None = None, once: Once | None = None
+) -> Tried:
     """Build network, loss and step, and train and evaluate on two examples; nothing is updated.
 
-    It reads the sections model, loss, data and step. `parts` are those that have an optimizer.
+    It reads the sections model, loss, data and step. `parts` are those that have an optimizer,
+    `frozen` the patterns of parameters that are not trained.
     Raises UserError for what cannot be.
     """
     dynamo.spare()
@@ -63,6 +66,9 @@ def fit(config: Config, parts: Sequence[str], once: Once | None = None) -> Tried
         errors: list[UserError] = []
         for batch in _batches(config.data, once or Once()):
             model = trial.module(config.model, "model")
+            parameters = groups.named_parameters(model, loss)
+            for names in groups.frozen(frozen, parameters):
+                parameters[names].requires_grad_(False)
             try:
                 return _tried(config, parts, model, loss, batch)
             except UserError as error:
@@ -142,6 +148,8 @@ def _tried(
 def _ensure_trained(loss: Tensor, parameters: dict[groups.Names, nn.Parameter]) -> None:
     """Compute the gradients of a loss. Raises ValueError if it depends on no parameter."""
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+    if not trained:
+        return  # a part that is frozen, which `trial.updated` refuses
     if not loss.requires_grad:
         raise ValueError("the loss does not depend on the network's parameters")
     torch.autograd.backward(loss, inputs=trained, retain_graph=True)

@@ -312,6 +312,9 @@ def updated(config: Config, fitted: Fitted) -> dict[str, list[Group]]:
     found = {}
     for part, own in schedule.by_part(config).items():
         mine = groups.of_part(part, parameters)
+        if part and not any(parameter.trained for parameter in mine.values()):
+            why = f"freezes all of {part}: leave out optimizer.{part}, or freeze less"
+            raise UserError(f"trainer.freeze={config.trainer.freeze}: {why}")
         found[part] = _groups(own.optimizer, mine, schedule.key("optimizer", part))
     return found
 

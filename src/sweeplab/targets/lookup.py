@@ -24,14 +24,14 @@ def is_dotted(path: str) -> bool:
     return all(name.isidentifier() for name in path.split("."))
 
 
-def locate(path: str, key: str) -> object:
+def locate(path: object, key: str) -> object:
     """Return the object that the dotted name `path` stands for, as Hydra finds it; `key` is for
     messages.
 
     Raises UserError if there is no such thing (with the nearest name that there is), if a module on
     the way exists but cannot be imported, and if Hydra's block-list refuses it.
     """
-    if not is_dotted(path):
+    if not isinstance(path, str) or not is_dotted(path):
         raise UserError(f"{key}={brief(path)}: is not a dotted name such as torch.optim.Adam")
     if refusal := _hydra_refusal(path):
         raise UserError(f"{key}={path}: {refusal}")

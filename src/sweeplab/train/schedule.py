@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -118,6 +118,8 @@ def filled(config: Config, in_epoch: int | None) -> Node:
 def _filled(config: Config, node: Node, steps: int | None, total: int | None) -> Node:
     """Do it for a node, at any depth; `total` are the steps from its beginning to its end."""
     target = _class(node)
+    if target is None and not isinstance(node, dict):
+        return node  # no schedule, which `problems` says
     if target is not None and issubclass(target, OF_OTHERS):
         return node | {"schedulers": list(_filled_inside(config, node, steps, total))}
     known: Node = {"epochs": config.trainer.epochs, "steps_per_epoch": steps, "mode": config.mode}
@@ -146,11 +148,18 @@ def inside(node: Node, total: int | None) -> Iterator[tuple[Node, int, int | Non
     """Yield the schedules that a schedule is made of, each with its first and last step."""
     schedulers, milestones = node.get("schedulers"), node.get("milestones")
     starts, ends = [0], [total]
-    if isinstance(milestones, list):  # of a SequentialLR; a ChainedScheduler's begin together
+    if _are_milestones(milestones):  # of a SequentialLR; a ChainedScheduler's begin together
         starts, ends = [0, *milestones], [*milestones, total]
     for index, inner in enumerate(schedulers if isinstance(schedulers, list) else []):
         place = min(index, len(starts) - 1)
         yield inner, starts[place], ends[place]
+
+
+def _are_milestones(value: object) -> TypeGuard[list[int]]:
+    """Tell whether these are whole numbers that rise: the steps at which a schedule follows."""
+    if not isinstance(value, list) or not all(type(step) is int for step in value):
+        return False
+    return all(step >= 0 for step in value) and value == sorted(set(value))
 
 
 def build(node: Node, key: str, optimizer: Optimizer) -> Any:
@@ -176,6 +185,9 @@ def problems(node: Node, key: str) -> list[str]:
         return [f"{key}.schedulers={yaml_str(inner)}: {wanted}"]
     own = {name: value for name, value in node.items() if name != "schedulers"}
     found = targets.check(own, key, ["optimizer", "schedulers"])
+    milestones = node.get("milestones")
+    if not found and issubclass(target, SequentialLR) and not _are_milestones(milestones):
+        found.append(f"{key}.milestones={yaml_str(milestones)}: must be whole numbers that rise")
     for index, schedule in enumerate(inner):
         found += problems(schedule, f"{key}.schedulers[{index}]")
     return found
