@@ -64,6 +64,11 @@ def gan(model: GAN, loss: nn.Module, batch: Pair) -> Iterator[tuple[str, Tensor]
     yield "netG", loss(model.netD(fake), ones)
 
 
+def of_noise(model: GAN, loss: nn.Module, batch: Pair) -> Tensor:
+    """Takes the mean of a made picture as loss, whatever the batch is."""
+    return model.netG(torch.randn(len(batch[0]), model.latent)).mean()
+
+
 class Distilled:
     """A step with a network, a generator and a counter of its own."""
 

@@ -82,6 +82,10 @@ def test_rows_of_numbers_are_answered_as_the_network_does(
         (["short.csv"], "short.csv: has 3 numbers, and an example has 64 numbers"),
         (["text.txt"], "text.txt: cannot be read: "),
         (["object.npy"], "object.npy: cannot be read: Object arrays cannot be loaded"),
+        (["empty.csv"], "empty.csv: holds nothing, and an example has 64 numbers"),
+        (["turned.csv"], "turned.csv: has 64 rows of 2 numbers, and an example has 64 numbers"),
+        (["nan.csv"], "nan.csv: has numbers that are NaN or infinite"),
+        (["words.NPY"], "words.NPY: holds <U1, and real numbers are needed"),
         (["store.root=elsewhere", "short.csv"], "no such run in "),
     ],
 )
@@ -93,6 +97,11 @@ def test_files_that_cannot_be_answered_are_refused(
     (root / "short.csv").write_text("1,2,3\n")
     (root / "text.txt").write_text("a,b\n")
     np.save(root / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (root / "empty.csv").write_text("")
+    (root / "turned.csv").write_text("1,2\n" * 64)
+    (root / "nan.csv").write_text(",".join(["nan"] * 64))
+    with (root / "words.NPY").open("wb") as file:
+        np.save(file, np.array(["a"] * 64))
     refused = asked("predict", only(root).id, *files)
     assert refused.code == 2
     assert message in refused.err
@@ -174,3 +183,13 @@ def test_rows_of_a_table_are_read_by_the_names_of_its_columns(
         refused = asked("predict", only(root).id, "new.csv")
         assert refused.code == 2
         assert message in refused.err
+
+
+def test_a_network_that_takes_something_else_is_refused(
+    train: Command, asked: Command, root: Path
+) -> None:
+    train("data=digits", *SHORT, "trainer.epochs=1", "model=linear", "model._target_=steps.GAN",
+          "~model.in_features", "~model.out_features", "step._target_=steps.of_noise")  # fmt: skip
+    refused = asked("show", only(root).id)
+    assert refused.code == 2
+    assert "the network fails on inputs [" in refused.err

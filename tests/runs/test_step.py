@@ -259,7 +259,6 @@ BATCH = "a batch of 2 examples, ([2, 64], [2])"
         (["step._target_=steps.NotCallable"], "step._target_=steps.NotCallable: an object of this class cannot be called: give it a method __call__"),
         (["step._target_=steps.vea"], "step._target_=steps.vea: 'steps' has no 'vea'; did you mean 'steps.vae'?"),
         (["step._target_=3"], "step._target_=3: must be the dotted name of a class"),
-        (["+step.beta=1"], "step._target_=null: must be the dotted name of a class"),
         (["step._target_=steps.of_bias", "trainer.freeze=[bias]"], "step=steps.of_bias: ValueError: the loss does not depend on the network's parameters"),
         (["~optimizer", "+optimizer={a:{_target_:torch.optim.SGD}}"], "optimizer.a: parts are updated by a step that yields them; give step._target_"),
         (["step=vae"], "step=vae: no such option"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from sweeplab import config, data, store
 from sweeplab.config import Config
 from sweeplab.config.tables import TableSettings, read_rows
-from sweeplab.errors import UserError, first_line
+from sweeplab.errors import UserError, first_line, one_line
 from sweeplab.metrics import ANY, CLASSIFICATION
 from sweeplab.runs.run import load_model
 
@@ -99,7 +101,11 @@ def of_files(run: store.Run, files: Sequence[Path], *, invert: bool = False) -> 
 @torch.no_grad()
 def _outputs(settings: Config, model: nn.Module, inputs: Tensor) -> Tensor:
     """Return probabilities of classes, or values in the targets' own unit."""
-    output: Any = model(inputs)
+    try:
+        output: Any = model(inputs)
+    except Exception as error:
+        shape = list(inputs.shape)
+        raise UserError(f"the network fails on inputs {shape}: {one_line(error)}") from error
     if not isinstance(output, Tensor) or output.shape != (len(inputs), settings.data.out_features):
         kind = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         wanted = f"[{len(inputs)}, {settings.data.out_features}]"
@@ -129,13 +135,8 @@ def _read(settings: Config, file: Path, *, invert: bool) -> Tensor:
     if settings.data.dataset["_target_"] == TABLE:
         table = TableSettings.of(settings.data.dataset, config.root())
         return torch.from_numpy(read_rows(table, file))
-    if file.suffix == ".npy":
-        rows = _numbers(file, lambda: np.load(file, allow_pickle=False))
-    else:
-        rows = _numbers(file, lambda: np.loadtxt(file, delimiter=",", ndmin=2))
-    if rows.size % settings.data.in_features:
-        wanted = f"an example has {settings.data.in_features} numbers"
-        raise UserError(f"{file}: has {rows.size} numbers, and {wanted}")
+    rows = _rows(file)
+    _ensure_examples(rows, settings.data.in_features, file)
     shape = settings.data.shape or [settings.data.in_features]
     return torch.from_numpy(rows.astype(np.float32)).reshape(-1, *shape)
 
@@ -146,12 +147,35 @@ def _has_bytes(settings: Config) -> bool:
     return isinstance(test, data.InMemorySplit) and test.inputs.dtype == torch.uint8
 
 
-def _numbers(file: Path, read: Any) -> Any:
+def _rows(file: Path) -> Array:
+    """Read an array of real numbers. Raises UserError for anything else."""
     try:
-        return read()
+        if file.suffix.lower() == ".npy":
+            rows: Array = np.load(file, allow_pickle=False)
+        else:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+                rows = np.loadtxt(file, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         kinds = f"a picture ({', '.join(PICTURES[:3])}, ...), .npy, or rows of numbers with commas"
         raise UserError(f"{file}: cannot be read: {first_line(error)}; give {kinds}") from error
+    if rows.dtype.kind not in "biuf":
+        raise UserError(f"{file}: holds {rows.dtype}, and real numbers are needed")
+    return rows
+
+
+def _ensure_examples(rows: Array, numbers: int, file: Path) -> None:
+    """Raise UserError unless these are examples of so many numbers, one after another, or one."""
+    wanted = f"an example has {numbers} numbers"
+    if rows.size == 0:
+        raise UserError(f"{file}: holds nothing, and {wanted}")
+    in_row = math.prod(rows.shape[1:])
+    if numbers not in (rows.size, in_row):
+        if rows.ndim < 2 or len(rows) == 1:
+            raise UserError(f"{file}: has {rows.size} numbers, and {wanted}")
+        raise UserError(f"{file}: has {len(rows)} rows of {in_row} numbers, and {wanted}")
+    if not np.isfinite(rows).all():
+        raise UserError(f"{file}: has numbers that are NaN or infinite")
 
 
 def _picture(settings: Config, file: Path, *, invert: bool) -> Tensor:
