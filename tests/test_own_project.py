@@ -90,6 +90,8 @@ def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_pat
         "trainer.epochs=2",
         "sweep.report=false",
         "tracking=off",
+        "step=noisy",
+        "trainer.monitor=valid/accuracy",
     ]
     few += [
         "hydra/launcher=basic"
@@ -98,7 +100,9 @@ def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_pat
     assert ended.code == 0, ended.err
     assert "2 runs of 2 configs: 2 finished; ranked by valid/accuracy" in ended.out
     for file in (project / "runs").glob("*/result.json"):
-        assert json.loads(file.read_text())["metrics"]["test/recall"] >= 0
+        measured = json.loads(file.read_text())["metrics"]
+        assert measured["test/recall"] >= 0
+        assert {"test/margin", "test/accuracy"} <= set(measured)
     configs = [file.read_text() for file in (project / "runs").glob("*/config.yaml")]
     assert len(configs) == 2
     assert all("tumours.model.Residual" in text and "torch.optim.SGD" in text for text in configs)
@@ -119,7 +123,10 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(
         return words(tmp_path / "venv" / "bin" / "sweeplab", *arguments, cwd=project, timeout=300)
 
     helped = train("--help")
-    assert "data: diabetes, digits, fashion_mnist, mnist, tumours\n" in helped.out
+    assert (
+        "data: cifar10, csv, diabetes, digits, fashion_mnist, image_folder, mnist, torchvision, tumours\n"
+        in helped.out
+    )
     assert "experiment: skip\n" in helped.out
 
     swept = train("experiment=skip", "tracking.wait=60")
@@ -152,4 +159,4 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(
 
     tested = words(python, "-m", "pytest", "-q", cwd=project, timeout=300)
     assert tested.code == 0, tested.out
-    assert "4 passed" in tested.out
+    assert "5 passed" in tested.out

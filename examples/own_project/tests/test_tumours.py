@@ -9,6 +9,7 @@ import torch
 from tumours.data import Tumours
 from tumours.metric import Recall
 from tumours.model import Residual
+from tumours.step import noisy
 
 PROJECT = Path(__file__).parent.parent
 
@@ -37,6 +38,17 @@ def test_recall_counts_over_batches() -> None:
     assert float(recall.compute()) == pytest.approx(2 / 3)
     recall.reset()
     assert recall.compute().isnan()
+
+
+def test_the_step_adds_noise_in_training_only() -> None:
+    network, loss = torch.nn.Linear(30, 2), torch.nn.CrossEntropyLoss()
+    batch = Tumours().inputs[:8], Tumours().targets[:8]
+    plain = float(loss(network(batch[0]), batch[1]))
+    assert float(noisy(network.eval(), loss, batch)["loss"]) == pytest.approx(plain)
+    assert float(noisy(network.train(), loss, batch)["loss"]) != pytest.approx(plain)
+    right = network(batch[0]).gather(1, batch[1][:, None])
+    ahead = right - network(batch[0]).gather(1, 1 - batch[1][:, None])
+    assert float(noisy(network.eval(), loss, batch)["margin"]) == pytest.approx(float(ahead.mean()))
 
 
 @pytest.mark.parametrize(
