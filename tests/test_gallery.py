@@ -161,6 +161,12 @@ def loss_of_graphs(model: nn.Module, batch: Any) -> Tensor:
     return cross_entropy(model(batch["edges"], batch["graph"]), batch["kind"])
 
 
+def contrastive_loss(model: nn.Module, batch: Any) -> Tensor:
+    distance = (model(batch["first"]) - model(batch["second"])).norm(dim=1)
+    apart = nn.functional.relu(1 - distance)
+    return torch.where(batch["same"].bool(), distance.square(), apart.square()).mean()
+
+
 def loss_of_mixed(model: nn.Module, batch: Any) -> Tensor:
     inputs, targets = batch
     if not model.training:
@@ -185,6 +191,7 @@ PROGRAMS = {
     "regression": Program(squared_error),
     "segmentation": Program(loss_of_pair),
     "sequences": Program(loss_of_sequences, clip_norm=1.0),
+    "siamese": Program(contrastive_loss),
     "superresolution": Program(squared_error),
     "timeseries": Program(squared_error, clip_norm=1.0),
     "vae": Program(loss_of_vae),
