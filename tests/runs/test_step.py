@@ -294,6 +294,7 @@ def test_a_step_that_cannot_be_is_refused_before_any_work(
         (["optimizer.netD._target_=torch.optim.LBFGS"], "optimizer.netD=torch.optim.LBFGS: looks at a batch several times, and a step yields each loss once"),
         (["+optimizer.netG.groups={x:{lr:0}}"], "optimizer.netG.groups: no parameter matches x; valid: 0.bias, 0.weight"),
         (["~scheduler", "+scheduler={netD:{_target_:torch.optim.lr_scheduler.ConstantLR}}"], "scheduler.netG._target_: is missing"),
+        (["~scheduler", "+scheduler={netD:{_target_:torch.optim.lr_scheduler.ConstantLR},netG:{_target_:torch.optim.lr_scheduler.ConstantLR},netX:{_target_:torch.optim.lr_scheduler.ConstantLR}}"], "scheduler.netX: there is no optimizer.netX; did you mean 'netG'?"),
     ],
 )  # fmt: skip
 def test_optimizers_of_parts_that_cannot_be_are_refused(

@@ -76,6 +76,11 @@ def _part_problems(config: Config) -> list[str]:
     if config.trainer.accumulate:
         several = f"is for one optimizer, and there are those of {', '.join(parts)}"
         found.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
+    if schedule.is_by_part(config.scheduler):
+        for part in config.scheduler:
+            if part not in parts:
+                why = f"there is no optimizer.{part}"
+                found.append(f"scheduler.{part}: {why}{did_you_mean(part, parts)}")
     if not config.step:
         keys = ", ".join(schedule.key("optimizer", part) for part in parts)
         found.append(f"{keys}: parts are updated by a step that yields them; give step._target_")
