@@ -315,6 +315,12 @@ def test_each_part_may_have_its_schedule_and_groups(train: Command, root: Path) 
     assert epochs[3]["train/lr_netG_1"] == pytest.approx(0.005)
 
 
+def test_empty_groups_of_a_part_are_as_none(train: Command, root: Path) -> None:
+    train(*GAN, "trainer.epochs=1")
+    assert "reused" in train(*GAN, "trainer.epochs=1", "+optimizer.netG.groups={}").out
+    only(root)
+
+
 def test_a_run_with_a_step_replays(train: Command, replay: Command, root: Path) -> None:
     train(*VAE, "trainer.epochs=2")
     refused = replay(only(root).id)

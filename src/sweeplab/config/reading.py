@@ -185,9 +185,14 @@ def _without_null_step(step: Any) -> Any:
 
 
 def _without_null_groups(optimizer: Any) -> Any:
-    """Leave out `groups` without patterns, which is as none, so that one run has one name."""
+    """Leave out `groups` without patterns, which is as none, so that one run has one name.
+
+    Of optimizers of parts of the network it is left out in each.
+    """
     if not isinstance(optimizer, dict):
         return optimizer
+    if "_target_" not in optimizer:
+        return {part: _without_null_groups(own) for part, own in optimizer.items()}
     return {key: value for key, value in optimizer.items() if key != "groups" or value}
 
 
