@@ -139,7 +139,7 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(
 
     run = sorted((project / "runs").glob("*/result.json"))[0].parent.name
     refused = sweeplab("replay", run)
-    assert (refused.code, "--trust MODULE" in refused.err) == (2, True)
+    assert (refused.code, "--trust tumours" in refused.err) == (2, True)
     again = sweeplab("replay", run, "--trust", "tumours")
     assert again.code == 0, again.err
     assert "identical: " in again.out
