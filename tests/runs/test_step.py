@@ -227,6 +227,18 @@ def only_weights(folder: Path) -> str:
     return digest
 
 
+def test_parameters_of_a_step_that_nothing_trains_are_told(train: Command) -> None:
+    told = train(*DISTILLED, "trainer.epochs=1")
+    assert "step: the parameters of its 'teacher' are in no optimizer: make it a part" in told.out
+    assert "in no optimizer" not in train(*VAE, "trainer.epochs=1").out
+
+
+def test_the_further_numbers_of_the_test_are_in_the_table(train: Command) -> None:
+    assert "test kl" in train(*VAE, "trainer.epochs=1").out
+    metric = "+metrics.share._target_=own.RememberingShare"
+    assert "test share" in train(*LINEAR, "trainer.epochs=1", metric).out
+
+
 def test_metrics_see_what_the_step_gives(train: Command, root: Path) -> None:
     assert (
         train(*MIXED, "trainer.epochs=1", "+metrics.share._target_=own.RememberingShare").code == 0

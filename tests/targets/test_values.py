@@ -388,6 +388,11 @@ def test_a_list_of_numbers_is_a_tensor_where_nothing_else_is_taken() -> None:
     assert (sizes, either) == ([1], [2])
 
 
+def test_a_number_that_is_none_is_refused_in_a_list_too(root: pathlib.Path) -> None:
+    settings = compose(["data=digits", "+loss.weight=[1,nan]"])
+    assert problems(settings) == ["loss.weight[1]=nan: must be a finite number"]
+
+
 def test_classes_may_be_weighted_in_a_config() -> None:
     loss = targets.build(
         {"_target_": "torch.nn.CrossEntropyLoss", "weight": [1, 2, 5], "label_smoothing": 0.1},

@@ -230,6 +230,7 @@ def test_deploy_says_one_thing_in_each_of_its_files() -> None:
 # ---- PostgreSQL itself ----
 
 
+@pytest.mark.full
 def test_stores_at_once_on_a_fresh_postgresql_that_crashes(
     trained: Path, postgres: Postgres, fresh: str, root: Path, size: Size
 ) -> None:

@@ -188,7 +188,11 @@ class Partly(nn.Module):
     "ignore:The .grad attribute"
 )  # of PyTorch's own look at it, which it hides
 @pytest.mark.parametrize(
-    "make", [lambda: MLP(6, 3, 5), Partly], ids=["one graph", "a graph that breaks"]
+    "make",
+    [
+        pytest.param(lambda: MLP(6, 3, 5), id="one graph"),
+        pytest.param(Partly, id="a graph that breaks", marks=pytest.mark.full),
+    ],
 )
 def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
@@ -492,6 +496,8 @@ def test_accumulated_gradients_are_those_of_one_large_batch(loss: nn.Module) -> 
     assert accumulated(loss, 4, 1) != pytest.approx(accumulated(loss, 12, 1), abs=1e-3)
 
 
+@pytest.mark.full
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_accumulates_the_same() -> None:
     plain, compiled = train_state(linear([[1.0]])), train_state(linear([[1.0]]))
     for job in (plain, compiled):

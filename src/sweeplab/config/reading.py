@@ -21,7 +21,6 @@ from sweeplab.config.nodes import Node, walk
 from sweeplab.config.redaction import hidden_keys, redact
 from sweeplab.config.sections import (
     COMPONENTS,
-    DATA_NODES,
     OR_NULL,
     SECTIONS,
     SEEDS,
@@ -166,15 +165,6 @@ def _leave_out_what_is_off(config: Config) -> None:
     if config.trainer.accumulate == 1:
         config.trainer.accumulate = None
     config.trainer.freeze = sorted(set(config.trainer.freeze or [])) or None
-    for name in DATA_NODES:
-        setattr(config.data, name, _without_null_target(getattr(config.data, name)) or None)
-
-
-def _without_null_target(node: Any) -> Any:
-    """Leave out a `_target_` of null, which stands in conf/ to be overridden."""
-    if isinstance(node, dict) and "_target_" in node and node["_target_"] is None:
-        return {key: value for key, value in node.items() if key != "_target_"}
-    return node
 
 
 def _without_null_step(step: Any) -> Any:

@@ -79,6 +79,20 @@ def _is_share_or_whole(value: float) -> bool:
     return 0 < value < 1 or (value >= 1 and value.is_integer())
 
 
+DATA_NODES = ("collate", "transform", "train_transform")
+"""The keys of the section `data` that are nodes, and null by default."""
+
+NO_NODE: Node = {"_target_": None}
+"""What a node that is off looks like, as does null."""
+
+
+def without_null_target(node: Node) -> Node:
+    """Leave out a `_target_` of null, which stands in conf/ to be overridden."""
+    if "_target_" in node and node["_target_"] is None:
+        return {key: value for key, value in node.items() if key != "_target_"}
+    return node
+
+
 @dataclass(kw_only=True, slots=True)
 class Data:
     """The data set, its split, and how examples become tensors; conf/data/mnist.yaml comments each
@@ -108,6 +122,12 @@ class Data:
     version: str | None = None
     workers: int = _count(0, 0, most=MOST_THREADS)
     memory: int = _count(0, 2048, " (MiB)")
+
+    def __post_init__(self) -> None:
+        for name in DATA_NODES:  # of which null, empty and without a target are one
+            node = getattr(self, name)
+            if isinstance(node, dict):
+                setattr(self, name, without_null_target(node) or None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -194,12 +214,6 @@ class Sweep:
 
 SEEDS = {"allowed": "a whole number >= 0", "test": lambda v: v >= 0, "most": MOST_SEED}
 """The rule of the top-level key `seed`."""
-
-DATA_NODES = ("collate", "transform", "train_transform")
-"""The keys of the section `data` that are nodes, and null by default."""
-
-NO_NODE: Node = {"_target_": None}
-"""What a node that is off looks like, as does null."""
 
 SECTIONS: dict[str, type] = {
     "data": Data,

@@ -86,6 +86,9 @@ def _file_name(name: str) -> str:
 
 
 def _write(stem: Path, value: Any) -> None:
+    if isinstance(value, str):
+        write_atomic(stem.with_name(f"{stem.name}.txt"), f"{value}\n".encode())
+        return
     tensors = [each for each in metric_values.leaves(value) if isinstance(each, Tensor)]
     if sum(tensor.numel() for tensor in tensors) > LARGE:
         write_atomic(stem.with_name(f"{stem.name}.pt"), to_bytes(_on_cpu(value)))

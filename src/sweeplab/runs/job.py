@@ -277,14 +277,15 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     Returns the layer table, and notes to be shown to the user.
     """
     if settings.step:
-        fitted = _fit_step(settings, once)
+        fitted, notes = _fit_step(settings, once)
     else:
+        notes = []
         fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
         once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
     parameters = trial.updated(settings, fitted)
     updates = updates_per_epoch(settings, facts.train)
-    notes = list(once(trial.fit_optimizers, schedule, parameters, updates))
+    notes += once(trial.fit_optimizers, schedule, parameters, updates)
     if replaced := replaced_keys(settings):
         values = config.flatten(config.to_dict(settings))
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
@@ -301,15 +302,19 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     return fitted.layers, notes
 
 
-def _fit_step(settings: Config, once: Once) -> trial.Fitted:
-    """Check that network, loss, data and a step of the user's own fit together, and the metrics."""
+def _fit_step(settings: Config, once: Once) -> tuple[trial.Fitted, list[str]]:
+    """Check that network, loss, data and a step of the user's own fit together, and the metrics.
+
+    Returns notes, too, to be shown to the user.
+    """
     read = _only(settings, "model", "loss", "data", "step", "metrics")
     tried = once(step_trial.fit, read, list(by_part(settings)), settings.trainer.freeze, once)
-    if tried.measured is not None:
-        step_trial.check(settings, tried.measured)
-        if tried.measured.answers is not None:
-            trial.fit_metrics(settings, tried.measured.answers)
-    return tried.fitted
+    if tried.measured is None:
+        return tried.fitted, []
+    step_trial.check(settings, tried.measured)
+    if tried.measured.answers is not None:
+        trial.fit_metrics(settings, tried.measured.answers)
+    return tried.fitted, step_trial.notes(tried.measured)
 
 
 def _fit_weights(

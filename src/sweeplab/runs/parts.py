@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeplab import data, metrics, targets
-from sweeplab.config import COMPONENTS, Config, Data, Node, flatten, nodes
+from sweeplab.config import COMPONENTS, Config, Data, Node, nodes
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.train import groups, metric_values, own_step, schedule, schedule_checks, stopping
 
@@ -92,7 +92,7 @@ def _not_finite(config: Config) -> list[str]:
     found = []
     for name in COMPONENTS:
         infinite = name in ("optimizer", "scheduler")
-        for key, value in flatten({name: getattr(config, name)}).items():
+        for key, value in nodes.walk(getattr(config, name), name):
             if isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value))):
                 found.append(f"{key}={value}: must be a finite number")
     return found

@@ -40,7 +40,7 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
     values, score = result.metrics, metrics.score(job.config.data.task)
     last, best = int(values[metrics.EARLY_STOP_EPOCH]), values.get(metrics.BEST_EPOCH)
     names = [score, metrics.LOSS]
-    if job.config.step:  # which may have others
+    if job.config.step or job.config.metrics:  # which give others
         tests = [name for name in values if name.startswith(f"{metrics.TEST}/")]
         names = [name.partition("/")[2] for name in tests][:MOST_NUMBERS]
     tested = {

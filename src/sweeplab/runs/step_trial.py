@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
 from sweeplab.train import groups, own_step
-from sweeplab.train.step_result import StepResult, compute, no_update, task_score
+from sweeplab.train.step_result import Step, StepResult, compute, no_update, task_score
 
+PACKAGE = Path(__file__).parents[1]
 EXAMPLES = 2
 MOST = 200  # characters of a message, and of the description of a batch
 
@@ -37,6 +38,7 @@ class Measured:
     train: list[str]  # names of numbers, without the split
     valid: list[str]
     answers: tuple[Any, Any] | None  # output and target of the evaluation, if it gives both
+    untrained: list[str]  # modules of the step itself, whose parameters are in no optimizer
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -76,15 +78,15 @@ def fit(
         raise errors[-1]
 
 
-def _batches(settings: Data, once: Once) -> list[Any]:
-    """Return batches to be tried, the real one last; where the set has shapes, zeros first."""
-    real = once(_first_batch, settings)
-    if settings.task == metrics.ANY:
-        return [real]
-    inputs = torch.zeros(EXAMPLES, *input_shape(settings))
-    if settings.task == metrics.CLASSIFICATION:
-        return [(inputs, torch.arange(EXAMPLES) % settings.out_features), real]
-    return [(inputs, torch.zeros(EXAMPLES, settings.out_features)), real]
+def _batches(settings: Data, once: Once) -> Iterator[Any]:
+    """Yield batches to be tried, a real one last; where the set has shapes, zeros first."""
+    if settings.task != metrics.ANY:
+        inputs = torch.zeros(EXAMPLES, *input_shape(settings))
+        targets = torch.zeros(EXAMPLES, settings.out_features)
+        if settings.task == metrics.CLASSIFICATION:
+            targets = torch.arange(EXAMPLES) % settings.out_features
+        yield inputs, targets
+    yield once(_first_batch, settings)
 
 
 def _first_batch(settings: Data) -> Any:
@@ -139,10 +141,25 @@ def _tried(
     if evaluated.output is not None and evaluated.target is not None:
         answers = (evaluated.output, evaluated.target)
     measured = Measured(
-        train=_names(config, trained, name), valid=_names(config, evaluated, name), answers=answers
+        train=_names(config, trained, name),
+        valid=_names(config, evaluated, name),
+        answers=answers,
+        untrained=_untrained(step),
     )
     once_each = list({row.name: row for row in reversed(rows)}.values())
     return Tried(fitted=trial.fitted(model, loss, once_each[::-1]), measured=measured)
+
+
+def _untrained(step: Step) -> list[str]:
+    """Name the modules of a step with parameters that would have gradients, and no optimizer."""
+    held = own_step.modules_of(step).items()
+    return [name for name, module in held if any(p.requires_grad for p in module.parameters())]
+
+
+def notes(measured: Measured) -> list[str]:
+    """Say what a step holds that is not trained."""
+    why = "are in no optimizer: make it a part of the model, or freeze it by requires_grad_(False)"
+    return [f"step: the parameters of its '{name or 'self'}' {why}" for name in measured.untrained]
 
 
 def _ensure_trained(loss: Tensor, parameters: dict[groups.Names, nn.Parameter]) -> None:
@@ -188,8 +205,12 @@ def _why(error: Exception) -> str:
     """Say what was raised, and where in the user's code."""
     text = f"{type(error).__name__}: {one_line(error)[:MOST]}"
     frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if "site-packages" not in frame.filename]
-    own = [frame for frame in places if "sweeplab" not in Path(frame.filename).parts]
+    places = [Path(frame.filename) for frame in frames]
+    own = [
+        frame
+        for frame, place in zip(frames, places, strict=True)
+        if "site-packages" not in place.parts and not place.is_relative_to(PACKAGE)
+    ]
     return f"{text} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else text
 
 
