@@ -187,7 +187,7 @@ def test_a_matrix_and_a_text_are_kept_as_files_and_go_to_mlflow(train: Command, 
     run = only(root)
     matrix = json.loads((run.folder / "metrics" / "valid_confusion.json").read_text())
     assert (len(matrix), len(matrix[0]), sum(map(sum, matrix))) == (10, 10, 119)
-    assert json.loads((run.folder / "metrics" / "test_words.json").read_text()) == "as text"
+    assert (run.folder / "metrics" / "test_words.txt").read_text() == "as text\n"
     assert (run.folder / "metrics" / "test_confusion.png").read_bytes().startswith(b"\x89PNG")
     assert "metrics.words: cannot be plotted: no" in run.log_file.read_text()
     files = [

@@ -1,6 +1,6 @@
 """Keep what metrics compute besides numbers as files of the run, and as pictures if they plot.
 
-The file of a metric is `metrics/<split>_<name>.json`. On the validation set it is of the best
+The file of a metric is `metrics/<split>_<name>.json`, or `.txt` of a text. On the validation set it is of the best
 epoch, or of the last epoch where none is the best.
 """
 
