@@ -91,8 +91,21 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+_NOT_OWN = (Path(__file__).parent, Path(traceback.__file__).parent)
+
+
 def failure(error: BaseException) -> str:
-    """Say on one line what a user's code raised, and where."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}, line {place.lineno}"
-    return f"{type(error).__name__}: {one_line(error)[:200]} ({where})"
+    """Say on one line what was raised, and where in the user's code, if it was there."""
+    text = f"{type(error).__name__}: {one_line(error)[:200]}"
+    own = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(each.filename)]
+    if not own:
+        return text
+    return f"{text} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
+def _is_own(file: str) -> bool:
+    """Tell whether a file is a user's: of no package, nor of Python itself, nor of sweeplab."""
+    path = Path(file)
+    if file.startswith("<") or "site-packages" in path.parts:
+        return False
+    return not any(path.is_relative_to(folder) for folder in _NOT_OWN)

@@ -46,7 +46,7 @@ def test_the_answers_are_those_that_the_run_was_tested_by(
     assert sum(int(examples) for examples, _ in by_class) == 359
     assert sum(int(each) for _, each in by_class) == right
     with Image.open(run.folder / "test.png") as figure:
-        assert figure.size == (1200, 624)
+        assert figure.size == (1600, 832)
     assert "the most confident mistakes" in shown.out
 
 
@@ -78,11 +78,11 @@ def test_rows_of_numbers_are_answered_as_the_network_does(
     ("files", "message"),
     [
         (["no.png"], "no.png: no such file"),
-        (["picture.png"], "picture.png: is a picture, and the numbers of data=digits are no bytes"),
+        (["picture.png"], "picture.png: is a picture, and how data=digits makes numbers of pictures, only its class knows"),
         (["short.csv"], "short.csv: has 3 numbers, and an example has 64 numbers"),
         (["text.txt"], "text.txt: cannot be read: "),
         (["object.npy"], "object.npy: cannot be read: Object arrays cannot be loaded"),
-        (["empty.csv"], "empty.csv: holds nothing, and an example has 64 numbers"),
+        (["empty.csv"], "empty.csv: holds nothing"),
         (["turned.csv"], "turned.csv: has 64 rows of 2 numbers, and an example has 64 numbers"),
         (["nan.csv"], "nan.csv: has numbers that are NaN or infinite"),
         (["words.NPY"], "words.NPY: holds <U1, and real numbers are needed"),
@@ -125,6 +125,88 @@ def test_a_picture_is_prepared_as_the_training_set_was(
     assert re.search(r"one.png +1 \(0\.\d+\)", shown.out)
     dark = asked("predict", only(root).id, "one.png")
     assert dark.out != shown.out
+
+
+def test_a_picture_goes_through_the_transform_of_the_set_and_is_cut_as_its_own(
+    train: Command, asked: Command, root: Path
+) -> None:
+    """Left half red, right half blue, in a strip: its middle is what counts."""
+    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        (root / "mine" / name).mkdir(parents=True)
+        for number in range(12):
+            shade = tuple(max(0, value - 9 * number) for value in colour)
+            Image.new("RGB", (8, 8), shade).save(root / "mine" / name / f"{number}.png")
+    how = (
+        "data=image_folder",
+        "data.dataset.folder=mine",
+        "data.dataset.size=4",
+        "trainer.batch_size=4",
+        "model=linear",
+    )
+    assert (
+        train(*how, *SHORT, "trainer.epochs=20", "trainer.patience=null", "optimizer.lr=0.05").code
+        == 0
+    )
+    strip = Image.new("RGB", (60, 12), (0, 0, 255))
+    strip.paste((255, 0, 0), (24, 0, 36, 12))
+    strip.save(root / "strip.png")
+    shown = asked("predict", only(root).id, "strip.png")
+    assert re.search(r"strip.png +red \([01]\.\d+\)", shown.out), shown
+    swapped = "+data.transform={_target_: steps.swapped}"
+    assert (
+        train(
+            *how,
+            *SHORT,
+            "trainer.epochs=20",
+            "trainer.patience=null",
+            "optimizer.lr=0.05",
+            swapped,
+            "store.root=other",
+        ).code
+        == 0
+    )
+    again = asked("predict", only(root, "other").id, "strip.png", "store.root=other")
+    assert re.search(r"strip.png +red \([01]\.\d+\)", again.out), again
+
+
+def test_several_files_are_answered_by_one_loaded_network(
+    train: Command, asked: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("data=digits", *SHORT, "trainer.epochs=1", "trainer.precision=bf16")
+    from sweeplab.runs import predictions
+
+    loaded = []
+    load = predictions.load_model
+    monkeypatch.setattr(predictions, "load_model", lambda run: loaded.append(run) or load(run))
+    for name in "abc":
+        np.save(root / f"{name}.npy", np.full(64, 5.0))
+    shown = asked("predict", only(root).id, "a.npy", "b.npy", "c.npy")
+    assert shown.code == 0
+    assert len(loaded) == 1
+    result = only(root).result()
+    assert result is not None
+    assert (
+        f"test accuracy {result.metrics['test/accuracy']:.4f}" in asked("show", only(root).id).out
+    )
+
+
+@pytest.mark.mnist
+def test_the_data_are_where_they_are_today(
+    train: Command, asked: Command, root: Path, mnist_root: Path
+) -> None:
+    """The record names another folder, from which the set has gone."""
+    place = root / "then"
+    place.symlink_to(mnist_root)
+    train(
+        f"data.root={place}",
+        *SHORT,
+        "trainer.epochs=1",
+        "model.hidden=8",
+        "trainer.limit_batches=5",
+    )
+    place.unlink()
+    assert asked("show", only(root).id, f"data.root={mnist_root}").code == 0
+    assert not place.exists()
 
 
 def test_a_run_whose_task_only_its_step_knows_is_refused(

@@ -73,6 +73,12 @@ def test_without_a_checkpoint_or_with_a_schedule_of_the_whole_run_it_starts_anew
     assert not of(longest(root), Event.RESUME)
 
 
+def test_who_does_not_keep_checkpoints_pays_nothing_for_them(train: Command, root: Path) -> None:
+    """Shorter runs are looked for only with `store.keep=last`."""
+    assert train(*RUN, "trainer.epochs=2").code == 0
+    assert "begins with" not in train(*RUN, "trainer.epochs=3", "store.keep=none").out
+
+
 def test_another_seed_or_fewer_epochs_start_anew(train: Command, root: Path) -> None:
     train(*RUN, "trainer.epochs=3")
     for other in (("trainer.epochs=4", "seed=1"), ("trainer.epochs=2",)):

@@ -239,6 +239,11 @@ def test_the_further_numbers_of_the_test_are_in_the_table(train: Command) -> Non
     assert "test share" in train(*LINEAR, "trainer.epochs=1", metric).out
 
 
+def test_a_network_that_needs_values_when_it_is_built_may_have_a_step(train: Command) -> None:
+    own = ("model._target_=steps.ByNumpy", "~model.in_features", "~model.out_features")
+    assert train(*LINEAR, *own, "step=supervised", "trainer.epochs=1").code == 0
+
+
 def test_metrics_see_what_the_step_gives(train: Command, root: Path) -> None:
     assert (
         train(*MIXED, "trainer.epochs=1", "+metrics.share._target_=own.RememberingShare").code == 0

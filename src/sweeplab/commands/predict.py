@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sweeplab import console
 from sweeplab.config import Config
-from sweeplab.metrics import CLASSIFICATION
 from sweeplab.store import Store
 
 MOST = 3  # answers with their probabilities
@@ -16,21 +15,22 @@ MOST = 3  # answers with their probabilities
 def main(arguments: Namespace, settings: Config) -> None:
     """Prepare the files as the training set was, and print the network's answer to each example."""
     run = Store(settings.store.root).find(arguments.RUN)
-    with console.waiting("loading PyTorch"):
-        from sweeplab.runs import predictions
-    recorded = predictions.settings_of(run)
+    with console.waiting("loading the network"):
+        from sweeplab.runs.predictions import Predictor
+
+        predictor = Predictor(run, settings.data.root)
     rows: list[list[str]] = []
     for file in map(Path, arguments.FILE):
-        answers = predictions.of_files(run, [file], invert=arguments.invert)
-        for number, output in enumerate(answers.outputs, 1):
-            name = str(file) if len(answers.outputs) == 1 else f"{file}, row {number}"
-            if recorded.data.task == CLASSIFICATION:
-                best = (-output).argsort(kind="stable")[:MOST]
-                said = [f"{answers.classes[each]} ({output[each]:.3f})" for each in best]
+        answers = predictor.file(file, invert=arguments.invert)
+        for number, answer in enumerate(answers, 1):
+            name = str(file) if len(answers) == 1 else f"{file}, row {number}"
+            if predictor.is_classification:
+                best = (-answer).argsort(kind="stable")[:MOST]
+                said = [f"{predictor.classes[each]} ({answer[each]:.3f})" for each in best]
             else:
-                said = [f"{value:.5g}" for value in output]
+                said = [f"{value:.5g}" for value in answer]
             rows.append([name, said[0], ", ".join(said[1:])])
-    if recorded.data.task == CLASSIFICATION:
+    if predictor.is_classification:
         console.table(f"run {run.id}", ("file", "class", "else"), rows, left=3)
     else:
         console.table(f"run {run.id}", ("file", "value", "further"), rows, left=1)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sweeplab import console
+from sweeplab.compare.drawing import save
 from sweeplab.config import Config
-from sweeplab.metrics import CLASSIFICATION
 from sweeplab.store import Run, Store, write_atomic
 
 if TYPE_CHECKING:
@@ -26,13 +25,14 @@ def main(arguments: Namespace, settings: Config) -> None:
     """Compute the answers to the test set once more, and show them; the figure goes to the run."""
     run = Store(settings.store.root).find(arguments.RUN)
     with console.waiting("computing the answers to the test set"):
-        from sweeplab.runs import predictions
+        from sweeplab.runs.predictions import Predictor
 
-        recorded = predictions.settings_of(run)
-        answers = predictions.of_test_set(run)
+        predictor = Predictor(run, settings.data.root)
+        answers = predictor.test_set()
+    recorded = predictor.settings
     console.say(f"run {run.id}: {recorded.model['_target_']} on data={recorded.data.name}")
-    if recorded.data.task == CLASSIFICATION:
-        _show_classes(run, answers, recorded)
+    if predictor.is_classification:
+        _show_classes(run, answers, predictor.classes, recorded.data.shape or [])
     else:
         _show_errors(answers)
 
@@ -40,9 +40,8 @@ def main(arguments: Namespace, settings: Config) -> None:
 # --- Classification -------------------------------------------------------------------------------
 
 
-def _show_classes(run: Run, answers: Answers, settings: Config) -> None:
+def _show_classes(run: Run, answers: Answers, names: list[str], shape: list[int]) -> None:
     confidence, said = answers.outputs.max(1), answers.outputs.argmax(1)
-    names = answers.classes
     matrix = np.zeros((len(names), len(names)), dtype=np.int64)  # true class, answer
     np.add.at(matrix, (answers.targets, said), 1)
     right = int(matrix.trace())
@@ -66,7 +65,7 @@ def _show_classes(run: Run, answers: Answers, settings: Config) -> None:
         columns = ("example of the test set", "true class", "answer", "probability")
         console.table("the most confident mistakes", columns, rows)
     file = run.folder / FIGURE
-    write_atomic(file, _picture(answers, worst, matrix, settings))
+    write_atomic(file, _picture(answers, worst, matrix, names, shape))
     console.say(f"figure: {file}")
 
 
@@ -87,15 +86,16 @@ def _cell(count: int) -> str:
     return str(count) if count else "."
 
 
-def _picture(answers: Answers, worst: list[int], matrix: Array, settings: Config) -> bytes:
+def _picture(
+    answers: Answers, worst: list[int], matrix: Array, names: list[str], shape: list[int]
+) -> bytes:
     """Draw the matrix, and the examples of the most confident mistakes if they are pictures."""
     from matplotlib.figure import Figure
 
-    shape = settings.data.shape or []
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     halves: Any = figure.subfigures(1, 2)
     left, right = halves
-    panel, names = left.subplots(), answers.classes
+    panel = left.subplots()
     panel.imshow(np.sqrt(matrix), cmap="Blues")  # roots, so that few mistakes are seen
     panel.set(xlabel="answer", ylabel="true class", title="test set")
     if len(matrix) <= MOST_CLASSES:
@@ -112,9 +112,7 @@ def _picture(answers: Answers, worst: list[int], matrix: Array, settings: Config
             answer, probability = answers.outputs[index].argmax(), answers.outputs[index].max()
             title = f"{names[answers.targets[index]]} as {names[answer]}, {probability:.2f}"
             each.set_title(title, fontsize=9)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120, facecolor="white")
-    return out.getvalue()
+    return save(figure, "png")
 
 
 def _write_counts(panel: Any, matrix: Array, names: list[str]) -> None:

@@ -4,9 +4,9 @@ from sweeplab.data.batches import Batches, Shift
 from sweeplab.data.building import class_names, supplied_arguments
 from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import nodes, problems
+from sweeplab.data.further import inputs_of, read_picture
 from sweeplab.data.loading import facts, load
 from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
-from sweeplab.data.preparing import prepare
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
@@ -35,11 +35,12 @@ __all__ = [
     "can_be_shared",
     "class_names",
     "facts",
+    "inputs_of",
     "load",
     "mapped",
     "nodes",
-    "prepare",
     "problems",
+    "read_picture",
     "share",
     "supplied_arguments",
 ]

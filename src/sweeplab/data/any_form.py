@@ -14,9 +14,9 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import Dataset, default_collate
 
 from sweeplab.data import iterables, trees
-from sweeplab.data.building import build_set, own_digests, version_digest
+from sweeplab.data.building import too_large_digest, version_digest
 from sweeplab.data.collating import Collate
-from sweeplab.data.keeping import kept
+from sweeplab.data.keeping import delivered
 from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
 from sweeplab.data.sources import combined, ensure_some, is_tensors, not_a_set, tensor_of
 from sweeplab.data.splits import Splits, StreamingSplit, TreeSplit, first_digest
@@ -24,8 +24,6 @@ from sweeplab.data.splitting import split
 from sweeplab.data.transforms import (
     Transforms,
     transformed,
-    transforms_for_all,
-    transforms_for_training,
 )
 from sweeplab.errors import UserError
 
@@ -97,25 +95,21 @@ def load(data: Data) -> Splits:
 
     Raises UserError where that is impossible, or no batch can be made of its examples.
     """
-    datasets = build_set(data)
-    training = transforms_for_training(data)
-    if training:
-        datasets[0] = kept(datasets[0], data.memory)
-    own = [] if data.transform else own_digests(datasets)
+    found = delivered(data)
+    own = found.digests
     collate = Collate(data)
-    for_all = transforms_for_all(data)
-    parts = [_part_of(dataset, data.memory, for_all) for dataset in datasets]
+    parts = [_part_of(dataset, data.memory, found.for_all) for dataset in found.sets]
     samples = [_read_sample(part) for part in parts]
     for sample in samples:
         collate(sample.examples)
-    cut_training = _cut_of_training(data, collate, parts[0], training) if training else None
+    cut_training = None
+    if found.for_training:
+        cut_training = _cut_of_training(data, collate, parts[0], found.for_training)
     streamed = partial(_streamed, data, parts, samples, collate, cut_training)
     mebibytes = _mebibytes(parts, samples)
     if mebibytes > data.memory:
-        iterables.refuse_streaming(datasets, mebibytes, data.memory)
-        reason = f"the set needs {mebibytes} MiB, more than data.memory={data.memory}"
-        advice = f", or hold it by data.memory={mebibytes}"
-        return streamed(combined(own) if own else version_digest(data, reason, advice))
+        iterables.refuse_streaming(found.sets, mebibytes, data.memory)
+        return streamed(combined(own) if own else too_large_digest(data, mebibytes))
     kept_parts: list[Part] = []
     draws: list[bool] = []
     digests: list[str] = []

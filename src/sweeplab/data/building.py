@@ -86,3 +86,12 @@ def version_digest(data: Data, reason: str, advice: str = "") -> str:
         )
     node = {key: value for key, value in data.dataset.items() if key != "root"}
     return combined([data.version, json.dumps(node, sort_keys=True, default=str)])
+
+
+def too_large_digest(data: Data, mebibytes: int) -> str:
+    """Digest what names the state of a set that does not fit into memory.
+
+    Raises UserError where nothing does.
+    """
+    reason = f"the set needs {mebibytes} MiB, more than data.memory={data.memory}"
+    return version_digest(data, reason, f", or hold it by data.memory={mebibytes}")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sweeplab.data import iterables, seeding
-from sweeplab.data.building import build_set, own_digests, version_digest
+from sweeplab.data.building import too_large_digest
 from sweeplab.data.channels import byte_scale, ensure_inputs_told_apart, scaled_inputs
-from sweeplab.data.keeping import kept
+from sweeplab.data.keeping import delivered
 from sweeplab.data.preparing import (
     prepare,
     prepare_targets,
@@ -44,8 +44,6 @@ from sweeplab.data.splits import (
 from sweeplab.data.splitting import Cut, split
 from sweeplab.data.transforms import (
     Transforms,
-    transforms_for_all,
-    transforms_for_training,
 )
 from sweeplab.errors import UserError
 from sweeplab.metrics import CLASSIFICATION
@@ -62,21 +60,18 @@ def load(data: Data) -> Splits:
     if data.shape is not None and math.prod(data.shape) != data.in_features:
         size = f"has {math.prod(data.shape)} numbers, but data.in_features={data.in_features}"
         raise UserError(f"data.shape={data.shape}: {size}")
-    datasets = build_set(data)
-    training = transforms_for_training(data)
-    if training:
-        datasets[0] = kept(datasets[0], data.memory)
-    own = [] if data.transform else own_digests(datasets)
-    for_all = transforms_for_all(data)
-    parts = [examples_of(dataset, data.memory, for_all) for dataset in datasets]
-    cut_training = _cut_of_training(data, parts[0], training) if training else None
+    found = delivered(data)
+    parts = [examples_of(dataset, data.memory, found.for_all) for dataset in found.sets]
+    cut_training = None
+    if found.for_training:
+        cut_training = _cut_of_training(data, parts[0], found.for_training)
     samples = [_read_sample(part) for part in parts]
     sampled = [Tensors(*collate(sample.examples)) for sample in samples]
     mebibytes = _mebibytes(parts, sampled)
     if mebibytes > data.memory:
-        iterables.refuse_streaming(datasets, mebibytes, data.memory)
+        iterables.refuse_streaming(found.sets, mebibytes, data.memory)
         notes = _notes(data, sampled)
-        digest = combined(own) if own else _version_digest(data, mebibytes)
+        digest = combined(found.digests) if found.digests else too_large_digest(data, mebibytes)
         cut = partial(_streaming, data)
         splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training)
         return replace(splits, sample=combined(map(_digest, sampled)))
@@ -92,7 +87,7 @@ def load(data: Data) -> Splits:
         cuts.append(partial(_streaming if random else _in_memory, data))
     if cut_training is not None:
         cut_training = partial(cut_training, held=not draws[0])
-    digest = combined(own or map(_digest, whole))
+    digest = combined(found.digests or map(_digest, whole))
     return split(data, kept_parts, cuts, digest, _notes(data, whole), cut_training)
 
 
@@ -129,11 +124,6 @@ def _mebibytes(parts: Sequence[Examples], samples: Sequence[Tensors]) -> int:
 
 def _digest(examples: Tensors) -> str:
     return digest_of(examples.inputs, examples.targets)
-
-
-def _version_digest(data: Data, mebibytes: int) -> str:
-    reason = f"the set needs {mebibytes} MiB, more than data.memory={data.memory}"
-    return version_digest(data, reason, f", or hold it by data.memory={mebibytes}")
 
 
 def _notes(data: Data, parts: Sequence[Tensors]) -> list[str]:

@@ -28,13 +28,19 @@ def prepare(data: Data, inputs: Tensor, targets: Tensor) -> Pair:
 
     Raises UserError where it contradicts `data`.
     """
-    inputs = shaped(data, inputs)
+    prepared = prepare_inputs(data, inputs)
     if data.task != CLASSIFICATION:
         ensure_batch_told_apart(targets, target_scaling(data))
+    return prepared, prepare_targets(data, targets)
+
+
+def prepare_inputs(data: Data, raw: Tensor) -> Tensor:
+    """Return raw inputs as a network takes them; they are changed in place, so give a copy."""
+    inputs = shaped(data, raw)
     if inputs.dtype == torch.uint8:
-        return bytes_to_floats(inputs, byte_scale(data)), prepare_targets(data, targets)
+        return bytes_to_floats(inputs, byte_scale(data))
     ensure_input_batch_told_apart(data, inputs)
-    return scaled_inputs(data, inputs), prepare_targets(data, targets)
+    return scaled_inputs(data, inputs)
 
 
 def shaped(data: Data, raw: Tensor) -> Tensor:

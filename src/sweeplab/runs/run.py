@@ -14,7 +14,7 @@ from torch import nn
 from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import UserError, one_line
-from sweeplab.runs import checkpoint, parts, recording, report
+from sweeplab.runs import checkpoint, longer, parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
 from sweeplab.runs.training import Training, begin
 from sweeplab.runs.weights import verified_weights
@@ -149,7 +149,7 @@ def keep(run: store.Run, job: Job, result: store.Result) -> None:
 
 def _drop_checkpoints(run: store.Run, settings: Config) -> None:
     """Delete the checkpoints of a finished run, but for what `store.keep` says."""
-    if settings.store.keep == "last":
+    if settings.store.keep == longer.LAST:
         checkpoint.keep_last(run.checkpoints)
     else:
         run.drop_checkpoints()

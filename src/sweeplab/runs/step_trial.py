@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from torch.utils import _pytree as pytree
 from sweeplab import data, metrics
 from sweeplab.config import Config, Data
 from sweeplab.data import seeding
-from sweeplab.errors import UserError, did_you_mean, one_line
+from sweeplab.errors import UserError, did_you_mean, failure
 from sweeplab.metrics import ACCURACY, LOSS, MAE, TRAIN, VALID
 from sweeplab.runs import trial
 from sweeplab.runs.once import Once
@@ -26,9 +24,8 @@ from sweeplab.speed import dynamo
 from sweeplab.train import groups, own_step
 from sweeplab.train.step_result import Step, StepResult, compute, no_update, task_score
 
-PACKAGE = Path(__file__).parents[1]
 EXAMPLES = 2
-MOST = 200  # characters of a message, and of the description of a batch
+MOST = 200  # characters of the description of a batch
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -61,9 +58,8 @@ def fit(
     dynamo.spare()
     with seeding.preserved():
         loss = trial.module(config.loss, "loss")
-        with torch.device("meta"):
-            form = trial.module(config.model, "model")
-        if trial.size(form) > trial.LARGE:
+        form = _without_values(config)
+        if form is not None and trial.size(form) > trial.LARGE:
             return Tried(fitted=trial.fitted(form, loss, []), measured=None)
         errors: list[UserError] = []
         for batch in _batches(config.data, once or Once()):
@@ -76,6 +72,15 @@ def fit(
             except UserError as error:
                 errors.append(error)
         raise errors[-1]
+
+
+def _without_values(config: Config) -> nn.Module | None:
+    """Build the network on the meta device, which needs no memory; None if it needs values."""
+    try:
+        with torch.device("meta"):
+            return trial.module(config.model, "model")
+    except UserError:
+        return None
 
 
 def _batches(settings: Data, once: Once) -> Iterator[Any]:
@@ -107,7 +112,7 @@ def _tried(
             return compute(step, model, loss, batch, nullcontext, update)
         except Exception as error:
             raise UserError(
-                f"{name}: {what} fails on {_described(batch)}: {_why(error)}"
+                f"{name}: {what} fails on {_described(batch)}: {failure(error)}"
             ) from error
 
     yielded: list[str] = []
@@ -133,7 +138,7 @@ def _tried(
         try:
             _ensure_trained(trained.loss, groups.named_parameters(model, loss))
         except Exception as error:
-            raise UserError(f"{name}: {_why(error)}") from error
+            raise UserError(f"{name}: {failure(error)}") from error
     model.eval()
     with torch.no_grad():
         evaluated = attempt("evaluation", no_update)
@@ -173,7 +178,7 @@ def _ensure_trained(loss: Tensor, parameters: dict[groups.Names, nn.Parameter]) 
 
 
 def _names(config: Config, result: StepResult, name: str) -> list[str]:
-    """List the numbers of an result. Raises UserError for two of one name."""
+    """List the numbers of a result. Raises UserError for two of one name."""
     names = [LOSS, *result.numbers]
     for number in result.numbers:
         if metrics.is_learning_rate(f"{TRAIN}/{number}"):
@@ -183,7 +188,7 @@ def _names(config: Config, result: StepResult, name: str) -> list[str]:
     try:
         score = task_score(config.data.task, result)
     except Exception as error:
-        raise UserError(f"{name}: output and target do not fit: {_why(error)}") from error
+        raise UserError(f"{name}: output and target do not fit: {failure(error)}") from error
     if score is not None and score[0] in names:
         advice = "which is computed of output and target, too; leave out one"
         raise UserError(f"{name}: gives '{score[0]}', {advice}")
@@ -199,19 +204,6 @@ def _described(batch: Any) -> str:
     except Exception:  # a class whose constructor looks at what it is given
         text = ", ".join(shown)
     return f"a batch of {EXAMPLES} examples, {text[:MOST]}"
-
-
-def _why(error: Exception) -> str:
-    """Say what was raised, and where in the user's code."""
-    text = f"{type(error).__name__}: {one_line(error)[:MOST]}"
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [Path(frame.filename) for frame in frames]
-    own = [
-        frame
-        for frame, place in zip(frames, places, strict=True)
-        if "site-packages" not in place.parts and not place.is_relative_to(PACKAGE)
-    ]
-    return f"{text} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else text
 
 
 def check(config: Config, measured: Measured) -> None:

@@ -53,6 +53,8 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
         _take_over(training, shorter)
     if before is not None:
         training.resume(before, fused)
+    if shorter is not None and training.reason is None:  # its end may be another one's, too
+        training.reason = training.stopping.reason(training.epoch, shorter.epochs[training.epoch])
     return training
 
 
@@ -108,8 +110,6 @@ class Training:
         )
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
-        if self.reason is None and self.epoch in self._known:  # of a shorter run, perhaps
-            self.reason = self.stopping.reason(self.epoch, self._known[self.epoch])
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -158,7 +158,7 @@ class Training:
         self.trained_examples += result.examples
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
-        kept = result.seconds > CHEAP or self.job.config.store.keep == "last"
+        kept = result.seconds > CHEAP or self.job.config.store.keep == longer.LAST
         if is_main_process() and (self.reason is None or kept):
             checkpoint.save(self.folder.checkpoints, _captured(self))
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))

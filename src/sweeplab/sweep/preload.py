@@ -10,7 +10,7 @@ import signal
 import sys
 
 os.setsid()  # Ctrl-C in the terminal is the launcher's to handle
-signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `local` has blocked for this
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `server` has blocked for this
 if "" in sys.path:
     sys.path.remove("")  # a file in the current folder is not to stand for a package
 

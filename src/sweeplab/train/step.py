@@ -17,23 +17,18 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tens
 
     Nothing here waits for the device.
     """
-    updater = state.updater
     first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
     compute_gradients = state.graphed or add_gradients
 
     def look() -> Tensor:
-        updater.clear_gradients()
         loss, output = compute_gradients(state, inputs, targets)
         if not first_outputs:
             first_outputs.append(output)
-        updater.clip()
         return loss
 
-    # A tensor, as torch's own examples return
-    loss = updater.optimizer.step(look)  # type: ignore[arg-type]
-    updater.step_schedule()
+    loss = state.updater.step_by(look)
     state.average()
-    return loss, first_outputs[0]  # type: ignore[return-value]
+    return loss, first_outputs[0]
 
 
 def add_gradients(
@@ -122,19 +117,15 @@ def _inverse(shares: Tensor | float) -> Tensor | float:
 
 def update_whole(state: TrainState, batch: Any) -> StepResult:
     """Compute a step's gradients, and update; returns what it computed before the update."""
-    updater = state.updater
     results: list[StepResult] = []
 
     def look() -> Tensor:
-        updater.clear_gradients()
         result = state.compute(state.model, batch)
-        results.append(result)
         result.loss.backward()
-        updater.clip()
+        results.append(result)
         return result.loss
 
-    updater.optimizer.step(look)  # type: ignore[arg-type]  # as in train_step
-    updater.step_schedule()
+    state.updater.step_by(look)
     state.average()
     return results[0]
 

@@ -30,7 +30,7 @@ class TrainState:
     model: nn.Module
     loss: nn.Module
     updaters: Mapping[str, Updater]  # by the part of the network that they update; "" is the whole
-    kind: str  # classification | regression
+    kind: str  # classification | regression | any
     monitor: str  # the metric that a ReduceLROnPlateau is given
     accumulate: int = 1  # batches whose gradients make up one update
     averaged: AveragedModel | None = None  # the network with the mean of its weights over time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +49,23 @@ class Updater:
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad *= factor
+
+    def step_by(self, add_gradients: Callable[[], Tensor]) -> Tensor:
+        """Step by an optimizer that may look at a batch several times, as LBFGS does.
+
+        `add_gradients` is called at each look, and returns the loss; returned is that of the first.
+        """
+
+        def look() -> Tensor:
+            self.clear_gradients()
+            loss = add_gradients()
+            self.clip()
+            return loss
+
+        # A tensor, as torch's own examples return
+        loss: Tensor = self.optimizer.step(look)  # type: ignore[arg-type, assignment]
+        self.step_schedule()
+        return loss
 
     def step(self) -> None:
         """Do what follows the gradients of a step, for an optimizer that looks once."""

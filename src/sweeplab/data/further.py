@@ -1,0 +1,77 @@
+"""Further inputs that are no examples of the set, taken as the set's own are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sweeplab.config.pictures import sides
+from sweeplab.data.loading import load
+from sweeplab.data.pictures import (
+    CIFAR10,
+    MODES,
+    ImageFolder,
+    TorchVision,
+    as_tensor,
+    fitted,
+    opened,
+)
+from sweeplab.data.preparing import prepare_inputs
+from sweeplab.data.sources import MNIST, FashionMNIST, tensor_of
+from sweeplab.data.splits import InMemorySplit
+from sweeplab.data.transforms import transformed, transforms_for_all
+from sweeplab.errors import UserError
+from sweeplab.targets import locate
+
+if TYPE_CHECKING:
+    from sweeplab.config import Data
+
+OF_BYTES = (MNIST, FashionMNIST, CIFAR10)
+OF_FILES = (ImageFolder, TorchVision)
+
+
+def inputs_of(data: Data, raw: Sequence[Any]) -> Tensor:
+    """Return raw inputs as a network takes them: transformed, shaped, normalised.
+
+    Raises UserError where they are not as those of the set.
+    """
+    transforms = transforms_for_all(data)
+    tensors = [tensor_of(transformed(value, transforms)) for value in raw]
+    if len({(tensor.shape, tensor.dtype) for tensor in tensors}) > 1:
+        shapes = ", ".join(sorted({str(list(tensor.shape)) for tensor in tensors}))
+        raise UserError(f"the inputs differ in shape: {shapes}")
+    return prepare_inputs(data, torch.stack(tensors))
+
+
+def read_picture(data: Data, file: Path) -> Any:
+    """Read a picture as the set would deliver it, before `data.transform`.
+
+    It is cut from its middle to the set's shape, and resized. Raises UserError where the set has no
+    pictures, or its own pictures are not the bytes of files.
+    """
+    node = data.dataset
+    target: Any = locate(node["_target_"], "data.dataset._target_")
+    shape = data.shape or []
+    channels = node.get("channels") or (shape[0] if len(shape) == 3 else None)
+    if channels not in MODES:
+        raise UserError(f"{file}: is a picture, and data={data.name} has none")
+    if target not in (*OF_BYTES, *OF_FILES) and (data.transform or not _has_bytes(data)):
+        why = f"how data={data.name} makes numbers of pictures, only its class knows"
+        raise UserError(f"{file}: is a picture, and {why}; give rows of numbers")
+    picture = opened(file, channels)
+    if target not in OF_FILES or data.transform is None:
+        return fitted(picture, shape[1:])
+    size = sides(node.get("size") or node.get("resize"))
+    if size is None and target is TorchVision:
+        return as_tensor(picture)
+    return fitted(picture, size)
+
+
+def _has_bytes(data: Data) -> bool:
+    """Tell whether the pictures of the set are bytes, as those of files are."""
+    test = load(data).test
+    return isinstance(test, InMemorySplit) and test.inputs.dtype == torch.uint8
