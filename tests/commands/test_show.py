@@ -78,7 +78,10 @@ def test_rows_of_numbers_are_answered_as_the_network_does(
     ("files", "message"),
     [
         (["no.png"], "no.png: no such file"),
-        (["picture.png"], "picture.png: is a picture, and how data=digits makes numbers of pictures, only its class knows"),
+        (
+            ["picture.png"],
+            "picture.png: is a picture, and how data=digits makes numbers of pictures, only its class knows",
+        ),
         (["short.csv"], "short.csv: has 3 numbers, and an example has 64 numbers"),
         (["text.txt"], "text.txt: cannot be read: "),
         (["object.npy"], "object.npy: cannot be read: Object arrays cannot be loaded"),
