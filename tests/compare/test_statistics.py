@@ -70,6 +70,26 @@ def test_paired_differences_by_hand() -> None:
     )  # Student's distribution has a closed form at two degrees of freedom
 
 
+def test_folds_have_the_corrected_variance_by_hand() -> None:
+    overlap = 1 / 4  # n_test / n_train of five folds, of which there are three
+    found = mean([1.0, 2.0, 3.0], overlap=overlap)  # standard deviation 1
+    assert found is not None
+    near(found.half, 4.302652729749462 * math.sqrt(7 / 12))  # 1/3 + 1/4
+    told = paired({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0}, overlap=overlap)
+    t = 2 / math.sqrt(7 / 12)
+    near(told.p, 1 - t / math.sqrt(t * t + 2))
+    assert told.d_z == 2.0
+
+
+def test_the_seeds_of_a_fold_count_once() -> None:
+    pairs = {("a", 0): 3.0, ("a", 1): 1.0, ("b", 0): 4.0, ("c", 0): 6.0, ("c", 1): 9.0}
+    others = dict.fromkeys(pairs, 1.0) | {("d", 0): 1.0}  # differences 2, 0; 3; 5, 8
+    found = paired(pairs, others, unit=lambda key: key[0] if isinstance(key, tuple) else key)
+    assert found.difference is not None
+    assert (found.difference.n, found.n_all) == (3, 4)
+    near(found.difference.mean, (1.0 + 3.0 + 6.5) / 3)
+
+
 def test_only_common_seeds_are_paired() -> None:
     found = paired({0: 1.0, 1: 2.0, 7: 9.0}, {1: 1.0, 0: 0.5, 8: 3.0})
     assert found.difference is not None

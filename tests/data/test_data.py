@@ -223,6 +223,50 @@ def test_split_follows_split_seed_alone() -> None:
     assert len(first.train) == 12
 
 
+@pytest.mark.parametrize(
+    ("target", "more"),
+    [
+        ("torch_pair", {}),
+        ("Listed", {"memory": 0, "version": "1"}),
+        ("InHalves", {"node": {"root": "there"}}),
+    ],
+)
+def test_folds_are_tested_once_each(target: str, more: dict[str, Any]) -> None:
+    tested, validating = [], []
+    for fold in range(5):
+        data = config(target, valid=2, fold=fold, folds=5, **more)
+        splits = load(data)
+        parts = [all_inputs(split) for split in (splits.train, splits.valid, splits.test)]
+        assert sorted(chain(*parts)) == list(range(24))
+        assert [len(part) for part in parts] == [
+            len(part) for part in (splits.train, splits.valid, splits.test)
+        ]
+        found = facts(data)
+        assert (found.train, found.valid, found.test) == tuple(map(len, parts))
+        validating.append(parts[1])
+        tested.append(parts[2])
+    assert [len(part) for part in tested] == [5, 5, 5, 5, 4]  # as scikit-learn's KFold cuts 24
+    assert sorted(chain(*tested)) == list(range(24))
+    assert len(set(chain(*validating))) == 10
+    assert load(config(target, **more)).digest == load(data).digest
+
+
+def all_inputs(split: Any) -> list[float]:
+    (batch,) = Batches(split, 24, device="cpu", limit=1).epoch(0)
+    inputs: list[float] = batch[0][:, 0].tolist()
+    return inputs
+
+
+def test_the_first_of_five_folds_is_the_fifth_that_tests_by_default() -> None:
+    data = config(node={"count": 25})
+    assert first_column(load(replace(data, fold=0, folds=5)).test) == first_column(load(data).test)
+
+
+def test_more_folds_than_examples_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data.folds=25: the set has 24 examples; give 2 to 24"):
+        load(config(fold=0, folds=25))
+
+
 def test_a_set_that_brings_a_test_set_is_built_twice(tmp_path: Path) -> None:
     data = config("InHalves", root=str(tmp_path), valid=4)
     splits = load(data)

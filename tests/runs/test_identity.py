@@ -449,6 +449,62 @@ def test_what_cannot_be_replicated_over_is_refused(planned: Planned, keys: str, 
     )
 
 
+FOLDS = ("data.fold=range(3)", "data.folds=3")
+
+
+def test_folds_are_replicas_whose_seeds_count_once(planned: Planned) -> None:
+    plan = planned("model.hidden=8,16", *FOLDS, "seed=0,1")
+    for cell in plan.cells:
+        settings = cell.job.config
+        assert settings.data.fold is not None
+        value = settings.data.fold / 10 + settings.seed / 100
+        if settings.model["hidden"] == 16:
+            value *= 2
+        trained(cell.job, {"valid/accuracy": 0.5}, **{"test/accuracy": value})
+    found = compared(plan)
+    assert (found.columns, len(found.groups)) == (["model.hidden"], 2)
+    mean = found.groups[0].mean("test/accuracy")
+    assert mean is not None
+    assert (round(mean.mean, 12), mean.n) == (0.105, 3)  # of 0.005, 0.105, 0.205
+    ratio = 599 / 1099  # 1,797 digits: 599 in a fold, 99 that validate
+    assert mean.half == pytest.approx(4.302652729749462 * 0.1 * (1 / 3 + ratio) ** 0.5)
+    first, *_ = found.contrasts
+    assert first == "test/accuracy"
+    (told,) = found.contrasts[first]
+    assert told.paired.difference is not None
+    assert (told.paired.difference.n, told.paired.n_all) == (3, 3)
+    assert told.paired.difference.half == pytest.approx(mean.half)
+    assert "over n folds" in tables.ranking_caption(found)
+    assert any("Nadeau and Bengio" in note for note in found.notes)
+
+
+def test_folds_of_another_number_are_other_examples(planned: Planned) -> None:
+    plan = planned("data.fold=0,1", "data.folds=2,3")
+    for cell in plan.cells:
+        trained(cell.job, {"valid/accuracy": 0.5})
+    found = compared(plan)
+    assert incomparable_keys("test/accuracy", "valid/accuracy", found.groups) == ["data.folds"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("data.fold=0", "data.fold=0: is one of how many? give data.folds, as in data.folds=5"),
+        (
+            "data.folds=5",
+            "data.folds=5: one of them is tested; name it, as in data.fold=0, or all by -m 'data.fold=range(5)'",
+        ),
+        ("data.fold=5 data.folds=5", "data.fold=5: must be 0 to 4, as data.folds=5"),
+        (
+            "data.fold=0 data.folds=5 data.test=9",
+            "data.test=9: data.fold=0 is what is tested; give data.test=null",
+        ),
+    ],
+)
+def test_folds_that_are_none_are_refused(planned: Planned, given: str, said: str) -> None:
+    assert refused(planned, *given.split()).splitlines()[0] == said
+
+
 # --- what had no effect, and what cannot be compared
 
 

@@ -105,6 +105,17 @@ def test_numbers_are_given_as_people_type_them_within_their_limits() -> None:
     assert dimension("+x=range(0,1,0.1)").override(0.30000000000000004) == "+x=0.3"
 
 
+def test_each_trial_is_trained_on_all_folds() -> None:
+    words = ["data.fold=range(2)", "data.folds=2", "seed=0,1", LR]
+    found = space.read(OverridesParser.create().parse_overrides(words))
+    assert [job[2:] for job in found.jobs({"optimizer.lr": 0.01})] == [
+        ["seed=0", "data.fold=0"],
+        ["seed=0", "data.fold=1"],
+        ["seed=1", "data.fold=0"],
+        ["seed=1", "data.fold=1"],
+    ]
+
+
 def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
     words = ["seed=range(2)", "data=digits", "model.hidden=8,16", LR]
     found = space.read(OverridesParser.create().parse_overrides(words))

@@ -11,6 +11,7 @@ from sweeplab.compare.groups import TO_TARGET, Group
 EXAMPLES = (
     DATA_DIGEST,
     "data.split_seed",
+    "data.folds",
     "data.test",  # examples, which are then not in the other splits
     "trainer.limit_batches",
     "trainer.overfit_batches",

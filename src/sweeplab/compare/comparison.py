@@ -61,6 +61,11 @@ class Comparison:
         return replicas_of(self.groups)
 
     @property
+    def is_folded(self) -> bool:
+        """Whether configs are repeated over the folds of a cross-validation."""
+        return any(group.is_folded for group in self.groups)
+
+    @property
     def title(self) -> str:
         if len(self.sweeps) == 1:
             return str(self.sweeps[0]["name"])
@@ -267,9 +272,11 @@ def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str,
     """Compare the groups with the baseline, metric by metric.
 
     Where every run stops at the target, the question is how soon it gets there, which then comes
-    first.
+    first; of a cross-validation it is what the folds tell.
     """
     names = [comparison.monitor, comparison.score]
+    if comparison.is_folded:
+        names.reverse()
     if any(group.measured(TO_TARGET) for group in comparison.groups):
         names.insert(2 if _common_target(replicas) is None else 0, TO_TARGET)
     return {
@@ -298,6 +305,11 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
         lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
+    if comparison.is_folded:
+        lines.append(
+            "n counts folds: intervals and p tell of other examples, not of other seeds, and are "
+            "corrected for training sets that overlap (Nadeau and Bengio 2003)"
+        )
     monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start}
     others = ", ".join(sorted(monitors - {monitor}))
     if others:

@@ -71,7 +71,13 @@ def _contrast(metric: str, monitor: str, group: Group, against: Group | None) ->
     contrast = Contrast(
         group=group,
         against=against,
-        paired=statistics.paired(values, baseline_values, metrics.bounds(metric)),
+        paired=statistics.paired(
+            values,
+            baseline_values,
+            metrics.bounds(metric),
+            unit=group.unit,
+            overlap=max(group.overlap, against.overlap),
+        ),
         verdict=_why_no_pair(metric, group, against),
     )
     if metric == TO_TARGET and contrast.paired.difference is not None:

@@ -34,11 +34,41 @@ class Group:
 
     def mean(self, metric: str) -> statistics.Mean | None:
         """Average a metric over the runs that have it."""
-        return statistics.mean(self.measured(metric), metrics.bounds(metric))
+        return statistics.mean(self.measured(metric), metrics.bounds(metric), self.overlap)
 
     def measured(self, metric: str) -> list[float]:
-        """List the values of a metric, of the runs that have it."""
-        return [run.measured[metric] for run in self.replicas if metric in run.measured]
+        """List the values of a metric, of the runs that have it; of each fold the mean of its seeds."""
+        runs = [run for run in self.replicas if metric in run.measured]
+        if not self.is_folded:
+            return [run.measured[metric] for run in runs]
+        pairs = ((self.unit(self.replica_key(run)), run.measured[metric]) for run in runs)
+        return list(statistics.averaged(pairs).values())
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether its replicas are folds of a cross-validation."""
+        return config.FOLD in self.over and "data.folds" in self.values
+
+    @property
+    def n(self) -> int:
+        """How many replicas it has, folds if there are some."""
+        if not self.is_folded:
+            return len(self.replicas)
+        return len({self.unit(self.replica_key(run)) for run in self.replicas})
+
+    @property
+    def overlap(self) -> float:
+        """n_test / n_train of folds, by which `statistics` corrects their variance; else 0."""
+        sizes = [run.start["data"] for run in self.replicas if run.start]
+        if not (self.is_folded and sizes):
+            return 0.0
+        return float(sum(size["test"] for size in sizes) / sum(size["train"] for size in sizes))
+
+    def unit(self, replica: Hashable) -> Hashable:
+        """Return what counts as one of n: a replica, or the fold that several seeds have."""
+        if not (self.is_folded and isinstance(replica, tuple)):
+            return replica
+        return tuple(value for key, value in zip(self.over, replica, strict=True) if key != SEED)
 
     @property
     def late(self) -> list[Replica]:

@@ -96,10 +96,8 @@ def digits(comparison: Comparison, metric: str) -> int:
 
 def ranking_caption(comparison: Comparison) -> str:
     """Say what the numbers of the ranking are."""
-    over = _over(comparison)
-    repeats = "seeds" if over == SEED else f"values of {over}"
     caption = (
-        f"mean ± 95 % confidence interval over n {repeats}; {comparison.score} is measured once, "
+        f"mean ± 95 % confidence interval over n {_repeats(comparison)}; {comparison.score} is measured once, "
         "with the weights of the best epoch: nothing is ranked or chosen by it"
     )
     means = [group.mean(name) for group in comparison.groups for name in measures(comparison)]
@@ -120,6 +118,14 @@ def ranking_caption(comparison: Comparison) -> str:
     return caption
 
 
+def _repeats(comparison: Comparison) -> str:
+    """Name the repetitions that n counts."""
+    over = _over(comparison)
+    if comparison.is_folded:
+        return "folds, each the mean of its seeds"
+    return "seeds" if over == SEED else f"values of {over}"
+
+
 def _over(comparison: Comparison) -> str:
     """List the keys over which a config is repeated."""
     return " and ".join(comparison.groups[0].over or [SEED])
@@ -133,7 +139,7 @@ def n_cell(comparison: Comparison, group: Group) -> str:
         return str(inside)
     counts = Counter(run.why_without(monitor) for run in outside)
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
-    return f"{inside} of {len(group.replicas)} ({reasons})"
+    return f"{inside} of {group.n} ({reasons})"
 
 
 def mean_cell(comparison: Comparison, group: Group, metric: str) -> str:
@@ -154,7 +160,8 @@ def mean_cell(comparison: Comparison, group: Group, metric: str) -> str:
     elif mean.half is not None:
         text += f" ± {mean.half:{form}}"
     if metric == TO_TARGET and group.late:
-        return f"≥ {text} ({mean.n - len(group.late)} of {mean.n} got there)"
+        runs = sum(metric in run.measured for run in group.replicas)
+        return f"≥ {text} ({runs - len(group.late)} of {runs} got there)"
     n_ranked = len(group.measured(comparison.monitor))
     return text if mean.n == n_ranked else f"{text} (n={mean.n})"
 

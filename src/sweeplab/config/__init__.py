@@ -26,6 +26,7 @@ from sweeplab.config.redaction import (
 )
 from sweeplab.config.sections import (
     COMPONENTS,
+    FOLD,
     SECTIONS,
     Config,
     Data,
@@ -40,6 +41,7 @@ from sweeplab.config.text import canonical_json, from_text, same_value, to_text,
 __all__ = [
     "COMPONENTS",
     "EXECUTION_KEYS",
+    "FOLD",
     "SECTIONS",
     "Config",
     "Data",

@@ -24,6 +24,9 @@ MOST_WORKERS = 100_000
 MOST_SEED = 2**63 - 1
 MOST_SECONDS = 1e9  # more than 30 years; the system's clocks take no wait that is much longer
 
+FOLD = "data.fold"
+"""The key over which a config is always repeated, as over seeds, if it is given."""
+
 OR_NULL = ", or null"
 Test = Callable[[Any], bool]
 
@@ -114,6 +117,8 @@ class Data:
     root: str = "data"
     valid: int | None = _count(1)
     test: int | None = _count(1)
+    folds: int | None = _count(2)
+    fold: int | None = _count(0)
     split_seed: int = _count(0, 0, most=MOST_SEED)
     mean: float | list[float] | None = _channels("a number")  # noqa: RUF009
     std: float | list[float] | None = _channels("a number > 0", lambda v: v > 0)  # noqa: RUF009
@@ -270,6 +275,14 @@ class Config:
         if self.trainer.mode == "auto":
             return metrics.default_mode(self.monitor)
         return self.trainer.mode
+
+    @property
+    def replicate(self) -> list[str]:
+        """The keys that repeat a config: those of `sweep.replicate`, and that of the fold."""
+        keys = list(self.sweep.replicate)
+        if self.data.fold is not None and FOLD not in keys:
+            keys.append(FOLD)
+        return keys
 
     @property
     def interval(self) -> str:

@@ -23,7 +23,27 @@ def nodes(data: Data) -> list[tuple[str, Node]]:
 
 
 def problems(data: Data) -> list[str]:
-    """List the keys that say nothing with this task."""
+    """List the keys that say nothing with this task, or with others."""
+    return [*_fold_problems(data), *_task_problems(data)]
+
+
+def _fold_problems(data: Data) -> list[str]:
+    fold, folds = data.fold, data.folds
+    if fold is None and folds is None:
+        return []
+    if fold is None:
+        advice = f"name it, as in data.fold=0, or all by -m 'data.fold=range({folds})'"
+        return [f"data.folds={folds}: one of them is tested; {advice}"]
+    if folds is None:
+        return [f"data.fold={fold}: is one of how many? give data.folds, as in data.folds=5"]
+    if fold >= folds:
+        return [f"data.fold={fold}: must be 0 to {folds - 1}, as data.folds={folds}"]
+    if data.test is not None:
+        return [f"data.test={data.test}: data.fold={fold} is what is tested; give data.test=null"]
+    return []
+
+
+def _task_problems(data: Data) -> list[str]:
     if data.task != ANY:
         found = _channel_problems(data)
         if data.collate is None:

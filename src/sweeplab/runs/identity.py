@@ -41,6 +41,8 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     if not plain["metrics"]:
         del plain["metrics"]
     plain["data"] |= {"valid": facts.valid, "test": facts.test}
+    if settings.data.fold is not None:
+        del plain["data"]["test"]  # which follows, and may be one more in some folds
     if weights is not None:
         plain["trainer"]["init_from"] = weights
     return plain

@@ -43,7 +43,7 @@ class Cell:
             "fingerprint": self.job.fingerprint,
             "name": self.name,
             "overrides": self.job.overrides,
-            **manifest_entry(self.job.outline(), self.job.config.sweep.replicate, self.varied),
+            **manifest_entry(self.job.outline(), self.job.config.replicate, self.varied),
         }
 
 

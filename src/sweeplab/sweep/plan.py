@@ -60,7 +60,7 @@ class Plan:
             "name": self.name,
             "overrides": self.overrides,
             "baseline": baseline,
-            "replicate": self.settings.sweep.replicate,
+            "replicate": self.settings.replicate,
             "cells": [cell.record for cell in self.cells],
             "status": status,
             "ended": None if status == "running" else time.time(),
@@ -177,13 +177,13 @@ def _ensure_one_sweep(cells: Sequence[Cell]) -> None:
 
 
 def _ensure_replicated(cells: Sequence[Cell]) -> None:
-    """Raise UserError if a key of `sweep.replicate`, other than the seed, is not a swept value."""
+    """Raise UserError if a key of `sweep.replicate` is not a swept value: seed and fold need not be."""
     swept: list[str] = []
     for cell in cells:
         swept += [key.lstrip("+") for key in cell.varied]
     swept = list(dict.fromkeys(swept))
     for key in cells[0].job.config.sweep.replicate:
-        if key == SEED:
+        if key in (SEED, config.FOLD):
             continue
         if key not in swept:
             hint = did_you_mean(key, [*swept, SEED])
@@ -195,8 +195,8 @@ def _ensure_replicated(cells: Sequence[Cell]) -> None:
 
 def _ensure_baseline(cells: Sequence[Cell]) -> None:
     """Raise UserError if `sweep.baseline` is none of the groups that the comparison will show."""
-    settings = cells[0].job.config.sweep
-    if settings.baseline is None:
+    settings = cells[0].job.config
+    if settings.sweep.baseline is None:
         return
     from sweeplab.compare import baseline
     from sweeplab.compare.groups import group_runs, name_groups
@@ -204,7 +204,7 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
 
     runs = [planned(cell.record, cell.job.outline()) for cell in cells]
     groups = group_runs(runs, settings.replicate)
-    conditions = baseline.read([settings.baseline])
+    conditions = baseline.read([settings.sweep.baseline])
     baseline.find(name_groups(groups), groups, conditions, "sweep.baseline: ")
 
 

@@ -59,7 +59,7 @@ def make(
     identity = {
         "first": probes.cells[0].job.fingerprint,  # data, code, and all that is not swept
         "space": [(name, repr(distribution)) for name, distribution in distributions.items()],
-        "seeds": space.seeds,
+        "seeds": [" ".join(repeat) for repeat in space.repeats if repeat],
         "objectives": objectives,
         "how": [options.sampler, options.pruner],
     }
@@ -122,7 +122,7 @@ class Search(Jobs):
 
     @property
     def total(self) -> int:
-        return self._options.n_trials * max(1, len(self._space.seeds))
+        return self._options.n_trials * len(self._space.repeats)
 
     @property
     def left(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
+from sweeplab import config
 from sweeplab.errors import UserError, did_you_mean, one_line
 from sweeplab.sweep.combinations import MOST_JOBS, values_of
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # of a number that is drawn from an interval
 TAGS = ("log", "int")
-SEED = "seed"
+REPEATED = ("seed", config.FOLD)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -70,13 +71,13 @@ class Space:
 
     dimensions: list[Dimension]
     fixed: list[str]  # the other overrides
-    seeds: list[str]  # each trial trains all of these, as overrides; [] for the seed of the config
+    repeats: list[list[str]]  # overrides that each trial trains all of: its seeds, in all folds
 
     def jobs(self, values: dict[str, Any]) -> list[list[str]]:
         """List the jobs of a trial that has drawn these values, by dimension name."""
         drawn = [dimension.override(values[dimension.name]) for dimension in self.dimensions]
         chosen = [*self.fixed, *drawn]
-        return [[*chosen, seed] for seed in self.seeds] or [chosen]
+        return [[*chosen, *repeat] for repeat in self.repeats]
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Map each dimension's name to its distribution."""
@@ -89,7 +90,7 @@ class Space:
         for index, dimension in enumerate(self.dimensions):
             before, after = first[:index], first[index + 1 :]
             picks += [[*before, end, *after] for end in dimension.ends[1:]]
-        return [[*self.fixed, *pick, *self.seeds[:1]] for pick in picks]
+        return [[*self.fixed, *pick, *self.repeats[0]] for pick in picks]
 
 
 def read(overrides: Sequence[Override]) -> Space:
@@ -97,17 +98,23 @@ def read(overrides: Sequence[Override]) -> Space:
     last = {override.get_key_element(): override for override in overrides}
     swept = {key: override for key, override in last.items() if override.is_sweep_override()}
     fixed = {key: override for key, override in last.items() if key not in swept}
-    seed = swept.pop(SEED, None)
+    repeated = [swept.pop(key) for key in REPEATED if key in swept]
     if not swept:
         example = "'optimizer.lr=tag(log, interval(1e-4,1e-1))'"
         raise UserError(f"hydra/sweeper=optuna: nothing to search; sweep a key, as in {example}")
     dimensions = [_dimension(key, override) for key, override in swept.items()]
-    seeds = [] if seed is None else list(dict.fromkeys(values_of(seed)))
+    repeats = product(*map(_overrides, repeated))
     return Space(
         dimensions=dimensions,
         fixed=[f"{key}={values_of(override)[0]}" for key, override in fixed.items()],
-        seeds=[f"{SEED}={text}" for text in seeds],
+        repeats=[list(repeat) for repeat in repeats],
     )
+
+
+def _overrides(override: Override) -> list[str]:
+    """List an override for each value of a sweep, each once."""
+    key = override.get_key_element()
+    return [f"{key}={text}" for text in dict.fromkeys(values_of(override))]
 
 
 def _dimension(key: str, override: Override) -> Dimension:

@@ -27,12 +27,11 @@ class CellMaker:
     def __init__(self, space: Space, compose: Compose) -> None:
         self._space = space
         self._compose = compose
-        seeds = [[seed] for seed in space.seeds]
-        self._varied = varied_keys([*space.probes(), *seeds])
+        self._varied = varied_keys([*space.probes(), *space.repeats])
         self._once = Once()
 
     def make(self, values: Mapping[str, Any], *, complain: bool = False) -> list[Cell]:
-        """Make the jobs for drawn values, one for each seed; none if the combination is wrong."""
+        """Make the jobs for drawn values, one for each seed and fold; none if the combination is wrong."""
         cells = []
         for overrides in self._space.jobs(dict(values)):
             try:
