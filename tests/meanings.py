@@ -148,7 +148,7 @@ ALWAYS = [
     Key("trainer.clip_norm", None, [None, 1.0, 0.5]),
     Key("trainer.limit_batches", None, [None, 2]),
     Key("trainer.time_limit", None, [None, 600.0]),
-    Key("trainer.precision", "fp32", ["fp32", "bf16"]),
+    Key("trainer.precision", "fp32", ["fp32", "bf16", "fp16"]),
     Key("trainer.monitor", "auto", ["auto", "valid/loss", "train/loss"]),
     Key("data.valid", None, [None, 20, 29, 119], silent=True),
     Key("data.split_seed", 0, [0, 1]),

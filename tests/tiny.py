@@ -24,6 +24,7 @@ def train_state(model: nn.Module, loss: nn.Module | None = None, **changes: Any)
         parameters=[*model.parameters(), *loss.parameters()],
         interval=changes.pop("interval", "auto"),
         clip_norm=changes.pop("clip_norm", None),
+        scaler=changes.pop("scaler", None),
     )
     parts = {
         "model": model,

@@ -96,7 +96,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("trainer", "time_limit", "1h", "trainer.time_limit=1h: must be a number > 0 (seconds), or null"),
         ("trainer", "compile", "maybe", "trainer.compile=maybe: must be true or false"),
         ("trainer", "target", "high", "trainer.target=high: must be a number, or null"),
-        ("trainer", "precision", "fp12", "trainer.precision=fp12: must be one of fp32, bf16; did you mean 'fp32'?"),
+        ("trainer", "precision", "fp12", "trainer.precision=fp12: must be one of fp32, bf16, fp16; did you mean 'fp32'?"),
         ("trainer", "epoch", 3, "trainer.epoch=3: no such key; did you mean 'epochs'?"),
         ("data", "shape", "big", "data.shape=big: must be a list of whole numbers >= 1, or null"),
         ("data", "shape", [0, 64], "data.shape=[0, 64]: must be a list of whole numbers >= 1, or null"),

@@ -22,6 +22,7 @@ from sweeplab import load_model
 from sweeplab.runs import checkpoint, training
 from sweeplab.runs.weights import weights_sha256
 from sweeplab.store import Run, Store
+from sweeplab.train import device
 from sweeplab.train.state import snapshot
 
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
@@ -52,15 +53,19 @@ OPTIMIZED = (
     "trainer.batch_size=32",
     "trainer.accumulate=4",
     "trainer.ema=0.9",
+    "trainer.precision=fp16",
     "trainer.freeze=[0.bias]",
     "scheduler=warmup_cosine",
     "optimizer.groups={*.bias:{weight_decay:0.1},BatchNorm1d.*:{lr:0.01}}",
 )
 
 
-def test_a_resumed_run_goes_on_with_its_moving_average_and_its_groups(
-    train: Command, root: Path, stop: Callable[..., None]
+def test_a_resumed_run_goes_on_with_its_average_its_groups_and_its_scale(
+    train: Command, root: Path, stop: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scaler = torch.amp.GradScaler
+    # A scale that the first ten updates halve
+    monkeypatch.setattr(device, "GradScaler", lambda kind: scaler(kind, init_scale=2.0**30))
     assert train(*WHOLE, *OPTIMIZED, "store.root=whole").code == 0
     stop("save")
     assert train(*WHOLE, *OPTIMIZED).code == 130

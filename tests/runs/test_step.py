@@ -353,8 +353,11 @@ def test_a_run_with_the_plain_step_replays_without_trust(
     assert replay(only(root).id).code == 0
 
 
-def test_bf16_holds_for_a_step(train: Command, root: Path) -> None:
-    assert train(*VAE, "trainer.precision=bf16", "trainer.epochs=1").code == 0
+@pytest.mark.parametrize(("step", "precision"), [(VAE, "bf16"), (GAN, "fp16")])
+def test_lower_precision_holds_for_a_step(
+    train: Command, root: Path, step: tuple[str, ...], precision: str
+) -> None:
+    assert train(*step, f"trainer.precision={precision}", "trainer.epochs=1").code == 0
     assert only(root).epochs()[1]["train/loss"] > 0
 
 

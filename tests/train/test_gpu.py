@@ -31,6 +31,7 @@ CUDA = ("data=digits", "trainer.device=cuda", "trainer.epochs=4", "trainer.patie
 KINDS = {
     "fp32": ("model.dropout=0.2", "scheduler=one_cycle"),
     "bf16": ("model.dropout=0.2", "trainer.precision=bf16"),
+    "fp16": ("model.dropout=0.2", "trainer.precision=fp16", "trainer.clip_norm=1"),
     "cnn": ("model=cnn", "data.flatten=false", "trainer.shift=1"),
     "clipped": ("trainer.clip_norm=0.5", "optimizer=sgd"),
 }
@@ -79,6 +80,26 @@ def test_a_step_as_a_graph_has_the_bits_that_it_has_without(
     assert train(*CUDA, *KINDS[kind], "store.root=plain").code == 0
     assert len(graphs) == count
     assert facts(only(root)) == facts(only(root, "plain"))
+
+
+PROGRAMS = ("vae", "gan", "segmentation", "sequences", "distillation", "mixup", "graph")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_of_ones_own_has_the_same_bits_again(
+    command: Command, root: Path, program: str, precision: str
+) -> None:
+    how = (f"experiment={program}", "trainer.device=cuda", "trainer.epochs=2", "tracking=off")
+    for folder in ("one", "two"):
+        ended = command(
+            "examples/gallery/train.py",
+            *how,
+            f"trainer.precision={precision}",
+            f"store.root={root / folder}",
+        )
+        assert ended.code == 0, ended.out + ended.err
+    assert facts(only(root, "one")) == facts(only(root, "two"))
 
 
 def test_a_record_is_replayed(command: Command, root: Path) -> None:

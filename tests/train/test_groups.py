@@ -101,9 +101,10 @@ def test_what_cannot_be_is_said_before_any_work(
     assert not (root / "runs").exists()
 
 
-def test_an_accumulating_run_cannot_have_an_optimizer_that_looks_again(train: Command) -> None:
+@pytest.mark.parametrize("how", ["trainer.accumulate=2", "trainer.precision=fp16"])
+def test_an_optimizer_that_looks_again_is_refused_where_it_cannot(train: Command, how: str) -> None:
     lbfgs = ("~optimizer", "+optimizer._target_=torch.optim.LBFGS")
-    refused = train(*RUN, *lbfgs, "trainer.accumulate=2")
+    refused = train(*RUN, *lbfgs, how)
     assert refused.code == 2
     assert refused.err.startswith("optimizer=torch.optim.LBFGS: looks at a batch several times")
 

@@ -168,6 +168,52 @@ def test_bf16_is_for_the_forward_pass_alone() -> None:
     assert layer.weight.item() == 0.75
 
 
+def half_precision(layer: nn.Linear, **changes: Any) -> TrainState:
+    return train_state(
+        layer,
+        autocast=lambda: torch.autocast("cpu", dtype=torch.float16),
+        scaler=torch.amp.GradScaler("cpu"),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("compile_it", [False, True])
+def test_small_gradients_survive_fp16(compile_it: bool) -> None:
+    layer = linear([[1.0]])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=2.0**20)
+    job = half_precision(layer, optimizer=optimizer, compile=compile_it)
+    if compile_it:
+        job.compiled = job.passes  # what is compiled
+    train_step(job, torch.tensor([[2.0**-13]]), torch.tensor([[0.0]]))
+    # The gradient, 2 ** -25, is 0 in fp16
+    assert layer.weight.item() == 1 - 2.0**-5
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_step_whose_gradients_overflow_is_left_out(clip_norm: float | None) -> None:
+    layer = linear([[1.0]])
+    job = half_precision(layer, clip_norm=clip_norm)
+    one, zero = torch.tensor([[1.0]]), torch.tensor([[0.0]])
+    for _ in range(2):  # 2 x 65,536 and 2 x 32,768 are more than fp16 has
+        train_step(job, one, zero)
+        assert layer.weight.item() == 1.0
+    assert job.updater.scaler is not None
+    assert job.updater.scaler.get_scale() == 65536 / 4
+    train_step(job, one, zero)
+    gradient = 2 if clip_norm is None else clip_norm
+    assert layer.weight.item() == pytest.approx(1 - 0.125 * gradient)
+
+
+def test_fp16_adds_up_the_gradients_of_several_batches() -> None:
+    layer = linear([[1.0]])
+    job = half_precision(layer, accumulate=2, optimizer=torch.optim.SGD(layer.parameters(), lr=2.0))
+    assert job.updater.scaler is not None
+    job.updater.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    train_epoch(job, [(torch.tensor([[x]]), torch.tensor([[0.0]])) for x in (0.5, 0.25)])
+    # The gradients are 2 x 0.25 and 2 x 0.0625
+    assert layer.weight.item() == pytest.approx(1 - 2 * (0.5 + 0.125) / 2)
+
+
 class Partly(nn.Module):
     """A network with a frozen layer, one that is not used, and Python that cannot be compiled."""
 

@@ -154,7 +154,7 @@ class Trainer:
     freeze: list[str] | None = None
     shift: int | None = _count(1, unit=" (pixels)")
     scheduler_interval: str = _choice("auto", "step", "epoch")
-    precision: str = _choice("fp32", "bf16")
+    precision: str = _choice("fp32", "bf16", "fp16")
     compile: bool = False
     device: str = "auto"
     threads: int | None = _count(1, most=MOST_THREADS)

@@ -38,7 +38,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
     for names in groups.frozen(config.trainer.freeze, parameters):
         parameters[names].requires_grad_(False)
     updaters = {
-        part: _updater(own, groups.of_part(part, parameters), updates)
+        part: _updater(own, groups.of_part(part, parameters), updates, runtime)
         for part, own in schedule.by_part(config).items()
     }
     further = {
@@ -65,7 +65,10 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
 
 
 def _updater(
-    config: Config, parameters: Mapping[groups.Names, nn.Parameter], updates: int
+    config: Config,
+    parameters: Mapping[groups.Names, nn.Parameter],
+    updates: int,
+    runtime: Runtime,
 ) -> Updater:
     """Build the optimizer of these parameters, and its schedule."""
     params: list[Any] = list(parameters.values())
@@ -79,6 +82,7 @@ def _updater(
         parameters=list(parameters.values()),
         interval=config.interval,
         clip_norm=config.trainer.clip_norm,
+        scaler=runtime.new_scaler(),
     )
 
 

@@ -34,13 +34,14 @@ class Checkpoint:
     train_seconds: float
     averaged: dict[str, Any] | None = None  # the moving average of the weights
     step: dict[str, Any] = field(default_factory=dict)  # states of the modules that a step holds
+    scaler: dict[str, Any] = field(default_factory=dict)  # scales of fp16, by part
 
     @classmethod
     def names(cls) -> list[str]:
         return [each.name for each in fields(cls)]
 
 
-OPTIONAL = frozenset({"averaged", "step"})
+OPTIONAL = frozenset({"averaged", "step", "scaler"})
 """What checkpoints of earlier versions lack."""
 
 NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment

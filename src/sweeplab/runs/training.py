@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.metrics import EpochResult
@@ -288,6 +289,12 @@ def _step_modules(state: TrainState) -> list[tuple[str, nn.Module]]:
     return [] if state.step is None else list(own_step.modules_of(state.step).items())
 
 
+def _scalers(state: TrainState) -> list[tuple[str, GradScaler]]:
+    """Return what scales the losses in fp16, with the part of the network that each is for."""
+    scalers = [(part, updater.scaler) for part, updater in state.updaters.items()]
+    return [(part, scaler) for part, scaler in scalers if scaler is not None]
+
+
 def _note_differences(run: store.Run, result: EpochResult, before: dict[str, float]) -> None:
     """Say which metrics of an epoch that was trained again are other than before, and journal it."""
     for name in store.differing(before, result.metrics):
@@ -319,6 +326,7 @@ def _captured(training: Training) -> Checkpoint:
         train_seconds=training.train_seconds,
         averaged=None if averaged is None else averaged.state_dict(),
         step={name: module.state_dict() for name, module in _step_modules(training.state)},
+        scaler={part: scaler.state_dict() for part, scaler in _scalers(training.state)},
     )
 
 
@@ -343,6 +351,8 @@ def _restore(training: Training, saved: Checkpoint) -> None:
         training.state.averaged.load_state_dict(saved.averaged)
     for name, module in _step_modules(training.state):
         module.load_state_dict(saved.step[name])
+    for part, scaler in _scalers(training.state):
+        scaler.load_state_dict(saved.scaler[part])
     training.stopping.load_state_dict(saved.stopping)
     training.attributes.restore(saved.attributes, training.runtime.device)
     set_random_state(training.runtime.device, saved.random)

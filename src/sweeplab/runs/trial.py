@@ -15,7 +15,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import data, metrics, targets
-from sweeplab.config import Config, Data, Node
+from sweeplab.config import Config, Data, Node, Trainer
 from sweeplab.data import seeding
 from sweeplab.errors import UserError, one_line
 from sweeplab.runs import metric_trial
@@ -348,10 +348,7 @@ def fit_optimizers(
 def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int) -> list[str]:
     key, scheduler_key = schedule.key("optimizer", part), schedule.key("scheduler", part)
     optimizer = _optimizer(config, key, found)
-    if isinstance(optimizer, LBFGS) and (part or config.trainer.accumulate):
-        why = f"trainer.accumulate={config.trainer.accumulate} does not keep it"
-        if part:
-            why = "a step yields each loss once"
+    if isinstance(optimizer, LBFGS) and (why := _looks_once(config.trainer, part)):
         name = config.optimizer["_target_"]
         raise UserError(f"{key}={name}: looks at a batch several times, and {why}")
     rates = schedule.rates(optimizer)
@@ -367,6 +364,17 @@ def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int)
         raise UserError(f"{scheduler_key}={name}: {_line(error)}") from error
     refuse_unsafe({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()})
     return schedule_checks.notes(config, scheduler, in_epoch, rates)
+
+
+def _looks_once(trainer: Trainer, part: str) -> str | None:
+    """Say why a batch is looked at only once, if so."""
+    if part:
+        return "a step yields each loss once"
+    if trainer.accumulate:
+        return f"trainer.accumulate={trainer.accumulate} does not keep it"
+    if trainer.precision == "fp16":
+        return "trainer.precision=fp16 scales the gradients of one look; bf16 and fp32 do not"
+    return None
 
 
 def _optimizer(config: Config, key: str, found: list[Group]) -> Optimizer:

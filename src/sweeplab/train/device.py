@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.amp import GradScaler
 
 from sweeplab.config import Trainer
 from sweeplab.errors import UserError, did_you_mean
@@ -23,14 +24,19 @@ class Runtime:
 
     device: torch.device
     threads: int
-    precision: str  # fp32 | bf16
+    precision: str  # fp32 | bf16 | fp16
     onednn: bool = False  # whether oneDNN computes the linear layers, instead of MKL
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of a forward pass; with bf16 weights and gradients stay fp32."""
+        """Return the context of a forward pass; weights and their gradients stay fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def new_scaler(self) -> GradScaler | None:
+        """Return what scales a loss in fp16, whose small gradients would be 0; else None."""
+        return GradScaler(self.device.type) if self.precision == "fp16" else None
 
 
 def choose_device(name: str) -> torch.device:

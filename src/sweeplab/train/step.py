@@ -43,7 +43,7 @@ def add_gradients(
     with state.autocast():
         output = checked_output(state.model(inputs), len(inputs), state.outputs)
     loss = checked_loss(state.loss(output.float(), targets))
-    (loss if share is None else loss * share).backward()
+    state.updater.scaled(loss if share is None else loss * share).backward()
     return loss, output
 
 
@@ -83,7 +83,7 @@ class Accumulated:
         self._begin()
         result = self._state.compute(self._state.model, batch)
         share = examples if result.count is None else result.count
-        (result.loss * share).backward()
+        self._state.updater.scaled(result.loss * share).backward()
         self._end(share)
         return result
 
@@ -121,7 +121,7 @@ def update_whole(state: TrainState, batch: Any) -> StepResult:
 
     def look() -> Tensor:
         result = state.compute(state.model, batch)
-        result.loss.backward()
+        state.updater.scaled(result.loss).backward()
         results.append(result)
         return result.loss
 

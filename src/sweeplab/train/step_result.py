@@ -160,9 +160,9 @@ class Updates:
         updater = self._updaters[part]
         updater.clear_gradients()
         # What is still needed of the graph lives as long as the step holds it
-        torch.autograd.backward(loss, inputs=updater.trained, retain_graph=True)
-        updater.clip()
-        updater.optimizer.step()
+        scaled = updater.scaled(loss)
+        torch.autograd.backward(scaled, inputs=updater.trained, retain_graph=True)
+        updater.update()
 
 
 def no_update(part: str, loss: Tensor) -> None:

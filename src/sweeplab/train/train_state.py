@@ -64,7 +64,7 @@ class TrainState:
     def passes(self) -> Passes:
         """Forward and backward pass as one function: a batch -> (loss, outputs, gradients)."""
         model, loss, autocast = self.model, self.loss, self.autocast
-        trained, outputs = self.updater.trained, self.outputs
+        updater, outputs = self.updater, self.outputs
 
         def passes(
             inputs: Tensor, targets: Tensor
@@ -72,7 +72,8 @@ class TrainState:
             with autocast():
                 output = checked_output(model(inputs), len(inputs), outputs)
             value = checked_loss(loss(output.float(), targets))
-            gradients = torch.autograd.grad(value, trained, allow_unused=True)
+            scaled = updater.scaled(value)
+            gradients = torch.autograd.grad(scaled, updater.trained, allow_unused=True)
             return value.detach(), output.detach(), gradients
 
         return passes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -22,6 +23,7 @@ class Updater:
     parameters: Sequence[nn.Parameter]  # frozen ones included
     interval: str = "auto"  # when the scheduler steps: step | epoch | auto
     clip_norm: float | None = None
+    scaler: GradScaler | None = None  # in fp16, in which small gradients would be 0
     _rates: Sequence[float] = ()  # of the last batch, if the scheduler steps each batch
 
     @cached_property
@@ -39,10 +41,17 @@ class Updater:
         for parameter in self.parameters:  # quicker than zero_grad by 1 % of a step
             parameter.grad = None
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return what gradients are computed of: in fp16 the loss times the current scale."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
     def clip(self) -> None:
         """Scale the gradients down to `clip_norm`."""
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        if self.clip_norm is None:
+            return
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
 
     def scale_gradients(self, factor: Tensor | float) -> None:
         """Multiply all gradients by a factor."""
@@ -55,6 +64,11 @@ class Updater:
 
         `add_gradients` is called at each look, and returns the loss; returned is that of the first.
         """
+        if self.scaler is not None:  # which calls the optimizer, or leaves it out
+            self.clear_gradients()
+            first = add_gradients()
+            self.step()
+            return first
 
         def look() -> Tensor:
             self.clear_gradients()
@@ -69,9 +83,17 @@ class Updater:
 
     def step(self) -> None:
         """Do what follows the gradients of a step, for an optimizer that looks once."""
-        self.clip()
-        self.optimizer.step()
+        self.update()
         self.step_schedule()
+
+    def update(self) -> None:
+        """Clip the gradients and change the weights; in fp16 only if all gradients are finite."""
+        self.clip()
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
 
     def step_schedule(self) -> None:
         """Step a scheduler that counts batches."""
