@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeplab import console, metrics
-from sweeplab.store import DamagedError, History, Run, Status, Store
+from sweeplab.store import DamagedError, History, Run, Status, Store, weights
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
@@ -32,6 +32,7 @@ class Row:
     score: str  # the metric that `test` is of
     test: float | None
     epochs: int
+    kept: list[int]  # epochs whose weights are there, besides the best one's
     bytes: int
     time: float  # of its last event, Unix seconds
     folder: str
@@ -71,6 +72,7 @@ def _row(run: Run) -> Row:
         score=score,
         test=_finite(history.metrics, score),
         epochs=max(history.epochs, default=0),
+        kept=weights.kept_epochs(run),
         bytes=_size(run.folder),
         time=run.last_written or 0.0,
         folder=str(run.folder),

@@ -9,8 +9,8 @@ from typing import Any
 
 from sweeplab.config.sections import COMPONENTS, Config
 
-EXECUTION_KEYS = frozenset({"device", "threads", "deterministic", "progress"})
-"""Trainer keys that say how a run is computed, not what: recorded, not hashed."""
+EXECUTION_KEYS = frozenset({"device", "threads", "deterministic", "progress", "keep_every"})
+"""Trainer keys that say how a run is computed and kept, not what: recorded, not hashed."""
 
 NOT_HASHED = frozenset({"name", "dataset", "root", "workers", "memory"})
 """Data keys that are recorded, not hashed: the digest of the examples stands for them."""

@@ -162,6 +162,7 @@ class Trainer:
     limit_batches: int | None = _count(1)
     overfit_batches: int | None = _count(1)
     init_from: str | None = None
+    keep_every: int | None = _count(1, unit=" (epochs)")
     profile: bool = False
     progress: bool = True
 

@@ -154,6 +154,7 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     trainer = _section(raw, "trainer")
     trainer |= {
         "progress": local.trainer.progress,
+        "keep_every": local.trainer.keep_every or trainer.get("keep_every"),
         "profile": False,
         "time_limit": None,
         "threads": record.threads,

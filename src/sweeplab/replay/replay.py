@@ -26,8 +26,9 @@ LOCAL = (
     "store.",
     "tracking",
     "trainer.progress",
+    "trainer.keep_every",
 )
-"""What overrides may say: where things lie and what is seen. All else is the record's."""
+"""What overrides may say: where things lie, what is seen, kept. All else is the record's."""
 
 _MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -71,7 +72,7 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     console.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
     if is_restored:
-        console.say(f"its weights, which were removed, are back in {record.run.folder}")
+        console.say(f"its weights, which were missing, are in {record.run.folder}")
 
 
 def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
@@ -139,17 +140,21 @@ def _train(record: Record, job: Job, home: store.Store) -> store.History:
 
 
 def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool:
-    """Give a run of a store its removed weights again; tells whether there was need to."""
-    if (
-        run.weights_file.exists()
-        or not replayed.weights_file.exists()
-        or run.folder.is_relative_to(scratch)
-    ):
+    """Give a run of a store the weights that it lacks; tells whether there was need to."""
+    if run.folder.is_relative_to(scratch):
+        return False
+    names = [file.relative_to(replayed.folder) for file in store.weights.own(replayed)]
+    missing = [name for name in names if not (run.folder / name).exists()]
+    if not missing:
         return False
     with run.claim():
-        store.write_atomic(
-            run.folder / replayed.weights_file.name, replayed.weights_file.read_bytes()
-        )
+        for name in missing:
+            (run.folder / name).parent.mkdir(exist_ok=True)
+            store.write_atomic(run.folder / name, (replayed.folder / name).read_bytes())
+        known = store.History.of(run.journal).kept_weights
+        for epoch, digest in store.History.of(replayed.journal).kept_weights.items():
+            if known.get(epoch) != digest:
+                run.journal.append(store.Event.WEIGHTS, epoch=epoch, sha256=digest)
     return True
 
 

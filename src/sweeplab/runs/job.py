@@ -289,6 +289,10 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     if replaced := replaced_keys(settings):
         values = config.flatten(config.to_dict(settings))
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
+    trainer = settings.trainer
+    if trainer.keep_every is not None and trainer.keep_every > trainer.epochs:
+        why = f"keeps nothing: the run has at most {trainer.epochs} epochs"
+        notes.append(f"trainer.keep_every={trainer.keep_every}: {why}")
     if (init_from := settings.trainer.init_from) is not None:
         _, digest = _initial(settings, once)
         once(

@@ -47,6 +47,7 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
         f"{metrics.TEST} {name}": console.number(values.get(f"{metrics.TEST}/{name}"))
         for name in names
     }
+    kept = ", ".join(map(str, store.weights.kept_epochs(run)))
     screen.result(
         f"run {run.id}",
         tested
@@ -56,8 +57,9 @@ def report(job: Job, run: store.Run, result: store.Result) -> None:
             "parameters": f"{int(values[metrics.PARAMETERS]):,}",
             "seconds": f"{values[metrics.SECONDS]:.1f}",
             "examples per second": f"{values[metrics.EXAMPLES_PER_SECOND]:,.0f}",
-            "run folder": str(run.folder),
-        },
+        }
+        | ({"weights after epochs": kept} if kept else {})
+        | {"run folder": str(run.folder)},
     )
     if said := without_best(job, result):
         console.complain(f"run {run.id}: {said}")

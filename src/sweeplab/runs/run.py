@@ -17,11 +17,13 @@ from sweeplab.errors import UserError, one_line
 from sweeplab.runs import checkpoint, longer, parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
 from sweeplab.runs.training import Training, begin
-from sweeplab.runs.weights import verified_weights
+from sweeplab.runs.weights import verified_weights, verified_weights_of
 from sweeplab.train import distributed, ranks, state
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+MLFLOW_ID = 32  # hex digits of MLflow's run ids
 
 
 def main(raw: DictConfig) -> None:
@@ -137,6 +139,10 @@ def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
         console.say(f"run {run.id} is finished already: reused from {run.folder}{other}")
         if result.weights_sha256 is not None and (reason := store.weights.why_none(run)):
             console.say(reason)
+        every = job.config.trainer.keep_every
+        if store.weights.lacks(run, every):
+            replay = console.command(f"sweeplab replay {run.id} trainer.keep_every={every}")
+            console.say(f"it was trained without trainer.keep_every={every}; {replay} keeps them")
     return result
 
 
@@ -218,15 +224,20 @@ def _export(run: store.Run, settings: Config) -> None:
 
 
 def load_model(
-    run: str | Path, root: str | Path | None = None, given: Mapping[str, Any] | None = None
+    run: str | Path,
+    root: str | Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    *,
+    epoch: int | None = None,
 ) -> nn.Module:
     """Return the trained network of a run, on the CPU, in eval mode.
 
     `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs`
     in the root), or an MLflow run id. `given` are the secrets that its record hides, by their keys:
-    {"model.password": "..."}. Raises UserError if there is no such run, it has no weights, or a
-    secret is missing. What comes from an MLflow server is built only if it is a class of torch.nn
-    or sweeplab.
+    {"model.password": "..."}. With `epoch` it is the network as it was after that epoch, of those
+    that `trainer.keep_every` has kept. Raises UserError if there is no such run, it has no such
+    weights, or a secret is missing. What comes from an MLflow server is built only if it is a class
+    of torch.nn or sweeplab.
     """
     home = store.Store(
         config.expand_home(root) if root else config.absolute(config.StoreSection().root)
@@ -234,8 +245,11 @@ def load_model(
     try:
         found = home.find(str(run))
     except UserError as missing:
+        if epoch is not None and len(str(run)) == MLFLOW_ID:
+            reason = "MLflow has only a run's best weights; load_model(..., epoch=) needs the store"
+            raise UserError(f"{run}: {reason}") from missing
         return _load_from_mlflow(str(run), missing, given or {})
-    return _load(found, _recorded(found, given or {}))
+    return _load(found, _recorded(found, given or {}), epoch)
 
 
 def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
@@ -245,8 +259,8 @@ def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
     return node
 
 
-def _load(run: store.Run, node: config.Node) -> nn.Module:
-    weights = verified_weights(run)
+def _load(run: store.Run, node: config.Node, epoch: int | None = None) -> nn.Module:
+    weights = verified_weights(run) if epoch is None else verified_weights_of(run, epoch)
     model: nn.Module = targets.instantiate(node)
     try:
         state.restore(weights, model)
@@ -259,7 +273,7 @@ def _load(run: store.Run, node: config.Node) -> nn.Module:
 
 
 def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any]) -> nn.Module:
-    if len(run_id) != 32:  # MLflow's run ids are 32 hex digits
+    if len(run_id) != MLFLOW_ID:
         raise missing
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))

@@ -13,6 +13,7 @@ from torch import nn
 from torch.amp import GradScaler
 
 from sweeplab import config, console, data, metrics, store, tracking
+from sweeplab.errors import UserError
 from sweeplab.metrics import EpochResult
 from sweeplab.runs import attachments, checkpoint, longer, screen, system, weights
 from sweeplab.runs.build import build
@@ -159,6 +160,7 @@ class Training:
         self.trained_examples += result.examples
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
+        _keep_weights(self)
         kept = result.seconds > CHEAP or self.job.config.store.keep == longer.LAST
         if is_main_process() and (self.reason is None or kept):
             checkpoint.save(self.folder.checkpoints, _captured(self))
@@ -215,6 +217,17 @@ def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[A
     return zip(batches.epoch(epoch), batches.sizes(), strict=True)
 
 
+def _keep_weights(training: Training) -> None:
+    """Keep the weights of this epoch as they are evaluated, if it is one of `keep_every`.
+
+    That is done before its checkpoint is written: a run that is killed in between trains it again.
+    """
+    every = training.job.config.trainer.keep_every
+    if every is not None and training.epoch % every == 0 and is_main_process():
+        state = collect(training.state.evaluated, training.state.loss)
+        weights.write_weights_of(training.folder, training.epoch, state)
+
+
 def _take_over(training: Training, shorter: longer.Shorter) -> None:
     """Journal the epochs of a shorter run as this one's; it may have been killed in between."""
     name = f"run {training.folder.id}"
@@ -223,6 +236,13 @@ def _take_over(training: Training, shorter: longer.Shorter) -> None:
     for epoch, values in shorter.epochs.items():
         if epoch not in known:
             training.folder.journal.append(store.Event.EPOCH, epoch=epoch, metrics=values)
+    every = training.job.config.trainer.keep_every or len(shorter.epochs) + 1
+    for epoch in range(every, len(shorter.epochs) + 1, every):
+        try:
+            state = weights.verified_weights_of(shorter.run, epoch)
+            weights.write_weights_of(training.folder, epoch, state)
+        except UserError as error:  # what was not kept then cannot be had now
+            console.complain(str(error))
 
 
 def _say_other_ranks(run: store.Run, history: store.History) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,22 @@ def _whole(value: Tensor) -> Tensor:
 
 def write_weights(run: Run, state: Mapping[str, Any]) -> None:
     """Keep the weights in the run's folder, in the file whose name tells their format."""
+    _write(run.weights_files, state)
+
+
+def write_weights_of(run: Run, epoch: int, state: Mapping[str, Any]) -> None:
+    """Keep the weights after an epoch in the run's folder; the journal tells their digest."""
+    run.kept.mkdir(exist_ok=True)
+    _write(store.weights.of_epoch(run, epoch), state)
+    run.journal.append(store.Event.WEIGHTS, epoch=epoch, sha256=weights_sha256(state))
+
+
+def _write(files: Sequence[Path], state: Mapping[str, Any]) -> None:
+    """Write weights into one of two files, for the formats that they may have."""
     content = weights_bytes(state)
-    file = run.weights_files[0 if _is_safetensors(content) else 1]
+    file, other = files if _is_safetensors(content) else reversed(files)
     write_atomic(file, content)
-    for other in set(run.weights_files) - {file}:
-        other.unlink(missing_ok=True)
+    other.unlink(missing_ok=True)
 
 
 def _is_safetensors(content: bytes) -> bool:
@@ -107,14 +118,27 @@ def verified_weights(run: Run) -> State:
     result = run.result()
     assert result is not None
     advice = f"remove {run.folder} and issue its command again"
+    return _verified(run.weights_file, result.weights_sha256, "ended with", advice)
+
+
+def verified_weights_of(run: Run, epoch: int) -> State:
+    """Load the weights that a run had after an epoch. Raises UserError if they were not kept."""
+    if (reason := store.weights.why_none_of(run, epoch)) is not None:
+        raise UserError(f"{run.folder}: {reason}")
+    _, history = run.history()
+    file = next(file for file in store.weights.of_epoch(run, epoch) if file.exists())
+    advice = f"remove it, and sweeplab replay {run.id} trainer.keep_every={epoch} puts it back"
+    return _verified(file, history.kept_weights[epoch], f"had after epoch {epoch}", advice)
+
+
+def _verified(file: Path, digest: str | None, when: str, advice: str) -> State:
+    """Load weights of this digest. Raises DamagedError where the file holds anything else."""
     try:
-        weights = load_weights(run.weights_file)
+        weights = load_weights(file)
     except Exception as error:  # whatever safetensors makes of damaged bytes
-        raise DamagedError(run.weights_file, first_line(error), advice) from error
-    if weights_sha256(weights) != result.weights_sha256:
-        raise DamagedError(
-            run.weights_file, "these are not the weights that the run ended with", advice
-        )
+        raise DamagedError(file, first_line(error), advice) from error
+    if weights_sha256(weights) != digest:
+        raise DamagedError(file, f"these are not the weights that the run {when}", advice)
     return weights
 
 

@@ -101,6 +101,12 @@ class JournalFacts(ABC):
         return result
 
     @property
+    def kept_weights(self) -> dict[int, str]:
+        """Epoch -> SHA-256 of its weights, of those that `trainer.keep_every` has kept."""
+        kept = [line for line in self.lines if line["event"] == Event.WEIGHTS]
+        return {int(line["epoch"]): str(line["sha256"]) for line in kept}
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The final metrics; none as long as it has not ended."""
         return numbers(self.end.get("metrics") or {})

@@ -23,6 +23,7 @@ class Event(StrEnum):
     START = "start"  # the run begins, from the seed or from other weights
     RESUME = "resume"  # it goes on from a checkpoint
     EPOCH = "epoch"
+    WEIGHTS = "weights"  # the weights after an epoch lie in the run's folder
     DIFFERS = "differs"  # an epoch that was trained again came out otherwise
     SYSTEM = "system"  # a look at the machine
     END = "end"  # finished, or ended too early

@@ -34,6 +34,7 @@ ID_LENGTH = 16
 MODEL = "model"  # the folder of the trained network, for MLflow to serve
 METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
+KEPT = "weights"  # the folder of the weights after single epochs
 ASIDE = "damaged"  # the folder of a run's that keeps a damaged journal, and what goes with it
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
 
@@ -54,6 +55,7 @@ class RunFolder:
     mlflow_file = property(lambda self: self.folder / "mlflow.json")
     lock_file = property(lambda self: self.folder / "lock")
     checkpoints = property(lambda self: self.folder / "checkpoints")
+    kept = property(lambda self: self.folder / KEPT)
 
     @property
     def weights_file(self) -> Path:
@@ -95,6 +97,7 @@ class RunFolder:
         try:
             remove_leftovers(self.folder, keep=FED)
             remove_leftovers(self.checkpoints)
+            remove_leftovers(self.kept)
             yield
         finally:
             lock.release()

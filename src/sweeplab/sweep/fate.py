@@ -45,9 +45,9 @@ def of(planned: Job, once: Once) -> Fate:
 
 def _reused(planned: Job, run: store.Run) -> Fate:
     """Say, too, in what a finished run is not just what is asked for: its code, its threads."""
-    threads = planned.config.trainer.threads
+    threads, every = planned.config.trainer.threads, planned.config.trainer.keep_every
     any_code = planned.config.store.reuse == "any"
-    if threads is None and not any_code:
+    if threads is None and every is None and not any_code:
         return Fate(kind=REUSE, text=REUSE)
     start = run.start()
     provenance = start.get("provenance", {})
@@ -57,6 +57,8 @@ def _reused(planned: Job, run: store.Run) -> Fate:
         commit = (provenance.get("git") or {}).get("commit")
         at_commit = f" (commit {commit[:12]})" if commit else ""
         remarks.append(f"{changed} since run {run.id}{at_commit}")
+    if store.weights.lacks(run, every):
+        remarks.append(f"trained without trainer.keep_every={every}")
     threads_of_run = provenance.get("threads", threads)
     if threads is not None and threads != threads_of_run:
         remarks.append(f"computed with trainer.threads={threads_of_run}")

@@ -35,7 +35,7 @@ def _of_run(client: MlflowClient, run: store.Run, uri: str) -> Iterator[Path]:
     for file in store.weights.held(run):
         if file.parent == run.folder:
             own[file.name] = file
-        else:
+        elif file.is_relative_to(run.folder / store.MODEL):
             exported[str(file.relative_to(run.folder / store.MODEL))] = file
     for place in records.run_places(run, uri):
         location = client.get_run(place.run_id).info.artifact_uri

@@ -12,8 +12,10 @@ from sweeplab.tracking.creation import MlflowRuns
 from sweeplab.tracking.goals import RUNNING, FollowedRun, SweepManifest, TrackedRun
 from sweeplab.tracking.records import AHEAD, DELETED, RUN, Node
 
-NUMBERS = {store.Event.EPOCH, store.Event.SYSTEM}  # events that change no tag of a run
-AT_WORK = set(store.Event) - {store.Event.TRACK, store.Event.MODEL}  # events of a run's own process
+# Events that change no tag of a run
+NUMBERS = {store.Event.EPOCH, store.Event.SYSTEM, store.Event.WEIGHTS}
+AFTERWARDS = {store.Event.TRACK, store.Event.MODEL, store.Event.WEIGHTS}  # may follow the end
+AT_WORK = set(store.Event) - AFTERWARDS  # events of a run's own process
 
 
 class Writer:
