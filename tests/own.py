@@ -364,3 +364,10 @@ class Warns(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         warnings.warn("its weights are old", stacklevel=1)
         return super().forward(input)
+
+
+class Predicting(nn.Linear):
+    """A network with a method `predict` of its own."""
+
+    def predict(self) -> str:
+        return "mine"

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeplab.runs.run import load_model
+    from sweeplab.runs.loading import load_model, load_predictor
+    from sweeplab.runs.predictions import Predictor
 
-__all__ = ["load_model"]
+__all__ = ["Predictor", "load_model", "load_predictor"]
 
 
 def __getattr__(name: str) -> Any:
     # Only when it is asked for: importing sweeplab must not import torch.
-    if name == "load_model":
-        from sweeplab.runs.run import load_model
+    if name in ("load_model", "load_predictor"):
+        from sweeplab.runs import loading
 
-        return load_model
+        return getattr(loading, name)
+    if name == "Predictor":
+        from sweeplab.runs.predictions import Predictor
+
+        return Predictor
     raise AttributeError(f"module 'sweeplab' has no attribute '{name}'")

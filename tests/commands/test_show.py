@@ -176,11 +176,11 @@ def test_several_files_are_answered_by_one_loaded_network(
     train: Command, asked: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train("data=digits", *SHORT, "trainer.epochs=1", "trainer.precision=bf16")
-    from sweeplab.runs import predictions
+    from sweeplab.runs import loading
 
     loaded = []
-    load = predictions.load_model
-    monkeypatch.setattr(predictions, "load_model", lambda run: loaded.append(run) or load(run))
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda run, *how: loaded.append(run) or load(run, *how))
     for name in "abc":
         np.save(root / f"{name}.npy", np.full(64, 5.0))
     shown = asked("predict", only(root).id, "a.npy", "b.npy", "c.npy")

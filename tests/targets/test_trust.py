@@ -281,7 +281,7 @@ def test_a_look_up_is_judged_by_what_it_looks_up(node: dict[str, Any]) -> None:
     "path",
     [
         "sweeplab.load_model",
-        "sweeplab.runs.run.load_model",
+        "sweeplab.runs.loading.load_model",
         "sweeplab.runs.run.train",
         "sweeplab.commands.cli.main",
         "sweeplab.store.Store",

@@ -16,12 +16,13 @@ def main(arguments: Namespace, settings: Config) -> None:
     """Prepare the files as the training set was, and print the network's answer to each example."""
     run = Store(settings.store.root).find(arguments.RUN)
     with console.waiting("loading the network"):
-        from sweeplab.runs.predictions import Predictor
+        from sweeplab.runs.loading import load_predictor
 
-        predictor = Predictor(run, settings.data.root)
+        predictor = load_predictor(run.folder)
+        predictor.settings.data.root = settings.data.root  # where data sets are today
     rows: list[list[str]] = []
     for file in map(Path, arguments.FILE):
-        answers = predictor.file(file, invert=arguments.invert)
+        answers = predictor(file, invert=arguments.invert).numpy()
         for number, answer in enumerate(answers, 1):
             name = str(file) if len(answers) == 1 else f"{file}, row {number}"
             if predictor.is_classification:

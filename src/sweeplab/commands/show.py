@@ -25,9 +25,10 @@ def main(arguments: Namespace, settings: Config) -> None:
     """Compute the answers to the test set once more, and show them; the figure goes to the run."""
     run = Store(settings.store.root).find(arguments.RUN)
     with console.waiting("computing the answers to the test set"):
-        from sweeplab.runs.predictions import Predictor
+        from sweeplab.runs.loading import load_predictor
 
-        predictor = Predictor(run, settings.data.root)
+        predictor = load_predictor(run.folder)
+        predictor.settings.data.root = settings.data.root  # where data sets are today
         answers = predictor.test_set()
     recorded = predictor.settings
     console.say(f"run {run.id}: {recorded.model['_target_']} on data={recorded.data.name}")

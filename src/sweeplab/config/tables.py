@@ -111,7 +111,7 @@ def _content(settings: TableSettings, state: tuple[int, int]) -> TableContent:
     frame = _frame(settings.file, settings.separator, settings.decimal, state)
     names = _input_names(frame, settings)
     for name in (*names, *settings.target):
-        _refuse_missing(frame[name], settings.file)
+        _refuse_missing(frame[name], f"{KEY}.file={settings.file}")
     inputs = [_numbers(frame[name], settings, names) for name in names]
     targets = [_target(frame[name], settings) for name in settings.target]
     classes = targets[0][1]
@@ -173,7 +173,7 @@ def _input_names(frame: DataFrame, settings: TableSettings) -> list[str]:
     return list(settings.columns)
 
 
-def _refuse_missing(column: Series[Any], file: Path) -> None:
+def _refuse_missing(column: Series[Any], shown: str) -> None:
     missing = column.isna()
     if not missing.any():
         return
@@ -181,7 +181,7 @@ def _refuse_missing(column: Series[Any], file: Path) -> None:
     others = int(missing.sum()) - 1
     more = f", and {others} more of this column" if others else ""
     raise UserError(
-        f"{KEY}.file={file}: row {first + 1} has nothing in column '{column.name}'{more}; fill it, "
+        f"{shown}: row {first + 1} has nothing in column '{column.name}'{more}; fill it, "
         f"drop such rows, or leave the column out by {KEY}.columns"
     )
 
@@ -240,36 +240,42 @@ def _target(column: Series[Any], settings: TableSettings) -> tuple[Array, list[s
 
 
 def read_rows(settings: TableSettings, file: Path) -> Array:
-    """Read rows of another file as the table's are read; float64 [N, in_features].
-
-    It needs the columns of the inputs, in any order, and no target. Raises UserError for a column
-    that is missing, and for a text that the table does not have.
-    """
-    import numpy as np
+    """Read rows of another file as `as_in_table` takes them."""
     import pandas as pd
 
-    table = _frame(settings.file, settings.separator, settings.decimal, _state(settings))
-    names = _input_names(table, settings)
     try:
         rows = pd.read_csv(
             file, sep=settings.separator, decimal=settings.decimal, skipinitialspace=True
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as a table: {one_line(error)[:200]}") from error
+    return as_in_table(settings, rows, str(file))
+
+
+def as_in_table(settings: TableSettings, rows: DataFrame, shown: str) -> Array:
+    """Return further rows as the table's are taken; float64 [N, in_features].
+
+    They need the columns of the inputs, in any order, and no target. Raises UserError, which names
+    them as `shown`, for a column that is missing, and for a text that the table does not have.
+    """
+    import numpy as np
+
+    table = _frame(settings.file, settings.separator, settings.decimal, _state(settings))
+    names = _input_names(table, settings)
     rows = rows.rename(columns=lambda name: str(name).strip())
     if missing := [name for name in names if name not in rows.columns]:
-        raise UserError(f"{file}: has no column {', '.join(missing)}, which the network needs")
-    return np.concatenate([_as_in_table(table[name], rows[name], file) for name in names], 1)
+        raise UserError(f"{shown}: has no column {', '.join(missing)}, which the network needs")
+    return np.concatenate([_as_column(table[name], rows[name], shown) for name in names], 1)
 
 
-def _as_in_table(column: Series[Any], given: Series[Any], file: Path) -> Array:
+def _as_column(column: Series[Any], given: Series[Any], shown: str) -> Array:
     """Return a column of further rows as numbers, in the way of the table's column."""
     import numpy as np
 
-    _refuse_missing(given, file)
+    _refuse_missing(given, shown)
     if not _is_text(column):
         if _is_text(given):
-            raise UserError(f"{file}: column '{column.name}' must be numbers, not {given.iloc[0]}")
+            raise UserError(f"{shown}: column '{column.name}' must be numbers, not {given.iloc[0]}")
         numbers: Array = given.to_numpy(np.float64).reshape(-1, 1)
         return numbers
     known = np.unique(column.astype(str).to_numpy(dtype=str))
@@ -277,7 +283,7 @@ def _as_in_table(column: Series[Any], given: Series[Any], file: Path) -> Array:
     if unknown := sorted(set(texts) - set(known)):
         options = did_you_mean(unknown[0], known.tolist())
         raise UserError(
-            f"{file}: column '{column.name}' has '{unknown[0]}', which the table never has{options}"
+            f"{shown}: column '{column.name}' has '{unknown[0]}', which the table never has{options}"
         )
     ones: Array = (texts[:, None] == known).astype(np.float64)
     return ones

@@ -4,7 +4,7 @@ from sweeplab.data.batches import Batches, Shift
 from sweeplab.data.building import class_names, supplied_arguments
 from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import nodes, problems
-from sweeplab.data.further import inputs_of, read_picture
+from sweeplab.data.further import as_delivered, as_picture, inputs_of, read_picture
 from sweeplab.data.loading import facts, load
 from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
@@ -31,6 +31,8 @@ __all__ = [
     "StreamingSplit",
     "TorchVision",
     "TreeSplit",
+    "as_delivered",
+    "as_picture",
     "blank_pixel",
     "can_be_shared",
     "class_names",

@@ -18,7 +18,6 @@ from sweeplab.data.pictures import (
     TorchVision,
     as_tensor,
     fitted,
-    opened,
 )
 from sweeplab.data.preparing import prepare_inputs
 from sweeplab.data.sources import MNIST, FashionMNIST, tensor_of
@@ -48,27 +47,54 @@ def inputs_of(data: Data, raw: Sequence[Any]) -> Tensor:
 
 
 def read_picture(data: Data, file: Path) -> Any:
-    """Read a picture as the set would deliver it, before `data.transform`.
+    """Read a picture as `as_picture` takes it."""
+    from PIL import Image
 
-    It is cut from its middle to the set's shape, and resized. Raises UserError where the set has no
-    pictures, or its own pictures are not the bytes of files.
+    with Image.open(file) as picture:
+        return as_picture(data, picture, str(file))
+
+
+def as_picture(data: Data, picture: Any, shown: str) -> Any:
+    """Take a picture of PIL as the set would deliver it, before `data.transform`.
+
+    It is cut from its middle to the set's shape, and resized. Raises UserError, which names it as
+    `shown`, where the set has no pictures, or its own pictures are not the bytes of files.
     """
     node = data.dataset
     target: Any = locate(node["_target_"], "data.dataset._target_")
     shape = data.shape or []
     channels = node.get("channels") or (shape[0] if len(shape) == 3 else None)
     if channels not in MODES:
-        raise UserError(f"{file}: is a picture, and data={data.name} has none")
+        raise UserError(f"{shown}: is a picture, and data={data.name} has none")
     if target not in (*OF_BYTES, *OF_FILES) and (data.transform or not _has_bytes(data)):
         why = f"how data={data.name} makes numbers of pictures, only its class knows"
-        raise UserError(f"{file}: is a picture, and {why}; give rows of numbers")
-    picture = opened(file, channels)
+        raise UserError(f"{shown}: is a picture, and {why}; give rows of numbers")
+    picture = picture.convert(MODES[channels])
     if target not in OF_FILES or data.transform is None:
         return fitted(picture, shape[1:])
     size = sides(node.get("size") or node.get("resize"))
     if size is None and target is TorchVision:
         return as_tensor(picture)
     return fitted(picture, size)
+
+
+def as_delivered(data: Data, numbers: Tensor, shown: str) -> Tensor:
+    """Return numbers in the type in which the set delivers its own: bytes of pictures, or floats.
+
+    Raises UserError, which names them as `shown`, for pixels that are neither bytes nor 0 to 1.
+    """
+    target: Any = locate(data.dataset["_target_"], "data.dataset._target_")
+    are_pixels = target in (*OF_BYTES, *OF_FILES)
+    low, high = float(numbers.min()), float(numbers.max())
+    are_whole = not numbers.is_floating_point()
+    if are_pixels and high > 1:  # bytes, as rows of text have them
+        are_whole = bool((numbers == numbers.round()).all())
+    are_bytes = are_whole and (are_pixels or _has_bytes(data))
+    most = 255 if are_bytes else 1
+    if (are_bytes or are_pixels) and not 0 <= low <= high <= most:
+        wanted = "pixels are whole numbers from 0 to 255, or 0 to 1"
+        raise UserError(f"{shown}: has numbers from {low:g} to {high:g}, and {wanted}")
+    return numbers.to(torch.uint8) if are_bytes else numbers.float()
 
 
 def _has_bytes(data: Data) -> bool:

@@ -1,29 +1,26 @@
-"""One run from a composed config to its result; and the trained network back."""
+"""One run from a composed config to its result."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from sweeplab import config, console, data, store, targets, tracking
+from sweeplab import config, console, data, store, tracking
 from sweeplab.config import Config
-from sweeplab.errors import UserError, one_line
+from sweeplab.errors import one_line
 from sweeplab.runs import checkpoint, longer, parts, recording, report
 from sweeplab.runs.job import Job, changed_code, prepare
+from sweeplab.runs.loading import load
 from sweeplab.runs.training import Training, begin
-from sweeplab.runs.weights import verified_weights, verified_weights_of
-from sweeplab.train import distributed, ranks, state
+from sweeplab.train import distributed, ranks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-MLFLOW_ID = 32  # hex digits of MLflow's run ids
 
 
 def main(raw: DictConfig) -> None:
@@ -210,7 +207,7 @@ def _export(run: store.Run, settings: Config) -> None:
     try:
         if not (run.folder / store.MODEL).exists():
             network, example = (
-                _load(run, settings.model),
+                load(run, settings.model),
                 torch.zeros(2, *parts.input_shape(settings.data)),
             )
             tracking.save_model(network, example, run.folder / store.MODEL, about)
@@ -221,64 +218,3 @@ def _export(run: store.Run, settings: Config) -> None:
         console.complain(
             f"tracking.log_model=true: run {run.id} cannot be exported: {type(error).__name__}: {reason}"
         )
-
-
-def load_model(
-    run: str | Path,
-    root: str | Path | None = None,
-    given: Mapping[str, Any] | None = None,
-    *,
-    epoch: int | None = None,
-) -> nn.Module:
-    """Return the trained network of a run, on the CPU, in eval mode.
-
-    `run` is the run's folder, its id or the beginning of one (in the store `root`; default: `runs`
-    in the root), or an MLflow run id. `given` are the secrets that its record hides, by their keys:
-    {"model.password": "..."}. With `epoch` it is the network as it was after that epoch, of those
-    that `trainer.keep_every` has kept. Raises UserError if there is no such run, it has no such
-    weights, or a secret is missing. What comes from an MLflow server is built only if it is a class
-    of torch.nn or sweeplab.
-    """
-    home = store.Store(
-        config.expand_home(root) if root else config.absolute(config.StoreSection().root)
-    )
-    try:
-        found = home.find(str(run))
-    except UserError as missing:
-        if epoch is not None and len(str(run)) == MLFLOW_ID:
-            reason = "MLflow has only a run's best weights; load_model(..., epoch=) needs the store"
-            raise UserError(f"{run}: {reason}") from missing
-        return _load_from_mlflow(str(run), missing, given or {})
-    return _load(found, _recorded(found, given or {}), epoch)
-
-
-def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:
-    """Return the network's node of a record, with the given secrets put in."""
-    advice = "give it: load_model(..., given={{'{key}': ...}})"
-    node: config.Node = config.reveal(run.recorded("model"), "model", given, advice)
-    return node
-
-
-def _load(run: store.Run, node: config.Node, epoch: int | None = None) -> nn.Module:
-    weights = verified_weights(run) if epoch is None else verified_weights_of(run, epoch)
-    model: nn.Module = targets.instantiate(node)
-    try:
-        state.restore(weights, model)
-    except RuntimeError as error:
-        reason = one_line(error)[:200]
-        raise UserError(
-            f"{run.folder}: its network is not what it was when it was trained: {reason}"
-        ) from error
-    return model.eval()
-
-
-def _load_from_mlflow(run_id: str, missing: UserError, given: Mapping[str, Any]) -> nn.Module:
-    if len(run_id) != MLFLOW_ID:
-        raise missing
-    with tempfile.TemporaryDirectory() as folder:
-        tracking.download(tracking.resolve_uri(config.Tracking()), run_id, Path(folder))
-        found = store.Run(Path(folder))
-        if (reason := store.weights.why_none(found)) is not None:
-            raise UserError(f"{run_id}: {reason}")
-        targets.ensure_trusted(found.recorded("model"), "model")
-        return _load(found, _recorded(found, given))
