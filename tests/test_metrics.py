@@ -128,6 +128,13 @@ def test_accuracy_counts_examples_and_not_batches() -> None:
     assert sums.examples == 9
 
 
+def test_the_class_of_an_example_is_the_one_with_the_largest_share() -> None:
+    sums = MetricAverager(CLASSIFICATION)
+    sums.update(torch.tensor(0.0), votes([0, 1, 2]), torch.tensor([[0.6, 0.4, 0], [0.6, 0.4, 0], [0, 0.1, 0.9]]))  # fmt: skip
+    sums.update(torch.tensor(0.0), votes([2]), torch.tensor([2]))
+    assert sums.means()["accuracy"] == 3 / 4
+
+
 def test_loss_is_weighted_by_the_size_of_its_batch() -> None:
     sums = MetricAverager(CLASSIFICATION)
     sums.update(torch.tensor(1.0), votes([0, 0, 0]), torch.tensor([0, 0, 0]))

@@ -149,6 +149,13 @@ class EpochResult:
         return all(map(math.isfinite, losses))
 
 
+def classes(target: Tensor) -> Tensor:
+    """Return the class of each example: of shares of the classes [B, C] the largest one's."""
+    if target.is_floating_point():
+        return target.argmax(dim=1)
+    return target
+
+
 class MetricAverager:
     """Means of loss and score over examples, summed on the device; only reading them synchronises
     with it.
@@ -182,7 +189,7 @@ class MetricAverager:
 
     def update(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
         """Add a batch: `loss` is a scalar, `output` [B, C], `target` [B] classes or [B, C]
-        values.
+        values, of a classification shares of the classes.
         """
         self._waiting.append((loss.detach(), output.detach(), target))
         self._examples += len(target)
@@ -199,11 +206,12 @@ class MetricAverager:
         # The mean of a batch whose targets are all ignored is nan, and counts nothing.
         self._loss += (torch.stack(losses).to(exact) * shares).where(shares != 0, 0.0).sum()
         self._share += shares.sum()
-        output, target = torch.cat(outputs), torch.cat(targets)
+        output = torch.cat(outputs)
         if self._task == CLASSIFICATION:
+            target = torch.cat([classes(target) for target in targets])
             self._score += (output.argmax(dim=1) == target).sum()
         else:
-            self._score += (output - target).abs().mean(dim=1).sum()
+            self._score += (output - torch.cat(targets)).abs().mean(dim=1).sum()
         self._waiting.clear()
 
     def _shares(self, targets: Sequence[Tensor]) -> Tensor:

@@ -352,8 +352,8 @@ def test_transforms_are_part_of_what_is_asked_and_of_the_code(tmp_path: Path) ->
     plain = compose(["data=digits"], PROJECT / "conf")
     known = facts(plain.data)
     before = identity.asked(plain, known)["data"]
-    assert not {"collate", "transform", "train_transform"} & set(before)
-    for key in ("transform", "train_transform"):
+    assert not {"collate", "transform", "train_transform", "batch_transform"} & set(before)
+    for key in ("transform", "train_transform", "batch_transform"):
         changed = compose(
             ["data=digits", f"+data.{key}._target_=test_transforms.add"], PROJECT / "conf"
         )

@@ -272,7 +272,7 @@ BATCH = "a batch of 2 examples, ([2, 64], [2])"
         (["step._target_=steps.unfit"], "step=steps.unfit: output and target do not fit: "),
         (["step._target_=steps.failing"], f"step=steps.failing: training fails on {BATCH}: ZeroDivisionError: as it says (steps.py, line "),
         (["step._target_=steps.failing_when_evaluated"], f"step=steps.failing_when_evaluated: evaluation fails on {BATCH}: ZeroDivisionError: as it says (steps.py, line "),
-        (["step._target_=steps.of_two"], "step._target_=steps.of_two: takes 2 arguments; a step is called as step(model, loss, batch)"),
+        (["step._target_=steps.of_two"], "step._target_=steps.of_two: takes (model, batch), and is called with (model, loss, batch)"),
         (["step._target_=steps.NotCallable"], "step._target_=steps.NotCallable: an object of this class cannot be called: give it a method __call__"),
         (["step._target_=steps.vea"], "step._target_=steps.vea: 'steps' has no 'vea'; did you mean 'steps.vae'?"),
         (["step._target_=3"], "step._target_=3: must be the dotted name of a class"),

@@ -117,6 +117,18 @@ def test_the_training_loss_is_added_up_in_the_same_way(name: str) -> None:
     assert sums.examples == 101
 
 
+@pytest.mark.parametrize("name", ["plain", "smoothed", "weighted", "summed"])
+def test_shares_of_classes_are_added_up_as_torch_does(name: str) -> None:
+    inputs, _ = examples(CLASSIFICATION)
+    network, loss = linear(torch.eye(4).tolist()), CLASSES[name]
+    shares = torch.rand(101, 4, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    job = train_state(
+        network, loss, kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0)
+    )
+    sums = train_epoch(job, list(zip(inputs.split(7), shares.split(7), strict=True)))
+    assert sums.means()["loss"] == pytest.approx(loss(network(inputs), shares).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("loss", "known"),
     [

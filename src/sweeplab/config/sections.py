@@ -82,7 +82,7 @@ def _is_share_or_whole(value: float) -> bool:
     return 0 < value < 1 or (value >= 1 and value.is_integer())
 
 
-DATA_NODES = ("collate", "transform", "train_transform")
+DATA_NODES = ("collate", "transform", "train_transform", "batch_transform")
 """The keys of the section `data` that are nodes, and null by default."""
 
 NO_NODE: Node = {"_target_": None}
@@ -114,6 +114,7 @@ class Data:
     collate: Node | None = None
     transform: Node | None = None
     train_transform: Node | None = None
+    batch_transform: Node | None = None
     root: str = "data"
     valid: int | None = _count(1)
     test: int | None = _count(1)

@@ -3,7 +3,7 @@
 from sweeplab.data.batches import Batches, Shift
 from sweeplab.data.building import class_names, supplied_arguments
 from sweeplab.data.channels import blank_pixel
-from sweeplab.data.checks import nodes, problems
+from sweeplab.data.checks import called, nodes, problems
 from sweeplab.data.further import as_delivered, as_picture, inputs_of, read_picture
 from sweeplab.data.loading import facts, load
 from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
@@ -11,11 +11,14 @@ from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
 from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
 from sweeplab.data.table import CSV
+from sweeplab.data.transforms import BatchTransform, batch_transform
+from sweeplab.data.trees import copied, digest
 
 __all__ = [
     "CIFAR10",
     "CSV",
     "MNIST",
+    "BatchTransform",
     "Batches",
     "Diabetes",
     "Digits",
@@ -33,9 +36,13 @@ __all__ = [
     "TreeSplit",
     "as_delivered",
     "as_picture",
+    "batch_transform",
     "blank_pixel",
+    "called",
     "can_be_shared",
     "class_names",
+    "copied",
+    "digest",
     "facts",
     "inputs_of",
     "load",

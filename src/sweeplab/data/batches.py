@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sweeplab.data import trees
 from sweeplab.data.splits import InMemorySplit, Split, StreamingSplit, TreeSplit
+from sweeplab.data.transforms import BatchTransform
 from sweeplab.errors import UserError
 
 
@@ -65,7 +66,7 @@ class Batches:
 
     `seed=None` keeps the examples in their order. `drop_last` drops an incomplete last batch
     (BatchNorm cannot train on one example). `limit` ends an epoch after so many batches. `shift`
-    moves pictures, in each epoch another way.
+    moves pictures, and `transform` changes whole batches, in each epoch another way.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Batches:
         drop_last: bool = False,
         limit: int | None = None,
         shift: Shift | None = None,
+        transform: BatchTransform | None = None,
     ) -> None:
         if drop_last and batch_size > len(split):
             most = f"the training split has {len(split)} examples; give at most that"
@@ -86,6 +88,7 @@ class Batches:
         self.device = torch.device(device)
         self.seed = seed
         self.shift = shift
+        self.transform = transform
         self._split = split if isinstance(split, StreamingSplit) else split.to(self.device)
         self._count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         if limit is not None:
@@ -110,14 +113,11 @@ class Batches:
             batches = self._stream(self._split, order, number)
         else:
             batches = self._index(self._split, order)
-        if self.shift is None:
-            yield from batches
-            return
-        generator = make_generator(self.seed or 0, f"shift/{number}")
-        offsets = self.rank_part(self.shift.offsets(self.examples, generator)).to(self.device)
-        parts = torch.split(offsets, self.batch_size)
-        for (inputs, targets), part in zip(batches, parts, strict=True):
-            yield self.shift.moved(inputs, part), targets
+        if self.shift is not None:
+            batches = self._shifted(batches, self.shift, number)
+        if self.transform is not None:
+            batches = self._transformed(batches, self.transform, number)
+        yield from batches
 
     def rank_part(self, values: Tensor) -> Tensor:
         """Select this rank's part of per-example values (all of them on one process)."""
@@ -129,6 +129,20 @@ class Batches:
         if self.seed is None:
             return torch.arange(size)
         return torch.randperm(size, generator=make_generator(self.seed, f"order/{epoch}"))
+
+    def _shifted(self, batches: Iterator[Any], shift: Shift, epoch: int) -> Iterator[Any]:
+        generator = make_generator(self.seed or 0, f"shift/{epoch}")
+        offsets = self.rank_part(shift.offsets(self.examples, generator)).to(self.device)
+        parts = torch.split(offsets, self.batch_size)
+        for (inputs, targets), part in zip(batches, parts, strict=True):
+            yield shift.moved(inputs, part), targets
+
+    def _transformed(
+        self, batches: Iterator[Any], transform: BatchTransform, epoch: int
+    ) -> Iterator[Any]:
+        for number, batch in enumerate(batches):
+            key = f"{self.seed or 0}/batch_transform/{epoch}/{number}"
+            yield transform(batch, key, self.device)
 
     def _index(self, split: InMemorySplit | TreeSplit, order: Tensor) -> Iterator[Any]:
         for indices in torch.split(order.to(self.device), self.batch_size):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweeplab import config
 from sweeplab.config import Node
+from sweeplab.config.sections import DATA_NODES
 from sweeplab.data.channels import channel_count
 from sweeplab.metrics import ANY
 
@@ -13,13 +14,21 @@ if TYPE_CHECKING:
     from sweeplab.config import Data
 
 NORMALISING = ("mean", "std", "target_mean", "target_std")
-NODES = ("collate", "transform", "train_transform")
 
 
 def nodes(data: Data) -> list[tuple[str, Node]]:
     """Return the nodes that change examples or make batches of them, by their keys."""
-    named = [(name, getattr(data, name)) for name in NODES]
+    named = [(name, getattr(data, name)) for name in DATA_NODES]
     return [(name, node) for name, node in named if node is not None]
+
+
+def called(data: Data, name: str) -> list[str]:
+    """Name the arguments with which the function of a node is called."""
+    if name == "collate":
+        return ["examples"]
+    if name == "batch_transform":
+        return ["batch"] if data.task == ANY else ["inputs", "targets"]
+    return ["example"] if data.task == ANY else ["input"]
 
 
 def problems(data: Data) -> list[str]:

@@ -1,36 +1,40 @@
-"""What changes examples: `data.transform` for all, `data.train_transform` for training only."""
+"""What changes examples: `data.transform` for all, `data.train_transform` for training only.
+
+`data.batch_transform` changes whole batches of training examples.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from sweeplab import targets
-from sweeplab.data import trees
+from sweeplab.data import seeding, trees
 from sweeplab.errors import UserError, failure
+from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:
     from sweeplab.config import Data, Node
 
 
 class Transform:
-    """A function of an input, or of an example of any form, that names its key where it fails."""
+    """A function of an input, an example or a batch, that names its key where it fails."""
 
     def __init__(self, node: Node, key: str) -> None:
         self.key = f"{key}={node['_target_']}"
         self._function = targets.build_function(node, key)
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, *values: Any) -> Any:
         try:
-            result = self._function(value)
+            result = self._function(*values)
         except UserError:
             raise
         except Exception as error:
-            raise UserError(
-                f"{self.key}: fails on {_described(value)}: {failure(error)}"
-            ) from error
+            what = " and ".join(map(_described, values))
+            raise UserError(f"{self.key}: fails on {what}: {failure(error)}") from error
         if result is None:
             raise UserError(
                 f"{self.key}: returns nothing; it must return what it makes of its input"
@@ -63,6 +67,39 @@ def transformed(value: Any, transforms: Transforms) -> Any:
     for transform in transforms:
         value = transform(value)
     return value
+
+
+class BatchTransform:
+    """Change batches of training examples: pairs as `f(inputs, targets)`, others as `f(batch)`."""
+
+    def __init__(self, data: Data) -> None:
+        assert data.batch_transform is not None
+        self._transform = Transform(data.batch_transform, "data.batch_transform")
+        self.key = self._transform.key
+        self._is_of_pairs = data.task != ANY
+
+    @torch.no_grad()
+    def __call__(self, batch: Any, key: str, device: torch.device) -> Any:
+        """Return what becomes of a batch; it may be changed in place.
+
+        What is drawn from the global generators, that of the device included, depends on the key
+        alone. Raises UserError where a pair does not become one.
+        """
+        with seeding.preserved():
+            seeding.seed(key, device)
+            if not self._is_of_pairs:
+                return self._transform(batch)
+            result = self._transform(*batch)
+        is_pair = isinstance(result, tuple | list) and len(result) == 2
+        if not is_pair or not all(isinstance(part, Tensor) for part in result):
+            wanted = "it must return a pair of tensors, inputs and targets"
+            raise UserError(f"{self.key}: returns {_described(result)}; {wanted}")
+        return tuple(result)
+
+
+def batch_transform(data: Data) -> BatchTransform | None:
+    """Build what a batch of training examples goes through; None if that is nothing."""
+    return None if data.batch_transform is None else BatchTransform(data)
 
 
 def _described(value: Any) -> str:

@@ -19,7 +19,7 @@ def problems(config: Config) -> list[str]:
     found += _updater_problems(config) + _part_problems(config)
     found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
     for name, node in data.nodes(config.data):
-        found += targets.check(node, f"data.{name}", targets.first_arguments(node))
+        found += targets.check_function(node, f"data.{name}", data.called(config.data, name))
     for name, node in config.metrics.items():
         found += targets.check(node, f"metrics.{name}")
     found += _not_finite(config)

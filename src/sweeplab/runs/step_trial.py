@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sweeplab import data, metrics
-from sweeplab.config import Config, Data
+from sweeplab import metrics
+from sweeplab.config import Config
 from sweeplab.data import seeding
 from sweeplab.errors import UserError, did_you_mean, failure
 from sweeplab.metrics import ACCURACY, LOSS, MAE, TRAIN, VALID
-from sweeplab.runs import trial
+from sweeplab.runs import example_batches, trial
+from sweeplab.runs.example_batches import EXAMPLES
 from sweeplab.runs.once import Once
-from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
 from sweeplab.train import groups, own_step
 from sweeplab.train.step_result import Step, StepResult, compute, no_update, task_score
 
-EXAMPLES = 2
 MOST = 200  # characters of the description of a batch
 
 
@@ -62,7 +61,7 @@ def fit(
         if form is not None and trial.size(form) > trial.LARGE:
             return Tried(fitted=trial.fitted(form, loss, []), measured=None)
         errors: list[UserError] = []
-        for batch in _batches(config.data, once or Once()):
+        for batch in example_batches.batches(config.data, once or Once()):
             model = trial.module(config.model, "model")
             parameters = groups.named_parameters(model, loss)
             for names in groups.frozen(frozen, parameters):
@@ -83,23 +82,6 @@ def _without_values(config: Config) -> nn.Module | None:
         return None
 
 
-def _batches(settings: Data, once: Once) -> Iterator[Any]:
-    """Yield batches to be tried, a real one last; where the set has shapes, zeros first."""
-    if settings.task != metrics.ANY:
-        inputs = torch.zeros(EXAMPLES, *input_shape(settings))
-        targets = torch.zeros(EXAMPLES, settings.out_features)
-        if settings.task == metrics.CLASSIFICATION:
-            targets = torch.arange(EXAMPLES) % settings.out_features
-        yield inputs, targets
-    yield once(_first_batch, settings)
-
-
-def _first_batch(settings: Data) -> Any:
-    """Return the first examples of the training split, as a batch."""
-    split = data.load(settings).train
-    return next(data.Batches(split, EXAMPLES, device="cpu", limit=1).epoch(0))
-
-
 def _tried(
     config: Config, parts: Sequence[str], model: nn.Module, loss: nn.Module, batch: Any
 ) -> Tried:
@@ -107,7 +89,7 @@ def _tried(
     name = f"step={config.step['_target_']}"
     rows: list[Layer] = []
 
-    def attempt(what: str, update: Callable[[str, Tensor], None]) -> StepResult:
+    def attempt(what: str, batch: Any, update: Callable[[str, Tensor], None]) -> StepResult:
         try:
             return compute(step, model, loss, batch, nullcontext, update)
         except Exception as error:
@@ -131,7 +113,7 @@ def _tried(
 
     model.train()
     with trial.recorded(model, rows):
-        trained = attempt("training", backward)
+        trained = attempt("training", example_batches.in_training(config.data, batch), backward)
     if not yielded and "" not in parts:
         raise UserError(f"{name}: must yield (part, loss) for the optimizers of {', '.join(parts)}")
     if not yielded:
@@ -141,7 +123,7 @@ def _tried(
             raise UserError(f"{name}: {failure(error)}") from error
     model.eval()
     with torch.no_grad():
-        evaluated = attempt("evaluation", no_update)
+        evaluated = attempt("evaluation", batch, no_update)
     answers = None
     if evaluated.output is not None and evaluated.target is not None:
         answers = (evaluated.output, evaluated.target)

@@ -399,6 +399,7 @@ def _batches(
         drop_last=True,
         limit=schedule.updates_per_epoch(settings, len(splits.train)) * together,
         shift=_shift(settings),
+        transform=data.batch_transform(settings.data),
     )
     size, limit = trainer.eval_batch_size, trainer.limit_batches
     valid, test = (

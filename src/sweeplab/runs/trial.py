@@ -14,11 +14,12 @@ from torch.nn.parameter import is_lazy
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sweeplab import data, metrics, targets
+from sweeplab import metrics, targets
 from sweeplab.config import Config, Data, Node, Trainer
 from sweeplab.data import seeding
 from sweeplab.errors import UserError, one_line
-from sweeplab.runs import metric_trial
+from sweeplab.runs import example_batches, metric_trial
+from sweeplab.runs.example_batches import EXAMPLES
 from sweeplab.runs.once import Once
 from sweeplab.runs.parts import input_shape
 from sweeplab.runs.screen import Layer
@@ -26,11 +27,12 @@ from sweeplab.runs.weights import refuse_unsafe, try_saving
 from sweeplab.speed import dynamo
 from sweeplab.train import groups, schedule, schedule_checks, state
 from sweeplab.train.device import choose_device
+from sweeplab.train.reduction import batch_weight
+from sweeplab.train.train_state import checked_loss
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 """Losses whose targets are classes, so that they cannot regress."""
 
-EXAMPLES = 2
 LARGE = (
     2**32
 )  # bytes of weights; what is larger is tried on the meta device only, which needs no memory
@@ -75,6 +77,8 @@ def fit_network(config: Config, once: Once | None = None) -> Fitted:
         loss = module(config.loss, "loss")
         fitted = _tried(config, loss, once or Once())
         _try_loss(config, loss)
+        if config.data.batch_transform is not None:
+            _try_batch_transform(config, loss, once or Once())
         return fitted
 
 
@@ -143,16 +147,9 @@ def _blank(config: Config, device: str) -> Tensor:
 def _real(settings: Data, once: Once) -> Tensor | None:
     """Real inputs, for a network that does not take zeros; None where the data cannot be had."""
     try:
-        return once(_first_examples, settings)
+        inputs: Tensor = once(example_batches.first, settings)[0]
     except UserError:
         return None
-
-
-def _first_examples(settings: Data) -> Tensor:
-    """Return the inputs of the first examples of the training split."""
-    split = data.load(settings).train
-    batches = data.Batches(split, EXAMPLES, device="cpu", limit=1)
-    inputs: Tensor = next(batches.epoch(0))[0]
     return inputs
 
 
@@ -232,6 +229,35 @@ def _try_loss(config: Config, loss: nn.Module) -> None:
         raise UserError(
             f"loss={target}: must give one number a batch, not shape {list(value.shape)}"
         )
+
+
+def _try_batch_transform(config: Config, loss: nn.Module, once: Once) -> None:
+    """Try network, loss and score on what `data.batch_transform` makes of two examples."""
+    errors: list[UserError] = []
+    for batch in example_batches.batches(config.data, once):
+        try:
+            _try_transformed(config, loss, *example_batches.in_training(config.data, batch))
+        except UserError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[-1]
+
+
+def _try_transformed(config: Config, loss: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    if list(inputs.shape[1:]) != input_shape(config.data):
+        _forward(config, module(config.model, "model"), inputs)
+    output = torch.rand(len(inputs), config.data.out_features)
+    try:
+        value = checked_loss(loss(output, targets))
+        averager = metrics.MetricAverager(config.data.task, batch_weight(loss))
+        averager.update(value, output, targets)
+        averager.means()
+    except Exception as error:
+        made = f"the targets that data.batch_transform makes, {_shape(targets)} ({targets.dtype})"
+        raise UserError(
+            f"loss={config.loss['_target_']}: does not fit {made}: {_line(error)}"
+        ) from error
 
 
 def _layer_of_loss(loss: nn.Module) -> list[Layer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeplab import targets
-from sweeplab.config import Node
+from sweeplab.config import Data, Node
 from sweeplab.metrics import ANY
 from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell
@@ -67,15 +67,19 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     optimizer = str(config.optimizer.get("_target_"))  # none, where several update parts
     if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
         return False  # LBFGS looks at a batch several times
+    if not facts.held or not _has_plain_batches(config.data):
+        return False
     parts = [config.model, config.loss, config.optimizer, config.scheduler]
-    changes = config.data.task == ANY or config.data.train_transform is not None
-    if changes or not facts.held or not fused.stateless([*parts, *config.metrics.values()]):
+    if not fused.stateless([*parts, *config.metrics.values()]):
         return False
     if not once(_is_shareable, config.loss):
         return False
-    if cell.job.parameters > SMALL:
-        return False
-    return once(fused.possible, config.model)
+    return cell.job.parameters <= SMALL and once(fused.possible, config.model)
+
+
+def _has_plain_batches(data: Data) -> bool:
+    """Whether batches are pairs, which nothing changes but what draws from their own stream."""
+    return data.task != ANY and data.train_transform is None and data.batch_transform is None
 
 
 def _is_shareable(loss: Node) -> bool:

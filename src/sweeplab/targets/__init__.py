@@ -4,7 +4,7 @@ from sweeplab.targets.building import build, instantiate
 from sweeplab.targets.defaults import is_optional, without_defaults
 from sweeplab.targets.definition import script_names
 from sweeplab.targets.files import is_file
-from sweeplab.targets.functions import build_function, first_arguments, takes_any_number
+from sweeplab.targets.functions import build_function, check_function, first_arguments
 from sweeplab.targets.hashing import NUMERICS, digest, parts
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.signatures import accepts, check
@@ -16,6 +16,7 @@ __all__ = [
     "build",
     "build_function",
     "check",
+    "check_function",
     "digest",
     "ensure_trusted",
     "first_arguments",
@@ -26,6 +27,5 @@ __all__ = [
     "locate",
     "parts",
     "script_names",
-    "takes_any_number",
     "without_defaults",
 ]

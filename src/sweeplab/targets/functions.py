@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeplab.config.nodes import Node
@@ -11,6 +11,7 @@ from sweeplab.errors import UserError
 from sweeplab.targets.annotations import signature
 from sweeplab.targets.building import build
 from sweeplab.targets.lookup import locate
+from sweeplab.targets.signatures import check
 
 
 def build_function(node: Node, key: str) -> Callable[..., Any]:
@@ -27,6 +28,18 @@ def build_function(node: Node, key: str) -> Callable[..., Any]:
         raise UserError(f"{key}._target_={node['_target_']}: {made}")
     function: Callable[..., Any] = built
     return function
+
+
+def check_function(node: Node, key: str, called: Sequence[str]) -> list[str]:
+    """Return what is wrong with a node of a function that is called with so many arguments.
+
+    It is judged by signatures; `called` names the arguments in the message.
+    """
+    names = first_arguments(node, len(called))
+    if 0 < len(names) < len(called) and not takes_any_number(node):
+        takes = f"takes ({', '.join(names)}), and is called with ({', '.join(called)})"
+        return [f"{key}._target_={node['_target_']}: {takes}"]
+    return check(node, key, names)
 
 
 def first_arguments(node: Node, count: int = 1) -> list[str]:

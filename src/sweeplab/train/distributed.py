@@ -76,6 +76,9 @@ def _check(settings: config.Config) -> None:
     if settings.step:
         name = settings.step["_target_"]
         problems.append(f"step={name}: a step of one's own is for one process")
+    if settings.data.batch_transform:
+        name = settings.data.batch_transform["_target_"]
+        problems.append(f"data.batch_transform={name}: would see shares of batches; null is off")
     problems += [
         f"metrics.{name}: would see a share only; leave it out" for name in settings.metrics
     ]

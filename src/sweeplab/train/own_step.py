@@ -14,12 +14,7 @@ CALLED = ("model", "loss", "batch")
 
 def problems(node: Node) -> list[str]:
     """List what is wrong with the node of a step, judged by signatures."""
-    names = targets.first_arguments(node, len(CALLED))
-    found = targets.check(node, "step", names)
-    if 0 < len(names) < len(CALLED) and not targets.takes_any_number(node):
-        wanted = f"a step is called as step({', '.join(CALLED)})"
-        return [f"step._target_={node['_target_']}: takes {len(names)} arguments; {wanted}"]
-    return found
+    return targets.check_function(node, "step", CALLED)
 
 
 def build(node: Node) -> Step:

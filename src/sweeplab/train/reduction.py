@@ -77,7 +77,12 @@ def _one(targets: Tensor) -> Tensor:
 
 
 def _class_weights(loss: Any, targets: Tensor) -> Tensor:
-    """Sum the weights of the targets' classes, 0 for ignored ones: the divisor of the mean."""
+    """Sum the weights of the targets' classes, 0 for ignored ones: the divisor of the mean.
+
+    Of targets that are shares of the classes that is the number of examples.
+    """
+    if targets.is_floating_point():
+        return torch.tensor(float(len(targets)), device=targets.device)
     ignored: Tensor = targets.eq(loss.ignore_index)
     if loss.weight is None:
         return ignored.logical_not().float().sum()

@@ -1,0 +1,56 @@
+"""Batches of two examples, on which the parts of a run are tried before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from sweeplab import data, metrics
+from sweeplab.config import Data
+from sweeplab.errors import UserError
+from sweeplab.runs.once import Once
+from sweeplab.runs.parts import input_shape
+
+EXAMPLES = 2
+
+
+def batches(settings: Data, once: Once) -> Iterator[Any]:
+    """Yield batches to be tried, a real one last; where the set has shapes, zeros first."""
+    if settings.task != metrics.ANY:
+        inputs = torch.zeros(EXAMPLES, *input_shape(settings))
+        targets = torch.zeros(EXAMPLES, settings.out_features)
+        if settings.task == metrics.CLASSIFICATION:
+            targets = torch.arange(EXAMPLES) % settings.out_features
+        yield inputs, targets
+    yield once(first, settings)
+
+
+def first(settings: Data) -> Any:
+    """Return the first examples of the training split, as a batch."""
+    split = data.load(settings).train
+    return next(data.Batches(split, EXAMPLES, device="cpu", limit=1).epoch(0))
+
+
+def in_training(settings: Data, batch: Any) -> Any:
+    """Return what `data.batch_transform` makes of a batch, which is left as it is.
+
+    Raises UserError where it fails, or gives something else each time.
+    """
+    transform = data.batch_transform(settings)
+    if transform is None:
+        return batch
+    device = torch.device("cpu")
+    try:
+        changed, again = (transform(data.copied(batch), "trial", device) for _ in range(2))
+    except UserError as error:
+        if settings.flatten and len(settings.shape or ()) == 3:
+            raise UserError(f"{error}; data.flatten=false keeps the shape of pictures") from error
+        raise
+    if data.digest(changed, any_object=True) != data.digest(again, any_object=True):
+        seeded = "though the global generators of torch, random and numpy are seeded alike before"
+        raise UserError(
+            f"{transform.key}: gives another batch each time, {seeded}; draw from these"
+        )
+    return changed
