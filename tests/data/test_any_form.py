@@ -491,7 +491,7 @@ def test_an_iterable_set_is_read_once_for_pairs_and_for_any() -> None:
         (
             "Once",
             {"width": 100_000},
-            r"data\.memory=1: the set needs about 10 MiB, and an IterableDataset that does not fit is not streamed yet \(Once\); give data\.memory=10, or a set with __getitem__",
+            r"data\.version=null: the set needs 10 MiB, more than data\.memory=1, so it is streamed and never read as a whole",
         ),
     ],
 )

@@ -126,6 +126,7 @@ class Data:
     target_mean: float | None = None
     target_std: float | None = _positive()
     version: str | None = None
+    buffer: int | None = _count(1, unit=" (examples)")
     workers: int = _count(0, 0, most=MOST_THREADS)
     memory: int = _count(0, 2048, " (MiB)")
 

@@ -19,8 +19,9 @@ from sweeplab.data.collating import Collate
 from sweeplab.data.keeping import delivered
 from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
 from sweeplab.data.sources import combined, ensure_some, is_tensors, not_a_set, tensor_of
-from sweeplab.data.splits import Splits, StreamingSplit, TreeSplit, first_digest
+from sweeplab.data.splits import Splits, StreamingSplit, TreeSplit
 from sweeplab.data.splitting import split
+from sweeplab.data.streaming import streaming
 from sweeplab.data.transforms import (
     Transforms,
     transformed,
@@ -106,9 +107,8 @@ def load(data: Data) -> Splits:
     if found.for_training:
         cut_training = _cut_of_training(data, collate, parts[0], found.for_training)
     streamed = partial(_streamed, data, parts, samples, collate, cut_training)
-    mebibytes = _mebibytes(parts, samples)
+    mebibytes = max(_mebibytes(parts, samples), iterables.mebibytes(parts))
     if mebibytes > data.memory:
-        iterables.refuse_streaming(found.sets, mebibytes, data.memory)
         return streamed(combined(own) if own else too_large_digest(data, mebibytes))
     kept_parts: list[Part] = []
     draws: list[bool] = []
@@ -126,7 +126,8 @@ def load(data: Data) -> Splits:
     if cut_training is not None:
         cut_training = partial(cut_training, held=not draws[0])
     cuts = [partial(_cut, data, collate)] * len(parts)
-    return split(data, kept_parts, cuts, combined(own or digests), training=cut_training)
+    notes = iterables.notes(parts, data.buffer)
+    return split(data, kept_parts, cuts, combined(own or digests), notes, cut_training)
 
 
 def _cut_of_training(
@@ -148,7 +149,8 @@ def _streamed(
 ) -> Splits:
     """Split a set that is not held, or of which it is not known what its examples hold."""
     cut = partial(_stream, data, collate)
-    splits = split(data, parts, [cut] * len(parts), digest, training=training)
+    notes = iterables.notes(parts, data.buffer)
+    splits = split(data, parts, [cut] * len(parts), digest, notes, training)
     sampled = [trees.digest(sample.examples, any_object=True) for sample in samples]
     return replace(splits, sample=combined(sampled))
 
@@ -166,6 +168,8 @@ def _part_of(delivered: object, memory: int, transforms: Transforms) -> Part:
         part = MapStyle(delivered, transforms)
     elif iterables.is_iterable(delivered):
         read = iterables.read_through(delivered, trees.size, memory)  # type: ignore[arg-type]
+        if isinstance(read, iterables.Replayed):
+            return MapStyle(read, transforms)
         part = Listed([trees.detached(example) for example in read])
     else:
         raise not_a_set(delivered, WANTED)
@@ -253,13 +257,12 @@ def _cut(data: Data, collate: Collate, part: Part, indices: Tensor) -> TreeSplit
 def _stream(
     data: Data, collate: Collate, part: Part, indices: Tensor, *, held: bool = False
 ) -> StreamingSplit:
-    return StreamingSplit(
-        examples=part,
-        indices=indices,
+    return streaming(
+        data,
+        part,
+        indices,
         collate=collate,
         prepare=_as_it_is,
-        workers=data.workers,
-        first=first_digest(part),
         held=held,
         draws=collate.function is not None or isinstance(part, MapStyle),
     )

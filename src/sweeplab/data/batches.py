@@ -25,6 +25,21 @@ def make_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits
 
 
+def nearby_order(size: int, window: int, generator: torch.Generator) -> Tensor:
+    """Draw each number from the next `window` that are left: an order for what cannot go back."""
+    buffer = list(range(min(window, size)))
+    order = []
+    for number, place in enumerate(torch.rand(size, generator=generator).tolist()):
+        at = int(place * len(buffer))
+        order.append(buffer[at])
+        if number + window < size:
+            buffer[at] = number + window
+        else:
+            buffer[at] = buffer[-1]
+            buffer.pop()
+    return torch.tensor(order)
+
+
 @dataclass(frozen=True, slots=True)
 class Shift:
     """Move pictures at random, by whole pixels in both directions, over a blank background."""
@@ -128,7 +143,10 @@ class Batches:
         size = len(self._split)
         if self.seed is None:
             return torch.arange(size)
-        return torch.randperm(size, generator=make_generator(self.seed, f"order/{epoch}"))
+        generator = make_generator(self.seed, f"order/{epoch}")
+        if isinstance(self._split, StreamingSplit) and self._split.window is not None:
+            return nearby_order(size, self._split.window, generator)
+        return torch.randperm(size, generator=generator)
 
     def _shifted(self, batches: Iterator[Any], shift: Shift, epoch: int) -> Iterator[Any]:
         generator = make_generator(self.seed or 0, f"shift/{epoch}")
@@ -151,6 +169,7 @@ class Batches:
     def _stream(self, split: StreamingSplit, order: Tensor, epoch: int) -> Iterator[Any]:
         # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
         key = "evaluation" if self.seed is None else f"{self.seed}/{epoch}"
+        split.rewind()
         loader = DataLoader(
             _BatchReader(split, key),
             self.batch_size,

@@ -1,17 +1,23 @@
-"""Sets that only iterate: read once, in their order, into a list."""
+"""Sets that only iterate: read once into a list, or iterated anew where they do not fit in memory."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from sweeplab.data import seeding
+from sweeplab.data import seeding, trees
 from sweeplab.errors import UserError, failure
 
 KEY = "iteration"  # of the random streams with which such a set is read
+SAMPLE = 8  # examples of which it is told how much memory all of them need
+CHUNK = 64  # examples that are read at once: putting the generators back takes time
+HOLD = 1 / 4  # share of `data.memory` that a split may take to be kept once it has been read
 
 
 def is_map_style(value: object) -> bool:
@@ -44,51 +50,182 @@ def length(value: object) -> int | None:
         return None
 
 
-def read_through(iterable: Iterable[Any], size: Callable[[Any], int], memory: int) -> list[Any]:
+def read_through(
+    iterable: Iterable[Any], size: Callable[[Any], int], memory: int
+) -> list[Any] | Replayed:
     """Read all examples; changes the generators.
 
-    `size` returns the bytes of an example. Raises UserError where they do not fit into `memory`
-    MiB, or are not as many as the set says.
+    `size` returns the bytes of an example. Where they do not fit into `memory` MiB, a set is
+    returned that iterates anew. Raises UserError where they are not as many as the set says.
     """
-    count = length(iterable)
-    assert count is not None
-    kind = type(iterable).__name__
+    total = length(iterable)
+    assert total is not None
     examples: list[Any] = []
     taken = 0
-    seeding.seed(KEY)
-    iterator = iter(iterable)
-    while True:
-        try:
-            example = next(iterator)
-        except StopIteration:
-            break
-        except UserError:
-            raise
-        except Exception as error:
-            where = f"example {len(examples)} cannot be read"
-            raise UserError(f"data.dataset: {where}: {failure(error)}") from error
+    for example in _examples(iterable):
         examples.append(example)
         taken += size(example)
-        if len(examples) > count:
-            raise UserError(f"data.dataset: the {kind} has a __len__ of {count}, and more examples")
-        if taken > memory * 2**20:
-            wanted = math.ceil(taken / len(examples) * count / 2**20)
-            raise _too_large(kind, wanted, memory)
-    if len(examples) < count:
-        delivered = f"delivers {len(examples)} examples"
-        raise UserError(f"data.dataset: the {kind} has a __len__ of {count}, and {delivered}")
+        expected = taken
+        if len(examples) == SAMPLE:
+            expected = taken * total // SAMPLE
+        if expected > memory * 2**20:
+            needed = math.ceil(taken / len(examples) * total / 2**20)
+            return Replayed(iterable, examples[:SAMPLE], needed)
     return examples
 
 
-def refuse_streaming(datasets: Sequence[object], mebibytes: int, memory: int) -> None:
-    """Raise UserError if one of the sets, which do not fit into memory, only iterates."""
-    for dataset in datasets:
-        if not is_map_style(dataset) and is_iterable(dataset):
-            raise _too_large(type(dataset).__name__, mebibytes, memory)
+def _examples(iterable: Iterable[Any]) -> Iterator[Any]:
+    """Iterate from the beginning; seeds the generators first.
+
+    Raises UserError for an example that cannot be read, and where there are more or less of them
+    than the set says.
+    """
+    kind, total = type(iterable).__name__, length(iterable)
+    said = f"data.dataset: the {kind} has a __len__ of {total}"
+    seeding.seed(KEY)
+    iterator = iter(iterable)
+    for number in count():
+        try:
+            example = next(iterator)
+        except StopIteration:
+            if number != total:
+                raise UserError(f"{said}, and delivers {number} examples") from None
+            return
+        except UserError:
+            raise
+        except Exception as error:
+            where = f"example {number} cannot be read"
+            raise UserError(f"data.dataset: {where}: {failure(error)}") from error
+        if number == total:
+            raise UserError(f"{said}, and more examples")
+        yield example
 
 
-def _too_large(kind: str, mebibytes: int, memory: int) -> UserError:
-    advice = f"give data.memory={mebibytes}, or a set with __getitem__"
-    needed = f"the set needs about {mebibytes} MiB"
-    reason = f"an IterableDataset that does not fit is not streamed yet ({kind})"
-    return UserError(f"data.memory={memory}: {needed}, and {reason}; {advice}")
+class Replayed(Dataset[Any]):
+    """A set that only iterates, read by the numbers of its examples.
+
+    It is iterated from the beginning when an example is asked for that has been passed over, so
+    numbers should rise, or nearly. The generators are seeded alike each time: what is drawn from
+    them while iterating is what a set that is read once into memory draws.
+    """
+
+    def __init__(self, iterable: Iterable[Any], first: list[Any], mebibytes: int) -> None:
+        """Take a set with its first examples, and the memory that all would need.
+
+        Raises UserError if they are others the second time.
+        """
+        self.first = first
+        self.mebibytes = mebibytes
+        self._iterable = iterable
+        self._total = length(iterable) or 0
+        self._members = bytes(self._total)  # 1 for each example that may be asked for
+        self._hold = False  # keep what has been read
+        self._waiting: dict[int, Any] = {}  # what has been read, by numbers
+        self.rewind()
+        again = list(islice(_examples(iterable), len(first)))
+        if trees.digest(again, any_object=True) != trees.digest(first, any_object=True):
+            kind = type(iterable).__name__
+            raise UserError(
+                f"data.dataset: the {kind} gives other examples when it is iterated again, though "
+                "the global generators of torch, random and numpy are seeded alike before; draw "
+                "from these, and begin anew in __iter__"
+            )
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self._waiting:
+            self._read_up_to(index)
+        if self._hold:
+            return self._waiting[index]
+        return self._waiting.pop(index)
+
+    def rewind(self) -> None:
+        """Begin anew with the next reading."""
+        self._iterator: Iterator[Any] | None = None
+        self._position = 0
+        self._states: seeding.States = ()  # of the generators, after the last reading
+        if not self._hold:
+            self._waiting = {}
+
+    def of_split(self, indices: Tensor, memory: int) -> Replayed:
+        """Return the same set for a split, which asks for these examples only.
+
+        They are kept once they have been read if they take a part of `memory` MiB only.
+        """
+        members = bytearray(self._total)
+        for index in indices.tolist():
+            members[index] = 1
+        narrowed = copy.copy(self)
+        narrowed.rewind()
+        narrowed._members = bytes(members)
+        narrowed._hold = len(indices) / self._total * self.mebibytes <= memory * HOLD
+        return narrowed
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its examples are kept once they have been read."""
+        return self._hold
+
+    def _read_up_to(self, index: int) -> None:
+        """Iterate on to an example, and some further."""
+        if index < self._position:
+            self.rewind()
+        with seeding.preserved():
+            if self._iterator is None:
+                self._iterator = _examples(self._iterable)
+            else:
+                seeding.restore(self._states)
+            end = min(index - index % CHUNK + CHUNK, self._total)
+            while self._position < end:
+                example = next(self._iterator)
+                if self._position == index or self._members[self._position]:
+                    self._waiting[self._position] = example
+                self._position += 1
+            if end == self._total:
+                next(self._iterator, None)  # which finds out if there are more
+            self._states = seeding.save()
+
+
+# --- Where examples are views of such a set -------------------------------------------------------
+
+
+def replayed(view: object) -> Replayed | None:
+    """Return the set that iterates anew, of which this is a view; None if there is none."""
+    dataset = getattr(view, "dataset", None)
+    return dataset if isinstance(dataset, Replayed) else None
+
+
+def beginning(view: Any) -> Any:
+    """Return a view of the first examples only, of a set that iterates anew; else the view."""
+    dataset = replayed(view)
+    if dataset is None:
+        return view
+    return type(view)(dataset.first, view.transforms)
+
+
+def of_split(view: Any, indices: Tensor, memory: int) -> Any:
+    """Return a view of these examples only, of a set that iterates anew; else the view."""
+    dataset = replayed(view)
+    if dataset is None:
+        return view
+    return type(view)(dataset.of_split(indices, memory), view.transforms)
+
+
+def mebibytes(views: Iterable[object]) -> int:
+    """Return the memory that the largest set needs that iterates anew; 0 if there is none."""
+    sets = [replayed(view) for view in views]
+    return max((each.mebibytes for each in sets if each is not None), default=0)
+
+
+def notes(views: Iterable[object], buffer: int | None) -> list[str]:
+    """Say what `data.buffer` does to the order of training examples, if that is not expected."""
+    if mebibytes(views) == 0:
+        if buffer is None:
+            return []
+        return [f"data.buffer={buffer}: has no effect: all examples of the set are shuffled"]
+    if buffer is not None:
+        return []
+    order = "the set only iterates and does not fit in memory, so it is trained on in its order"
+    return [f"data.buffer=null: {order}; data.buffer=1000 draws each from the next 1000"]

@@ -38,10 +38,10 @@ from sweeplab.data.splits import (
     InMemorySplit,
     Splits,
     StreamingSplit,
-    first_digest,
     seeded_example,
 )
 from sweeplab.data.splitting import Cut, split
+from sweeplab.data.streaming import streaming
 from sweeplab.data.transforms import (
     Transforms,
 )
@@ -67,10 +67,9 @@ def load(data: Data) -> Splits:
         cut_training = _cut_of_training(data, parts[0], found.for_training)
     samples = [_read_sample(part) for part in parts]
     sampled = [Tensors(*collate(sample.examples)) for sample in samples]
-    mebibytes = _mebibytes(parts, sampled)
+    mebibytes = max(_mebibytes(parts, sampled), iterables.mebibytes(parts))
     if mebibytes > data.memory:
-        iterables.refuse_streaming(found.sets, mebibytes, data.memory)
-        notes = _notes(data, sampled)
+        notes = _notes(data, sampled) + iterables.notes(parts, data.buffer)
         digest = combined(found.digests) if found.digests else too_large_digest(data, mebibytes)
         cut = partial(_streaming, data)
         splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training)
@@ -88,7 +87,8 @@ def load(data: Data) -> Splits:
     if cut_training is not None:
         cut_training = partial(cut_training, held=not draws[0])
     digest = combined(found.digests or map(_digest, whole))
-    return split(data, kept_parts, cuts, digest, _notes(data, whole), cut_training)
+    notes = _notes(data, whole) + iterables.notes(parts, data.buffer)
+    return split(data, kept_parts, cuts, digest, notes, cut_training)
 
 
 def _cut_of_training(
@@ -150,18 +150,17 @@ def _in_memory(data: Data, part: Tensors, indices: Tensor) -> InMemorySplit:
 def _streaming(
     data: Data, part: Examples, indices: Tensor, *, held: bool = False
 ) -> StreamingSplit:
+    view = iterables.beginning(part)
     with seeding.preserved():
-        first = collate([seeded_example(part, 0, KEY)])
-        digest = first_digest(part)
+        first = collate([seeded_example(view, 0, KEY)])
     # Which changes it in place; what is wrong with all examples is found before any work
     prepare(data, *first)
-    return StreamingSplit(
-        examples=part,
-        indices=indices,
+    return streaming(
+        data,
+        part,
+        indices,
         collate=collate,
         prepare=partial(_prepare, data),
-        workers=data.workers,
-        first=digest,
         held=held,
         draws=not isinstance(part, Tensors),
     )

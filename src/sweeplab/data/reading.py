@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweeplab.data import seeding, trees
+from sweeplab.data import iterables, seeding, trees
 from sweeplab.data.splits import KEY, seeded_example
 from sweeplab.errors import UserError, failure
 
@@ -26,10 +26,13 @@ def sample_numbers(count: int) -> list[int]:
 
 
 def read_sample(examples: Any) -> Reading:
-    """Read a few examples of a map-style set several times; changes the generators.
+    """Read a few examples of a set several times; changes the generators.
+
+    Of one that only iterates these are the first.
 
     Raises UserError where the same seeds do not give the same example.
     """
+    examples = iterables.beginning(examples)
     indices = sample_numbers(len(examples))
     random = False
     sample = []

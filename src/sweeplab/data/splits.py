@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sweeplab.data import seeding, trees
+from sweeplab.data import iterables, seeding, trees
 from sweeplab.data.sources import Pair
 
 KEY = "examples"  # of the random streams with which a set is read for its digest
@@ -96,6 +96,7 @@ class StreamingSplit:
     first: str  # SHA-256 of the first of `examples`
     held: bool = False  # the set is known by a digest of all examples, as they are before training
     draws: bool = True  # reading or collating them may draw random numbers
+    window: int | None = None  # in an epoch each is drawn from the next so many; None: from all
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -112,6 +113,11 @@ class StreamingSplit:
             examples = [seeded_example(self.examples, number, key) for number in numbers]
             seeding.seed(f"{key}/batch/{numbers[0]}")
             return self.collate(examples)
+
+    def rewind(self) -> None:
+        """Begin anew, if the set only iterates."""
+        if dataset := iterables.replayed(self.examples):
+            dataset.rewind()
 
     def changed(self) -> bool:
         """Tell whether reading has changed the set itself: its first example is another one now."""
