@@ -42,8 +42,9 @@ class Flat(nn.Linear):
 
 
 def mix(inputs: Tensor, targets: Tensor, classes: int = 10) -> Pair:
-    """Mix examples with what torch, `random` and numpy draw."""
-    share = 0.5 + (torch.rand(()) + random.random() + float(np.random.rand())) / 6
+    """Mix examples with what torch (on their device), `random` and numpy draw."""
+    drawn = torch.rand((), device=inputs.device)
+    share = 0.5 + (drawn + random.random() + float(np.random.rand())) / 6
     shares = one_hot(targets, classes).float()
     return share * inputs + (1 - share) * inputs.flip(0), share * shares + (1 - share) * shares.flip(0)  # fmt: skip
 
