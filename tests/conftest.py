@@ -244,17 +244,12 @@ def train(
         *arguments: str,
         tracking: bool = False,
         script: Path = PROJECT / "train.py",
-        twice: bool = False,
     ) -> Ended:
         more = [] if tracking else ["tracking=off"]
         sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
         if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):
             # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
             more += ["hydra/launcher=basic", "sweep.report=false"]
-        if not (sweeps or twice or any(word.startswith(("-", "hydra.mode")) for word in arguments)):
-            more += [
-                "--run"
-            ]  # else Hydra composes it once more before, only to see whether it is a sweep
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(quick_exit, "leave", lambda: None)  # of a process of its own
         return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)

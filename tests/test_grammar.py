@@ -133,7 +133,7 @@ def entered(
         here.mkdir()
         monkeypatch.chdir(here)
         if name == "train.py":
-            return train(*given, twice=True)
+            return train(*given)
         return ended(lambda: cli.main(given), capfd)
 
     return enter

@@ -98,7 +98,7 @@ WRONG = {
 def test_wrong_input_is_one_message_and_nothing_is_left(
     train: Command, root: Path, wrong: str
 ) -> None:
-    ended = train(*wrong.split(" "), twice=True)
+    ended = train(*wrong.split(" "))
     assert ended.code == 2, ended.out
     assert ended.err.startswith(WRONG[wrong])
     said = [line for line in ended.err.splitlines() if line != "nothing was trained"]

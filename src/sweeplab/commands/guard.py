@@ -6,12 +6,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import ParamSpec
 
 from sweeplab import config, console
 from sweeplab.errors import Interrupted, RunFailed, UserError
-from sweeplab.speed import quick_exit
+from sweeplab.speed import compose_once, quick_exit
 from sweeplab.train import ranks
 
 P = ParamSpec("P")
@@ -38,8 +39,8 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         # Else Hydra itself prints, and exits with 1 whatever happened.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            _prepare_arguments(program)
-            program(*args, **kwargs)
+            with _prepared(program):
+                program(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:
             ranks.let_main_process_report(error)
             sys.exit(_report(error))
@@ -49,12 +50,14 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
     return run
 
 
-def _prepare_arguments(program: Callable[..., object]) -> None:
-    """Note the secrets of the command line before anything repeats them, and quote it for Hydra."""
+def _prepared(program: Callable[..., object]) -> AbstractContextManager[None]:
+    """Note the secrets of the command line before anything repeats them, and prepare it for Hydra."""
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
-    if hasattr(program, "__wrapped__"):  # decorated by hydra.main
-        config.ensure_options(sys.argv[1:])
-        sys.argv[1:] = config.quote_home(sys.argv[1:])
+    if not hasattr(program, "__wrapped__"):  # not decorated by hydra.main
+        return nullcontext()
+    config.ensure_options(sys.argv[1:])
+    sys.argv[1:] = config.quote_home(sys.argv[1:])
+    return compose_once.allowed(sys.argv[1:])
 
 
 def _report(error: BaseException) -> int:
