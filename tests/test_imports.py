@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"runs"},
     "hydra_plugins": RUNS | {"runs", "sweep"},
 }
-HYDRA = {"config", "targets", "sweep", "hydra_plugins"}
+HYDRA = {"config", "targets", "speed", "sweep", "hydra_plugins"}
 MLFLOW = {"tracking"}
 NO_TORCH = {
     "errors",

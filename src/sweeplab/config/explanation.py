@@ -33,7 +33,12 @@ LOGGERS = "must be true, false, the name of a logger, or a list of names"
 SWEEP_IN_LIST = re.compile(r"\[.*\b(range|choice|interval|glob)\(")
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
-HYDRA_CALLERS = ("sweeplab.commands.cli", "sweeplab.commands.guard", "sweeplab.config.composing")
+HYDRA_CALLERS = (
+    "sweeplab.commands.cli",
+    "sweeplab.commands.guard",
+    "sweeplab.config.composing",
+    "sweeplab.speed.compose_once",
+)
 """Our own modules that only pass a command on to Hydra."""
 
 
