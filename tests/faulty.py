@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 
@@ -43,6 +44,15 @@ def fault(kind: str | None) -> None:
         fault("hang")
     if kind == "slow":
         time.sleep(2)
+
+
+class Nondeterministic(nn.Linear):
+    """A network with an operation whose results are not reproducible."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "meta":
+            torch.zeros(2).put_(torch.tensor([0]), torch.tensor([1.0]))
+        return super().forward(input)
 
 
 class Broken(nn.Linear):

@@ -33,14 +33,15 @@ class GAN(nn.Module):
         )
 
     def forward(self, count: int) -> Tensor:
-        return self.netG(torch.randn(count, self.latent, 1, 1))
+        device = self.netG[0].weight.device
+        return self.netG(torch.randn(count, self.latent, 1, 1, device=device))
 
 
 def step(model: GAN, loss: nn.Module, batch: Any) -> Iterator[tuple[str, Tensor]]:
     """Update the discriminator, then the generator; tell how far apart their pictures are."""
     real, _ = batch
     fake = model(len(real))
-    ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+    ones, zeros = real.new_ones(len(real), 1), real.new_zeros(len(real), 1)
     yield "netD", loss(model.netD(real), ones) + loss(model.netD(fake.detach()), zeros)
     yield "netG", loss(model.netD(fake), ones)
     distance = (real.mean(0) - fake.mean(0)).abs().mean()

@@ -57,16 +57,17 @@ class GCN(nn.Module):
         self.out = nn.Linear(width, 2)
 
     def forward(self, edges: Tensor, graph: Tensor) -> Tensor:
-        loops = torch.arange(len(graph)).expand(2, -1)
+        loops = torch.arange(len(graph), device=graph.device).expand(2, -1)
         source, target = torch.cat([edges, edges.flip(0), loops], dim=1)
-        degree = torch.zeros(len(graph)).index_add(0, target, torch.ones(len(target)))
+        degree = target.bincount().float()
         weight = (degree[source] * degree[target]).rsqrt()[:, None]
         x = degree[:, None] - 5  # what is known of a node; 5 is the mean
         for layer in self.layers:
             x = layer(x)
-            x = torch.zeros_like(x).index_add(0, target, weight * x[source]).relu()
+            messages = weight * x[source]
+            x = messages.new_zeros(x.shape).index_add(0, target, messages).relu()
         sizes = graph.bincount()[:, None]
-        return self.out(torch.zeros(len(sizes), x.shape[1]).index_add(0, graph, x) / sizes)
+        return self.out(x.new_zeros(len(sizes), x.shape[1]).index_add(0, graph, x) / sizes)
 
 
 def step(model: GCN, loss: nn.Module, batch: Batch) -> dict[str, Any]:

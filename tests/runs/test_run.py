@@ -219,6 +219,17 @@ def test_the_best_weights_are_tested_and_kept(train: Command, root: Path) -> Non
     assert load_model(run.folder, root / "runs")(torch.zeros(1, 64)).shape == (1, 10)
 
 
+def test_an_operation_that_is_not_reproducible_is_refused_and_the_way_out_works(
+    train: Command, root: Path
+) -> None:
+    how = (*DIGITS, "trainer.epochs=1", "model=linear", "model._target_=faulty.Nondeterministic")
+    ended = train(*how)
+    assert ended.code == 1
+    assert "does not have a deterministic implementation" in ended.err
+    assert "\ntrainer.deterministic=false allows this operation" in ended.err
+    assert train(*how, "trainer.deterministic=false").code == 0
+
+
 def test_a_run_that_raises_is_failed_and_names_its_log(train: Command, root: Path) -> None:
     Broken.calls = 0
     ended = train(*DIGITS, "model=linear", "model._target_=faulty.Broken")

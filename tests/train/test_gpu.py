@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from conftest import Command
+from conftest import PROJECT, Command
 from stored import facts, only
 from torch.optim import Adam
 
@@ -83,7 +83,8 @@ def test_a_step_as_a_graph_has_the_bits_that_it_has_without(
     assert facts(only(root)) == facts(only(root, "plain"))
 
 
-PROGRAMS = ("vae", "gan", "segmentation", "sequences", "distillation", "mixup", "graph")
+GALLERY = PROJECT / "examples" / "gallery" / "experiments"
+PROGRAMS = sorted(file.stem for file in GALLERY.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -64,8 +64,15 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
             ) from error
         _end(run, job, store.Status.FAILED, None, said)
         raise RunFailed(
-            f"run {run.id} ({job.name}) failed: {said}\nits log: {run.log_file}"
+            f"run {run.id} ({job.name}) failed: {said}{_way_out(error)}\nits log: {run.log_file}"
         ) from error
+
+
+def _way_out(error: Exception) -> str:
+    """Name what lets a run go on where PyTorch names functions of its own, on a line; else ''."""
+    if "does not have a deterministic implementation" in str(error):
+        return "\ntrainer.deterministic=false allows this operation, and promises no equal bits"
+    return ""
 
 
 def _begin(run: store.Run, job: Job) -> None:
