@@ -93,9 +93,8 @@ def main() -> None:
         name for name in epoch.PEERS if name == epoch.OURS or not given.peers or name in given.peers
     ]
     if given.device == "cpu":
-        names = [
-            name for name in names if name not in (epoch.BF16, epoch.COMPILED) or machine.bf16()
-        ]
+        here = [] if machine.bf16() else [epoch.BF16, epoch.COMPILED]
+        names = [name for name in names if name not in [epoch.FP16, *here]]
     elif not entry_points(group="jax_plugins"):  # JAX is installed for the CPU alone
         names = [name for name in names if name != epoch.JAX]
     how = epoch.How(given.threads, given.device)

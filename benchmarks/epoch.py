@@ -21,9 +21,10 @@ from benchmarks import machine
 from benchmarks.measure import LIGHTNING, PROJECT, Row, say
 from sweeplab.compare.statistics import Mean, mean
 
-OURS, BF16, COMPILED, JAX, PRODUCTS = (
+OURS, BF16, FP16, COMPILED, JAX, PRODUCTS = (
     "sweeplab",
     "sweeplab bf16",
+    "sweeplab fp16",
     "sweeplab bf16, compiled",
     "JAX",
     "matrix products",
@@ -31,6 +32,7 @@ OURS, BF16, COMPILED, JAX, PRODUCTS = (
 PEERS = {
     OURS: ("ours",),
     BF16: ("ours", "trainer.precision=bf16"),
+    FP16: ("ours", "trainer.precision=fp16"),
     COMPILED: ("ours", "trainer.precision=bf16", "trainer.compile=true"),
     "bare loop": ("bare",),
     "bare loop, no autograd": ("by_hand",),
