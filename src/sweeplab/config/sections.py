@@ -121,6 +121,7 @@ class Data:
     folds: int | None = _count(2)
     fold: int | None = _count(0)
     split_seed: int = _count(0, 0, most=MOST_SEED)
+    group: str | None = None
     mean: float | list[float] | None = _channels("a number")  # noqa: RUF009
     std: float | list[float] | None = _channels("a number > 0", lambda v: v > 0)  # noqa: RUF009
     target_mean: float | None = None

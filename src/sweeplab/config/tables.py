@@ -37,6 +37,7 @@ class TableContent:
     inputs: Array  # float64 [N, in_features]
     targets: Array  # int64 [N] or float64 [N, columns]
     classes: list[str] | None  # the texts of a target, in the order of their numbers
+    groups: list[str] | None = None  # the label of each row, by which the table is split
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class TableSettings:
     columns: tuple[str, ...] | None = None
     separator: str = ","
     decimal: str = "."
+    group: str | None = None
 
     @classmethod
     def of(cls, node: Mapping[str, Any], root: Path) -> TableSettings:
@@ -62,6 +64,7 @@ class TableSettings:
             columns=None if columns is None else _names(columns),
             separator=str(node.get("separator") or ","),
             decimal=str(node.get("decimal") or "."),
+            group=node.get("group"),
         )
 
 
@@ -122,7 +125,11 @@ def _content(settings: TableSettings, state: tuple[int, int]) -> TableContent:
         raise UserError(f"{KEY}.target=[{shown}]: several targets must be numbers, not texts")
     else:
         values = np.stack([column.astype(np.float64) for column, _ in targets], 1)
-    return TableContent(np.concatenate(inputs, 1), values, classes)
+    groups = None
+    if settings.group is not None:
+        _refuse_missing(frame[settings.group], f"{KEY}.file={settings.file}")
+        groups = frame[settings.group].astype(str).tolist()
+    return TableContent(np.concatenate(inputs, 1), values, classes, groups)
 
 
 @lru_cache(maxsize=1)
@@ -158,13 +165,19 @@ def _frame(file: Path, separator: str, decimal: str, state: tuple[int, int]) -> 
 
 def _input_names(frame: DataFrame, settings: TableSettings) -> list[str]:
     known = list(frame.columns)
-    for key, names in (("target", settings.target), ("columns", settings.columns or ())):
+    group = () if settings.group is None else (settings.group,)
+    named = {
+        f"{KEY}.target": settings.target,
+        f"{KEY}.columns": settings.columns or (),
+        "data.group": group,
+    }
+    for key, names in named.items():
         for name in names:
             if name not in known:
                 near = did_you_mean(name, known)
-                raise UserError(f"{KEY}.{key}={name}: {settings.file} has no such column{near}")
+                raise UserError(f"{key}={name}: {settings.file} has no such column{near}")
     if settings.columns is None:
-        return [name for name in known if name not in settings.target]
+        return [name for name in known if name not in (*settings.target, *group)]
     for name in settings.columns:
         if name in settings.target:
             raise UserError(f"{KEY}.columns: '{name}' is the target; an input must not tell it")

@@ -106,7 +106,7 @@ def load(data: Data) -> Splits:
     cut_training = None
     if found.for_training:
         cut_training = _cut_of_training(data, collate, parts[0], found.for_training)
-    streamed = partial(_streamed, data, parts, samples, collate, cut_training)
+    streamed = partial(_streamed, data, parts, samples, collate, cut_training, found.groups)
     mebibytes = max(_mebibytes(parts, samples), iterables.mebibytes(parts))
     if mebibytes > data.memory:
         return streamed(combined(own) if own else too_large_digest(data, mebibytes))
@@ -127,7 +127,9 @@ def load(data: Data) -> Splits:
         cut_training = partial(cut_training, held=not draws[0])
     cuts = [partial(_cut, data, collate)] * len(parts)
     notes = iterables.notes(parts, data.buffer)
-    return split(data, kept_parts, cuts, combined(own or digests), notes, cut_training)
+    return split(
+        data, kept_parts, cuts, combined(own or digests), notes, cut_training, found.groups
+    )
 
 
 def _cut_of_training(
@@ -145,12 +147,13 @@ def _streamed(
     samples: Sequence[Reading],
     collate: Collate,
     training: Callable[..., StreamingSplit] | None,
+    groups: Sequence[str] | None,
     digest: str,
 ) -> Splits:
     """Split a set that is not held, or of which it is not known what its examples hold."""
     cut = partial(_stream, data, collate)
     notes = iterables.notes(parts, data.buffer)
-    splits = split(data, parts, [cut] * len(parts), digest, notes, training)
+    splits = split(data, parts, [cut] * len(parts), digest, notes, training, groups)
     sampled = [trees.digest(sample.examples, any_object=True) for sample in samples]
     return replace(splits, sample=combined(sampled))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeplab.data import iterables, trees
 from sweeplab.data.building import build_set, own_digests
+from sweeplab.data.grouping import labels_of
 from sweeplab.data.reading import read_all, read_sample
 from sweeplab.data.sources import is_in_memory
 from sweeplab.data.transforms import Transforms, transforms_for_all, transforms_for_training
@@ -26,16 +27,18 @@ class Delivered:
     for_all: Transforms
     for_training: Transforms  # () where these are no others
     digests: list[str]  # that built-in sets bring; none where their examples are transformed
+    groups: list[str] | None  # labels of the examples of the first set, which is split
 
 
 def delivered(data: Data) -> Delivered:
     """Build `data.dataset` and its transforms; changes the generators."""
     sets = build_set(data)
+    groups = labels_of(data, sets[0])
     for_training = transforms_for_training(data)
     if for_training:
         sets[0] = kept(sets[0], data.memory)
     digests = [] if data.transform else own_digests(sets)
-    return Delivered(sets, transforms_for_all(data), for_training, digests)
+    return Delivered(sets, transforms_for_all(data), for_training, digests, groups)
 
 
 def kept(dataset: Any, memory: int) -> Any:

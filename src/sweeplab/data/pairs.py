@@ -72,7 +72,7 @@ def load(data: Data) -> Splits:
         notes = _notes(data, sampled) + iterables.notes(parts, data.buffer)
         digest = combined(found.digests) if found.digests else too_large_digest(data, mebibytes)
         cut = partial(_streaming, data)
-        splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training)
+        splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training, found.groups)
         return replace(splits, sample=combined(map(_digest, sampled)))
     kept_parts: list[Examples] = []
     cuts: list[Cut] = []
@@ -88,7 +88,7 @@ def load(data: Data) -> Splits:
         cut_training = partial(cut_training, held=not draws[0])
     digest = combined(found.digests or map(_digest, whole))
     notes = _notes(data, whole) + iterables.notes(parts, data.buffer)
-    return split(data, kept_parts, cuts, digest, notes, cut_training)
+    return split(data, kept_parts, cuts, digest, notes, cut_training, found.groups)
 
 
 def _cut_of_training(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from sweeplab import config
+from sweeplab.data import grouping
+from sweeplab.data.sources import combined
 from sweeplab.data.splits import Split, Splits
 from sweeplab.errors import UserError
 
@@ -26,28 +28,47 @@ def split(
     digest: str,
     notes: Sequence[str] = (),
     training: Callable[[Tensor], Split] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Splits:
     """Draw test (unless the set brings it) and valid by `data.split_seed`; the order is kept.
 
     With `data.fold` that part is test, and a test set of its own is left alone; valid begins where
     the part ends, so that each fold has another. `training` makes the training split of its
-    numbers, if that is another cut than the others.
+    numbers, if that is another cut than the others. `groups` are labels of the examples: those of
+    one label stay together.
     """
     total = len(parts[0])
     own_test_size = len(parts[1]) if len(parts) == 2 else None
     _, valid_size, test_size = sizes(data, total, own_test_size)
-    rest = torch.randperm(total, generator=torch.Generator().manual_seed(data.split_seed))
-    if data.fold is not None:
-        rest = rest.roll(-_fold(data, total).start)
+    if groups is not None:
+        rest, test_size, valid_size = _draw_groups(data, groups, total, own_test_size)
+        digest = combined([digest, *groups])
+    else:
+        rest = torch.randperm(total, generator=torch.Generator().manual_seed(data.split_seed))
+        if data.fold is not None:
+            rest = rest.roll(-_fold(data, total).start)
     if own_test_size is None or data.fold is not None:
         test = cuts[0](parts[0], rest[:test_size].sort().values)
         rest = rest[test_size:]
     else:
-        test = cuts[1](parts[1], torch.arange(test_size))
+        test = cuts[1](parts[1], torch.arange(own_test_size))
     valid = cuts[0](parts[0], rest[:valid_size].sort().values)
     in_training = rest[valid_size:].sort().values
     train = training(in_training) if training else cuts[0](parts[0], in_training)
     return Splits(train, valid, test, digest, tuple(notes))
+
+
+def _draw_groups(
+    data: Data, groups: Sequence[str], total: int, own_test_size: int | None
+) -> tuple[Tensor, int, int]:
+    """Return the examples in the order of drawn groups, and how many test and validate."""
+    if len(groups) != total:
+        size = f"the set has {total} examples, and {len(groups)} labels"
+        raise UserError(f"data.group={data.group}: {size}")
+    _, valid, test = sizes(data, total, own_test_size)
+    if data.fold is not None:
+        return grouping.draw(data, groups, fold=_fold(data, grouping.count(groups)), valid=valid)
+    return grouping.draw(data, groups, test=None if own_test_size else test, valid=valid)
 
 
 def sizes(data: Data, total: int, own_test_size: int | None) -> tuple[int, int, int]:
@@ -71,7 +92,8 @@ def _fold(data: Data, total: int) -> range:
     assert data.fold is not None
     assert data.folds is not None
     if data.folds > total:
-        raise UserError(f"data.folds={data.folds}: the set has {total} examples; give 2 to {total}")
+        what = "examples" if data.group is None else "groups"
+        raise UserError(f"data.folds={data.folds}: the set has {total} {what}; give 2 to {total}")
     size, more = divmod(total, data.folds)
     start = data.fold * size + min(data.fold, more)
     return range(start, start + size + (data.fold < more))

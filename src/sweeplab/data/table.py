@@ -18,7 +18,7 @@ class CSV(Tensors):
     Numbers are taken as they are. A column of texts becomes a column of zeros and ones for each of
     its texts, in sorted order; texts as targets become classes, from 0, in sorted order. `columns`
     names the inputs (None: all but the target). Columns without a name are left out. `task` is that
-    of the config.
+    of the config, and `group` names the column by which the config splits the table.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class CSV(Tensors):
         separator: str = ",",
         decimal: str = ".",
         task: str = "classification",
+        group: str | None = None,
     ) -> None:
         arguments = {
             "file": file,
@@ -36,6 +37,7 @@ class CSV(Tensors):
             "columns": columns,
             "separator": separator,
             "decimal": decimal,
+            "group": group,
         }
         content = read_table(TableSettings.of(arguments, Path(config.root())))
         if content.classes is not None and task == "regression":
@@ -45,4 +47,5 @@ class CSV(Tensors):
                 "data.task=classification, or another target"
             )
         self.classes = content.classes
+        self.groups = content.groups
         super().__init__(torch.from_numpy(content.inputs), torch.from_numpy(content.targets))
