@@ -122,9 +122,17 @@ def test_what_may_be_asked_for_and_no_more_is_kept() -> None:
     split: Any = load(made(buffer=20)).train
     dataset = iterables.replayed(split.examples)
     assert dataset is not None
-    for _ in Batches(split, 16, device="cpu", seed=0).epoch(1):
-        assert len(dataset._waiting) <= 20 + iterables.CHUNK
-    assert len(dataset._waiting) == 0
+    for batches in (Batches, OfOneRank):
+        for _ in batches(split, 16, device="cpu", seed=0).epoch(1):
+            assert len(dataset._waiting) <= 20 + iterables.CHUNK
+        assert len(dataset._waiting) == 0
+
+
+class OfOneRank(Batches):
+    """Half of the examples; another process reads the others."""
+
+    def rank_part(self, values: Tensor) -> Tensor:
+        return values[::2]
 
 
 def test_a_small_part_is_kept_once_it_has_been_read() -> None:

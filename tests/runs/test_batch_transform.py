@@ -15,7 +15,7 @@ from conftest import Command
 from sets import config
 from stored import facts, only
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 from torchvision.transforms import v2
 
 from sweeplab import data
@@ -28,7 +28,7 @@ from sweeplab.train.random_state import seed_stream
 HERE = "test_batch_transform"
 LINEAR = ("data=digits", "model=linear", "scheduler=constant", "trainer.epochs=3", "trainer.threads=1",
           "trainer.patience=null", "trainer.limit_batches=3")  # fmt: skip
-MIX = f"data.batch_transform._target_={HERE}.mix"
+MIX = "data.batch_transform._target_=own.mix"
 MIXUP = ("data.flatten=false", "data.batch_transform._target_=torchvision.transforms.v2.MixUp",
          "+data.batch_transform.num_classes=10")  # fmt: skip
 Pair = tuple[Tensor, Tensor]
@@ -39,14 +39,6 @@ class Flat(nn.Linear):
 
     def forward(self, pictures: Tensor) -> Tensor:
         return super().forward(pictures.flatten(1))
-
-
-def mix(inputs: Tensor, targets: Tensor, classes: int = 10) -> Pair:
-    """Mix examples with what torch (on their device), `random` and numpy draw."""
-    drawn = torch.rand((), device=inputs.device)
-    share = 0.5 + (drawn + random.random() + float(np.random.rand())) / 6
-    shares = one_hot(targets, classes).float()
-    return share * inputs + (1 - share) * inputs.flip(0), share * shares + (1 - share) * shares.flip(0)  # fmt: skip
 
 
 def noise(inputs: Tensor, targets: Tensor) -> Pair:
@@ -164,7 +156,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     train(*LINEAR, "trainer.accumulate=3", "store.root=plain")
     assert only(root, "plain").id != only(root).id
     assert only(root, "plain").epochs()[1]["train/loss"] != only(root).epochs()[1]["train/loss"]
-    again = replay(only(root).id, "--trust", HERE)
+    again = replay(only(root).id, "--trust", "own")
     assert (again.code, "identical: " in again.out) == (0, True), again.err
 
 
@@ -181,7 +173,7 @@ FAILS = r"fails on a tensor of shape \[2, 64\] \(torch.float32\) and a tensor of
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([f"data.batch_transform._target_={HERE}.mixx"], r"data\.batch_transform\._target_=.*did you mean 'test_batch_transform\.mix'\?"),
+        (["data.batch_transform._target_=own.mixx"], r"data\.batch_transform\._target_=.*did you mean 'own\.mix'\?"),
         ([MIX, "+data.batch_transform.klasses=3"], r"data\.batch_transform\.klasses=3: .* did you mean 'classes'\?"),
         ([f"data.batch_transform._target_={HERE}.of_one"], r"data\.batch_transform\._target_=.*\.of_one: takes \(inputs\), and is called with \(inputs, targets\)"),
         ([f"data.batch_transform._target_={HERE}.only_inputs"], r"data\.batch_transform=.*: returns a tensor of shape \[2, 64\] \(torch\.float32\); it must return a pair of tensors, inputs and targets"),

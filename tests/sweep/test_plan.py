@@ -552,7 +552,7 @@ def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(
         "model.dropout=0.5",
         "model.hidden=3000",
         "loss._target_=own.NoisyLoss",
-        "data.batch_transform._target_=test_batch_transform.mix",
+        "data.batch_transform._target_=own.mix",
         "+metrics.share._target_=own.Share",
         f"{CONSTANT} scheduler._target_=own.Constant",
         f"{CONSTANT} scheduler._target_=torch.optim.lr_scheduler.LambdaLR +scheduler.lr_lambda._target_=own.Falling",

@@ -224,7 +224,7 @@ def test_what_several_ranks_cannot_do_is_refused(
         "trainer.overfit_batches=2",
         "+loss.reduction=sum",
         "+metrics.f1._target_=own.Share",
-        "data.batch_transform._target_=test_batch_transform.mix",
+        "data.batch_transform._target_=own.mix",
     )
     assert ended.code == 2
     assert ended.err.splitlines() == [
@@ -232,7 +232,7 @@ def test_what_several_ranks_cannot_do_is_refused(
         "trainer.batch_size=128: must be a multiple of 3, for equal shares",
         "trainer.overfit_batches=2: is for one process; null is off",
         "loss: must be a mean over examples without weights, or that of shares is not that of a batch",
-        "data.batch_transform=test_batch_transform.mix: would see shares of batches; null is off",
+        "data.batch_transform=own.mix: would see shares of batches; null is off",
         "metrics.f1: would see a share only; leave it out",
     ]
     lbfgs = ("optimizer=sgd", "optimizer._target_=torch.optim.LBFGS", "~optimizer.momentum", "~optimizer.weight_decay", "~optimizer.fused", "trainer.batch_size=120")  # fmt: skip

@@ -33,7 +33,7 @@ KINDS = {
     "bf16": ("model.dropout=0.2", "trainer.precision=bf16"),
     "fp16": ("model.dropout=0.2", "trainer.precision=fp16", "trainer.clip_norm=1"),
     "cnn": ("model=cnn", "data.flatten=false", "trainer.shift=1"),
-    "mixed": ("data.batch_transform._target_=test_batch_transform.mix",),
+    "mixed": ("data.batch_transform._target_=own.mix",),
     "clipped": ("trainer.clip_norm=0.5", "optimizer=sgd"),
 }
 

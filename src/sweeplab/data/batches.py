@@ -169,11 +169,12 @@ class Batches:
     def _stream(self, split: StreamingSplit, order: Tensor, epoch: int) -> Iterator[Any]:
         # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
         key = "evaluation" if self.seed is None else f"{self.seed}/{epoch}"
-        split.rewind()
+        numbers = split.indices[order]
+        split.rewind(numbers)
         loader = DataLoader(
             _BatchReader(split, key),
             self.batch_size,
-            sampler=split.indices[order].tolist(),
+            sampler=numbers.tolist(),
             num_workers=split.workers,
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",

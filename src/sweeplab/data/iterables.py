@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -118,7 +119,6 @@ class Replayed(Dataset[Any]):
         self.mebibytes = mebibytes
         self._iterable = iterable
         self._total = length(iterable) or 0
-        self._members = bytes(self._total)  # 1 for each example that may be asked for
         self._hold = False  # keep what has been read
         self._waiting: dict[int, Any] = {}  # what has been read, by numbers
         self.rewind()
@@ -141,26 +141,29 @@ class Replayed(Dataset[Any]):
             return self._waiting[index]
         return self._waiting.pop(index)
 
-    def rewind(self) -> None:
-        """Begin anew with the next reading."""
+    def rewind(self, numbers: Tensor | None = None) -> None:
+        """Begin anew with the next reading; of what is passed over only these numbers are kept."""
+        members = torch.zeros(self._total, dtype=torch.bool)
+        if numbers is not None:
+            members[numbers] = True
+        self._members = members.numpy().tobytes()
+        self._begin()
+
+    def _begin(self) -> None:
         self._iterator: Iterator[Any] | None = None
         self._position = 0
         self._states: seeding.States = ()  # of the generators, after the last reading
         if not self._hold:
             self._waiting = {}
 
-    def of_split(self, indices: Tensor, memory: int) -> Replayed:
-        """Return the same set for a split, which asks for these examples only.
+    def of_split(self, examples: int, memory: int) -> Replayed:
+        """Return the same set for a split of so many examples.
 
         They are kept once they have been read if they take a part of `memory` MiB only.
         """
-        members = bytearray(self._total)
-        for index in indices.tolist():
-            members[index] = 1
         narrowed = copy.copy(self)
         narrowed.rewind()
-        narrowed._members = bytes(members)
-        narrowed._hold = len(indices) / self._total * self.mebibytes <= memory * HOLD
+        narrowed._hold = examples / self._total * self.mebibytes <= memory * HOLD
         return narrowed
 
     @property
@@ -171,7 +174,7 @@ class Replayed(Dataset[Any]):
     def _read_up_to(self, index: int) -> None:
         """Iterate on to an example, and some further."""
         if index < self._position:
-            self.rewind()
+            self._begin()
         with seeding.preserved():
             if self._iterator is None:
                 self._iterator = _examples(self._iterable)
@@ -205,12 +208,12 @@ def beginning(view: Any) -> Any:
     return type(view)(dataset.first, view.transforms)
 
 
-def of_split(view: Any, indices: Tensor, memory: int) -> Any:
-    """Return a view of these examples only, of a set that iterates anew; else the view."""
+def of_split(view: Any, examples: int, memory: int) -> Any:
+    """Return a view for a split of so many examples, of a set that iterates anew; else the view."""
     dataset = replayed(view)
     if dataset is None:
         return view
-    return type(view)(dataset.of_split(indices, memory), view.transforms)
+    return type(view)(dataset.of_split(examples, memory), view.transforms)
 
 
 def mebibytes(views: Iterable[object]) -> int:

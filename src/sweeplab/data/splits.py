@@ -114,10 +114,10 @@ class StreamingSplit:
             seeding.seed(f"{key}/batch/{numbers[0]}")
             return self.collate(examples)
 
-    def rewind(self) -> None:
-        """Begin anew, if the set only iterates."""
+    def rewind(self, numbers: Tensor) -> None:
+        """Begin an epoch in which these examples are read, if the set only iterates."""
         if dataset := iterables.replayed(self.examples):
-            dataset.rewind()
+            dataset.rewind(numbers)
 
     def changed(self) -> bool:
         """Tell whether reading has changed the set itself: its first example is another one now."""

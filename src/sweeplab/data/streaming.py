@@ -28,7 +28,7 @@ def streaming(
 
     A set that only iterates is read by at most one process: several would each iterate all of it.
     """
-    examples = iterables.of_split(examples, indices, data.memory)
+    examples = iterables.of_split(examples, len(indices), data.memory)
     dataset = iterables.replayed(examples)
     workers, window = data.workers, None
     if dataset is not None:
