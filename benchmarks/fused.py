@@ -50,7 +50,7 @@ def measure(
         )[0]
         assert isinstance(trained, loop.Trained)
         as_one.append(trained.seconds / STEPS * 1e6)
-        alone.append(loop.timed_epoch(train_states[0], batches.epoch(number)).seconds / STEPS * 1e6)
+        alone.append(loop.train_epoch(train_states[0], batches.epoch(number)).seconds / STEPS * 1e6)
     return sum(parameter.numel() for parameter in train_states[0].parameters), alone, as_one
 
 

@@ -76,7 +76,7 @@ def epoch_of(shape: dict[str, int], everything: InMemorySplit) -> Callable[[], o
     batches = Batches(split, shape["batch size"], device="cpu", seed=0, drop_last=True)
     one_thread = Runtime(device=torch.device("cpu"), threads=1, precision="fp32")
     train_state = build(settings, one_thread, len(batches))
-    return lambda: loop.train_epoch(train_state, batches.epoch(1)).means()
+    return lambda: loop.train_epoch(train_state, batches.epoch(1)).metrics
 
 
 def epochs(rounds: int) -> tuple[Points, float]:

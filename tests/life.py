@@ -22,7 +22,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -39,9 +39,8 @@ from omegaconf import DictConfig, OmegaConf
 import sweeplab
 from sweeplab import compare, config
 from sweeplab.commands import cli
-from sweeplab.runs import run
 from sweeplab.runs.job import Job
-from sweeplab.speed import quick_exit
+from sweeplab.speed import head_start, quick_exit
 from sweeplab.store import Store, locked
 from sweeplab.sweep import local, worker
 from sweeplab.sweep.conduct import conduct
@@ -425,8 +424,11 @@ def train(words: Sequence[str]) -> Callable[[], None]:
     """`train.py WORDS`."""
 
     def action() -> None:
-        with mock.patch.object(config, "task_overrides", return_value=list(words)):
-            cli.guarded(run.main)(composed(words))
+        with (
+            mock.patch.object(config, "task_overrides", return_value=list(words)),
+            mock.patch.object(head_start, "allowed", return_value=nullcontext()),
+        ):
+            cli.train(composed(words))
 
     return action
 
@@ -437,11 +439,8 @@ def sweep(
     """`train.py -m GIVEN`, which asks for these jobs."""
 
     def action() -> None:
-        def program() -> None:
-            with Forked(fault) as place:
-                conduct(Jobs(make(jobs, given, composed)), place)
-
-        cli.guarded(program)()
+        with cli.reported(), Forked(fault) as place:
+            conduct(Jobs(make(jobs, given, composed)), place)
 
     return action
 

@@ -6,7 +6,6 @@ Its own arguments: further overrides.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 
 from benchmarks.measure import fresh
@@ -27,12 +26,10 @@ class Clock:
         self.seconds = 0.0
         self.train_state: TrainState
 
-    def __call__(self, train_state: TrainState, batches: Iterable[Batch]) -> metrics.MetricAverager:
-        began = time.perf_counter()
-        sums = self._train_epoch(train_state, batches)
-        sums.means()  # waits for the device
-        self.seconds, self.train_state = time.perf_counter() - began, train_state
-        return sums
+    def __call__(self, train_state: TrainState, batches: Iterable[Batch]) -> loop.Trained:
+        trained = self._train_epoch(train_state, batches)
+        self.seconds, self.train_state = trained.seconds, train_state
+        return trained
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def state(**changes: Any) -> TrainState:
 
 
 def trained(its: TrainState, given: Batches) -> tuple[Any, ...]:
-    means = train_epoch(its, given).means()
+    means = train_epoch(its, given).metrics
     return means, {name: value.tolist() for name, value in its.model.state_dict().items()}
 
 

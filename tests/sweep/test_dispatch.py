@@ -26,7 +26,7 @@ from waiting import until
 from sweeplab import data
 from sweeplab.config import Data
 from sweeplab.errors import UserError
-from sweeplab.runs import run as running
+from sweeplab.runs import job as planned
 from sweeplab.store import Event, Status, Store
 from sweeplab.sweep import leases
 from sweeplab.sweep.dispatch import Dispatch
@@ -404,7 +404,7 @@ def test_why_a_job_was_not_started_is_said_in_the_same_process(
     def end(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(running, "prepare", end)
+    monkeypatch.setattr(planned, "prepare", end)
     ended = train("-m", "hydra/launcher=basic", "sweep.report=false", *SMALL, "model.hidden=8,16")
     assert ended.code == 1
     assert f"  hidden=16: not started: {why}\n" in ended.err

@@ -37,7 +37,7 @@ from sweeplab.speed import onednn
 from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
-from sweeplab.train.loop import Trained, timed_epoch
+from sweeplab.train.loop import Trained, train_epoch
 from sweeplab.train.random_state import RandomStreams, seed_stream
 from sweeplab.train.train_state import Batch, TrainState
 
@@ -132,7 +132,7 @@ def test_as_one_they_have_the_bits_that_they_have_alone(
 
     one, other = four(), four()
     for _ in range(2):
-        its = [timed_epoch(each, batches()) for each in other]
+        its = [train_epoch(each, batches()) for each in other]
         assert results(one, train(one, batches())) == results(other, its)
     for each in one:
         for tensor in each.model.state_dict().values():
@@ -167,7 +167,7 @@ def test_without_proof_they_are_trained_one_by_one(
     torch.manual_seed(0)
     model = MLP(WIDE, 10, 16)
     one, other = ([train_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
-    its = [timed_epoch(each, batches()) for each in other]
+    its = [train_epoch(each, batches()) for each in other]
     monkeypatch.setattr(fused, "same_bits", lambda *_: False)
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     mine = train(one, batches())
@@ -221,7 +221,7 @@ def test_small_batches_have_the_bits_that_they_have_alone(size: int, hidden: lis
     )
     for start in range(0, 60, 6):
         part = given[start : start + 6]
-        its = [timed_epoch(each, part) for each in other]
+        its = [train_epoch(each, part) for each in other]
         assert results(one, train(one, part)) == results(other, its)
 
 
@@ -232,7 +232,7 @@ def test_outputs_of_one_column_can_be_compared() -> None:
     for each in (*one, *other):
         each.loss, each.kind = MSELoss(), REGRESSION
     given = [(torch.randn(32, 10), torch.randn(32, 1)) for _ in range(3)]
-    its = [timed_epoch(each, given) for each in other]
+    its = [train_epoch(each, given) for each in other]
     assert results(one, train(one, given)) == results(other, its)
 
 
@@ -375,7 +375,7 @@ def test_an_error_of_ones_scheduler_ends_only_that_run(
     one[1].updater.scheduler = OneCycleLR(one[1].updater.optimizer, 0.1, total_steps=3)
     trained = train(one, batches())
     assert [type(each) for each in trained] == [Trained, ValueError, Trained]
-    its = [timed_epoch(each, batches()) for each in other]
+    its = [train_epoch(each, batches()) for each in other]
     assert results(one[::2], trained[::2]) == results(other[::2], its[::2])
 
 

@@ -21,7 +21,7 @@ from sweeplab.runs import checkpoint
 from sweeplab.speed import cuda_graph
 from sweeplab.store import Store
 from sweeplab.train import fused
-from sweeplab.train.loop import timed_epoch
+from sweeplab.train.loop import train_epoch
 from sweeplab.train.random_state import RandomStreams
 from sweeplab.train.train_state import TrainState
 
@@ -138,7 +138,7 @@ def test_runs_that_are_trained_as_one_have_the_bits_that_they_have_alone() -> No
     one, other = ([_state(copy.deepcopy(model), lr) for lr in (0.1, 0.01)] for _ in range(2))
     fused.train_epoch(one, [batches.epoch(1) for _ in one], [RandomStreams() for _ in one])
     for state in other:
-        timed_epoch(state, batches.epoch(1))
+        train_epoch(state, batches.epoch(1))
     for mine, its in zip(one, other, strict=True):
         for name, value in its.model.state_dict().items():
             assert torch.equal(mine.model.state_dict()[name], value), name

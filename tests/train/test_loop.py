@@ -20,8 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.metrics import CLASSIFICATION, REGRESSION, EpochResult
 from sweeplab.models import MLP, MSELoss, NLLLoss
-from sweeplab.train.loop import epochs, evaluate, train_epoch
-from sweeplab.train.step import train_step
+from sweeplab.train.loop import epochs, evaluate, train_epoch, train_step
 from sweeplab.train.train_state import Batch, TrainState
 
 
@@ -255,7 +254,7 @@ def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> 
         )
         for model in (eager, compiled)
     ]
-    sums = [train_epoch(job, batches).means() for job in jobs]
+    sums = [train_epoch(job, batches).metrics for job in jobs]
     assert sums[1] == pytest.approx(sums[0], abs=1e-6)
     for (name, mine), its in zip(
         compiled.state_dict().items(), eager.state_dict().values(), strict=True
@@ -524,7 +523,7 @@ def accumulated(loss: nn.Module, size: int, together: int) -> list[float]:
     targets = torch.randint(3, (24,), generator=generator)
     batches = list(zip(inputs.split(size), targets.split(size), strict=True))
     job = train_state(layer, loss, kind=CLASSIFICATION, accumulate=together, clip_norm=0.1)
-    means = train_epoch(job, batches).means()
+    means = train_epoch(job, batches).metrics
     return [*layer.weight.flatten().tolist(), means["loss"]]
 
 

@@ -111,7 +111,7 @@ def test_the_training_loss_is_added_up_in_the_same_way(name: str) -> None:
         network, CLASSES[name], kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0)
     )
     sums = train_epoch(job, list(zip(inputs.split(7), targets.split(7), strict=True)))
-    assert sums.means()["loss"] == pytest.approx(
+    assert sums.metrics["loss"] == pytest.approx(
         CLASSES[name](network(inputs), targets).item(), rel=1e-5
     )
     assert sums.examples == 101
@@ -126,7 +126,7 @@ def test_shares_of_classes_are_added_up_as_torch_does(name: str) -> None:
         network, loss, kind=CLASSIFICATION, optimizer=SGD(network.parameters(), lr=0.0)
     )
     sums = train_epoch(job, list(zip(inputs.split(7), shares.split(7), strict=True)))
-    assert sums.means()["loss"] == pytest.approx(loss(network(inputs), shares).item(), rel=1e-5)
+    assert sums.metrics["loss"] == pytest.approx(loss(network(inputs), shares).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,67 +1,20 @@
-"""The `sweeplab` command, and train.py's task: what it does with a composed config."""
+"""The `sweeplab` command; train.py, too, takes from here what it is made of."""
 
 from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from sweeplab import console
-from sweeplab.commands.guard import guarded
-from sweeplab.errors import Interrupted, UserError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from sweeplab.config import Config
+from sweeplab import config, console
+from sweeplab.commands.guard import guarded, reported
+from sweeplab.commands.train import train
+from sweeplab.errors import Interrupted
 
 __all__ = ["guarded", "main", "train"]
-
-
-def train(config: DictConfig) -> None:
-    """Train the composed config: Hydra's task.
-
-    What goes wrong is told here, since Hydra would add words of its own. A job of a sweep raises
-    instead, so that the others go on.
-    """
-    from sweeplab import tracking
-    from sweeplab.config import is_job
-    from sweeplab.speed import head_start
-
-    sweep = config.get("sweep")
-    if not isinstance(sweep, Mapping):  # what is wrong is told where the whole config is read
-        sweep = {}
-    if sweep.get("id") is not None and is_job():
-        from sweeplab.runs.run import main as job
-
-        job(config)
-    elif sweep.get("id") is not None:
-        guarded(_refuse_sweep_id)(config)
-    elif sweep.get("plan") is True:
-        guarded(_plan)(config)
-    else:
-        with head_start.allowed(tracking.early(config)):
-            with console.waiting("loading PyTorch"):
-                from sweeplab.runs.run import main as run
-            guarded(run)(config)
-
-
-def _refuse_sweep_id(config: DictConfig) -> None:
-    problem = "is set by the sweep that a run belongs to; leave it out"
-    raise UserError(f"sweep.id={config.sweep.id}: {problem}")
-
-
-def _plan(config: DictConfig) -> None:
-    """Show the plan of a single run: `sweep.plan=true` without -m."""
-    from sweeplab.config import task_overrides
-    from sweeplab.sweep.plan import make
-    from sweeplab.sweep.preview import show
-
-    overrides = task_overrides()
-    show(make([overrides], overrides, lambda _: config, is_single_run=True))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,15 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.start_in_utf_8()
     console.start_streams()
     known, rest = _parser().parse_known_args(arguments)
-
-    def run() -> None:
+    with reported():
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             _run(known, [*known.words, *rest])
-        finally:  # here, where `guarded` still tells what the handler raises
+        finally:  # here, where what the handler raises is still reported
             signal.signal(signal.SIGTERM, before)
-
-    guarded(run)()
 
 
 def _terminate(*_: object) -> None:
@@ -108,13 +58,7 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
         arguments.names = [word for word in words if "=" not in word]
         words = [word for word in words if "=" in word]
     command = import_module(f"sweeplab.commands.{arguments.command}")
-    command.main(arguments, _compose(words))
-
-
-def _compose(overrides: Sequence[str]) -> Config:
-    from sweeplab.config import compose
-
-    return compose(overrides)
+    command.main(arguments, config.compose(words))
 
 
 def _parser() -> argparse.ArgumentParser:

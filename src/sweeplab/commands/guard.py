@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
@@ -18,13 +18,13 @@ from sweeplab.train import ranks
 P = ParamSpec("P")
 
 FAILED, BAD_INPUT, CTRL_C, SIGTERM = 1, 2, 130, 143
-# As the user set it: `guarded` sets it for Hydra's sake.
+# As the user set it: `reported` sets it for Hydra's sake.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
 
 
 def guarded(program: Callable[P, object]) -> Callable[P, None]:
-    """Have a program end with a message on stderr and an exit code, whatever ends it.
+    """Have train.py end with a message on stderr and an exit code, whatever ends it.
 
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of any error.
     """
@@ -34,30 +34,30 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         is_main = sys.modules["__main__"].__dict__.get(program.__name__) is run
         if is_main:
             console.start_in_utf_8()
-        console.start_streams()
-        ranks.silence_other_ranks()
-        # Else Hydra itself prints, and exits with 1 whatever happened.
-        os.environ["HYDRA_FULL_ERROR"] = "1"
-        try:
-            with _prepared(program):
+        with reported():
+            config.ensure_options(sys.argv[1:])
+            sys.argv[1:] = config.quote_home(sys.argv[1:])
+            with compose_once.allowed(sys.argv[1:]):
                 program(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as error:
-            ranks.let_main_process_report(error)
-            sys.exit(_report(error))
         if is_main:
             quick_exit.leave()
 
     return run
 
 
-def _prepared(program: Callable[..., object]) -> AbstractContextManager[None]:
-    """Note the secrets of the command line before anything repeats them, and prepare it for Hydra."""
+@contextmanager
+def reported() -> Iterator[None]:
+    """Tell on stderr what ends a program, and exit with its code; secrets are hidden."""
+    console.start_streams()
+    ranks.silence_other_ranks()
+    # Else Hydra itself prints, and exits with 1 whatever happened.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
-    if not hasattr(program, "__wrapped__"):  # not decorated by hydra.main
-        return nullcontext()
-    config.ensure_options(sys.argv[1:])
-    sys.argv[1:] = config.quote_home(sys.argv[1:])
-    return compose_once.allowed(sys.argv[1:])
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        ranks.let_main_process_report(error)
+        sys.exit(_report(error))
 
 
 def _report(error: BaseException) -> int:

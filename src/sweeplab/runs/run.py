@@ -6,80 +6,17 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from sweeplab import config, console, data, store, tracking
+from sweeplab import console, data, store, tracking
 from sweeplab.config import Config
 from sweeplab.errors import one_line
-from sweeplab.runs import checkpoint, longer, parts, recording, report
-from sweeplab.runs.job import Job, changed_code, prepare
+from sweeplab.runs import checkpoint, longer, parts, recording
+from sweeplab.runs.job import Job, changed_code
 from sweeplab.runs.loading import load
-from sweeplab.runs.training import Training, begin
-from sweeplab.train import distributed, ranks
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-def main(raw: DictConfig) -> None:
-    """Do what train.py is for: check a composed config, train it, report, and wait for MLflow."""
-    settings = config.parse(raw)
-    with console.waiting("checking the config"):
-        job = prepare(settings, config.task_overrides())
-    with distributed.process_group(settings):
-        splits = None if job.finished else job.load()  # what is wrong shows before anything is made
-        (_lead if ranks.is_main_process() else distributed.reported_by_torchrun(_follow))(
-            job, splits
-        )
-
-
-def _lead(job: Job, splits: data.Splits | None) -> None:
-    settings = job.config
-    home = store.Store(settings.store.root)
-    if job.finished and not home.writable:
-        _show(job, home)
-        return
-    home.open()
-    report.say_copied(home, settings)
-    place = None if settings.sweep.id is None else report.planned(job, home)
-    if place is None:  # of a sweep the plan has said it
-        console.warn(job.notes)
-    if names := parts.of_script(settings):
-        console.complain(
-            f"{', '.join(names.values())}: known to this script only; put it into a module for load_model"
-        )
-    with tracking.feeding(home, settings.tracking) as client:
-        result = train(job, home, splits, client.tend)
-        run = home.run(job.fingerprint)
-        if place is not None:
-            console.say(f"{place}: {report.brief(job, result, report.best(job, run, result))}")
-        else:
-            report.report(job, run, result)
-            report.say_tracking(client.wait([run], settings.tracking.wait), settings, [run])
-
-
-def _show(job: Job, home: store.Store) -> None:
-    """Say what came out of a run that is finished in a store that can only be read."""
-    run = home.run(job.fingerprint)
-    result = run.result()
-    assert result is not None
-    console.say(
-        f"run {run.id} is finished already; {home.root} cannot be written, and nothing is sent to MLflow"
-    )
-    report.report(job, run, result)
-
-
-def _follow(job: Job, splits: data.Splits | None) -> None:
-    """Train as a rank that is not the first: compute a share, and throw away what is written."""
-    with (
-        recording.sigterm(),
-        tempfile.TemporaryDirectory(prefix="sweeplab-") as folder,
-        distributed.await_torchrun(),
-    ):
-        if distributed.broadcast(True):
-            _train(begin(job, store.Run(Path(folder)), splits or job.load()))
+from sweeplab.runs.training import begin
+from sweeplab.train import distributed
 
 
 def train(
@@ -102,20 +39,33 @@ def train(
         job.ensure_unchanged()
         with recording.recorded(run, job), distributed.await_torchrun():
             distributed.broadcast(True)
-            result = _train(begin(job, run, splits or job.load()), after_epoch)
+            training = begin(job, run, splits or job.load())
+            with training.at_work():
+                for epoch in training.epochs():
+                    is_last = training.take(epoch)
+                    after_epoch()
+                    if is_last:
+                        break
+            result = training.finish()
         keep(run, job, result)
     return result
 
 
-def _train(training: Training, after_epoch: Callable[[], None] = lambda: None) -> store.Result:
-    """Train epoch after epoch until one is the last, and test."""
-    with training.at_work():
-        for result in training.epochs():
-            last = training.take(result)
-            after_epoch()
-            if last:
-                break
-    return training.finish()
+def follow(job: Job, splits: data.Splits | None) -> None:
+    """Train as a rank that is not the first: compute a share, and throw away what is written."""
+    with (
+        recording.sigterm(),
+        tempfile.TemporaryDirectory(prefix="sweeplab-") as folder,
+        distributed.await_torchrun(),
+    ):
+        if not distributed.broadcast(True):  # there is nothing to compute
+            return
+        training = begin(job, store.Run(Path(folder)), splits or job.load())
+        with training.at_work():
+            for epoch in training.epochs():
+                if training.take(epoch):
+                    break
+        training.finish()
 
 
 def claimed(run: store.Run) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
 from sweeplab.sweep.fate import REUSE, Fate
 from sweeplab.train.device import Runtime, choose_device
-from sweeplab.train.step import train_step
+from sweeplab.train.loop import train_step
 
 SEEDS, NETWORK, STEPS = "other seeds", "same network", "timed steps"
 """Where an estimate comes from:

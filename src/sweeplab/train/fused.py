@@ -182,7 +182,7 @@ def _one_by_one(
     for state, own_batches, own_streams in zip(states, batches, streams, strict=True):
         try:
             with own_streams:
-                outcomes.append(loop.timed_epoch(state, own_batches))
+                outcomes.append(loop.train_epoch(state, own_batches))
         except Exception as error:
             outcomes.append(error)
     return outcomes

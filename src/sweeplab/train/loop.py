@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sweeplab.metrics import (
     LOSS,
@@ -21,7 +22,7 @@ from sweeplab.metrics import (
 )
 from sweeplab.train import metric_values
 from sweeplab.train.reduction import Reduction
-from sweeplab.train.step import Accumulated, train_step, update_parts, update_whole
+from sweeplab.train.step import Accumulated, add_gradients, update_parts, update_whole
 from sweeplab.train.step_result import StepAverager
 from sweeplab.train.train_state import Batch, TrainState, checked_output
 
@@ -46,16 +47,65 @@ def epochs(
     set.
     """
     for number in count(first):
-        trained = timed_epoch(state, train(number))
+        trained = train_epoch(state, train(number))
         yield finish_epoch(state, number, trained, valid())
 
 
-def timed_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
-    """Train on the batches of an epoch, and take the time."""
+def train_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
+    """Train on each batch once; the averages are of the outputs as they were before each step.
+
+    A user's own loss, of which no more is known, is summed as a mean over examples. For a step of
+    one's own `batches` yields each batch with the number of its examples.
+    """
     started = time.perf_counter()
-    averager = train_epoch(state, batches)
+    state.train()
+    averager: MetricAverager | StepAverager
+    if state.step is not None:
+        averager = _train_by_step(state, batches)
+    else:
+        averager = state.new_averager()
+        accumulated = Accumulated(state)
+        for inputs, targets in batches:
+            if state.accumulate == 1:
+                loss, output = train_step(state, inputs, targets)
+            else:
+                loss, output = accumulated.add(inputs, targets)
+            averager.update(loss, output, targets)
     means = averager.means()  # which waits for the device
     return Trained(means, averager.examples, time.perf_counter() - started)
+
+
+def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute gradients, clip, update; returns the loss, a scalar, and the outputs.
+
+    Nothing here waits for the device.
+    """
+    first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
+    compute_gradients = state.graphed or add_gradients
+
+    def look() -> Tensor:
+        loss, output = compute_gradients(state, inputs, targets)
+        if not first_outputs:
+            first_outputs.append(output)
+        return loss
+
+    loss = state.updater.step_by(look)
+    state.average()
+    return loss, first_outputs[0]
+
+
+def _train_by_step(state: TrainState, batches: Iterable[tuple[Any, int]]) -> StepAverager:
+    averager = StepAverager(state.kind, state.unit)
+    accumulated = Accumulated(state)
+    for batch, examples in batches:
+        if "" not in state.updaters:
+            result = update_parts(state, batch)
+        elif state.accumulate == 1:
+            result = update_whole(state, batch)
+        else:
+            result = accumulated.add_step(batch, examples)
+        averager.update(result, examples)
+    return averager
 
 
 def finish_epoch(
@@ -77,40 +127,6 @@ def finish_epoch(
         train_seconds=trained.seconds,
         seconds=trained.seconds + time.perf_counter() - started,
     )
-
-
-def train_epoch(state: TrainState, batches: Iterable[Batch]) -> MetricAverager | StepAverager:
-    """Train on each batch once; the averages are of the outputs as they were before each step.
-
-    A user's own loss, of which no more is known, is summed as a mean over examples. For a step of
-    one's own `batches` yields each batch with the number of its examples.
-    """
-    state.train()
-    if state.step is not None:
-        return _train_by_step(state, batches)
-    averager = state.new_averager()
-    accumulated = Accumulated(state)
-    for inputs, targets in batches:
-        if state.accumulate == 1:
-            loss, output = train_step(state, inputs, targets)
-        else:
-            loss, output = accumulated.add(inputs, targets)
-        averager.update(loss, output, targets)
-    return averager
-
-
-def _train_by_step(state: TrainState, batches: Iterable[tuple[Any, int]]) -> StepAverager:
-    averager = StepAverager(state.kind, state.unit)
-    accumulated = Accumulated(state)
-    for batch, examples in batches:
-        if "" not in state.updaters:
-            result = update_parts(state, batch)
-        elif state.accumulate == 1:
-            result = update_whole(state, batch)
-        else:
-            result = accumulated.add_step(batch, examples)
-        averager.update(result, examples)
-    return averager
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What is done with a batch: gradients, clipping, the update, and the schedule's step."""
+"""What is done with a batch: its gradients, several batches as one, and steps of one's own."""
 
 from __future__ import annotations
 
@@ -10,25 +10,6 @@ from torch import Tensor
 from sweeplab.train.reduction import Reduction, batch_weight
 from sweeplab.train.step_result import StepResult, Updates
 from sweeplab.train.train_state import TrainState, checked_loss, checked_output
-
-
-def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute gradients, clip, update; returns the loss, a scalar, and the outputs.
-
-    Nothing here waits for the device.
-    """
-    first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
-    compute_gradients = state.graphed or add_gradients
-
-    def look() -> Tensor:
-        loss, output = compute_gradients(state, inputs, targets)
-        if not first_outputs:
-            first_outputs.append(output)
-        return loss
-
-    loss = state.updater.step_by(look)
-    state.average()
-    return loss, first_outputs[0]
 
 
 def add_gradients(
