@@ -14,36 +14,3 @@ from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
 from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
 from sweeplab.store.sweeps import SUMMARY, read_manifest
-
-__all__ = [
-    "ASIDE",
-    "FED",
-    "FINGERPRINT_LENGTH",
-    "ID_LENGTH",
-    "METRICS",
-    "MODEL",
-    "SCHEMA",
-    "SUMMARY",
-    "WEIGHTS",
-    "DamagedError",
-    "Event",
-    "History",
-    "Journal",
-    "Line",
-    "Result",
-    "Run",
-    "Status",
-    "Store",
-    "differing",
-    "fingerprint",
-    "locked",
-    "numbers",
-    "plain",
-    "read_json",
-    "read_manifest",
-    "remove_leftovers",
-    "repair",
-    "weights",
-    "write_atomic",
-    "write_json",
-]

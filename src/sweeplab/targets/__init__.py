@@ -9,23 +9,3 @@ from sweeplab.targets.hashing import NUMERICS, digest, parts
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.signatures import accepts, check
 from sweeplab.targets.trust import ensure_trusted, is_lookup
-
-__all__ = [
-    "NUMERICS",
-    "accepts",
-    "build",
-    "build_function",
-    "check",
-    "check_function",
-    "digest",
-    "ensure_trusted",
-    "first_arguments",
-    "instantiate",
-    "is_file",
-    "is_lookup",
-    "is_optional",
-    "locate",
-    "parts",
-    "script_names",
-    "without_defaults",
-]

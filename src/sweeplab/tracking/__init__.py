@@ -31,32 +31,3 @@ from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_
 from sweeplab.tracking.server import serve
 from sweeplab.tracking.syncing import is_behind, refresh, sync
 from sweeplab.tracking.weights import second_names
-
-__all__ = [
-    "Client",
-    "Place",
-    "base_of",
-    "compare_link",
-    "damaged_records",
-    "download",
-    "early",
-    "experiment_name",
-    "feeding",
-    "has_page",
-    "is_behind",
-    "links",
-    "notices",
-    "public",
-    "refresh",
-    "resolve_uri",
-    "run_link",
-    "run_places",
-    "save_model",
-    "second_names",
-    "serve",
-    "served",
-    "sweep_link",
-    "sweep_places",
-    "sync",
-    "table_link",
-]
