@@ -426,7 +426,7 @@ def test_options_read_one_or_several() -> None:
     options = Options.read(
         {"n_trials": 1, "n_jobs": 1, "metric": "seconds", "direction": None, **nodes}
     )
-    assert (options.metric, options.direction) == (["seconds"], [])
+    assert (options.metric, options.direction) == (["seconds"], None)
     drawn = [options.sampler_after(n)._rng.rng.random() for n in (0, 0, 5)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(map(math.isfinite, drawn))

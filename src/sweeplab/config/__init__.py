@@ -12,8 +12,16 @@ from sweeplab.config.composing import (
     task_overrides,
 )
 from sweeplab.config.explanation import explain, unreadable, yaml_error
-from sweeplab.config.nodes import Node, class_paths
-from sweeplab.config.reading import absolute, expand_home, parse, resolve, root, validate
+from sweeplab.config.nodes import Node, as_plain, class_paths
+from sweeplab.config.reading import (
+    absolute,
+    expand_home,
+    parse,
+    read_section,
+    resolve,
+    root,
+    validate,
+)
 from sweeplab.config.redaction import (
     hidden_keys,
     is_hidden,

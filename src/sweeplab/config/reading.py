@@ -10,7 +10,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +39,6 @@ T = TypeVar("T")
 OPTIONAL = ("metrics", "step")
 """The sections of nodes that may be missing, and empty."""
 
-UNNAMED = ("data", "name", None)  # `sections.defaults` has no name for the data set
 KIND_NAMES = SCALAR_NAMES | {
     Node: "a section of keys",
     list[int]: "a list of whole numbers",
@@ -225,6 +224,15 @@ def _shift_problems(trainer: Trainer | None, data: Data | None) -> list[str]:
     return [f"trainer.shift={trainer.shift}: must be less than {limit}"]
 
 
+def read_section(cls: type[T], values: Mapping[str, Any], name: str) -> T:
+    """Return the dataclass `cls` with these values. Raises UserError with all that is wrong."""
+    problems: list[str] = []
+    section = _section(cls, dict(values), name, problems)
+    if section is None:
+        raise UserError(*problems)
+    return section
+
+
 _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type_hints)  # slow
 
 
@@ -241,11 +249,12 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
             problems.append(f"{name}.{key}={value}: no such key{did_you_mean(str(key), known)}")
     converted: Node = {}
     for key, field in known.items():
-        if key in values and (name, key, values[key]) != UNNAMED:
-            rule = field.metadata
+        rule = field.metadata
+        is_required = field.default is MISSING and field.default_factory is MISSING
+        if is_required and values.get(key) is None:
+            problems.append(f"{name}.{key}: missing{rule.get('advice', '')}")
+        elif key in values:
             converted[key] = _convert(values[key], hints[key], f"{name}.{key}", rule, problems)
-    if name == "data" and values.get("name") is None:
-        problems.append("data.name: missing; give the data set a name, as in name: mine")
     return cls(**converted) if len(problems) == before else None
 
 

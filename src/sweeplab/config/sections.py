@@ -102,7 +102,7 @@ class Data:
     key.
     """
 
-    name: str
+    name: str = field(metadata={"advice": "; give the data set a name, as in name: mine"})
     task: str = _choice(metrics.CLASSIFICATION, metrics.REGRESSION, metrics.ANY)
     in_features: int = _count(1, 1)
     out_features: int = _count(1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from sweeplab.config.where import Condition
 from sweeplab.errors import UserError
 from sweeplab.runs import parts
 from sweeplab.runs.job import Job, prepare
-from sweeplab.runs.once import Once, itself
+from sweeplab.runs.once import Once
 from sweeplab.sweep import fate
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _prepare(overrides: list[str], compose: Compose, once: Once) -> Job | None:
     plain = config.resolve(composed)
     if not _is_wanted(plain):
         return None
-    settings = _share_sections(config.validate(plain), once)
+    settings = config.validate(plain)
     return prepare(settings, [config.redact_override(override) for override in overrides], once)
 
 
@@ -135,13 +135,3 @@ def _is_wanted(plain: dict[str, Any]) -> bool:
     if where is None:
         return True
     return Condition.read(str(where), "sweep.where").holds(config.flatten(plain))
-
-
-def _share_sections(settings: config.Config, once: Once) -> config.Config:
-    """Return an equal config that shares equal sections with those of the other jobs.
-
-    The configs of all jobs are kept, and differ in little: this saves memory.
-    """
-
-    names = [section.name for section in fields(settings)]
-    return replace(settings, **{name: once(itself, getattr(settings, name)) for name in names})

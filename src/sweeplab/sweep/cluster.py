@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sweeplab import console, data, store, targets
+from sweeplab import console, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError, one_line
 from sweeplab.runs import parts
@@ -30,6 +30,7 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Agent, Probe, versions
 from sweeplab.sweep.leases import Lease, Leases
+from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.worker import LOST
 from sweeplab.train import cpus
 
@@ -209,7 +210,7 @@ class RemoteProcess:
         self._agent.send.remote(self._number, number)
 
 
-class Cluster:
+class Cluster(SweepPlace):
     """Workers on all nodes of a Ray cluster, those that come later included."""
 
     def __init__(self, address: str, cpus: int | None = None) -> None:
@@ -219,9 +220,6 @@ class Cluster:
         self._count = 0  # of processes
         self._out: list[Lease] = []
         self._open = ExitStack()
-
-    def __enter__(self) -> Cluster:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
@@ -289,17 +287,9 @@ class Cluster:
 
     # --- jobs
 
-    @property
-    def workers(self) -> int:
-        """Return 0, which disables fusing: a lost node then costs one run only."""
-        return 0
-
-    def share(self, name: str, splits: data.Splits) -> None:
-        """Do nothing: each agent loads a data set for its first job, and shares it on its node."""
-
     def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> RemoteProcess:
-        del splits
-        (job,) = jobs  # `workers` is 0
+        del splits  # each agent loads a data set for its first job, and shares it on its node
+        (job,) = jobs  # none are trained as one: a lost node costs one run only
         self._count += 1
         run = self._home.run(job.fingerprint)
         return RemoteProcess(self._nodes, self._count, job, lease, run)

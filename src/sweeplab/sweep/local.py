@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 from sweeplab import data
 from sweeplab.config import Config
@@ -16,6 +18,7 @@ from sweeplab.runs.job import Job
 from sweeplab.store import Store
 from sweeplab.sweep import leases, server, worker
 from sweeplab.sweep.leases import Lease
+from sweeplab.sweep.place import SweepPlace
 
 
 class LocalProcess:
@@ -56,16 +59,13 @@ class LocalProcess:
             os.kill(pid, number)
 
 
-class Local:
+class Local(SweepPlace):
     """Leases of this machine, and its processes."""
 
     def __init__(self) -> None:
         self._leases = leases.Leases(cores=0)
         self._shared: dict[str, data.Shared] = {}
         self._processes: list[LocalProcess] = []
-
-    def __enter__(self) -> Local:
-        return self
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
@@ -89,13 +89,6 @@ class Local:
     def full(self) -> bool:
         return self._leases.full
 
-    @property
-    def expecting(self) -> bool:
-        return False
-
-    def tend(self) -> None:
-        """Do nothing: this machine stays."""
-
     def take(self, settings: Config, threads: int) -> Lease | None:
         return self._leases.take(threads, leases.gpus_per_worker(settings))
 
@@ -103,8 +96,27 @@ class Local:
         self._leases.give(lease)
 
     def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> LocalProcess:
-        shared = self._shared.get(splits)
-        local = LocalProcess(server.fork(worker.main, jobs, Path.cwd(), lease.environment, shared))
+        """Start a process; it never runs if the fork server is killed meanwhile."""
+        server.start()
+        work = (jobs, Path.cwd(), lease.environment, self._shared.get(splits))
+        process = server.context.Process(target=worker.main, args=work)
+        with _without_script(), suppress(EOFError, ConnectionError):
+            process.start()
+        local = LocalProcess(process)
         self._processes = [known for known in self._processes if known.is_running]
         self._processes.append(local)
         return local
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Keep processes that are started meanwhile from running the script of this one anew.
+
+    It may have been edited, may import much, and may lack the guard `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script

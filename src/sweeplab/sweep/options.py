@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from sweeplab import metrics, targets
+from sweeplab import config, metrics, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs import parts
 
+COUNT = {"allowed": "a whole number >= 1", "test": lambda number: number >= 1}
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
 RUN_METRICS = (  # measured once a run, not once an epoch
     metrics.PARAMETERS,
@@ -22,35 +23,32 @@ RUN_METRICS = (  # measured once a run, not once an epoch
 )
 
 
+def _are_directions(values: list[str]) -> bool:
+    return set(values) <= set(DIRECTIONS.values())
+
+
 @dataclass(kw_only=True, slots=True)
 class Options:
     """The section hydra.sweeper."""
 
-    n_trials: int
-    n_jobs: int
-    metric: list[str]  # empty: the monitored one
-    direction: list[str]  # empty: by the metrics' names
+    n_trials: int = field(metadata=COUNT)
+    n_jobs: int = field(metadata=COUNT)
+    metric: list[str] | None = None  # None or empty: the monitored one
+    direction: list[str] | None = field(  # None or empty: by the metrics' names
+        default=None, metadata={"allowed": "one of maximize, minimize", "test": _are_directions}
+    )
     sampler: Node
     pruner: Node
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> Options:
         """Read the section. Raises UserError for unknown and missing keys and for bad values."""
-        plain = {key: _plain(value) for key, value in section.items()}
-        _ensure_keys(plain, [field.name for field in fields(cls)])
-        for key in ("n_trials", "n_jobs"):
-            if type(plain[key]) is not int or plain[key] < 1:
-                raise UserError(f"hydra.sweeper.{key}={plain[key]}: must be a whole number >= 1")
-        for key in ("metric", "direction"):
-            plain[key] = _as_list(plain[key])
-        for direction in plain["direction"]:
-            _ensure_direction(direction)
-        problems = []
-        for key in ("sampler", "pruner"):
-            problems += targets.check(plain[key], f"hydra.sweeper.{key}")
+        options = config.read_section(cls, config.as_plain(dict(section)), "hydra.sweeper")
+        problems = targets.check(options.sampler, "hydra.sweeper.sampler")
+        problems += targets.check(options.pruner, "hydra.sweeper.pruner")
         if problems:
             raise UserError(*problems)
-        return cls(**plain)
+        return options
 
     def sampler_after(self, trials: int) -> Any:
         """Build the sampler of a search that already has so many trials.
@@ -97,36 +95,6 @@ class Options:
     def prunes(self) -> bool:
         """Whether there is a pruner that ends anything."""
         return not str(self.pruner["_target_"]).endswith(".NopPruner")
-
-
-def _plain(value: Any) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _ensure_keys(section: Node, known: Sequence[str]) -> None:
-    problems = []
-    for key, value in section.items():
-        if key not in known:
-            hint = did_you_mean(key, known)
-            problems.append(f"hydra.sweeper.{key}={value}: no such key{hint}")
-    problems += [f"hydra.sweeper.{key}: missing" for key in known if key not in section]
-    if problems:
-        raise UserError(*problems)
-
-
-def _ensure_direction(direction: Any) -> None:
-    allowed = list(DIRECTIONS.values())
-    if direction not in allowed:
-        rule = f"must be one of {', '.join(allowed)}{did_you_mean(str(direction), allowed)}"
-        raise UserError(f"hydra.sweeper.direction={direction}: {rule}")
 
 
 def _ensure_metrics(names: Sequence[str], settings: Config) -> None:

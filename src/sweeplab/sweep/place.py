@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from sweeplab import data
 from sweeplab.config import Config
@@ -26,43 +27,52 @@ class Process(Protocol):
         """
 
 
-class SweepPlace(Protocol):
-    """Leases cores and GPUs, and starts processes on them.
+class SweepPlace(ABC):
+    """Leases cores and GPUs, and starts processes on them: a context manager.
 
-    On leaving the context, processes that are still there are killed.
+    On leaving it, processes that are still there are killed.
     """
 
-    def __enter__(self) -> SweepPlace: ...
+    def __enter__(self) -> Self:
+        return self
 
+    @abstractmethod
     def __exit__(self, *_: object) -> None: ...
 
+    @abstractmethod
     def open(self, home: Store, settings: Config) -> None:
         """Prepare, before the first lease. Raises UserError if such a sweep cannot be done here."""
 
-    def share(self, name: str, splits: data.Splits) -> None:
+    def share(self, name: str, splits: data.Splits) -> None:  # noqa: B027  # if it can
         """Hold splits in memory once, for all jobs that are started with this name."""
 
     @property
     def workers(self) -> int:
         """How many jobs can be at work at once; 0 if unknown: none are trained as one, then."""
+        return 0
 
     @property
+    @abstractmethod
     def full(self) -> bool:
         """Whether there is certainly no room for another job."""
 
     @property
     def expecting(self) -> bool:
         """Whether there may be room later, although nothing is at work now."""
+        return False
 
-    def tend(self) -> None:
+    def tend(self) -> None:  # noqa: B027  # a machine that stays needs nothing
         """Look after the place now and then. Raises RunFailed if it can do no more jobs."""
 
+    @abstractmethod
     def take(self, settings: Config, threads: int) -> Lease | None:
         """Lease what a job of this config needs, on so many threads; None if there is no room."""
 
+    @abstractmethod
     def give(self, lease: Lease) -> None:
         """Return a lease."""
 
+    @abstractmethod
     def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> Process:
         """Start a process for a job, or for several that are trained as one.
 

@@ -8,23 +8,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerProcess
-from types import ModuleType
 from typing import Any
 
 PRELOAD = "sweeplab.sweep.preload"
 DIED = 255  # the exit code that multiprocessing gives to the processes of a dead server
 
-_context = multiprocessing.get_context("forkserver")
+context = multiprocessing.get_context("forkserver")
 
 
 def start() -> None:
     """Start the server, unless there is one, and do not wait until it can take its first job."""
-    _context.set_forkserver_preload([PRELOAD])
+    context.set_forkserver_preload([PRELOAD])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until it has loaded that
     try:
         forkserver.ensure_running()
@@ -38,26 +33,3 @@ def end() -> None:
     if server._forkserver_pid is not None:
         os.kill(server._forkserver_pid, signal.SIGKILL)
     server._stop()
-
-
-def fork(target: Callable[..., object], *arguments: object) -> ForkServerProcess:
-    """Start a process. It has no `pid` if the server was killed meanwhile."""
-    start()
-    process = _context.Process(target=target, args=arguments)
-    with _without_script(), suppress(EOFError, ConnectionError):
-        process.start()
-    return process
-
-
-@contextmanager
-def _without_script() -> Iterator[None]:
-    """Keep processes that are started meanwhile from running the script of this one anew.
-
-    It may have been edited, may import much, and may lack the guard `if __name__ == "__main__"`.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
