@@ -5,15 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-import sysconfig
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, did_you_mean, one_line
+from sweeplab.targets.packages import own_folders
 
 CUTOFF = 0.8
 """How alike an installed module must be to be suggested (difflib's ratio)."""
@@ -129,19 +128,9 @@ def _nearest_in(parent: object, name: str) -> str:
     if parent is not None:
         near = near or get_close_matches(name, valid, n=1)
     else:
-        near = near or get_close_matches(name, _module_names(_own_folders()), n=1)
+        near = near or get_close_matches(name, _module_names(own_folders()), n=1)
         near = near or get_close_matches(name, valid, n=1, cutoff=CUTOFF)
     return near[0] if near else ""
-
-
-def _own_folders() -> list[str]:
-    """Return the folders on Python's path, except for those of installed packages and of Python
-    itself.
-    """
-    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    installed = tuple(path for path in paths if path)
-    folders = {folder or str(Path.cwd()) for folder in sys.path}
-    return [folder for folder in folders if not folder.startswith(installed)]
 
 
 def _module_names(folders: Sequence[str] | None) -> list[str]:

@@ -4,7 +4,10 @@ user's own project.
 
 from __future__ import annotations
 
+import os
 import re
+import site
+import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +36,20 @@ def _standard() -> frozenset[Path]:
     return frozenset(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
+def own_folders() -> list[str]:
+    """List the folders of `sys.path` that are not Python's own or of installed packages."""
+    # Unlike Path.resolve, abspath makes the current folder of "" and keeps links.
+    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+    return [path for path in folders if os.pathsep not in path and not _is_of_python(path)]
+
+
+def _is_of_python(path: str) -> bool:
+    standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed = {*site.getsitepackages(), site.getusersitepackages()}
+    zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return path in standard | installed or Path(path).name in (zipped, "lib-dynload")
+
+
 def package_of(file: Path) -> Package | None:
     """Return the installed package of a module file; None for a file outside the folders of
     installed packages.
@@ -40,13 +57,13 @@ def package_of(file: Path) -> Package | None:
     A file in site-packages that no package lists was copied or linked there by hand: it is the
     user's own.
     """
-    site = _site(file)
-    if site is None:
+    folder = _site(file)
+    if folder is None:
         return None
-    claimed = _claimed(site, file.relative_to(site))
-    metadata = _owner(str(site), site.stat().st_mtime_ns, claimed.as_posix())
+    claimed = _claimed(folder, file.relative_to(folder))
+    metadata = _owner(str(folder), folder.stat().st_mtime_ns, claimed.as_posix())
     if metadata is None:
-        return Package(name=claimed.parts[0], version=None, own=site.name == "site-packages")
+        return Package(name=claimed.parts[0], version=None, own=folder.name == "site-packages")
     name, version = _name_and_version(metadata)
     return Package(name=name, version=version, own=(metadata / "direct_url.json").is_file())
 
