@@ -129,6 +129,11 @@ class Program:
     override: str = "seed=0"
 
 
+def loss_of_symbols(model: nn.Module, batch: Any) -> Tensor:
+    text, following = batch
+    return cross_entropy(model(text).flatten(0, 1), following.flatten())
+
+
 def loss_of_pair(model: nn.Module, batch: Any) -> Tensor:
     inputs, targets = batch
     return cross_entropy(model(inputs), targets)
@@ -182,7 +187,7 @@ def loss_of_mixed(model: nn.Module, batch: Any) -> Tensor:
 # training, but shifts the running mean. So the last bits of a layer (oneDNN's, here) are seen in valid/loss at 1e-5.
 NO_BATCH_NORM = "model.batch_norm=false"
 PROGRAMS = {
-    "characters": Program(loss_of_pair),
+    "characters": Program(loss_of_symbols),
     "distillation": Program(loss_of_pair),
     "graph": Program(loss_of_graphs),
     "mixup": Program(loss_of_mixed, override=NO_BATCH_NORM),

@@ -50,7 +50,7 @@ def windows(length: int) -> tuple[Tensor, Tensor]:
 
 
 class Model(nn.Module):
-    """[B, T] symbols to [B, symbols, T] scores of the next ones."""
+    """[B, T] symbols to [B, T, symbols] scores of the next ones."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class Model(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         states, _ = self.gru(self.embedding(text))
-        return self.out(self.dropout(states)).transpose(1, 2)
+        return self.out(self.dropout(states))
 
 
 def step(model: Model, loss: nn.Module, batch: Any) -> dict[str, Any]:
     """Predict the next symbols; at evaluation, also let the model write."""
     text, following = batch
-    output = model(text)
-    result = {"loss": loss(output, following), "output": output, "target": following}
+    output, target = model(text).flatten(0, 1), following.flatten()
+    result = {"loss": loss(output, target), "output": output, "target": target}
     if not model.training:
         result["written"] = write(model, text[:1, :8])
     return result
@@ -77,7 +77,7 @@ def step(model: Model, loss: nn.Module, batch: Any) -> dict[str, Any]:
 def write(model: Model, text: Tensor, count: int = 80) -> str:
     """Go on with a text [1, T] by the likeliest symbol, `count` times."""
     for _ in range(count):
-        text = torch.cat([text, model(text)[:, :, -1].argmax(dim=1, keepdim=True)], dim=1)
+        text = torch.cat([text, model(text)[:, -1].argmax(dim=1, keepdim=True)], dim=1)
     return "".join(SYMBOLS[code] for code in text[0].tolist())
 
 
