@@ -60,6 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than cores: many tests wait, for processes of their own and for the disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which counts from the first look at a GPU on
@@ -280,8 +285,9 @@ def train(
         more = [] if tracking else ["tracking=off"]
         sweeps = "-m" in arguments or any(word.startswith("experiment=") for word in arguments)
         if sweeps and not any(word.startswith("hydra/launcher=") for word in arguments):
-            # In this process, too: ours starts others, which takes seconds, as do figures that nobody looks at.
-            more += ["hydra/launcher=basic", "sweep.report=false"]
+            more.append("hydra/launcher=basic")  # in this process: ours starts others
+        if sweeps and not any(word.startswith("sweep.report=") for word in arguments):
+            more.append("sweep.report=false")  # figures that nobody looks at take seconds
         monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(quick_exit, "leave", lambda: None)  # of a process of its own
         return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)

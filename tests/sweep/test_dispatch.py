@@ -345,7 +345,13 @@ def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
             == 0
         )
     ended = command(
-        "train.py", "-m", *SMALL, f"hydra/launcher={launcher}", "model.hidden=8,16", loaded=True
+        "train.py",
+        "-m",
+        *SMALL,
+        f"hydra/launcher={launcher}",
+        "model.hidden=8,16",
+        "sweep.report=false",
+        loaded=True,
     )
     assert ended.code == 0, ended.err
     assert statuses(root) == {8: "finished", 16: "finished"}
@@ -487,6 +493,7 @@ def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) 
         "model.hidden=8",
         "sweep.workers=8",
         "tracking.wait=60",
+        "sweep.report=true",
     )
     ended = train(*words, tracking=True)
     assert ended.code == 0, ended.err
