@@ -199,8 +199,10 @@ def test_a_group_of_batches_in_which_nothing_counts_moves_nothing(
 ) -> None:
     how = (*LINEAR, "step._target_=steps.of_threes", f"+step.as_int={as_int}", "trainer.epochs=1",
            "~optimizer", "+optimizer={_target_:torch.optim.SGD,lr:0.1}")  # fmt: skip
-    assert train(*how, "trainer.batch_size=2", "trainer.accumulate=2").code == 0
-    assert train(*how, "trainer.batch_size=4", "store.root=large").code == 0
+    brief = "trainer.limit_batches={}"
+    pairs = ("trainer.batch_size=2", "trainer.accumulate=2", brief.format(120))
+    assert train(*how, *pairs).code == 0
+    assert train(*how, "trainer.batch_size=4", brief.format(60), "store.root=large").code == 0
     small, large = (
         load_weights(only(root).weights_file),
         load_weights(only(root, "large").weights_file),
