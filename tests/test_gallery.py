@@ -53,12 +53,26 @@ def _gallery(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ConfigStore.instance().repo.get("experiment", {}).pop(f"{name}.yaml", None)
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python resnet.py` draws, as far as the experiment needs it."""
+    folder = tmp_path_factory.mktemp("pictures")
+    sys.path.insert(0, str(GALLERY))
+    resnet = importlib.import_module("resnet")
+    sys.path.remove(str(GALLERY))
+    resnet.draw(folder / "stars", resnet.STARS, 140, stars=True)
+    return folder
+
+
 @pytest.fixture
-def start(train: Command) -> Callable[..., Ended]:
+def start(train: Command, root: Path, request: pytest.FixtureRequest) -> Callable[..., Ended]:
     """`python train.py experiment=NAME ...` in the gallery, in this process."""
 
     def run(name: str, *overrides: str) -> Ended:
-        return train("--run", f"experiment={name}", *FEW, *overrides, script=GALLERY / "train.py")
+        if name == "resnet" and not (root / "pictures").exists():
+            (root / "pictures").symlink_to(request.getfixturevalue("pictures"))
+        words = ("--run", f"experiment={name}", "hydra.mode=RUN", *FEW, *overrides)
+        return train(*words, script=GALLERY / "train.py")
 
     return run
 
@@ -69,9 +83,11 @@ MEASURED = {
     "finetuning": {"valid/accuracy", "test/accuracy"},
     "gan": {"train/loss_netD", "valid/loss_netG", "valid/distance", "test/distance"},
     "graph": {"train/accuracy", "valid/accuracy", "test/accuracy"},
+    "kfold": {"train/loss", "valid/accuracy", "test/accuracy"},
     "mixup": {"train/loss", "valid/accuracy", "test/accuracy"},
     "multilabel": {"valid/f1", "test/f1"},
     "regression": {"valid/mae", "valid/error_peak", "test/error_distance", "test/error_time"},
+    "resnet": {"train/loss", "valid/accuracy", "test/accuracy"},
     "segmentation": {"valid/loss", "valid/iou", "test/iou"},
     "sequences": {"train/accuracy", "valid/accuracy", "test/accuracy"},
     "siamese": {"train/accuracy", "valid/accuracy", "test/accuracy"},
@@ -115,6 +131,16 @@ def test_fine_tuning_begins_with_the_weights_of_a_run(start: Command, root: Path
     after = load_weights(only(root).weights_file)
     assert torch.equal(before["0.weight"], after["0.weight"])
     assert not torch.equal(before["6.weight"], after["6.weight"])
+
+
+@pytest.mark.full
+def test_a_cross_validation_compares_paired_by_fold(train: Command) -> None:
+    words = ("experiment=kfold", "data.fold=range(3)", "trainer.epochs=2", *FEW)
+    ended = train(*words, script=GALLERY / "train.py")
+    assert ended.code == 0, ended.err
+    assert "6 runs of 2 configs: 6 finished" in ended.out
+    assert "test/accuracy minus that of model.hidden=0, paired by seed and data.fold" in ended.out
+    assert "n counts folds" in ended.out
 
 
 # --- Beside a bare loop -------------------------------------------------------------------------------------------
@@ -190,9 +216,11 @@ PROGRAMS = {
     "characters": Program(loss_of_symbols),
     "distillation": Program(loss_of_pair),
     "graph": Program(loss_of_graphs),
+    "kfold": Program(loss_of_pair),
     "mixup": Program(loss_of_mixed, override=NO_BATCH_NORM),
     "multilabel": Program(loss_of_labels, override=NO_BATCH_NORM),
     "regression": Program(squared_error),
+    "resnet": Program(loss_of_pair),
     "segmentation": Program(loss_of_pair),
     "sequences": Program(loss_of_sequences, clip_norm=1.0),
     "siamese": Program(contrastive_loss),
@@ -299,6 +327,9 @@ def test_the_gan_has_the_curve_of_a_bare_loop(start: Command, root: Path) -> Non
 # --- Kept promises ------------------------------------------------------------------------------------------------
 
 
+PLACE = {"resnet": ["+data.dataset.folder=pictures/stars"]}  # which no record is trusted to say
+
+
 @pytest.mark.parametrize("name", in_full(NAMES, but=("gan", "sequences")))
 def test_a_killed_program_resumes_to_the_same_bits_and_replays(
     start: Command, replay: Command, root: Path, die_at: Callable[[int], None], name: str
@@ -309,7 +340,7 @@ def test_a_killed_program_resumes_to_the_same_bits_and_replays(
     assert start(name, *how).code == 130
     assert "goes on after epoch 1" in start(name, *how).out
     assert facts(only(root)) == facts(only(root, "whole"))
-    again = replay(only(root).id, "--trust", name)
+    again = replay(only(root).id, "--trust", name, *PLACE.get(name, ()))
     assert (again.code, "identical: " in again.out) == (0, True), again.err
 
 
