@@ -14,6 +14,7 @@ from sweeplab.compare import tables
 from sweeplab.compare.comparability import incomparable_keys
 from sweeplab.compare.groups import group_runs
 from sweeplab.compare.runs import read_run
+from sweeplab.data import Facts
 from sweeplab.runs import identity
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Run, Store
@@ -476,6 +477,15 @@ def test_folds_are_replicas_whose_seeds_count_once(planned: Planned) -> None:
     assert told.paired.difference.half == pytest.approx(mean.half)
     assert "over n folds" in tables.ranking_caption(found)
     assert any("Nadeau and Bengio" in note for note in found.notes)
+
+
+def test_folds_of_groups_differ_in_nothing_else(planned: Planned) -> None:
+    first, second = (cell.job.config for cell in planned("data.fold=0,1", "data.folds=3").cells)
+    for settings in (first, second):
+        settings.data.group = "patient"
+    asked = identity.asked(first, Facts(train=5, valid=2, test=3, digest=""))
+    others = identity.asked(second, Facts(train=4, valid=1, test=5, digest=""))
+    assert asked["data"] | {"fold": 1} == others["data"]
 
 
 def test_folds_of_another_number_are_other_examples(planned: Planned) -> None:

@@ -40,9 +40,12 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
         plain["data"][name] = config.normalize(without_defaults(node))
     if not plain["metrics"]:
         del plain["metrics"]
-    plain["data"] |= {"valid": facts.valid, "test": facts.test}
-    if settings.data.fold is not None:
-        del plain["data"]["test"]  # which follows, and may be one more in some folds
+    sizes = {"valid": facts.valid, "test": facts.test}
+    if settings.data.fold is not None:  # from which they follow, not alike in all folds
+        del sizes["test"]
+        if settings.data.group is not None:
+            del sizes["valid"]
+    plain["data"] |= sizes
     if weights is not None:
         plain["trainer"]["init_from"] = weights
     return plain
