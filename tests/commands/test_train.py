@@ -1,0 +1,42 @@
+"""What train.py does with its config can be read from the command to a step."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, Command
+
+from sweeplab.train import loop
+
+WALK = [
+    ("train.py", "main"),
+    ("src/sweeplab/commands/train.py", "train"),
+    ("src/sweeplab/runs/run.py", "train"),
+    ("src/sweeplab/train/loop.py", "epochs"),
+    ("src/sweeplab/train/loop.py", "train_epoch"),
+    ("src/sweeplab/train/loop.py", "train_step"),
+]
+
+
+def test_six_functions_lead_from_the_command_to_a_step(
+    train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[list[tuple[str, str]]] = []
+    add_gradients = loop.add_gradients
+
+    def noted(*given: Any) -> Any:
+        ours = []
+        for frame in traceback.extract_stack():
+            file = Path(frame.filename)
+            if file == PROJECT / "train.py" or file.is_relative_to(PROJECT / "src"):
+                ours.append((file.relative_to(PROJECT).as_posix(), frame.name))
+        walks.append(ours)
+        return add_gradients(*given)
+
+    monkeypatch.setattr(loop, "add_gradients", noted)
+    assert train("data=digits", "model=linear", "trainer.epochs=1", "tracking=off").code == 0
+    start, end = walks[0].index(WALK[0]), walks[0].index(WALK[-1])
+    assert walks[0][start : end + 1] == WALK
