@@ -264,3 +264,40 @@ def classified(model: nn.Module, loss: nn.Module, batch: dict[str, Tensor]) -> d
 def swapped(picture: Tensor) -> Tensor:
     """Exchange red and blue."""
     return picture.flip(0)
+
+
+class Nested(nn.Module):
+    """A network whose parts lie in a part."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleDict(
+            {"body": nn.Linear(in_features, 8), "head": nn.Linear(8, out_features)}
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output: Tensor = self.net["head"](self.net["body"](inputs).relu())
+        return output
+
+
+def of_nested(model: nn.Module, loss: nn.Module, batch: Pair) -> Iterator[tuple[str, Tensor]]:
+    """Update the head alone; the optimizer of the body is idle."""
+    inputs, targets = batch
+    yield "net.head", loss(model(inputs), targets)
+
+
+def weighed(
+    model: nn.Module, loss: nn.Module, batch: Pair, count: float = 1.0, late: bool = False
+) -> dict[str, Any]:
+    """Let batches count by a number; with `late`, those of two examples count by one."""
+    inputs, targets = batch
+    share = torch.tensor(1.0 if late and len(inputs) == 2 else count)
+    return {"loss": loss(model(inputs), targets), "count": share}
+
+
+def sinking(
+    optimizer: torch.optim.Optimizer, factor: float | None = None
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Multiply the learning rate by this factor from the third epoch (or batch) on; None is nan."""
+    later = float("nan") if factor is None else factor
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 2 else later)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeplab.errors import Interrupted, RunFailed, UserError, did_you_mean
+from sweeplab.errors import Interrupted, RunFailed, UserError, a_or_an, did_you_mean
 
 
 def test_a_near_name_is_proposed() -> None:
@@ -39,3 +39,8 @@ def test_each_error_is_of_the_kind_that_others_know(
 
 def test_sigterm_is_not_taken_for_a_failure_of_the_run() -> None:
     assert not issubclass(Interrupted, Exception)
+
+
+def test_a_type_has_the_article_that_is_spoken() -> None:
+    nouns = ["int", "object", "ndarray", "OrderedDict", "uint8", "str", "UserDict", "NoneType"]
+    assert [a_or_an(noun).split()[0] for noun in nouns] == ["an"] * 4 + ["a"] * 4

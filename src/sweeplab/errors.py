@@ -69,6 +69,12 @@ def comma_for_point(value: object) -> str:
     return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep"
 
 
+def a_or_an(noun: str) -> str:
+    """Return a noun, as the name of a type is one, after its article."""
+    article = "an" if noun[:1].lower() in "aeio" or noun.startswith("nd") else "a"
+    return f"{article} {noun}"
+
+
 def one_line(message: object) -> str:
     """Return the text of a message or an exception on one line."""
     return " ".join(str(message).split())

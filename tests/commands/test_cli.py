@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Command
+from conftest import PROJECT, Command, ended
 
+from sweeplab.commands import cli
 from sweeplab.config.explanation import (
     ASCII_KEYS,
     EQUALS,
@@ -40,6 +42,18 @@ WRONG = {
     "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",
     "trainer.shift=1 data=diabetes loss=mse model=linear": "trainer.shift=1: is for pictures, but data.shape=None",
     "tracking.urii=https://me:p@w@host/db?password=pw": "tracking.urii=https://***@host/db?password=***",
+    "model=null": "model=null: there is no option null; model=own is a network of yours, as in "
+    "model=own model._target_=my_package.Net",
+    "model=own": "model._target_=null: must be the dotted name of a class, such as torch.nn.Linear",
+    "loss=null": "loss=null: there is no option null; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
+    "~loss": "loss: missing; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
+    "step=null": "step=null: there is no option null; leave it out, and step._target_=null switches an experiment's step off",
+    "scheduler=null": "scheduler=null: there is no option null; scheduler=constant keeps the learning rate",
+    "optimizer=null": "optimizer=null: there is no option null; ~optimizer leaves it out, for optimizers of parts of the "
+    "network: +optimizer.PART._target_=torch.optim.Adam",
+    "seed=choice(range(2))": "seed=choice(range(2)): cannot be read: choice takes values, as in seed=choice(1,2); a range "
+    "stands alone: seed=range(2)",
+    "+model.tags=[]": "model.tags=[]: sweeplab.models.MLP has no argument 'tags'; valid: ",
     "experiment=null": f"experiment=null: {NAMES}",
     "experiment=nope": "experiment=nope: no such option; valid: ",
     "seed=": "seed=: must be a whole number >= 0",
@@ -73,7 +87,7 @@ WRONG = {
     "model=한글": f"model=한글: cannot be read: {QUOTES}",
     "model": f"model: cannot be read: {OVERRIDE}",
     "model.hidden[0]=3": f"model.hidden[0]=3: cannot be read: 'model.hidden[0]' is no key; {OVERRIDE}",
-    "model=../x": "model=../x: no such option; valid: cnn, linear, mlp",
+    "model=../x": "model=../x: no such option; valid: cnn, linear, mlp, own",
     "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a list is given as "
     "optimizer.lr=[0,001]; if 0.001 is meant, its point is a dot",
     "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
@@ -87,7 +101,7 @@ WRONG = {
     "--config-name=x": "x: no such config; Cannot find primary config 'x'.",
     "--config-path=nowhere": f"{PROJECT}/nowhere: there is no such folder; make it (it may stay empty): ",
     "trainer=slow": "trainer=slow: no such option; valid: ",
-    "~model": "model: missing",
+    "~model": "model: missing; model=own is a network of yours, as in model=own model._target_=my_package.Net",
     "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'optuna'?",
     "store.root=/dev/null/x": "store.root=/dev/null/x: /dev/null is not a folder; name a folder that can be made",
     "model.activation=[x]": 'model.activation=["x"]: must be a text',
@@ -290,7 +304,7 @@ def test_shell_completion_offers_options_and_keys(command: Command) -> None:
     ended = command(
         "train.py", "-sc", "query=bash", COMP_LINE="python train.py model=", COMP_POINT="22"
     )
-    assert ended.out.split() == ["model=cnn", "model=linear", "model=mlp"]
+    assert ended.out.split() == ["model=cnn", "model=linear", "model=mlp", "model=own"]
 
 
 def test_the_sweeplab_command_explains_itself(command: Command) -> None:
@@ -304,6 +318,16 @@ def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> No
     ended = command("sweeplab", "sync", "store.rot=x")
     assert ended.code == 2
     assert ended.err == "store.rot=x: no such key; did you mean 'root'?\n"
+
+
+def test_a_decimal_comma_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    for text, said in (
+        ("0,98", "0,98 is no number; if 0.98 is meant, its point is a dot"),
+        ("much", "much is no number"),
+    ):
+        refused = ended(partial(cli.main, ["compare", "--target", text]), capfd)
+        assert refused.code == 2
+        assert refused.err.endswith(f"argument --target: {said}\n")
 
 
 def test_train_py_is_short_and_decides_nothing() -> None:

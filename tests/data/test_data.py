@@ -527,7 +527,7 @@ def test_a_bad_example_of_a_streamed_set_is_found_in_its_batch() -> None:
         ("uneven", {}, r"data\.dataset: 24 inputs, but 20 targets"),
         ("none", {}, r"data\.dataset: the target delivers no examples"),
         ("two", {}, r"data\.test=null: the set is too small to be split"),
-        ("text", {}, r"data\.dataset: a ndarray cannot be made a tensor"),
+        ("text", {}, r"data\.dataset: an ndarray cannot be made a tensor"),
         (
             "triples",
             {},

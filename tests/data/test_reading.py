@@ -363,8 +363,8 @@ def test_a_set_that_reading_changes_is_told() -> None:
         ("frame", r"example 0 cannot be read: KeyError: 0 \(test_reading\.py, line \d+\)"),
         ("numbers", r"the inputs are one number; they must be an array of a row for each example"),
         ("sparse", r"a torch\.sparse_coo tensor of torch\.float32 is not dense numbers"),
-        ("objects", r"a ndarray cannot be made a tensor: .*object"),
-        ("dates", r"a ndarray cannot be made a tensor: .*datetime64"),
+        ("objects", r"an ndarray cannot be made a tensor: .*object"),
+        ("dates", r"an ndarray cannot be made a tensor: .*datetime64"),
         ("complex", r"the inputs are torch\.complex64; give real and imaginary parts as numbers"),
         (
             "complex classes",

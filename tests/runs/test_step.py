@@ -168,7 +168,7 @@ def test_a_step_may_do_without_a_loss(train: Command, replay: Command, root: Pat
     assert train(*how, "~loss").code == 0
     assert only(root).start()["config"]["loss"] == {"_target_": "sweeplab.models.NoLoss"}
     assert replay(only(root).id, "--trust", "steps").code == 0
-    assert train(*LINEAR, "trainer.epochs=1", "~loss").err == "loss: missing\n"
+    assert train(*LINEAR, "trainer.epochs=1", "~loss").err.startswith("loss: missing; only a")
     refused = train(*LINEAR, "~loss", "step=supervised")
     assert "ValueError: the step calls its loss, and the config has none" in refused.err
 
@@ -322,6 +322,92 @@ def test_optimizers_of_parts_that_cannot_be_are_refused(
     refused = train(*GAN, *overrides)
     assert refused.code == 2
     assert refused.err.startswith(message)
+
+
+NESTED = (*LINEAR, "trainer.epochs=2", "model._target_=steps.Nested", "step._target_=steps.of_nested", "~optimizer")  # fmt: skip
+
+
+def test_parts_of_a_part_are_named_on_the_command_line_or_in_a_section(
+    train: Command, root: Path
+) -> None:
+    sgd, rate = "torch.optim.SGD", "lr=0.1"
+    typed = [f"+optimizer.net.{part}._target_={sgd}" for part in ("head", "body")]
+    typed += [f"+optimizer.net.{part}.{rate}" for part in ("head", "body")]
+    ended = train(*NESTED, *typed)
+    assert ended.code == 0, ended.err
+    why = "the step yielded no loss for this part in the first epoch: it is not trained"
+    assert ended.err == f"run {only(root).id}: optimizer.net.body: {why}\n"
+    node = f"{{_target_:{sgd},lr:0.1}}"
+    for section in (
+        f"{{net.head:{node},net.body:{node}}}",
+        f"{{net:{{body:{node},head:{node}}}}}",
+    ):
+        assert "reused" in train(*NESTED, f"+optimizer={section}").out
+    only(root)
+    changed = ("optimizer.net.head.lr=-1", "+optimizer.net.heat._target_=torch.optim.SGD")
+    for word, message in zip(
+        changed,
+        ("optimizer.net.head.lr=-1: Invalid learning rate", "optimizer.net.heat: the network has"),
+        strict=True,
+    ):
+        refused = train(*NESTED, *typed, word)
+        assert (refused.code, refused.err[: len(message)]) == (2, message)
+
+
+def test_one_cycle_of_parts_needs_a_rate_of_its_own(train: Command, root: Path) -> None:
+    refused = train(*GAN, "scheduler=one_cycle")
+    assert refused.code == 2
+    assert refused.err == (
+        "scheduler.max_lr: refers to optimizer.lr, which is not there; give scheduler.max_lr a "
+        "value of its own (optimizers of parts of the network have one each)\n"
+    )
+    assert train(*GAN, "scheduler=one_cycle", "scheduler.max_lr=0.01").code == 0
+    assert max(values["train/lr_netD"] for values in only(root).epochs().values()) <= 0.01
+
+
+def test_arguments_of_no_step_are_refused_unless_it_was_switched_off(
+    train: Command, root: Path
+) -> None:
+    refused = train(*LINEAR, "+step.beta=1")
+    advice = "there is no step; name it, as in step._target_=my_package.step"
+    assert (refused.code, refused.err) == (2, f"step.beta=1: {advice}\n")
+    swept = train("-m", *LINEAR, "+step.beta=1,2")
+    assert (swept.code, swept.err.count(advice)) == (2, 2)
+
+
+def test_a_count_that_is_no_weight_is_refused_before_any_work_or_ends_the_run(
+    train: Command, root: Path
+) -> None:
+    how = (*LINEAR, "step._target_=steps.weighed", "trainer.epochs=1")
+    why = "gives a 'count' that is not a finite number >= 0: how much the batch counts"
+    for count in (-1, "nan", "inf"):
+        refused = train(*how, f"+step.count={count}")
+        assert refused.code == 2
+        assert why in refused.err
+    ended = train(*how, "+step.count=-1", "+step.late=true")
+    assert ended.code == 1
+    assert why.replace("gives", "gave") in ended.err
+
+
+@pytest.mark.parametrize(("factor", "rate"), [("-0.5", "-0.25"), ("null", "nan")])
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_a_schedule_that_gives_no_learning_rate_ends_the_run(
+    train: Command, root: Path, factor: str, rate: str, interval: str
+) -> None:
+    own = ("~scheduler", "+scheduler._target_=steps.sinking", f"+scheduler.factor={factor}")
+    how = (*LINEAR, *own, f"trainer.scheduler_interval={interval}", "optimizer.lr=0.5")
+    ended = train(*how, "trainer.epochs=2")
+    assert ended.code == int(interval == "step"), "the third epoch's is not used by two"
+    ended = train(*how)
+    assert ended.code == 1
+    assert f"scheduler: LambdaLR gives the learning rate {rate}; it must be a" in ended.err
+
+
+def test_a_group_of_frozen_parameters_is_told(train: Command, root: Path) -> None:
+    groups = "optimizer.groups={*.bias:{lr:0.01},0.*:{weight_decay:0.1}}"
+    ended = train(*SHORT, "trainer.epochs=1", "trainer.freeze=[0.*]", groups)
+    told = "optimizer.groups.0.*: has no effect: trainer.freeze freezes all that it matches"
+    assert [line for line in ended.out.splitlines() if "has no effect" in line] == [told]
 
 
 def test_each_part_may_have_its_schedule_and_groups(train: Command, root: Path) -> None:

@@ -177,7 +177,11 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
             (),
             ["k._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"],
         ),
-        ({"_target_": 3}, (), ["k._target_=3: must be the dotted name of a class"]),
+        (
+            {"_target_": 3},
+            (),
+            ["k._target_=3: must be the dotted name of a class, such as torch.nn.Linear"],
+        ),
         (
             {"_target_": "torch.optim.sgd"},
             (),
@@ -219,7 +223,8 @@ def test_an_interpolation_to_nowhere_is_named() -> None:
     ).model
     assert (
         refusal(targets.check, node, "model")
-        == "model.in_features: Interpolation key 'data.nope' not found"
+        == "model.in_features: refers to data.nope, which is not there; give model.in_features a "
+        "value of its own"
     )
 
 

@@ -97,6 +97,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _number(text: str) -> float:
+    """Read a number of the command line. Raises argparse's own error for anything else."""
+    try:
+        return float(text)
+    except ValueError as error:
+        advice = ""
+        if "," in text:
+            advice = f"; if {text.replace(',', '.')} is meant, its point is a dot"
+        raise argparse.ArgumentTypeError(f"{text} is no number{advice}") from error
+
+
 def _add_options_of_compare(compare: argparse.ArgumentParser) -> None:
     compare.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
     sweep = "the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
@@ -106,7 +117,7 @@ def _add_options_of_compare(compare: argparse.ArgumentParser) -> None:
     baseline = compare.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[])
     baseline.help = "differences from it"
     target = "of the monitored metric, for epochs to it (default 0.98)"
-    compare.add_argument("--target", type=float, help=target)
+    compare.add_argument("--target", type=_number, help=target)
     report = "write the report there: HTML, PNG and CSV"
     compare.add_argument("--report", metavar="FOLDER", help=report)
     write = "write the experiment's page, experiments/SWEEP.md"

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 NAMES = "a group of options takes a name, or a list of names, as in model=mlp; leave it out for the default"
+NOTHING = {
+    "model": "; model=own is a network of yours, as in model=own model._target_=my_package.Net",
+    "loss": "; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
+    "step": "; leave it out, and step._target_=null switches an experiment's step off",
+    "optimizer": "; ~optimizer leaves it out, for optimizers of parts of the network: "
+    "+optimizer.PART._target_=torch.optim.Adam",
+    "scheduler": "; scheduler=constant keeps the learning rate",
+    "data": "; a set of yours is a file conf/data/mine.yaml, and data=mine",
+    "tracking": "; tracking=off sends nothing to MLflow",
+}
+"""What to give instead of no option at all, by group; it ends a message."""
+
 ASCII_KEYS = "a key on the command line has letters of ASCII only; give others in a YAML file"
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
@@ -75,6 +87,11 @@ def omegaconf_message(error: Any) -> str:
     one.
     """
     message = first_line(error)
+    if missing := re.fullmatch(r"Interpolation key '(.+)' not found", message):
+        own = f"give {error.full_key} a value of its own"
+        message = f"refers to {missing[1]}, which is not there; {own}"
+        if missing[1].startswith("optimizer."):
+            message += " (optimizers of parts of the network have one each)"
     return f"{error.full_key}: {message}" if error.full_key else message
 
 
@@ -177,6 +194,8 @@ def _syntax_problem(error: Any) -> str:
         return ASCII_KEYS
     if not KEY.fullmatch(key):
         return f"{key!r} is no key; {OVERRIDE}"
+    if re.search(r"choice\(.*\b(range|interval|glob)\(", value):
+        return f"choice takes values, as in {key}=choice(1,2); a range stands alone: {key}=range(2)"
     frame = ("Error parsing override", "See https")
     lines = [line for line in str(error).splitlines() if not line.startswith(frame)]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
@@ -210,7 +229,9 @@ def _refused_override(error: Exception, words: Sequence[str]) -> str:
             return f"{override.input_line}: {LOGGERS}"
     nameless = [override for override in overrides if not _may_name_options(override)]
     if nameless:
-        return f"{_typed(nameless)}: {NAMES}"
+        advice = NOTHING.get(nameless[0].key_or_group)
+        is_null = advice and all(override._value is None for override in nameless)
+        return f"{_typed(nameless)}: {f'there is no option null{advice}' if is_null else NAMES}"
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
     if "--" in reason:  # about options, not overrides
         return f"{' '.join(words)}: {reason}"

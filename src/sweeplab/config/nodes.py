@@ -43,6 +43,30 @@ def arguments(node: Node) -> Node:
     return {name: value for name, value in node.items() if name not in HYDRA_KEYS}
 
 
+def flat_parts(section: Any) -> Any:
+    """Name nested parts of the network by dotted names: {net: {head: ...}} is {"net.head": ...}.
+
+    Anything but a section of parts, each a node with a `_target_`, stays as it is.
+    """
+    if not isinstance(section, dict) or "_target_" in section:
+        return section
+    parts: Node = {}
+    for name, own in section.items():
+        if _has_parts(own):
+            inner = flat_parts(own)
+            parts |= {f"{name}.{part}": node for part, node in inner.items()}
+        else:
+            parts[name] = own
+    return parts
+
+
+def _has_parts(node: Any) -> bool:
+    """Tell whether a part has parts of its own, and no optimizer for the whole of it."""
+    if not isinstance(node, dict) or not node or "_target_" in node:
+        return False
+    return all(isinstance(own, dict) for own in node.values())
+
+
 def children(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the items of a dict or a list with their dotted keys."""
     if isinstance(value, dict):

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplab.config import resolving
-from sweeplab.config.explanation import omegaconf_message
-from sweeplab.config.nodes import Node, walk
+from sweeplab.config.explanation import NOTHING, omegaconf_message
+from sweeplab.config.nodes import Node, flat_parts, walk
 from sweeplab.config.redaction import hidden_keys, redact
 from sweeplab.config.sections import (
     COMPONENTS,
@@ -132,7 +132,8 @@ def validate(plain: Mapping[str, Any]) -> Config:
     valid = [f.name for f in fields(Config)]
     unknown = [key for key in plain if key not in valid]
     problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in unknown]
-    problems += [f"{key}: missing" for key in valid if key not in plain and key not in OPTIONAL]
+    missing = [key for key in valid if key not in plain and key not in OPTIONAL]
+    problems += [f"{key}: missing{NOTHING.get(key, '')}" for key in missing]
     sections: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
         sections[name] = _section(cls, plain.get(name) or {}, name, problems)
@@ -144,7 +145,8 @@ def validate(plain: Mapping[str, Any]) -> Config:
         nodes[name] = plain.get(name) or {}
         if not isinstance(plain.get(name, {}), dict):
             problems.append(f"{name}={plain[name]}: a section of keys is expected")
-    nodes["optimizer"] = _without_null_groups(nodes["optimizer"])
+    nodes["optimizer"] = _without_null_groups(flat_parts(nodes["optimizer"]))
+    nodes["scheduler"] = flat_parts(nodes["scheduler"])
     nodes["step"] = _without_null_step(nodes["step"])
     problems += _shift_problems(sections["trainer"], sections["data"])
     if problems:

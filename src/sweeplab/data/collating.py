@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from sweeplab import targets
 from sweeplab.data import trees
-from sweeplab.errors import UserError, failure, one_line
+from sweeplab.errors import UserError, a_or_an, failure, one_line
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
@@ -43,7 +43,7 @@ class Collate:
             reason = f"fails on a list of {len(examples)} examples: {failure(error)}"
             raise UserError(f"data.collate={self.name}: {reason}") from error
         if batch is None or isinstance(batch, FunctionType | partial | type):
-            kind = "nothing" if batch is None else f"a {type(batch).__name__}"
+            kind = "nothing" if batch is None else a_or_an(type(batch).__name__)
             wanted = "it must return the batch of the list of examples that it is called with"
             raise UserError(f"data.collate={self.name}: returns {kind}; {wanted}")
         return batch

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from sweeplab.data import iterables, trees
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
 from sweeplab.data.transforms import Transforms, transformed
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, a_or_an
 
 Pair = tuple[Tensor, Tensor]
 
@@ -143,7 +143,7 @@ class Converted(Dataset[Pair]):
         example = self.dataset[index]
         if not isinstance(example, tuple | list) or len(example) != 2:
             wanted = "it must be a pair (input, target), or data.task=any"
-            raise UserError(f"data.dataset: an example is a {kind_of(example)}; {wanted}")
+            raise UserError(f"data.dataset: an example is {a_or_an(kind_of(example))}; {wanted}")
         inputs, target = example
         return tensor_of(transformed(inputs, self.transforms)), tensor_of(target)
 
@@ -233,17 +233,17 @@ def _description(value: object) -> str:
     """Describe what is no set, and how it differs from one."""
     kind = kind_of(value)
     if isinstance(value, DataLoader):
-        return f"a {kind}, whose batches sweeplab makes itself"
+        return f"{a_or_an(kind)}, whose batches sweeplab makes itself"
     if isinstance(value, IterableDataset):
-        return f"a {kind}, an IterableDataset without __len__"
+        return f"{a_or_an(kind)}, an IterableDataset without __len__"
     if iterables.is_frame(value):
-        return f"a {kind} of pandas (data=csv reads a table)"
+        return f"{a_or_an(kind)} of pandas (data=csv reads a table)"
     if not isinstance(value, Mapping):
-        return f"a {kind}"
+        return a_or_an(kind)
     keys = [str(key) for key in value]
     if not keys:
         return f"an empty {kind}"
-    text = f"a {kind} of the keys {', '.join(keys[:6])}"
+    text = f"{a_or_an(kind)} of the keys {', '.join(keys[:6])}"
     if len(keys) > 6:
         text += ", ..."
     if "data" in value and "target" in value:
@@ -263,7 +263,7 @@ def tensor_of(value: object) -> Tensor:
         return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"data.dataset: a {kind_of(value)} cannot be made a tensor: {error}"
+            f"data.dataset: {a_or_an(kind_of(value))} cannot be made a tensor: {error}"
         ) from error
 
 

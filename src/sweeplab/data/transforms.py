@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sweeplab import targets
 from sweeplab.data import seeding, trees
-from sweeplab.errors import UserError, failure
+from sweeplab.errors import UserError, a_or_an, failure
 from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:
@@ -105,4 +105,4 @@ def batch_transform(data: Data) -> BatchTransform | None:
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {list(value.shape)} ({value.dtype})"
-    return f"a {type(value).__name__}"
+    return a_or_an(type(value).__name__)

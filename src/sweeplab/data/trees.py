@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, a_or_an
 
 Tree = Any
 """Nested tuples, lists, dicts and named tuples, with anything as leaves."""
@@ -139,7 +139,8 @@ def difference(first: Tree, other: Tree) -> str:
 
 def _in_words(leaf: tuple[object, ...]) -> str:
     kind, shape = leaf[:2]
-    return f"a {kind} of shape {shape}" if shape else f"a {kind}"
+    named = a_or_an(str(kind))
+    return f"{named} of shape {shape}" if shape else named
 
 
 def size(tree: Tree) -> int:
@@ -245,7 +246,7 @@ def _object_pieces(value: Any, any_object: bool) -> Iterator[Any]:
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if not any_object:
         raise UserError(
-            f"data.dataset: an example has a {name}, and nothing tells what it holds: give it a "
+            f"data.dataset: an example has {a_or_an(name)}, and nothing tells what it holds: give it a "
             "method to_dict(), or name the state of the set, as in data.version=1; it is then "
             "read anew in each epoch"
         )

@@ -38,7 +38,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
     for names in groups.frozen(config.trainer.freeze, parameters):
         parameters[names].requires_grad_(False)
     updaters = {
-        part: _updater(own, groups.of_part(part, parameters), updates, runtime)
+        part: _updater(own, part, groups.of_part(part, parameters), updates, runtime)
         for part, own in schedule.by_part(config).items()
     }
     further = {
@@ -66,6 +66,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
 
 def _updater(
     config: Config,
+    part: str,
     parameters: Mapping[groups.Names, nn.Parameter],
     updates: int,
     runtime: Runtime,
@@ -83,6 +84,7 @@ def _updater(
         interval=config.interval,
         clip_norm=config.trainer.clip_norm,
         scaler=runtime.new_scaler(),
+        key=schedule.key("scheduler", part),
     )
 
 

@@ -135,6 +135,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     """
     denormals.flush()
     once = once or Once()
+    _ensure_step(settings, overrides)
     computed = _only(settings, *config.COMPONENTS, "metrics", "step", "data", "trainer")
     if problems := once(parts.problems, computed):
         raise UserError(*problems)
@@ -168,6 +169,17 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
         finished=finished,
         notes=notes,
     )
+
+
+def _ensure_step(settings: Config, overrides: list[str]) -> None:
+    """Raise UserError for arguments of a step where there is none, unless it was switched off."""
+    words = [override.lstrip("+") for override in overrides]
+    if settings.step or any(word.startswith("step._target_=") for word in words):
+        return
+    wrong = [word for word in words if word.startswith("step.")]
+    advice = "there is no step; name it, as in step._target_=my_package.step"
+    if wrong:
+        raise UserError(*[f"{word}: {advice}" for word in wrong])
 
 
 def _ensure_updates(settings: Config, examples: int) -> None:
@@ -285,6 +297,8 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
     parameters = trial.updated(settings, fitted)
     updates = updates_per_epoch(settings, facts.train)
+    if settings.trainer.freeze:
+        notes += trial.frozen_groups(settings, fitted)
     notes += once(trial.fit_optimizers, schedule, parameters, updates)
     if replaced := replaced_keys(settings):
         values = config.flatten(config.to_dict(settings))

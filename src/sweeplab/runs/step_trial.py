@@ -22,7 +22,14 @@ from sweeplab.runs.once import Once
 from sweeplab.runs.screen import Layer
 from sweeplab.speed import dynamo
 from sweeplab.train import groups, own_step
-from sweeplab.train.step_result import Step, StepResult, compute, no_update, task_score
+from sweeplab.train.step_result import (
+    Step,
+    StepResult,
+    compute,
+    ensure_counted,
+    no_update,
+    task_score,
+)
 
 MOST = 200  # characters of the description of a batch
 
@@ -91,7 +98,7 @@ def _tried(
 
     def attempt(what: str, batch: Any, update: Callable[[str, Tensor], None]) -> StepResult:
         try:
-            return compute(step, model, loss, batch, nullcontext, update)
+            return ensure_counted(compute(step, model, loss, batch, nullcontext, update))
         except Exception as error:
             raise UserError(
                 f"{name}: {what} fails on {_described(batch)}: {failure(error)}"

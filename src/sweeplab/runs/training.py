@@ -147,10 +147,8 @@ class Training:
         """Keep the best weights, journal the epoch, checkpoint; return whether it was the last."""
         result = broadcast(result)  # seconds, too: what stops one rank stops all
         self.epoch, self.reason = result.epoch, self.stopping.update(result)
-        if result.epoch == 1 and result.finite and self.stopping.best is None:
-            console.complain(
-                f"run {self.folder.id}: {self.stopping.monitor} is nan, by which no epoch can be chosen"
-            )
+        if result.epoch == 1:
+            _look_at_first_epoch(self, result)
         if self.stopping.best_epoch == result.epoch:
             self.best = snapshot(self.state.evaluated, self.state.loss)
         if self.stopping.best_epoch in (result.epoch, None):
@@ -215,6 +213,17 @@ def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[A
     if state.step is None:
         return batches.epoch(epoch)
     return zip(batches.epoch(epoch), batches.sizes(), strict=True)
+
+
+def _look_at_first_epoch(training: Training, result: EpochResult) -> None:
+    """Say what the first epoch shows: a metric without numbers, a part that is not trained."""
+    name, watched = f"run {training.folder.id}", training.stopping
+    if result.finite and watched.best is None:
+        console.complain(f"{name}: {watched.monitor} is nan, by which no epoch can be chosen")
+    for part, updater in training.state.updaters.items():
+        if part and updater.updates == 0:
+            why = "the step yielded no loss for this part in the first epoch: it is not trained"
+            console.complain(f"{name}: optimizer.{part}: {why}")
 
 
 def _keep_weights(training: Training) -> None:

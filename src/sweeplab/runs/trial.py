@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from sweeplab import metrics, targets
 from sweeplab.config import Config, Data, Node, Trainer
 from sweeplab.data import seeding
-from sweeplab.errors import UserError, one_line
+from sweeplab.errors import UserError, a_or_an, one_line
 from sweeplab.runs import example_batches, metric_trial
 from sweeplab.runs.example_batches import EXAMPLES
 from sweeplab.runs.once import Once
@@ -168,7 +168,7 @@ def module(node: Node, key: str) -> nn.Module:
     built = targets.build(node, key)
     if not isinstance(built, nn.Module):
         raise UserError(
-            f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is a {type(built).__name__}"
+            f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is {a_or_an(type(built).__name__)}"
         )
     return built
 
@@ -187,7 +187,7 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
         ) from error
     if not isinstance(output, Tensor):
         raise UserError(
-            f"model={target}: must return one tensor, returned a {type(output).__name__}"
+            f"model={target}: must return one tensor, returned {a_or_an(type(output).__name__)}"
         )
     if tuple(output.shape) != (len(inputs), needs.out_features):
         key = "model.out_features" if "out_features" in config.model else "model"
@@ -224,7 +224,7 @@ def _try_loss(config: Config, loss: nn.Module) -> None:
                 f"data={needs.name} ({hint}): {_line(error)}"
             ) from error
     if not isinstance(value, Tensor):
-        raise UserError(f"loss={target}: must give a tensor, gave a {type(value).__name__}")
+        raise UserError(f"loss={target}: must give a tensor, gave {a_or_an(type(value).__name__)}")
     if value.shape != ():
         raise UserError(
             f"loss={target}: must give one number a batch, not shape {list(value.shape)}"
@@ -332,9 +332,7 @@ def updated(config: Config, fitted: Fitted) -> dict[str, list[Group]]:
     Of parameters that look alike there is one in a group. Raises UserError for patterns that match
     no parameter, or contradict each other.
     """
-    parameters = dict(fitted.parameters)
-    for names in groups.frozen(config.trainer.freeze, parameters):
-        parameters[names] = replace(parameters[names], trained=False)
+    parameters = _as_frozen(config, fitted)
     found = {}
     for part, own in schedule.by_part(config).items():
         mine = groups.of_part(part, parameters)
@@ -343,6 +341,28 @@ def updated(config: Config, fitted: Fitted) -> dict[str, list[Group]]:
             raise UserError(f"trainer.freeze={config.trainer.freeze}: {why}")
         found[part] = _groups(own.optimizer, mine, schedule.key("optimizer", part))
     return found
+
+
+def _as_frozen(config: Config, fitted: Fitted) -> dict[groups.Names, Parameter]:
+    """Return the parameters, with those marked that `trainer.freeze` freezes."""
+    parameters = dict(fitted.parameters)
+    for names in groups.frozen(config.trainer.freeze, parameters):
+        parameters[names] = replace(parameters[names], trained=False)
+    return parameters
+
+
+def frozen_groups(config: Config, fitted: Fitted) -> list[str]:
+    """Say of which groups of an optimizer `trainer.freeze` freezes all parameters."""
+    notes = []
+    parameters = _as_frozen(config, fitted)
+    for part, own in schedule.by_part(config).items():
+        mine = groups.of_part(part, parameters)
+        for pattern in own.optimizer.get(groups.GROUPS) or {}:
+            matched = [each for names, each in mine.items() if groups.matches(names, pattern)]
+            if not any(each.trained for each in matched):
+                key = f"{schedule.key('optimizer', part)}.{groups.GROUPS}.{pattern}"
+                notes.append(f"{key}: has no effect: trainer.freeze freezes all that it matches")
+    return notes
 
 
 def _groups(node: Node, parameters: Mapping[groups.Names, Parameter], key: str) -> list[Group]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeplab.config.nodes import Node, arguments, as_plain, children
 from sweeplab.config.text import brief
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.errors import UserError, a_or_an, did_you_mean
 from sweeplab.targets.annotations import NAMED, argument, signature
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.values import Argument, fields, problem
@@ -47,14 +47,16 @@ def _called(value: Any, key: str) -> Iterator[tuple[str, Node]]:
 def _node_problems(node: Node, key: str, supplied: Sequence[str]) -> list[str]:
     path = node["_target_"]
     if not isinstance(path, str):
-        return [f"{key}._target_={brief(path)}: must be the dotted name of a class"]
+        return [
+            f"{key}._target_={brief(path)}: must be the dotted name of a class, such as torch.nn.Linear"
+        ]
     try:
         target = locate(path, f"{key}._target_")
     except UserError as error:
         return [str(error)]
     if not callable(target):
         kind = type(target).__name__
-        return [f"{key}._target_={path}: is a {kind}, not a class{_classes_in(target)}"]
+        return [f"{key}._target_={path}: is {a_or_an(kind)}, not a class{_classes_in(target)}"]
     known = signature(target)
     if known is None:
         return []

@@ -59,6 +59,8 @@ def train_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
     """
     started = time.perf_counter()
     state.train()
+    for updater in state.updaters.values():
+        updater.checked_rates()
     averager: MetricAverager | StepAverager
     if state.step is not None:
         averager = _train_by_step(state, batches)

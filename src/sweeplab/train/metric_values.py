@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeplab.errors import a_or_an
 from sweeplab.metrics import free_name
 
 
@@ -89,10 +90,10 @@ def comes_from(name: str, metrics: Sequence[str]) -> bool:
 def describe(value: Any) -> str:
     """Say in words what is no number."""
     if isinstance(value, Tensor | np.ndarray):
-        return f"a {type(value).__name__.lower()} of shape {list(value.shape)}"
+        return f"{a_or_an(type(value).__name__.lower())} of shape {list(value.shape)}"
     if value is None or value == "null":
         return "nothing"
-    return f"a {type(value).__name__}"
+    return a_or_an(type(value).__name__)
 
 
 def leaves(value: Any) -> Iterator[Any]:

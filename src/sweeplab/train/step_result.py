@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sweeplab.errors import a_or_an
 from sweeplab.metrics import ACCURACY, CLASSIFICATION, LOSS, MAE, REGRESSION
 from sweeplab.train import metric_values
 from sweeplab.train.updater import Updater
@@ -28,6 +29,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 Update = Callable[[str, Tensor], None]
 
 OUTPUT, TARGET, COUNT = "output", "target", "count"
+NO_WEIGHT = f"'{COUNT}' that is not a finite number >= 0: how much the batch counts"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,7 +72,7 @@ class StepResult:
 def _loss(value: Any, what: str) -> Tensor:
     if not isinstance(value, Tensor):
         kind = type(value).__name__
-        raise TypeError(f"{what} must be the loss, a tensor of one number, not a {kind}")
+        raise TypeError(f"{what} must be the loss, a tensor of one number, not {a_or_an(kind)}")
     if value.numel() != 1:
         raise ValueError(f"{what} must be one number, not of shape {list(value.shape)}")
     one = value.reshape(())
@@ -85,6 +87,19 @@ def _count(value: Any) -> Tensor | float | None:
         wanted = f"'{COUNT}' must be one number, how much the batch counts"
         raise TypeError(f"{wanted}, not {metric_values.describe(value)}")
     return _number(value)
+
+
+def _is_weight(count: Tensor | float) -> Tensor:
+    """Tell on its device whether a batch may count so much: a finite number >= 0."""
+    number = torch.as_tensor(count)
+    return (number >= 0) & torch.isfinite(number)
+
+
+def ensure_counted(result: StepResult) -> StepResult:
+    """Return the result of a step. Raises ValueError if its batch counts by no weight."""
+    if result.count is not None and not _is_weight(result.count):
+        raise ValueError(f"it gives a {NO_WEIGHT}")
+    return result
 
 
 def _number(value: Any) -> Tensor | float:
@@ -128,7 +143,7 @@ def compute(
 def _part_and_loss(item: Any) -> tuple[str, Tensor]:
     """Read what a generator yielded. Raises ValueError unless it is a part and its loss."""
     if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
-        raise ValueError(f"the step must yield (part, loss), not a {type(item).__name__}")
+        raise ValueError(f"the step must yield (part, loss), not {a_or_an(type(item).__name__)}")
     part, value = item
     return part, _loss(value, f"what the step yields for {part}")
 
@@ -181,12 +196,16 @@ class StepAverager:
         self._unit = unit
         self._sums: dict[str, Tensor] = {}
         self._shares: dict[str, Tensor] = {}
+        self._counts_fit: Tensor | None = None
         self.examples = 0
 
     def update(self, result: StepResult, examples: int) -> None:
         """Add a batch of so many examples."""
         self.examples += examples
         share = examples if result.count is None else result.count
+        if result.count is not None:
+            fits = _is_weight(result.count)
+            self._counts_fit = fits if self._counts_fit is None else self._counts_fit & fits
         self._add(LOSS, result.loss, share)
         for name, value in result.numbers.items():
             self._add(name, value, share)
@@ -203,7 +222,12 @@ class StepAverager:
         self._shares[name] = self._shares.get(name, 0.0) + weight
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each number, over the batches that gave it; waits for the device."""
+        """Return the mean of each number, over the batches that gave it; waits for the device.
+
+        Raises ValueError if a batch counted by no weight.
+        """
+        if self._counts_fit is not None and not self._counts_fit:
+            raise ValueError(f"the step gave a {NO_WEIGHT}")
         return {name: float(total / self._shares[name]) for name, total in self._sums.items()}
 
 

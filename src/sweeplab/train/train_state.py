@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sweeplab.errors import a_or_an
 from sweeplab.metrics import MetricAverager
 from sweeplab.speed.cuda_graph import GraphedGradients, Passes
 from sweeplab.train.metric_values import Metric
@@ -127,7 +128,11 @@ def checked_output(output: Tensor, examples: int, outputs: int | None) -> Tensor
     """
     shape = getattr(output, "shape", None)
     if outputs is not None and shape != (examples, outputs):
-        got = f"is a {type(output).__name__}" if shape is None else f"has the shape {list(shape)}"
+        got = (
+            f"is {a_or_an(type(output).__name__)}"
+            if shape is None
+            else f"has the shape {list(shape)}"
+        )
         raise ValueError(f"the network's output {got}, but [{examples}, {outputs}] is needed")
     return output
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +26,8 @@ class Updater:
     interval: str = "auto"  # when the scheduler steps: step | epoch | auto
     clip_norm: float | None = None
     scaler: GradScaler | None = None  # in fp16, in which small gradients would be 0
+    key: str = "scheduler"  # of the schedule in the config
+    updates: int = 0  # in this process
     _rates: Sequence[float] = ()  # of the last batch, if the scheduler steps each batch
 
     @cached_property
@@ -78,6 +82,7 @@ class Updater:
 
         # A tensor, as torch's own examples return
         loss: Tensor = self.optimizer.step(look)  # type: ignore[arg-type, assignment]
+        self.updates += 1
         self.step_schedule()
         return loss
 
@@ -94,13 +99,26 @@ class Updater:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
+        self.updates += 1
 
     def step_schedule(self) -> None:
         """Step a scheduler that counts batches."""
         if self.steps_each_batch:
-            self._rates = schedule.rates(self.optimizer)
-            # No ReduceLROnPlateau here: it needs a metric
-            self.scheduler.step()  # type: ignore[call-arg]
+            self._rates = self.checked_rates()
+            self._step_scheduler()
+
+    def checked_rates(self) -> list[float]:
+        """Return the learning rates as they are now.
+
+        Raises ValueError for what a schedule of one's own may give, and nothing is learned by.
+        """
+        rates = schedule.rates(self.optimizer)
+        for rate in rates:
+            if not 0 <= rate < math.inf:
+                name = type(self.scheduler).__name__
+                wanted = "it must be a finite number >= 0"
+                raise ValueError(f"{self.key}: {name} gives the learning rate {rate:g}; {wanted}")
+        return rates
 
     def last_rates(self) -> Sequence[float]:
         """Return the learning rates of the last batch, one for each parameter group."""
@@ -109,6 +127,16 @@ class Updater:
     def end_epoch(self, monitored: float) -> None:
         """Step a scheduler that counts epochs; a plateau looks at the monitored metric."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(monitored)
+            self._step_scheduler(monitored)
         elif not self.steps_each_batch:
-            self.scheduler.step()
+            self._step_scheduler()
+
+    def _step_scheduler(self, *monitored: float) -> None:
+        """Step the scheduler, of a ReduceLROnPlateau by the monitored metric."""
+        step: Callable[..., None] = self.scheduler.step
+        if self.updates:
+            step(*monitored)
+            return
+        with warnings.catch_warnings():  # torch warns of optimizers without a step; so do we
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step")
+            step(*monitored)
