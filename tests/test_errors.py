@@ -42,5 +42,5 @@ def test_sigterm_is_not_taken_for_a_failure_of_the_run() -> None:
 
 
 def test_a_type_has_the_article_that_is_spoken() -> None:
-    nouns = ["int", "object", "ndarray", "OrderedDict", "uint8", "str", "UserDict", "NoneType"]
+    nouns = ["int", "object", "ndarray", "OrderedDict", "uint8", "str", "UserDict", "OneCycleLR"]
     assert [a_or_an(noun).split()[0] for noun in nouns] == ["an"] * 4 + ["a"] * 4

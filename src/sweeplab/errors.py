@@ -71,8 +71,11 @@ def comma_for_point(value: object) -> str:
 
 def a_or_an(noun: str) -> str:
     """Return a noun, as the name of a type is one, after its article."""
-    article = "an" if noun[:1].lower() in "aeio" or noun.startswith("nd") else "a"
-    return f"{article} {noun}"
+    spoken = noun.lower()
+    has_vowel = spoken.startswith(("a", "e", "i", "o", "nd"))
+    if has_vowel and not spoken.startswith(("one", "once")):
+        return f"an {noun}"
+    return f"a {noun}"
 
 
 def one_line(message: object) -> str:

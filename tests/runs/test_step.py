@@ -344,6 +344,9 @@ def test_parts_of_a_part_are_named_on_the_command_line_or_in_a_section(
     ):
         assert "reused" in train(*NESTED, f"+optimizer={section}").out
     only(root)
+    fixed = "_target_=torch.optim.lr_scheduler.ConstantLR"
+    own = [f"+scheduler.net.{part}.{fixed}" for part in ("head", "body")]
+    assert train(*NESTED, *typed, "~scheduler", *own, "store.root=own").code == 0
     changed = ("optimizer.net.head.lr=-1", "+optimizer.net.heat._target_=torch.optim.SGD")
     for word, message in zip(
         changed,
@@ -389,10 +392,11 @@ def test_a_count_that_is_no_weight_is_refused_before_any_work_or_ends_the_run(
     assert why.replace("gives", "gave") in ended.err
 
 
-@pytest.mark.parametrize(("factor", "rate"), [("-0.5", "-0.25"), ("null", "nan")])
-@pytest.mark.parametrize("interval", ["epoch", "step"])
+@pytest.mark.parametrize(
+    ("interval", "factor", "rate"), [("epoch", "-0.5", "-0.25"), ("step", "null", "nan")]
+)
 def test_a_schedule_that_gives_no_learning_rate_ends_the_run(
-    train: Command, root: Path, factor: str, rate: str, interval: str
+    train: Command, root: Path, interval: str, factor: str, rate: str
 ) -> None:
     own = ("~scheduler", "+scheduler._target_=steps.sinking", f"+scheduler.factor={factor}")
     how = (*LINEAR, *own, f"trainer.scheduler_interval={interval}", "optimizer.lr=0.5")

@@ -86,10 +86,12 @@ def as_delivered(data: Data, numbers: Tensor, shown: str) -> Tensor:
     target: Any = locate(data.dataset["_target_"], "data.dataset._target_")
     are_pixels = target in (*OF_BYTES, *OF_FILES)
     low, high = float(numbers.min()), float(numbers.max())
-    are_whole = not numbers.is_floating_point()
-    if are_pixels and high > 1:  # bytes, as rows of text have them
-        are_whole = bool((numbers == numbers.round()).all())
-    are_bytes = are_whole and (are_pixels or _has_bytes(data))
+    if not are_pixels:
+        are_bytes = numbers.dtype == torch.uint8 and _has_bytes(data)
+    elif high > 1:  # whole numbers, as rows of text have them
+        are_bytes = bool((numbers == numbers.round()).all())
+    else:
+        are_bytes = not numbers.is_floating_point()
     most = 255 if are_bytes else 1
     if (are_bytes or are_pixels) and not 0 <= low <= high <= most:
         wanted = "pixels are whole numbers from 0 to 255, or 0 to 1"

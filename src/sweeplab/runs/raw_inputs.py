@@ -130,7 +130,7 @@ def _array(values: Any, shown: str) -> Array:
 def _of_numbers(settings: Config, rows: Array, shown: str) -> Sequence[Any]:
     """Return the examples of an array: one after another, or one."""
     _ensure_numbers(rows, shown)
-    if rows.dtype.kind != "f":
+    if rows.dtype.kind != "f" and rows.dtype != np.uint8:
         rows = rows.astype(np.int64)
     numbers = data.as_delivered(settings.data, torch.from_numpy(np.array(rows)), shown)
     if settings.data.transform is not None:  # which alone knows what it takes
