@@ -277,6 +277,13 @@ def test_a_set_that_brings_a_test_set_is_built_twice(tmp_path: Path) -> None:
     assert supplied_arguments(config("torch_pair")) == []
 
 
+def test_no_test_set_is_drawn_where_the_set_brings_one(tmp_path: Path) -> None:
+    assert facts(config("InHalves", root=str(tmp_path), valid=4, test=6)).test == 6
+    said = "data.test=7: the set brings a test set of 6 examples; give data.test=null"
+    with pytest.raises(UserError, match=said):
+        load(config("InHalves", root=str(tmp_path), valid=4, test=7))
+
+
 @pytest.mark.parametrize("target", ["numpy_pair", "Listed"])
 def test_numpy_torch_and_datasets_give_equal_batches(target: str) -> None:
     ours, theirs = (

@@ -32,13 +32,6 @@ def names(plan: Plan) -> list[str]:
     return [cell.name for cell in plan.cells]
 
 
-def test_jobs_keep_in_memory_once_what_their_configs_have_in_common(planned: Planned) -> None:
-    first, second = (cell.job.config for cell in planned("model.hidden=8,16").cells)
-    assert first.trainer is second.trainer
-    assert first.optimizer is second.optimizer
-    assert [first.model["hidden"], second.model["hidden"]] == [8, 16]
-
-
 def test_what_is_wrong_in_several_jobs_is_said_once(planned: Planned) -> None:
     assert refused(planned, "data.std=x", "trainer.epochs=-1,-2").splitlines() == [
         "data.std=x: must be a number > 0, or a list with one for each channel, or null  (in 2 of 2 jobs: epochs=-1, ...)",

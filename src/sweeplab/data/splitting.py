@@ -77,9 +77,14 @@ def sizes(data: Data, total: int, own_test_size: int | None) -> tuple[int, int, 
         test = len(_fold(data, total))
         rest = total - test
         least = total * (data.folds - 1) // data.folds  # the rest of the largest fold
+    elif own_test_size:
+        if data.test not in (None, own_test_size):
+            own = f"the set brings a test set of {own_test_size} examples"
+            raise UserError(f"data.test={data.test}: {own}; give data.test=null")
+        test, rest, least = own_test_size, total, total
     else:
-        test = own_test_size or _size("data.test", data.test, total // 5, total - 2)
-        rest = least = total if own_test_size else total - test
+        test = _size("data.test", data.test, total // 5, total - 2)
+        rest = least = total - test
     valid = _size("data.valid", data.valid, least // 12, rest - 1)  # of all folds the same
     return rest - valid, valid, test
 
