@@ -90,6 +90,7 @@ WRONG = {
     "model=../x": "model=../x: no such option; valid: cnn, linear, mlp, own",
     "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a list is given as "
     "optimizer.lr=[0,001]; if 0.001 is meant, its point is a dot",
+    "seed=range(5)": "seed=range(5): several values are a sweep, which takes -m",
     "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
     "model.hidden=[8,16]",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "

@@ -327,6 +327,13 @@ def test_one_seed_each_is_warned_of(home: Store) -> None:
     )
 
 
+def test_one_fold_each_is_warned_of(home: Store) -> None:
+    cells = [add(home, f"model.hidden={width}", "data.folds=3", "data.fold=0") for width in (8, 16)]
+    note = summarise(home, manifest(home, cells)).notes[0]
+    assert note.startswith("one fold each: ")
+    assert note.endswith("as in data.folds=5 'data.fold=range(5)'")
+
+
 def test_of_two_configs_with_a_baseline_the_differences_speak(home: Store) -> None:
     spread = {8: (0.90, 0.92), 16: (0.91, 0.93)}
     cells = [

@@ -300,9 +300,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if not means:
         lines.append(f"no run has a {monitor} to compare yet")
     elif max(mean.n for mean in means) == 1:
-        lines.append(
-            "one seed each: chance alone makes differences; several tell, as in 'seed=range(5)'"
-        )
+        lines.append(_only_one(is_folded=comparison.is_folded))
     elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
         lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
     if comparison.is_folded:
@@ -320,3 +318,11 @@ def _notes(comparison: Comparison) -> list[str]:
     if len(made_on) > 1:
         lines.append(f"made in different ways, so seconds do not compare: {'; '.join(made_on)}")
     return lines
+
+
+def _only_one(*, is_folded: bool) -> str:
+    """Say that one run of each config tells little, and which further ones tell more."""
+    what, several = "seed", "'seed=range(5)'"
+    if is_folded:
+        what, several = "fold", "data.folds=5 'data.fold=range(5)'"
+    return f"one {what} each: chance alone makes differences; several tell, as in {several}"

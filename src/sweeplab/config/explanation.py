@@ -145,6 +145,8 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
     """Say where several values are given without -m, and where a range stands inside a list; None
     for other errors.
     """
+    if swept := re.search(r"Sweep parameters '([^'=]+=.*)' requires --multirun", text):
+        return f"{swept[1]}: several values are a sweep, which takes -m"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
         advice = f"several values are a sweep, which takes -m; a list is given as {key}=[{value}]"
