@@ -328,8 +328,10 @@ def test_one_seed_each_is_warned_of(home: Store) -> None:
 
 
 def test_one_fold_each_is_warned_of(home: Store) -> None:
-    cells = [add(home, f"model.hidden={width}", "data.folds=3", "data.fold=0") for width in (8, 16)]
-    note = summarise(home, manifest(home, cells)).notes[0]
+    data = {"name": "mnist", "digest": "d" * 64, "train": 20, "test": 10}
+    fold = ("data.folds=3", "data.fold=0")
+    cells = [add(home, f"model.hidden={width}", *fold, data=data) for width in (8, 16)]
+    note = summarise(home, manifest(home, cells, replicate=["seed", "data.fold"])).notes[0]
     assert note.startswith("one fold each: ")
     assert note.endswith("as in data.folds=5 'data.fold=range(5)'")
 

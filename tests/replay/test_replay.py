@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from conftest import Command, unsealed
+from torch.utils.data import IterableDataset
 
 from sweeplab import config, targets, tracking
 from sweeplab.config import Tracking
@@ -51,6 +52,17 @@ class FromFile(Digits):
         super().__init__()
         count = int(Path(path).read_text())
         self.inputs, self.targets = self.inputs[:count], self.targets[:count]
+
+
+class OneByOne(IterableDataset[Any]):
+    """The first 200 digits, in their order only."""
+
+    def __len__(self) -> int:
+        return 200
+
+    def __iter__(self) -> Iterator[Any]:
+        digits = Digits()
+        return (digits[number] for number in range(200))
 
 
 def only(root: Path) -> Run:
@@ -602,6 +614,20 @@ def test_own_classes_need_trust_and_their_places_come_from_here(
     assert ended.code == 1
     assert "  data.digest: " in ended.err
     assert "  data.train: " in ended.err
+
+
+def test_a_set_that_was_streamed_is_streamed_again_in_the_same_order(
+    train: Command, replay: Command, root: Path
+) -> None:
+    train(
+        *SMALL,
+        f"data.dataset._target_={HERE}.OneByOne",
+        "data.memory=0",
+        "data.version=1",
+        "data.buffer=20",
+    )
+    ended = replay(only(root).id, "--trust", HERE)
+    assert "identical: 3 epochs" in ended.out, ended.err
 
 
 # --- honest records that call a user's own functions

@@ -94,6 +94,9 @@ def test_a_finished_run_gets_them_by_a_replay_and_loses_them_with_its_weights(
         load_model(run.id, epoch=2)
     with pytest.raises(UserError, match="has no epoch 6; its epochs are 1 to 5"):
         load_model(run.id, epoch=6)
+    for odd in (True, 2.0, "2"):
+        with pytest.raises(UserError, match=f"epoch={odd!r}: must be a whole number, or None"):
+            load_model(run.id, epoch=odd)  # type: ignore[arg-type]
     replay(run.id, ["trainer.keep_every=2"])
     before = kept(run)
     assert {"weights.safetensors"} == {name for name in run_files(run.folder) if "weights" in name}

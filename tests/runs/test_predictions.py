@@ -108,6 +108,8 @@ def test_a_row_of_a_table_is_a_mapping_or_a_frame(train: Command, root: Path) ->
     frame = pd.DataFrame({"age": [31, 44], "city": ["Rome", "Oslo"], "rent": [0, 0]})
     assert torch.equal(predict(frame), answers)
     assert torch.equal(predict(raw), answers)
+    np.save(root / "new.npy", raw.numpy())
+    assert torch.equal(predict("new.npy"), answers)
     mappings = [{"age": 31, "city": "Rome"}, {"city": "Oslo", "age": 44}]
     assert torch.equal(predict(mappings), answers)
     assert torch.allclose(predict(mappings[0]), answers[:1])

@@ -148,7 +148,7 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
     data |= {
         "root": local.data.root,
         "workers": local.data.workers,
-        "memory": local.data.memory,
+        "memory": _memory(record, data.get("memory"), local.data.memory),
         "dataset": _localized(data.get("dataset"), "data.dataset", local_dataset, local_dataset),
     }
     trainer = _section(raw, "trainer")
@@ -169,6 +169,17 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
         "sweep": {"id": None},
     }
     return config.parse({**raw, **components, "data": data, "trainer": trainer, **here})
+
+
+def _memory(record: Record, recorded: object, local: int) -> int:
+    """Return this machine's `data.memory`; no more than the record's if its set was streamed.
+
+    A set that only iterates is trained on in another order once it is held.
+    """
+    was_streamed = record.start["data"].get("held") is False
+    if was_streamed and isinstance(recorded, int):
+        return min(recorded, local)
+    return local
 
 
 def _section(raw: Node, name: str) -> Node:

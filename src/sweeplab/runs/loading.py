@@ -52,6 +52,8 @@ def load_predictor(
     home = store.Store(
         config.expand_home(root) if root else config.absolute(config.StoreSection().root)
     )
+    if epoch is not None and type(epoch) is not int:
+        raise UserError(f"epoch={epoch!r}: must be a whole number, or None")
     try:
         found = home.find(str(run))
     except UserError as missing:

@@ -20,7 +20,8 @@ from sweeplab.errors import UserError, first_line
 from sweeplab.targets import locate
 
 Array = np.ndarray[Any, Any]
-KINDS = f"a picture ({', '.join(EXTENSIONS[:3])}, ...), .npy, or rows of numbers with commas"
+ARRAY = ".npy"
+KINDS = f"a picture ({', '.join(EXTENSIONS[:3])}, ...), {ARRAY}, or rows of numbers with commas"
 
 
 def examples(settings: Config, inputs: Any, *, invert: bool = False) -> Sequence[Any]:
@@ -73,15 +74,15 @@ def _of_file(settings: Config, file: Path, *, invert: bool) -> Sequence[Any]:
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {first_line(error)}") from error
     table = _table(settings)
-    if table is not None:
-        return list(read_rows(table, file))
-    return _of_numbers(settings, _rows(file), str(file))
+    if table is None or file.suffix.lower() == ARRAY:
+        return _of_numbers(settings, _rows(file), str(file))
+    return list(read_rows(table, file))
 
 
 def _rows(file: Path) -> Array:
     """Read an array of real numbers. Raises UserError for anything else."""
     try:
-        if file.suffix.lower() == ".npy":
+        if file.suffix.lower() == ARRAY:
             rows: Array = np.load(file, allow_pickle=False)
         else:
             with warnings.catch_warnings():
