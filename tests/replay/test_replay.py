@@ -630,6 +630,23 @@ def test_a_set_that_was_streamed_is_streamed_again_in_the_same_order(
     assert "identical: 3 epochs" in ended.out, ended.err
 
 
+@pytest.mark.parametrize("separator", [",", "\\t"])
+def test_of_a_table_only_its_file_is_to_be_given(
+    train: Command, replay: Command, root: Path, separator: str
+) -> None:
+    sign = separator.replace("\\t", "\t")
+    rows = "".join(f"{i / 90}{sign}{i % 2}\n" for i in range(90))
+    (root / "t.csv").write_text(f"a{sign}y\n{rows}")
+    table = ("data=csv", "data.dataset.file=t.csv", "data.dataset.target=y")
+    train(*table, f'data.dataset.separator="{separator}"', *SMALL[1:], "trainer.batch_size=16")
+    assert (
+        replay(only(root).id).err
+        == f'data.dataset.file="t.csv": {PLACE}; give it: +data.dataset.file=...\n'
+    )
+    ended = replay(only(root).id, "+data.dataset.file=t.csv")
+    assert "identical: 3 epochs" in ended.out, ended.err
+
+
 # --- honest records that call a user's own functions
 
 HONEST = """

@@ -62,7 +62,7 @@ class TableSettings:
             file=root / Path(str(node["file"])).expanduser(),
             target=_names(node["target"]),
             columns=None if columns is None else _names(columns),
-            separator=str(node.get("separator") or ","),
+            separator=str(node.get("separator") or ",").replace(r"\t", "\t"),
             decimal=str(node.get("decimal") or "."),
             group=node.get("group"),
         )

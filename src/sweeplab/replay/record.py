@@ -27,6 +27,7 @@ MOST_THREADS = 1024  # a record that asks for more would only exhaust the machin
 _PLACE = re.compile(
     r"_args_|(?:.*_)?(?:root|path|file|filename|folder|dir|directory|uri|url)s?", re.IGNORECASE
 )
+_SIGN = re.compile(r"(?:separator|decimal)=(?:.|\\t)")  # how a table is written: no place
 _RUN_ID = re.compile(rf"[0-9a-f]{{1,{store.FINGERPRINT_LENGTH}}}")
 
 
@@ -247,9 +248,7 @@ def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[
     if config.is_hidden(value):
         return config.reveal(value, key, secrets, "give it: '+{key}=...'")
     name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
-    if not isinstance(value, str) or not (
-        _PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value)
-    ):
+    if not isinstance(value, str) or not _is_place(name, value):
         return value
     if key in known:
         return known[key]
@@ -257,6 +256,13 @@ def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[
     raise UserError(
         f"{key}={show(value)}: refused: a record does not say where to read or write{advice}"
     )
+
+
+def _is_place(name: str, value: str) -> bool:
+    """Tell whether an argument of this name says where to read or write, or may do so."""
+    if _SIGN.fullmatch(f"{name}={value}"):
+        return False
+    return bool(_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value))
 
 
 def _available_device(name: str) -> str:
