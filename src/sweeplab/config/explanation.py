@@ -134,6 +134,9 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
 
     cause = error.__cause__
     text = one_line(error)
+    if gone := re.search(r"Could not delete from config. '(.+)\..+' does not exist", text):
+        advice = f"~{gone[1]} and +{gone[1]}.key=value write the section anew"
+        return f"{text} A key that is null cannot be deleted, either; {advice}"
     if misplaced := _misplaced_sweep(f"{text} {cause}", words):
         return misplaced
     if isinstance(cause, OmegaConfBaseException):
