@@ -61,6 +61,20 @@ def halved(inputs: Tensor, targets: Tensor) -> Pair:
     return inputs[:, :32], targets
 
 
+def doubled(inputs: Tensor, targets: Tensor) -> Pair:
+    return inputs.double(), targets
+
+
+class Growing:
+    """Multiplies by the number of its calls."""
+
+    calls = 0
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Pair:
+        self.calls += 1
+        return inputs * self.calls, targets
+
+
 def with_own_generator(inputs: Tensor, targets: Tensor) -> Pair:
     return inputs + torch.rand((), generator=OWN), targets
 
@@ -179,6 +193,8 @@ FAILS = r"fails on a tensor of shape \[2, 64\] \(torch.float32\) and a tensor of
         ([f"data.batch_transform._target_={HERE}.only_inputs"], r"data\.batch_transform=.*: returns a tensor of shape \[2, 64\] \(torch\.float32\); it must return a pair of tensors, inputs and targets"),
         ([f"data.batch_transform._target_={HERE}.with_own_generator"], r"data\.batch_transform=.*: gives another batch each time, though the global generators"),
         ([f"data.batch_transform._target_={HERE}.halved"], r"model=torch\.nn\.Linear: does not take inputs of shape \[B, 32\]"),
+        ([f"data.batch_transform._target_={HERE}.doubled"], r"model=torch\.nn\.Linear: does not take inputs of shape \[B, 64\] .*Double"),
+        ([f"data.batch_transform._target_={HERE}.Growing"], r"data\.batch_transform=.*: gives another batch each time"),
         ([MIX, "+data.batch_transform.classes=12"], r"loss=torch\.nn\.CrossEntropyLoss: does not fit the targets that data\.batch_transform makes, \[B, 12\] \(torch\.float32\): "),
         ([MIX, "loss=nll"], r"loss=sweeplab\.models\.NLLLoss: does not fit the targets that data\.batch_transform makes, \[B, 10\]"),
         ([*MIXUP, "data.flatten=true"], rf"data\.batch_transform=torchvision\.transforms\.v2\.MixUp: {FAILS}.*; data\.flatten=false keeps the shape of pictures"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,11 @@ EXAMPLES = 2
 
 
 def batches(settings: Data, once: Once) -> Iterator[Any]:
-    """Yield batches to be tried, a real one last; where the set has shapes, zeros first."""
+    """Yield batches to be tried, a real one last; where the set has shapes, a made one first."""
     if settings.task != metrics.ANY:
-        inputs = torch.zeros(EXAMPLES, *input_shape(settings))
+        shape = (EXAMPLES, *input_shape(settings))
+        # Not zeros: a factor that is another one each time would not show
+        inputs = torch.arange(math.prod(shape)).reshape(shape) / math.prod(shape)
         targets = torch.zeros(EXAMPLES, settings.out_features)
         if settings.task == metrics.CLASSIFICATION:
             targets = torch.arange(EXAMPLES) % settings.out_features
