@@ -232,7 +232,7 @@ def _become(words: list[str]) -> None:
     if words[0] == "--apart":
         _apart(words[1])
         del words[:2]
-    while words[0] in ("-P", "-u"):
+    while words[0] in ("-P", "-u", "-B"):
         here = None if words[0] == "-P" else here
         del words[0]
     if words[0] not in ("-c", "-m"):
