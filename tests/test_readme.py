@@ -94,5 +94,15 @@ def test_the_wrong_input_of_the_readme_is_refused_as_it_says(train: Command) -> 
         assert train(*shlex.split(words)).err.splitlines() == lines
 
 
+def test_the_program_that_the_readme_shows_is_the_gallerys() -> None:
+    gallery = PROJECT / "examples" / "gallery"
+    docstring, module = (gallery / "mixup.py").read_text().split("\n\n", 1)
+    assert docstring.startswith('"""')
+    assert f"```python\n{module}```\n" in README
+    settings = (gallery / "experiments" / "mixup.yaml").read_text().splitlines()
+    shown = "\n".join(line for line in settings if not line.startswith("#"))
+    assert f"```yaml\n{shown}\n```\n" in README
+
+
 def test_no_placeholder_is_left() -> None:
     assert "@@" not in README + KOREAN

@@ -373,9 +373,21 @@ def test_every_way_to_train_finishes_and_learns(
     assert epochs[4]["train/loss"] < epochs[1]["train/loss"]
 
 
+def _ensure_counted_by_class(run: Run) -> None:
+    """A classification says by itself what it gets right by class."""
+    found = json.loads((run.folder / "metrics" / "test_by_class.json").read_text())
+    matrix = torch.tensor(found["confusion_matrix"])
+    result = run.result()
+    assert result is not None
+    assert matrix.sum() == 359
+    assert matrix.trace() / 359 == pytest.approx(result.metrics["test/accuracy"])
+    assert found["accuracy"][4] == pytest.approx(matrix[4, 4] / matrix[4].sum())
+
+
 def test_load_model_gives_the_trained_network_back(train: Command, root: Path) -> None:
     train(*DIGITS, "trainer.epochs=2")
     run = only_run(root)
+    _ensure_counted_by_class(run)
     for name in (run.id, run.id[:6], str(run.folder)):
         model = load_model(name)
         assert not model.training

@@ -21,10 +21,11 @@ from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
-from sweeplab.train import loop, own_step, schedule, stopping
+from sweeplab.train import by_class, loop, own_step, schedule, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
 from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wrap_ddp
+from sweeplab.train.metric_values import Metric
 from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
@@ -34,6 +35,7 @@ from sweeplab.train.updater import Updater
 
 log = logging.getLogger(__name__)
 
+BY_CLASS = "by_class"  # the name of what a classification gets right by class
 CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
 
 
@@ -187,6 +189,7 @@ class Training:
         digest = None
         if self.best is not None and self.stopping.best_epoch is not None:
             restore(self.best, self.state.evaluated, self.state.loss)
+            self.state.metrics = _test_metrics(self.state, self.job.config)
             tested = loop.evaluate(self.state, _counted(self.state, self.test, 0))
             attachments.keep(
                 self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
@@ -206,6 +209,15 @@ class Training:
         return self.job.result(
             store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest
         )
+
+
+def _test_metrics(state: TrainState, settings: config.Config) -> Mapping[str, Metric]:
+    """Return the further metrics; of a classification also what it gets right by class."""
+    classes = settings.data.out_features
+    is_known = settings.data.task == metrics.CLASSIFICATION and classes <= by_class.MOST
+    if not is_known or world_size() > 1:  # each rank would see a share only
+        return state.metrics
+    return {BY_CLASS: by_class.ByClass(classes), **state.metrics}
 
 
 def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[Any]:
