@@ -84,8 +84,11 @@ def test_locate_names_the_nearest(path: str, says: str) -> None:
     )
 
 
-def test_the_nearest_module_is_sought_among_the_users_own_first(project: Write) -> None:
+def test_the_nearest_module_is_sought_among_the_users_own_first(
+    project: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project(my_net="class Net: ...")
+    monkeypatch.delitem(sys.modules, "netrc", raising=False)  # in which `Net` would be sought, too
     near = {
         "mynet": "my_net",
         "my_nets": "my_net",

@@ -26,6 +26,7 @@ class LocalProcess:
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
+        self._server = server.pid()
         self.is_running = process.pid is not None
 
     async def ended(self) -> int:
@@ -42,6 +43,8 @@ class LocalProcess:
         self.is_running = False
         code = self._process.exitcode
         self._process.close()
+        if code == server.DIED:
+            await server.replace(self._server)
         if code is None or code == server.DIED:
             return -signal.SIGKILL
         return code

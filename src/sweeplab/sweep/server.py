@@ -5,6 +5,7 @@ This is a module of its own, so that the server can load PyTorch while the launc
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -27,9 +28,31 @@ def start() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+async def replace(dead: int | None) -> None:
+    """Replace a server that has died, by its id. It closes its files before it is seen to have ended.
+
+    Waits a second at most: the exit code DIED may be a job's own, and the server be well.
+    """
+    for _ in range(100):
+        start()
+        if pid() != dead:
+            return
+        await asyncio.sleep(0.01)
+
+
 def end() -> None:
     """End the server: the next sweep of this process may have another environment."""
-    server: Any = forkserver._forkserver  # there is no public way
-    if server._forkserver_pid is not None:
-        os.kill(server._forkserver_pid, signal.SIGKILL)
-    server._stop()
+    running = pid()
+    if running is not None:
+        os.kill(running, signal.SIGKILL)
+    _server()._stop()
+
+
+def pid() -> int | None:
+    """Return the id of the server's process; None if there is none."""
+    number: int | None = _server()._forkserver_pid
+    return number
+
+
+def _server() -> Any:
+    return forkserver._forkserver  # there is no public way
