@@ -185,7 +185,8 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
 
 def test_planning_reads_the_beginning_only() -> None:
-    load(made("Failing"))  # fails at example 150
+    splits = load(made("Failing"))  # fails at example 150
+    assert len(splits.train) + len(splits.valid) + len(splits.test) == 200
 
 
 @pytest.mark.parametrize(
