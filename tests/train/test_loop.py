@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -201,6 +202,17 @@ def test_a_step_whose_gradients_overflow_is_left_out(clip_norm: float | None) ->
     train_step(job, one, zero)
     gradient = 2 if clip_norm is None else clip_norm
     assert layer.weight.item() == pytest.approx(1 - 0.125 * gradient)
+
+
+def test_a_schedule_by_batches_says_nothing_of_a_first_step_that_is_left_out() -> None:
+    layer = linear([[1.0]])
+    optimizer = SGD(layer.parameters(), lr=0.125)
+    scheduler = CosineAnnealingLR(optimizer, 4)
+    job = half_precision(layer, optimizer=optimizer, scheduler=scheduler, interval="step")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_step(job, torch.tensor([[1.0]]), torch.tensor([[0.0]]))
+    assert layer.weight.item() == 1.0
 
 
 def test_fp16_adds_up_the_gradients_of_several_batches() -> None:

@@ -68,8 +68,12 @@ class ImageFolder(Dataset[Any]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
+        from PIL import Image
+
         file, number = self.files[index]
-        return fitted(opened(file, self.channels), self.size), number
+        with Image.open(file) as picture:
+            converted = picture.convert(MODES[self.channels])
+        return fitted(converted, self.size), number
 
 
 def _files(folder: Path) -> list[str]:
@@ -90,14 +94,6 @@ def _check_sizes(name: str, size: object, channels: int | None) -> None:
         raise UserError(f"{KEY}.{name}={config.yaml_str(size)}: {wanted}")
     if channels is not None and channels not in MODES:
         raise UserError(f"{KEY}.channels={channels}: must be 3 (colours) or 1 (grey)")
-
-
-def opened(file: str | Path, channels: int) -> Any:
-    """Read the picture in a file, grey or in colours, as PIL's."""
-    from PIL import Image
-
-    with Image.open(file) as picture:
-        return picture.convert(MODES[channels])
 
 
 def fitted(picture: Any, size: Sequence[int] | None) -> Any:

@@ -134,9 +134,10 @@ class Updater:
     def _step_scheduler(self, *monitored: float) -> None:
         """Step the scheduler, of a ReduceLROnPlateau by the monitored metric."""
         step: Callable[..., None] = self.scheduler.step
-        if self.updates:
+        if self.updates and self.scaler is None:
             step(*monitored)
             return
-        with warnings.catch_warnings():  # torch warns of optimizers without a step; so do we
+        # Torch warns of optimizers without a step; so do we, and in fp16 the first may be left out
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step")
             step(*monitored)
