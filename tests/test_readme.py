@@ -13,6 +13,7 @@ from sweeplab.config import compose
 
 README = (PROJECT / "README.md").read_text()
 KOREAN = (PROJECT / "README.ko.md").read_text()
+GUIDE = [page.read_text() for page in sorted((PROJECT / "docs").glob("*.md"))]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -34,10 +35,17 @@ def test_the_tree_is_the_one_on_disk() -> None:
     assert all((PROJECT / name).exists() for name in named)
     folders = {f"{p.name}/" for p in PROJECT.iterdir() if p.is_dir() and not p.name.startswith(".")}
     known = {name.partition("/")[0] + "/" for name in named if "/" in name}
-    assert (
-        folders & {"conf/", "src/", "experiments/", "tests/", "benchmarks/", "deploy/", "examples/"}
-        == known
-    )
+    ours = {
+        "conf/",
+        "src/",
+        "experiments/",
+        "tests/",
+        "benchmarks/",
+        "deploy/",
+        "docs/",
+        "examples/",
+    }
+    assert folders & ours == known
 
 
 def test_the_map_names_every_room_of_the_source() -> None:
@@ -63,7 +71,7 @@ def test_the_first_screen_has_the_two_commands_and_the_readme_is_short() -> None
 
 
 @pytest.mark.parametrize(
-    "words", [w for text in (README, KOREAN) for w in commands(text)], ids=" ".join
+    "words", [w for text in (README, KOREAN, *GUIDE) for w in commands(text)], ids=" ".join
 )
 def test_every_command_of_the_readmes_composes(root: Path, words: list[str]) -> None:
     if (
