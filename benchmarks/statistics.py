@@ -1,0 +1,229 @@
+"""What the numbers of a comparison promise, and what simulated sweeps keep of it.
+
+    uv run python -m benchmarks.statistics                 all parts
+    uv run python -m benchmarks.statistics known           parts by name
+
+Each part is a function that simulates so many sweeps (`--sweeps`) and returns a table. Differences
+are in standard deviations of a paired difference; the tests are two-sided at 5 % unless it is said otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from sweeplab.compare import power
+
+LEVEL = 0.05
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class Table:
+    """What a part found."""
+
+    about: str
+    columns: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        return "\n".join([self.about, "", *(f"| {' | '.join(cells)} |" for cells in lines)])
+
+
+Part = Callable[[np.random.Generator, int], Table]
+
+
+def p_values(differences: Floats) -> Floats:
+    """Two-sided p of the paired t test over the last axis."""
+    n = differences.shape[-1]
+    t = differences.mean(-1) / differences.std(-1, ddof=1) * np.sqrt(n)
+    return 2 * np.asarray(special.stdtr(n - 1, -np.abs(t)))
+
+
+def rejected_by_holm(p: Floats) -> NDArray[np.bool_]:
+    """Which tests of each row have a corrected p below the level."""
+    count = p.shape[-1]
+    order = p.argsort(-1)
+    small = np.take_along_axis(p, order, -1) * np.arange(count, 0, -1) < LEVEL
+    rejected = np.empty_like(small)
+    np.put_along_axis(rejected, order, np.logical_and.accumulate(small, -1), -1)
+    return rejected
+
+
+def share(values: NDArray[np.bool_]) -> str:
+    """A share of the sweeps, with the standard error of the simulation."""
+    rate = values.mean()
+    return f"{100 * rate:.1f} ± {100 * np.sqrt(rate * (1 - rate) / values.size):.1f} %"
+
+
+def known(random: np.random.Generator, sweeps: int) -> Table:
+    """The promised number of pairs, where the spread is known."""
+    rows = []
+    for comparisons in (1, 13):
+        tail = LEVEL / comparisons / 2
+        for effect in (0.3, 0.5, 0.8, 1.2):
+            n = power.pairs_for(effect, tail)
+            assert n is not None
+            told = np.empty(sweeps, bool)
+            for part in np.array_split(np.arange(sweeps), 20):  # as they fit into memory
+                differences = random.normal(size=(len(part), comparisons, n))
+                differences[:, 0] += effect  # the others are the same as their baseline
+                told[part] = rejected_by_holm(p_values(differences))[:, 0]
+            promised = f"{100 * power.power(effect, n, tail):.1f} %"
+            rows.append([f"{effect:g}", str(comparisons), str(n), promised, share(told)])
+    columns = ["difference (SD)", "comparisons (Holm)", "pairs promised", "power computed"]
+    about = (
+        f"The spread is known: power of the promised number of pairs, n={sweeps:,} sweeps a row."
+    )
+    return Table(about=about, columns=[*columns, "power simulated"], rows=rows)
+
+
+@dataclass
+class Pilot:
+    """Sweeps of so few pairs that many cannot tell; means and sums of squares are continued."""
+
+    effect: float
+    n: int
+    means: Floats
+    squares: Floats  # sums of squared deviations
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, effect: float, n: int, sweeps: int) -> Pilot:
+        means = random.normal(effect, 1 / np.sqrt(n), sweeps)
+        return cls(effect, n, means, random.chisquare(n - 1, sweeps))
+
+    @property
+    def deviations(self) -> Floats:
+        return np.sqrt(self.squares / (self.n - 1))
+
+    def told(self) -> NDArray[np.bool_]:
+        """Which of them tell a difference at once."""
+        return self._p(self.means, self.squares, np.full(self.means.size, self.n)) < LEVEL
+
+    def told_after(self, random: np.random.Generator, numbers: Floats) -> NDArray[np.bool_]:
+        """Which of them tell a difference in the right direction when continued to so many pairs.
+
+        Of a difference of 0 any direction counts.
+        """
+        more = np.clip(numbers, self.n + 1, power.MOST) - self.n
+        total = self.n + more
+        means = random.normal(self.effect, 1 / np.sqrt(more))
+        squares = np.where(more > 1, random.chisquare(np.maximum(more - 1, 1)), 0.0)
+        squares += self.squares + self.n * more / total * (means - self.means) ** 2
+        means = (self.n * self.means + more * means) / total
+        told = self._p(means, squares, total) < LEVEL
+        return told & ((means > 0) | (self.effect == 0)) & np.isfinite(numbers)
+
+    @staticmethod
+    def _p(means: Floats, squares: Floats, n: Floats) -> Floats:
+        t = means / np.sqrt(squares / (n - 1) / n)
+        return 2 * np.asarray(special.stdtr(n - 1, -np.abs(t)))
+
+
+def numbers_for(effects: Floats, tail: float = LEVEL / 2) -> Floats:
+    """The promised number of pairs of each effect, infinite where there is none."""
+    grid = np.geomspace(1e-3, 100, 4000)
+    promised = np.array([power.pairs_for(effect, tail) or np.inf for effect in grid])
+    return promised[np.searchsorted(grid, np.clip(np.abs(effects), grid[0], grid[-1]))]
+
+
+def estimated(random: np.random.Generator, sweeps: int) -> Table:
+    """The promised number for a difference that is known, where the spread is that of a few pairs."""
+    rows = []
+    for effect in (0.5, 1.0):
+        for n in (3, 5, 10):
+            deviations = Pilot.draw(random, effect, n, sweeps).deviations
+            row = [f"{effect:g}", str(n)]
+            for factor in (1.0, power.upper_limit(n - 1)):
+                numbers = numbers_for(effect / (deviations * factor))
+                enough = numbers >= (power.pairs_for(effect, LEVEL / 2) or np.inf)
+                told = Pilot.draw(random, effect, 2, sweeps).told_after(random, numbers)
+                row += [f"{np.median(numbers):.0f}", share(told), share(enough)]
+            rows.append(row)
+    about = (
+        f"The spread is estimated from few pairs, the difference is known, n={sweeps:,} sweeps a row: the promised number "
+        "of pairs (the median), the power of new pairs of that number, and how many of the promises have a power of 80 %."
+    )
+    promises = [f"{title}{of}" for of in ("", ", SD's upper limit") for title in PROMISED]
+    columns = ["difference (SD)", "pairs before", *promises]
+    return Table(about=about, columns=columns, rows=rows)
+
+
+PROMISED = ("promised", "power", "promises with 80 %")
+
+
+def seen(random: np.random.Generator, sweeps: int) -> Table:
+    """The promised number for the difference that was seen, as a comparison gives it."""
+    rows = []
+    for effect in (0.5, 1.0, 1.5):
+        for n in (3, 5, 10):
+            pilot = Pilot.draw(random, effect, n, sweeps)
+            undecided = ~pilot.told()
+            row = [f"{effect:g}", str(n), str(power.pairs_for(effect, LEVEL / 2)), share(undecided)]
+            for factor in (1.0, power.upper_limit(n - 1)):
+                numbers = numbers_for(pilot.means / (pilot.deviations * factor))
+                told = pilot.told_after(random, numbers)
+                row += [f"{np.median(numbers[undecided]):.0f}", share(told[undecided])]
+            rows.append(row)
+    about = (
+        f"The pairs cannot tell, and go on to the number that is promised for the difference that they show (up to {power.MOST:,}), "
+        f"n={sweeps:,} sweeps a row: the median of that number, and how many of those that could not tell tell the true difference then."
+    )
+    columns = ["difference (SD)", "pairs before", "pairs that it takes", "cannot tell"]
+    columns += ["promised", "power", "promised, SD's upper limit", "power, SD's upper limit"]
+    return Table(about=about, columns=columns, rows=rows)
+
+
+def continued(random: np.random.Generator, sweeps: int) -> Table:
+    """How often chance is called a difference by who looks, and goes on to the promised number."""
+    rows = []
+    for n in (3, 5, 10):
+        pilot = Pilot.draw(random, 0.0, n, sweeps)
+        told = pilot.told()
+        numbers = numbers_for(pilot.means / pilot.deviations)
+        rows.append([str(n), share(told), share(told | pilot.told_after(random, numbers))])
+    about = (
+        f"There is no difference, n={sweeps:,} sweeps a row: how often one is called, at the first look, and by who goes "
+        f"on to the promised number (up to {power.MOST:,}) and looks again without a correction."
+    )
+    return Table(about=about, columns=["pairs before", "first look", "both looks"], rows=rows)
+
+
+PARTS: dict[str, Part] = {
+    "known": known,
+    "estimated": estimated,
+    "seen": seen,
+    "continued": continued,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.statistics",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(PARTS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {names}; none: all")
+    parser.add_argument("--sweeps", type=int, default=10_000, help="simulated for each row")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    for name in given.parts:
+        if name not in PARTS:
+            parser.error(f"{name}: no such part; choose of {names}")
+    for name in given.parts or PARTS:
+        began = time.perf_counter()
+        table = PARTS[name](np.random.default_rng(given.seed), given.sweeps)
+        print(f"{table.markdown()}\n\n({name}: {time.perf_counter() - began:.0f} s)\n")
+
+
+if __name__ == "__main__":
+    main()
