@@ -1,0 +1,136 @@
+"""Tests that are repeated as seeds come in: what each look at them may call a difference.
+
+Whoever tests after 5, 10, 20 and 30 seeds, each time at 5 %, is wrong far more often than in 5 % of
+all sweeps. Here the looks share the 5 %: by the look at a fraction t of all seeds, a Pocock-like
+part alpha log(1 + (e - 1) t) of it is spent (Lan and DeMets 1983). That spends much early. The
+other usual way, like O'Brien and Fleming, keeps nearly all for the last look: after 5 of 30 seeds
+it would stop at p < 0.000002, which is never, and the point is to stop early where a difference is
+large.
+
+The boundaries are found by integrating over all paths that crossed none before (Armitage,
+McPherson and Rowe 1969; Jennison and Turnbull 2000, chapter 19). They are those of a normal
+statistic, and serve the t test as levels of p (there, section 3.8). With as few pairs as here, the
+t of two looks are less alike than normal statistics are, and 5 % became 5.3 % (3,000,000 simulated
+contrasts, looks after 5, 10, 20 and 30). So a look at n pairs counts as n - 3, as the variance of t
+is (n - 1) / (n - 3): that gives 4.95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+Floats = NDArray[np.float64]
+
+ALPHAS: Floats = np.logspace(-10, 0, 121)[:-1]
+"""The error rates between which a sequential p is interpolated."""
+
+LEAST_PAIRS = 5  # of a look
+
+FARTHEST = 40.0  # standard deviations, beyond which no boundary is
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Walk:
+    """The paths of a random walk that have crossed no boundary: where they are at a time."""
+
+    time: float  # the variance of the walk so far
+    nodes: Floats
+    masses: Floats  # the probability of being near each node
+
+    @classmethod
+    def start(cls) -> Walk:
+        return cls(time=0.0, nodes=np.zeros(1), masses=np.ones(1))
+
+    def crossing(self, z: float, time: float) -> float:
+        """Return the probability of being outside +-z standard deviations at this time."""
+        edge, step = z * math.sqrt(time), math.sqrt(time - self.time)
+        above = special.ndtr((self.nodes - edge) / step)
+        below = special.ndtr((-self.nodes - edge) / step)
+        return float(self.masses @ (above + below))
+
+    def boundary(self, part: float, time: float) -> float:
+        """Return the z that is crossed with the probability `part` at this time."""
+
+        def excess(z: float) -> float:
+            return self.crossing(z, time) - part
+
+        return float(optimize.brentq(excess, 0.0, FARTHEST))
+
+    def inside(self, z: float, time: float, finest: float) -> Walk:
+        """Keep the paths that are inside at this time; `finest` is the least step to resolve."""
+        edge, step = z * math.sqrt(time), math.sqrt(time - self.time)
+        count = 32 + math.ceil(4 * edge / math.sqrt(finest))
+        nodes, weights = special.roots_legendre(count)
+        nodes = nodes * edge
+        density = np.exp(-0.5 * ((nodes[:, None] - self.nodes) / step) ** 2) @ self.masses
+        masses = weights * edge * density / (step * math.sqrt(2 * math.pi))
+        return Walk(time=time, nodes=nodes, masses=masses)
+
+
+def crossing_probabilities(boundaries: Sequence[float], times: Sequence[float]) -> list[float]:
+    """Return the probability of crossing +-z at each look first, if there is no difference."""
+    walk, finest = Walk.start(), _finest(times)
+    probabilities = []
+    for z, time in zip(boundaries, times, strict=True):
+        probabilities.append(walk.crossing(z, time))
+        walk = walk.inside(z, time, finest)
+    return probabilities
+
+
+def boundaries(spent: Sequence[float], times: Sequence[float]) -> list[float]:
+    """Return z of each look, by which so much of the error is spent in all, both sides together.
+
+    `times` are what the looks know: numbers of pairs, or fractions.
+    """
+    walk, finest, before = Walk.start(), _finest(times), 0.0
+    found = []
+    for total, time in zip(spent, times, strict=True):
+        z = walk.boundary(total - before, time)
+        found.append(z)
+        walk, before = walk.inside(z, time, finest), total
+    return found
+
+
+def _finest(times: Sequence[float]) -> float:
+    return float(min(np.diff(times, prepend=0.0)))
+
+
+def spending(alpha: float, fraction: float) -> float:
+    """Return how much of `alpha` is spent at this fraction of all seeds."""
+    return alpha * math.log1p((math.e - 1) * fraction)
+
+
+@cache
+def level(alpha: float, fractions: tuple[float, ...], pairs: tuple[int, ...]) -> float:
+    """Return the p, two-sided, below which the last look calls a difference at error rate `alpha`.
+
+    The looks were at these fractions of all planned seeds, and knew so many pairs: at least
+    LEAST_PAIRS, and more each time.
+    """
+    spent = [spending(alpha, fraction) for fraction in fractions]
+    z = boundaries(spent, [count - 3 for count in pairs])[-1]
+    return 2 * float(special.ndtr(-z))
+
+
+@cache
+def _log_levels(fractions: tuple[float, ...], pairs: tuple[int, ...]) -> Floats:
+    return np.log([level(alpha, fractions, pairs) for alpha in ALPHAS.tolist()])
+
+
+def sequential_p(p: Floats, fractions: tuple[float, ...], pairs: tuple[int, ...]) -> Floats:
+    """Return the least error rates at which the last look calls a difference.
+
+    `p` are those of t tests at the last look. The results are valid at whatever look one stops (Liu
+    and Anderson 2008), and several such can be corrected for their number as other p are (Maurer
+    and Bretz 2013).
+    """
+    logs = np.log(np.maximum(p, np.finfo(float).tiny))
+    found = np.interp(logs, _log_levels(fractions, pairs), np.log(ALPHAS), right=0.0)
+    return np.asarray(np.exp(found))
