@@ -126,6 +126,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
+def two_digits(value: float) -> str:
+    """Write two significant digits, and no tenths from ten on."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def duration(seconds: float) -> str:
     """Return a duration for people: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:

@@ -232,7 +232,7 @@ def test_a_group_without_its_baseline_is_told(home: Store) -> None:
     found = compare.compare(home, home.manifests(), baseline={"model.batch_norm": "False"})
     said = {one.group.name: one.verdict for one in found.contrasts["valid/accuracy"]}
     assert said["hidden=16 batch_norm=true"] == "no such baseline was run"
-    assert said["hidden=8 batch_norm=true"] == "one pair only: one seed cannot tell"
+    assert said["hidden=8 batch_norm=true"] == "one pair only: a spread takes two"
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,8 @@ def test_json_has_what_the_table_has_unrounded(home: Store, sweeplab: Command) -
     assert found["groups"][0]["values"]["model.hidden"] == 784
     assert found["differences"]["valid/accuracy"][0] | {"difference": {}} == {
         "name": "hidden=784", "against": "hidden=392", "said": "3 pairs cannot tell", "difference": {},
-        "d_z": pytest.approx(2), "p": pytest.approx(0.0741799), "holm": pytest.approx(0.0741799), "n_all": 3,
+        "need": {"pairs": 5, "at_most": 11, "detectable": pytest.approx(0.0326404, abs=1e-5)},
+        "deviation": pytest.approx(0.01), "d_z": pytest.approx(2), "p": pytest.approx(0.0741799), "holm": pytest.approx(0.0741799), "n_all": 3,
     }  # fmt: skip
 
 
@@ -856,7 +857,10 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
     monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
     text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
-    assert "the terminal has no room for d_z, p, pairs, p (Holm); the report does" in text
+    assert (
+        "the terminal has no room for d_z, p, pairs, p (Holm), pairs needed; the report does"
+        in text
+    )
     assert re.search(r"model\.hidden +verdict +difference +95 % interval", text)
     assert re.search(r"784 +3 pairs cannot tell +\+0\.0200 +-0\.0048 to \+0\.0448", text)
 

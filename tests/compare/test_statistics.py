@@ -108,7 +108,7 @@ def test_holm_by_hand() -> None:
     ("values", "baseline", "said"),
     [
         ({}, {0: 1.0}, "no seed in common: nothing can be told"),
-        ({0: 1.0}, {0: 0.5}, "one pair only: one seed cannot tell"),
+        ({0: 1.0}, {0: 0.5}, "one pair only: a spread takes two"),
         ({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}, "the same in all 2 pairs"),
         (
             {0: 0.3, 1: 0.4},

@@ -497,7 +497,7 @@ def test_times_are_rounded_for_people(seconds: float, shown: str) -> None:
     ("seconds", "shown"), [(0.0123, "0.012"), (3.14159, "3.1"), (31.4, "31"), (1234.5, "1234")]
 )
 def test_seconds_have_two_digits(seconds: float, shown: str) -> None:
-    assert preview._digits(seconds) == shown
+    assert console.two_digits(seconds) == shown
 
 
 def test_the_plan_of_a_single_run(train: Command, root: Path) -> None:

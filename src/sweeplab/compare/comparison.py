@@ -11,8 +11,9 @@ from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
 from sweeplab.compare import runs
 from sweeplab.compare.computation import cell_values
-from sweeplab.compare.contrasts import Contrast, make_contrasts
+from sweeplab.compare.contrasts import Contrast, has_pairs, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
+from sweeplab.compare.needs import need_notes
 from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
 from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
 from sweeplab.compare.runs import SEED, Replica
@@ -306,8 +307,11 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.is_folded:
         lines.append(
             "n counts folds: intervals and p tell of other examples, not of other seeds, and are "
-            "corrected for training sets that overlap (Nadeau and Bengio 2003)"
+            "corrected for training sets that overlap (Nadeau and Bengio 2003); more folds or "
+            "seeds bring no further examples, so no number of pairs is called enough"
         )
+    shown = filter(has_pairs, comparison.contrasts.values())
+    lines += need_notes(next(shown, []))
     monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start}
     others = ", ".join(sorted(monitors - {monitor}))
     if others:

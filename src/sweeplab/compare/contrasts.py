@@ -10,6 +10,7 @@ from sweeplab import metrics
 from sweeplab.compare import statistics
 from sweeplab.compare.comparability import incomparable_keys
 from sweeplab.compare.groups import TO_TARGET, Group
+from sweeplab.compare.power import Need
 from sweeplab.compare.target import bound
 
 
@@ -23,6 +24,12 @@ class Contrast:
     verdict: str = ""
     bound: str = ""  # at least | at most: what the difference would be without a limit of epochs
     is_limited: bool = False  # whether some pair has a run that counts with the limit of epochs
+    need: Need | None = None  # of pairs, where these cannot tell and more can
+
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether a test was made that shows no difference."""
+        return self.paired.holm is not None and self.paired.holm >= 1 - statistics.LEVEL
 
 
 def make_contrasts(
@@ -44,6 +51,7 @@ def make_contrasts(
     if metric != monitor:
         mode = metrics.default_mode(metric)
     corrected = statistics.holm([contrast.paired.p for contrast in contrasts])
+    tested = sum(p is not None for p in corrected)
     for contrast, p in zip(contrasts, corrected, strict=True):
         contrast.paired = replace(contrast.paired, holm=p)
         if not contrast.verdict:
@@ -51,7 +59,30 @@ def make_contrasts(
             contrast.verdict = statistics.verdict(
                 contrast.paired, more_is_better=mode == "max", within=within
             )
+        contrast.need = _need(contrast, tested)
     return contrasts
+
+
+def has_pairs(contrasts: Sequence[Contrast]) -> bool:
+    """Tell whether some seed has the metric on both sides."""
+    return any(contrast.paired.difference for contrast in contrasts)
+
+
+def _need(contrast: Contrast, tested: int) -> Need | None:
+    """Find how many pairs tell what these cannot, at the level divided by the number of tests.
+
+    That is the strictest level of Holm's: it holds whatever comes of the other comparisons. More
+    folds are no independent pairs, and epochs that count with the limit do not have the spread that
+    they would have without it.
+    """
+    paired, group = contrast.paired, contrast.group
+    if not contrast.cannot_tell or group.is_folded or contrast.is_limited:
+        return None
+    assert paired.difference is not None
+    assert paired.d_z is not None
+    assert paired.deviation is not None
+    tail = (1 - statistics.LEVEL) / tested / 2
+    return Need.of(abs(paired.d_z), paired.deviation, paired.difference.n, tail)
 
 
 def _contrast(metric: str, monitor: str, group: Group, against: Group | None) -> Contrast:

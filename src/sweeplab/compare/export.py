@@ -171,6 +171,8 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
     }
     if contrast.bound:
         result["bound"] = contrast.bound
+    if contrast.need is not None:
+        result["need"] = asdict(contrast.need)
     return result
 
 

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 POWER = 0.8
+POWER_TEXT = "80 % power"
 UPPER = 0.8  # confidence of the upper limit of a standard deviation, one-sided
 MOST = 1000  # pairs; of more it is only said that it takes more
 

@@ -99,6 +99,7 @@ class Paired:
     """Values less those of the baseline under the same seed."""
 
     difference: Mean | None
+    deviation: float | None = None  # standard deviation of the differences; None where p is
     d_z: float | None = None  # mean difference / its standard deviation (Lakens 2013, equation 6)
     p: float | None = None  # of the paired t test, two-sided; None where it says nothing
     holm: float | None = None  # p, corrected for all comparisons of its family
@@ -134,7 +135,7 @@ def paired(
 
     t = center / deviation / math.sqrt(1 / n + overlap)
     p = 2 * float(special.stdtr(n - 1, -abs(t)))
-    return Paired(difference=found, d_z=center / deviation, p=p, n_all=n_all)
+    return Paired(difference=found, deviation=deviation, d_z=center / deviation, p=p, n_all=n_all)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -157,7 +158,7 @@ def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
         return "no seed in common: nothing can be told"
     center, half, n = found.difference.mean, found.difference.half, found.difference.n
     if half is None:
-        return "one pair only: one seed cannot tell"
+        return "one pair only: a spread takes two"
     if found.holm is None:
         if center == 0:
             return f"the same {within}in all {n} pairs"

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeplab import config, console, metrics
 from sweeplab.compare.comparison import Comparison
-from sweeplab.compare.contrasts import Contrast
+from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
+from sweeplab.compare.power import POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
 
-CONTRAST_COLUMNS = ("verdict", "pairs", "difference", "95 % interval", "d_z", "p", "p (Holm)")
+CONTRAST_COLUMNS = (
+    "verdict",
+    "pairs",
+    "difference",
+    "95 % interval",
+    "d_z",
+    "p",
+    "p (Holm)",
+    "pairs needed",
+)
 SPARE_MEASURES = (
     metrics.BEST_EPOCH,
     metrics.SECONDS,
@@ -186,11 +197,12 @@ def contrasts(comparison: Comparison, metric: str, most: int) -> Table:
     return Table(
         heading=f"Differences in {metric}",
         intro=contrast_caption(comparison, metric),
+        caption=needs_caption(lines),
         columns=[*comparison.columns, *CONTRAST_COLUMNS],
         rows=rows,
         texts=len(comparison.columns) + 1,
         left_out=len(lines) - len(rows),
-        spare=("d_z", "p", "pairs", "p (Holm)"),
+        spare=("d_z", "p", "pairs", "p (Holm)", "pairs needed"),
     )
 
 
@@ -208,6 +220,7 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
     statistics = []
     for value, form in ((paired.d_z, "+.2f"), (paired.p, ".2g"), (paired.holm, ".2g")):
         statistics.append("-" if value is None else format(value, form))
+    statistics.append("-" if contrast.need is None else contrast.need.text)
     return [*contrast.group.cells, contrast.verdict, pairs, center, interval, *statistics]
 
 
@@ -229,18 +242,23 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     return caption
 
 
+def needs_caption(lines: Sequence[Contrast]) -> str:
+    """Say what the numbers of pairs are that are needed; '' if there are none."""
+    if not any(contrast.need for contrast in lines):
+        return ""
+    return (
+        f"pairs needed: for {POWER_TEXT}, with the spread as it was seen, and with its upper limit "
+        f"of {100 * UPPER:.0f} %"
+    )
+
+
 def shown_contrasts(comparison: Comparison) -> list[str]:
     """List the metrics whose differences are shown: the first one, and those with pairs."""
     return [
         metric
         for number, metric in enumerate(comparison.contrasts)
-        if number == 0 or has_pairs(comparison, metric)
+        if number == 0 or has_pairs(comparison.contrasts[metric])
     ]
-
-
-def has_pairs(comparison: Comparison, metric: str) -> bool:
-    """Tell whether some seed has the metric on both sides."""
-    return any(contrast.paired.difference for contrast in comparison.contrasts[metric])
 
 
 # --- searches

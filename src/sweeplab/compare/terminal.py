@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeplab import console, store
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
+from sweeplab.compare.contrasts import has_pairs
 from sweeplab.compare.tables import Table
 
 MOST_ROWS = 100
@@ -34,7 +35,7 @@ def show(comparison: Comparison) -> None:
 def _contrasts_on_screen(comparison: Comparison) -> list[str]:
     """Choose the first table of differences; if it only says why there are none, the next, too."""
     metrics = tables.shown_contrasts(comparison)
-    if metrics and tables.has_pairs(comparison, metrics[0]):
+    if metrics and has_pairs(comparison.contrasts[metrics[0]]):
         return metrics[:1]
     return metrics[:2]
 

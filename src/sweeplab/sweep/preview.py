@@ -55,7 +55,7 @@ def _row(cell: Cell, guess: Estimate, keys: Sequence[str]) -> list[str]:
     elif not guess.source:  # nothing is trained
         seconds = ""
     else:
-        seconds = _digits(guess.seconds)
+        seconds = console.two_digits(guess.seconds)
     return [*values, cell.fate.text, parameters, seconds, guess.source]
 
 
@@ -80,8 +80,3 @@ def _line(plan: Plan, guesses: Sequence[Estimate]) -> str:
     if unknown:
         line += f", and {unknown} jobs of unknown length"
     return line
-
-
-def _digits(seconds: float) -> str:
-    """Write two significant digits, and no tenths from ten on."""
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
