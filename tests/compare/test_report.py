@@ -48,7 +48,7 @@ def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) 
     )
     page = compare.write_report(found, root / "new" / "folder")
     assert sorted(file.name for file in page.parent.iterdir()) == [
-        "curves.png", "effects.png", "epochs_to_target.png", "groups.csv", "report.html", "runs.csv",
+        "curves.png", "effects.png", "epochs_to_target.png", "groups.csv", "importance.csv", "report.html", "runs.csv",
     ]  # fmt: skip
     assert all(file.read_bytes().startswith(PNG) for file in page.parent.glob("*.png"))
     assert len((page.parent / "groups.csv").read_text().splitlines()) == 1 + 6
@@ -56,7 +56,7 @@ def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) 
     titles = re.findall(r"<h2>(.*?)</h2>", page.read_text())
     assert titles == [
         "Ranking", "Differences in valid/accuracy", "Differences in test/accuracy", "Differences in epochs_to_target",
-        "Learning curves", "Epochs to 0.9", "Main effects", "Commands",
+        "Importance", "Learning curves", "Epochs to 0.9", "Main effects", "Commands",
     ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from sweeplab.store import Event, Run, Store  # noqa: E402
 from sweeplab.sweep import space  # noqa: E402
 from sweeplab.sweep.local import Local  # noqa: E402
 from sweeplab.sweep.search import Options, make  # noqa: E402
+from sweeplab.sweep.study import Study  # noqa: E402
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "data=digits", "trainer.threads=1")
 FAST = (*SEARCH, "trainer.epochs=2")
@@ -218,7 +219,8 @@ def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(
     assert sweep["search"]["objectives"] == {"valid/accuracy": "maximize"}
     assert sum(sweep["search"]["importance"].values()) == pytest.approx(1.0)
     assert "8 runs of 4 configs: 8 finished; ranked by valid/accuracy" in again.out
-    assert "importance: " in again.out
+    assert "importance in the search" in again.out
+    assert sweep["search"]["importance_intervals"] == {}, "too few trials"
     third = train(*words, "hydra.sweeper.n_trials=4")
     assert "4 trials, 4 of them done" in third.out
     assert states(root) == ["COMPLETE"] * 4
@@ -430,6 +432,32 @@ def test_options_read_one_or_several() -> None:
     drawn = [options.sampler_after(n)._rng.rng.random() for n in (0, 0, 5)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(map(math.isfinite, drawn))
+
+
+def test_importance_has_an_interval_over_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeplab.sweep.study.RESAMPLES", 20)
+    options = Options(
+        n_trials=20,
+        n_jobs=1,
+        sampler={"_target_": "optuna.samplers.RandomSampler", "seed": 0},
+        pruner={"_target_": "optuna.pruners.NopPruner"},
+    )
+    space = {"a": FloatDistribution(0, 1), "b": FloatDistribution(0, 1)}
+    search = Study(tmp_path / "a.optuna.jsonl", space, options, {"valid/accuracy": "maximize"})
+    search.load("a")
+    search.start_sampling(after=0)
+    for count in range(20):
+        assert search.importance_intervals() == {}, f"{count} trials are too few"
+        trial = search.ask()
+        search.tell(trial.number, optuna.trial.TrialState.COMPLETE, [trial.params["a"]])
+    share, intervals = search.importance()["a"], search.importance_intervals()
+    search.close()
+    assert share > 0.5
+    low, high = intervals["a"]
+    assert 0 < low < share < high <= 1
+    assert intervals["b"] == pytest.approx((1 - high, 1 - low)), "shares of two keys are 1"
 
 
 def test_optuna_is_not_imported_without_need() -> None:

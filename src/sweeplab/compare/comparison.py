@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
@@ -13,6 +14,7 @@ from sweeplab.compare import runs
 from sweeplab.compare.computation import cell_values
 from sweeplab.compare.contrasts import Contrast, has_pairs, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
+from sweeplab.compare.importance import Importance, of_grid, of_search
 from sweeplab.compare.needs import need_notes
 from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
 from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
@@ -74,12 +76,13 @@ class Comparison:
         title = f"{len(self.sweeps)} sweeps"
         return f"{title} of {', '.join(sorted(experiments))}" if experiments else title
 
-    @property
-    def importance(self) -> dict[str, float]:
-        """The share of each key in the outcome of a search, if there were enough trials to tell."""
-        if len(self.sweeps) > 1:
-            return {}
-        return dict(self.sweeps[0].get("search", {}).get("importance", {}))
+    @cached_property
+    def importance(self) -> Importance | None:
+        """How much each swept key matters; None if there is one key only, or too little to tell."""
+        searches = [sweep["search"] for sweep in self.sweeps if sweep.get("search")]
+        if not searches:
+            return of_grid(self.columns, self.groups, self.monitor)
+        return of_search(searches[0]) if len(self.sweeps) == 1 else None
 
     def ranked_name(self, group: Group) -> str:
         """Write `#3 hidden=392`: the name of a group with its rank, by which the table has it."""

@@ -16,6 +16,7 @@ from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import Group
+from sweeplab.compare.importance import Importance
 from sweeplab.compare.runs import SEED
 from sweeplab.compare.tables import Table
 
@@ -30,7 +31,9 @@ def markdown(comparison: Comparison) -> str:
     """Write the tables in Markdown, whatever names hold."""
     parts = []
     for table in tables.shown(comparison, MOST_ROWS):
-        parts += [_escaped(table.about), _grid(table)]
+        parts.append(_escaped(table.about))
+        if table.columns:
+            parts.append(_grid(table))
     lines = list(comparison.notes)
     for group, replica, why in comparison.troubles()[:MOST_TROUBLES]:
         lines.append(f"{tables.label(group, replica)}: {why}")
@@ -88,6 +91,12 @@ def runs_csv(comparison: Comparison) -> str:
     return _csv([*comparison.columns, *keys, SEED, *facts, *names], rows)
 
 
+def importance_csv(importance: Importance) -> str:
+    """Write a line for each key: its share of the variance, and the ends of its interval."""
+    rows = [[share.name, share.share, share.low, share.high] for share in importance.shares]
+    return _csv(["key", "share", "low", "high"], rows)
+
+
 def _measured_names(comparison: Comparison) -> list[str]:
     return sorted({name for replica in comparison.replicas for name in replica.measured})
 
@@ -131,6 +140,7 @@ def as_json(comparison: Comparison) -> str:
         "groups": [_group(group) for group in comparison.groups],
         "baseline": comparison.baseline,
         "differences": differences,
+        "importance": comparison.importance and asdict(comparison.importance),
         "troubles": troubles,
         "notes": comparison.notes,
     })  # fmt: skip

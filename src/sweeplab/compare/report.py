@@ -48,7 +48,7 @@ class Section:
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
-    """Write the report, its figures as PNG, groups.csv and runs.csv; returns the HTML file.
+    """Write the report, its figures as PNG, and its numbers as CSV; returns the HTML file.
 
     The same comparison gives the same bytes. Raises UserError if the folder cannot be made or
     written.
@@ -60,6 +60,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         **{f"{drawing.name}.png": drawing.png for drawing in drawings},
         NAME: render(comparison, drawings).encode(),
     }
+    if comparison.importance is not None and comparison.importance.shares:
+        files["importance.csv"] = export.importance_csv(comparison.importance).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -135,8 +137,6 @@ def _best(comparison: Comparison) -> str:
 def _section(table: Table) -> Section:
     """Show a table of differences, or of importance."""
     caption = f"{table.about}."
-    if not table.intro:
-        caption = "How much each key explains which trials of the search came out well (Optuna's default measure)."
     return Section(
         title=table.heading,
         caption=caption[:1].upper() + caption[1:],

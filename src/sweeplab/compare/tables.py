@@ -10,6 +10,7 @@ from sweeplab import config, console, metrics
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
+from sweeplab.compare.importance import Importance
 from sweeplab.compare.power import POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
@@ -56,8 +57,8 @@ def shown(comparison: Comparison, most: int) -> list[Table]:
     """Make all tables of a comparison, with at most so many rows each."""
     tables = [ranking(comparison, most)]
     tables += [contrasts(comparison, metric, most) for metric in shown_contrasts(comparison)]
-    if comparison.importance:
-        tables.append(importance(comparison))
+    if comparison.importance is not None:
+        tables.append(importance(comparison.importance))
     return tables
 
 
@@ -261,10 +262,23 @@ def shown_contrasts(comparison: Comparison) -> list[str]:
     ]
 
 
-# --- searches
+# --- the keys
 
 
-def importance(comparison: Comparison) -> Table:
-    """Make the table of how much each key of a search mattered."""
-    rows = [[key, f"{share:.2f}"] for key, share in comparison.importance.items()]
-    return Table(heading="Importance", columns=["key", "importance"], rows=rows, texts=1)
+def importance(found: Importance) -> Table:
+    """Make the table of how much each key matters, which has no rows if that cannot be told."""
+    columns = ["key", "share", "95 % interval"] if found.shares else []
+    rows = []
+    for share in found.shares:
+        interval = "-"
+        if share.low is not None and share.high is not None:
+            interval = f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
+        rows.append([share.name, f"{100 * share.share:.0f} %", interval])
+    return Table(
+        heading="Importance",
+        intro=found.about,
+        caption=found.caption,
+        columns=columns,
+        rows=rows,
+        texts=1,
+    )

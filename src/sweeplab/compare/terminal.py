@@ -17,11 +17,10 @@ def show(comparison: Comparison) -> None:
     _show(tables.ranking(comparison, MOST_ROWS), "--csv and the report")
     for metric in _contrasts_on_screen(comparison):
         _show(tables.contrasts(comparison, metric, MOST_ROWS))
+    if comparison.importance is not None:
+        _show(tables.importance(comparison.importance))
     for note in comparison.notes:
         console.say(note, style="yellow")
-    if comparison.importance:
-        shares = ", ".join(f"{key} {share:.0%}" for key, share in comparison.importance.items())
-        console.say(f"importance: {shares}")
     troubles = []
     for group, replica, why in comparison.troubles():
         if replica.status != store.Status.PRUNED:  # as was intended
@@ -42,6 +41,9 @@ def _contrasts_on_screen(comparison: Comparison) -> list[str]:
 
 def _show(table: Table, whole: str = "") -> None:
     """Print a table, without columns for which a terminal has no room; `whole` is where all are."""
+    if not table.columns:
+        console.say(table.intro, style="dim")
+        return
     left_out = _narrow(table)
     kept = [index for index, name in enumerate(table.columns) if name not in left_out]
     rows = [[row[index] for index in kept] for row in table.rows]

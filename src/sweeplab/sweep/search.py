@@ -173,7 +173,7 @@ class Search(Jobs):
     def end(self) -> None:
         """Record which keys mattered, and close the study."""
         try:
-            self.plan.search["importance"] = self._study.importance()
+            self.plan.search.update(self._study.importances())
         finally:
             self._study.close()
 
