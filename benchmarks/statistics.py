@@ -48,11 +48,11 @@ def p_values(differences: Floats) -> Floats:
     return 2 * np.asarray(special.stdtr(n - 1, -np.abs(t)))
 
 
-def rejected_by_holm(p: Floats) -> NDArray[np.bool_]:
-    """Which tests of each row have a corrected p below the level."""
-    count = p.shape[-1]
+def rejected_by_holm(p: Floats, count: NDArray[np.int_] | int | None = None) -> NDArray[np.bool_]:
+    """Which tests of each row have a corrected p below the level; of `count` tests, the others have p = 1."""
+    count = p.shape[-1] if count is None else count
     order = p.argsort(-1)
-    small = np.take_along_axis(p, order, -1) * np.arange(count, 0, -1) < LEVEL
+    small = np.take_along_axis(p, order, -1) * (count - np.arange(p.shape[-1])).clip(1) < LEVEL
     rejected = np.empty_like(small)
     np.put_along_axis(rejected, order, np.logical_and.accumulate(small, -1), -1)
     return rejected
@@ -197,11 +197,72 @@ def continued(random: np.random.Generator, sweeps: int) -> Table:
     return Table(about=about, columns=["pairs before", "first look", "both looks"], rows=rows)
 
 
+def as_good(values: Floats, margin: float) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """The best config of each sweep, and the smallest that is shown to be as good (-1 if none is).
+
+    `values` are sweeps x configs x seeds; each config has fewer parameters than the one before it.
+    """
+    count, n = values.shape[1:]
+    best = values.mean(-1).argmax(-1)
+    differences = values[np.arange(len(values)), best][:, None] - values
+    deviations = differences.std(-1, ddof=1)
+    t = (margin - differences.mean(-1)) / np.where(deviations > 0, deviations, 1.0) * np.sqrt(n)
+    is_smaller = np.arange(count) > best[:, None]
+    p = np.where(is_smaller, special.stdtr(n - 1, -t), 1.0)
+    shown = rejected_by_holm(p, is_smaller.sum(-1, keepdims=True)) & is_smaller
+    return best, np.where(shown, np.arange(count), -1).max(-1)
+
+
+def smallest(random: np.random.Generator, sweeps: int) -> Table:
+    """How often the sentence on the smallest config that is as good names one that is worse by the margin."""
+    rows = []
+    for title, count, steps in TRUTHS:
+        for n in (3, 5, 10):
+            row = [title, str(count), str(n)]
+            for margin in (1.0, 2.0):
+                means = -margin * np.array(steps(count))
+                noise = random.normal(0, np.sqrt(0.5), (sweeps, count, n))  # of a difference: 1
+                _, named = as_good(means[:, None] + noise, margin)
+                is_false = (named >= 0) & (means[named] <= -margin)
+                row += [share(is_false), share((named >= 0) & ~is_false)]
+            rows.append(row)
+    about = (
+        f"The smallest config that is as good, by a margin of 1 and of 2 SD of a difference, n={sweeps:,} sweeps a row: how often the one "
+        "that is named is worse, by the margin or more, than the config that is best in truth; how often one is named rightly. Each "
+        "config is smaller than the one before it."
+    )
+    columns = ["the others", "configs", "seeds", "false, 1 SD", "right, 1 SD", "false, 2 SD"]
+    return Table(about=about, columns=[*columns, "right, 2 SD"], rows=rows)
+
+
+def all_at_margin(count: int) -> list[float]:
+    return [0.0] + [1.0] * (count - 1)
+
+
+def one_at_margin(count: int) -> list[float]:
+    return [0.0] * (count - 1) + [1.0]
+
+
+def ladder(count: int) -> list[float]:
+    """Steps of a quarter of the margin down, the fifth config is at it."""
+    return [index / 4 for index in range(count)]
+
+
+TRUTHS: tuple[tuple[str, int, Callable[[int], list[float]]], ...] = (
+    ("worse by the margin", 2, all_at_margin),
+    ("all worse by the margin", 8, all_at_margin),
+    ("the last worse by the margin", 3, one_at_margin),
+    ("the last worse by the margin", 14, one_at_margin),
+    ("each worse by a quarter of it", 14, ladder),
+)
+"""How much worse than the best the configs are in truth, in margins."""
+
 PARTS: dict[str, Part] = {
     "known": known,
     "estimated": estimated,
     "seen": seen,
     "continued": continued,
+    "smallest": smallest,
 }
 
 

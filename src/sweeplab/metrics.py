@@ -83,6 +83,16 @@ def unreachable(metric: str, target: float) -> str:
     return ""
 
 
+def unfit_margin(metric: str, margin: float) -> str:
+    """Say why a difference of a metric is no margin within which values are as good; '' if it is."""
+    if not (math.isfinite(margin) and margin > 0):
+        return "must be a finite number > 0"
+    if mode_by_name(metric) == "max" and margin >= 1:
+        advice = f"give a number below 1, as in {margin / 100:g} for {margin:g} %"
+        return f"{metric} is at least 0 and at most 1; {advice}"
+    return ""
+
+
 def learning_rates(values: Sequence[float], part: str = "") -> dict[str, float]:
     """Name the learning rates of an epoch, one for each parameter group of an optimizer.
 

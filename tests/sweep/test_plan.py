@@ -97,6 +97,20 @@ def test_a_baseline_is_kept_with_the_sweep(planned: Planned) -> None:
     assert plan.manifest(None, "running", 0.0)["baseline"] == "batch_norm=false"
 
 
+def test_a_margin_is_kept_with_the_sweep_and_is_one_of_its_metric(planned: Planned) -> None:
+    sweep = ("model.hidden=8,16", "trainer.monitor=valid/loss")
+    plan = planned(*sweep, "sweep.margin=1.5")
+    assert plan.manifest(None, "running", 0.0)["margin"] == 1.5
+    assert planned(*sweep).manifest(None, "running", 0.0)["margin"] is None
+    assert refused(planned, "model.hidden=8,16", "sweep.margin=1.5").startswith(
+        "sweep.margin=1.5: valid/accuracy is at least 0 and at most 1; give a number below 1, as in 0.015 for 1.5 %"
+    )
+    for value in ("0", "-0.1", ".nan", "a"):
+        assert refused(planned, "seed=0,1", f"sweep.margin={value}").startswith(
+            f"sweep.margin={value}: must be a number > 0, or null"
+        )
+
+
 def test_where_is_over_the_config_as_it_is_recorded(planned: Planned) -> None:
     assert len(planned("model.hidden=[8],16", "sweep.where='model.hidden < 10'").cells) == 1
 

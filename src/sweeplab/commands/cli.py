@@ -118,6 +118,8 @@ def _add_options_of_compare(compare: argparse.ArgumentParser) -> None:
     baseline.help = "differences from it"
     target = "of the monitored metric, for epochs to it (default 0.98)"
     compare.add_argument("--target", type=_number, help=target)
+    margin = "how much worse than the best a smaller config may be and still as good"
+    compare.add_argument("--margin", type=_number, help=margin)
     report = "write the report there: HTML, PNG and CSV"
     compare.add_argument("--report", metavar="FOLDER", help=report)
     write = "write the experiment's page, experiments/SWEEP.md"

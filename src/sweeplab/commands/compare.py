@@ -42,6 +42,7 @@ def main(arguments: Namespace, settings: Config) -> None:
         where=arguments.where,
         baseline=baseline.read(arguments.baseline),
         target=arguments.target,
+        margin=arguments.margin,
     )
     is_for_scripts = arguments.json or arguments.csv
     if arguments.json:
@@ -112,9 +113,9 @@ def _no_sweep(home: Store) -> str:
 
 
 def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: str) -> None:
-    has_numbers = arguments.baseline or arguments.target is not None
+    has_numbers = arguments.baseline or (arguments.target, arguments.margin) != (None, None)
     if arguments.csv or arguments.report or arguments.where or has_numbers:
-        options = "--csv, --report, --where, --baseline and --target"
+        options = "--csv, --report, --where, --baseline, --target and --margin"
         raise UserError(f"{options} are for sweeps, not for two runs")
     with _run(home, names[0], uri) as first, _run(home, names[1], uri) as second:
         result = differences.differences(first, second)

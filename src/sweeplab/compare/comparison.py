@@ -19,6 +19,7 @@ from sweeplab.compare.needs import need_notes
 from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
 from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
 from sweeplab.compare.runs import SEED, Replica
+from sweeplab.compare.smallest import Smallest, find_smallest
 from sweeplab.compare.target import Target, set_target
 from sweeplab.config import Node
 from sweeplab.console import counted
@@ -42,6 +43,7 @@ class Comparison:
     groups: list[Group]  # the best first
     baseline: dict[str, str] = field(default_factory=dict)
     contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
+    smallest: Smallest | None = None  # None: no margin was given, or nothing is measured
     notes: list[str] = field(default_factory=list)  # to know before believing the ranking
 
     @property
@@ -134,13 +136,15 @@ def compare(
     where: str | None = None,
     baseline: Mapping[str, str] | None = None,
     target: float | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare the runs of all these sweeps, each once.
 
     `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values
     that others are compared with; unless told otherwise it is that of the latest sweep
-    (`sweep.baseline`), and of two groups the one that came first. Raises UserError for a baseline
-    or a target that is none, or if no run is left.
+    (`sweep.baseline`), and of two groups the one that came first. By the `margin`, or else that of
+    the latest sweep, a config may be worse than the best and still as good. Raises UserError for a
+    baseline, a target or a margin that is none, or if no run is left.
     """
     over = list(dict.fromkeys(key for sweep in sweeps for key in sweep.get("replicate", [SEED])))
     replicas = _read(home, sweeps, over, where)
@@ -173,6 +177,9 @@ def compare(
             result.baseline = dict(zip(columns, groups[0].cells, strict=True))
     if result.baseline:
         result.contrasts = _contrasts(result, replicas)
+    margin = _margin(result, margin, is_watched=monitor == watched)
+    if margin is not None:
+        result.smallest = find_smallest(result.groups, monitor, mode, score, margin)
     result.notes += no_effect_notes(columns, result.groups)
     result.notes += _notes(result)
     return result
@@ -270,6 +277,19 @@ def _own_baseline(comparison: Comparison) -> dict[str, str]:
     except UserError as error:
         comparison.notes.append(f"{error}; so there is no baseline")
         return {}
+
+
+def _margin(comparison: Comparison, margin: float | None, *, is_watched: bool) -> float | None:
+    """Return the margin that is asked for, else that of the latest sweep.
+
+    That of a sweep is one of the metric that its runs watched. Raises UserError for one that is
+    none.
+    """
+    if margin is not None:
+        if why := metrics.unfit_margin(comparison.monitor, margin):
+            raise UserError(f"--margin={margin:g}: {why}")
+        return margin
+    return comparison.sweeps[-1].get("margin") if is_watched else None
 
 
 def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str, list[Contrast]]:

@@ -18,6 +18,7 @@ from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import Group
 from sweeplab.compare.importance import Importance
 from sweeplab.compare.runs import SEED
+from sweeplab.compare.smallest import Candidate, Smallest
 from sweeplab.compare.tables import Table
 
 MOST_ROWS = 200  # of a description in MLflow
@@ -34,6 +35,8 @@ def markdown(comparison: Comparison) -> str:
         parts.append(_escaped(table.about))
         if table.columns:
             parts.append(_grid(table))
+        if comparison.smallest is not None and len(parts) == 2:  # below the ranking
+            parts.append(_escaped(f"{comparison.smallest.sentence}."))
     lines = list(comparison.notes)
     for group, replica, why in comparison.troubles()[:MOST_TROUBLES]:
         lines.append(f"{tables.label(group, replica)}: {why}")
@@ -138,6 +141,7 @@ def as_json(comparison: Comparison) -> str:
         "limit": comparison.limit,
         "columns": comparison.columns,
         "groups": [_group(group) for group in comparison.groups],
+        "smallest": _smallest(comparison.smallest),
         "baseline": comparison.baseline,
         "differences": differences,
         "importance": comparison.importance and asdict(comparison.importance),
@@ -184,6 +188,28 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
     if contrast.need is not None:
         result["need"] = asdict(contrast.need)
     return result
+
+
+def _smallest(found: Smallest | None) -> dict[str, Any] | None:
+    """Describe what was found below the best; p is one-sided, and differences include the margin."""
+    if found is None:
+        return None
+    return {
+        "margin": found.margin,
+        "best": found.best.name,
+        "shown": found.shown and found.shown.group.name,
+        "said": found.sentence,
+        "candidates": [_candidate(candidate) for candidate in found.candidates],
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.group.name,
+        "parameters": candidate.parameters,
+        "need": candidate.need and asdict(candidate.need),
+        **asdict(candidate.paired),
+    }
 
 
 def json_text(value: Mapping[str, Any]) -> str:

@@ -120,18 +120,22 @@ def _about(comparison: Comparison) -> list[str]:
     return [*lines, f"{comparison.statuses()}.", *machines(comparison.replicas)]
 
 
-def _best(comparison: Comparison) -> str:
-    """Say which group won, by how much; '' if nothing is measured."""
+def _best(comparison: Comparison) -> list[str]:
+    """Say which group won, by how much, and which smaller one is as good; nothing without values."""
     group = comparison.groups[0]
     if group.mean(comparison.monitor) is None:
-        return ""
+        return []
     parts = [group.name or "the one config"]
     parts += [
         f"{metric} {tables.mean_cell(comparison, group, metric)}"
         for metric in (comparison.monitor, comparison.score)
     ]
     parts.append(f"n = {tables.n_cell(comparison, group)}")
-    return f"Best: {', '.join(parts)}."
+    lines = [f"Best: {', '.join(parts)}."]
+    if comparison.smallest is not None:
+        sentence = comparison.smallest.sentence
+        lines.append(f"{sentence[:1].upper()}{sentence[1:]}.")
+    return lines
 
 
 def _section(table: Table) -> Section:

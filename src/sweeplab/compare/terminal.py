@@ -15,6 +15,8 @@ MOST_TROUBLES = 10
 def show(comparison: Comparison) -> None:
     """Print the ranking, the differences of the monitored metric, and what a reader has to know."""
     _show(tables.ranking(comparison, MOST_ROWS), "--csv and the report")
+    if comparison.smallest is not None:
+        console.say(comparison.smallest.sentence, style="bold")
     for metric in _contrasts_on_screen(comparison):
         _show(tables.contrasts(comparison, metric, MOST_ROWS))
     if comparison.importance is not None:

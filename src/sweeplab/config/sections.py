@@ -206,6 +206,7 @@ class Sweep:
     zip: list[str] = field(default_factory=list)
     where: str | None = None
     baseline: str | None = None
+    margin: float | None = _positive()
     replicate: list[str] = field(default_factory=lambda: ["seed"])
     workers: Any = _rule(  # noqa: RUF009
         "auto", "auto, or a whole number >= 1", _is_auto_or_count, MOST_WORKERS

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sweeplab import config, console
+from sweeplab import config, console, metrics
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell, Compose, cell_name, make_cell, varied_keys
@@ -60,6 +60,7 @@ class Plan:
             "name": self.name,
             "overrides": self.overrides,
             "baseline": baseline,
+            "margin": self.settings.sweep.margin,
             "replicate": self.settings.replicate,
             "cells": [cell.record for cell in self.cells],
             "status": status,
@@ -87,6 +88,7 @@ def make(
     _ensure_one_sweep(cells)
     _ensure_replicated(cells)
     _ensure_baseline(cells)
+    _ensure_margin(cells[0].job.config)
     notes = _inert_notes(cells)
     for cell in cells:
         notes += cell.job.notes
@@ -206,6 +208,14 @@ def _ensure_baseline(cells: Sequence[Cell]) -> None:
     groups = group_runs(runs, settings.replicate)
     conditions = baseline.read([settings.sweep.baseline])
     baseline.find(name_groups(groups), groups, conditions, "sweep.baseline: ")
+
+
+def _ensure_margin(settings: config.Config) -> None:
+    """Raise UserError if no difference of the monitored metric is as large as `sweep.margin`."""
+    margin = settings.sweep.margin
+    why = "" if margin is None else metrics.unfit_margin(settings.monitor, margin)
+    if why:
+        raise UserError(f"sweep.margin={margin:g}: {why}")
 
 
 def _why_the_same(cells: Sequence[Cell], unique: Mapping[str, Cell]) -> str:
