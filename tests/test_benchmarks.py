@@ -24,8 +24,7 @@ def ours() -> torch.nn.Module:
 
 def test_the_peers_hold_out_the_examples_that_sweeplab_does() -> None:
     settings = config.compose([]).data
-    cuts = [lambda _part, indices: indices] * 2
-    found = splitting.split(settings, [range(60_000), range(10_000)], cuts, "")
+    found = splitting.draw(settings, 60_000, 10_000)
     mine = tensors.to_train_on(60_000)
     _, theirs = torch.utils.data.random_split(
         range(60_000), [5_000, 55_000], torch.Generator().manual_seed(0)

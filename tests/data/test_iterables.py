@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from sweeplab.config import Data
-from sweeplab.data import Batches, Splits, StreamingSplit, iterables, load, seeding
+from sweeplab.data import Batches, Splits, StreamingSplit, examples, load, seeding
 from sweeplab.data import facts as facts_of
-from sweeplab.data.batches import make_generator, nearby_order
+from sweeplab.data.splits import nearby_order
 from sweeplab.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -103,7 +103,7 @@ def test_a_buffer_shuffles_by_seed_and_epoch(workers: int) -> None:
     in_order = epoch(train, seed=None)
     first = epoch(train)
     assert sorted(first) == sorted(in_order)
-    order = nearby_order(len(train), 20, make_generator(0, "order/1"))
+    order = nearby_order(len(train), 20, seeding.generator(0, "order/1"))
     assert first == [in_order[number] for number in order]
     assert epoch(train) == first, "resumed"
     assert first not in (epoch(train, 2), epoch(train, seed=1))
@@ -120,11 +120,11 @@ def test_a_number_comes_no_earlier_than_the_buffer_lets_it(size: int, window: in
 
 def test_what_may_be_asked_for_and_no_more_is_kept() -> None:
     split: Any = load(made(buffer=20)).train
-    dataset = iterables.replayed(split.examples)
+    dataset = examples.replayed(split.examples)
     assert dataset is not None
     for batches in (Batches, OfOneRank):
         for _ in batches(split, 16, device="cpu", seed=0).epoch(1):
-            assert len(dataset._waiting) <= 20 + iterables.CHUNK
+            assert len(dataset._waiting) <= 20 + examples.CHUNK
         assert len(dataset._waiting) == 0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 from sweeplab.data import Batches, Digits, InMemorySplit, Splits, StreamingSplit, facts, load
-from sweeplab.data.sources import examples_of
+from sweeplab.data.pairs import Pairs
 from sweeplab.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -419,4 +419,4 @@ def test_numbers_of_any_kind_are_taken() -> None:
         (5, np.int16(1)),
         (torch.ones(2, 1), torch.tensor(1)),
     ):
-        assert len(examples_of([example] * 3, memory=1)[0]) == 2
+        assert len(Pairs(config()).part([example] * 3, ())[0]) == 2

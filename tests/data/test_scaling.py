@@ -12,7 +12,8 @@ from sets import config
 from torch import Tensor
 
 from sweeplab.data import Batches, load
-from sweeplab.data.scaling import Scaling, ensure_told_apart, scaled
+from sweeplab.data.precision import ensure_told_apart
+from sweeplab.data.scaling import Scaling, scaled
 from sweeplab.errors import UserError
 
 START = 1_700_000_000_000  # milliseconds since 1970: float32 knows them to 131 seconds

@@ -1,16 +1,14 @@
 """Data: fetched and verified, split, in memory on the device or streamed, in batches."""
 
 from sweeplab.data.batches import Batches, Shift
-from sweeplab.data.building import class_names, supplied_arguments
-from sweeplab.data.channels import blank_pixel
 from sweeplab.data.checks import called, nodes, problems
 from sweeplab.data.further import as_delivered, as_picture, inputs_of, read_picture
-from sweeplab.data.loading import facts, load
+from sweeplab.data.loading import class_names, facts, load, supplied_arguments
 from sweeplab.data.pictures import CIFAR10, ImageFolder, TorchVision
+from sweeplab.data.scaling import blank_pixel
 from sweeplab.data.shared import Layout, Shared, can_be_shared, mapped, share
-from sweeplab.data.sources import MNIST, Diabetes, Digits, FashionMNIST
+from sweeplab.data.sources import CSV, MNIST, Diabetes, Digits, FashionMNIST
 from sweeplab.data.splits import Facts, InMemorySplit, Split, Splits, StreamingSplit, TreeSplit
-from sweeplab.data.table import CSV
 from sweeplab.data.transforms import BatchTransform, batch_transform
 from sweeplab.data.trees import copied, digest
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sweeplab import config
 from sweeplab.config import Node
 from sweeplab.config.sections import DATA_NODES
-from sweeplab.data.channels import channel_count
+from sweeplab.data.scaling import channel_count
 from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:

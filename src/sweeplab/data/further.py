@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sweeplab.config.pictures import sides
 from sweeplab.data.loading import load
+from sweeplab.data.pairs import Pairs
 from sweeplab.data.pictures import (
     CIFAR10,
     MODES,
@@ -19,7 +20,6 @@ from sweeplab.data.pictures import (
     as_tensor,
     fitted,
 )
-from sweeplab.data.preparing import prepare_inputs
 from sweeplab.data.sources import MNIST, FashionMNIST, tensor_of
 from sweeplab.data.splits import InMemorySplit
 from sweeplab.data.transforms import transformed, transforms_for_all
@@ -43,7 +43,7 @@ def inputs_of(data: Data, raw: Sequence[Any]) -> Tensor:
     if len({(tensor.shape, tensor.dtype) for tensor in tensors}) > 1:
         shapes = ", ".join(sorted({str(list(tensor.shape)) for tensor in tensors}))
         raise UserError(f"the inputs differ in shape: {shapes}")
-    return prepare_inputs(data, torch.stack(tensors))
+    return Pairs(data).prepare_inputs(torch.stack(tensors))
 
 
 def read_picture(data: Data, file: Path) -> Any:

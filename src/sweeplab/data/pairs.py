@@ -1,170 +1,189 @@
-"""Pairs of inputs and targets: read, checked, normalised, split."""
+"""Pairs of inputs and targets: taken as tensors, stacked, checked and normalised."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sweeplab.data import iterables, seeding
-from sweeplab.data.building import too_large_digest
-from sweeplab.data.channels import byte_scale, ensure_inputs_told_apart, scaled_inputs
-from sweeplab.data.keeping import delivered
-from sweeplab.data.preparing import (
-    prepare,
-    prepare_targets,
-    shaped,
-    target_scaling,
+from sweeplab.data import seeding
+from sweeplab.data.examples import beginning, kind_of
+from sweeplab.data.kinds import Kind
+from sweeplab.data.precision import (
+    ensure_batch_told_apart,
+    ensure_input_batch_told_apart,
+    ensure_inputs_told_apart,
+    ensure_told_apart,
 )
-from sweeplab.data.reading import Reading, read_all, read_sample, sample_numbers
-from sweeplab.data.scaling import ensure_told_apart
-from sweeplab.data.sources import (
-    Converted,
-    Examples,
-    Pair,
-    Tensors,
-    collate,
-    combined,
-    digest_of,
-    examples_of,
-)
-from sweeplab.data.splits import (
-    KEY,
-    InMemorySplit,
-    Splits,
-    StreamingSplit,
-    seeded_example,
-)
-from sweeplab.data.splitting import Cut, split
-from sweeplab.data.streaming import streaming
-from sweeplab.data.transforms import (
-    Transforms,
-)
-from sweeplab.errors import UserError
+from sweeplab.data.scaling import Scaling, byte_scale, scaled, scaled_inputs
+from sweeplab.data.sources import Tensors, digest_of, is_tensors, tensor_of
+from sweeplab.data.splits import InMemorySplit, Pair, Split, StreamingSplit, bytes_to_floats
+from sweeplab.data.transforms import Transforms, transformed
+from sweeplab.errors import UserError, a_or_an
 from sweeplab.metrics import CLASSIFICATION
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
 
 
-def load(data: Data) -> Splits:
-    """Build a set of pairs and split it; changes the generators.
+class Pairs(Kind):
+    """Examples (input, target), as the tasks classification and regression have them."""
 
-    Raises UserError where set and config do not fit.
-    """
+    wanted = (
+        "a torch Dataset with __len__ and __getitem__ (or __iter__), or a pair (inputs, targets) "
+        "of arrays"
+    )
+
+    def take(self, example: Any, transforms: Transforms) -> Pair:
+        if not isinstance(example, tuple | list) or len(example) != 2:
+            wanted = "it must be a pair (input, target), or data.task=any"
+            raise UserError(f"data.dataset: an example is {a_or_an(kind_of(example))}; {wanted}")
+        inputs, target = example
+        return tensor_of(transformed(inputs, transforms)), tensor_of(target)
+
+    def collate(self, examples: list[Pair]) -> Pair:
+        try:
+            inputs = torch.stack([pair[0] for pair in examples])
+            return inputs, torch.stack([pair[1] for pair in examples])
+        except RuntimeError as error:
+            raise UserError(f"data.dataset: the examples differ in shape: {error}") from error
+
+    def prepare(self, batch: Pair) -> Pair:
+        inputs, targets = batch
+        prepared = self.prepare_inputs(inputs)
+        if self.data.task != CLASSIFICATION:
+            ensure_batch_told_apart(targets, self._target_scaling)
+        return prepared, self._prepare_targets(targets)
+
+    def prepare_inputs(self, raw: Tensor) -> Tensor:
+        """Return raw inputs as a network takes them; they are changed in place, so give a copy."""
+        inputs = _shaped(self.data, raw)
+        if inputs.dtype == torch.uint8:
+            return bytes_to_floats(inputs, byte_scale(self.data))
+        ensure_input_batch_told_apart(self.data, inputs)
+        return scaled_inputs(self.data, inputs)
+
+    def _prepare_targets(self, raw: Tensor) -> Tensor:
+        """Return classes int64 [B], or numbers float32 [B, out_features]."""
+        if self.data.task == CLASSIFICATION:
+            return _classes(self.data, raw)
+        targets = raw.reshape(len(raw), -1)
+        if targets.shape[1] != self.data.out_features:
+            size = f"a target of the set has {targets.shape[1]} numbers; give that"
+            raise UserError(f"data.out_features={self.data.out_features}: {size}")
+        return scaled(targets, self._target_scaling)
+
+    @property
+    def _target_scaling(self) -> Scaling:
+        return Scaling("targets", self.data.target_mean, self.data.target_std)
+
+    def arrays(self, delivered: Any) -> Tensors | None:
+        if is_tensors(delivered):
+            return delivered
+        if isinstance(delivered, Mapping | str | bytes):
+            raise self.not_a_set(delivered)
+        if not isinstance(delivered, tuple | list) or len(delivered) != 2:
+            return None
+        if not all(isinstance(array, Tensor | np.ndarray) for array in delivered):
+            return None
+        return _from_arrays(*map(tensor_of, delivered))
+
+    def size(self, example: Any) -> int:
+        """Return the bytes that the input takes as float32."""
+        return 4 * self.take(example, ())[0].numel()
+
+    def batched(self, sample: list[Pair]) -> Tensors:
+        return self.hold(sample)
+
+    def hold(self, examples: list[Pair]) -> Tensors:
+        return Tensors(*self.collate(examples))
+
+    def digest(self, held: Tensors) -> str:
+        return digest_of(held.inputs, held.targets)
+
+    def notes(self, held: Tensors) -> list[str]:
+        """Say which numbers float32 hardly tells apart. Raises UserError where they are most."""
+        notes = [ensure_inputs_told_apart(self.data, held.inputs)]
+        if self.data.task != CLASSIFICATION:
+            targets = held.targets.reshape(len(held.targets), -1)
+            notes.append(ensure_told_apart(targets, self._target_scaling))
+        return [note for note in notes if note]
+
+    def cut(self, part: Any, indices: Tensor) -> Split:
+        if not isinstance(part, Tensors):
+            return self.stream(part, indices)
+        inputs = _shaped(self.data, part.inputs[indices])
+        if inputs.dtype != torch.uint8:
+            inputs = scaled_inputs(self.data, inputs)
+        targets = self._prepare_targets(part.targets[indices])
+        return InMemorySplit(inputs, targets, byte_scale(self.data))
+
+    def stream(self, part: Any, indices: Tensor, *, held: bool = False) -> StreamingSplit:
+        with seeding.preserved():
+            first = seeding.example(beginning(part), 0, seeding.KEY)
+        # What is wrong with all examples is found before any work
+        self.prepare(self.collate([first]))
+        return super().stream(part, indices, held=held)
+
+
+def ensure_shape(data: Data) -> None:
+    """Raise UserError if `data.shape` has not as many numbers as `data.in_features`."""
     if data.shape is not None and math.prod(data.shape) != data.in_features:
         size = f"has {math.prod(data.shape)} numbers, but data.in_features={data.in_features}"
         raise UserError(f"data.shape={data.shape}: {size}")
-    found = delivered(data)
-    parts = [examples_of(dataset, data.memory, found.for_all) for dataset in found.sets]
-    cut_training = None
-    if found.for_training:
-        cut_training = _cut_of_training(data, parts[0], found.for_training)
-    samples = [_read_sample(part) for part in parts]
-    sampled = [Tensors(*collate(sample.examples)) for sample in samples]
-    mebibytes = max(_mebibytes(parts, sampled), iterables.mebibytes(parts))
-    if mebibytes > data.memory:
-        notes = _notes(data, sampled) + iterables.notes(parts, data.buffer)
-        digest = combined(found.digests) if found.digests else too_large_digest(data, mebibytes)
-        cut = partial(_streaming, data)
-        splits = split(data, parts, [cut] * len(parts), digest, notes, cut_training, found.groups)
-        return replace(splits, sample=combined(map(_digest, sampled)))
-    kept_parts: list[Examples] = []
-    cuts: list[Cut] = []
-    whole: list[Tensors] = []
-    draws: list[bool] = []
-    for part, sample in zip(parts, samples, strict=True):
-        tensors, random = _read_all(part, sample)
-        whole.append(tensors)
-        draws.append(random)
-        kept_parts.append(part if random else tensors)
-        cuts.append(partial(_streaming if random else _in_memory, data))
-    if cut_training is not None:
-        cut_training = partial(cut_training, held=not draws[0])
-    digest = combined(found.digests or map(_digest, whole))
-    notes = _notes(data, whole) + iterables.notes(parts, data.buffer)
-    return split(data, kept_parts, cuts, digest, notes, cut_training, found.groups)
 
 
-def _cut_of_training(
-    data: Data, part: Examples, training: Transforms
-) -> Callable[..., StreamingSplit]:
-    """Transform a part anew in each epoch. Raises UserError where that does not give inputs."""
-    view = Converted(part if isinstance(part, Tensors) else part.dataset, training)
-    prepare(data, *collate(read_sample(view).examples))
-    return partial(_streaming, data, view)
+def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
+    for name, array in (("inputs", inputs), ("targets", targets)):
+        if array.ndim == 0:
+            wanted = "they must be an array of a row for each example"
+            raise UserError(f"data.dataset: the {name} are one number; {wanted}")
+    if len(inputs) != len(targets):
+        raise UserError(f"data.dataset: {len(inputs)} inputs, but {len(targets)} targets")
+    return Tensors(inputs, targets)
 
 
-def _read_sample(part: Examples) -> Reading:
-    if isinstance(part, Tensors):
-        return Reading([part[number] for number in sample_numbers(len(part))], random=False)
-    return read_sample(part)
+def _shaped(data: Data, raw: Tensor) -> Tensor:
+    """Return inputs in the shape that a network gets."""
+    shape = list(raw.shape[1:])
+    if math.prod(shape) != data.in_features:
+        size = f"the set's examples have {math.prod(shape)} numbers, shape {shape}"
+        raise UserError(f"data.in_features={data.in_features}: {size}")
+    # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
+    if data.shape and len(shape) > 1 and _without_ones(shape) != _without_ones(data.shape):
+        advice = _shape_advice(data, shape)
+        raise UserError(
+            f"data.shape={data.shape}: the set's examples have the shape {shape}; {advice}"
+        )
+    return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
 
 
-def _read_all(part: Examples, sample: Reading) -> tuple[Tensors, bool]:
-    """Return all examples, and whether they draw random numbers."""
-    if isinstance(part, Tensors):
-        return part, False
-    reading = read_all(part, sample)
-    return Tensors(*collate(reading.examples)), reading.random
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
-def _mebibytes(parts: Sequence[Examples], samples: Sequence[Tensors]) -> int:
-    """Compute how much memory the inputs take as float32."""
-    numbers = 0
-    for part, sample in zip(parts, samples, strict=True):
-        numbers += len(part) * sample.inputs[0].numel()
-    return math.ceil(4 * numbers / 2**20)
+def _shape_advice(data: Data, shape: list[int]) -> str:
+    """Say what to do where the examples have another shape than `data.shape`."""
+    if data.shape is not None and len(shape) == 3 and shape == [*data.shape[1:], data.shape[0]]:
+        return (
+            "channels come last there, and networks take them first: turn each picture in the data "
+            "set, as picture.permute(2, 0, 1) does, or numpy's moveaxis(picture, -1, 0)"
+        )
+    return "give that"
 
 
-def _digest(examples: Tensors) -> str:
-    return digest_of(examples.inputs, examples.targets)
-
-
-def _notes(data: Data, parts: Sequence[Tensors]) -> list[str]:
-    """Say what a user should know of these numbers.
-
-    Raises UserError where float32 cannot tell them apart.
-    """
-    notes = []
-    for part in parts:
-        notes.append(ensure_inputs_told_apart(data, part.inputs))
-        if data.task != CLASSIFICATION:
-            targets = part.targets.reshape(len(part.targets), -1)
-            notes.append(ensure_told_apart(targets, target_scaling(data)))
-    return [note for note in notes if note]
-
-
-def _in_memory(data: Data, part: Tensors, indices: Tensor) -> InMemorySplit:
-    inputs = shaped(data, part.inputs[indices])
-    if inputs.dtype != torch.uint8:
-        inputs = scaled_inputs(data, inputs)
-    return InMemorySplit(inputs, prepare_targets(data, part.targets[indices]), byte_scale(data))
-
-
-def _streaming(
-    data: Data, part: Examples, indices: Tensor, *, held: bool = False
-) -> StreamingSplit:
-    view = iterables.beginning(part)
-    with seeding.preserved():
-        first = collate([seeded_example(view, 0, KEY)])
-    # Which changes it in place; what is wrong with all examples is found before any work
-    prepare(data, *first)
-    return streaming(
-        data,
-        part,
-        indices,
-        collate=collate,
-        prepare=partial(_prepare, data),
-        held=held,
-        draws=not isinstance(part, Tensors),
-    )
-
-
-def _prepare(data: Data, raw: Pair) -> Pair:
-    return prepare(data, *raw)
+def _classes(data: Data, raw: Tensor) -> Tensor:
+    if raw.is_floating_point() or raw.is_complex() or raw.numel() != len(raw):
+        kind = f"{raw.dtype} of shape {list(raw.shape[1:])}"
+        wanted = f"a target must be one whole number, not {kind}; or data.task=regression"
+        raise UserError(f"data.task={data.task}: {wanted}")
+    classes = raw.reshape(-1).to(torch.int64)
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= data.out_features:
+        allowed = f"the classes must be 0 to {data.out_features - 1}, the set's are {low} to {high}"
+        raise UserError(f"data.out_features={data.out_features}: {allowed}")
+    return classes

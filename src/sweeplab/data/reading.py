@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweeplab.data import iterables, seeding, trees
-from sweeplab.data.splits import KEY, seeded_example
+from sweeplab.data import seeding, trees
+from sweeplab.data.examples import beginning
+from sweeplab.data.seeding import KEY
 from sweeplab.errors import UserError, failure
 
 SAMPLE = 8  # examples that are read several times, to see whether they stay the same
@@ -32,7 +33,7 @@ def read_sample(examples: Any) -> Reading:
 
     Raises UserError where the same seeds do not give the same example.
     """
-    examples = iterables.beginning(examples)
+    examples = beginning(examples)
     indices = sample_numbers(len(examples))
     random = False
     sample = []
@@ -90,7 +91,7 @@ def _read(examples: Any, index: int, key: str | None) -> Any:
     Raises UserError whatever is wrong with it.
     """
     try:
-        return examples[index] if key is None else seeded_example(examples, index, key)
+        return examples[index] if key is None else seeding.example(examples, index, key)
     except UserError:
         raise
     except Exception as error:

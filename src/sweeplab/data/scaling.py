@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sweeplab import config
 from sweeplab.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeplab.config import Data
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8)
 """Types whose values float32 holds exactly: they are scaled as float32."""
@@ -19,11 +22,8 @@ UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Types that have hardly any operations in torch."""
 
 CHUNK = 1 << 20  # numbers that are float64 at a time, so that a large set has no float64 copy
-SAMPLE = 1 << 18  # numbers that are checked for lost digits; sorting them takes some milliseconds
-BATCH_SAMPLE = 1 << 12  # numbers of a streamed batch that are checked
-FEW = 4  # lost differences that a batch may have by chance
-NOISE = 2.0**-46  # relative difference of float64 values that are sums of the same numbers
-MOST_LOST, SOME_LOST = 0.5, 0.1  # shares of neighbouring values that float32 does not tell apart
+
+Numbers = float | list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def scaled(raw: Tensor, scaling: Scaling) -> Tensor:
 
     Raises UserError where numbers are complex, NaN or infinite, or too large for float32.
     """
-    values = _scale(raw, scaling)
+    values = unchecked(raw, scaling)
     # A finite sum proves that all values are finite, ten times faster than a look at each.
     if not values.sum().isfinite():
         finite = values.isfinite()
@@ -71,7 +71,8 @@ def _refuse_infinite(raw: Tensor, finite: Tensor, scaling: Scaling) -> None:
     )
 
 
-def _scale(raw: Tensor, scaling: Scaling) -> Tensor:
+def unchecked(raw: Tensor, scaling: Scaling) -> Tensor:
+    """Return (raw - mean) / std as float32, whatever comes out."""
     if raw.is_complex():
         raise UserError(
             f"data.dataset: the {scaling.name} are {raw.dtype}; give real and imaginary parts as numbers"
@@ -91,7 +92,7 @@ def _centred(raw: Tensor, mean: float) -> Tensor:
     """Return raw - mean as new float64 numbers; whole numbers beyond 2**53 lose no digit."""
     if raw.dtype.is_floating_point:
         return torch.sub(raw.double(), mean)
-    raw = _signed(raw)
+    raw = signed(raw)
     base = round(mean)
     if raw.dtype != torch.int64 or base == 0:
         return torch.sub(raw.double(), mean)
@@ -101,7 +102,7 @@ def _centred(raw: Tensor, mean: float) -> Tensor:
     return (raw - base).double().sub_(mean - base)
 
 
-def _signed(raw: Tensor) -> Tensor:
+def signed(raw: Tensor) -> Tensor:
     """Return the same whole numbers as int64, or as float64 where some are beyond it."""
     if raw.dtype == torch.uint64 and bool((raw.view(torch.int64) < 0).any()):
         high = raw.view(torch.int64) >> 32 & 0xFFFFFFFF
@@ -112,120 +113,73 @@ def _signed(raw: Tensor) -> Tensor:
     return raw
 
 
-# --- Whether float32 tells the values apart -------------------------------------------------------
+# --- Inputs: by one mean and std, or by those of each channel or column ---------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """How many neighbours in each column differ, and how many of these float32 makes equal."""
-
-    differing: Tensor  # int64 [columns]
-    lost: Tensor  # int64 [columns]
-
-    def columns(self, share: float) -> list[int]:
-        """Return the columns of which more than this share of the differences is lost."""
-        columns: list[int] = (self.lost > share * self.differing).nonzero().reshape(-1).tolist()
-        return columns
-
-    @property
-    def varying(self) -> int:
-        """Count the columns that are not constant."""
-        return int((self.differing > 0).sum())
+def scaled_inputs(data: Data, inputs: Tensor) -> Tensor:
+    """Normalise inputs [N, in_features] or [N, *shape] as `scaled` does."""
+    parts = [scaled(values, scaling) for values, scaling in by_scaling(data, inputs)]
+    if not is_by_channel(data):
+        return parts[0]
+    return torch.stack(parts, 1).reshape(inputs.shape)
 
 
-def ensure_told_apart(raw: Tensor, scaling: Scaling) -> str | None:
-    """Raise UserError where float32 cannot tell most of the targets, or of all inputs, apart.
+def by_scaling(data: Data, inputs: Tensor) -> Iterator[tuple[Tensor, Scaling]]:
+    """Yield all inputs with their scaling, or each channel of them with its own."""
+    scalings = input_scalings(data)
+    if not is_by_channel(data):
+        yield inputs, scalings[0]
+    elif inputs[0].numel() == data.in_features:  # others are refused for their shape
+        channels = inputs.reshape(len(inputs), len(scalings), -1)
+        for index, scaling in enumerate(scalings):
+            yield channels[:, index], scaling
 
-    Returns a note where it is fewer values, or some of the inputs only; None where all is well.
-    Only a sample is checked. A set that delivers float32 itself has said which digits count.
+
+def byte_scale(data: Data) -> tuple[Numbers, Numbers]:
+    """Return (b / 255 - mean) / std as b * factor - shift.
+
+    Bytes are pictures, from 0 to 255, as in torchvision.
     """
-    if _is_exact(raw, scaling):
-        return None
-    ordered = _sorted_sample(raw, SAMPLE)
-    differences = _differences(ordered, scaling)
-    lost = _ensure_most_kept(ordered, differences, scaling)
-    if raw.dtype in NARROW:
-        return None
-    lost = lost or differences.columns(SOME_LOST)
-    noticeable = [column for column in lost if not _is_dwarfed(ordered[:, column], scaling)]
-    if not noticeable:
-        return None
-    return _message(ordered, noticeable, scaling)
+    scales = [_byte_scale(scaling) for scaling in input_scalings(data)]
+    if not is_by_channel(data):
+        return scales[0]
+    return [factor for factor, _ in scales], [shift for _, shift in scales]
 
 
-def ensure_batch_told_apart(raw: Tensor, scaling: Scaling) -> None:
-    """Raise UserError as `ensure_told_apart` does, by a quick check of a streamed batch."""
-    if not _is_exact(raw, scaling):
-        ordered = _sorted_sample(raw, BATCH_SAMPLE)
-        differences = _differences(ordered, scaling)
-        if int(differences.lost.max()) >= FEW:
-            _ensure_most_kept(ordered, differences, scaling)
+def _byte_scale(scaling: Scaling) -> tuple[float, float]:
+    std = 1.0 if scaling.std is None else scaling.std
+    return 1 / (255 * std), (scaling.mean or 0.0) / std
 
 
-def _ensure_most_kept(ordered: Tensor, differences: Differences, scaling: Scaling) -> list[int]:
-    """Return the columns of which most is lost. Raises UserError where they are too many."""
-    lost = differences.columns(MOST_LOST)
-    if lost and (scaling.name == "targets" or len(lost) == differences.varying):
-        raise UserError(_message(ordered, lost, scaling))
-    return lost
+def is_by_channel(data: Data) -> bool:
+    """Tell whether mean or std is a list."""
+    return isinstance(data.mean, list) or isinstance(data.std, list)
 
 
-def _is_exact(raw: Tensor, scaling: Scaling) -> bool:
-    """Tell whether nothing can be lost: of bytes, which are pictures, and of numbers not scaled."""
-    if len(raw) < 2 or raw.is_complex():
-        return True
-    if raw.dtype == torch.uint8 and scaling.name == "inputs":
-        return True
-    return raw.dtype in NARROW and scaling.mean is None and scaling.std is None
+def input_scalings(data: Data) -> list[Scaling]:
+    """Return how inputs that are no bytes are normalised: one for all, or one for each channel."""
+    count = channel_count(data) if is_by_channel(data) else 1
+    means, stds = _each(data.mean, count), _each(data.std, count)
+    return [Scaling("inputs", mean, std) for mean, std in zip(means, stds, strict=True)]
 
 
-def _sorted_sample(raw: Tensor, most: int) -> Tensor:
-    """Return some examples as [examples, columns], each column sorted."""
-    columns = max(1, raw[0].numel())
-    step = math.ceil(columns / (most // 64))
-    rows = min(len(raw), most // math.ceil(columns / step))
-    chosen = torch.linspace(0, len(raw) - 1, rows, dtype=torch.float64).long()
-    return _signed(raw.reshape(len(raw), -1)[:, ::step][chosen]).sort(dim=0).values
+def _each(value: Numbers | None, count: int) -> list[float] | list[None]:
+    if value is None:
+        return [None] * count
+    if isinstance(value, list):
+        return value
+    return [value] * count
 
 
-def _differences(ordered: Tensor, scaling: Scaling) -> Differences:
-    """Count the differences between neighbours in each column, and those lost by scaling."""
-    lower, upper = ordered[:-1], ordered[1:]
-    differ = upper != lower
-    if ordered.dtype == torch.float64:
-        differ &= upper - lower > NOISE * upper.abs()
-    values = _scale(ordered.clone(), scaling)
-    kept = values[1:] != values[:-1]
-    return Differences(differ.sum(0), (differ & ~kept).sum(0))
+def channel_count(data: Data) -> int:
+    """Return how many channels a picture has, or how many numbers an example without a shape."""
+    if data.shape is not None and len(data.shape) > 1:
+        return data.shape[0]
+    return data.in_features
 
 
-def _is_dwarfed(column: Tensor, scaling: Scaling) -> bool:
-    """Tell whether the values are next to nothing beside the mean, which fits other columns."""
-    return float(column.abs().max()) < abs(scaling.mean or 0.0) * 2.0**-20
-
-
-def _message(ordered: Tensor, columns: Sequence[int], scaling: Scaling) -> str:
-    column = ordered[:, columns[0]]
-    low, high = column[0].item(), column[-1].item()
-    values = _scale(column.clone(), scaling)
-    before, after = len(column.unique()), len(values.unique())
-    where = "" if ordered.shape[1] == 1 else f" of {len(columns)} of {ordered.shape[1]} columns"
-    problem = f"float32 cannot tell the {scaling.name}{where} apart"
-    example = f"{before} different values from {low} to {high} become {after}"
-    mean = _better_mean(ordered, columns, scaling)
-    if mean is None:
-        advice = "shift or scale them in the set, or deliver float32 if these digits do not count"
-    else:
-        advice = f"give {scaling.key}={mean}"
-    return f"{scaling.shown}: {problem} ({example}); {advice}"
-
-
-def _better_mean(ordered: Tensor, columns: Sequence[int], scaling: Scaling) -> str | None:
-    """Find the shortest mean with which nothing is lost of any column; None if there is none."""
-    lost = ordered[:, list(columns)].double()
-    middle = float(lost.median())
-    for digits in range(1, 18):
-        mean = f"{middle:.{digits}g}"
-        if not _differences(ordered, replace(scaling, mean=float(mean))).columns(SOME_LOST):
-            return mean
-    return None
+def blank_pixel(data: Data) -> Numbers:
+    """Return the value of an empty pixel as a network gets it: of all channels, or of each."""
+    scalings = input_scalings(data)
+    values = [-(scaling.mean or 0.0) / (scaling.std or 1.0) for scaling in scalings]
+    return values if is_by_channel(data) else values[0]

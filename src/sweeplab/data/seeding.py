@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+KEY = "examples"  # of the random streams with which a set is read for its digest
+
 States = tuple[Any, ...]
 """The states of the generators of torch, `random` and numpy, in this order."""
 
@@ -53,6 +55,18 @@ def restore(saved: States) -> None:
     torch.set_rng_state(on_cpu)
     random.setstate(python)
     np.random.set_state(numpy)
+
+
+def example(examples: Any, index: int, key: str) -> Any:
+    """Read an example with the generators seeded for it; they are not put back."""
+    seed(f"{key}/{index}")
+    return examples[index]
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """Make a generator for one purpose; on the CPU, so that all devices draw the same."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits
 
 
 @contextmanager

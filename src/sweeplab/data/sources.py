@@ -1,10 +1,10 @@
-"""The built-in data sets, as torch Datasets in memory; and how any other data set becomes one."""
+"""The built-in data sets that are two tensors in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
@@ -12,14 +12,14 @@ from typing import Any, ClassVar, TypeGuard
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset
 
-from sweeplab.data import iterables, trees
+from sweeplab import config
+from sweeplab.config.tables import TableSettings, read_table
+from sweeplab.data.examples import kind_of
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
-from sweeplab.data.transforms import Transforms, transformed
+from sweeplab.data.splits import Pair
 from sweeplab.errors import UserError, a_or_an
-
-Pair = tuple[Tensor, Tensor]
 
 
 def digest_of(*tensors: Tensor) -> str:
@@ -129,126 +129,43 @@ def _digits() -> np.ndarray[Any, Any]:
     return np.column_stack([pictures, labels])
 
 
-class Converted(Dataset[Pair]):
-    """A map-style dataset with its examples as pairs of tensors, their inputs transformed."""
+class CSV(Tensors):
+    """The rows of a CSV file: `inputs` float64 [N, numbers], and the `target` column.
 
-    def __init__(self, dataset: Any, transforms: Transforms = ()) -> None:
-        self.dataset = dataset
-        self.transforms = transforms
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Pair:
-        example = self.dataset[index]
-        if not isinstance(example, tuple | list) or len(example) != 2:
-            wanted = "it must be a pair (input, target), or data.task=any"
-            raise UserError(f"data.dataset: an example is {a_or_an(kind_of(example))}; {wanted}")
-        inputs, target = example
-        return tensor_of(transformed(inputs, self.transforms)), tensor_of(target)
-
-
-Examples = Tensors | Converted
-
-
-def examples_of(delivered: object, memory: int, transforms: Transforms = ()) -> Examples:
-    """Make a map-style dataset of what a user's `_target_` delivered.
-
-    Raises UserError where that cannot be one, or only iterates and does not fit into `memory` MiB.
+    Numbers are taken as they are. A column of texts becomes a column of zeros and ones for each of
+    its texts, in sorted order; texts as targets become classes, from 0, in sorted order. `columns`
+    names the inputs (None: all but the target). Columns without a name are left out. `task` is that
+    of the config, and `group` names the column by which the config splits the table.
     """
-    examples: Examples
-    if is_tensors(delivered):
-        examples = delivered
-    elif _is_pair_of_arrays(delivered):
-        examples = _from_arrays(*map(tensor_of, delivered))
-    elif isinstance(delivered, Mapping | str | bytes):
-        raise not_a_set(delivered, WANTED)
-    elif iterables.is_map_style(delivered):
-        examples = Converted(delivered, transforms)
-    elif iterables.is_iterable(delivered):
-        read = iterables.read_through(delivered, _size_as_floats, memory)  # type: ignore[arg-type]
-        examples = Converted(read, transforms)
-    else:
-        raise not_a_set(delivered, WANTED)
-    ensure_some(examples)
-    if transforms and isinstance(examples, Tensors):
-        return Converted(examples, transforms)
-    return examples
 
-
-def is_tensors(delivered: object) -> TypeGuard[Tensors]:
-    """Tell whether a set is two tensors; a user's subclass may have other examples."""
-    return isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__
-
-
-def is_in_memory(delivered: object) -> bool:
-    """Tell whether there is nothing to be read."""
-    return is_tensors(delivered) or isinstance(
-        delivered, tuple | list | Mapping | Tensor | np.ndarray
-    )
-
-
-def _size_as_floats(example: object) -> int:
-    """Return the bytes that the input takes as float32; of what is no pair, whatever it takes."""
-    if isinstance(example, tuple | list) and len(example) == 2:
-        return 4 * tensor_of(example[0]).numel()
-    return trees.size(example)
-
-
-def ensure_some(examples: Any) -> None:
-    """Raise UserError if there are no examples."""
-    if len(examples) == 0:
-        raise UserError("data.dataset: the target delivers no examples")
-
-
-WANTED = (
-    "a torch Dataset with __len__ and __getitem__ (or __iter__), or a pair (inputs, targets) of "
-    "arrays"
-)
-
-
-def not_a_set(delivered: object, wanted: str) -> UserError:
-    """Return the error for what is no set."""
-    description = _description(delivered)
-    return UserError(f"data.dataset: the target delivers {description}; it must deliver {wanted}")
-
-
-def _is_pair_of_arrays(value: object) -> TypeGuard[Sequence[object]]:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        return False
-    return all(isinstance(array, Tensor | np.ndarray) for array in value)
-
-
-def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
-    for name, array in (("inputs", inputs), ("targets", targets)):
-        if array.ndim == 0:
-            wanted = "they must be an array of a row for each example"
-            raise UserError(f"data.dataset: the {name} are one number; {wanted}")
-    if len(inputs) != len(targets):
-        raise UserError(f"data.dataset: {len(inputs)} inputs, but {len(targets)} targets")
-    return Tensors(inputs, targets)
-
-
-def _description(value: object) -> str:
-    """Describe what is no set, and how it differs from one."""
-    kind = kind_of(value)
-    if isinstance(value, DataLoader):
-        return f"{a_or_an(kind)}, whose batches sweeplab makes itself"
-    if isinstance(value, IterableDataset):
-        return f"{a_or_an(kind)}, an IterableDataset without __len__"
-    if iterables.is_frame(value):
-        return f"{a_or_an(kind)} of pandas (data=csv reads a table)"
-    if not isinstance(value, Mapping):
-        return a_or_an(kind)
-    keys = [str(key) for key in value]
-    if not keys:
-        return f"an empty {kind}"
-    text = f"{a_or_an(kind)} of the keys {', '.join(keys[:6])}"
-    if len(keys) > 6:
-        text += ", ..."
-    if "data" in value and "target" in value:
-        text += " (scikit-learn's own take return_X_y: true beside _target_)"
-    return text
+    def __init__(
+        self,
+        file: str | None = None,
+        target: str | list[str] | None = None,
+        columns: str | list[str] | None = None,
+        separator: str = ",",
+        decimal: str = ".",
+        task: str = "classification",
+        group: str | None = None,
+    ) -> None:
+        arguments = {
+            "file": file,
+            "target": target,
+            "columns": columns,
+            "separator": separator,
+            "decimal": decimal,
+            "group": group,
+        }
+        content = read_table(TableSettings.of(arguments, Path(config.root())))
+        if content.classes is not None and task == "regression":
+            texts = ", ".join(content.classes[:3])
+            raise UserError(
+                f"data.task=regression: the target '{target}' has texts ({texts}); give "
+                "data.task=classification, or another target"
+            )
+        self.classes = content.classes
+        self.groups = content.groups
+        super().__init__(torch.from_numpy(content.inputs), torch.from_numpy(content.targets))
 
 
 def tensor_of(value: object) -> Tensor:
@@ -267,16 +184,6 @@ def tensor_of(value: object) -> Tensor:
         ) from error
 
 
-def collate(examples: Sequence[Pair]) -> Pair:
-    """Stack examples to a raw batch. Raises UserError where they differ in shape."""
-    try:
-        inputs = torch.stack([pair[0] for pair in examples])
-        return inputs, torch.stack([pair[1] for pair in examples])
-    except RuntimeError as error:
-        raise UserError(f"data.dataset: the examples differ in shape: {error}") from error
-
-
-def kind_of(value: object) -> str:
-    """Name the type of a value, and how many items a sequence has."""
-    name = type(value).__name__
-    return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name
+def is_tensors(delivered: object) -> TypeGuard[Tensors]:
+    """Tell whether a set is two tensors; a user's subclass may have other examples."""
+    return isinstance(delivered, Tensors) and type(delivered).__getitem__ is Tensors.__getitem__

@@ -1,27 +1,22 @@
-"""A data set in its three parts, each held in memory or streamed."""
+"""A data set in its three parts, each held in memory or streamed, and their batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader, Dataset
 
-from sweeplab.data import iterables, seeding, trees
-from sweeplab.data.sources import Pair
+from sweeplab.data import seeding, trees
+from sweeplab.data.examples import replayed
+from sweeplab.errors import UserError
 
-KEY = "examples"  # of the random streams with which a set is read for its digest
-
-
-def seeded_example(examples: Any, index: int, key: str) -> Any:
-    """Read an example with the global generators seeded for it; they are not put back."""
-    seeding.seed(f"{key}/{index}")
-    return examples[index]
-
-
+Pair = tuple[Tensor, Tensor]
 Scale = tuple[float | list[float], float | list[float]]
 """Factor and shift of bytes; lists have one for each channel."""
 
@@ -40,7 +35,51 @@ def bytes_to_floats(inputs: Tensor, scale: Scale) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class InMemorySplit:
+class Epoch:
+    """What is read in an epoch."""
+
+    number: int
+    order: Tensor  # int64: numbers of examples of the split
+    batch_size: int
+    device: torch.device
+    seed: int | None  # None: to evaluate, in which examples draw the same in each epoch
+
+
+class Split(ABC):
+    """The examples of one part of a set, batch by batch."""
+
+    held: bool = True  # the digest of the set is over all examples, and they stay as they are
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Split:
+        """Return the same split; what of it is in memory is on the device."""
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Draw the order of an epoch."""
+        return torch.randperm(len(self), generator=generator)
+
+    @abstractmethod
+    def batches(self, epoch: Epoch) -> Iterator[Any]:
+        """Yield the batches of an epoch on its device, as copies."""
+
+
+class _Indexed(Split):
+    """A split in memory, whose batches are chosen by an index."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> Any:
+        """Return copies of these examples, as a model takes them."""
+
+    def batches(self, epoch: Epoch) -> Iterator[Any]:
+        for indices in torch.split(epoch.order.to(epoch.device), epoch.batch_size):
+            yield self.batch(indices)
+
+
+@dataclass(frozen=True, slots=True)
+class InMemorySplit(_Indexed):
     """A split in memory.
 
     Pictures stay bytes there: a quarter of the memory, and nothing to compute before training.
@@ -54,7 +93,6 @@ class InMemorySplit:
         return len(self.inputs)
 
     def batch(self, indices: Tensor) -> Pair:
-        """Return copies of these examples, as a model takes them."""
         inputs = bytes_to_floats(self.inputs.index_select(0, indices), self.scale)
         return inputs, self.targets.index_select(0, indices)
 
@@ -63,7 +101,7 @@ class InMemorySplit:
 
 
 @dataclass(frozen=True, slots=True)
-class TreeSplit:
+class TreeSplit(_Indexed):
     """A split in memory whose examples have any form: one tensor for each leaf."""
 
     leaves: list[Tensor]  # [N, ...] each
@@ -73,7 +111,6 @@ class TreeSplit:
         return len(self.leaves[0])
 
     def batch(self, indices: Tensor) -> trees.Tree:
-        """Return copies of these examples."""
         parts = [leaf.index_select(0, indices) for leaf in self.leaves]
         return self.structure.unflatten(parts)
 
@@ -82,7 +119,7 @@ class TreeSplit:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamingSplit:
+class StreamingSplit(Split):
     """A split whose batches are made of single examples.
 
     These are read again in each epoch where they do not fit into memory, or draw random numbers.
@@ -94,12 +131,42 @@ class StreamingSplit:
     prepare: Callable[[Any], Any]  # makes of a raw batch what a model takes, in this process
     workers: int  # processes that load batches
     first: str  # SHA-256 of the first of `examples`
-    held: bool = False  # the set is known by a digest of all examples, as they are before training
+    held: bool = False
     draws: bool = True  # reading or collating them may draw random numbers
     window: int | None = None  # in an epoch each is drawn from the next so many; None: from all
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def to(self, device: torch.device) -> StreamingSplit:  # noqa: ARG002  # nothing is held
+        return self
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        if self.window is None:
+            return Split.order(self, generator)
+        return nearby_order(len(self), self.window, generator)
+
+    def batches(self, epoch: Epoch) -> Iterator[Any]:
+        # Examples to evaluate on draw the same in each epoch, and whatever the seed is.
+        key = "evaluation" if epoch.seed is None else f"{epoch.seed}/{epoch.number}"
+        numbers = self.indices[epoch.order]
+        if dataset := replayed(self.examples):
+            dataset.rewind(numbers)
+        loader = DataLoader(
+            _BatchReader(self, key),
+            epoch.batch_size,
+            sampler=numbers.tolist(),
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            pin_memory=epoch.device.type == "cuda",
+            # Else it would draw from the global one
+            generator=seeding.generator(epoch.seed or 0, f"workers/{epoch.number}"),
+        )
+        for read in loader:
+            if isinstance(read.batch, UserError):
+                raise read.batch
+            # Prepared here and not in the workers, so that an error keeps its type and its message.
+            yield trees.moved(self.prepare(read.batch), epoch.device)
 
     def read(self, numbers: Sequence[int], key: str) -> Any:
         """Return a raw batch of the examples of these numbers.
@@ -110,32 +177,67 @@ class StreamingSplit:
         if not self.draws:
             return self.collate([self.examples[number] for number in numbers])
         with seeding.preserved():
-            examples = [seeded_example(self.examples, number, key) for number in numbers]
+            examples = [seeding.example(self.examples, number, key) for number in numbers]
             seeding.seed(f"{key}/batch/{numbers[0]}")
             return self.collate(examples)
 
-    def rewind(self, numbers: Tensor) -> None:
-        """Begin an epoch in which these examples are read, if the set only iterates."""
-        if dataset := iterables.replayed(self.examples):
-            dataset.rewind(numbers)
-
     def changed(self) -> bool:
         """Tell whether reading has changed the set itself: its first example is another one now."""
-        with seeding.preserved():
-            return first_digest(self.examples) != self.first
+        return first_digest(self.examples) != self.first
 
 
 def first_digest(examples: Any) -> str:
-    """Digest the first example of a set; changes the generators."""
-    return trees.digest(seeded_example(examples, 0, KEY), any_object=True)
+    """Digest the first example of a set."""
+    with seeding.preserved():
+        return trees.digest(seeding.example(examples, 0, seeding.KEY), any_object=True)
 
 
-Split = InMemorySplit | TreeSplit | StreamingSplit
+def nearby_order(size: int, window: int, generator: torch.Generator) -> Tensor:
+    """Draw each number from the next `window` that are left: an order for what cannot go back."""
+    buffer = list(range(min(window, size)))
+    order = []
+    for number, place in enumerate(torch.rand(size, generator=generator).tolist()):
+        at = int(place * len(buffer))
+        order.append(buffer[at])
+        if number + window < size:
+            buffer[at] = number + window
+        else:
+            buffer[at] = buffer[-1]
+            buffer.pop()
+    return torch.tensor(order)
 
 
-def is_held(split: Split) -> bool:
-    """Tell whether the digest of the set is over all examples of this split, and these stay so."""
-    return not isinstance(split, StreamingSplit) or split.held
+@dataclass(slots=True)
+class _Read:
+    """A raw batch, or what was wrong with it, as a DataLoader hands it on.
+
+    A DataLoader that pinned the batch itself would make lists of its tuples.
+    """
+
+    batch: Any
+
+    def pin_memory(self) -> _Read:
+        return _Read(trees.pinned(self.batch))
+
+
+class _BatchReader(Dataset[Any]):
+    """Read whole batches for a DataLoader: the same with any workers, whatever was read before."""
+
+    def __init__(self, split: StreamingSplit, key: str) -> None:
+        self._split = split
+        self._key = key
+
+    def __getitems__(self, indices: Sequence[int]) -> _Read:
+        """Return a raw batch, or a UserError: if a worker raised it, it would add a traceback."""
+        try:
+            return _Read(self._split.read(indices, self._key))
+        except UserError as error:
+            return _Read(error)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return a batch unchanged: the reader has collated it."""
+    return batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,74 +1,60 @@
-"""The split into train, valid and test: how many examples each gets, and which."""
+"""The split into train, valid and test: how many examples each gets, and which.
+
+With `data.group`, examples of one group, as those of a patient, stay in one part of a split.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sweeplab import config
-from sweeplab.data import grouping
-from sweeplab.data.sources import combined
-from sweeplab.data.splits import Split, Splits
+from sweeplab.data.examples import kind_of
+from sweeplab.data.sources import CSV
 from sweeplab.errors import UserError
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
 
-Cut = Callable[[Any, Tensor], Split]
-"""Makes a split of those examples of a set that have these numbers."""
+
+class Drawn(NamedTuple):
+    """The numbers of the examples of each part, in ascending order."""
+
+    train: Tensor
+    valid: Tensor
+    test: Tensor | None  # None: the test set that the set brings
 
 
-def split(
-    data: Data,
-    parts: Sequence[Any],
-    cuts: Sequence[Cut],
-    digest: str,
-    notes: Sequence[str] = (),
-    training: Callable[[Tensor], Split] | None = None,
-    groups: Sequence[str] | None = None,
-) -> Splits:
-    """Draw test (unless the set brings it) and valid by `data.split_seed`; the order is kept.
+def draw(
+    data: Data, total: int, own_test_size: int | None, labels: Sequence[str] | None = None
+) -> Drawn:
+    """Draw test (unless the set brings it) and valid by `data.split_seed`.
 
     With `data.fold` that part is test, and a test set of its own is left alone; valid begins where
-    the part ends, so that each fold has another. `training` makes the training split of its
-    numbers, if that is another cut than the others. `groups` are labels of the examples: those of
-    one label stay together.
+    the part ends, so that each fold has another. Examples of one label stay together.
     """
-    total = len(parts[0])
-    own_test_size = len(parts[1]) if len(parts) == 2 else None
     _, valid_size, test_size = sizes(data, total, own_test_size)
-    if groups is not None:
-        rest, test_size, valid_size = _draw_groups(data, groups, total, own_test_size)
-        digest = combined([digest, *groups])
+    if own_test_size is not None and data.fold is None:
+        test_size = 0
+    if labels is not None:
+        if len(labels) != total:
+            size = f"the set has {total} examples, and {len(labels)} labels"
+            raise UserError(f"data.group={data.group}: {size}")
+        order, test_size, valid_size = _draw_groups(data, labels, test_size, valid_size)
     else:
-        rest = torch.randperm(total, generator=torch.Generator().manual_seed(data.split_seed))
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(data.split_seed))
         if data.fold is not None:
-            rest = rest.roll(-_fold(data, total).start)
-    if own_test_size is None or data.fold is not None:
-        test = cuts[0](parts[0], rest[:test_size].sort().values)
-        rest = rest[test_size:]
-    else:
-        test = cuts[1](parts[1], torch.arange(own_test_size))
-    valid = cuts[0](parts[0], rest[:valid_size].sort().values)
-    in_training = rest[valid_size:].sort().values
-    train = training(in_training) if training else cuts[0](parts[0], in_training)
-    return Splits(train, valid, test, digest, tuple(notes))
-
-
-def _draw_groups(
-    data: Data, groups: Sequence[str], total: int, own_test_size: int | None
-) -> tuple[Tensor, int, int]:
-    """Return the examples in the order of drawn groups, and how many test and validate."""
-    if len(groups) != total:
-        size = f"the set has {total} examples, and {len(groups)} labels"
-        raise UserError(f"data.group={data.group}: {size}")
-    _, valid, test = sizes(data, total, own_test_size)
-    if data.fold is not None:
-        return grouping.draw(data, groups, fold=_fold(data, grouping.count(groups)), valid=valid)
-    return grouping.draw(data, groups, test=None if own_test_size else test, valid=valid)
+            order = order.roll(-_fold(data, total).start)
+    test, rest = order[:test_size], order[test_size:]
+    return Drawn(
+        train=rest[valid_size:].sort().values,
+        valid=rest[:valid_size].sort().values,
+        test=test.sort().values if test_size else None,
+    )
 
 
 def sizes(data: Data, total: int, own_test_size: int | None) -> tuple[int, int, int]:
@@ -112,3 +98,62 @@ def _size(key: str, wanted: int | None, default: int, most: int) -> int:
             allowed = "the set is too small to be split"
         raise UserError(f"{key}={config.yaml_str(wanted)}: {allowed}")
     return size
+
+
+# --- Groups ---------------------------------------------------------------------------------------
+
+
+def labels_of(data: Data, dataset: Any) -> list[str] | None:
+    """Return the label of each example as a text; None where nothing is grouped.
+
+    Raises UserError where the set does not have them.
+    """
+    if data.group is None:
+        return None
+    if isinstance(dataset, CSV):
+        found: Any = dataset.groups
+    elif isinstance(dataset, Mapping):
+        found = dataset.get(data.group)
+    else:
+        found = getattr(dataset, data.group, None)
+    if found is None or callable(found) or not hasattr(found, "__len__"):
+        wanted = f"it needs an attribute '{data.group}' with a label for each example"
+        raise UserError(f"data.group={data.group}: the set is a {kind_of(dataset)}; {wanted}")
+    if hasattr(found, "tolist"):  # of a tensor, an array, or pandas
+        found = found.tolist()
+    return [str(label) for label in found]
+
+
+def _draw_groups(
+    data: Data, labels: Sequence[str], test: int, valid: int
+) -> tuple[Tensor, int, int]:
+    """Draw groups: `test` examples, or a fold of groups, and `valid`, as nearly as they allow.
+
+    Returns the numbers of all examples, those that are tested first and those that validate next,
+    and how many test and validate.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, label in enumerate(labels):
+        groups.setdefault(label, []).append(number)
+    members = list(groups.values())
+    fold = range(0)
+    if data.fold is not None:
+        fold = _fold(data, len(members))
+    generator = torch.Generator().manual_seed(data.split_seed)
+    order = torch.randperm(len(members), generator=generator).roll(-fold.start)
+    drawn = [members[place] for place in order.tolist()]
+    ends = [0, *accumulate(map(len, drawn))]
+    tested = len(fold)
+    if data.fold is None and test:
+        tested = _nearest(data, ends, test, range(1, len(drawn) - 1))
+    until_valid = _nearest(data, ends, ends[tested] + valid, range(tested + 1, len(drawn)))
+    numbers = [number for group in drawn for number in group]
+    return torch.tensor(numbers), ends[tested], ends[until_valid] - ends[tested]
+
+
+def _nearest(data: Data, ends: Sequence[int], wanted: int, allowed: range) -> int:
+    """Return how many groups have about as many examples as are wanted."""
+    if not allowed:
+        few = f"the set has {len(ends) - 1} groups; train, valid and test need one each"
+        raise UserError(f"data.group={data.group}: {few}")
+    return min(allowed, key=lambda number: abs(ends[number] - wanted))

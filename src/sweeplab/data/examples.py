@@ -1,4 +1,8 @@
-"""Sets that only iterate: read once into a list, or iterated anew where they do not fit in memory."""
+"""The examples of any set by their numbers: as a view, which transforms them.
+
+A set that only iterates is read once into a list, or iterated anew where that does not fit in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sweeplab.data import seeding, trees
+from sweeplab.data.transforms import Transforms
 from sweeplab.errors import UserError, failure
 
 KEY = "iteration"  # of the random streams with which such a set is read
@@ -41,6 +46,12 @@ def is_iterable(value: object) -> bool:
     if not isinstance(value, Iterable):
         return False
     return length(value) is not None
+
+
+def kind_of(value: object) -> str:
+    """Name the type of a value, and how many items a sequence has."""
+    name = type(value).__name__
+    return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name
 
 
 def length(value: object) -> int | None:
@@ -191,40 +202,55 @@ class Replayed(Dataset[Any]):
             self._states = seeding.save()
 
 
-# --- Where examples are views of such a set -------------------------------------------------------
+# --- What is read in training -------------------------------------------------------------------
 
 
-def replayed(view: object) -> Replayed | None:
+class ExampleView(Dataset[Any]):
+    """A set by the numbers of its examples, each taken through transforms."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        transforms: Transforms,
+        take: Callable[[Any, Transforms], Any],
+    ) -> None:
+        self.dataset = dataset
+        self.transforms = transforms
+        self._take = take
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._take(self.dataset[index], self.transforms)
+
+    def of(self, dataset: Any) -> ExampleView:
+        """Return the same view of another set."""
+        return ExampleView(dataset, self.transforms, self._take)
+
+
+def replayed(examples: object) -> Replayed | None:
     """Return the set that iterates anew, of which this is a view; None if there is none."""
-    dataset = getattr(view, "dataset", None)
-    return dataset if isinstance(dataset, Replayed) else None
+    if isinstance(examples, ExampleView) and isinstance(examples.dataset, Replayed):
+        return examples.dataset
+    return None
 
 
-def beginning(view: Any) -> Any:
-    """Return a view of the first examples only, of a set that iterates anew; else the view."""
-    dataset = replayed(view)
-    if dataset is None:
-        return view
-    return type(view)(dataset.first, view.transforms)
+def beginning(examples: Any) -> Any:
+    """Return a view of the first examples only, of a set that iterates anew; else all of them."""
+    dataset = replayed(examples)
+    return examples if dataset is None else examples.of(dataset.first)
 
 
-def of_split(view: Any, examples: int, memory: int) -> Any:
-    """Return a view for a split of so many examples, of a set that iterates anew; else the view."""
-    dataset = replayed(view)
-    if dataset is None:
-        return view
-    return type(view)(dataset.of_split(examples, memory), view.transforms)
-
-
-def mebibytes(views: Iterable[object]) -> int:
+def mebibytes(parts: Iterable[object]) -> int:
     """Return the memory that the largest set needs that iterates anew; 0 if there is none."""
-    sets = [replayed(view) for view in views]
+    sets = [replayed(part) for part in parts]
     return max((each.mebibytes for each in sets if each is not None), default=0)
 
 
-def notes(views: Iterable[object], buffer: int | None) -> list[str]:
+def notes(parts: Iterable[object], buffer: int | None) -> list[str]:
     """Say what `data.buffer` does to the order of training examples, if that is not expected."""
-    if mebibytes(views) == 0:
+    if mebibytes(parts) == 0:
         if buffer is None:
             return []
         return [f"data.buffer={buffer}: has no effect: all examples of the set are shuffled"]
