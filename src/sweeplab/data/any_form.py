@@ -13,9 +13,10 @@ from torch.utils.data import Dataset, default_collate
 from sweeplab.data import trees
 from sweeplab.data.examples import ExampleView
 from sweeplab.data.kinds import Kind
-from sweeplab.data.sources import is_tensors, tensor_of
+from sweeplab.data.sources import is_tensors
 from sweeplab.data.splits import Split, TreeSplit
 from sweeplab.data.transforms import Collate, Transforms, transformed
+from sweeplab.data.trees import tensor_of
 from sweeplab.errors import UserError
 
 if TYPE_CHECKING:

@@ -48,12 +48,6 @@ def is_iterable(value: object) -> bool:
     return length(value) is not None
 
 
-def kind_of(value: object) -> str:
-    """Name the type of a value, and how many items a sequence has."""
-    name = type(value).__name__
-    return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name
-
-
 def length(value: object) -> int | None:
     """Return how many examples a set says it has; None if it does not say."""
     try:

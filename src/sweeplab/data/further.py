@@ -20,9 +20,10 @@ from sweeplab.data.pictures import (
     as_tensor,
     fitted,
 )
-from sweeplab.data.sources import MNIST, FashionMNIST, tensor_of
+from sweeplab.data.sources import MNIST, FashionMNIST
 from sweeplab.data.splits import InMemorySplit
 from sweeplab.data.transforms import transformed, transforms_for_all
+from sweeplab.data.trees import tensor_of
 from sweeplab.errors import UserError
 from sweeplab.targets import locate
 

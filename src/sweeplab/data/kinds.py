@@ -14,13 +14,13 @@ from sweeplab.data.examples import (
     is_frame,
     is_iterable,
     is_map_style,
-    kind_of,
     read_through,
     replayed,
 )
 from sweeplab.data.reading import Reading, read_sample, sample_numbers
 from sweeplab.data.splits import Split, StreamingSplit, first_digest
 from sweeplab.data.transforms import Transforms
+from sweeplab.data.trees import kind_of
 from sweeplab.errors import UserError, a_or_an
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sweeplab.data import seeding
-from sweeplab.data.examples import beginning, kind_of
+from sweeplab.data.examples import beginning
 from sweeplab.data.kinds import Kind
 from sweeplab.data.precision import (
     ensure_batch_told_apart,
@@ -20,9 +20,10 @@ from sweeplab.data.precision import (
     ensure_told_apart,
 )
 from sweeplab.data.scaling import Scaling, byte_scale, scaled, scaled_inputs
-from sweeplab.data.sources import Tensors, digest_of, is_tensors, tensor_of
+from sweeplab.data.sources import Tensors, digest_of, is_tensors
 from sweeplab.data.splits import InMemorySplit, Pair, Split, StreamingSplit, bytes_to_floats
 from sweeplab.data.transforms import Transforms, transformed
+from sweeplab.data.trees import kind_of, tensor_of
 from sweeplab.errors import UserError, a_or_an
 from sweeplab.metrics import CLASSIFICATION
 
@@ -37,6 +38,11 @@ class Pairs(Kind):
         "a torch Dataset with __len__ and __getitem__ (or __iter__), or a pair (inputs, targets) "
         "of arrays"
     )
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self._byte_scale = byte_scale(data)
+        self._target_scaling = Scaling("targets", data.target_mean, data.target_std)
 
     def take(self, example: Any, transforms: Transforms) -> Pair:
         if not isinstance(example, tuple | list) or len(example) != 2:
@@ -63,7 +69,7 @@ class Pairs(Kind):
         """Return raw inputs as a network takes them; they are changed in place, so give a copy."""
         inputs = _shaped(self.data, raw)
         if inputs.dtype == torch.uint8:
-            return bytes_to_floats(inputs, byte_scale(self.data))
+            return bytes_to_floats(inputs, self._byte_scale)
         ensure_input_batch_told_apart(self.data, inputs)
         return scaled_inputs(self.data, inputs)
 
@@ -76,10 +82,6 @@ class Pairs(Kind):
             size = f"a target of the set has {targets.shape[1]} numbers; give that"
             raise UserError(f"data.out_features={self.data.out_features}: {size}")
         return scaled(targets, self._target_scaling)
-
-    @property
-    def _target_scaling(self) -> Scaling:
-        return Scaling("targets", self.data.target_mean, self.data.target_std)
 
     def arrays(self, delivered: Any) -> Tensors | None:
         if is_tensors(delivered):
@@ -120,7 +122,7 @@ class Pairs(Kind):
         if inputs.dtype != torch.uint8:
             inputs = scaled_inputs(self.data, inputs)
         targets = self._prepare_targets(part.targets[indices])
-        return InMemorySplit(inputs, targets, byte_scale(self.data))
+        return InMemorySplit(inputs, targets, self._byte_scale)
 
     def stream(self, part: Any, indices: Tensor, *, held: bool = False) -> StreamingSplit:
         with seeding.preserved():

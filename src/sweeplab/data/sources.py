@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from sweeplab import config
 from sweeplab.config.tables import TableSettings, read_table
-from sweeplab.data.examples import kind_of
 from sweeplab.data.fetch import FASHION_MNIST_FILES, MNIST_FILES, IdxSet
 from sweeplab.data.splits import Pair
-from sweeplab.errors import UserError, a_or_an
+from sweeplab.data.trees import tensor_of
+from sweeplab.errors import UserError
 
 
 def digest_of(*tensors: Tensor) -> str:
@@ -166,22 +166,6 @@ class CSV(Tensors):
         self.classes = content.classes
         self.groups = content.groups
         super().__init__(torch.from_numpy(content.inputs), torch.from_numpy(content.targets))
-
-
-def tensor_of(value: object) -> Tensor:
-    """Make a tensor on the CPU of a tensor, an array, a number, or a PIL image."""
-    if isinstance(value, Tensor):
-        if value.layout != torch.strided or value.is_quantized:
-            kind = f"a {value.layout} tensor of {value.dtype}"
-            raise UserError(f"data.dataset: {kind} is not dense numbers; make it so")
-        return value.detach().cpu()
-    try:
-        # A copy: torch takes no read-only or reversed memory
-        return torch.from_numpy(np.array(value, order="C"))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"data.dataset: {a_or_an(kind_of(value))} cannot be made a tensor: {error}"
-        ) from error
 
 
 def is_tensors(delivered: object) -> TypeGuard[Tensors]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from sweeplab import config
-from sweeplab.data.examples import kind_of
 from sweeplab.data.sources import CSV
+from sweeplab.data.trees import kind_of
 from sweeplab.errors import UserError
 
 if TYPE_CHECKING:

@@ -46,6 +46,28 @@ def detached(tree: Tree) -> Tree:
     return pytree.tree_map_only(Tensor, lambda leaf: leaf.detach().cpu(), tree)
 
 
+def tensor_of(value: object) -> Tensor:
+    """Make a tensor on the CPU of a tensor, an array, a number, or a PIL image."""
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_quantized:
+            kind = f"a {value.layout} tensor of {value.dtype}"
+            raise UserError(f"data.dataset: {kind} is not dense numbers; make it so")
+        return value.detach().cpu()
+    try:
+        # A copy: torch takes no read-only or reversed memory
+        return torch.from_numpy(np.array(value, order="C"))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"data.dataset: {a_or_an(kind_of(value))} cannot be made a tensor: {error}"
+        ) from error
+
+
+def kind_of(value: object) -> str:
+    """Name the type of a value, and how many items a sequence has."""
+    name = type(value).__name__
+    return f"{name} of {len(value)}" if isinstance(value, tuple | list) else name
+
+
 def pinned(tree: Tree) -> Tree:
     """Copy the tensors of a batch to memory from which a GPU copies quickly."""
     return pytree.tree_map(_pinned_leaf, tree)
