@@ -55,7 +55,9 @@ class AnyForm(Kind):
         self.draws = data.collate is not None
 
     def take(self, example: Any, transforms: Transforms) -> trees.Tree:
-        return trees.detached(transformed(example, transforms))
+        if transforms:
+            example = transformed(example, transforms)
+        return trees.detached(example)
 
     def collate(self, examples: list[Any]) -> Any:
         return self._collate(examples)

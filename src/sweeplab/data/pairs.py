@@ -49,7 +49,9 @@ class Pairs(Kind):
             wanted = "it must be a pair (input, target), or data.task=any"
             raise UserError(f"data.dataset: an example is {a_or_an(kind_of(example))}; {wanted}")
         inputs, target = example
-        return tensor_of(transformed(inputs, transforms)), tensor_of(target)
+        if transforms:
+            inputs = transformed(inputs, transforms)
+        return tensor_of(inputs), tensor_of(target)
 
     def collate(self, examples: list[Pair]) -> Pair:
         try:
@@ -109,7 +111,9 @@ class Pairs(Kind):
 
     def notes(self, held: Tensors) -> list[str]:
         """Say which numbers float32 hardly tells apart. Raises UserError where they are most."""
-        notes = [ensure_inputs_told_apart(self.data, held.inputs)]
+        notes = []
+        if held.inputs.dtype != torch.uint8:
+            notes.append(ensure_inputs_told_apart(self.data, held.inputs))
         if self.data.task != CLASSIFICATION:
             targets = held.targets.reshape(len(held.targets), -1)
             notes.append(ensure_told_apart(targets, self._target_scaling))

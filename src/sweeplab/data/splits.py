@@ -177,7 +177,10 @@ class StreamingSplit(Split):
         if not self.draws:
             return self.collate([self.examples[number] for number in numbers])
         with seeding.preserved():
-            examples = [seeding.example(self.examples, number, key) for number in numbers]
+            examples = []
+            for number in numbers:
+                seeding.seed(f"{key}/{number}")
+                examples.append(self.examples[number])
             seeding.seed(f"{key}/batch/{numbers[0]}")
             return self.collate(examples)
 

@@ -65,8 +65,6 @@ def transforms_for_training(data: Data) -> Transforms:
 
 def transformed(value: Any, transforms: Transforms) -> Any:
     """Apply transforms in turn, to a copy: what they change in place must not be the set itself."""
-    if not transforms:
-        return value
     value = trees.copied(value)
     for transform in transforms:
         value = transform(value)
