@@ -89,11 +89,10 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     root = tmp_path_factory.mktemp("swept")
     words = ("-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "sweep.report=false")
     with flip.inside(root):
-        other, done = (
-            flip.train(*words, f"model.hidden={hidden}", "seed=0,1") for hidden in ("8", "16,24")
-        )
+        other = flip.train(*words, "model.hidden=8", "seed=0,1")
+        done = flip.train(*words, "model.hidden=16,24", "seed=range(5)")
     assert (other.code, done.code) == (0, 0), other.text + done.text
-    return root, dict(re.findall(r"^  (curves|side by side): (http\S+)$", done.text, re.MULTILINE))
+    return root, dict(re.findall(r"^  (configs|side by side): (http\S+)$", done.text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
@@ -119,30 +118,46 @@ def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.server
-def test_the_printed_links_open_exactly_the_runs_of_the_sweep(
+def test_the_printed_link_opens_on_the_configs_without_a_click(
     page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
 ) -> None:
     links, (base, said) = swept[1], ui
-    assert sorted(links) == ["curves", "side by side"]
-    here = {what: link.replace("http://127.0.0.1:5000", base) for what, link in links.items()}
-    assert here["curves"] in said, "sweeplab ui prints the same"
+    assert sorted(links) == ["configs", "side by side"]
+    here = links["configs"].replace("http://127.0.0.1:5000", base)
+    assert here in said, "sweeplab ui prints the same"
     page.set_viewport_size(
-        {"width": 1400, "height": 3000}
+        {"width": 1280, "height": 1300}
     )  # charts are drawn when they come into view
-    page.goto(here["curves"])
-    expect(page.get_by_text("accuracy", exact=False).first).to_be_visible(timeout=SLOW)
+    page.goto(here)
+    charts = page.locator(".js-plotly-plot")
+    expect(charts).to_have_count(3, timeout=SLOW)
+    expect(charts.nth(0).locator(".scatterlayer path.js-fill")).to_have_count(2)  # bands
     for hidden in (16, 24):
-        for seed in (0, 1):
-            expect(page.get_by_text(f"hidden={hidden} seed={seed}").first).to_be_visible(
-                timeout=SLOW
-            )
-    assert page.get_by_text("seed=0", exact=True).count() == 0, "no run of the other sweep"
-    for name in ("valid/accuracy", "valid/loss"):
-        legend = page.get_by_text(f"hidden=24 seed=1 ({name})")
-        expect(legend.first).to_be_attached(timeout=SLOW)
-    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text(f"{hidden} (valid/accuracy)", exact=True)).to_be_visible()
+    for number in (1, 2):
+        expect(charts.nth(number).locator(".barlayer .point")).to_have_count(2)
+    axes = page.locator(".parcoords text.label").all_text_contents()
+    assert axes == ["model.hidden", "test/accuracy", "valid/accuracy"]
+    heading = "2 configs; bars: valid of the last epoch, test of the best"
+    expect(page.get_by_text(heading)).to_be_visible()
+    assert page.get_by_text("8 (valid/accuracy)", exact=True).count() == 0, "no other sweep"
+    expect(page.get_by_text("other metrics")).to_be_visible()
     if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/curves.png")
+        page.screenshot(path=f"{folder}/configs.png")
+
+
+@pytest.mark.server
+def test_the_page_of_the_experiment_leads_there(
+    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
+) -> None:
+    key = re.search(r"experiments/(\d+)/.*viewStateShareKey=(\S+?)&", swept[1]["configs"])
+    assert key is not None
+    page.goto(f"{ui[0]}/#/experiments/{key[1]}")
+    link = page.locator("a", has_text=re.compile("^configs$"))
+    expect(link).to_be_visible(timeout=SLOW)
+    href = link.get_attribute("href")
+    assert href is not None
+    assert href.startswith(f"#/experiments/{key[1]}/runs?viewStateShareKey={key[2]}&")
 
 
 @pytest.mark.server
@@ -150,7 +165,7 @@ def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
     page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
 ) -> None:
     page.goto(swept[1]["side by side"].replace("http://127.0.0.1:5000", ui[0]))
-    expect(page.get_by_text("Comparing 4 Runs", exact=False).first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Comparing 10 Runs", exact=False).first).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Parallel Coordinates", exact=False).first).to_be_visible(timeout=SLOW)
     expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("model.hidden").first).to_be_visible(timeout=SLOW)

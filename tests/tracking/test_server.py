@@ -444,7 +444,9 @@ def test_links_go_to_the_server_without_the_password(
         "-m", *DIGITS, "seed=0,1", "tracking.experiment=links", "tracking.wait=60", tracking=True
     )
     assert (ended.code, ended.err) == (0, "")
-    links = [line.split(": ")[1] for line in ended.out.splitlines() if line.startswith("  curves:")]
+    links = [
+        line.split(": ")[1] for line in ended.out.splitlines() if line.startswith("  configs:")
+    ]
     assert "\nin MLflow:\n" in ended.out
     assert links[0].startswith(f"{server.address}/#/experiments/")
     shown = command("sweeplab", "ui", timeout=30)  # it ends: there is nothing to serve

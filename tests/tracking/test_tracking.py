@@ -553,7 +553,7 @@ def test_a_sweep_issued_again_under_another_experiment_ends_in_both(store: Store
         assert status == [("FINISHED",)]
         assert mlflow_run(run, uri, name).data.tags["mlflow.parentRunId"] == parents[name].run_id
     assert counts(uri)[0] == 4
-    link = tracking.links(store, store.manifest(SWEEP), uri, "http://x")["curves"]
+    link = tracking.links(store, store.manifest(SWEEP), uri, "http://x")["configs"]
     assert f"/experiments/{parents['second'].experiment_id}/" in link
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from sweeplab import store
-from sweeplab.tracking import places, records, terms
+from sweeplab.tracking import places, records, showcase, terms
 from sweeplab.tracking.connection import Connection, created_at
 from sweeplab.tracking.goals import FollowedRun, TrackedRun
 from sweeplab.tracking.records import AHEAD, DELETED, RENAMED, Node
@@ -151,6 +151,10 @@ def _corrected(run: TrackedRun, contents: Contents) -> Node:
         contents.gone.add(str(run.run_id))
         entry = {**run.entry, "run": None, "fed": {}}
     entry.pop(RENAMED, None)
+    if entry.get("view") and not (
+        experiment and showcase.view_tag(run.source.id) in experiment.tags
+    ):
+        entry["view"] = None
     if experiment is not None and experiment.name != terms.experiment(run.experiment):
         entry[RENAMED] = experiment.name
     return entry

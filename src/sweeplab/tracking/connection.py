@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.store.entities import PagedList
 
+WITH_VIEWS = "3.16"  # the first version of MLflow whose UI has saved views
 EVERYTHING = 3  # mlflow.entities.ViewType.ALL, without its import
 
 
@@ -49,6 +50,31 @@ class Connection:
     def client(self) -> MlflowClient:
         """MLflow's own client; an SQLite database is made first if there is none."""
         return open_client(self.uri, self.store)
+
+    @cached_property
+    def has_views(self) -> bool:
+        """Whether the UI knows the saved views that `saved_view.py` writes, by its version.
+
+        A database is taken to be served by the MLflow that is installed here.
+        """
+        from mlflow.version import VERSION
+        from packaging.version import InvalidVersion, Version
+
+        if address.databricks(self.uri):
+            return False
+        version = self._server_version() if address.served(self.uri) else VERSION
+        try:
+            return Version(version) >= Version(WITH_VIEWS)
+        except InvalidVersion:  # what another page says that stands there
+            return False
+
+    def _server_version(self) -> str:
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        credentials = get_default_host_creds(self.uri)
+        answer = http_request(credentials, "/version", "GET", raise_on_status=False)
+        return str(answer.text)
 
     def check(self) -> None:
         """Forget what was looked up, and raise AwayError unless the server answers."""

@@ -24,7 +24,9 @@ class MlflowRuns:
         self._connection = connection
         self._store = connection.store
 
-    def note(self, job: TrackedRun, run_id: str | None, fed: Node, **more: float | str) -> None:
+    def note(
+        self, job: TrackedRun, run_id: str | None, fed: Node, **more: float | str | None
+    ) -> None:
         """Write the record of a job: which MLflow run it is, and which goal that has reached."""
         experiment = self._connection.experiment(job.experiment)
         entry = {

@@ -24,6 +24,7 @@ STATUS = {
     store.Status.PRUNED: KILLED,
     "running": RUNNING,
 }
+Choice = tuple[tuple[str, str], ...]  # of groups of the config: (("model", "mlp"), ...)
 FILES = ("config.yaml", "overrides.yaml", "journal.jsonl", "result.json", *store.WEIGHTS)
 SWEEP_LENGTH = 12  # hex digits of a sweep's id in its tag
 
@@ -107,6 +108,7 @@ class SweepManifest:
     file: Path
     version: int  # time of change, in nanoseconds
     manifest: Node
+    _begun: dict[Choice, store.Run] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -149,7 +151,33 @@ class SweepManifest:
         """The ids of the sweep's runs."""
         return frozenset(fingerprint[: store.ID_LENGTH] for fingerprint in self.names)
 
-    def goal(self, fed: Node, *, has_clients: bool) -> Node:
+    @cached_property
+    def replicated(self) -> list[str]:
+        """The keys over which its configs are repeated."""
+        return list(self.manifest.get("replicate") or ["seed"])
+
+    @cached_property
+    def _choices(self) -> dict[Choice, list[str]]:
+        """The fingerprints of the cells with each choice of groups of the config."""
+        choices: dict[Choice, list[str]] = {}
+        for cell in self.manifest["cells"]:
+            pairs = [override.lstrip("+~").partition("=") for override in cell["overrides"]]
+            choice = {key: text for key, _, text in pairs if "." not in key}
+            for key in self.replicated:
+                choice.pop(key, None)
+            choices.setdefault(tuple(choice.items()), []).append(str(cell["fingerprint"]))
+        return choices
+
+    def begun(self, home: store.Store) -> dict[Choice, store.Run]:
+        """Find for each choice the first of its runs that has begun."""
+        for choice in self._choices.keys() - self._begun.keys():
+            runs = map(home.run, self._choices[choice])
+            run = next((run for run in runs if run.journal.path.exists()), None)
+            if run is not None:
+                self._begun[choice] = run
+        return {choice: self._begun[choice] for choice in self._choices if choice in self._begun}
+
+    def goal(self, fed: Node, home: store.Store, *, has_clients: bool) -> Node:
         """Return what MLflow is to have of the sweep; `fed` is the goal that it has reached.
 
         A sweep without an end is KILLED as soon as no client is left that could drive it, and stays
@@ -159,10 +187,13 @@ class SweepManifest:
             "status": STATUS[self.manifest["status"]],
             "version": self.version,
             "files": _stamps(self.file.with_suffix("").glob("*"), self.file.parent),
+            "view": len(self.begun(home)),  # it tells of so many choices; absent in old records
         }
-        killed = {**goal, "status": KILLED}
-        is_dead = goal["status"] == RUNNING and (not has_clients or fed == killed)
-        return killed if is_dead else goal
+        if goal["status"] == RUNNING:
+            was_dead = fed.get("status") == KILLED and fed.get("version") == self.version
+            if was_dead or not has_clients:
+                goal["status"] = KILLED
+        return goal
 
 
 @dataclass

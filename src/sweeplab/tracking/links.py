@@ -32,6 +32,12 @@ def sweep_link(base: str, experiment_id: str, sweep_id: str) -> str:
     return _link(base, page, searchFilter=condition, compareRunsMode="CHART", **FLAT)
 
 
+def view_link(base: str, experiment_id: str, view: str) -> str:
+    """Link to the saved view of a sweep."""
+    page = f"experiments/{experiment_id}/runs"
+    return _link(base, page, viewStateShareKey=view, compareRunsMode="CHART")
+
+
 def table_link(base: str, experiment_id: str) -> str:
     """Link to the table of an experiment's runs."""
     return _link(base, f"experiments/{experiment_id}/runs", **FLAT)
@@ -43,16 +49,17 @@ def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     return _link(base, "compare-runs", runs=f"[{runs}]", experiments=f'["{experiment_id}"]')
 
 
-def run_link(base: str, experiment_id: str, run_id: str) -> str:
-    """Link to the curves of one MLflow run."""
-    return _link(base, f"experiments/{experiment_id}/runs/{run_id}/model-metrics")
+def run_link(base: str, experiment_id: str, run_id: str, tab: str = "model-metrics") -> str:
+    """Link to a tab of one MLflow run, by default its curves."""
+    return _link(base, f"experiments/{experiment_id}/runs/{run_id}/{tab}")
 
 
 def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
-    """Link to the charts of exactly a sweep's runs, and to the page that lays them side by side.
+    """Link to what compares a sweep's configs, and to the page that lays its runs side by side.
 
-    The links lead to the sweep's experiment, or to another one that has its runs. There are none if
-    MLflow has none of the runs.
+    The first is the sweep's saved view, without one the charts of exactly its runs. The links lead
+    to the sweep's experiment, or to another one that has its runs. There are none if MLflow has
+    none of the runs.
     """
     runs: list[Place] = []
     for cell in sweep["cells"][:COMPARED]:
@@ -64,8 +71,12 @@ def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[st
         if shown:
             experiment_id = shown[0].experiment_id
             run_ids = [place.run_id for place in shown]
+            views = [place.view for place in parents if place.experiment == experiment]
+            first = {"curves": sweep_link(base, experiment_id, sweep["id"])}
+            if views and views[0]:
+                first = {"configs": view_link(base, experiment_id, views[0])}
             return {
-                "curves": sweep_link(base, experiment_id, sweep["id"]),
+                **first,
                 "side by side": compare_link(base, experiment_id, run_ids),
             }
     return {}

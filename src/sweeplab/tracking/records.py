@@ -185,11 +185,12 @@ class Place:
     experiment: str
     experiment_id: str
     run_id: str
+    view: str | None = None  # of a sweep: the id of its saved view
 
 
 def _places(record: Path, uri: str) -> list[Place]:
     return [
-        Place(name, str(entry.get("experiment")), entry["run"])
+        Place(name, str(entry.get("experiment")), entry["run"], entry.get("view"))
         for name, entry in entries(record, uri).items()
         if entry.get("run") and not entry.get(DELETED)
     ]

@@ -86,7 +86,7 @@ class View:
             if only is None or not sweep.runs.isdisjoint(only):
                 for experiment in sweep.experiments:
                     job = self._tracked(sweep, experiment)
-                    job.goal = sweep.goal(job.fed, has_clients=has_clients)
+                    job.goal = sweep.goal(job.fed, self.store, has_clients=has_clients)
                     jobs.append(job)
         jobs = [job for job in jobs if job.is_behind]
         with os.scandir(self.store.root) as listing:

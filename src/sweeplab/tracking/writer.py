@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from sweeplab import store
-from sweeplab.tracking import places, sender, terms
+from sweeplab.tracking import places, sender, showcase, terms
 from sweeplab.tracking.connection import Connection
 from sweeplab.tracking.creation import MlflowRuns
 from sweeplab.tracking.goals import RUNNING, FollowedRun, SweepManifest, TrackedRun
@@ -31,10 +31,11 @@ class Writer:
         # What is wrong with the experiment is to show before anything is written.
         self.connection.experiment(job.experiment)
         if isinstance(job.source, FollowedRun):
-            run_id = self._feed_run(job, job.source)
+            self.runs.note(job, self._feed_run(job, job.source), job.goal)
         else:
             run_id = self._feed_sweep(job, job.source)
-        self.runs.note(job, run_id, job.goal)
+            view = showcase.show(self.connection, job, job.source, run_id)
+            self.runs.note(job, run_id, job.goal, view=view)
 
     def failed(self, job: TrackedRun, error: Exception) -> str | None:
         """Say why a job failed; None if nothing is left to do.
