@@ -132,6 +132,18 @@ def test_runs_are_grouped_where_configs_have_several_of_them(
     assert (list(shown.params), shown.is_grouped, shown.axes) == (params, is_grouped, axes)
 
 
+def test_of_more_runs_than_mlflow_loads_no_mean_is_of_the_lucky_ones(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_view, "LOADED", 3)
+    several = content(home, sweep(home, *grid()))
+    assert several.order == ("attributes.start_time", True)
+    assert several.heading.startswith("the first 3 of 4 runs (more: > Load more); bars: ")
+    one_each = content(home, sweep(home, *[(f"model.hidden={n}", "seed=0") for n in range(4)]))
+    assert one_each.order == ("metrics.`valid/accuracy`", False)
+    assert one_each.heading.startswith("the best 3 of 4 runs (more: > Load more); bars: ")
+
+
 def test_folds_are_one_line_and_a_regression_puts_the_smallest_first(home: Store) -> None:
     cells = []
     for hidden in (1, 2):

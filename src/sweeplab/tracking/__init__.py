@@ -15,7 +15,8 @@ MLflow in seven steps, each a file:
 7. `connection.py`: holds MLflow's own client, which writes to the database or the server.
 
 A command meets the feeder in `client.py` and `process.py` (keep one at work, wait for it), in
-`syncing.py` (bring MLflow up to date now) and in `notices.py`. What remains is about places:
+`syncing.py` (bring MLflow up to date now) and in `notices.py`. What the page of an experiment shows
+of a sweep is in `showcase.py` and `saved_view.py`. What remains is about places:
 `address.py` (the tracking URI), `links.py`, `server.py` (the UI) and `artifacts.py` (downloads).
 
 mlflow is imported in this package only, inside functions.

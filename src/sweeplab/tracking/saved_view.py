@@ -21,6 +21,7 @@ from sweeplab.tracking.goals import Choice, SweepManifest
 from sweeplab.tracking.records import Node
 
 MOST_CHARACTERS = 20_000  # of a tag of an experiment
+LOADED = 100  # runs that MLflow's UI loads at once
 MOST_AXES = 8  # of parallel coordinates: the names of more cannot be read
 CUTS = (200, 30, 5, 0)  # how many keys and metrics a view names: as many as it can hold
 BY = "sweeplab"  # in the views that are ours
@@ -41,6 +42,7 @@ class Content:
 
     name: str  # of the sweep
     tag: str  # of its runs
+    runs: int
     configs: int
     params: dict[str, set[str]]  # those that tell configs apart, and their values
     is_grouped: bool  # whether the runs of a config are one line
@@ -74,6 +76,7 @@ class Content:
         return cls(
             name=str(sweep.manifest["name"]),
             tag=sweep.tag,
+            runs=len(cells),
             configs=len(configs),
             params=params,
             is_grouped=is_grouped,
@@ -85,9 +88,29 @@ class Content:
         )
 
     @property
+    def is_partial(self) -> bool:
+        """Whether MLflow's UI shows a part of the runs only, until more are loaded by hand."""
+        return self.runs > LOADED
+
+    @property
+    def order(self) -> tuple[str, bool]:
+        """What the runs are sorted by, and whether the least comes first.
+
+        The best ones come first. But a mean over those of a config's runs that are among the best
+        says too much of it: where only a part is shown, runs are grouped in the order in which they
+        began, in which those of a config stand together.
+        """
+        if self.is_partial and self.is_grouped:
+            return "attributes.start_time", True
+        return f"metrics.`{terms.key(self.monitor)}`", self.mode == "min"
+
+    @property
     def heading(self) -> str:
         """Say what the charts compare, and which epochs the bars are of, which they do not show."""
         what = counted(self.configs, "config") if self.is_grouped else "runs"
+        if self.is_partial:
+            which = "first" if self.is_grouped else "best"
+            what = f"the {which} {LOADED} of {self.runs:,} runs (more: > Load more)"
         split = self.monitor.partition("/")[0]
         return f"{what}; bars: {split} of the last epoch, test of the best"
 
@@ -192,8 +215,8 @@ def _state(content: Content, most: int) -> Node:
     columns += [f"metrics.`{name}`" for name in measured]
     return {
         "searchFilter": f'tags.`{content.tag}` = "1"',
-        "orderByKey": f"metrics.`{monitor}`",
-        "orderByAsc": content.mode == "min",
+        "orderByKey": content.order[0],
+        "orderByAsc": content.order[1],
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
