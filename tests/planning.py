@@ -9,14 +9,13 @@ import pytest
 from conftest import PROJECT
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Run, Status, Store
-from sweeplab.sweep import combinations, compose
-from sweeplab.sweep.plan import Plan, make
+from sweeplab.sweep import compose, rules
+from sweeplab.sweep.plan import Plan
 
 Planned = Callable[..., Plan]
 
@@ -35,9 +34,8 @@ def planner() -> Iterator[Planned]:
             master = hydra.compose_config(
                 "config", given, run_mode=RunMode.MULTIRUN, from_shell=False
             )
-            parsed = OverridesParser.create().parse_overrides(given)
-            combined = combinations.combinations(parsed, combinations.zipped_keys(parsed, master))
-            return make(combined, given, compose.Composer(hydra.config_loader, master))
+            composer = compose.Composer(hydra.config_loader, master)
+            return rules.plan(rules.read(given, hydra.config_loader, composer), composer)
 
         yield plan
 

@@ -59,6 +59,7 @@ class SweeplabLauncher(Launcher):
         """
         from sweeplab import store
         from sweeplab.runs import report
+        from sweeplab.sweep import rules
         from sweeplab.sweep.compose import Composer
         from sweeplab.sweep.conduct import conduct
         from sweeplab.sweep.jobs import Jobs
@@ -71,6 +72,7 @@ class SweeplabLauncher(Launcher):
         loader, config = self._context.config_loader, self._config
         with self.place() as place:
             plan = make(job_overrides, [], Composer(loader, config))
+            rules.ensure_none(plan.settings.sweep)
             conduct(Jobs(plan), place)
         home = store.Store(plan.settings.store.root)
         returned: dict[tuple[str, ...], JobReturn] = {}

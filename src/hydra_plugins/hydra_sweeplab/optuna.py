@@ -26,14 +26,10 @@ class OptunaSweeper(sweeper.SweeplabSweeper):
             )
         return super().sweep(arguments)
 
-    def _jobs(
-        self, parsed: list[Any], given: list[str], composer: Any, place: Any, ours: bool
-    ) -> Any:
+    def _jobs(self, command: Any, composer: Any, place: Any, ours: bool) -> Any:
         from sweeplab.sweep import options, search
 
-        return search.make(
-            parsed, given, composer, place, options.Options.read(self._options), ours=ours
-        )
+        return search.make(command, composer, place, options.Options.read(self._options), ours=ours)
 
 
 ConfigStore.instance().store(

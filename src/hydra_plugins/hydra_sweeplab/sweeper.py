@@ -6,7 +6,6 @@ from typing import Any
 
 from hydra._internal.core_plugins import basic_sweeper  # the class would be a plugin here
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 
 
@@ -26,6 +25,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         if ours and "sweep.plan=true" not in arguments:
             ours.begin()
         with waiting("loading PyTorch"):
+            from sweeplab.sweep import rules
             from sweeplab.sweep.compose import Composer
             from sweeplab.sweep.conduct import conduct
             from sweeplab.sweep.local import Local
@@ -35,11 +35,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
             allowed = "a section of keys, each with the values to sweep over"
             raise UserError(f"hydra.sweeper.params={self.params}: must be {allowed}")
         loader = self.hydra_context.config_loader
-        given = [*self._parse_config(), *arguments]
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
         composer = Composer(loader, self.config)
+        command = rules.read([*self._parse_config(), *arguments], loader, composer)
         with ours.place() if ours else Local() as place:
-            jobs = self._jobs(parsed, given, composer, place, bool(ours))
+            jobs = self._jobs(command, composer, place, bool(ours))
             if jobs is not None:
                 conduct(jobs, place, None if ours else self._launch)
 
@@ -51,23 +50,13 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         returned = self.launcher.launch(overrides, initial_job_idx=0)
         return [job._return_value if job.status == JobStatus.FAILED else None for job in returned]
 
-    def _jobs(
-        self, parsed: list[Any], given: list[str], composer: Any, place: Any, ours: bool
-    ) -> Any:
+    def _jobs(self, command: Any, composer: Any, place: Any, ours: bool) -> Any:
         """Plan all combinations; return None if `sweep.plan` asks only to see them."""
         del place, ours
-        from sweeplab.errors import UserError
-        from sweeplab.sweep import preview
-        from sweeplab.sweep.combinations import combinations, zipped_keys
+        from sweeplab.sweep import preview, rules
         from sweeplab.sweep.jobs import Jobs
-        from sweeplab.sweep.plan import make
 
-        assert self.config is not None
-        zipped = zipped_keys(parsed, self.config)
-        plan = make(combinations(parsed, zipped), given, composer)
-        # Too late are those of an experiment that is itself swept, or in the sweeper's params.
-        if plan.settings.sweep.zip != zipped:
-            raise UserError("sweep.zip: is known too late here; give it on the command line, too")
+        plan = rules.plan(command, composer)
         if plan.settings.sweep.plan:
             preview.show(plan)
             return None

@@ -84,20 +84,10 @@ def sweeps(home: Store, name: str, uri: str) -> list[Node]:
 
     It is the beginning of a sweep's id, an experiment, or the id of an MLflow parent run.
     """
-    manifests = home.manifests(console.complain)
-    begun = [sweep for sweep in manifests if name and sweep["id"].startswith(name)]
-    if len(begun) > 1:
-        ids = ", ".join(sweep["id"][:12] for sweep in begun)
-        raise UserError(f"{name}: several sweeps begin so: {ids}")
-    if begun:
-        return begun
-    asked = f"experiment={name}"
-    of_experiment = [
-        sweep for sweep in manifests if sweep["experiment"] == name or asked in sweep["overrides"]
-    ]
-    if of_experiment or len(name) != MLFLOW_ID:
-        return of_experiment
-    for sweep in manifests:
+    named = home.named(name, console.complain)
+    if named or len(name) != MLFLOW_ID:
+        return named
+    for sweep in home.manifests():
         if _is_at(tracking.sweep_places(home, sweep["id"], uri), name):
             return [sweep]
     return []

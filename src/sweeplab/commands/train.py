@@ -34,6 +34,9 @@ def train(raw: DictConfig) -> None:
         if sweep.get("id") is not None and not is_job:
             problem = "is set by the sweep that a run belongs to; leave it out"
             raise UserError(f"sweep.id={sweep['id']}: {problem}")
+        if sweep.get("from") is not None and not is_job:
+            problem = "is where a sweep starts from; add -m, for one run, too"
+            raise UserError(f"sweep.from={sweep['from']}: {problem}")
         if sweep.get("plan") is True:
             _show_plan(raw)
             return

@@ -16,8 +16,9 @@ from sweeplab.compare import export, figures, tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.drawing import Drawing
 from sweeplab.compare.notes import machines
-from sweeplab.compare.runs import SEED, Replica, key_of
+from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.tables import Table
+from sweeplab.config import key_of
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 

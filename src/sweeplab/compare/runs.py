@@ -48,7 +48,7 @@ class Replica:
         if key in planned:
             return planned[key]
         for override in reversed(self.cell["overrides"]):
-            if key_of(override) == key:
+            if config.key_of(override) == key:
                 return config.from_text(override.partition("=")[2])
         return None
 
@@ -188,8 +188,3 @@ def _at(nested: Any, key: str) -> Any:
             return None
         nested = nested.get(name)
     return nested
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override, without Hydra's signs."""
-    return override.partition("=")[0].lstrip("+~")

@@ -44,4 +44,12 @@ from sweeplab.config.sections import (
     Trainer,
     defaults,
 )
-from sweeplab.config.text import canonical_json, from_text, same_value, to_text, yaml_str
+from sweeplab.config.text import (
+    canonical_json,
+    from_text,
+    item_text,
+    key_of,
+    same_value,
+    to_text,
+    yaml_str,
+)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sweeplab.config.sections import COMPONENTS, Config
+from sweeplab.config.sections import COMPONENTS, Config, as_node
 
 EXECUTION_KEYS = frozenset({"device", "threads", "deterministic", "progress", "keep_every"})
 """Trainer keys that say how a run is computed and kept, not what: recorded, not hashed."""
@@ -18,7 +18,7 @@ NOT_HASHED = frozenset({"name", "dataset", "root", "workers", "memory"})
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the config as plain nested data; `parse` of it gives the same config."""
-    plain = asdict(config)
+    plain = asdict(config) | {"sweep": as_node(config.sweep)}
     if not config.step:
         del plain["step"]
     return plain

@@ -244,7 +244,7 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
         problems.append(f"{name}={yaml_str(values)}: a section of keys is expected")
         return None
     hints = _hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # a dataclass
+    known = {f.name.removesuffix("_"): f for f in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     before = len(problems)
     for key, value in values.items():
         if key not in known:
@@ -256,7 +256,8 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
         if is_required and values.get(key) is None:
             problems.append(f"{name}.{key}: missing{rule.get('advice', '')}")
         elif key in values:
-            converted[key] = _convert(values[key], hints[key], f"{name}.{key}", rule, problems)
+            hint = hints[field.name]
+            converted[field.name] = _convert(values[key], hint, f"{name}.{key}", rule, problems)
     return cls(**converted) if len(problems) == before else None
 
 

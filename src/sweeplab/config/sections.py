@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeplab import metrics
-from sweeplab.config.nodes import Node, class_paths
+from sweeplab.config.nodes import Node, class_paths, walk
 
 COMPONENTS = ("model", "loss", "optimizer", "scheduler")
 """The sections that are a `_target_` with its arguments."""
@@ -80,6 +80,10 @@ def _is_auto_or_count(value: Any) -> bool:
 
 def _is_share_or_whole(value: float) -> bool:
     return 0 < value < 1 or (value >= 1 and value.is_integer())
+
+
+def _are_conditions(section: Node) -> bool:
+    return all(isinstance(value, str | dict) for _, value in walk(section, ""))
 
 
 DATA_NODES = ("collate", "transform", "train_transform", "batch_transform")
@@ -204,7 +208,15 @@ class Sweep:
     id: str | None = None
     plan: bool = False
     zip: list[str] = field(default_factory=list)
+    when: Node | None = _rule(  # noqa: RUF009
+        None,
+        'swept keys with a condition each, as in {model.dropout: "model.hidden > 256"}, or null',
+        _are_conditions,
+    )
     where: str | None = None
+    sample: int | None = _count(1)
+    sample_seed: int = _count(0, 0, most=MOST_SEED)
+    from_: str | None = None
     baseline: str | None = None
     margin: float | None = _positive()
     replicate: list[str] = field(default_factory=lambda: ["seed"])
@@ -234,12 +246,19 @@ SECTIONS: dict[str, type] = {
 }
 
 
+def as_node(section: Any) -> Node:
+    """Return a typed section as keys and values; the field `from_` is the key `from`, which is a
+    word of Python's.
+    """
+    return {name.removesuffix("_"): value for name, value in asdict(section).items()}
+
+
 def defaults() -> dict[str, Node]:
     """Return every key of every typed section with its default; `data.name`, which has none, is
     null.
     """
     sections: list[Any] = [Data(name=""), Trainer(), Tracking(), StoreSection(), Sweep()]
-    nodes = {name: asdict(section) for name, section in zip(SECTIONS, sections, strict=True)}
+    nodes = {name: as_node(section) for name, section in zip(SECTIONS, sections, strict=True)}
     nodes["data"]["name"] = None
     for name in DATA_NODES:
         nodes["data"][name] = dict(NO_NODE)  # so that data.collate._target_=... needs no `+`

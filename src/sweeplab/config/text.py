@@ -32,15 +32,16 @@ def to_text(value: Any) -> str:
     value = normalize(value)
     if isinstance(value, str):
         return value
-    return _item_text(value)
+    return item_text(value)
 
 
-def _item_text(value: Any) -> str:
+def item_text(value: Any) -> str:
+    """Return a value as it is typed inside a list: a text has quotes where Hydra needs them."""
     if isinstance(value, Mapping):
-        pairs = [f"{key}:{_item_text(item)}" for key, item in value.items()]
+        pairs = [f"{key}:{item_text(item)}" for key, item in value.items()]
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_item_text, value)) + "]"
+        return "[" + ",".join(map(item_text, value)) + "]"
     if isinstance(value, str) and _BARE.fullmatch(value) and value not in WORDS:
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -81,6 +82,11 @@ def _by_hydra(text: str) -> Any:
     except HydraException:
         pass
     return text
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override, without Hydra's signs."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def same_value(first: str, second: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -73,6 +73,11 @@ class Condition:
                     column = len(text.encode()[:offset].decode())
                     raise _pointing(f"{key}: only these can be used here: {GRAMMAR}", text, column)
         return cls(text, body, key)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that the condition looks at."""
+        return [ast.unparse(node) for node in _keys_in(self._body)]
 
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Whether the condition is true of `values`: dotted keys with plain values.
@@ -176,6 +181,15 @@ class Condition:
 
     def _error(self, node: ast.expr, reason: str) -> UserError:
         return UserError(f"{self._key}: {_source(self._text, node)}: {reason}")
+
+
+def _keys_in(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the names in an expression, each with its dots."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _keys_in(child)
 
 
 def _source(text: str, node: ast.expr) -> str:

@@ -86,6 +86,24 @@ class SweepRecords:
                 complain(str(error))
         return sorted(found, key=lambda sweep: float(sweep["time"]))
 
+    def named(
+        self, name: str, complain: Callable[[str], None] = lambda _: None
+    ) -> list[dict[str, Any]]:
+        """List the sweeps that a name stands for, the oldest first: the one whose id begins so, or
+        those of an experiment. Raises UserError if several ids begin so.
+        """
+        sweeps = self.manifests(complain)
+        begun = [sweep for sweep in sweeps if name and sweep["id"].startswith(name)]
+        if len(begun) > 1:
+            ids = ", ".join(sweep["id"][:12] for sweep in begun)
+            raise UserError(f"{name}: several sweeps begin so: {ids}")
+        asked = f"experiment={name}"
+        return begun or [
+            sweep
+            for sweep in sweeps
+            if sweep.get("experiment") == name or asked in sweep.get("overrides", [])
+        ]
+
 
 def read_manifest(file: Path) -> dict[str, Any]:
     """Read what a sweep asked for. Raises FileNotFoundError, or DamagedError with what to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,11 +86,15 @@ def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
     `model.hidden` becomes `hidden`, unless another swept key ends like that, too.
     """
     values: dict[str, set[str]] = {}
+    counts: Counter[str] = (
+        Counter()
+    )  # of the jobs that are given a key: sweep.when may leave it out
     for overrides in jobs:
-        for override in overrides:
-            key, _, value = override.partition("=")
+        pairs = [override.partition("=") for override in overrides]
+        counts.update({key for key, _, _ in pairs})
+        for key, _, value in pairs:
             values.setdefault(key, set()).add(value)
-    keys = [key for key, different in values.items() if len(different) > 1]
+    keys = [key for key, several in values.items() if len(several) > 1 or counts[key] < len(jobs)]
     last_parts = [key.rpartition(".")[2] for key in keys]
     names = {}
     for key, last in zip(keys, last_parts, strict=True):
@@ -117,21 +122,32 @@ def _ensure_importable(settings: config.Config) -> None:
 def _prepare(overrides: list[str], compose: Compose, once: Once) -> Job | None:
     """Compose and check a job; return None if `sweep.where` leaves it out, checked or not."""
     config.remember_secrets(overrides)
-    try:
-        composed = compose(overrides)
-    except Exception as error:  # Hydra's, over what was typed
-        raise UserError(config.explain(error, overrides) or str(error)) from error
-    plain = config.resolve(composed)
-    if not _is_wanted(plain):
+    plain = config.resolve(composed(overrides, compose))
+    if not _is_wanted(plain, overrides):
         return None
     settings = config.validate(plain)
     return prepare(settings, [config.redact_override(override) for override in overrides], once)
 
 
-def _is_wanted(plain: dict[str, Any]) -> bool:
+def composed(overrides: Sequence[str], compose: Compose) -> DictConfig:
+    """Compose a job. Raises UserError for what Hydra raises, over what was typed."""
+    try:
+        return compose(list(overrides))
+    except Exception as error:
+        raise UserError(config.explain(error, overrides) or str(error)) from error
+
+
+def facts(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what conditions look at: the config, and choices of groups, as `optimizer == 'sgd'`."""
+    typed = [override.partition("=") for override in overrides]
+    choices = {key.lstrip("+"): config.from_text(text) for key, _, text in typed if "." not in key}
+    return choices | config.flatten(plain)
+
+
+def _is_wanted(plain: dict[str, Any], overrides: Sequence[str]) -> bool:
     """Whether `sweep.where` holds for a config that is not validated yet."""
     sweep = plain.get("sweep")
     where = sweep.get("where") if isinstance(sweep, dict) else None
     if where is None:
         return True
-    return Condition.read(str(where), "sweep.where").holds(config.flatten(plain))
+    return Condition.read(str(where), "sweep.where").holds(facts(plain, overrides))

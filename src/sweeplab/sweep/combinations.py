@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,6 @@ from hydra.core.override_parser.types import (
     Sweep,
     ValueType,
 )
-from omegaconf import DictConfig, OmegaConf
 
 from sweeplab.errors import UserError, did_you_mean, one_line
 
@@ -27,8 +26,32 @@ MOST_JOBS = 1_000_000  # checking so many, before the first one starts, takes an
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
+Row = tuple[tuple[int, str], ...]
+"""Overrides that are taken together, each with its place in the command."""
+
+Axis = list[Row]
+"""What a swept key, or several zipped ones, are given; of an override that is not swept one row."""
+
+
 def combinations(overrides: Sequence[Override], zipped: Sequence[str] = ()) -> list[list[str]]:
     """List each combination of the swept values as the overrides of a job, in Hydra's order.
+
+    Raises UserError as `axes` does, and if there are more than a sweep may have jobs.
+    """
+    return combined(axes(overrides, zipped))
+
+
+def combined(grid: Sequence[Axis]) -> list[list[str]]:
+    """List each combination of a grid as the overrides of a job, in Hydra's order.
+
+    Raises UserError if there are more than a sweep may have jobs.
+    """
+    ensure_countable(size(grid))
+    return [job(rows) for rows in itertools.product(*grid)]
+
+
+def axes(overrides: Sequence[Override], zipped: Sequence[str] = ()) -> list[Axis]:
+    """List the axes of the grid that the overrides span.
 
     The values of the `zipped` keys are paired: the first of each, the second of each, ... Raises
     UserError if a zipped key is not swept, if their numbers of values differ, and for an interval,
@@ -36,23 +59,36 @@ def combinations(overrides: Sequence[Override], zipped: Sequence[str] = ()) -> l
     """
     _ensure_one_experiment(overrides)
     kept = _without_overridden(overrides)
-    keys = [override.get_key_element() for override in kept]
-    values = [values_of(override) for override in kept]
-    axes = _axes(kept, values, zipped)
-    count = math.prod(len(values[axis[0]]) for axis in axes)
+    texts = []
+    for override in kept:
+        key = override.get_key_element()
+        texts.append([f"{key}={value}" for value in values_of(override)])
+    grid = []
+    for places in _places(kept, texts, zipped):
+        rows = zip(*(texts[place] for place in places), strict=True)
+        grid.append([tuple(zip(places, row, strict=True)) for row in rows])
+    return grid
+
+
+def job(rows: Iterable[Row]) -> list[str]:
+    """Return the overrides of a job that takes a row of each axis, in the order of the command."""
+    placed = sorted(itertools.chain.from_iterable(rows))
+    return [override for _, override in placed]
+
+
+def size(grid: Sequence[Axis]) -> int:
+    """Count the combinations of a grid."""
+    return math.prod(map(len, grid))
+
+
+def ensure_countable(count: int) -> None:
+    """Raise UserError for more jobs than a sweep may have."""
     if count > MOST_JOBS:
         limit = f"a sweep has at most {MOST_JOBS} jobs"
         raise UserError(f"-m: {count} combinations are asked for; {limit}")
-    steps = [list(zip(*(values[index] for index in axis), strict=True)) for axis in axes]
-    order = list(itertools.chain.from_iterable(axes))
-    jobs = []
-    for picks in itertools.product(*steps):
-        texts = dict(zip(order, itertools.chain.from_iterable(picks), strict=True))
-        jobs.append([f"{key}={texts[index]}" for index, key in enumerate(keys)])
-    return jobs
 
 
-def _axes(
+def _places(
     overrides: Sequence[Override],
     values: Sequence[Sequence[str]],
     zipped: Sequence[str],
@@ -103,26 +139,6 @@ def _ensure_one_experiment(overrides: Sequence[Override]) -> None:
             )
 
 
-def zipped_keys(overrides: Sequence[Override], master: DictConfig) -> list[str]:
-    """Read `sweep.zip` before any job is composed: the last override of it, else the config."""
-    last = None
-    for override in overrides:
-        if override.key_or_group == "sweep.zip":
-            last = override
-    if last is None:
-        keys: Any = OmegaConf.select(master, "sweep.zip", default=[])
-    else:
-        keys = last.value()
-    if OmegaConf.is_config(keys):
-        keys = OmegaConf.to_container(keys)
-    if last is not None and last.is_sweep_override():
-        keys = str(last.input_line).partition("=")[2]
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        example = "sweep.zip=[model.hidden,trainer.epochs]"
-        raise UserError(f"sweep.zip={keys}: must be a list of swept keys, as in {example}")
-    return keys
-
-
 def values_of(override: Override) -> list[str]:
     """List the texts of a swept override; of any other the one that it has.
 
@@ -132,7 +148,8 @@ def values_of(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
-        raise UserError(f"{line}: has no list of values; give some, as in {key}=1,2")
+        search = "or search it with hydra/sweeper=optuna"
+        raise UserError(f"{line}: has no list of values; give some, as in {key}=1,2, {search}")
     try:
         texts = list(itertools.islice(_texts(override), MOST_JOBS + 1))
     except (ArithmeticError, TypeError, ValueError) as error:  # as of a range with a step of 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from sweeplab.config import yaml_error
+from sweeplab.config import as_plain, flatten, yaml_error
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -80,6 +80,33 @@ class Composer:
         config: DictConfig = pickle.loads(base)  # noqa: S301
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return config
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment that the command chooses."""
+        choice = OmegaConf.select(self._master, "hydra.runtime.choices.experiment")
+        return None if choice is None else str(choice)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The names of all experiments."""
+        return [str(name) for name in self._groups.get_group_options("experiment")]
+
+    def option(self, group: str, name: str) -> dict[str, Any]:
+        """Return what an option of a group sets in the whole config: dotted keys with values.
+
+        A group of which it chooses an option is one of the keys. Empty for an option that only sets
+        keys of its own section, and for none.
+        """
+        loaded = self._groups.load_config(f"{group}/{name}")
+        if loaded is None or loaded.header.get("package") != "_global_":
+            return {}
+        keys = flatten(as_plain(loaded.config, resolve=False))
+        for default in loaded.defaults_list:
+            if getattr(default, "override", False):
+                chosen = default.group.lstrip("/")
+                keys |= {chosen: default.value, **self.option(chosen, str(default.value))}
+        return keys
 
     @cached_property
     def _groups(self) -> Any:

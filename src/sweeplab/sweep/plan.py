@@ -30,6 +30,9 @@ class Plan:
     settings: config.Config  # of the first job: its store and its tracking are those of the sweep
     search_id: str | None = None
     search: dict[str, Any] = field(default_factory=dict)  # what the store is to keep of it
+    start: dict[str, Any] = field(
+        default_factory=dict
+    )  # of which sweep it starts, and what it takes
 
     @property
     def id(self) -> str:
@@ -68,6 +71,8 @@ class Plan:
         }
         if self.search:
             manifest["search"] = self.search
+        if self.start:
+            manifest["from"] = self.start
         return manifest
 
 

@@ -47,7 +47,7 @@ def summary(plan: Plan) -> str:
 
 
 def _row(cell: Cell, guess: Estimate, keys: Sequence[str]) -> list[str]:
-    values = [cell.varied.get(key, "") for key in keys] or [cell.name]
+    values = [cell.varied.get(key, "-") for key in keys] or [cell.name]
     size = _parameters(cell)
     parameters = f"{size:,}" if size else "-"
     if guess.seconds is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sweeplab import console, store
@@ -26,32 +26,31 @@ from sweeplab.sweep.study import Study
 from sweeplab.sweep.trials import ActiveTrial, CellMaker, ensure_values_hold, has_begun
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from optuna import Trial
     from optuna.trial import FrozenTrial
 
     from sweeplab.sweep.place import SweepPlace
+    from sweeplab.sweep.rules import Command
 
 LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
 
 
 def make(
-    overrides: Sequence[Override],
-    typed: Sequence[str],
+    command: Command,
     compose: Compose,
     place: SweepPlace,
     options: Options,
     *,
     ours: bool,
 ) -> Search | None:
-    """Plan the search over what the overrides span; None if `sweep.plan` only asks to see it.
+    """Plan the search over what the command's overrides span; None if `sweep.plan` only asks to see it.
 
     Every choice and both ends of every interval are checked first, one at a time: raises UserError
     with all that is wrong. A combination that is wrong all the same fails as a trial. `ours`: the
     launcher is sweeplab's, not one of Hydra's.
     """
-    space = read(overrides)
-    probes = plan.make(space.probes(), typed, compose)
+    space = read(command.overrides)
+    probes = plan.make(space.probes(), command.typed, compose)
     settings = probes.settings
     objectives = options.objectives(settings)
     _ensure_searchable(settings, options, objectives, ours)
@@ -71,6 +70,7 @@ def make(
         settings=settings,
         search_id=search_id,
         search=record,
+        start=command.start,
     )
     search = Search(planned, space, options, compose)
     if settings.sweep.plan:
@@ -97,8 +97,8 @@ def _ensure_searchable(
         if not ours:
             reason = "runs can be ended early by hydra/launcher=sweeplab or ray only"
             raise UserError(f"hydra.sweeper.pruner: {reason}")
-    for key, value in (("zip", settings.sweep.zip), ("where", settings.sweep.where)):
-        if value:
+    for key in ("zip", "when", "where", "sample"):
+        if getattr(settings.sweep, key):
             reason = "is for a list of combinations, which a search has not"
             raise UserError(f"sweep.{key}: {reason}")
 

@@ -27,7 +27,8 @@ class CellMaker:
     def __init__(self, space: Space, compose: Compose) -> None:
         self._space = space
         self._compose = compose
-        self._varied = varied_keys([*space.probes(), *space.repeats])
+        probes = space.probes()
+        self._varied = varied_keys([*probes, *([*probes[0], *repeat] for repeat in space.repeats)])
         self._once = Once()
 
     def make(self, values: Mapping[str, Any], *, complain: bool = False) -> list[Cell]:

@@ -1,0 +1,118 @@
+"""The jobs that a sweep is of, by the rules of its section `sweep`: zip, when, where, sample, from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from sweeplab import config, console
+from sweeplab.config import Node, StoreSection, Sweep
+from sweeplab.errors import UserError
+from sweeplab.store import Store
+from sweeplab.sweep import combinations, sampling, winner
+from sweeplab.sweep.cell import Compose, composed
+from sweeplab.sweep.conditions import Conditions
+from sweeplab.sweep.plan import Plan, make
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
+
+    from sweeplab.sweep.compose import Composer
+
+T = TypeVar("T")
+
+EARLY = ("zip", "when", "sample", "sample_seed", "from_")
+"""The rules that must be known before a job is composed."""
+
+LISTS = ("sweep.zip", "sweep.replicate")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Command:
+    """A sweep as it is asked for."""
+
+    overrides: list[Override]  # what it takes from another sweep first, then its own
+    typed: list[str]
+    rules: Sweep
+    start: Node  # of which sweep it starts, for the manifest; empty: of none
+
+
+def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
+    """Read a command: the overrides of `hydra.sweeper.params` and of the command line.
+
+    Raises UserError for what is wrong in its section `sweep`, for a key of it that is swept, and
+    for a sweep that it cannot start from.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = parser.parse_overrides(typed)
+    words = []
+    for override in overrides:
+        name = override.key_or_group
+        if name == "experiment":
+            words.append(f"experiment={combinations.values_of(override)[0]}")
+        elif name.partition(".")[0] in ("sweep", "store"):
+            _ensure_not_swept(override)
+            words.append(str(override.input_line))
+    sections = composed(words, composer)
+    rules = _section(Sweep, sections, "sweep")
+    start: Node = {}
+    if rules.from_ is not None:
+        root = config.absolute(_section(StoreSection, sections, "store").root)
+        shown = [config.redact_override(word) for word in typed]
+        start = winner.take(rules.from_, overrides, shown, composer, Store(root))
+        overrides = [*parser.parse_overrides(start["taken"]), *overrides]
+    return Command(overrides=overrides, typed=typed, rules=rules, start=start)
+
+
+def _section(cls: type[T], composed: DictConfig, name: str) -> T:
+    return config.read_section(cls, config.as_plain(composed.get(name)) or {}, name)
+
+
+def _ensure_not_swept(override: Override) -> None:
+    name = override.key_or_group
+    if override.is_sweep_override():
+        rule = "must be the same for all jobs of a sweep; it is carried out as one"
+        hint = f"; a list has brackets, as in {name}=[a,b]" if name in LISTS else ""
+        raise UserError(f"{name}: {rule}{hint}")
+
+
+def plan(command: Command, compose: Compose) -> Plan:
+    """Plan the jobs that a command's rules make of its overrides."""
+    rules = command.rules
+    planned = make(_jobs(command.overrides, rules, compose), command.typed, compose)
+    for field in EARLY:  # an option of a group may set them, too
+        if getattr(planned.settings.sweep, field) != getattr(rules, field):
+            key = field.removesuffix("_")
+            reason = "is known too late here; give it on the command line, too"
+            raise UserError(f"sweep.{key}: {reason}")
+    return replace(planned, start=command.start)
+
+
+def ensure_none(sweep: Sweep) -> None:
+    """Raise UserError for a rule that only sweeplab's own sweepers know."""
+    for field in EARLY:
+        if getattr(sweep, field) != getattr(Sweep(), field):
+            key = field.removesuffix("_")
+            raise UserError(f"sweep.{key}: hydra/sweeper=sweeplab is needed for it")
+
+
+def _jobs(overrides: Sequence[Override], rules: Sweep, compose: Compose) -> list[list[str]]:
+    """List the jobs as overrides: all combinations, or a sample of them."""
+    grid = combinations.axes(overrides, rules.zip)
+    conditions = Conditions(rules.when or {}, overrides, compose)
+    if rules.sample is not None:
+        return sampling.draw(grid, rules, conditions, compose)
+    combined = combinations.combined(grid)
+    if not rules.when:
+        return combined
+    with console.waiting("looking where sweep.when holds"):
+        jobs = list(dict.fromkeys(tuple(conditions.kept(job)) for job in combined))
+    if len(jobs) < len(combined):
+        same = f"{len(combined) - len(jobs)} of {len(combined)} jobs are the same as another"
+        console.say(f"{same} without the keys that sweep.when leaves out")
+    return [list(job) for job in jobs]
