@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.sweep.combinations import combinations, zipped_keys
+from sweeplab.sweep.combinations import combinations
 from sweeplab.sweep.compose import Composer
 
 MASTER = ["data=digits", "hydra.job.chdir=false", "trainer.epochs=3"]
@@ -224,7 +224,7 @@ def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
         (["a=range(1000000000)"], [], "a=range(1000000000): has too many values; a sweep has at most 1000000 jobs"),
         (["a=range(2000)", "e=range(3000)"], [], "-m: 6000000 combinations are asked for; a sweep has at most 1000000 jobs"),
         (["a=range(0,1,0)"], [], "a=range(0,1,0): has no list of values: range() arg 3 must not be zero"),
-        (["a=interval(0,1)"], [], "a=interval(0,1): has no list of values; give some, as in a=1,2"),
+        (["a=interval(0,1)"], [], "a=interval(0,1): has no list of values; give some, as in a=1,2, or search it with hydra/sweeper=optuna"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_combined_is_refused(
@@ -233,16 +233,6 @@ def test_what_cannot_be_combined_is_refused(
     with pytest.raises(UserError) as error:
         combinations(parsed(*given), zipped)
     assert str(error.value) == message
-
-
-def test_zip_is_the_last_given_else_the_configs() -> None:
-    master = OmegaConf.create({"sweep": {"zip": ["a", "b"]}})
-    assert zipped_keys(parsed("sweep.zip=[c,d]", "x=1", "sweep.zip=[e]"), master) == ["e"]
-    assert zipped_keys(parsed("x=1"), master) == ["a", "b"]
-    assert zipped_keys([], OmegaConf.create({})) == []
-    for wrong in ("a", "[1]", "null", "{a:1}"):
-        with pytest.raises(UserError, match="must be a list of swept keys"):
-            zipped_keys(parsed(f"sweep.zip={wrong}"), master)
 
 
 def texts(override: str) -> list[str]:
@@ -296,11 +286,3 @@ def test_a_glob_of_nothing_says_what_globs_are_for(both: Both) -> None:
         UserError, match="no option has a name like that; a glob is for the options of a group"
     ):
         combinations(parser.parse_overrides(["model=glob(zzz*)"]))
-
-
-def test_a_list_of_zipped_keys_needs_brackets(both: Both) -> None:
-    with pytest.raises(UserError) as error:
-        zipped_keys(OverridesParser.create().parse_overrides(["sweep.zip=a,b"]), both.master)
-    assert str(error.value) == (
-        "sweep.zip=a,b: must be a list of swept keys, as in sweep.zip=[model.hidden,trainer.epochs]"
-    )

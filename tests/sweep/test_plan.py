@@ -78,7 +78,7 @@ def test_where_drops_combinations_even_such_as_are_not_in_order(
         (["sweep.where='model.hidden < 512'", "model.hidden=[8,8],9"], "sweep.where: model.hidden < 512: model.hidden is [8, 8], a list: it has no size to compare; use == or in, as in model.hidden in [392, 256]  (in hidden=[8,8])\nnothing was trained"),
         (["sweep.where='seed > 1'", "seed=0,1"], "sweep.where: holds for none of the 2 jobs; nothing was trained"),
         (["sweep.where='sed > 1'", "seed=0,1"], "sweep.where: sed: no such key; did you mean 'seed'?; a text needs quotes: 'sed'  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
-        (["sweep.where=true", "seed=0,1"], "sweep.where=true: must be a text, or null  (in 2 of 2 jobs: seed=0, ...)\nnothing was trained"),
+        (["sweep.where=true", "seed=0,1"], "sweep.where=true: must be a text, or null"),
         (["sweep.workers=1,2"], "sweep.workers: must be the same for all jobs of a sweep; it is carried out as one"),
         (["seed=0,1", "sweep.baseline='sed=1'"], "sweep.baseline: sed=1: sed is not a swept key; valid: data"),
         (["seed=0,1", "sweep.baseline='seed=2'"], "sweep.baseline: seed=2: configs are repeated over seed; name a swept key that is compared"),
@@ -143,19 +143,27 @@ def test_zip_and_where_may_stand_in_an_experiment(planned: Planned, zipped: None
     )
 
 
-def test_a_zip_that_comes_too_late_is_refused(train: Command, root: Path, zipped: None) -> None:
+def test_an_experiment_among_the_sweepers_params_has_its_rules(
+    train: Command, zipped: None
+) -> None:
+    params = "hydra.sweeper.params={experiment:zipped}"
     ended = train(
-        "-m",
-        "hydra.sweeper.params={experiment:zipped}",
-        "model.hidden=8,16",
-        "trainer.epochs=2,3",
-        *DIGITS,
+        "-m", params, "model.hidden=8,16", "trainer.epochs=2,3", "sweep.plan=true", *DIGITS
     )
-    assert (ended.code, ended.err) == (
-        2,
-        "sweep.zip: is known too late here; give it on the command line, too\n",
-    )
-    assert list(root.iterdir()) == []
+    assert (ended.code, ended.err) == (0, "")
+    assert "1 of 2 jobs are left out by sweep.where" in ended.out
+
+
+def test_a_rule_that_comes_too_late_is_refused(planned: Planned) -> None:
+    """One that an option of a group sets, which is chosen with the other values of the jobs."""
+    node = {"sweep": {"zip": ["model.hidden", "trainer.epochs"]}}
+    ConfigStore.instance().store(group="late", name="one", node=node, package="_global_")
+    try:
+        assert refused(planned, "+late=one", "model.hidden=8,16", "trainer.epochs=2,3") == (
+            "sweep.zip: is known too late here; give it on the command line, too"
+        )
+    finally:
+        del ConfigStore.instance().repo["late"]
 
 
 def test_zip_on_the_command_line(train: Command, root: Path) -> None:

@@ -29,7 +29,8 @@ T = TypeVar("T")
 EARLY = ("zip", "when", "sample", "sample_seed", "from_")
 """The rules that must be known before a job is composed."""
 
-LISTS = ("sweep.zip", "sweep.replicate")
+ONE = "must be the same for all jobs of a sweep; it is carried out as one"
+LISTS, BRACKETS = ("sweep.zip", "sweep.replicate"), "; a list needs brackets"
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -56,8 +57,10 @@ def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
         if name == "experiment":
             words.append(f"experiment={combinations.values_of(override)[0]}")
         elif name.partition(".")[0] in ("sweep", "store"):
-            _ensure_not_swept(override)
-            words.append(str(override.input_line))
+            if not override.is_sweep_override():
+                words.append(str(override.input_line))
+            elif not name.startswith("store"):  # of that the plan will tell
+                raise UserError(f"{name}: {ONE}{BRACKETS if name in LISTS else ''}")
     sections = composed(words, composer)
     rules = _section(Sweep, sections, "sweep")
     start: Node = {}
@@ -71,14 +74,6 @@ def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
 
 def _section(cls: type[T], composed: DictConfig, name: str) -> T:
     return config.read_section(cls, config.as_plain(composed.get(name)) or {}, name)
-
-
-def _ensure_not_swept(override: Override) -> None:
-    name = override.key_or_group
-    if override.is_sweep_override():
-        rule = "must be the same for all jobs of a sweep; it is carried out as one"
-        hint = f"; a list has brackets, as in {name}=[a,b]" if name in LISTS else ""
-        raise UserError(f"{name}: {rule}{hint}")
 
 
 def plan(command: Command, compose: Compose) -> Plan:
