@@ -39,7 +39,7 @@ def begin(
         key, _, text = override.lstrip("+").partition("=")
         section, dot, name = key.partition(".")
         if dot:
-            settings[section][name] = from_text(text)
+            settings.setdefault(section, {})[name] = from_text(text)
         elif key == "seed":
             settings["seed"] = int(text)
     fields = {

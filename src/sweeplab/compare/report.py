@@ -214,7 +214,9 @@ def _more_configs(count: int, where: str) -> str:
 def command(replicas: Sequence[Replica]) -> str:
     """Write what to type for these runs of one config, all seeds at once."""
     over = replicas[0].cell.get("replica", (SEED,))
-    words = [override for override in replicas[0].cell["overrides"] if key_of(override) not in over]
+    # The rules of a sweep are of its swept keys, which all have one value here.
+    asked = [word for word in replicas[0].cell["overrides"] if not word.startswith("sweep.")]
+    words = [override for override in asked if key_of(override) not in over]
     is_sweep = False
     for key in over:
         values: dict[str, None] = {}  # in order

@@ -89,7 +89,7 @@ def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
     counts: Counter[str] = (
         Counter()
     )  # of the jobs that are given a key: sweep.when may leave it out
-    for overrides in jobs:
+    for overrides in sorted(jobs, key=len, reverse=True):  # the first has all keys, in their order
         pairs = [override.partition("=") for override in overrides]
         counts.update({key for key, _, _ in pairs})
         for key, _, value in pairs:
@@ -141,7 +141,8 @@ def facts(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return what conditions look at: the config, and choices of groups, as `optimizer == 'sgd'`."""
     typed = [override.partition("=") for override in overrides]
     choices = {key.lstrip("+"): config.from_text(text) for key, _, text in typed if "." not in key}
-    return choices | config.flatten(plain)
+    asked = {name: section for name, section in plain.items() if name != "sweep"}
+    return choices | config.flatten(asked)
 
 
 def _is_wanted(plain: dict[str, Any], overrides: Sequence[str]) -> bool:

@@ -46,6 +46,9 @@ def draw(
             wanted = [words for words in new if _is_wanted(words, rules, compose)]
             jobs |= dict.fromkeys(wanted)
             count, misses = (count + 1, 0) if wanted else (count, misses + len(drawn_jobs))
+    if not jobs:
+        total = size(drawn) * size(paired)
+        raise UserError(f"sweep.where: holds for none of the {total} jobs; nothing was trained")
     console.say(_summary(rules.sample, count, drawn, paired))
     return [list(words) for words in jobs]
 

@@ -64,9 +64,11 @@ def _find(name: str, typed: Sequence[str], composer: Composer, home: Store) -> N
             others.append(sweep)
     if others:
         return others[-1]
-    known = {sweep["experiment"] for sweep in manifests} - {None} | {*composer.experiments}
+    known = {sweep["experiment"] for sweep in manifests} | {*composer.experiments, LATEST}
+    for sweep in manifests:
+        known |= {w.partition("=")[2] for w in sweep["overrides"] if w.startswith("experiment=")}
     problem = f"no other sweep in {home.root} begins so or is of an experiment of that name"
-    problem += did_you_mean(name, known - {composer.experiment})
+    problem += did_you_mean(name, known - {composer.experiment, None})
     if name == LATEST:
         problem = f"there is no other sweep in {home.root} yet"
     elif named:
@@ -201,7 +203,7 @@ def _parse(words: Sequence[str]) -> list[Override]:
 def _plain(name: str, key: str, value: object) -> str:
     """Return an override of a value that only is a value: no class, and nothing to be resolved."""
     text = config.item_text(value)
-    if "_target_" in f"{key}={text}" or "${" in text or config.is_hidden(text):
+    if "_target_" in f"{key}={text}" or "${" in text or list(config.hidden_keys(value)):
         rule = "a class, an interpolation and a secret are not taken from a store"
         raise UserError(
             f"sweep.from={name}: its best config has {key}={text}; {rule}: give it here"
