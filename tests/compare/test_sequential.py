@@ -9,9 +9,15 @@ import pytest
 from scipy import optimize, special
 
 from sweeplab.compare import sequential
+from sweeplab.compare.sequential import Looked
 
 LOOKS = (5, 10, 20, 30)
-FRACTIONS = (5 / 30, 10 / 30, 20 / 30, 1.0)
+
+
+def looked(count: int) -> Looked:
+    """The first so many of four looks, at runs none of which failed."""
+    fractions = tuple(n / LOOKS[-1] for n in LOOKS[:count])
+    return Looked(fractions=fractions, pairs=LOOKS[:count])
 
 
 def equal_times(looks: int) -> list[float]:
@@ -58,16 +64,15 @@ def test_the_probabilities_of_first_crossings_are_what_was_spent() -> None:
 
 
 def test_the_level_of_one_look_is_the_error_rate() -> None:
-    assert sequential.level(0.05, (1.0,), (12,)) == pytest.approx(0.05)
+    assert sequential.level(0.05, Looked(fractions=(1.0,), pairs=(12,))) == pytest.approx(0.05)
 
 
 def test_a_sequential_p_is_the_error_rate_whose_level_is_met() -> None:
     for alpha in (0.05, 0.0031, 4e-5):
         for count in (1, 2, 4):
-            looks = FRACTIONS[:count], LOOKS[:count]
-            p = np.array([sequential.level(alpha, *looks)])
-            assert sequential.sequential_p(p, *looks) == pytest.approx(alpha, rel=1e-3)
-    ends = sequential.sequential_p(np.array([0.0, 1.0]), FRACTIONS, LOOKS)
+            p = np.array([sequential.level(alpha, looked(count))])
+            assert sequential.sequential_p(p, looked(count)) == pytest.approx(alpha, rel=1e-3)
+    ends = sequential.sequential_p(np.array([0.0, 1.0]), looked(4))
     assert ends.tolist() == pytest.approx([1e-10, 1.0])
 
 
@@ -78,6 +83,6 @@ def test_t_tests_at_the_levels_of_four_looks_are_wrong_in_five_percent() -> None
     for number, n in enumerate(LOOKS, 1):
         part = values[:, :n]
         t = np.abs(part.mean(1)) / part.std(1, ddof=1) * math.sqrt(n)
-        level = sequential.level(0.05, FRACTIONS[:number], LOOKS[:number])
+        level = sequential.level(0.05, looked(number))
         wrong |= t > -special.stdtrit(n - 1, level / 2)
     assert wrong.mean() == pytest.approx(0.0495, abs=0.0015)

@@ -107,24 +107,32 @@ def spending(alpha: float, fraction: float) -> float:
     return alpha * math.log1p((math.e - 1) * fraction)
 
 
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Looked:
+    """The looks at a contrast so far."""
+
+    fractions: tuple[float, ...]  # of all seeds that there may be
+    pairs: tuple[int, ...]  # that each look knew: at least LEAST_PAIRS, and more each time
+
+
 @cache
-def level(alpha: float, fractions: tuple[float, ...], pairs: tuple[int, ...]) -> float:
+def level(alpha: float, looked: Looked) -> float:
     """Return the p, two-sided, below which the last look calls a difference at error rate `alpha`.
 
-    The looks were at these fractions of all planned seeds, and knew so many pairs: at least
-    LEAST_PAIRS, and more each time.
+    An interval at this level is the repeated confidence interval of Jennison and Turnbull (1989):
+    it holds at whatever look one stops.
     """
-    spent = [spending(alpha, fraction) for fraction in fractions]
-    z = boundaries(spent, [count - 3 for count in pairs])[-1]
+    spent = [spending(alpha, fraction) for fraction in looked.fractions]
+    z = boundaries(spent, [count - 3 for count in looked.pairs])[-1]
     return 2 * float(special.ndtr(-z))
 
 
 @cache
-def _log_levels(fractions: tuple[float, ...], pairs: tuple[int, ...]) -> Floats:
-    return np.log([level(alpha, fractions, pairs) for alpha in ALPHAS.tolist()])
+def _log_levels(looked: Looked) -> Floats:
+    return np.log([level(alpha, looked) for alpha in ALPHAS.tolist()])
 
 
-def sequential_p(p: Floats, fractions: tuple[float, ...], pairs: tuple[int, ...]) -> Floats:
+def sequential_p(p: Floats, looked: Looked) -> Floats:
     """Return the least error rates at which the last look calls a difference.
 
     `p` are those of t tests at the last look. The results are valid at whatever look one stops (Liu
@@ -132,5 +140,5 @@ def sequential_p(p: Floats, fractions: tuple[float, ...], pairs: tuple[int, ...]
     and Bretz 2013).
     """
     logs = np.log(np.maximum(p, np.finfo(float).tiny))
-    found = np.interp(logs, _log_levels(fractions, pairs), np.log(ALPHAS), right=0.0)
+    found = np.interp(logs, _log_levels(looked), np.log(ALPHAS), right=0.0)
     return np.asarray(np.exp(found))
