@@ -64,15 +64,15 @@ def test_the_probabilities_of_first_crossings_are_what_was_spent() -> None:
 
 
 def test_the_level_of_one_look_is_the_error_rate() -> None:
-    assert sequential.level(0.05, Looked(fractions=(1.0,), pairs=(12,))) == pytest.approx(0.05)
+    assert Looked(fractions=(1.0,), pairs=(12,)).level(0.05) == pytest.approx(0.05)
 
 
 def test_a_sequential_p_is_the_error_rate_whose_level_is_met() -> None:
     for alpha in (0.05, 0.0031, 4e-5):
         for count in (1, 2, 4):
-            p = np.array([sequential.level(alpha, looked(count))])
-            assert sequential.sequential_p(p, looked(count)) == pytest.approx(alpha, rel=1e-3)
-    ends = sequential.sequential_p(np.array([0.0, 1.0]), looked(4))
+            p = looked(count).level(alpha)
+            assert looked(count).sequential_p(p) == pytest.approx(alpha, rel=1e-3)
+    ends = looked(4).sequential_p(np.array([0.0, 1.0]))
     assert ends.tolist() == pytest.approx([1e-10, 1.0])
 
 
@@ -83,6 +83,6 @@ def test_t_tests_at_the_levels_of_four_looks_are_wrong_in_five_percent() -> None
     for number, n in enumerate(LOOKS, 1):
         part = values[:, :n]
         t = np.abs(part.mean(1)) / part.std(1, ddof=1) * math.sqrt(n)
-        level = sequential.level(0.05, looked(number))
+        level = looked(number).level(0.05)
         wrong |= t > -special.stdtrit(n - 1, level / 2)
     assert wrong.mean() == pytest.approx(0.0495, abs=0.0015)

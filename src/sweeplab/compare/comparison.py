@@ -10,11 +10,12 @@ from functools import cached_property
 
 from sweeplab import metrics, store
 from sweeplab.compare import baseline as baselines
-from sweeplab.compare import runs
+from sweeplab.compare import race, runs
 from sweeplab.compare.computation import cell_values
 from sweeplab.compare.contrasts import Contrast, has_pairs, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, group_runs, name_groups, replicas_of
 from sweeplab.compare.importance import Importance, of_grid, of_search
+from sweeplab.compare.looks import Looks, further_look_notes
 from sweeplab.compare.needs import need_notes
 from sweeplab.compare.notes import machines, no_effect_notes, overlap_note
 from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
@@ -45,6 +46,9 @@ class Comparison:
     contrasts: dict[str, list[Contrast]] = field(default_factory=dict)  # by metric
     smallest: Smallest | None = None  # None: no margin was given, or nothing is measured
     notes: list[str] = field(default_factory=list)  # to know before believing the ranking
+    looks: Looks | None = None  # if a sweep took some
+    decisive: list[Contrast] = field(default_factory=list)  # of the metric that its looks go by
+    undecided: list[Group] = field(default_factory=list)  # what its next look is to tell more of
 
     @property
     def target(self) -> float | None:
@@ -159,6 +163,10 @@ def compare(
         replica.measure(monitor)
     if goal is not None:
         goal.measure(groups)
+    looks = Looks.first_of(sweeps)
+    if looks is not None:
+        for group in groups:
+            group.level = looks.level(group)
     result = Comparison(
         sweeps=list(sweeps),
         monitor=monitor,
@@ -168,6 +176,7 @@ def compare(
         columns=columns,
         groups=ranked(groups, monitor, mode),
         notes=notes,
+        looks=looks,
     )
     if baseline:
         result.baseline = baselines.find(columns, result.groups, baseline, "--baseline ")
@@ -175,11 +184,14 @@ def compare(
         result.baseline = _own_baseline(result)
         if not result.baseline and len(groups) == 2:
             result.baseline = dict(zip(columns, groups[0].cells, strict=True))
-    if result.baseline:
+    if result.baseline or looks is not None:
         result.contrasts = _contrasts(result, replicas)
     margin = _margin(result, margin, is_watched=monitor == watched)
     if margin is not None:
         result.smallest = find_smallest(result.groups, monitor, mode, score, margin)
+    if looks is not None:
+        _decide(result, replicas)
+    result.notes += further_look_notes(home, sweeps, looks, groups)
     result.notes += no_effect_notes(columns, result.groups)
     result.notes += _notes(result)
     return result
@@ -311,9 +323,29 @@ def _contrasts(comparison: Comparison, replicas: Sequence[Replica]) -> dict[str,
             columns=comparison.columns,
             groups=comparison.groups,
             baseline=comparison.baseline,
+            looks=comparison.looks,
         )
         for name in names
     }
+
+
+def _decide(comparison: Comparison, replicas: Sequence[Replica]) -> None:
+    """Find the configs that are not decided; of a race, keep the contrasts that tell its end.
+
+    They are decided by the epochs to the target if all runs stop there, else by what they monitor.
+    """
+    question = comparison.monitor if _common_target(replicas) is None else TO_TARGET
+    contrasts, groups = comparison.contrasts, comparison.groups
+    if question not in contrasts:  # no run has reached the target yet
+        comparison.undecided = list(groups)
+    elif comparison.baseline:
+        comparison.undecided = race.undecided(contrasts[question])
+    else:
+        lost = race.losses(contrasts[question])
+        comparison.undecided = race.undecided(contrasts[question], lost)
+    if not comparison.baseline:
+        comparison.contrasts = {name: race.rows(groups, contrasts[name]) for name in contrasts}
+    comparison.decisive = comparison.contrasts.get(question, [])
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -325,7 +357,7 @@ def _notes(comparison: Comparison) -> list[str]:
         lines.append(f"no run has a {monitor} to compare yet")
     elif max(mean.n for mean in means) == 1:
         lines.append(_only_one(is_folded=comparison.is_folded))
-    elif len(means) > 2 or (len(means) == 2 and not comparison.baseline):
+    elif comparison.looks is None and len(means) > 1 + bool(comparison.baseline):
         lines.append(overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
     if comparison.is_folded:
         lines.append(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 from sweeplab import metrics
 from sweeplab.compare import statistics
@@ -12,6 +14,12 @@ from sweeplab.compare.comparability import incomparable_keys
 from sweeplab.compare.groups import TO_TARGET, Group
 from sweeplab.compare.power import Need
 from sweeplab.compare.target import bound
+
+if TYPE_CHECKING:
+    from sweeplab.compare.looks import Looks
+    from sweeplab.compare.sequential import Looked
+
+ALPHA = 1 - statistics.LEVEL
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,11 +33,35 @@ class Contrast:
     bound: str = ""  # at least | at most: what the difference would be without a limit of epochs
     is_limited: bool = False  # whether some pair has a run that counts with the limit of epochs
     need: Need | None = None  # of pairs, where these cannot tell and more can
+    looked: Looked | None = None  # the looks, if the sweep took some
+    stopped: str = ""  # at which look
+    is_settled: bool = False  # more seeds are not asked for
 
     @property
     def cannot_tell(self) -> bool:
         """Whether a test was made that shows no difference."""
-        return self.paired.holm is not None and self.paired.holm >= 1 - statistics.LEVEL
+        return self.paired.holm is not None and self.paired.holm >= ALPHA
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a test was made that shows a difference."""
+        return self.paired.holm is not None and self.paired.holm < ALPHA
+
+    @property
+    def is_better(self) -> bool:
+        return self.verdict == statistics.BETTER
+
+    def turned(self) -> Contrast:
+        """Return the same contrast, seen from the other side."""
+        assert self.against is not None
+        words = {statistics.BETTER: statistics.WORSE, statistics.WORSE: statistics.BETTER}
+        return replace(
+            self,
+            group=self.against,
+            against=self.group,
+            paired=self.paired.negated(),
+            verdict=words.get(self.verdict, self.verdict),
+        )
 
 
 def make_contrasts(
@@ -40,14 +72,17 @@ def make_contrasts(
     columns: Sequence[str],
     groups: Sequence[Group],
     baseline: Mapping[str, str],
+    looks: Looks | None = None,
 ) -> list[Contrast]:
-    """Compare a metric of each group with that of its baseline; `mode` is that of the monitor."""
-    by_cells = {tuple(group.cells): group for group in groups}
-    contrasts = []
-    for group in groups:
-        cells = tuple(baseline.get(key, group.text(key)) for key in columns)
-        if cells != tuple(group.cells):
-            contrasts.append(_contrast(metric, monitor, group, by_cells.get(cells)))
+    """Compare a metric of each group with that of its baseline; `mode` is that of the monitor.
+
+    Without a baseline each group is compared with each that comes before it.
+    """
+    if baseline:
+        pairs = _with_baselines(columns, groups, baseline)
+    else:
+        pairs = [(group, against) for against, group in combinations(groups, 2)]
+    contrasts = [_contrast(metric, monitor, *pair, looks) for pair in pairs]
     if metric != monitor:
         mode = metrics.default_mode(metric)
     corrected = statistics.holm([contrast.paired.p for contrast in contrasts])
@@ -60,7 +95,43 @@ def make_contrasts(
                 contrast.paired, more_is_better=mode == "max", within=within
             )
         contrast.need = _need(contrast, tested)
+    if looks is not None:
+        _judge_looks(contrasts, looks.margin if metric == monitor else None)
     return contrasts
+
+
+def _with_baselines(
+    columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str]
+) -> list[tuple[Group, Group | None]]:
+    """Pair each group with its baseline, None if that was not run."""
+    by_cells = {tuple(group.cells): group for group in groups}
+    pairs = []
+    for group in groups:
+        cells = tuple(baseline.get(key, group.text(key)) for key in columns)
+        if cells != tuple(group.cells):
+            pairs.append((group, by_cells.get(cells)))
+    return pairs
+
+
+def _judge_looks(contrasts: Sequence[Contrast], margin: float | None) -> None:
+    """Widen the intervals for the looks, and find what is settled, by a margin too."""
+    from sweeplab.compare.looks import adjusted
+
+    divisors = statistics.divisors([contrast.paired.holm for contrast in contrasts])
+    for contrast, divisor in zip(contrasts, divisors, strict=True):
+        if contrast.looked is None:
+            continue
+        contrast.paired = adjusted(contrast.paired, contrast.looked, divisor)
+        if contrast.cannot_tell and _is_within(contrast.paired.difference, margin):
+            contrast.verdict = f"the same within {margin:g}"
+            contrast.is_settled, contrast.need = True, None
+        contrast.is_settled |= contrast.is_shown
+
+
+def _is_within(difference: statistics.Mean | None, margin: float | None) -> bool:
+    if margin is None or difference is None or difference.half is None:
+        return False
+    return abs(difference.mean) + difference.half < margin
 
 
 def has_pairs(contrasts: Sequence[Contrast]) -> bool:
@@ -85,12 +156,14 @@ def _need(contrast: Contrast, tested: int) -> Need | None:
     return Need.of(abs(paired.d_z), paired.deviation, paired.difference.n, tail)
 
 
-def _contrast(metric: str, monitor: str, group: Group, against: Group | None) -> Contrast:
+def _contrast(
+    metric: str, monitor: str, group: Group, against: Group | None, looks: Looks | None
+) -> Contrast:
     """Pair a group with its baseline; the verdict stays empty where the test is to give it."""
     values = group.by_replica(metric)
     if against is None:
         paired, verdict = statistics.paired(values, {}), "no such baseline was run"
-        return Contrast(group=group, against=None, paired=paired, verdict=verdict)
+        return Contrast(group=group, against=None, paired=paired, verdict=verdict, is_settled=True)
     baseline_values = against.by_replica(metric)
     keys = incomparable_keys(metric, monitor, (group, against))
     if keys:
@@ -98,7 +171,9 @@ def _contrast(metric: str, monitor: str, group: Group, against: Group | None) ->
         paired = statistics.Paired(difference=None, n_all=n_all)
         more = ", ..." if len(keys) > 2 else ""
         verdict = f"another number: {', '.join(keys[:2])}{more}"
-        return Contrast(group=group, against=against, paired=paired, verdict=verdict)
+        return Contrast(
+            group=group, against=against, paired=paired, verdict=verdict, is_settled=True
+        )
     contrast = Contrast(
         group=group,
         against=against,
@@ -110,13 +185,30 @@ def _contrast(metric: str, monitor: str, group: Group, against: Group | None) ->
             overlap=max(group.overlap, against.overlap),
         ),
         verdict=_why_no_pair(metric, group, against),
+        is_settled=not (values and baseline_values),
     )
+    if looks is not None:
+        _look(contrast, looks, metric)
     if metric == TO_TARGET and contrast.paired.difference is not None:
         common = values.keys() & baseline_values.keys()
         late, late_baseline = group.late_replicas() & common, against.late_replicas() & common
         contrast.is_limited = bool(late or late_baseline)
         contrast.bound = bound(contrast.paired.difference.mean, late, late_baseline)
     return contrast
+
+
+def _look(contrast: Contrast, looks: Looks, metric: str) -> None:
+    """Compare the two sides as the last look did that was taken at both."""
+    assert contrast.against is not None
+    values, baseline = contrast.group.by_replica(metric), contrast.against.by_replica(metric)
+    count = looks.count(contrast.group, contrast.against)
+    bounds = metrics.bounds(metric)
+    contrast.paired, contrast.looked = looks.paired(values, baseline, bounds, count)
+    own = looks.count(contrast.group)
+    if own:
+        contrast.stopped = f"look {own}: {looks.after[own - 1]} seeds"
+    if contrast.looked is None and not contrast.verdict:
+        contrast.verdict = "too few pairs for a look"
 
 
 def _why_no_pair(metric: str, group: Group, against: Group) -> str:

@@ -183,6 +183,8 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "said": contrast.verdict,
         **asdict(contrast.paired),
     }
+    if contrast.stopped:
+        result["stopped"] = contrast.stopped
     if contrast.bound:
         result["bound"] = contrast.bound
     if contrast.need is not None:

@@ -31,10 +31,12 @@ class Group:
     repeated: list[Replica] = field(default_factory=list)  # earlier runs of such a value
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
+    level: float = 1 - statistics.LEVEL  # at which the interval of a mean misses
 
     def mean(self, metric: str) -> statistics.Mean | None:
         """Average a metric over the runs that have it."""
-        return statistics.mean(self.measured(metric), metrics.bounds(metric), self.overlap)
+        values, bounds = self.measured(metric), metrics.bounds(metric)
+        return statistics.mean(values, bounds, self.overlap, self.level)
 
     def measured(self, metric: str) -> list[float]:
         """List the values of a metric, of the runs that have it; of each fold the mean of its seeds."""

@@ -24,14 +24,12 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 Floats = NDArray[np.float64]
 
 ALPHAS: Floats = np.logspace(-10, 0, 121)[:-1]
 """The error rates between which a sequential p is interpolated."""
-
-LEAST_PAIRS = 5  # of a look
 
 FARTHEST = 40.0  # standard deviations, beyond which no boundary is
 
@@ -57,6 +55,7 @@ class Walk:
 
     def boundary(self, part: float, time: float) -> float:
         """Return the z that is crossed with the probability `part` at this time."""
+        from scipy import optimize  # takes half a second, and is not needed by other comparisons
 
         def excess(z: float) -> float:
             return self.crossing(z, time) - part
@@ -107,21 +106,35 @@ def spending(alpha: float, fraction: float) -> float:
     return alpha * math.log1p((math.e - 1) * fraction)
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Looked:
     """The looks at a contrast so far."""
 
     fractions: tuple[float, ...]  # of all seeds that there may be
-    pairs: tuple[int, ...]  # that each look knew: at least LEAST_PAIRS, and more each time
+    pairs: tuple[int, ...]  # that each look knew: at least 5, and more each time
+
+    def level(self, alpha: float) -> float:
+        """Return the p, two-sided, below which the last look calls a difference at this error rate.
+
+        An interval at this level is the repeated confidence interval of Jennison and Turnbull
+        (1989): it holds at whatever look one stops.
+        """
+        return _level(alpha, self)
+
+    def sequential_p(self, p: Floats | float) -> Floats:
+        """Return the least error rates at which the last look calls a difference.
+
+        `p` are those of t tests at the last look. The results are valid at whatever look one stops
+        (Liu and Anderson 2008), and several such can be corrected for their number as other p are
+        (Maurer and Bretz 2013).
+        """
+        logs = np.log(np.maximum(p, np.finfo(float).tiny))
+        found = np.interp(logs, _log_levels(self), np.log(ALPHAS), right=0.0)
+        return np.asarray(np.exp(found))
 
 
 @cache
-def level(alpha: float, looked: Looked) -> float:
-    """Return the p, two-sided, below which the last look calls a difference at error rate `alpha`.
-
-    An interval at this level is the repeated confidence interval of Jennison and Turnbull (1989):
-    it holds at whatever look one stops.
-    """
+def _level(alpha: float, looked: Looked) -> float:
     spent = [spending(alpha, fraction) for fraction in looked.fractions]
     z = boundaries(spent, [count - 3 for count in looked.pairs])[-1]
     return 2 * float(special.ndtr(-z))
@@ -129,16 +142,4 @@ def level(alpha: float, looked: Looked) -> float:
 
 @cache
 def _log_levels(looked: Looked) -> Floats:
-    return np.log([level(alpha, looked) for alpha in ALPHAS.tolist()])
-
-
-def sequential_p(p: Floats, looked: Looked) -> Floats:
-    """Return the least error rates at which the last look calls a difference.
-
-    `p` are those of t tests at the last look. The results are valid at whatever look one stops (Liu
-    and Anderson 2008), and several such can be corrected for their number as other p are (Maurer
-    and Bretz 2013).
-    """
-    logs = np.log(np.maximum(p, np.finfo(float).tiny))
-    found = np.interp(logs, _log_levels(looked), np.log(ALPHAS), right=0.0)
-    return np.asarray(np.exp(found))
+    return np.log([_level(alpha, looked) for alpha in ALPHAS.tolist()])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 LEVEL = 0.95  # of every interval; what has a corrected p below 1 - LEVEL is called a difference
@@ -48,11 +48,12 @@ def mean(
     values: Iterable[float],
     bounds: tuple[float, float] = (-math.inf, math.inf),
     overlap: float = 0.0,
+    level: float = 1 - LEVEL,
 ) -> Mean | None:
     """Return mean and confidence interval by Student's t: s / sqrt(n) times its quantile at n - 1.
 
     `overlap` is that of folds. `bounds` are the least and the greatest value that there can be,
-    beyond which the interval does not go.
+    beyond which the interval does not go. It misses the true mean with the probability `level`.
     """
     found = list(values)
     least, most = bounds
@@ -62,7 +63,7 @@ def mean(
     if n == 1:
         return Mean(mean=found[0], half=None, n=1)
     center, deviation = _moments(found)
-    half = _quantile(n - 1) * deviation * math.sqrt(1 / n + overlap)
+    half = half_width(deviation, n, level, overlap)
     return Mean(mean=center, half=half, n=n, least=least, most=most)
 
 
@@ -82,11 +83,16 @@ def averaged(values: Iterable[tuple[Hashable, float]]) -> dict[Hashable, float]:
     return {key: _moments(several)[0] for key, several in by_key.items()}
 
 
+def half_width(deviation: float, n: int, level: float, overlap: float = 0.0) -> float:
+    """Return half the width of the interval of a mean, which misses with the probability `level`."""
+    return _quantile(n - 1, 1 - level / 2) * deviation * math.sqrt(1 / n + overlap)
+
+
 @cache
-def _quantile(freedom: int) -> float:
+def _quantile(freedom: int, share: float) -> float:
     from scipy import special  # a third of scipy.stats' import; its t distribution is made of these
 
-    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
+    return float(special.stdtrit(freedom, share))
 
 
 def itself(key: Hashable) -> Hashable:
@@ -104,6 +110,18 @@ class Paired:
     p: float | None = None  # of the paired t test, two-sided; None where it says nothing
     holm: float | None = None  # p, corrected for all comparisons of its family
     n_all: int = 0  # seeds of either side
+
+    def negated(self) -> Paired:
+        """Return the same, of the baseline less the values."""
+        difference, d_z = self.difference, self.d_z
+        if difference is not None:
+            difference = replace(
+                difference,
+                mean=-difference.mean,
+                least=-difference.most,
+                most=-difference.least,
+            )
+        return replace(self, difference=difference, d_z=None if d_z is None else -d_z)
 
 
 def paired(
@@ -152,6 +170,23 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
+def divisors(corrected: Sequence[float | None]) -> list[int]:
+    """Return by what Holm divides the level of each test, by their corrected p.
+
+    That of a test that shows a difference is the number of those that it is not preceded by, that
+    of the others how many there are. An interval at that level leaves out 0 where the test does.
+    """
+    order = sorted((p, index) for index, p in enumerate(corrected) if p is not None)
+    shown = sum(p < 1 - LEVEL for p, _ in order)
+    result = [1] * len(corrected)
+    for rank, (_, index) in enumerate(order):
+        result[index] = len(order) - min(rank, shown)
+    return result
+
+
+BETTER, WORSE = "better", "worse"
+
+
 def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
     """Say what a comparison tells; `within` says how far equal values are known to be so."""
     if found.difference is None:
@@ -165,5 +200,5 @@ def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
         return f"differs alike in all {n} pairs: no spread to test by"
     better = (center > 0) is more_is_better
     if found.holm < 1 - LEVEL:
-        return "better" if better else "worse"
+        return BETTER if better else WORSE
     return f"{n} pairs cannot tell"

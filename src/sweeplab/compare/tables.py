@@ -11,9 +11,11 @@ from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
 from sweeplab.compare.importance import Importance
+from sweeplab.compare.looks import Looks
 from sweeplab.compare.power import POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
+from sweeplab.console import counted
 
 CONTRAST_COLUMNS = (
     "verdict",
@@ -112,6 +114,8 @@ def ranking_caption(comparison: Comparison) -> str:
         f"mean ± 95 % confidence interval over n {_repeats(comparison)}; {comparison.score} is measured once, "
         "with the weights of the best epoch: nothing is ranked or chosen by it"
     )
+    if comparison.looks is not None:
+        caption += "; intervals are widened so that they hold at whatever look a config stopped"
     means = [group.mean(name) for group in comparison.groups for name in measures(comparison)]
     if any(mean is not None and mean.is_cut for mean in means):
         caption += (
@@ -222,7 +226,9 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
     for value, form in ((paired.d_z, "+.2f"), (paired.p, ".2g"), (paired.holm, ".2g")):
         statistics.append("-" if value is None else format(value, form))
     statistics.append("-" if contrast.need is None else contrast.need.text)
-    return [*contrast.group.cells, contrast.verdict, pairs, center, interval, *statistics]
+    stopped = f" ({contrast.stopped})" if contrast.stopped else ""
+    verdict = f"{contrast.verdict}{stopped}"
+    return [*contrast.group.cells, verdict, pairs, center, interval, *statistics]
 
 
 def contrast_caption(comparison: Comparison, metric: str) -> str:
@@ -230,9 +236,11 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     lines = comparison.contrasts[metric]
     against = " ".join(f"{key}={value}" for key, value in comparison.baseline.items())
     title = column_title(comparison, metric)
-    caption = f"{title} minus that of {against}, paired by {_over(comparison)}"
+    caption = f"{title} minus that of {against or 'the other'}, paired by {_over(comparison)}"
     tested = sum(contrast.paired.p is not None for contrast in lines)
-    if tested > 1:
+    if comparison.looks is not None:
+        caption += f"; {looks_caption(comparison, comparison.looks, tested)}"
+    elif tested > 1:
         caption += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(contrast.bound for contrast in lines):
         caption += (
@@ -241,6 +249,18 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
             "and without it the difference would be larger (smaller) in size"
         )
     return caption
+
+
+def looks_caption(comparison: Comparison, looks: Looks, tested: int) -> str:
+    """Say how often was looked, and what the numbers are corrected for."""
+    if not comparison.baseline:
+        configs = len(comparison.groups)
+        tested = configs * (configs - 1) // 2
+    comparisons = f" and for {counted(tested, 'comparison')} (Holm)" if tested > 1 else ""
+    return (
+        f"looked at after {looks.text} of what was not decided; p by the paired t test and the "
+        f"intervals are corrected for these looks{comparisons}, and hold at whichever one stopped"
+    )
 
 
 def needs_caption(lines: Sequence[Contrast]) -> str:

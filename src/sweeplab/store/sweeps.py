@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,17 @@ class SweepRecords:
             advice = f"remove {folder} and issue the sweep's command again"
             raise DamagedError(folder / SUMMARY, error.why, advice) from error
 
-    def manifests(self, complain: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-        """All sweeps, the oldest first; of one whose manifest is damaged `complain` is told."""
+    def manifests(
+        self, complain: Callable[[str], None] = lambda _: None, without: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """All sweeps but those of some ids, the oldest first.
+
+        Of one whose manifest is damaged `complain` is told.
+        """
+        left_out = {sweep[:ID_LENGTH] for sweep in without}
         found = []
         for file in self.sweeps.glob("*.json"):
-            if len(file.stem) != ID_LENGTH:
+            if len(file.stem) != ID_LENGTH or file.stem in left_out:
                 continue
             try:
                 found.append(read_manifest(file))

@@ -1,0 +1,153 @@
+"""The looks of a sweep that asks for more seeds only of what is not decided yet.
+
+At each look the t tests of all contrasts are corrected for the looks (`sequential`) and for their
+number (Holm): a group-sequential Holm procedure (Ye, Li, Liu and Yao 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sweeplab.compare import statistics
+from sweeplab.compare.groups import Group
+from sweeplab.config import Node
+from sweeplab.store import Store
+
+if TYPE_CHECKING:
+    from sweeplab.compare.sequential import Looked
+
+ALPHA = 1 - statistics.LEVEL
+LEAST_PAIRS = 5  # of a look
+
+Values = Mapping[Hashable, float]
+"""Maps seed to value."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Looks:
+    """When a sweep looks at its runs: after so many seeds of each config that is not decided."""
+
+    first: int  # seed
+    after: tuple[int, ...]  # seeds; the last are the most that a config gets
+    taken: int  # how many of the looks
+    margin: float | None = None  # of the monitored metric: what differs by less is the same
+
+    @classmethod
+    def of(cls, sweep: Node) -> Looks | None:
+        """Read the looks of a manifest; None if the sweep takes none."""
+        rule = sweep.get("looks")
+        if not rule:
+            return None
+        return cls(
+            first=rule["first"],
+            after=tuple(rule["after"]),
+            taken=rule["taken"],
+            margin=rule["margin"],
+        )
+
+    @property
+    def text(self) -> str:
+        """The looks as `5, 10, 20 and 30 seeds`."""
+        *others, last = map(str, self.after)
+        return f"{', '.join(others)} and {last} seeds" if others else f"{last} seeds"
+
+    @classmethod
+    def first_of(cls, sweeps: Sequence[Node]) -> Looks | None:
+        """Read the looks of the first sweep that takes some; they hold for all that is compared."""
+        return next(filter(None, map(cls.of, sweeps)), None)
+
+    def seeds(self, n: int) -> range:
+        """Return the first `n` seeds."""
+        return range(self.first, self.first + n)
+
+    def count(self, *groups: Group) -> int:
+        """Count the looks that were taken at all of these configs."""
+        common = set.intersection(*({run.seed for run in group.replicas} for group in groups))
+        return sum(common.issuperset(self.seeds(n)) for n in self.after[: self.taken])
+
+    def level(self, group: Group) -> float:
+        """Return the level at which the interval of a mean holds at whatever look one stops."""
+        most = self.seeds(self.after[-1])
+        asked = sum(run.seed in most for run in group.replicas)
+        before = sum(n < asked for n in self.after)
+        return self._looked(self.after[: before + 1]).level(ALPHA)
+
+    def has_more(self, group: Group) -> bool:
+        """Whether a config was given other seeds than those of the looks."""
+        most = self.seeds(self.after[-1])
+        return any(run.seed not in most for run in group.replicas)
+
+    def paired(
+        self, values: Values, baseline: Values, bounds: tuple[float, float], count: int
+    ) -> tuple[statistics.Paired, Looked | None]:
+        """Run the paired t test of the last of `count` looks, with its p corrected for the looks.
+
+        Where runs are missing, a look counts with the pairs that it has; one with fewer than
+        LEAST_PAIRS, or with none that are new, is none. Without a look there is no p.
+        """
+        found = statistics.Paired(difference=None)
+        seeds: list[int] = []
+        pairs: list[int] = []
+        for n in self.after[:count]:
+            known = self.seeds(n)
+            found = statistics.paired(_only(values, known), _only(baseline, known), bounds)
+            new = 0 if found.difference is None else found.difference.n
+            if new >= LEAST_PAIRS and new not in pairs:
+                seeds.append(n)
+                pairs.append(new)
+        if not seeds:
+            return statistics.Paired(difference=None, n_all=found.n_all), None
+        looked = self._looked(seeds, pairs)
+        if found.p is not None:
+            found = replace(found, p=float(looked.sequential_p(found.p)))
+        return found, looked
+
+    def _looked(self, seeds: Sequence[int], pairs: Sequence[int] = ()) -> Looked:
+        from sweeplab.compare.sequential import Looked  # and numpy: few comparisons need it
+
+        fractions = tuple(n / self.after[-1] for n in seeds)
+        return Looked(fractions=fractions, pairs=tuple(pairs or seeds))
+
+
+def _only(values: Values, seeds: range) -> dict[Hashable, float]:
+    return {seed: value for seed, value in values.items() if seed in seeds}
+
+
+def adjusted(found: statistics.Paired, looked: Looked, divisor: int) -> statistics.Paired:
+    """Widen the interval for the looks, and for the number by which Holm divides the level."""
+    difference = found.difference
+    if difference is None or found.deviation is None:
+        return found
+    level = looked.level(ALPHA / divisor)
+    half = statistics.half_width(found.deviation, difference.n, level)
+    return replace(found, difference=replace(difference, half=half))
+
+
+def further_look_notes(
+    home: Store, sweeps: Sequence[Node], looks: Looks | None, groups: Sequence[Group]
+) -> list[str]:
+    """Say which of the configs were looked at more often than anything is corrected for."""
+    notes = []
+    more = [group for group in groups if looks is not None and looks.has_more(group)]
+    if looks is not None and more:
+        notes.append(
+            f"{len(more)} of {len(groups)} configs have seeds beyond those of the looks: a further "
+            "look, for which nothing is corrected; they are in the means, not in the differences"
+        )
+    configs = _configs(sweeps)
+    for other in home.manifests(without=[sweep["id"] for sweep in sweeps]):
+        rule = Looks.of(other)
+        if rule is None or configs.isdisjoint(_configs([other])):
+            continue
+        notes.append(
+            f"sweep {other['id'][:12]} has looked at some of these configs after {rule.text}: this "
+            "is a further look, for which neither p nor intervals are corrected"
+        )
+    return notes
+
+
+def _configs(sweeps: Sequence[Node]) -> set[str]:
+    cells = [cell for sweep in sweeps for cell in sweep["cells"]]
+    return {cell["group"] for cell in cells if "group" in cell}
