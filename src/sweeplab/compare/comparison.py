@@ -164,9 +164,8 @@ def compare(
     if goal is not None:
         goal.measure(groups)
     looks = Looks.first_of(sweeps)
-    if looks is not None:
-        for group in groups:
-            group.level = looks.level(group)
+    for group in groups:
+        group.level = group.level if looks is None else looks.level(group)
     result = Comparison(
         sweeps=list(sweeps),
         monitor=monitor,
@@ -189,8 +188,7 @@ def compare(
     margin = _margin(result, margin, is_watched=monitor == watched)
     if margin is not None:
         result.smallest = find_smallest(result.groups, monitor, mode, score, margin)
-    if looks is not None:
-        _decide(result, replicas)
+    _decide(result, replicas)
     result.notes += further_look_notes(home, sweeps, looks, groups)
     result.notes += no_effect_notes(columns, result.groups)
     result.notes += _notes(result)
@@ -334,6 +332,8 @@ def _decide(comparison: Comparison, replicas: Sequence[Replica]) -> None:
 
     They are decided by the epochs to the target if all runs stop there, else by what they monitor.
     """
+    if comparison.looks is None:
+        return
     question = comparison.monitor if _common_target(replicas) is None else TO_TARGET
     contrasts, groups = comparison.contrasts, comparison.groups
     if question not in contrasts:  # no run has reached the target yet

@@ -44,7 +44,7 @@ class Looks:
             first=rule["first"],
             after=tuple(rule["after"]),
             taken=rule["taken"],
-            margin=rule["margin"],
+            margin=sweep.get("margin"),
         )
 
     @property
