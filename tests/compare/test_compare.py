@@ -806,7 +806,7 @@ def test_two_runs_take_no_options_of_sweeps(home: Store, sweeplab: Command) -> N
     assert ended.code == 2
     assert (
         ended.err
-        == "--csv, --report, --where, --baseline, --target and --margin are for sweeps, not for two runs\n"
+        == "--csv, --latex, --report, --where, --baseline, --target and --margin are for sweeps, not for two runs\n"
     )
     ended = sweeplab(first.id, "nothing")
     assert ended.code == 2

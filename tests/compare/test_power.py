@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import statistics as simulated
+from benchmarks import simulated
+from benchmarks.statistics import known
 from sweeplab.compare import power, statistics
 
 
@@ -61,7 +62,7 @@ def test_the_simulation_corrects_as_a_comparison_does() -> None:
 
 
 def test_the_promised_number_has_the_power_that_is_promised() -> None:
-    rows = simulated.known(np.random.default_rng(0), 1000).rows
+    rows = known(np.random.default_rng(0), 1000).rows
     assert [row[2] for row in rows[:4]] == ["90", "34", "15", "8"]
     for row in rows:
         assert float(row[3].split()[0]) == pytest.approx(float(row[4].split()[0]), abs=4)

@@ -128,6 +128,8 @@ def _add_options_of_compare(compare: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
     csv = "the groups, unrounded, instead of the table"
     form.add_argument("--csv", action="store_true", help=csv)
+    latex = "a table for a paper, instead of the table; with FILE.tex: written there"
+    form.add_argument("--latex", metavar="FILE.tex", nargs="?", const="", help=latex)
 
 
 def _add_options_of_runs(runs: argparse.ArgumentParser) -> None:

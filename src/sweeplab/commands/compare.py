@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sweeplab import config, console, tracking
 from sweeplab.compare import (
+    Comparison,
     baseline,
     compare,
     differences,
@@ -18,6 +19,7 @@ from sweeplab.compare import (
     show,
     write_report,
 )
+from sweeplab.compare.latex import latex, write_latex
 from sweeplab.config import Config, Node, conf_dir
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
@@ -29,9 +31,7 @@ def main(arguments: Namespace, settings: Config) -> None:
     """Compare the named sweeps or two runs. Raises UserError for a name that nothing has."""
     home, uri = Store(settings.store.root), tracking.resolve_uri(settings.tracking)
     names: list[str] = arguments.names
-    if arguments.write and len(names) != 1:
-        problem = "name the experiment whose page is to be written"
-        raise UserError(f"--write: {problem}, as in: sweeplab compare width --write")
+    _ensure_names(arguments)
     by_name = {name: sweeps(home, name, uri) for name in names}
     if len(names) == 2 and not any(by_name.values()):
         _compare_runs(arguments, home, names, uri)
@@ -44,18 +44,38 @@ def main(arguments: Namespace, settings: Config) -> None:
         target=arguments.target,
         margin=arguments.margin,
     )
-    is_for_scripts = arguments.json or arguments.csv
     if arguments.json:
         print(export.as_json(result))
     elif arguments.csv:
         print(export.groups_csv(result), end="")
+    elif arguments.latex == "":
+        print(latex(result), end="")
     else:
         show(result)
+    _write_files(arguments, result)
+
+
+def _ensure_names(arguments: Namespace) -> None:
+    """Raise UserError if an option needs another name, or has taken one for its file."""
+    if arguments.write and len(arguments.names) != 1:
+        problem = "name the experiment whose page is to be written"
+        raise UserError(f"--write: {problem}, as in: sweeplab compare width --write")
+    if arguments.latex and not arguments.latex.endswith(".tex"):
+        advice = f"to print that of a sweep, type its name first: {arguments.latex} --latex"
+        raise UserError(f"--latex={arguments.latex}: name a file that ends in .tex; {advice}")
+
+
+def _write_files(arguments: Namespace, result: Comparison) -> None:
     if arguments.write:
-        page = experiment_page.write(result, conf_dir().parent / "experiments", names[0])
+        name = arguments.names[0]
+        page = experiment_page.write(result, conf_dir().parent / "experiments", name)
         console.say(f"written: {page}")
+    if arguments.latex:
+        file = write_latex(result, config.expand_home(arguments.latex))
+        console.say(f"written: {file.resolve()}")
     if arguments.report is not None:
         file = write_report(result, config.expand_home(arguments.report))
+        is_for_scripts = arguments.json or arguments.csv or arguments.latex == ""
         if not is_for_scripts:
             console.say(f"report: {file.resolve()}")
 
@@ -104,8 +124,9 @@ def _no_sweep(home: Store) -> str:
 
 def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: str) -> None:
     has_numbers = arguments.baseline or (arguments.target, arguments.margin) != (None, None)
-    if arguments.csv or arguments.report or arguments.where or has_numbers:
-        options = "--csv, --report, --where, --baseline, --target and --margin"
+    has_files = arguments.csv or arguments.report or arguments.latex is not None
+    if has_files or arguments.where or has_numbers:
+        options = "--csv, --latex, --report, --where, --baseline, --target and --margin"
         raise UserError(f"{options} are for sweeps, not for two runs")
     with _run(home, names[0], uri) as first, _run(home, names[1], uri) as second:
         result = differences.differences(first, second)

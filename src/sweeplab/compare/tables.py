@@ -111,7 +111,7 @@ def digits(comparison: Comparison, metric: str) -> int:
 def ranking_caption(comparison: Comparison) -> str:
     """Say what the numbers of the ranking are."""
     caption = (
-        f"mean ± 95 % confidence interval over n {_repeats(comparison)}; {comparison.score} is measured once, "
+        f"mean ± 95 % confidence interval over n {repeats(comparison)}; {comparison.score} is measured once, "
         "with the weights of the best epoch: nothing is ranked or chosen by it"
     )
     if comparison.looks is not None:
@@ -134,7 +134,7 @@ def ranking_caption(comparison: Comparison) -> str:
     return caption
 
 
-def _repeats(comparison: Comparison) -> str:
+def repeats(comparison: Comparison) -> str:
     """Name the repetitions that n counts."""
     over = _over(comparison)
     if comparison.is_folded:
