@@ -215,3 +215,35 @@ def test_intervals_of_simulated_sweeps_hold_the_true_share() -> None:
     assert len(held) == 4 * 3 * 3
     assert min(held) >= 78
     assert 90 <= np.mean(held) <= 99
+
+
+def test_folds_have_shares_without_intervals(home: Store) -> None:
+    data = {"name": "mnist", "digest": "d" * 64, "test": 20, "train": 80}
+    cells = []
+    for rate, norm, fold in product(RATES, NORMS, range(5)):
+        words = (
+            f"model.rate={rate}",
+            f"model.batch_norm={norm}",
+            "data.folds=5",
+            f"data.fold={fold}",
+        )
+        cells.append(add(home, *words, data=data, valid=[0.5 + rate + fold / 100]))
+    found = told(summarise(home, manifest(home, cells, replicate=["data.fold"])).importance)
+    assert [(share.name, share.low) for share in found.shares][-1] == ("chance (folds)", None)
+    assert found.caption.endswith(
+        "without what chance adds to them; no interval: folds share examples"
+    )
+
+
+def test_values_that_do_not_compare_are_not_divided(home: Store) -> None:
+    cells = []
+    for rate, norm in product(RATES, NORMS):
+        words = (
+            f"model.rate={rate}",
+            f"model.batch_norm={norm}",
+            f"trainer.limit_batches={1 + norm}",
+        )
+        cells.append(add(home, *words, "seed=0", valid=[0.5 + rate]))
+    found = told(summarise(home, manifest(home, cells)).importance)
+    said = "importance for valid/accuracy cannot be told: it is another number where trainer.limit_batches is"
+    assert found == Importance(about=said)
