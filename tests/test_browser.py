@@ -14,10 +14,11 @@ from pathlib import Path
 
 import flip
 import pytest
-from compared import factorial
+from compared import add, factorial, manifest
+from feeding import feed
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from sweeplab import compare
+from sweeplab import compare, config, tracking
 from sweeplab.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -173,3 +174,37 @@ def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
     assert {"model.hidden", "seed"} <= set(axes)
     if folder := os.environ.get("SWEEPLAB_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/compare.png")
+
+
+@pytest.mark.full
+@pytest.mark.server
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
+def test_the_configs_of_a_thousand_runs_are_there_within_eight_seconds(
+    browser: Browser, home: Store, uri: str
+) -> None:
+    whole = config.to_dict(config.compose(["data=digits"]))
+    cells = []
+    for hidden in range(8, 208):
+        for seed in range(5):
+            settings = whole | {"seed": seed, "model": whole["model"] | {"hidden": hidden}}
+            words = (f"model.hidden={hidden}", f"seed={seed}")
+            curve = [1 - 1 / (hidden + epoch + seed) for epoch in range(1, 21)]
+            cells.append(add(home, *words, valid=curve, experiment="demo", config=settings))
+    sweep = home.manifest(manifest(home, cells, experiment="demo"))
+    feed(home, uri)
+    seconds = []
+    with tracking.serve(uri, 5950) as base:
+        link = tracking.links(home, sweep, uri, base)["configs"]
+        for _ in range(5):
+            page = browser.new_page(viewport={"width": 1280, "height": 1300})
+            began = time.monotonic()
+            page.goto(link)
+            charts = page.locator(".js-plotly-plot")
+            expect(charts).to_have_count(3, timeout=SLOW)
+            fills = charts.nth(0).locator(".scatterlayer path.js-fill")
+            expect(fills).to_have_count(20, timeout=SLOW)
+            expect(page.locator(".parcoords text.label")).to_have_count(3, timeout=SLOW)
+            seconds.append(time.monotonic() - began)
+            page.close()
+    print("seconds:", " ".join(f"{second:.1f}" for second in seconds))
+    assert min(seconds) <= 8

@@ -161,8 +161,7 @@ class SweepManifest:
         """The fingerprints of the cells with each choice of groups of the config."""
         choices: dict[Choice, list[str]] = {}
         for cell in self.manifest["cells"]:
-            pairs = [override.lstrip("+~").partition("=") for override in cell["overrides"]]
-            choice = {key: text for key, _, text in pairs if "." not in key}
+            choice = {key: text for key, text in overrides_of(cell).items() if "." not in key}
             for key in self.replicated:
                 choice.pop(key, None)
             choices.setdefault(tuple(choice.items()), []).append(str(cell["fingerprint"]))
@@ -219,6 +218,12 @@ class TrackedRun:
     def is_behind(self) -> bool:
         """Whether there is something to feed: what somebody deleted in MLflow stays deleted."""
         return self.entry.get("fed") != self.goal and not self.entry.get(DELETED)
+
+
+def overrides_of(cell: Node) -> dict[str, str]:
+    """Map the keys that a cell was given to their values as typed; of a key given twice the last."""
+    pairs = [override.lstrip("+~").partition("=") for override in cell.get("overrides", [])]
+    return {key: text for key, _, text in pairs}
 
 
 def run_files(folder: Path) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from typing import Any
 from sweeplab import metrics, store
 from sweeplab.console import counted
 from sweeplab.tracking import terms
-from sweeplab.tracking.goals import Choice, SweepManifest
+from sweeplab.tracking.goals import Choice, SweepManifest, overrides_of
 from sweeplab.tracking.records import Node
 
 MOST_CHARACTERS = 20_000  # of a tag of an experiment
@@ -69,7 +69,7 @@ class Content:
         swept = {key: values for key, values in varied.items() if key not in sweep.replicated}
         params = swept_params(swept, known)
         configs = {tuple(cell.get(key) for key in swept) for cell in cells}
-        is_grouped = 1 < len(configs) < len(cells)
+        is_grouped = bool(params) and 1 < len(configs) < len(cells)
         axes = list(params) or [key for key in sweep.replicated if key in varied]
         if is_grouped:  # of the runs of a group MLflow shows means, which texts have not
             axes = [key for key, values in params.items() if all(map(is_number, values))]
@@ -123,12 +123,6 @@ def _tested(start: Node, histories: Iterable[store.History]) -> str:
     if not ends or any(score in end for end in ends):
         return score
     return f"{metrics.TEST}/{metrics.LOSS}"
-
-
-def overrides_of(cell: Node) -> dict[str, str]:
-    """Map the keys that a cell was given to their values as typed; of a key given twice the last."""
-    pairs = [override.lstrip("+~").partition("=") for override in cell["overrides"]]
-    return {key: text for key, _, text in pairs}
 
 
 def varied_values(cells: Sequence[Mapping[str, str]]) -> dict[str, set[str]]:
