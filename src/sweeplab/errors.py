@@ -83,6 +83,11 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def summary(error: BaseException) -> str:
+    """Return the beginning of what an exception says on one line, or its class if it says nothing."""
+    return one_line(error)[:200] or type(error).__name__
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says, or its class if it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -80,6 +80,7 @@ WRONG = {
     "-m model=mlp,3": f"model=3: {NAMES}",
     "-m model=[0],[1]": f"model=[0]: {NAMES}",
     "hydra.job.env_copy=[1]": "hydra.job.env_copy=[1]: Hydra cannot take it: KeyError: '1'",
+    "data.batch_transform=[1]": "data.batch_transform=[1]: must be a section of keys, not a list",
     "--cfg job -m": "--cfg job -m tracking=off hydra/launcher=basic sweep.report=false: ValueError: Only one of ",
     "-m hydra.sweeper.params=3": "hydra.sweeper.params=3: must be a section of keys, each with the values to sweep over",
     "seed=1 -m model.hidden=3,4": "model.hidden=3,4: settings stand together; give -m and other options before or after",

@@ -190,7 +190,7 @@ FAILS = r"fails on a tensor of shape \[2, 64\] \(torch.float32\) and a tensor of
         (["data.batch_transform._target_=own.mixx"], r"data\.batch_transform\._target_=.*did you mean 'own\.mix'\?"),
         ([MIX, "+data.batch_transform.klasses=3"], r"data\.batch_transform\.klasses=3: .* did you mean 'classes'\?"),
         ([f"data.batch_transform._target_={HERE}.of_one"], r"data\.batch_transform\._target_=.*\.of_one: takes \(inputs\), and is called with \(inputs, targets\)"),
-        ([f"data.batch_transform._target_={HERE}.only_inputs"], r"data\.batch_transform=.*: returns a tensor of shape \[2, 64\] \(torch\.float32\); it must return a pair of tensors, inputs and targets"),
+        ([f"data.batch_transform._target_={HERE}.only_inputs"], r"data\.batch_transform=.*: returns a tensor of shape \[2, 64\] \(torch\.float32\); it must return a pair of tensors, inputs and targets$"),
         ([f"data.batch_transform._target_={HERE}.with_own_generator"], r"data\.batch_transform=.*: gives another batch each time, though the global generators"),
         ([f"data.batch_transform._target_={HERE}.halved"], r"model=torch\.nn\.Linear: does not take inputs of shape \[B, 32\]"),
         ([f"data.batch_transform._target_={HERE}.doubled"], r"model=torch\.nn\.Linear: does not take inputs of shape \[B, 64\] .*Double"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
-from sweeplab.runs import parts, trial
+from sweeplab.runs import optimizer_trial, parts, trial
 from sweeplab.runs.build import build
 from sweeplab.runs.screen import Layer
 from sweeplab.train.device import Runtime
@@ -21,7 +21,7 @@ HERE = __name__
 def fit(config: Config) -> list[Layer]:
     """All that is tried of a config before it is trained; the layer table."""
     fitted = trial.fit_network(config)
-    trial.fit_optimizers(config, trial.updated(config, fitted))
+    optimizer_trial.fit(config, optimizer_trial.parameter_groups(config, fitted))
     return fitted.layers
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
-from sweeplab.runs import parts, trial
+from sweeplab.runs import optimizer_trial, parts, trial
 from sweeplab.runs.trial import Parameter
 
 HERE = __name__
@@ -363,7 +363,7 @@ def config(target: str, *overrides: str) -> Config:
 def fit(target: str, *overrides: str) -> trial.Fitted:
     settings = config(target, *overrides)
     fitted = trial.fit_network(settings)
-    trial.fit_optimizers(settings, trial.updated(settings, fitted))
+    optimizer_trial.fit(settings, optimizer_trial.parameter_groups(settings, fitted))
     return fitted
 
 
@@ -569,7 +569,9 @@ class TestOptimizers:
                             "~optimizer.momentum", f"optimizer._target_={optimizer}", *overrides])  # fmt: skip
         assert parts.problems(settings) == []
         try:
-            trial.fit_optimizers(settings, trial.updated(settings, trial.fit_network(settings)))
+            optimizer_trial.fit(
+                settings, optimizer_trial.parameter_groups(settings, trial.fit_network(settings))
+            )
         except UserError as error:
             return str(error)
         return ""
@@ -592,7 +594,7 @@ class TestOptimizers:
         )
         large = Parameter((64, 32, 300), torch.float32)
         with pytest.raises(UserError, match=r"size: torch.Size\(\[64, 32, 300\]\)"):
-            trial.fit_optimizers(settings, {"": [({}, (large,))]})
+            optimizer_trial.fit(settings, {"": [({}, (large,))]})
 
     def test_one_that_refuses_in_its_step_is_refused(self) -> None:
         assert self.fit(f"{HERE}.OnlyMatrices") == ""

@@ -140,6 +140,9 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
     if misplaced := _misplaced_sweep(f"{text} {cause}", words):
         return misplaced
     if isinstance(cause, OmegaConfBaseException):
+        if "Cannot merge DictConfig with ListConfig" in str(cause):
+            override = text.removeprefix("Error merging override ")
+            return f"{override}: must be a section of keys, not a list"
         return f"{text} ({first_line(cause)})"
     return text
 

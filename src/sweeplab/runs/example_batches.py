@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,10 +14,26 @@ from sweeplab.errors import UserError
 from sweeplab.runs.once import Once
 from sweeplab.runs.parts import input_shape
 
+T = TypeVar("T")
+
 EXAMPLES = 2
 
 
-def batches(settings: Data, once: Once) -> Iterator[Any]:
+def try_each(settings: Data, once: Once, attempt: Callable[[Any], T]) -> T:
+    """Return what an attempt gives for the first batch for which it does not fail.
+
+    Raises the UserError of the last batch, a real one.
+    """
+    errors: list[UserError] = []
+    for batch in _batches(settings, once):
+        try:
+            return attempt(batch)
+        except UserError as error:
+            errors.append(error)
+    raise errors[-1]
+
+
+def _batches(settings: Data, once: Once) -> Iterator[Any]:
     """Yield batches to be tried, a real one last; where the set has shapes, a made one first."""
     if settings.task != metrics.ANY:
         shape = (EXAMPLES, *input_shape(settings))
@@ -48,7 +64,7 @@ def in_training(settings: Data, batch: Any) -> Any:
     try:
         changed, again = (transform(data.copied(batch), "trial", device) for _ in range(2))
     except UserError as error:
-        if settings.flatten and len(settings.shape or ()) == 3:
+        if _takes_pictures(settings, transform, batch):
             raise UserError(f"{error}; data.flatten=false keeps the shape of pictures") from error
         raise
     if data.digest(changed, any_object=True) != data.digest(again, any_object=True):
@@ -57,3 +73,17 @@ def in_training(settings: Data, batch: Any) -> Any:
             f"{transform.key}: gives another batch each time, {seeded}; draw from these"
         )
     return changed
+
+
+def _takes_pictures(settings: Data, transform: data.BatchTransform, batch: Any) -> bool:
+    """Tell whether a transform takes pictures that are not flattened as those of this batch are."""
+    is_flat = settings.flatten and settings.task != metrics.ANY
+    if not is_flat or settings.shape is None or len(settings.shape) != 3:
+        return False
+    inputs, targets = batch
+    pictures = inputs.reshape(len(inputs), *settings.shape)
+    try:
+        transform(data.copied((pictures, targets)), "trial", pictures.device)
+    except UserError:
+        return False
+    return True

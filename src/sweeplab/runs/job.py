@@ -8,11 +8,11 @@ from typing import Any
 from sweeplab import config, console, data, store, targets
 from sweeplab.config import Config
 from sweeplab.errors import UserError
-from sweeplab.runs import identity, parts, step_trial, system, trial
+from sweeplab.runs import identity, optimizer_trial, parts, step_trial, system, trial
 from sweeplab.runs.identity import Identity
 from sweeplab.runs.once import Once, itself
 from sweeplab.runs.screen import Layer
-from sweeplab.runs.weights import verified_weights
+from sweeplab.runs.weights import ensure_fit, verified_weights
 from sweeplab.speed import denormals
 from sweeplab.train.device import choose_device
 from sweeplab.train.inert_keys import replaced_keys
@@ -295,11 +295,11 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
         fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
         once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
-    parameters = trial.updated(settings, fitted)
+    parameters = optimizer_trial.parameter_groups(settings, fitted)
     updates = updates_per_epoch(settings, facts.train)
     if settings.trainer.freeze:
-        notes += trial.frozen_groups(settings, fitted)
-    notes += once(trial.fit_optimizers, schedule, parameters, updates)
+        notes += optimizer_trial.frozen_groups(settings, fitted)
+    notes += once(optimizer_trial.fit, schedule, parameters, updates)
     if replaced := replaced_keys(settings):
         values = config.flatten(config.to_dict(settings))
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
@@ -346,4 +346,4 @@ def _fit_weights(
         weights = verified_weights(run)
     except UserError as error:
         raise UserError(f"trainer.init_from={init_from}: {error}") from error
-    trial.fit_weights(init_from, wanted, free, weights)
+    ensure_fit(init_from, wanted, free, weights)

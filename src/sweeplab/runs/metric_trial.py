@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from sweeplab import targets
 from sweeplab.config import Config, Node
-from sweeplab.errors import UserError, did_you_mean, one_line
+from sweeplab.errors import UserError, did_you_mean, summary
 from sweeplab.metrics import CLASSIFICATION, LOSS, TRAIN, VALID, score
 from sweeplab.train import metric_values
 
@@ -82,10 +82,9 @@ def _tried(config: Config, name: str, output: Tensor, target: Tensor) -> object:
     except ArithmeticError:
         raise
     except Exception as error:
-        text = one_line(error)[:200] or type(error).__name__
         shapes = f"outputs {_shape(output)} and targets {_shape(target)}"
         kind = getattr(target, "dtype", type(target).__name__)
-        raise UserError(f"{key}: fails on {shapes} ({kind}): {text}") from error
+        raise UserError(f"{key}: fails on {shapes} ({kind}): {summary(error)}") from error
     return computed
 
 

@@ -67,17 +67,15 @@ def fit(
         form = _without_values(config)
         if form is not None and trial.size(form) > trial.LARGE:
             return Tried(fitted=trial.fitted(form, loss, []), measured=None)
-        errors: list[UserError] = []
-        for batch in example_batches.batches(config.data, once or Once()):
+
+        def attempt(batch: Any) -> Tried:
             model = trial.module(config.model, "model")
             parameters = groups.named_parameters(model, loss)
             for names in groups.frozen(frozen, parameters):
                 parameters[names].requires_grad_(False)
-            try:
-                return _tried(config, parts, model, loss, batch)
-            except UserError as error:
-                errors.append(error)
-        raise errors[-1]
+            return _tried(config, parts, model, loss, batch)
+
+        return example_batches.try_each(config.data, once or Once(), attempt)
 
 
 def _without_values(config: Config) -> nn.Module | None:

@@ -8,30 +8,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from torch.amp import GradScaler
-
 from sweeplab import config, console, data, metrics, store, tracking
 from sweeplab.errors import UserError
 from sweeplab.metrics import EpochResult
-from sweeplab.runs import attachments, checkpoint, longer, screen, system, weights
+from sweeplab.runs import (
+    attachments,
+    batches,
+    checkpoint,
+    longer,
+    profiling,
+    screen,
+    system,
+    weights,
+)
 from sweeplab.runs.build import build
 from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
-from sweeplab.train import by_class, loop, own_step, schedule, stopping
+from sweeplab.runs.resuming import captured, put_back, stateful_parts, updater_states
+from sweeplab.train import by_class, loop, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
-from sweeplab.train.distributed import ShardedBatches, broadcast, place_rank, wrap_ddp
+from sweeplab.train.distributed import broadcast, place_rank, wrap_ddp
 from sweeplab.train.metric_values import Metric
-from sweeplab.train.random_state import random_state, set_random_state
 from sweeplab.train.ranks import is_main_process, world_size
 from sweeplab.train.state import State, collect, restore, restore_loss, snapshot
 from sweeplab.train.stopping import StopReason
 from sweeplab.train.train_state import Batch, TrainState
-from sweeplab.train.updater import Updater
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +72,15 @@ class Training:
     def __init__(self, job: Job, run: store.Run, splits: data.Splits, how: Runtime) -> None:
         trainer = job.config.trainer
         self.job, self.folder, self.runtime = job, run, how
-        self.train, self.valid, self.test = _batches(job.config, how, splits)
+        self.train, self.valid, self.test = batches.of_run(job.config, how, splits)
         parts = (splits.train, splits.valid, splits.test)
         self._streamed = [part for part in parts if isinstance(part, data.StreamingSplit)]
         self.state = build(job.config, how, len(self.train) // (trainer.accumulate or 1))
         weights.try_saving(self.state.model, self.state.loss)
-        self.attributes = Attributes(_stateful_parts(self.state))
+        self.attributes = Attributes(stateful_parts(self.state))
         wrap_ddp(self.state)
         self.stopping = _early_stopping(job.config)
-        weights.refuse_unsafe(_updater_states(self.state.updaters))
+        weights.refuse_unsafe(updater_states(self.state.updaters))
         self.best: State | None = None
         self.epoch = 0
         self.reason: StopReason | None = None
@@ -106,7 +110,7 @@ class Training:
 
     def resume(self, saved: Checkpoint, fused: int) -> None:
         """Go on from a checkpoint."""
-        _restore(self, saved)
+        put_back(self, saved)
         history = store.History.of(self.folder.journal)
         _say_other_ranks(self.folder, history)
         self.folder.journal.append(
@@ -127,17 +131,17 @@ class Training:
         with (
             self._view,
             watched,
-            _profiled(self.folder, self.runtime.device, on=settings.trainer.profile),
+            profiling.profiled(self.folder, self.runtime.device, on=settings.trainer.profile),
         ):
             yield
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch; the progress is shown."""
-        return self._view.batches(epoch, _counted(self.state, self.train, epoch))
+        return self._view.batches(epoch, batches.counted(self.state, self.train, epoch))
 
     def valid_batches(self) -> Iterator[Batch]:
         """Yield the validation batches, which are the same for each epoch."""
-        return _counted(self.state, self.valid, 0)
+        return batches.counted(self.state, self.valid, 0)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train epoch after epoch, on from the last; none if the training is over already."""
@@ -163,7 +167,7 @@ class Training:
         _keep_weights(self)
         kept = result.seconds > CHEAP or self.job.config.store.keep == longer.LAST
         if is_main_process() and (self.reason is None or kept):
-            checkpoint.save(self.folder.checkpoints, _captured(self))
+            checkpoint.save(self.folder.checkpoints, captured(self))
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
 
@@ -190,7 +194,7 @@ class Training:
         if self.best is not None and self.stopping.best_epoch is not None:
             restore(self.best, self.state.evaluated, self.state.loss)
             self.state.metrics = _test_metrics(self.state, self.job.config)
-            tested = loop.evaluate(self.state, _counted(self.state, self.test, 0))
+            tested = loop.evaluate(self.state, batches.counted(self.state, self.test, 0))
             attachments.keep(
                 self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
             )
@@ -218,13 +222,6 @@ def _test_metrics(state: TrainState, settings: config.Config) -> Mapping[str, Me
     if not is_known or world_size() > 1:  # each rank would see a share only
         return state.metrics
     return {BY_CLASS: by_class.ByClass(classes), **state.metrics}
-
-
-def _counted(state: TrainState, batches: data.Batches, epoch: int) -> Iterator[Any]:
-    """Yield the batches; for a step of one's own each with the number of its examples."""
-    if state.step is None:
-        return batches.epoch(epoch)
-    return zip(batches.epoch(epoch), batches.sizes(), strict=True)
 
 
 def _look_at_first_epoch(training: Training, result: EpochResult) -> None:
@@ -308,34 +305,6 @@ def _early_stopping(settings: config.Config) -> stopping.Stopping:
     )
 
 
-def _stateful_parts(state: TrainState) -> dict[str, Any]:
-    """Return what may keep a state in plain attributes, by its name in the config."""
-    parts: dict[str, Any] = {
-        "model": state.model,
-        "loss": state.loss,
-    }
-    for part, updater in state.updaters.items():
-        parts[schedule.key("optimizer", part)] = updater.optimizer
-    for name, metric in state.metrics.items():
-        parts[f"metrics.{name}"] = metric
-    if state.step is not None:
-        parts["step"] = state.step
-    for name, module in _step_modules(state):
-        parts[f"step.{name}"] = module
-    return parts
-
-
-def _step_modules(state: TrainState) -> list[tuple[str, nn.Module]]:
-    """Return the modules that a step of one's own holds, by the names of its attributes."""
-    return [] if state.step is None else list(own_step.modules_of(state.step).items())
-
-
-def _scalers(state: TrainState) -> list[tuple[str, GradScaler]]:
-    """Return what scales the losses in fp16, with the part of the network that each is for."""
-    scalers = [(part, updater.scaler) for part, updater in state.updaters.items()]
-    return [(part, scaler) for part, scaler in scalers if scaler is not None]
-
-
 def _note_differences(run: store.Run, result: EpochResult, before: dict[str, float]) -> None:
     """Say which metrics of an epoch that was trained again are other than before, and journal it."""
     for name in store.differing(before, result.metrics):
@@ -347,112 +316,3 @@ def _note_differences(run: store.Run, result: EpochResult, before: dict[str, flo
         run.journal.append(
             store.Event.DIFFERS, epoch=result.epoch, metric=name, before=before.get(name), now=now
         )
-
-
-def _captured(training: Training) -> Checkpoint:
-    """Return what a resume needs."""
-    averaged = training.state.averaged
-    return Checkpoint(
-        fingerprint=training.job.fingerprint,
-        epoch=training.epoch,
-        reason=training.reason,
-        threads=training.runtime.threads,
-        model=collect(training.state.model, training.state.loss),
-        best=training.best,
-        **_updater_states(training.state.updaters),
-        stopping=training.stopping.state_dict(),
-        attributes=training.attributes.changed(),
-        random=random_state(training.runtime.device),
-        trained_examples=training.trained_examples,
-        train_seconds=training.train_seconds,
-        averaged=None if averaged is None else averaged.state_dict(),
-        step={name: module.state_dict() for name, module in _step_modules(training.state)},
-        scaler={part: scaler.state_dict() for part, scaler in _scalers(training.state)},
-    )
-
-
-def _updater_states(updaters: Mapping[str, Updater]) -> dict[str, dict[str, Any]]:
-    """Return the states of all optimizers and schedulers, by part if there are several."""
-    optimizers = {part: each.optimizer.state_dict() for part, each in updaters.items()}
-    schedulers = {part: each.scheduler.state_dict() for part, each in updaters.items()}
-    if "" in updaters:  # the only one
-        return {"optimizer": optimizers[""], "scheduler": schedulers[""]}
-    return {"optimizer": optimizers, "scheduler": schedulers}
-
-
-def _restore(training: Training, saved: Checkpoint) -> None:
-    """Put a training where it was when the checkpoint was written."""
-    training.epoch, training.reason = saved.epoch, saved.reason
-    restore(saved.model, training.state.model, training.state.loss)
-    training.best = saved.best
-    for part, updater in training.state.updaters.items():
-        updater.optimizer.load_state_dict(saved.optimizer[part] if part else saved.optimizer)
-        updater.scheduler.load_state_dict(saved.scheduler[part] if part else saved.scheduler)
-    if training.state.averaged is not None and saved.averaged is not None:
-        training.state.averaged.load_state_dict(saved.averaged)
-    for name, module in _step_modules(training.state):
-        module.load_state_dict(saved.step[name])
-    for part, scaler in _scalers(training.state):
-        scaler.load_state_dict(saved.scaler[part])
-    training.stopping.load_state_dict(saved.stopping)
-    training.attributes.restore(saved.attributes, training.runtime.device)
-    set_random_state(training.runtime.device, saved.random)
-    training.trained_examples, training.train_seconds = saved.trained_examples, saved.train_seconds
-
-
-def _batches(
-    settings: config.Config, how: Runtime, splits: data.Splits
-) -> tuple[data.Batches, data.Batches, data.Batches]:
-    """Return training, validation and test batches; on several ranks, this rank's share of them."""
-    trainer = settings.trainer
-    if trainer.overfit_batches is not None:
-        few = data.Batches(
-            splits.train, trainer.batch_size, device=how.device, limit=trainer.overfit_batches
-        )
-        return few, few, few
-    batches = ShardedBatches if world_size() > 1 else data.Batches
-    together = trainer.accumulate or 1
-    train = batches(
-        splits.train,
-        trainer.batch_size,
-        device=how.device,
-        seed=settings.seed,
-        drop_last=True,
-        limit=schedule.updates_per_epoch(settings, len(splits.train)) * together,
-        shift=_shift(settings),
-        transform=data.batch_transform(settings.data),
-    )
-    size, limit = trainer.eval_batch_size, trainer.limit_batches
-    valid, test = (
-        batches(s, size, device=how.device, limit=limit) for s in (splits.valid, splits.test)
-    )
-    return train, valid, test
-
-
-def _shift(settings: config.Config) -> data.Shift | None:
-    pictures, most = settings.data, settings.trainer.shift
-    if most is None or pictures.shape is None:
-        return None
-    channels, height, width = pictures.shape
-    return data.Shift((channels, height, width), most, blank=data.blank_pixel(pictures))
-
-
-@contextmanager
-def _profiled(run: store.Run, device: torch.device, *, on: bool) -> Iterator[None]:
-    """Profile the epochs: `profile/trace.json` (for chrome://tracing) and `profile/table.txt`."""
-    if not on:
-        yield
-        return
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
-    with profile(activities=activities, acc_events=True) as profiler:
-        yield
-    folder = run.folder / "profile"
-    folder.mkdir(exist_ok=True)
-    text = profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20)
-    (folder / "table.txt").write_text(text, encoding="utf-8")
-    profiler.export_chrome_trace(str(folder / "trace.json"))
-    console.say(
-        f"{text}\nprofile: {folder}/table.txt, trace.json (open it in chrome://tracing or Perfetto)"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sweeplab import store
-from sweeplab.errors import UserError, first_line, one_line
+from sweeplab.errors import UserError, first_line, summary
 from sweeplab.store import DamagedError, Run, write_atomic
 from sweeplab.train import state as states
 from sweeplab.train.state import State, snapshot
@@ -168,10 +168,8 @@ def try_saving(model: nn.Module, loss: nn.Module) -> None:
     except UserError:
         raise
     except Exception as error:  # of the user's network, or of torch
-        text = one_line(error)[:200] or type(error).__name__
-        raise UserError(
-            f"model: its weights could not be saved and loaded again: {text}"
-        ) from error
+        why = f"its weights could not be saved and loaded again: {summary(error)}"
+        raise UserError(f"model: {why}") from error
 
 
 def refuse_unsafe(value: Mapping[str, Any]) -> None:
@@ -180,4 +178,24 @@ def refuse_unsafe(value: Mapping[str, Any]) -> None:
         raise UserError(
             f"{', '.join(found)}: cannot be kept in a checkpoint, since it cannot be read back without running code; "
             "a state may hold tensors, arrays, numbers, texts, and lists and dicts of them"
+        )
+
+
+def ensure_fit(
+    init_from: str, wanted: Mapping[str, Any], free: Collection[str], weights: Mapping[str, Any]
+) -> None:
+    """Raise UserError unless the network has weights of exactly these names and shapes.
+
+    `wanted` are the forms of the network's weights by name; those that are `free` may take another.
+    """
+    given = states.forms(states.parts(weights)[0])
+    names = {**wanted, **given}
+    differing = [name for name in names if name not in free and wanted.get(name) != given.get(name)]
+    wrong = [
+        f"  {name}: the network has {wanted.get(name, 'none')}, the run {given.get(name, 'none')}"
+        for name in differing
+    ]
+    if wrong:
+        raise UserError(
+            "\n".join([f"trainer.init_from={init_from}: its weights do not fit:", *wrong])
         )
