@@ -146,6 +146,7 @@ def test_a_path_that_is_no_text_is_shown(tmp_path: Path, environment: dict[str, 
     assert ended.err == f"store.root={tmp_path}/not\\udcff there: is no text in UTF-8; rename it\n"
 
 
+@pytest.mark.full
 def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path) + b"/not\xff there"
     os.mkdir(root)  # noqa: PTH102  # of bytes

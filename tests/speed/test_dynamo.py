@@ -52,7 +52,7 @@ def python(program: str, *arguments: str, root: Path, loaded: bool) -> str:
     [
         "",
         "optimizer.lr=0.1,0.2 sweep.report=false -m",
-        "model=cnn optimizer=sgd scheduler=one_cycle",
+        pytest.param("model=cnn optimizer=sgd scheduler=one_cycle", marks=pytest.mark.full),
     ],
 )
 def test_a_run_does_without(root: Path, overrides: str) -> None:

@@ -335,7 +335,7 @@ def test_code_that_is_edited_while_a_sweep_runs_is_not_trained_under_the_old_nam
     del sys.modules["editing"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.full)])
 def test_hydras_own_launchers_train_the_same_runs_and_skip_what_is_finished(
     root: Path, train: Command, command: Command, launcher: str
 ) -> None:
@@ -373,6 +373,7 @@ class Net(nn.Linear):
 """
 
 
+@pytest.mark.full
 def test_why_a_job_was_not_started_is_said_under_another_launcher(
     root: Path, command: Command
 ) -> None:
@@ -483,6 +484,7 @@ def test_a_sweep_whose_launcher_is_killed(
     kill_sweep.mlflow(root, 4)
 
 
+@pytest.mark.full
 def test_eight_workers_on_one_database_lose_nothing(root: Path, train: Command) -> None:
     words = (
         "-m",

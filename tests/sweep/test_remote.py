@@ -416,6 +416,7 @@ def test_without_ray_the_extra_is_named(train: Command, monkeypatch: pytest.Monk
 
 
 @needs_submitit
+@pytest.mark.full
 def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(
     root: Path, train: Command
 ) -> None:

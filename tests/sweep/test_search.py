@@ -298,7 +298,7 @@ def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(
 
 def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
     """On the real launcher; what it has pruned goes on when it is asked for outside of the search."""
-    words = (*SEARCH, OURS, "trainer.epochs=150", "trainer.patience=null", "sweep.report=false")
+    words = (*SEARCH, OURS, "trainer.epochs=90", "trainer.patience=null", "sweep.report=false")
     pruner = (PRUNER, "+hydra.sweeper.pruner.lower=0.5", "+hydra.sweeper.pruner.n_warmup_steps=3")
     ended = train(*words, *pruner, "optimizer.lr=choice(1e-9,0.01)", "hydra.sweeper.n_trials=3",
                   "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler", "tracking.wait=60", tracking=True)  # fmt: skip
@@ -309,7 +309,7 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
         0.01: store.Status.FINISHED,
     }
     reached = max(by_rate[1e-9].epochs())
-    assert 3 <= reached < 150
+    assert 3 <= reached < 90
     assert f"lr=1e-09: pruned after epoch {reached}\n" in ended.out
     for trial in study(root).trials:
         epochs = by_rate[float(trial.params["optimizer.lr"])].epochs()
@@ -319,7 +319,7 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
             == {"1e-09": "PRUNED", "0.01": "COMPLETE"}[trial.params["optimizer.lr"]]
         )
         assert reported == {n: epochs[n]["valid/accuracy"] for n in range(1, len(reported) + 1)}
-        assert len(reported) == (150 if trial.state.name == "COMPLETE" else 3)
+        assert len(reported) == (90 if trial.state.name == "COMPLETE" else 3)
     assert by_rate[1e-9].result().stop_reason == "pruned"  # type: ignore[union-attr]
     database = sqlite3.connect(root / "mlflow.db")
     rows = database.execute("select r.status, count(t.value) from runs r left join tags t on t.run_uuid = r.run_uuid "
@@ -329,7 +329,7 @@ def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
         "one parent, its trials as children"
     )
     plain = train("data=digits", "trainer.threads=1", "optimizer.lr=1e-9", "trainer.patience=null",
-                  "trainer.epochs=150")  # fmt: skip
+                  "trainer.epochs=90")  # fmt: skip
     assert plain.code == 0, plain.err
     goes_on = re.search(r"goes on after epoch (\d+)", plain.out)
     assert goes_on is not None

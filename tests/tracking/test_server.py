@@ -288,6 +288,7 @@ def test_postgresql_without_its_driver_is_refused_before_any_work(
 # ---- the server ----
 
 
+@pytest.mark.full
 def test_stores_at_once_on_a_server_that_is_killed(
     trained: Path,
     postgres: Postgres,

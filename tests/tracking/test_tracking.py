@@ -215,6 +215,7 @@ def test_a_root_of_any_name_holds_all_that_is_its_own(
     assert [p.name for p in root.iterdir()] == [name]
 
 
+@pytest.mark.full
 def test_the_ui_serves_a_root_of_any_name(
     root: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: bytes
 ) -> None:

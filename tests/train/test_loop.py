@@ -7,6 +7,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -245,13 +246,18 @@ class Partly(nn.Module):
     "ignore:The .grad attribute"
 )  # of PyTorch's own look at it, which it hides
 @pytest.mark.parametrize(
-    "make",
+    ("make", "backend"),
     [
-        pytest.param(lambda: MLP(6, 3, 5), id="one graph"),
-        pytest.param(Partly, id="a graph that breaks", marks=pytest.mark.full),
+        pytest.param(lambda: MLP(6, 3, 5), "aot_eager", id="one graph, traced"),
+        pytest.param(lambda: MLP(6, 3, 5), "inductor", id="one graph", marks=pytest.mark.full),
+        pytest.param(Partly, "inductor", id="a graph that breaks", marks=pytest.mark.full),
     ],
 )
-def test_compiled_steps_follow_the_eager_ones(make: Callable[[], nn.Module]) -> None:
+def test_compiled_steps_follow_the_eager_ones(
+    make: Callable[[], nn.Module], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default the graphs are traced alone: the C++ compiler takes half a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch.manual_seed(0)
     batches = [(torch.randn(8, 6), torch.arange(8) % 3) for _ in range(5)]
     eager = make()
