@@ -40,12 +40,21 @@ def planner() -> Iterator[Planned]:
         yield plan
 
 
-def record(job: Job, status: str = Status.FINISHED, threads: int = 1, **metrics: float) -> Run:
-    """A run as it would be left in the store."""
+def record(
+    job: Job,
+    status: str = Status.FINISHED,
+    threads: int = 1,
+    best: float | None = None,
+    **metrics: float,
+) -> Run:
+    """A run as it would be left in the store, with its best value of the monitored metric."""
     home = Store(job.config.store.root).open()
     run = home.run(job.fingerprint)
     run.folder.mkdir()
     run.journal.append(Event.START, **job.record(), provenance={"threads": threads})
+    if best is not None:
+        run.journal.append(Event.EPOCH, epoch=1, metrics={job.config.monitor: best})
+        metrics["best_epoch"] = 1.0
     measured = {"seconds": 8.0, "early_stop_epoch": 4.0, "parameters": 1234.0, **metrics}
     run.journal.append(Event.END, status=status, stop_reason="patience", metrics=measured)
     run.write_result(job.result(status, "patience", metrics=measured))

@@ -11,6 +11,7 @@ from sweeplab.sweep import fate
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.estimate import Estimate, estimates, wall
 from sweeplab.sweep.plan import Plan
+from sweeplab.sweep.resolution import resolution
 
 ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are shown
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
@@ -30,6 +31,9 @@ def show(plan: Plan) -> None:
         gap = [f"... {len(rows) - 2 * ENDS} more"] + [""] * (len(columns) - 1)
         rows = [*rows[:ENDS], gap, *rows[-ENDS:]]
     console.table(plan.name, columns, rows, left=len(columns) - 3)
+    can_show = resolution(plan)
+    if can_show:
+        console.say(can_show)
     console.say(f"{_line(plan, guesses)}\nnothing was trained: sweep.plan=true")
 
 
