@@ -117,6 +117,23 @@ def test_a_baseline_has_a_column_of_differences(home: Store) -> None:
     assert r"$\geq$: a run that did not reach 0.98 counts with the limit of 3 epochs." in text
 
 
+def test_bold_takes_looks_into_account(home: Store) -> None:
+    """Five differences with t = 3.3 and p = 0.03: at the first of three looks that is 0.084."""
+    cells = []
+    for seed, lead in enumerate((0.0006, 0.0046, 0.0066, 0.0086, 0.0126)):
+        cells.append(add(home, "model.hidden=8", f"seed={seed}", valid=[0.9]))
+        cells.append(add(home, "model.hidden=16", f"seed={seed}", valid=[0.9 + lead]))
+    for cell in cells:
+        cell["group"] = cell["overrides"][0]
+    sweep = home.manifest(manifest(home, cells))
+    assert r"\mathbf" not in rows(latex(compare.compare(home, [sweep])))[2][1]
+    text = latex(
+        compare.compare(home, [sweep | {"looks": {"first": 0, "after": (5, 10, 20), "taken": 1}}])
+    )
+    assert r"\mathbf" in rows(text)[2][1]
+    assert "hold at whatever look a config stopped" in text
+
+
 def test_what_failed_is_a_footnote(home: Store) -> None:
     text = latex(summarise(home, troubled(home)))
     header, first, second, third, last = rows(text)

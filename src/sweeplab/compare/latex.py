@@ -125,6 +125,7 @@ def _against_the_best(comparison: Comparison) -> list[Contrast]:
         columns=comparison.columns,
         groups=comparison.groups,
         baseline=dict(zip(comparison.columns, best.cells, strict=True)),
+        looks=comparison.looks,
     )
     return tests if any(test.paired.p is not None for test in tests) else []
 
@@ -276,6 +277,8 @@ def _caption(layout: TableLayout, tests: list[Contrast]) -> list[str]:
         lines.append(
             "Intervals and tests are corrected for training sets that overlap (Nadeau and Bengio 2003)."
         )
+    if comparison.looks is not None:
+        lines.append("Intervals and tests hold at whatever look a config stopped.")
     n_tests = sum(test.paired.p is not None for test in tests)
     if n_tests:
         corrected = f", corrected for {n_tests} comparisons by Holm's method" if n_tests > 1 else ""
