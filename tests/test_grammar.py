@@ -21,7 +21,7 @@ KEYS = [
     "data", "data.valid", "data.dataset", "data.dataset._target_", "data.shape", "data.root", "data.std", "trainer", "trainer.epochs",
     "trainer.batch_size", "trainer.monitor", "trainer.target", "trainer.init_from", "trainer.threads", "trainer.device", "seed", "metrics",
     "metrics.f1", "metrics.f1._target_", "store", "store.root", "store.reuse", "tracking", "tracking.uri", "tracking.experiment",
-    "sweep", "sweep.zip", "sweep.where", "sweep.baseline", "sweep.replicate", "sweep.workers", "sweep.id", "experiment", "debug",
+    "sweep", "sweep.zip", "sweep.when", "sweep.where", "sweep.sample", "sweep.from", "sweep.baseline", "sweep.replicate", "sweep.workers", "sweep.id", "experiment", "debug",
     "hydra", "hydra.mode", "hydra.sweeper.params", "hydra.verbose", "hydra/launcher", "hydra/sweeper", "hydra.job.name", "hydra.run.dir",
     "model@loss", "data@data", "optimizer.", ".lr", "a.b.c", "x",
 ]  # fmt: skip
@@ -52,6 +52,8 @@ RIGHT = [
     "+metrics.m._target_=torch.nn.Linear", "hydra/launcher=basic", "hydra/launcher=joblib", "hydra.mode=MULTIRUN", "hydra/sweeper=optuna",
     "hydra/sweeper=optuna optimizer.lr=tag(log,interval(0.01,0.1))", "hydra/sweeper=optuna optimizer.lr=0.1,0.2 hydra.sweeper.n_trials=2",
     "hydra.sweeper.params={seed:\"'1,2'\"}", "+hydra.sweeper.params.seed=\"'1,2'\"", "hydra.sweeper.max_batch_size=1",
+    "optimizer=sgd,adam optimizer.momentum=0,0.9 sweep.when={optimizer.momentum:\"'optimizer==1'\"}", "sweep.when={seed:\"'true'\"}",
+    "sweep.sample=2", "sweep.sample=2 sweep.sample_seed=1", "sweep.from=latest", "sweep.from=width", "sweep.from=null",
     "experiment=fast", "experiment=width", "store.root=elsewhere", "tracking=mlflow", "tracking.uri=sqlite:///x.db", "sweep.workers=2,3",
 ]  # fmt: skip
 OPTIONS = [

@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compared import add, cell, manifest
+from compared import add, cell, manifest, summarise
 from conftest import Command
 from hydra.core.config_store import ConfigStore
 from planning import DIGITS, Planned, refused
 
+from sweeplab.config import Sweep
+from sweeplab.errors import UserError
 from sweeplab.store import Store
-from sweeplab.sweep import combinations, sampling
+from sweeplab.sweep import combinations, rules, sampling
 from sweeplab.sweep.plan import Plan
 
 SGD = "sweep.when={optimizer.momentum: \"optimizer == 'sgd'\"}"
 MOMENTA = ("optimizer=adam,sgd", "optimizer.momentum=0,0.9")
+
+
+@pytest.fixture
+def home(root: Path) -> Store:
+    return Store(root / "runs").open()
 
 
 def names(plan: Plan) -> list[str]:
@@ -108,6 +115,20 @@ def test_a_key_that_is_wrong_is_told_of_the_jobs_not_of_the_condition(planned: P
         "model.hiden=16: no such key; did you mean 'hidden'?  (in hiden=16)",
         "nothing was trained",
     ]
+
+
+def test_a_config_without_the_key_is_the_baseline_of_all_its_values(home: Store) -> None:
+    cells = []
+    for seed in (0, 1):
+        cells += [
+            add(home, "optimizer=adam", f"seed={seed}", valid=[0.5 + seed / 10]),
+            add(home, "optimizer=sgd", "optimizer.momentum=0", f"seed={seed}", valid=[0.6]),
+            add(home, "optimizer=sgd", "optimizer.momentum=0.9", f"seed={seed}", valid=[0.9]),
+        ]
+    comparison = summarise(home, manifest(home, cells, baseline="optimizer=adam"))
+    assert [group.cells for group in comparison.groups] == [["sgd", "0.9"], ["sgd", "0"], ["adam", "-"]]  # fmt: skip
+    differences = [one.paired.difference for one in comparison.contrasts["valid/accuracy"]]
+    assert [round(one.mean, 3) for one in differences if one] == [0.35, 0.05]
 
 
 # --- sweep.sample
@@ -215,11 +236,6 @@ def test_a_sample_has_no_more_jobs_than_a_sweep(
 
 
 # --- sweep.from
-
-
-@pytest.fixture
-def home(root: Path) -> Store:
-    return Store(root / "runs").open()
 
 
 def first(home: Store, *more: str, seeds: int = 2, experiment: str = "first") -> str:
@@ -363,6 +379,25 @@ def test_a_sweep_that_is_not_done_or_not_ranked_is_no_start(planned: Planned, ho
     assert refused(planned, "sweep.from=none") == (
         "sweep.from=none: has no best config: none of its runs has valid/accuracy"
     )
+
+
+def test_losses_that_are_other_numbers_have_no_winner(planned: Planned, home: Store) -> None:
+    cells = [
+        add(home, f"loss._target_={name}", "seed=0", valid=[0.5], task="regression")
+        for name in ("torch.nn.MSELoss", "torch.nn.L1Loss")
+    ]
+    manifest(home, cells, name="loss=mse,l1 seed=0", experiment="losses")
+    assert refused(planned, "sweep.from=losses") == (
+        "sweep.from=losses: has no best config: valid/loss is another number where loss._target_ differs"
+    )
+
+
+def test_rules_are_for_sweeps_of_our_own() -> None:
+    rules.ensure_none(Sweep(where="seed > 0"))
+    for sweep, key in ((Sweep(sample=2), "sample"), (Sweep(from_="a"), "from"), (Sweep(zip=["a"]), "zip")):  # fmt: skip
+        with pytest.raises(UserError) as error:
+            rules.ensure_none(sweep)
+        assert str(error.value) == f"sweep.{key}: hydra/sweeper=sweeplab is needed for it"
 
 
 def test_only_plain_values_are_taken(planned: Planned, home: Store) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweeplab import metrics
 from sweeplab.compare import statistics
 from sweeplab.compare.comparability import incomparable_keys
-from sweeplab.compare.groups import TO_TARGET, Group
+from sweeplab.compare.groups import ABSENT, TO_TARGET, Group
 from sweeplab.compare.power import Need
 from sweeplab.compare.target import bound
 
@@ -104,12 +104,11 @@ def _with_baselines(
     columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str]
 ) -> list[tuple[Group, Group | None]]:
     """Pair each group with its baseline, None if that was not run."""
-    by_cells = {tuple(group.cells): group for group in groups}
     pairs = []
     for group in groups:
-        cells = tuple(baseline.get(key, group.text(key)) for key in columns)
-        if cells != tuple(group.cells):
-            pairs.append((group, by_cells.get(cells)))
+        cells = [baseline.get(key, group.text(key)) for key in columns]
+        if cells != group.cells:
+            pairs.append((group, _find(cells, groups)))
     return pairs
 
 
@@ -132,6 +131,21 @@ def _is_within(difference: statistics.Mean | None, margin: float | None) -> bool
     if margin is None or difference is None or difference.half is None:
         return False
     return abs(difference.mean) + difference.half < margin
+
+
+def _find(cells: Sequence[str], groups: Sequence[Group]) -> Group | None:
+    """Find the group with these cells, or else the only one that has no such keys where it differs.
+
+    Without a momentum, `optimizer=adam` is the baseline of `optimizer=sgd` with any.
+    """
+    similar = []
+    for group in groups:
+        if group.cells == cells:
+            return group
+        pairs = zip(group.cells, cells, strict=True)
+        if all(own in (cell, ABSENT) for own, cell in pairs):
+            similar.append(group)
+    return similar[0] if len(similar) == 1 else None
 
 
 def has_pairs(contrasts: Sequence[Contrast]) -> bool:

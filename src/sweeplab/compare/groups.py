@@ -17,6 +17,7 @@ from sweeplab.config import Node
 
 TO_TARGET = "epochs_to_target"
 """A metric of the comparison: the first epoch that reached the target, at most the limit."""
+ABSENT = "-"  # a key that the config has not
 DEFAULT = "(default)"  # a choice (`model=mlp`) that some sweeps were given and this one was not
 
 
@@ -97,7 +98,7 @@ class Group:
         """Show the value of a key of the config (a dash if there is none), else what was typed."""
         if column in self.values:
             return config.to_text(self.values[column])
-        return self.choices.get(column, "-" if "." in column else DEFAULT)
+        return self.choices.get(column, ABSENT if "." in column else DEFAULT)
 
 
 def replicas_of(groups: Iterable[Group]) -> list[Replica]:
