@@ -26,10 +26,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa:
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 
 from sweeplab import store  # noqa: E402
-from sweeplab.config import conf_dir  # noqa: E402
+from sweeplab.config import Sweep, conf_dir  # noqa: E402
 from sweeplab.errors import UserError  # noqa: E402
 from sweeplab.store import Event, Run, Store  # noqa: E402
-from sweeplab.sweep import space  # noqa: E402
+from sweeplab.sweep import rules, space  # noqa: E402
 from sweeplab.sweep.local import Local  # noqa: E402
 from sweeplab.sweep.search import Options, make  # noqa: E402
 from sweeplab.sweep.study import Study  # noqa: E402
@@ -353,8 +353,7 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
     home = Store(root / "runs").open()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"), Local() as place:
         found = make(
-            parsed,
-            words,
+            rules.Command(overrides=parsed, typed=words, rules=Sweep(), start={}),
             lambda given: compose("config", overrides=given),
             place,
             options,
