@@ -55,12 +55,14 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         del place, ours
         from sweeplab.sweep import preview, rules
         from sweeplab.sweep.jobs import Jobs
+        from sweeplab.sweep.seeds import SeedJobs
 
         plan = rules.plan(command, composer)
+        jobs = SeedJobs(plan) if plan.settings.sweep.seeds.until else Jobs(plan)
         if plan.settings.sweep.plan:
-            preview.show(plan)
+            preview.show(plan, jobs.notice)
             return None
-        return Jobs(plan)
+        return jobs
 
 
 ConfigStore.instance().store(

@@ -37,6 +37,10 @@ def train(raw: DictConfig) -> None:
         if sweep.get("from") is not None and not is_job:
             problem = "is where a sweep starts from; add -m, for one run, too"
             raise UserError(f"sweep.from={sweep['from']}: {problem}")
+        seeds = sweep.get("seeds")
+        if isinstance(seeds, Mapping) and seeds.get("until") is not None and not is_job:
+            problem = "is for a sweep over configs that are compared; add -m"
+            raise UserError(f"sweep.seeds.until={seeds['until']}: {problem}")
         if sweep.get("plan") is True:
             _show_plan(raw)
             return

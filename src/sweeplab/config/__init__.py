@@ -38,6 +38,7 @@ from sweeplab.config.sections import (
     SECTIONS,
     Config,
     Data,
+    Seeds,
     StoreSection,
     Sweep,
     Tracking,

@@ -10,7 +10,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -269,6 +269,8 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
     or_null = OR_NULL if types.NoneType in kinds else ""
     if value is None and or_null:
         return None
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _section(hint, {} if value is None else value, key, problems)
     kind = _nearest_kind(value, [k for k in kinds if k is not types.NoneType])
     allowed, converted = _as_kind(value, kind)
     if value == "None" and or_null:

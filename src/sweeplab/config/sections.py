@@ -22,6 +22,8 @@ MOST_COUNT = 2**31 - 1  # no run ends that needs more, and PyTorch takes no larg
 MOST_THREADS = 1024
 MOST_WORKERS = 100_000
 MOST_SEED = 2**63 - 1
+MOST_SEEDS = 1000  # of a config
+LEAST_SEEDS = 5  # of a config at its first look: a t test of fewer pairs tells next to nothing
 MOST_SECONDS = 1e9  # more than 30 years; the system's clocks take no wait that is much longer
 
 FOLD = "data.fold"
@@ -199,6 +201,21 @@ class StoreSection:
     keep: str = _choice("none", "last")
 
 
+def _are_looks(numbers: list[int]) -> bool:
+    return bool(numbers) and numbers[0] >= LEAST_SEEDS and numbers == sorted(set(numbers))
+
+
+@dataclass(kw_only=True, slots=True)
+class Seeds:
+    """How many seeds a config gets; conf/config.yaml comments each key."""
+
+    until: str | None = field(default=None, metadata={"choices": ("decided",)})
+    max: int = _count(LEAST_SEEDS, 30, most=MOST_SEEDS)
+    looks: list[int] | None = _rule(  # noqa: RUF009
+        None, f"a list of whole numbers >= {LEAST_SEEDS}, each more than the one before", _are_looks
+    )
+
+
 @dataclass(kw_only=True, slots=True)
 class Sweep:
     """Which combinations a sweep is of, and how they are carried out; conf/config.yaml comments
@@ -220,6 +237,7 @@ class Sweep:
     baseline: str | None = None
     margin: float | None = _positive()
     replicate: list[str] = field(default_factory=lambda: ["seed"])
+    seeds: Seeds = field(default_factory=Seeds)
     workers: Any = _rule(  # noqa: RUF009
         "auto", "auto, or a whole number >= 1", _is_auto_or_count, MOST_WORKERS
     )

@@ -66,7 +66,10 @@ class Attempts:
         while not self._place.full:
             cells = next(self._source, None)
             if cells is None:
-                return None
+                if not self._jobs.more():
+                    return None
+                self._source = self._jobs.groups(self._place.workers)
+                continue
             if not cells[0].job.finished:
                 return [self._attempt(cell) for cell in cells]
             for cell in cells:

@@ -53,7 +53,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
         _show(plan, home)
         return
     # Load the data before anything is made: it may turn out to be wrong.
-    load([cell for cell in plan.cells if not cell.job.finished], place, share=launch is None)
+    load([cell for cell in jobs.possible if not cell.job.finished], place, share=launch is None)
     home.open()
     report.say_copied(home, settings)
     if launch is None and jobs.left:
@@ -123,7 +123,9 @@ def _train_by_launcher(jobs: Jobs, launch: Launch) -> Outcome:
     """Give the jobs to a launcher of Hydra's, batch by batch."""
     outcome = Outcome()
     source = iter(jobs)
-    while batch := list(islice(source, jobs.batch)):
+    while (batch := list(islice(source, jobs.batch))) or jobs.more():
+        if not batch:
+            source = iter(jobs)
         left = [cell for cell in batch if not cell.job.finished]
         if left:
             outcome.trained = True

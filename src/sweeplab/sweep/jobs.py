@@ -17,6 +17,7 @@ class Jobs:
     """The jobs of a fixed plan."""
 
     look = LOOK
+    notice = ""  # which of the jobs of the plan there will be
     batch: int | None = None  # how many a launcher of Hydra's gets at once; None: all
 
     def __init__(self, plan: Plan) -> None:
@@ -24,9 +25,14 @@ class Jobs:
         self.given_up: set[str] = set()  # fingerprints of runs that need not finish any more
 
     @property
+    def possible(self) -> list[Cell]:
+        """All jobs that may be asked for, as far as they are known."""
+        return self.plan.cells
+
+    @property
     def total(self) -> int:
         """How many jobs the whole sweep has, at most."""
-        return len(self.plan.cells)
+        return len(self.possible)
 
     @property
     def left(self) -> bool:
@@ -40,6 +46,10 @@ class Jobs:
     def __iter__(self) -> Iterator[Cell]:
         """Yield each job that is left, once."""
         return (cell for cell in self.plan.cells if not cell.job.finished)
+
+    def more(self) -> bool:
+        """Add jobs, once there are no others, if what these came to asks for some; False if not."""
+        return False
 
     def groups(self, workers: int) -> Iterator[list[Cell]]:
         """Yield each job that is left, once, with those that had best be trained with it.

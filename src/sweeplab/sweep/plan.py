@@ -30,6 +30,7 @@ class Plan:
     settings: config.Config  # of the first job: its store and its tracking are those of the sweep
     search_id: str | None = None
     search: dict[str, Any] = field(default_factory=dict)  # what the store is to keep of it
+    looks: dict[str, Any] = field(default_factory=dict)  # those of `seeds`, for the comparison
     start: dict[str, Any] = field(
         default_factory=dict
     )  # of which sweep it starts, and what it takes
@@ -71,6 +72,8 @@ class Plan:
         }
         if self.search:
             manifest["search"] = self.search
+        if self.looks:
+            manifest["looks"] = self.looks
         if self.start:
             manifest["from"] = self.start
         return manifest

@@ -17,8 +17,8 @@ ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are show
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
 
 
-def show(plan: Plan) -> None:
-    """Print the table of all jobs.
+def show(plan: Plan, notice: str = "") -> None:
+    """Print the table of all jobs, and a notice of which of them there will be.
 
     Makes and trains nothing; some steps are timed where the store has no earlier run to go by.
     """
@@ -34,7 +34,8 @@ def show(plan: Plan) -> None:
     can_show = resolution(plan)
     if can_show:
         console.say(can_show)
-    console.say(f"{_line(plan, guesses)}\nnothing was trained: sweep.plan=true")
+    notice = f"\n{notice}" if notice else ""
+    console.say(f"{_line(plan, guesses)}{notice}\nnothing was trained: sweep.plan=true")
 
 
 def summary(plan: Plan) -> str:

@@ -13,10 +13,10 @@ from sweeplab import config, console
 from sweeplab.config import Node, StoreSection, Sweep
 from sweeplab.errors import UserError
 from sweeplab.store import Store
-from sweeplab.sweep import combinations, sampling, winner
+from sweeplab.sweep import combinations, sampling, seeds, winner
 from sweeplab.sweep.cell import Compose, composed
 from sweeplab.sweep.conditions import Conditions
-from sweeplab.sweep.plan import Plan, make
+from sweeplab.sweep.plan import SEED, Plan, make
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EARLY = ("zip", "when", "sample", "sample_seed", "from_")
+EARLY = ("zip", "when", "sample", "sample_seed", "from_", "seeds")
 """The rules that must be known before a job is composed."""
 
 ONE = "must be the same for all jobs of a sweep; it is carried out as one"
-LISTS, BRACKETS = ("sweep.zip", "sweep.replicate"), "; a list needs brackets"
+LISTS = ("sweep.zip", "sweep.replicate", "sweep.seeds.looks")
+BRACKETS = "; a list needs brackets"
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -69,6 +70,7 @@ def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
         shown = [config.redact_override(word) for word in typed]
         start = winner.take(rules.from_, overrides, shown, composer, Store(root))
         overrides = [*parser.parse_overrides(start["taken"]), *overrides]
+    overrides = seeds.spread(overrides, rules.seeds, sections.get(SEED), parser)
     return Command(overrides=overrides, typed=typed, rules=rules, start=start)
 
 

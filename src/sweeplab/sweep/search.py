@@ -101,6 +101,9 @@ def _ensure_searchable(
         if getattr(settings.sweep, key):
             reason = "is for a list of combinations, which a search has not"
             raise UserError(f"sweep.{key}: {reason}")
+    if settings.sweep.seeds.until is not None:
+        reason = "is for configs that are compared; each trial of a search has a config of its own"
+        raise UserError(f"sweep.seeds.until={settings.sweep.seeds.until}: {reason}")
 
 
 class Search(Jobs):

@@ -1,0 +1,201 @@
+"""Seeds that end when the answer is certain: `sweep.seeds.until=decided`.
+
+All configs get as many seeds as the first look needs; after each look only those that it did not
+decide get more. What is decided follows from the runs of the store alone: the same command, issued
+again after whatever has happened, goes on where the sweep was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sweeplab import compare, config, console, store
+from sweeplab.config import Seeds
+from sweeplab.console import counted
+from sweeplab.errors import UserError
+from sweeplab.sweep.cell import Cell
+from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.plan import SEED, Plan
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
+
+UNTIL = "sweep.seeds.until=decided"
+LOOKS = (5, 10, 20, 30, 50, 100, 200, 500)  # seeds after which is looked, unless told otherwise
+MOST_RACERS = 100  # configs without a baseline: each is compared with each
+
+
+def looks(seeds: Seeds) -> list[int]:
+    """Return after how many seeds of a config is looked, the last time after the most."""
+    chosen = LOOKS if seeds.looks is None else seeds.looks
+    if seeds.looks and seeds.looks[-1] > seeds.max:
+        rule = f"sweep.seeds.max={seeds.max} ends before the last look"
+        raise UserError(f"sweep.seeds.looks={seeds.looks}: {rule}")
+    return [*(n for n in chosen if n < seeds.max), seeds.max]
+
+
+def spread(
+    overrides: Sequence[Override], seeds: Seeds, first: object, parser: OverridesParser
+) -> list[Override]:
+    """Sweep the seed, from the one that is given on: `first` is that of the config.
+
+    Raises UserError if the seed is swept already, or something is set that is not used.
+    """
+    if seeds.until is None:
+        if seeds != Seeds():
+            way = "without it, sweep the seed, as in 'seed=range(10)'"
+            raise UserError(f"sweep.seeds: max and looks are for {UNTIL}; {way}")
+        return list(overrides)
+    looks(seeds)
+    others = []
+    for override in overrides:
+        if override.key_or_group != SEED:
+            others.append(override)
+            continue
+        if override.is_sweep_override():
+            way = "leave it out, or give the first one, as in seed=0"
+            raise UserError(f"{override.input_line}: {UNTIL} counts the seeds itself; {way}")
+        first = override.value()
+    if not isinstance(first, int):
+        return list(overrides)  # which is found wrong
+    return [*others, parser.parse_override(f"{SEED}=range({first},{first + seeds.max})")]
+
+
+class SeedJobs(Jobs):
+    """The jobs of a sweep that takes looks; `whole` is the plan of all that there may be."""
+
+    def __init__(self, whole: Plan) -> None:
+        """Take the looks whose runs the store has. Raises UserError for what cannot be decided."""
+        self._whole = whole
+        self.notice = outlook(whole)
+        self._after = looks(whole.settings.sweep.seeds)
+        self._configs = _by_config(whole)
+        rule = {"first": whole.cells[0].job.config.seed, "after": self._after}
+        settings = whole.settings.sweep
+        what = [rule, settings.baseline, settings.margin, whole.id]
+        planned = Plan(
+            cells=[],
+            overrides=whole.overrides,
+            settings=whole.settings,
+            search_id=hashlib.sha256(json.dumps(what).encode()).hexdigest(),
+            looks={**rule, "taken": 0, "stopped": []},
+            start=whole.start,
+        )
+        super().__init__(planned)
+        self._home = store.Store(whole.settings.store.root)
+        self._record: Callable[[], None] = lambda: None
+        self._active = list(self._configs)
+        self._start_look()
+        self._leave_out_finished()
+        while self.more():
+            self._leave_out_finished()
+
+    @property
+    def possible(self) -> list[Cell]:
+        return self._whole.cells
+
+    @property
+    def left(self) -> bool:
+        return bool(self._waiting)
+
+    def summary(self) -> str:
+        return f"{super().summary()}; {self.notice}"
+
+    def begin(self, home: store.Store, record: Callable[[], None]) -> None:
+        self._home, self._record = home, record
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._round)
+
+    def ended(self, cell: Cell) -> None:
+        self._waiting.discard(cell.job.fingerprint)
+
+    def more(self) -> bool:
+        """Take the next look if all of its runs have ended; returns whether it asks for more."""
+        if self._waiting or not self._active:
+            return False
+        self._look()
+        self._record()
+        if not self._active:
+            return False
+        self._start_look()
+        return True
+
+    def _start_look(self) -> None:
+        """Add the jobs of the configs that are not decided, up to the next look."""
+        seeds = self._after[self.plan.looks["taken"]]
+        known = {cell.job.fingerprint for cell in self.plan.cells}
+        asked = [cell for name in self._active for cell in self._configs[name][:seeds]]
+        self._round = [cell for cell in asked if cell.job.fingerprint not in known]
+        self._waiting = {cell.job.fingerprint for cell in self._round}
+        self.plan.add(self._round)
+
+    def _leave_out_finished(self) -> None:
+        """Leave out runs that the store has: they count as reused from the start."""
+        self._round = [cell for cell in self._round if not cell.job.finished]
+        self._waiting = {cell.job.fingerprint for cell in self._round}
+
+    def _look(self) -> None:
+        """Compare the runs so far, and keep the configs that are not decided."""
+        rule = self.plan.looks
+        seeds = self._after[rule["taken"]]
+        rule["taken"] += 1
+        found = compare.compare(self._home, [self.plan.manifest(None, "running", 0.0)])
+        open_ = {group.replicas[0].cell["group"] for group in found.undecided}
+        verdicts = {contrast.group.name: contrast.verdict for contrast in found.decisive}
+        for group in found.groups:
+            name = group.replicas[0].cell["group"]
+            if name in self._active and name not in open_ and group.name in verdicts:
+                stop = {"config": group.name, "seeds": seeds, "verdict": verdicts[group.name]}
+                rule["stopped"].append(stop)
+        self._active = [name for name in self._configs if name in open_]
+        if rule["taken"] == len(self._after):
+            self._active = []
+        console.say(_said(rule, seeds, len(self._configs), len(open_)))
+
+
+def _said(rule: config.Node, seeds: int, configs: int, undecided: int) -> str:
+    look = f"look {rule['taken']} of {len(rule['after'])}, after {seeds} seeds"
+    stopped = [
+        f"{stop['config']} {stop['verdict']}" for stop in rule["stopped"] if stop["seeds"] == seeds
+    ]
+    listed = f"{'; '.join(stopped)}; " if stopped else ""
+    return f"{look}: {listed}{undecided} of {counted(configs, 'config')} not decided"
+
+
+def _by_config(whole: Plan) -> dict[str, list[Cell]]:
+    """Map the digest of each config to its jobs, the first seed first."""
+    settings = whole.settings
+    if settings.replicate != [SEED]:
+        rule = "only the seed repeats a config then"
+        raise UserError(f"{UNTIL}: {rule}, not {' and '.join(settings.replicate) or 'nothing'}")
+    configs: dict[str, list[Cell]] = {}
+    for cell in sorted(whole.cells, key=lambda cell: cell.job.config.seed):
+        configs.setdefault(cell.record["group"], []).append(cell)
+    for cells in configs.values():
+        if len(cells) != settings.sweep.seeds.max:
+            rule = "something else changes with the seed, or sweep.where leaves some out"
+            raise UserError(
+                f"{UNTIL}: {cells[0].name} has only {len(cells)} of {settings.sweep.seeds.max} "
+                f"seeds: {rule}"
+            )
+    if len(configs) < 2:
+        raise UserError(f"{UNTIL}: one config has nothing to be compared with; sweep a key")
+    if len(configs) > MOST_RACERS and settings.sweep.baseline is None:
+        rule = f"more than {MOST_RACERS} are not compared each with each; name a sweep.baseline"
+        raise UserError(f"{UNTIL}: {len(configs)} configs, and {rule}")
+    return configs
+
+
+def outlook(whole: Plan) -> str:
+    """Say how many of the jobs are trained at least."""
+    seeds = whole.settings.sweep.seeds
+    after = looks(seeds)
+    configs = len(whole.cells) // seeds.max
+    *others, last = map(str, after)
+    times = f"{', '.join(others)} and {last}" if others else last
+    return f"looks after {times} seeds: {configs * after[0]} to {len(whole.cells)} jobs"
