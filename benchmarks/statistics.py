@@ -2,6 +2,7 @@
 
     uv run python -m benchmarks.statistics                 all parts
     uv run python -m benchmarks.statistics known           parts by name
+    uv run python -m benchmarks.statistics --store runs batchnorm     a sweep, replayed with looks at its seeds
 
 Each part is a function that simulates so many sweeps (`--sweeps`) and returns a table. Differences
 are in standard deviations of a paired difference; the tests are two-sided at 5 % unless it is said otherwise.
@@ -21,6 +22,7 @@ from scipy import special
 from benchmarks.importance import bold, importance
 from benchmarks.simulated import LEVEL, Floats, Part, Table, p_values, rejected_by_holm, share
 from sweeplab.compare import power
+from sweeplab.store import Store
 
 
 def known(random: np.random.Generator, sweeps: int) -> Table:
@@ -228,22 +230,29 @@ PARTS: dict[str, Part] = {
 
 
 def main() -> None:
+    from benchmarks import sequential  # which draws its tables by this module
+
+    parts = {**PARTS, "looks": sequential.looks}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.statistics",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ", ".join(PARTS)
+    names = ", ".join(parts)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {names}; none: all")
     parser.add_argument("--sweeps", type=int, default=10_000, help="simulated for each row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", help="replay its sweeps of these names instead")
     given = parser.parse_args()
+    if given.store:
+        print(sequential.replay(Store(given.store), given.parts).markdown())
+        return
     for name in given.parts:
-        if name not in PARTS:
+        if name not in parts:
             parser.error(f"{name}: no such part; choose of {names}")
-    for name in given.parts or PARTS:
+    for name in given.parts or parts:
         began = time.perf_counter()
-        table = PARTS[name](np.random.default_rng(given.seed), given.sweeps)
+        table = parts[name](np.random.default_rng(given.seed), given.sweeps)
         print(f"{table.markdown()}\n\n({name}: {time.perf_counter() - began:.0f} s)\n")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import kill
+import kill_sweep
 import pytest
 from conftest import Command
 from planning import Planned, planner, record, refused
+from waiting import until
 
 from sweeplab.errors import UserError
 from sweeplab.store import Status, Store
@@ -187,3 +192,36 @@ def test_a_sweep_trains_look_by_look(train: Command, root: Path) -> None:
     again = train(*TWO_LOOKS, "hydra/launcher=basic")
     assert "12 jobs: 12 reused" in again.out
     assert [sweep["id"] for sweep in Store(root / "runs").manifests()] == [manifest["id"]]
+
+
+@pytest.mark.full
+def test_a_sweep_that_is_killed_in_a_look_ends_as_if_it_was_not(tmp_path: Path) -> None:
+    """Kill -9 in the second look, twice; then the same decisions, runs and weights."""
+    words = (
+        *TWO_LOOKS,
+        "trainer.epochs=30",
+        "trainer.patience=null",
+        "model.hidden=8,9,64",
+        "sweep.seeds.max=10",
+        "sweep.baseline='model.hidden=8'",
+    )
+    roots = tmp_path / "whole", tmp_path / "killed"
+    for root in roots:
+        root.mkdir()
+    assert kill.end(kill.train(roots[0], words), "the sweep") == 0
+    for finished in (17, 19):
+        process = kill.train(roots[1], words)
+        home = Store(roots[1] / "runs")
+        until(lambda home=home, least=finished: count_finished(home) >= least)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kill_sweep.gone(roots[1])
+    assert kill.end(kill.train(roots[1], words), "the sweep again") == 0
+    (whole,), (killed,) = (Store(root / "runs").manifests() for root in roots)
+    assert (whole["looks"], whole["looks"]["taken"]) == (killed["looks"], 2)
+    assert len(whole["cells"]) == 25
+    assert kill_sweep.weights(roots[0]) == kill_sweep.weights(roots[1])
+
+
+def count_finished(home: Store) -> int:
+    return sum(run.status == Status.FINISHED for run in home.runs())

@@ -1,0 +1,202 @@
+"""Sweeps whose seeds stop when the answer is certain (`sweep.seeds.until=decided`).
+
+Simulated ones, a part of `python -m benchmarks.statistics`, and one that was trained, replayed from
+its journals: `python -m benchmarks.statistics --store runs batchnorm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.statistics import Floats, Table, p_values, rejected_by_holm, share
+from sweeplab import compare, config, metrics
+from sweeplab.compare.sequential import Looked
+from sweeplab.store import Store
+
+LOOKS = (5, 10, 20, 30)
+EFFECTS = (0.0, 0.5, 1.0, 2.0)
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What was concluded, by sweep and contrast, and how many runs it took, by sweep."""
+
+    is_shown: Flags
+    is_positive: Flags
+    runs: Floats
+
+
+@dataclass(kw_only=True)
+class Design:
+    """Configs of simulated sweeps, and which of them are compared."""
+
+    truth: Floats  # the mean of each config, in standard deviations of a paired difference
+    pairs: list[tuple[int, int]]
+    is_race: bool
+
+    @property
+    def effects(self) -> Floats:
+        return np.array([self.truth[one] - self.truth[other] for one, other in self.pairs])
+
+    def draw(self, random: np.random.Generator, sweeps: int) -> Floats:
+        """Draw a value for each sweep, config and seed."""
+        noise = random.normal(scale=np.sqrt(0.5), size=(sweeps, len(self.truth), LOOKS[-1]))
+        return noise + self.truth[:, None]
+
+    def differences(self, values: Floats) -> Floats:
+        ones, others = np.array(self.pairs).T
+        return values[:, ones] - values[:, others]
+
+    def fixed(self, differences: Floats, n: int) -> Found:
+        """Test after n seeds of every config."""
+        runs = np.full(len(differences), float(n * len(self.truth)))
+        known = differences[..., :n]
+        return Found(
+            is_shown=rejected_by_holm(p_values(known)), is_positive=known.mean(-1) > 0, runs=runs
+        )
+
+    def looked(self, differences: Floats) -> Found:
+        """Look after 5, 10, 20 and 30 seeds, and give more to what is not settled."""
+        shape = differences.shape[:2]
+        corrected, is_positive = np.ones(shape), np.zeros(shape, bool)
+        is_open = np.ones(shape, bool)
+        found = Found(is_shown=~is_open, is_positive=is_positive, runs=np.zeros(len(differences)))
+        for before, n in zip((0, *LOOKS), LOOKS, strict=False):
+            found.runs += self._on_either_side(is_open, is_open).sum(1) * (n - before)
+            known = differences[..., :n]
+            corrected = np.where(is_open, looked_until(n).sequential_p(p_values(known)), corrected)
+            found.is_positive = np.where(is_open, known.mean(-1) > 0, found.is_positive)
+            found.is_shown = rejected_by_holm(corrected)
+            is_open = ~found.is_shown
+            if self.is_race:
+                is_out = self._on_either_side(
+                    found.is_shown & ~found.is_positive, found.is_shown & found.is_positive
+                )
+                ones, others = np.array(self.pairs).T
+                is_open &= ~(is_out[:, ones] | is_out[:, others])
+        return found
+
+    def _on_either_side(self, firsts: Flags, seconds: Flags) -> Flags:
+        """Which configs are the first of one of these contrasts, or the second of one of those."""
+        flags = np.zeros((len(firsts), len(self.truth)), bool)
+        for place, (one, other) in enumerate(self.pairs):
+            flags[:, one] |= firsts[:, place]
+            flags[:, other] |= seconds[:, place]
+        return flags
+
+    def wrong(self, found: Found) -> Flags:
+        """Which sweeps call a difference that there is not, or in the wrong direction."""
+        is_right = np.where(found.is_positive, self.effects > 0, self.effects < 0)
+        return np.asarray((found.is_shown & ~is_right).any(1))
+
+    def power(self, found: Found) -> float:
+        """The share of the true differences that are shown."""
+        is_right = np.where(found.is_positive, self.effects > 0, self.effects < 0)
+        return float((found.is_shown & is_right)[:, self.effects != 0].mean())
+
+
+def looked_until(n: int) -> Looked:
+    known = tuple(look for look in LOOKS if look <= n)
+    return Looked(fractions=tuple(look / LOOKS[-1] for look in known), pairs=known)
+
+
+def designs(configs: int, effect: float) -> dict[str, Design]:
+    """The questions that are asked of so many configs."""
+    against = [(number, 0) for number in range(1, configs)]
+    every = list(combinations(range(configs), 2))
+    one, all_but_one = np.zeros(configs), np.full(configs, effect)
+    one[-1], all_but_one[0] = effect, 0.0
+    found = {"baseline, one differs": Design(truth=one, pairs=against, is_race=False)}
+    if configs > 2:
+        found["baseline, all differ"] = Design(truth=all_but_one, pairs=against, is_race=False)
+        found["race, one is better"] = Design(truth=one, pairs=every, is_race=True)
+    return found
+
+
+def looks(random: np.random.Generator, sweeps: int) -> Table:
+    """Seeds that stop when the answer is certain, against as many seeds for all."""
+    rows = []
+    for configs in (2, 4, 8, 16):
+        for effect in EFFECTS:
+            for name, design in designs(configs, effect).items():
+                if effect or name != "baseline, all differ":
+                    row = _row(design, design.differences(design.draw(random, sweeps)))
+                    rows.append([name, str(configs), f"{effect:g}", *row])
+    about = (
+        f"sweep.seeds.until=decided with looks after 5, 10, 20 and 30 seeds, n={sweeps:,} sweeps a row: sweeps with a wrong decision, "
+        "the share of true differences that are shown, the mean number of runs, the least fixed number of seeds that shows as many, "
+        "and the runs saved against that, which nobody knows before, and against 30 seeds for all."
+    )
+    columns = ["question", "configs", "difference (SD)", "wrong", "shown", "runs"]
+    return Table(about=about, columns=[*columns, "fixed seeds", "saved", "saved of 30"], rows=rows)
+
+
+def _row(design: Design, differences: Floats) -> list[str]:
+    found = design.looked(differences)
+    runs = found.runs.mean()
+    row = [share(design.wrong(found))]
+    saved_of_all = f"{100 * (1 - runs / (LOOKS[-1] * len(design.truth))):.0f} %"
+    if not design.effects.any():
+        return [*row, "-", f"{runs:.0f}", "-", "-", saved_of_all]
+    power = design.power(found)
+    fixed = range(2, LOOKS[-1] + 1)
+    n = next(
+        n for n in fixed if n == LOOKS[-1] or design.power(design.fixed(differences, n)) >= power
+    )
+    saved = 1 - runs / (n * len(design.truth))
+    return [
+        *row,
+        f"{100 * power:.1f} %",
+        f"{runs:.0f}",
+        str(n),
+        f"{100 * saved:.0f} %",
+        saved_of_all,
+    ]
+
+
+# --- a sweep that was trained
+
+
+def replay(home: Store, names: Sequence[str]) -> Table:
+    """Ask a sweep again that has all its seeds, as `sweep.seeds.until=decided` had asked it."""
+    sweeps = [sweep for name in names for sweep in home.named(name)]
+    if not sweeps:
+        raise SystemExit(f"{home.root} has no sweep of {', '.join(names)}")
+    whole = compare.compare(home, sweeps)
+    cells: dict[str, dict[int, config.Node]] = {}
+    for cell in (cell for sweep in sweeps for cell in sweep["cells"]):
+        cells.setdefault(cell["group"], {})[cell["replica"]["seed"]] = cell
+    seeds = sorted(set.intersection(*(set(own) for own in cells.values())))
+    after = [*(n for n in LOOKS if n < len(seeds)), len(seeds)]
+    asked: dict[str, config.Node] = {}
+    undecided = list(cells)
+    for taken, n in enumerate(after, 1):
+        for group in undecided:
+            asked |= {cells[group][seed]["fingerprint"]: cells[group][seed] for seed in seeds[:n]}
+        rule = {"first": seeds[0], "after": after, "taken": taken}
+        found = compare.compare(home, [{**sweeps[0], "cells": list(asked.values()), "looks": rule}])
+        undecided = [group.replicas[0].cell["group"] for group in found.undecided]
+    return _replayed(whole, found)
+
+
+def _replayed(whole: compare.Comparison, found: compare.Comparison) -> Table:
+    question = next(iter(whole.contrasts))
+    before = {contrast.group.name: contrast for contrast in whole.contrasts[question]}
+    rows = []
+    for contrast in found.decisive:
+        fixed = before[contrast.group.name]
+        rows.append([contrast.group.name, fixed.verdict, contrast.verdict, contrast.stopped])
+    runs = len(found.replicas), len(whole.replicas)
+    seconds = [
+        sum(run.measured.get(metrics.SECONDS, 0.0) for run in one.replicas)
+        for one in (found, whole)
+    ]
+    about = f"{whole.title} by {question}: {runs[0]} of {runs[1]} runs, {seconds[0]:.0f} of {seconds[1]:.0f} s of training."
+    return Table(about=about, columns=["config", "all seeds", "with looks", "stopped"], rows=rows)
