@@ -10,6 +10,7 @@ import pytest
 from compared import Node, add, manifest
 from scipy import stats
 
+from benchmarks.sequential import replay
 from sweeplab import compare
 from sweeplab.compare import tables
 from sweeplab.compare.sequential import Looked
@@ -169,3 +170,18 @@ def test_seeds_that_are_added_by_hand_are_a_further_look(home: Store) -> None:
     assert contrast.paired.difference is not None
     assert contrast.paired.difference.n == 5
     assert compare.compare(home, [sweep]).notes == []
+
+
+def test_a_replay_asks_for_the_seeds_that_the_looks_had_asked_for(home: Store) -> None:
+    values = {8: BASELINE, 16: draws(0.95, 20), 32: CLOSE}
+    sweep = looked(home, values, taken=0)
+    del sweep["looks"]
+    for cell in sweep["cells"]:
+        cell["replica"] = {"seed": int(cell["overrides"][1].removeprefix("seed="))}
+    home.write_manifest(sweep)
+    table = replay(home, [sweep["id"]])
+    assert table.about == "demo by valid/accuracy: 45 of 60 runs, 90 of 120 s of training."
+    assert table.rows == [
+        ["hidden=16", "better", "better", "look 1: 5 seeds"],
+        ["hidden=32", "20 pairs cannot tell", "20 pairs cannot tell", "look 3: 20 seeds"],
+    ]
