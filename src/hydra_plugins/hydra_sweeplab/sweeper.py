@@ -52,15 +52,15 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
     def _jobs(self, command: Any, composer: Any, place: Any, ours: bool) -> Any:
         """Plan all combinations; return None if `sweep.plan` asks only to see them."""
-        del place, ours
         from sweeplab.sweep import preview, rules
         from sweeplab.sweep.jobs import Jobs
+        from sweeplab.sweep.local import Local
         from sweeplab.sweep.seeds import SeedJobs
 
         plan = rules.plan(command, composer)
         jobs = SeedJobs(plan) if plan.settings.sweep.seeds.until else Jobs(plan)
         if plan.settings.sweep.plan:
-            preview.show(plan, jobs.notice)
+            preview.show(plan, jobs.notice, by_workers=ours and isinstance(place, Local))
             return None
         return jobs
 

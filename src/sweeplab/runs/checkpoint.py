@@ -41,6 +41,9 @@ class Checkpoint:
         return [each.name for each in fields(cls)]
 
 
+OWN = frozenset({"fingerprint", "reason", "best", "stopping", "trained_examples", "train_seconds"})
+"""What each of several runs has by itself if they share their epochs."""
+
 OPTIONAL = frozenset({"averaged", "step", "scaler"})
 """What checkpoints of earlier versions lack."""
 

@@ -1,15 +1,22 @@
-"""Runs that are trained as one: each claimed, recorded and kept as if it were alone."""
+"""Runs that are trained as one: each claimed, recorded and kept as if it were alone.
+
+Runs that differ in when they stop alone go the same way: their epochs are trained once. Of others
+that see the same batches the networks are one, which `train.fused` does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from sweeplab import data, store
+from sweeplab.errors import UserError
 from sweeplab.metrics import EpochResult
-from sweeplab.runs import recording
+from sweeplab.runs import identity, recording
 from sweeplab.runs.job import Job
 from sweeplab.runs.run import claimed, finished, keep, reuse
+from sweeplab.runs.sharing import digest, share, undisturbed
 from sweeplab.runs.training import begin
 from sweeplab.train import fused
 from sweeplab.train.random_state import RandomStreams
@@ -18,7 +25,7 @@ from sweeplab.train.random_state import RandomStreams
 def train_fused(
     jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
 ) -> list[store.Result | BaseException]:
-    """Train runs that see the same batches as one.
+    """Train runs that see the same batches as one, and the epochs that they share once.
 
     Returns the result of each, or what `train` would have raised for it.
     """
@@ -28,16 +35,22 @@ def train_fused(
         jobs, key=lambda job: job.fingerprint
     )  # two that claim the same runs do not wait for each other
     attempts = [_Attempt(job, home.run(job.fingerprint)) for job in order]
+    threads = {attempt.threads for attempt in attempts}
+    paths = [attempt.path for attempt in attempts]
+    count = len(set(paths))
+    walks: list[_Walk] = []
     with recording.sigterm(), recording.informed():  # until the last of them has ended
         try:
-            members = [attempt.begin(splits, len(jobs)) for attempt in attempts]
-            owners = {
-                member: attempt
-                for member, attempt in zip(members, attempts, strict=True)
-                if member is not None
-            }
-            for member, result in fused.epochs(list(owners)):
-                member.done = owners[member].take(result)
+            for attempt in attempts:
+                counts = {"fused": count, "shared": paths.count(attempt.path)}
+                together = {how: number for how, number in counts.items() if number > 1}
+                if attempt.begin(splits, together, threads):
+                    walks.append(_Walk(attempt))
+                    _merge(walks)
+            owners = {walk.member: walk for walk in walks}
+            for member, result in fused.epochs(list(owners), as_one=count > 1):
+                owners[member].take(result)
+                _merge(walks)
         except BaseException as error:  # an interrupt, or an error of what is computed for all
             for attempt in attempts:
                 attempt.fail(error)
@@ -51,47 +64,52 @@ class _Attempt:
 
     def __init__(self, job: Job, run: store.Run) -> None:
         self.job, self.run = job, run
+        self.path = identity.path(job.config, job.facts.train)
         self.outcome: store.Result | BaseException | None = None
-        self._streams = RandomStreams()
+        self.streams = RandomStreams()
         self._claimed, self._recorded, self._at_work = ExitStack(), ExitStack(), ExitStack()
 
-    def begin(self, splits: data.Splits, count: int) -> fused.Member | None:
-        """Claim the run and build its training, one of `count`; None if it needs no training."""
+    @property
+    def threads(self) -> int:
+        """The number of threads that the run is to be computed on."""
+        return self.run.threads or self.job.config.trainer.threads or 1
+
+    def begin(self, splits: data.Splits, together: Mapping[str, int], threads: set[int]) -> bool:
+        """Claim the run and build its training; return whether there is anything to train."""
         with self._alone():
             self._claimed.enter_context(claimed(self.run))
             if (result := finished(self.run)) is not None:
                 self._end(reuse(self.run, self.job, result))
-                return None
+                return False
             self.job.ensure_unchanged()
+            if self.threads not in threads:  # of another process, that has held the run until now
+                why = f"was begun meanwhile with trainer.threads={self.threads}"
+                raise UserError(f"run {self.run.id} {why}; issue the command again")
             self._recorded.enter_context(recording.recorded(self.run, self.job))
-            self._training = begin(self.job, self.run, splits, count)
-            self._at_work.enter_context(self._training.at_work())
-            if self._training.reason is None:
-                return fused.Member(
-                    state=self._training.state,
-                    train=self._training.train_batches,
-                    valid=self._training.valid_batches,
-                    epoch=self._training.epoch + 1,
-                    streams=self._streams,
-                )
-            self._finish()
-        return None
+            self.training = begin(self.job, self.run, splits, together)
+            self._at_work.enter_context(self.training.at_work())
+            if self.training.reason is None:
+                return True
+        self.finish()
+        return False
 
-    def take(self, result: EpochResult | Exception) -> bool:
-        """Take an epoch in, or the error in its place. Returns whether it was the last."""
+    def take(self, result: EpochResult | Exception) -> None:
+        """Take an epoch in, or the error in its place."""
         with self._alone():
             if isinstance(result, Exception):
                 raise result
-            if self._training.take(result):
-                self._finish()
-        return self.outcome is not None
+            self.training.take(result)
 
-    def _finish(self) -> None:
-        self._at_work.close()
-        result = self._training.finish()
-        self._recorded.close()
-        keep(self.run, self.job, result)
-        self._end(result)
+    def finish(self) -> None:
+        """Write down what came out, unless an error has ended the run."""
+        if self.outcome is not None:
+            return
+        with self._alone():
+            self._at_work.close()
+            result = self.training.finish()
+            self._recorded.close()
+            keep(self.run, self.job, result)
+            self._end(result)
 
     def _end(self, result: store.Result) -> None:
         self._claimed.close()
@@ -111,9 +129,69 @@ class _Attempt:
     def _alone(self) -> Iterator[None]:
         """Work for this run alone: with its random streams, in its log."""
         try:
-            with self._streams, recording.speaking(self.run):
+            with self.streams, recording.speaking(self.run):
                 yield
         except BaseException as error:
             self.fail(error)
             if isinstance(error, KeyboardInterrupt):
                 raise
+
+
+class _Walk:
+    """Runs whose epochs are trained once, and given to each of them."""
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self.attempts = [attempt]
+        self.member = fused.Member(
+            state=attempt.training.state,
+            train=attempt.training.train_batches,
+            valid=attempt.training.valid_batches,
+            epoch=attempt.training.epoch + 1,
+            streams=attempt.streams,
+        )
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What runs have in common that may be at the same weights: the path, and how far on it."""
+        return self.attempts[0].path, self.member.epoch
+
+    def digest(self) -> str:
+        """Return a digest of all that the next epoch depends on."""
+        with self.member.streams:
+            return digest(self.attempts[0].training)
+
+    def absorb(self, other: _Walk) -> None:
+        """Go on with the runs of another walk that is at the same place."""
+        for attempt in other.attempts:
+            share(attempt.training, self.attempts[0].training)
+        self.attempts += other.attempts
+        other.attempts, other.member.done = [], True
+
+    def take(self, result: EpochResult | Exception) -> None:
+        """Give an epoch, or the error in its place, to each run; let those end that it was for."""
+        for attempt in self.attempts:
+            attempt.streams = copy.copy(self.member.streams)  # as if it were the only one
+            attempt.take(result)
+        left = [attempt for attempt in self.attempts if attempt.outcome is None]
+        ended = [attempt for attempt in left if attempt.training.reason is not None]
+        self.attempts = [attempt for attempt in left if attempt not in ended]
+        self.member.done = not self.attempts
+        if self.attempts:
+            self.member.streams = copy.copy(self.attempts[0].streams)
+        for attempt in ended:
+            is_last = self.member.done and attempt is ended[-1]
+            with nullcontext() if is_last else undisturbed(attempt.training):
+                attempt.finish()
+
+
+def _merge(walks: Sequence[_Walk]) -> None:
+    """Let walks that have come to the same place, with the same bits, go on as one."""
+    places: dict[tuple[str, int], list[_Walk]] = {}
+    for walk in walks:
+        if not walk.member.done:
+            places.setdefault(walk.place, []).append(walk)
+    for several in places.values():
+        first, *others = several
+        for other in others:
+            if first.digest() == other.digest():
+                first.absorb(other)

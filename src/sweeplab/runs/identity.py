@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeplab import config, data, store
@@ -12,6 +12,15 @@ from sweeplab.errors import UserError
 from sweeplab.runs import parts
 from sweeplab.targets import without_defaults
 from sweeplab.train import schedule
+
+STOPPING: dict[str, Any] = {"epochs": 1, "patience": None, "min_delta": 0.0, "target": None}
+"""The trainer keys that say which epoch is the last and nothing else, each with one of its values.
+
+`trainer.epochs` is among them where no schedule depends on it.
+"""
+
+KEEPING: dict[str, Any] = {"keep_every": None, "progress": True}
+"""The trainer keys that say what is kept and shown of each epoch, likewise."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -49,6 +58,17 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     if weights is not None:
         plain["trainer"]["init_from"] = weights
     return plain
+
+
+def path(settings: Config, examples: int) -> str:
+    """Return a text that is equal for configs that compute the same epochs, as far as each goes.
+
+    They may differ in when they stop. `examples` are those of the training split.
+    """
+    updates = schedule.updates_per_epoch(settings, examples)
+    scheduler = schedule.filled_by_part(settings, updates)
+    trainer = replace(settings.trainer, **STOPPING, **KEEPING)
+    return repr(replace(settings, scheduler=scheduler, trainer=trainer))
 
 
 def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:

@@ -42,11 +42,20 @@ def find(job: Job) -> Shorter | None:
         run = home.run(shorter.fingerprint)
         if not run.checkpoints.is_dir() or run.status != store.Status.FINISHED:
             continue
+        if not _is_on_the_way(job, epochs):
+            continue
         saved = checkpoint.latest(run.checkpoints, shorter.fingerprint, console.complain)
         known = run.epochs()
         if saved is not None and saved.reason is not None and saved.epoch == max(known, default=0):
             return Shorter(run=run, checkpoint=_of(job, saved), epochs=known)
     return None
+
+
+def _is_on_the_way(job: Job, epochs: int) -> bool:
+    """Tell whether so many epochs are the first of this job: whether no schedule depends on it."""
+    settings, examples = job.config, job.facts.train
+    shorter = replace(settings, trainer=replace(settings.trainer, epochs=epochs))
+    return identity.path(shorter, examples) == identity.path(settings, examples)
 
 
 def _of(job: Job, saved: Checkpoint) -> Checkpoint:

@@ -43,11 +43,14 @@ BY_CLASS = "by_class"  # the name of what a classification gets right by class
 CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
 
 
-def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Training:
+def begin(
+    job: Job, run: store.Run, splits: data.Splits, together: Mapping[str, int] | None = None
+) -> Training:
     """Build a training, resume it if it has a checkpoint, and journal its start.
 
-    `fused` is the number of runs, this one included, that are trained as one.
+    `together` says how many runs, this one included, are trained as one in which way.
     """
+    company = together or {}
     saved = broadcast(checkpoint.latest(run.checkpoints, job.fingerprint, console.complain))
     shorter = broadcast(longer.find(job)) if saved is None else None
     before = saved if shorter is None else shorter.checkpoint
@@ -56,11 +59,11 @@ def begin(job: Job, run: store.Run, splits: data.Splits, fused: int = 1) -> Trai
     how = set_up(place_rank(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
-        training.start(fused)
+        training.start(company)
     if shorter is not None:
         _take_over(training, shorter)
     if before is not None:
-        training.resume(before, fused)
+        training.resume(before, company)
     if shorter is not None and training.reason is None:  # its end may be another one's, too
         training.reason = training.stopping.reason(training.epoch, shorter.epochs[training.epoch])
     return training
@@ -91,7 +94,7 @@ class Training:
             trainer.epochs, len(self.train), bar=trainer.progress, lines=trainer.progress and alone
         )
 
-    def start(self, fused: int) -> None:
+    def start(self, together: Mapping[str, int]) -> None:
         """Start from the seed, or from another run's weights."""
         settings = self.job.config
         if settings.trainer.init_from is not None:
@@ -102,19 +105,19 @@ class Training:
         self.folder.journal.append(
             store.Event.START,
             **self.job.record(),
-            provenance=_provenance(self.runtime, fused),
+            provenance=_provenance(self.runtime, together),
             experiment=experiment,
             sweep=settings.sweep.id,
         )
         self._known = store.History.of(self.folder.journal).epochs
 
-    def resume(self, saved: Checkpoint, fused: int) -> None:
+    def resume(self, saved: Checkpoint, together: Mapping[str, int]) -> None:
         """Go on from a checkpoint."""
         put_back(self, saved)
         history = store.History.of(self.folder.journal)
         _say_other_ranks(self.folder, history)
         self.folder.journal.append(
-            store.Event.RESUME, epoch=self.epoch, provenance=_provenance(self.runtime, fused)
+            store.Event.RESUME, epoch=self.epoch, provenance=_provenance(self.runtime, together)
         )
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
@@ -270,9 +273,8 @@ def _say_other_ranks(run: store.Run, history: store.History) -> None:
         console.say(f"run {run.id} {others}")
 
 
-def _provenance(how: Runtime, fused: int) -> dict[str, Any]:
-    origin = provenance(how, Path.cwd())
-    return {**origin, "fused": fused} if fused > 1 else origin
+def _provenance(how: Runtime, together: Mapping[str, int]) -> dict[str, Any]:
+    return {**provenance(how, Path.cwd()), **together}
 
 
 def _complain_of_changed_data(run: store.Run, splits: Sequence[data.StreamingSplit]) -> None:

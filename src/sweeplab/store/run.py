@@ -214,6 +214,15 @@ class Run(RunFolder):
             self.ensure_open(result)
         return result, history
 
+    @property
+    def threads(self) -> int | None:
+        """The number of threads that a resume keeps; None if it begins anew."""
+        if not self.saved_epochs():
+            return None
+        with suppress(DamagedError):
+            return History.of(self.journal).threads
+        return None
+
     def epochs(self) -> dict[int, dict[str, float]]:
         """Epoch -> metrics, for what is only shown: nothing of a journal that cannot be read."""
         try:

@@ -150,7 +150,8 @@ class Dispatch:
                 self._halt.reason = f"sweep.time_limit={limit:g} seconds are over"
                 return
             config = group[0].cell.job.config
-            lease = self._place.take(config, _threads(config, group[0].run))
+            threads = group[0].run.threads or config.trainer.threads or 1
+            lease = self._place.take(config, threads)
             if lease is None:
                 self._attempts.put_back(group)
                 return
@@ -225,13 +226,3 @@ def _order(job: Job, sweep_id: str) -> Job:
     """Return a job as it is sent to its process: with the sweep's id, and without its layers."""
     sweep = replace(job.config.sweep, id=sweep_id)
     return replace(job, config=replace(job.config, sweep=sweep), layers=[])
-
-
-def _threads(config: Config, run: store.Run) -> int:
-    """Return the cores that a job computes on: a resumed run's as before, else as configured."""
-    if run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
-        with suppress(store.DamagedError):  # the run begins anew
-            threads = store.History.of(run.journal).threads
-            if threads is not None:
-                return threads
-    return config.trainer.threads or 1

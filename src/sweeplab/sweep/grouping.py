@@ -1,46 +1,85 @@
-"""Group the jobs of a sweep that had best be trained as one, in one process."""
+"""Group the jobs of a sweep that had best be trained as one, in one process.
+
+Those that differ in when they stop alone share their epochs. Of others the networks may be one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from sweeplab import targets
 from sweeplab.config import Data, Node
 from sweeplab.metrics import ANY
+from sweeplab.runs import identity
 from sweeplab.runs.once import Once
+from sweeplab.store import Store
 from sweeplab.sweep.cell import Cell
-from sweeplab.sweep.fate import NEW, STALE
+from sweeplab.sweep.fate import NEW, RESUME, STALE
 from sweeplab.train import fused
 from sweeplab.train.device import choose_device
 
-MOST = 8  # jobs in a group: more gain little, and are lost together if their process is killed
+MOST = 8  # networks in a group: more gain little, and are lost together if their process is killed
 SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
 
 
 def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
     """Group jobs for so many workers; for 0 workers each job is a group."""
-    # Two groups a worker, if there are so many, so that none waits long for the last.
-    size = min(MOST, len(cells) // (2 * workers)) if workers else 1
-    if size < 2:
+    if not workers:
         return [[cell] for cell in cells]
-    alike: dict[str, list[Cell]] = {}
+    walks = shared(cells)
+    # Two groups a worker, if there are so many, so that none waits long for the last.
+    size = min(MOST, len(walks) // (2 * workers))
+    if size < 2:
+        return walks
+    alike: dict[str, list[list[Cell]]] = {}
     once = Once()
-    for cell in cells:
-        alike.setdefault(_key(cell, once), []).append(cell)
-    groups = []
+    for walk in walks:
+        alike.setdefault(_key(walk, once), []).append(walk)
+    groups: list[list[Cell]] = []
     for members in alike.values():
-        groups += [members[start : start + size] for start in range(0, len(members), size)]
+        parts = [members[start : start + size] for start in range(0, len(members), size)]
+        groups += [list(chain.from_iterable(part)) for part in parts]
     return groups
 
 
-def _key(cell: Cell, once: Once) -> str:
+def shared(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Group jobs whose epochs are the same: they differ in when they stop alone."""
+    walks: dict[str, list[Cell]] = {}
+    for cell in cells:
+        walks.setdefault(_path(cell), []).append(cell)
+    return list(walks.values())
+
+
+def _path(cell: Cell) -> str:
+    """Return a text that is equal for jobs that share their epochs, whatever these compute.
+
+    Whoever is stopped by the clock shares none, nor does a job that is to be profiled.
+    """
+    job, trainer = cell.job, cell.job.config.trainer
+    if not _may_share(cell) or cell.fate.kind not in (NEW, STALE, RESUME) or trainer.profile:
+        return job.fingerprint
+    threads = None
+    if cell.fate.kind == RESUME:
+        threads = Store(job.config.store.root).run(job.fingerprint).threads
+    return f"{threads or trainer.threads or 1} {identity.path(job.config, job.facts.train)}"
+
+
+def _may_share(cell: Cell) -> bool:
+    """Tell whether a job may share a process with others."""
+    config = cell.job.config
+    has_limit = config.sweep.job_timeout is not None or config.trainer.time_limit is not None
+    return config.sweep.fuse and not has_limit
+
+
+def _key(walk: Sequence[Cell], once: Once) -> str:
     """Return a text that is equal for jobs that can be trained as one.
 
     That changes no bit of them. They see the same batches (of one seed) and have the same network.
     """
-    if not _is_fusible(cell, once):
-        return cell.job.fingerprint
-    config, trainer = cell.job.config, cell.job.config.trainer
+    if not all(_is_fusible(cell, once) for cell in walk):
+        return walk[0].job.fingerprint
+    config, trainer = walk[0].job.config, walk[0].job.config.trainer
     batches = (trainer.batch_size, trainer.limit_batches, trainer.shift)
     return repr((config.model, config.loss, config.data, config.seed, batches))
 
@@ -52,9 +91,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     read during training.
     """
     config, trainer, facts = cell.job.config, cell.job.config.trainer, cell.job.facts
-    if not config.sweep.fuse or cell.fate.kind not in (NEW, STALE):
-        return False
-    if config.sweep.job_timeout is not None or trainer.time_limit is not None:
+    if not _may_share(cell) or cell.fate.kind not in (NEW, STALE):
         return False
     if trainer.threads not in (None, 1) or trainer.precision != "fp32":
         return False

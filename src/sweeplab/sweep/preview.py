@@ -10,6 +10,7 @@ from sweeplab.console import counted
 from sweeplab.sweep import fate
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.estimate import Estimate, estimates, wall
+from sweeplab.sweep.grouping import shared
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.resolution import resolution
 
@@ -17,8 +18,10 @@ ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are show
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
 
 
-def show(plan: Plan, notice: str = "") -> None:
+def show(plan: Plan, notice: str = "", *, by_workers: bool = True) -> None:
     """Print the table of all jobs, and a notice of which of them there will be.
+
+    They are to be trained `by_workers` of this machine, which may share epochs, or otherwise.
 
     Makes and trains nothing; some steps are timed where the store has no earlier run to go by.
     """
@@ -35,7 +38,8 @@ def show(plan: Plan, notice: str = "") -> None:
     if can_show:
         console.say(can_show)
     notice = f"\n{notice}" if notice else ""
-    console.say(f"{_line(plan, guesses)}{notice}\nnothing was trained: sweep.plan=true")
+    line = _line(plan, guesses, by_workers)
+    console.say(f"{line}{notice}\nnothing was trained: sweep.plan=true")
 
 
 def summary(plan: Plan) -> str:
@@ -73,11 +77,19 @@ def _parameters(cell: Cell) -> int:
     return int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
 
 
-def _line(plan: Plan, guesses: Sequence[Estimate]) -> str:
-    """Return the summary, and how long all of it takes."""
-    known = [guess.seconds for guess in guesses if guess.seconds is not None]
-    seconds, workers = wall(known, plan.settings)
+def _line(plan: Plan, guesses: Sequence[Estimate], by_workers: bool) -> str:
+    """Return the summary, what is shared, and how long all of it takes."""
+    known = {}
+    for cell, guess in zip(plan.cells, guesses, strict=True):
+        if guess.seconds is not None:
+            known[cell.job.fingerprint] = guess.seconds
+    cells = [cell for cell in plan.cells if not cell.job.finished]
+    walks = shared(cells) if by_workers else [[cell] for cell in cells]
+    longest = [max(known.get(cell.job.fingerprint, 0.0) for cell in walk) for walk in walks]
+    seconds, workers = wall(longest, plan.settings)
     line = summary(plan)
+    if len(walks) < len(cells):
+        line += f"; {_sharing(walks)}"
     if not seconds:
         return line
     line += f"; at most {console.duration(max(seconds, 1))} with {counted(workers, 'worker')}"
@@ -85,3 +97,15 @@ def _line(plan: Plan, guesses: Sequence[Estimate]) -> str:
     if unknown:
         line += f", and {unknown} jobs of unknown length"
     return line
+
+
+def _sharing(walks: Sequence[Sequence[Cell]]) -> str:
+    """Say how many epochs are left, at most, and how many there would be if none were shared."""
+    epochs = [[_epochs_left(cell) for cell in walk] for walk in walks]
+    runs, all_epochs = sum(map(len, walks)), sum(map(sum, epochs))
+    at_most = f"at most {sum(map(max, epochs)):,} epochs instead of {all_epochs:,}"
+    return f"{runs - len(walks)} of {runs} runs share the epochs of another: {at_most}"
+
+
+def _epochs_left(cell: Cell) -> int:
+    return max(cell.job.config.trainer.epochs - cell.fate.epoch, 0)

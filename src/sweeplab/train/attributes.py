@@ -10,6 +10,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,17 @@ class Attributes:
         """Return what is not as it was in the beginning, in types that a checkpoint may hold."""
         now = dict(self._packed())
         return {key: now[key] for key in now if self._initial.get(key) != _digest(now[key])}
+
+    @contextmanager
+    def preserved(self, device: torch.device) -> Iterator[None]:
+        """Put back afterwards what is changed meanwhile."""
+        before = dict(self._packed())
+        try:
+            yield
+        finally:
+            now = {key: _digest(packed) for key, packed in self._packed()}
+            moved = [key for key in before if _digest(before[key]) != now.get(key)]
+            self.restore({key: before[key] for key in moved}, device)
 
     def restore(self, changed: Mapping[Key, Any], device: torch.device) -> None:
         """Go on where `changed` was taken; tensors that were not on the CPU come to `device`."""

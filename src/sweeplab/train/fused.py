@@ -101,17 +101,21 @@ class Member:
     done: bool = False  # for the caller to set; what a member raises sets it, too
 
 
-def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
+def epochs(
+    members: Sequence[Member], *, as_one: bool = True
+) -> Iterator[tuple[Member, EpochResult | Exception]]:
     """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    Members whose next epoch is the same are trained as one. What only one of them raises is yielded
+    Members whose next epoch is the same are trained as one, unless they are only to share a
+    process. What only one of them raises is yielded
     in the place of its result, and ends it alone. What is raised of what is computed for all is
     raised here, and so is KeyboardInterrupt.
     """
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
         same = [member for member in left if member.epoch == number]
-        outcomes = train_epoch(
+        train = train_epoch if as_one else _one_by_one
+        outcomes = train(
             [member.state for member in same],
             [member.train(number) for member in same],
             [member.streams for member in same],

@@ -60,7 +60,7 @@ def set_random_state(device: torch.device, state: RandomState) -> None:
 
 
 class RandomStreams:
-    """The global random streams of one of several runs that share a process, on the CPU.
+    """The global random streams of one of several runs that share a process.
 
     They begin as the process's are now. As a context manager they become the process's, and keep
     where they get to.
@@ -79,12 +79,15 @@ class RandomStreams:
     def restore(self) -> None:
         """Set the process's streams back to these."""
         seeding.restore(self._saved)
+        if self._on_gpus:
+            torch.cuda.set_rng_state_all(self._on_gpus)
 
     def moved(self) -> bool:
-        """Tell whether anything was drawn from the process's streams since they were these."""
+        """Tell whether anything was drawn on the CPU since the process's streams were these."""
         return seeding.states() != self._states
 
     def _save(self) -> None:
         # Not as `random_state` takes it: what a checkpoint may hold takes three times as long to
         # make.
         self._saved, self._states = seeding.save(), seeding.states()
+        self._on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []

@@ -230,7 +230,9 @@ def sha256(state: Mapping[str, Any]) -> str:
 
 def _pieces(value: Any) -> Iterator[bytes]:
     """Yield all that makes up a value, as bytes."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and is_lazy(value):
+        yield b"lazy\n"
+    elif isinstance(value, Tensor):
         yield from _tensor_pieces(value.detach().cpu())
     elif isinstance(value, Mapping):
         yield f"{type(value).__name__} {len(value)}\n".encode()
