@@ -61,6 +61,7 @@ def test_a_run_of_four_is_reached_in_three_steps(train: Command, root: Path) -> 
         ("scheduler=one_cycle",),
         ("scheduler=cosine",),
         ("scheduler=warmup_cosine",),
+        ("scheduler=cosine", "trainer.scheduler_interval=step"),
     ],
 )
 def test_without_a_checkpoint_or_with_a_schedule_of_the_whole_run_it_starts_anew(

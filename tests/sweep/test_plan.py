@@ -20,7 +20,7 @@ from sweeplab import config, console, data, targets
 from sweeplab.errors import UserError
 from sweeplab.runs import job as jobs
 from sweeplab.runs.job import Job
-from sweeplab.store import Status, Store
+from sweeplab.store import Event, Status, Store
 from sweeplab.sweep import estimate, preview
 from sweeplab.sweep import plan as planning
 from sweeplab.sweep.fate import Fate
@@ -599,3 +599,75 @@ def test_a_run_that_goes_on_is_not_trained_with_others(planned: Planned) -> None
     groups = grouped(planned(*FUSED), 1)
     assert [cells[1].name] in groups
     assert sorted(map(len, groups)) == [1, 5, 5], "the finished one is not trained at all"
+
+
+# --- Epochs that are shared ---------------------------------------------------------------------------------------------
+
+STOPS = ["trainer.patience=1,2,null", "trainer.epochs=9,20", "trainer.min_delta=0.01"]
+
+
+def sizes(plan: Plan, workers: int = 1) -> list[int]:
+    return [len(cells) for cells in Jobs(plan).groups(workers)]
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "expected"),
+    [
+        ("", [6]),
+        ("scheduler=constant", [6]),
+        ("model=cnn trainer.precision=bf16 trainer.threads=2", [6]),
+        ("model.dropout=0.5 trainer.ema=0.9 trainer.target=0.5,0.9", [12]),
+        ("seed=0,1", [6, 6]),
+        ("scheduler=one_cycle", [3, 3]),
+        ("scheduler=cosine", [3, 3]),
+        ("scheduler=cosine trainer.scheduler_interval=step", [3, 3]),
+        ("scheduler=cosine scheduler.T_max=5", [6]),
+        ("scheduler=warmup_cosine", [3, 3]),
+        ("trainer.monitor=valid/loss,valid/accuracy", [6, 6]),
+        ("optimizer.lr=0.1,0.2", [6, 6]),
+        ("trainer.time_limit=9", [1] * 6),
+        ("trainer.profile=true", [1] * 6),
+        ("sweep.job_timeout=9", [1] * 6),
+        ("sweep.fuse=false", [1] * 6),
+    ],
+)
+def test_runs_that_differ_in_when_they_stop_share_their_epochs(
+    planned: Planned, otherwise: str, expected: list[int]
+) -> None:
+    plan = planned("model=linear", *STOPS, *otherwise.split())
+    assert sizes(plan, 8) == expected
+    assert sizes(plan, 0) == [1] * sum(expected)  # where nobody knows how many workers there are
+
+
+def test_networks_that_are_trained_as_one_share_their_epochs_too(planned: Planned) -> None:
+    plan = planned("model.hidden=16", "optimizer.lr=0.1,0.2,0.3,0.4", "trainer.patience=1,2")
+    assert sizes(plan, 1) == [4, 4]
+    assert sizes(plan, 4) == [2] * 4
+    first = grouped(plan, 1)[0]
+    assert first == [
+        "lr=0.1 patience=1",
+        "lr=0.1 patience=2",
+        "lr=0.2 patience=1",
+        "lr=0.2 patience=2",
+    ]
+
+
+def test_runs_that_go_on_share_what_is_left(planned: Planned) -> None:
+    cells = planned(*FUSED[:1], "trainer.patience=1,2,3,4").cells
+    store = Store(cells[0].job.config.store.root)
+    record(cells[0].job)
+    for cell, threads in zip(cells[1:], (1, 1, 2), strict=True):
+        run = store.run(cell.job.fingerprint)
+        run.checkpoints.mkdir(parents=True)
+        (run.checkpoints / f"{threads}.pt").touch()
+        run.journal.append(Event.START, **cell.job.record(), provenance={"threads": threads})
+    plan = planned(*FUSED[:1], "trainer.patience=1,2,3,4,5")
+    assert grouped(plan, 1) == [["patience=2", "patience=3", "patience=5"], ["patience=4"]]
+
+
+def test_the_plan_says_how_many_epochs_are_shared(train: Command) -> None:
+    sweep = ("-m", "data=digits", "model.hidden=8", *STOPS, "seed=0,1", "sweep.plan=true")
+    said = "10 of 12 runs share the epochs of another: at most 40 epochs instead of 174; at most "
+    assert said in train(*sweep, "hydra/launcher=sweeplab").out
+    for alone in (("sweep.fuse=false", "hydra/launcher=sweeplab"), ("hydra/launcher=basic",)):
+        assert "share" not in train(*sweep, *alone).out
