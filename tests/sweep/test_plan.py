@@ -616,7 +616,7 @@ def sizes(plan: Plan, workers: int = 1) -> list[int]:
         ("", [6]),
         ("scheduler=constant", [6]),
         ("model=cnn trainer.precision=bf16 trainer.threads=2", [6]),
-        ("model.dropout=0.5 trainer.ema=0.9 trainer.target=0.5,0.9", [12]),
+        ("model=mlp model.dropout=0.5 trainer.ema=0.9 trainer.target=0.5,0.9", [12]),
         ("seed=0,1", [6, 6]),
         ("scheduler=one_cycle", [3, 3]),
         ("scheduler=cosine", [3, 3]),
