@@ -639,6 +639,11 @@ def test_runs_that_differ_in_when_they_stop_share_their_epochs(
     assert sizes(plan, 0) == [1] * sum(expected)  # where nobody knows how many workers there are
 
 
+def test_a_process_has_no_more_runs_than_it_can_have_files_open(planned: Planned) -> None:
+    plan = planned("model=linear", "trainer.patience=range(1,71)", "trainer.epochs=100")
+    assert sizes(plan) == [64, 6]
+
+
 def test_networks_that_are_trained_as_one_share_their_epochs_too(planned: Planned) -> None:
     plan = planned("model.hidden=16", "optimizer.lr=0.1,0.2,0.3,0.4", "trainer.patience=1,2")
     assert sizes(plan, 1) == [4, 4]

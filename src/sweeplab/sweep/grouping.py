@@ -20,6 +20,7 @@ from sweeplab.train import fused
 from sweeplab.train.device import choose_device
 
 MOST = 8  # networks in a group: more gain little, and are lost together if their process is killed
+MOST_SHARING = 64  # jobs that share their epochs: each has files open, and writes checkpoints
 SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
 
 
@@ -48,7 +49,10 @@ def shared(cells: Iterable[Cell]) -> list[list[Cell]]:
     walks: dict[str, list[Cell]] = {}
     for cell in cells:
         walks.setdefault(_path(cell), []).append(cell)
-    return list(walks.values())
+    parts: list[list[Cell]] = []
+    for walk in walks.values():
+        parts += [walk[at : at + MOST_SHARING] for at in range(0, len(walk), MOST_SHARING)]
+    return parts
 
 
 def _path(cell: Cell) -> str:
