@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeplab import config, console
 from sweeplab.commands.guard import reported
@@ -31,16 +31,8 @@ def train(raw: DictConfig) -> None:
     is_job = sweep.get("id") is not None and config.is_job()
     edge: AbstractContextManager[None] = nullcontext() if is_job else reported()
     with edge:
-        if sweep.get("id") is not None and not is_job:
-            problem = "is set by the sweep that a run belongs to; leave it out"
-            raise UserError(f"sweep.id={sweep['id']}: {problem}")
-        if sweep.get("from") is not None and not is_job:
-            problem = "is where a sweep starts from; add -m, for one run, too"
-            raise UserError(f"sweep.from={sweep['from']}: {problem}")
-        seeds = sweep.get("seeds")
-        if isinstance(seeds, Mapping) and seeds.get("until") is not None and not is_job:
-            problem = "is for a sweep over configs that are compared; add -m"
-            raise UserError(f"sweep.seeds.until={seeds['until']}: {problem}")
+        if not is_job:
+            _refuse_keys_of_sweeps(sweep)
         if sweep.get("plan") is True:
             _show_plan(raw)
             return
@@ -59,6 +51,24 @@ def train(raw: DictConfig) -> None:
                 with tracking.feeding(home, job.config.tracking) as client:
                     result = run.train(job, home, splits, client.tend)
                     _report(job, home.run(job.fingerprint), result, place, client)
+
+
+def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
+    """Raise UserError for a key that a single run cannot heed.
+
+    A rule for seeds may stand in an experiment of which one run is tried out.
+    """
+    if sweep.get("id") is not None:
+        problem = "is set by the sweep that a run belongs to; leave it out"
+        raise UserError(f"sweep.id={sweep['id']}: {problem}")
+    if sweep.get("from") is not None:
+        problem = "is where a sweep starts from; add -m, for one run, too"
+        raise UserError(f"sweep.from={sweep['from']}: {problem}")
+    if any(word.startswith("sweep.seeds") for word in config.task_overrides()):
+        seeds = sweep.get("seeds")
+        if isinstance(seeds, Mapping) and seeds.get("until") is not None:
+            problem = "is for a sweep over configs that are compared; add -m"
+            raise UserError(f"sweep.seeds.until={seeds['until']}: {problem}")
 
 
 def _show_plan(raw: DictConfig) -> None:
