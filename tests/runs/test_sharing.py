@@ -225,6 +225,7 @@ def test_other_weights_of_the_same_epoch_are_not_taken_for_its_own(
     assert outcomes("changed")[run.id] != alone[run.id]
 
 
+@pytest.mark.full
 def test_a_sweep_that_is_killed_goes_on_together(
     root: Path, train: Command, faults: Callable[..., None]
 ) -> None:

@@ -275,15 +275,6 @@ def _object_pieces(value: Any, any_object: bool) -> Iterator[Any]:
     yield f"object {name};".encode()
 
 
-def has_object(tree: Tree) -> bool:
-    """Tell whether an example has an object of which it is not known what it holds."""
-    try:
-        digest(tree)
-    except UserError:
-        return True
-    return False
-
-
 def _content(value: Any) -> Mapping[Any, Any] | None:
     """Return what an object holds, by name; None if nothing tells."""
     if isinstance(value, Mapping):
