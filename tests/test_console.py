@@ -114,6 +114,16 @@ def test_a_table_fits_the_terminal_where_there_is_one(terminal: Shown) -> None:
     assert "1,000" in terminal()
 
 
+def test_keys_have_the_room_that_numbers_leave_them(terminal: Shown) -> None:
+    """Of 60 columns; whole headings and numbers would leave each of the three keys a few letters."""
+    columns = ("optimizer", "optimizer.lr", "model.batch_norm", "n", "best valid/accuracy")
+    rows = [("adam", "0.001", "false", "14 of 20 (6 diverged)", "0.1918 ± 0.0914")]
+    console.table("", columns, rows, left=3)
+    drawn = re.sub(" +", " ", terminal())
+    assert " izer. batch_ best \n" in drawn
+    assert " adam 0.001 false 14 of 20 0.1918 ± 0.0914 \n (6 diverged) \n" in drawn
+
+
 def test_the_layer_table_adds_up_the_parameters(plain: Shown) -> None:
     rows = [
         Layer(name="0", kind="Linear", output="[B, 392]", parameters=307_720),

@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -93,7 +94,33 @@ def command(name: str) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
-    """Print a table; the first `left` columns are flush left, the others (numbers) flush right."""
+    """Print a table; the first `left` columns are flush left, the others (numbers) flush right.
+
+    Where a terminal has no room for it, the numbers take as little as they need.
+    """
+    rows = list(rows)
+    grid = _grid(title, columns, rows, left)
+    if screen().is_terminal and _width(grid) > screen().width:
+        grid = _grid(title, *_narrowed(columns, rows, left), left)
+    show(grid)
+
+
+def _narrowed(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], left: int
+) -> tuple[list[str], list[list[str]]]:
+    """Break the lines of numbers: what is in brackets, and headings that are wider than these."""
+    broken = [list(row) for row in rows]
+    for row in broken:
+        row[left:] = [cell.replace(" (", "\n(") for cell in row[left:]]
+    headings = list(columns)
+    for index in range(left, len(columns)):
+        lines = "\n".join(row[index] for row in broken).splitlines()
+        width = max(map(len, lines), default=0) or 1
+        headings[index] = textwrap.fill(columns[index], width, break_long_words=False)
+    return headings, broken
+
+
+def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
     grid = Table(
         title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD
     )
@@ -103,7 +130,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], lef
         grid.add_column(plain(column), justify=justify, no_wrap=not is_text, overflow="fold")
     for row in rows:
         grid.add_row(*(plain(cell) for cell in row))
-    show(grid)
+    return grid
+
+
+def _width(grid: Table) -> int:
+    """Measure how wide a table would be where nothing is folded."""
+    return Measurement.get(screen(), screen().options.update(width=1000), grid).maximum
 
 
 def show(grid: Table) -> None:
@@ -111,8 +143,7 @@ def show(grid: Table) -> None:
     if screen().is_terminal:
         screen().print(grid)
         return
-    width = Measurement.get(screen(), screen().options.update(width=1000), grid).maximum
-    Console(file=screen().file, width=width).print(grid)
+    Console(file=screen().file, width=_width(grid)).print(grid)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -171,6 +171,7 @@ def test_it_is_printed_or_written(home: Store, sweeplab: Command, tmp_path: Path
     factorial(home)
     text = latex(compare.compare(home, home.manifests()))
     assert sweeplab("compare", "norms", "--latex").out == text
+    assert sweeplab("compare", "norms", "--latex", "tracking=off").out == text, "an override"
     ended = sweeplab("compare", "norms", "--latex", str(tmp_path / "new" / "table.tex"))
     assert ended.out.endswith(f"written: {tmp_path}/new/table.tex\n")
     assert (tmp_path / "new" / "table.tex").read_text() == text

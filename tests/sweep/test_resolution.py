@@ -91,6 +91,21 @@ def test_where_nothing_is_known_or_compared_nothing_is_said(planned: Planned) ->
     assert resolution(planned(*WIDTHS)) == one
 
 
+def test_no_difference_is_promised_that_there_cannot_be(planned: Planned) -> None:
+    """Two accuracies are never more than 1 apart; two pairs need 30 SDs of a run for 80 % power."""
+    train(planned, *WIDTHS, best=(0.4, 0.5, 0.6))
+    least = shown(math.sqrt(2) * 0.1, 2, 1)
+    assert least > 1
+    said = resolution(planned(*WIDTHS, "seed=0,1"))
+    assert said.startswith(
+        "2 seeds can show no difference, not even the largest that there can be, in valid/accuracy "
+    )
+    train(planned, *WIDTHS, "optimizer.lr=0.5", best=(0.3, 0.5, 0.7))
+    said = resolution(planned(*WIDTHS, "optimizer.lr=0.5", "seed=range(3)"))
+    least = shown(math.sqrt(2) * 0.2, 3, 1)
+    assert said.startswith(f"3 seeds can show a difference of {least:.2g} at best in ")
+
+
 def test_the_plan_shows_it(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
     train(planned, *WIDTHS)
     preview.show(planned(*WIDTHS, "seed=range(3)"))

@@ -50,6 +50,13 @@ def test_a_key_is_swept_only_where_its_condition_holds(
     )
 
 
+def test_one_job_that_is_left_out_is_one(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(*MOMENTA, SGD)
+    assert capsys.readouterr().out.startswith("1 of 4 jobs is the same as another without ")
+
+
 def test_where_a_condition_does_not_hold_the_key_keeps_its_default(planned: Planned) -> None:
     """A run has the fingerprint that it has without `when`."""
     when = 'sweep.when={model.dropout: "model.hidden > 8"}'
@@ -361,6 +368,21 @@ def test_what_cannot_be_started_from_is_refused(planned: Planned, home: Store) -
     assert planned(*both).start["taken"] == ["optimizer.lr=0.01"]
     home.write_manifest(home.manifests()[-1] | {"overrides": [*DIGITS, *both]})
     assert why(*both) == "sweep.from=width: is this sweep itself, or comes from it; name another"
+
+
+def test_a_beginning_of_several_ids_and_a_sweep_of_seeds_only(
+    planned: Planned, home: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [add(home, f"seed={seed}") for seed in (0, 1)]
+    ids = [manifest(home, [run], name="seed=0,1") for run in runs]
+    home.write_manifest(home.manifest(ids[1]) | {"id": f"{ids[0][:5]}{'0' * 59}"})
+    assert refused(planned, f"sweep.from={ids[0][:5]}").startswith(
+        f"sweep.from={ids[0][:5]}: several sweeps begin so: {ids[0][:12]}, "
+    )
+    assert planned(f"sweep.from={ids[0]}", "model.hidden=8,16").start["taken"] == []
+    assert capsys.readouterr().out.startswith(
+        f"from {ids[0]}: nothing: it swept no keys of a config (the best of sweep {ids[0][:16]})"
+    )
 
 
 def test_a_sweep_that_is_not_done_or_not_ranked_is_no_start(planned: Planned, home: Store) -> None:

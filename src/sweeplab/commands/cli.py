@@ -57,6 +57,10 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
     if arguments.command == "compare":  # it takes names, too, which have no `=`
         arguments.names = [word for word in words if "=" not in word]
         words = [word for word in words if "=" in word]
+        file = arguments.latex or ""
+        if "=" in file and not file.endswith(".tex"):  # an override, and no file
+            words.append(file)
+            arguments.latex = ""
     command = import_module(f"sweeplab.commands.{arguments.command}")
     command.main(arguments, config.compose(words))
 

@@ -19,6 +19,7 @@ from sweeplab.compare.statistics import LEVEL, Mean
 from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
+from sweeplab.tracking.address import DEFAULT_EXPERIMENT
 
 NONE = "--"  # a dash
 CHARACTERS = str.maketrans({
@@ -109,7 +110,8 @@ def escaped(text: str) -> str:
 def _label(comparison: Comparison) -> str:
     sweep = comparison.sweeps[-1]
     name = re.sub(r"[^A-Za-z0-9]+", "-", sweep["experiment"] or "").strip("-")
-    return name or str(sweep["id"])[:12]
+    is_named = name not in ("", DEFAULT_EXPERIMENT)
+    return name if is_named else str(sweep["id"])[:12]
 
 
 # --- which configs are as good as the best
@@ -193,7 +195,8 @@ def _row(layout: TableLayout, group: Group, footnotes: Footnotes, *, is_bold: bo
     for name in others:
         cell, mean = _cell(layout, group, name), group.mean(name)
         if mean is not None and mean.n != n and name != metrics.PARAMETERS:
-            cell += footnotes.mark(f"{name} of {counted(mean.n, 'run')}")
+            title = tables.column_title(layout.comparison, name)
+            cell += footnotes.mark(f"{title} of {counted(mean.n, 'run')}")
         row.append(cell)
     return row
 

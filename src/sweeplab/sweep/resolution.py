@@ -48,12 +48,22 @@ def resolution(plan: Plan) -> str:
     deviation = math.sqrt(2) * spread.deviation  # of two runs that have nothing in common
     least = detectable(deviation, n, (1 - statistics.LEVEL) / comparisons / 2)
     limits = (least, least * upper_limit(spread.freedom))
-    shown = " to ".join(dict.fromkeys(map(console.two_digits, limits)))
     repeats = "seeds" if settings.replicate == [SEED] else "runs of each config"
     return (
-        f"{n} {repeats} can show a difference of {shown} in {settings.monitor} ({POWER_TEXT}, "
-        f"{counted(comparisons, 'comparison')}), by the spread of {spread.runs} {source}"
+        f"{n} {repeats} can show {_shown(limits, settings.monitor)} in {settings.monitor} "
+        f"({POWER_TEXT}, {counted(comparisons, 'comparison')}), by the spread of {spread.runs} "
+        f"{source}"
     )
+
+
+def _shown(limits: tuple[float, float], metric: str) -> str:
+    """Say what difference can be shown, as far as a metric can differ at all."""
+    low, high = metrics.bounds(metric)
+    possible = [console.two_digits(limit) for limit in limits if limit <= high - low]
+    if not possible:
+        return "no difference, not even the largest that there can be,"
+    at_best = " at best" if len(possible) == 1 else ""
+    return f"a difference of {' to '.join(dict.fromkeys(possible))}{at_best}"
 
 
 def _comparisons(settings: Config, groups: Sequence[Group]) -> int:

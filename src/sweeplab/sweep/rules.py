@@ -110,6 +110,10 @@ def _jobs(overrides: Sequence[Override], rules: Sweep, compose: Compose) -> list
     with console.waiting("looking where sweep.when holds"):
         jobs = list(dict.fromkeys(tuple(conditions.kept(job)) for job in combined))
     if len(jobs) < len(combined):
-        same = f"{len(combined) - len(jobs)} of {len(combined)} jobs are the same as another"
-        console.say(f"{same} without the keys that sweep.when leaves out")
+        same = len(combined) - len(jobs)
+        verb = "is" if same == 1 else "are"
+        console.say(
+            f"{same:,} of {len(combined):,} jobs {verb} the same as another without the keys that "
+            "sweep.when leaves out"
+        )
     return [list(job) for job in jobs]

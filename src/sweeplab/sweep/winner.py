@@ -36,10 +36,12 @@ def take(
     best = _best_group(name, sweep, home)
     own = _own_keys(given, composer)
     taken = []
-    for key, value in _swept_values(name, sweep, best).items():
+    values = _swept_values(name, sweep, best)
+    for key, value in values.items():
         if not _is_set(key_of(key), own):
             taken.append(_plain(name, key, value))
-    words = " ".join(taken) or "nothing: all of its swept keys are given here"
+    nothing = "all of its swept keys are given here" if values else "it swept no keys of a config"
+    words = " ".join(taken) or f"nothing: {nothing}"
     console.say(f"from {name}: {words} (the best of sweep {sweep['id'][: store.ID_LENGTH]})")
     before = _taken_before(typed, home)
     if before not in ([], taken):
@@ -54,7 +56,10 @@ def _find(name: str, typed: Sequence[str], composer: Composer, home: Store) -> N
     """Return the latest sweep of that name that does not itself come from this one."""
     _ensure_no_circle(name, composer)
     manifests = home.manifests(console.complain)
-    named = manifests if name == LATEST else home.named(name)
+    try:
+        named = manifests if name == LATEST else home.named(name)
+    except UserError as error:
+        raise UserError(f"sweep.from={error}") from error
     by_id = {sweep["id"]: sweep for sweep in manifests}
     this = f"experiment={composer.experiment}"
     others = []
