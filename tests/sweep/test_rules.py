@@ -57,6 +57,14 @@ def test_one_job_that_is_left_out_is_one(
     assert capsys.readouterr().out.startswith("1 of 4 jobs is the same as another without ")
 
 
+def test_a_condition_that_never_holds_is_said(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(*MOMENTA, "sweep.when={optimizer.momentum: \"optimizer == 'SGD'\"}")
+    said = "sweep.when.optimizer.momentum: holds in no job; optimizer.momentum keeps its default"
+    assert capsys.readouterr().out.startswith(f"{said}\n2 of 4 jobs are the same as another ")
+
+
 def test_where_a_condition_does_not_hold_the_key_keeps_its_default(planned: Planned) -> None:
     """A run has the fingerprint that it has without `when`."""
     when = 'sweep.when={model.dropout: "model.hidden > 8"}'

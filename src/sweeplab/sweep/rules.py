@@ -109,6 +109,10 @@ def _jobs(overrides: Sequence[Override], rules: Sweep, compose: Compose) -> list
         return combined
     with console.waiting("looking where sweep.when holds"):
         jobs = list(dict.fromkeys(tuple(conditions.kept(job)) for job in combined))
+    asked = {config.key_of(word) for job in jobs for word in job}
+    for key in config.flatten(rules.when):
+        if key not in asked:
+            console.say(f"sweep.when.{key}: holds in no job; {key} keeps its default")
     if len(jobs) < len(combined):
         same = len(combined) - len(jobs)
         verb = "is" if same == 1 else "are"

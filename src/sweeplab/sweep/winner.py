@@ -40,7 +40,9 @@ def take(
     for key, value in values.items():
         if not _is_set(key_of(key), own):
             taken.append(_plain(name, key, value))
-    nothing = "all of its swept keys are given here" if values else "it swept no keys of a config"
+    nothing = "it swept no keys of a config"
+    if values:
+        nothing = "all of its swept keys are given here, or are of a group that is chosen here"
     words = " ".join(taken) or f"nothing: {nothing}"
     console.say(f"from {name}: {words} (the best of sweep {sweep['id'][: store.ID_LENGTH]})")
     before = _taken_before(typed, home)
