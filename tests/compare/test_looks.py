@@ -142,6 +142,21 @@ def test_a_failed_run_is_missing_in_its_pairs(home: Store) -> None:
     assert contrast.looked == Looked(fractions=(0.5,), pairs=(9,))
 
 
+def test_a_test_that_a_later_look_may_make_shares_the_level_from_the_first_on(home: Store) -> None:
+    late = [*CLOSE[:4], math.nan]  # 4 pairs: no test at this look
+    sweep = looked(home, {8: BASELINE[:5], 16: CLEAR, 32: late, 64: [math.nan] * 5}, taken=1)
+    found = compare.compare(home, [sweep])
+    clear, untested, _ = found.contrasts[MONITOR]
+    p = stats.ttest_rel(CLEAR, BASELINE[:5]).pvalue / 0.35735
+    assert clear.paired.holm == pytest.approx(2 * p, rel=1e-3)
+    assert (untested.group.name, untested.paired.holm) == ("hidden=32", None)
+    assert "2 comparisons (Holm)" in tables.contrast_caption(found, MONITOR)  # hidden=64 is out
+    differences = np.array(CLEAR) - BASELINE[:5]
+    half = stats.t.ppf(1 - 0.35735 * 0.05 / 4, 4) * differences.std(ddof=1) / math.sqrt(5)
+    assert clear.paired.difference is not None
+    assert clear.paired.difference.half == pytest.approx(half, rel=1e-3)
+
+
 def test_a_config_without_any_value_is_not_asked_for_more(home: Store) -> None:
     sweep = looked(home, {8: BASELINE[:5], 16: [math.nan] * 5}, taken=1)
     assert compare.compare(home, [sweep]).undecided == []

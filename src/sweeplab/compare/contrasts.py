@@ -32,6 +32,7 @@ class Contrast:
     verdict: str = ""
     bound: str = ""  # at least | at most: what the difference would be without a limit of epochs
     is_limited: bool = False  # whether some pair has a run that counts with the limit of epochs
+    tested: int = 0  # comparisons, this one included, for which p is corrected
     need: Need | None = None  # of pairs, where these cannot tell and more can
     looked: Looked | None = None  # the looks, if the sweep took some
     stopped: str = ""  # at which look
@@ -85,19 +86,32 @@ def make_contrasts(
     contrasts = [_contrast(metric, monitor, *pair, looks) for pair in pairs]
     if metric != monitor:
         mode = metrics.default_mode(metric)
-    corrected = statistics.holm([contrast.paired.p for contrast in contrasts])
+    corrected = statistics.holm([_counted_p(contrast, looks) for contrast in contrasts])
     tested = sum(p is not None for p in corrected)
     for contrast, p in zip(contrasts, corrected, strict=True):
-        contrast.paired = replace(contrast.paired, holm=p)
+        contrast.tested = tested
+        if contrast.paired.p is not None:
+            contrast.paired = replace(contrast.paired, holm=p)
         if not contrast.verdict:
             within = "within the limit " if contrast.is_limited else ""
             contrast.verdict = statistics.verdict(
                 contrast.paired, more_is_better=mode == "max", within=within
             )
-        contrast.need = _need(contrast, tested)
+        contrast.need = _need(contrast)
     if looks is not None:
-        _judge_looks(contrasts, looks.margin if metric == monitor else None)
+        divisors = statistics.divisors(corrected)
+        _judge_looks(contrasts, divisors, looks.margin if metric == monitor else None)
     return contrasts
+
+
+def _counted_p(contrast: Contrast, looks: Looks | None) -> float | None:
+    """Return the p that Holm counts: 1 of a test that is not made at this look, but may be later.
+
+    So that many tests share the level at every look, however many runs are missing at one.
+    """
+    if looks is not None and contrast.paired.p is None and not contrast.is_settled:
+        return 1.0
+    return contrast.paired.p
 
 
 def _with_baselines(
@@ -112,11 +126,12 @@ def _with_baselines(
     return pairs
 
 
-def _judge_looks(contrasts: Sequence[Contrast], margin: float | None) -> None:
+def _judge_looks(
+    contrasts: Sequence[Contrast], divisors: Sequence[int], margin: float | None
+) -> None:
     """Widen the intervals for the looks, and find what is settled, by a margin too."""
     from sweeplab.compare.looks import adjusted
 
-    divisors = statistics.divisors([contrast.paired.holm for contrast in contrasts])
     for contrast, divisor in zip(contrasts, divisors, strict=True):
         if contrast.looked is None:
             continue
@@ -153,7 +168,7 @@ def has_pairs(contrasts: Sequence[Contrast]) -> bool:
     return any(contrast.paired.difference for contrast in contrasts)
 
 
-def _need(contrast: Contrast, tested: int) -> Need | None:
+def _need(contrast: Contrast) -> Need | None:
     """Find how many pairs tell what these cannot, at the level divided by the number of tests.
 
     That is the strictest level of Holm's: it holds whatever comes of the other comparisons. More
@@ -166,7 +181,7 @@ def _need(contrast: Contrast, tested: int) -> Need | None:
     assert paired.difference is not None
     assert paired.d_z is not None
     assert paired.deviation is not None
-    tail = (1 - statistics.LEVEL) / tested / 2
+    tail = (1 - statistics.LEVEL) / contrast.tested / 2
     return Need.of(abs(paired.d_z), paired.deviation, paired.difference.n, tail)
 
 

@@ -237,9 +237,9 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     against = " ".join(f"{key}={value}" for key, value in comparison.baseline.items())
     title = column_title(comparison, metric)
     caption = f"{title} minus that of {against or 'the other'}, paired by {_over(comparison)}"
-    tested = sum(contrast.paired.p is not None for contrast in lines)
+    tested = max((contrast.tested for contrast in lines), default=0)
     if comparison.looks is not None:
-        caption += f"; {looks_caption(comparison, comparison.looks, tested)}"
+        caption += f"; {looks_caption(comparison.looks, tested)}"
     elif tested > 1:
         caption += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(contrast.bound for contrast in lines):
@@ -251,11 +251,8 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     return caption
 
 
-def looks_caption(comparison: Comparison, looks: Looks, tested: int) -> str:
+def looks_caption(looks: Looks, tested: int) -> str:
     """Say how often was looked, and what the numbers are corrected for."""
-    if not comparison.baseline:
-        configs = len(comparison.groups)
-        tested = configs * (configs - 1) // 2
     comparisons = f" and for {counted(tested, 'comparison')} (Holm)" if tested > 1 else ""
     return (
         f"looked at after {looks.text} of what was not decided; p by the paired t test and the "
