@@ -10,6 +10,7 @@ import pytest
 from planning import Planned, planner, record
 from scipy import stats
 
+from sweeplab.compare.sequential import Looked
 from sweeplab.sweep import preview
 from sweeplab.sweep.resolution import resolution
 
@@ -37,7 +38,7 @@ def train(planned: Planned, *overrides: str, best: Sequence[float] = BEST) -> No
         record(cell.job, best=best[cell.job.config.seed])
 
 
-def shown(deviation: float, n: int, comparisons: int) -> float:
+def shown(deviation: float, n: int, comparisons: float) -> float:
     """The difference that a two-sided test of n pairs shows with 80 % power."""
     threshold = stats.t.isf(0.025 / comparisons, n - 1)
     least, most = 0.0, 100.0
@@ -61,6 +62,18 @@ def test_it_is_told_by_the_earlier_runs_of_the_same_configs(planned: Planned) ->
         "5 seeds can show a difference of 0.024 to 0.037 in valid/accuracy (80 % power, 1 comparison), "
         "by the spread of 6 earlier runs of these configs"
     )
+
+
+def test_a_sweep_with_looks_can_show_what_its_last_look_can(planned: Planned) -> None:
+    train(planned, *WIDTHS)
+    said = resolution(planned(*WIDTHS, "sweep.seeds.until=decided", "sweep.seeds.max=5"))
+    assert said.startswith("5 seeds can show a difference of 0.024 to 0.037 "), "one look"
+    three = ("model.hidden=8,16,32", "trainer.epochs=2")
+    said = resolution(planned(*three, "sweep.seeds.until=decided", "sweep.seeds.max=20"))
+    level = Looked(fractions=(0.25, 0.5, 1.0), pairs=(5, 10, 20)).level(0.05 / 3)
+    least = shown(math.sqrt(2) * 0.01, 20, 0.05 / level)
+    assert said.startswith(f"20 seeds can show a difference of {least:.2g} to ")
+    assert "(80 % power, 3 comparisons)" in said
 
 
 def test_where_there_are_none_other_configs_on_the_same_data_tell(planned: Planned) -> None:

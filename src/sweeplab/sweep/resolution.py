@@ -17,6 +17,7 @@ from sweeplab.compare.runs import SEED, Replica, planned, read_run
 from sweeplab.config import Config, Node
 from sweeplab.console import counted
 from sweeplab.store import Run
+from sweeplab.sweep.looks import looks
 from sweeplab.sweep.plan import Plan
 
 MOST_RUNS = 1000  # that are read, the latest ones
@@ -46,7 +47,7 @@ def resolution(plan: Plan) -> str:
     if spread is None:
         return ""
     deviation = math.sqrt(2) * spread.deviation  # of two runs that have nothing in common
-    least = detectable(deviation, n, (1 - statistics.LEVEL) / comparisons / 2)
+    least = detectable(deviation, n, _level(settings, comparisons) / 2)
     limits = (least, least * upper_limit(spread.freedom))
     repeats = "seeds" if settings.replicate == [SEED] else "runs of each config"
     return (
@@ -66,11 +67,26 @@ def _shown(limits: tuple[float, float], metric: str) -> str:
     return f"a difference of {' to '.join(dict.fromkeys(possible))}{at_best}"
 
 
+def _level(settings: Config, comparisons: int) -> float:
+    """Return the level of each test; of a sweep with looks, that of the last look."""
+    alpha = (1 - statistics.LEVEL) / comparisons
+    if settings.sweep.seeds.until is None:
+        return alpha
+    from sweeplab.compare.sequential import Looked  # and numpy: few plans need it
+
+    after = looks(settings.sweep.seeds)
+    return Looked(fractions=tuple(n / after[-1] for n in after), pairs=tuple(after)).level(alpha)
+
+
 def _comparisons(settings: Config, groups: Sequence[Group]) -> int:
-    """Count the differences that will be tested; without a baseline, all but one from that one."""
+    """Count the differences that will be tested.
+
+    Without a baseline that is all but one from that one, and in a race each from each.
+    """
     columns = name_groups(groups)
     if settings.sweep.baseline is None:
-        return len(groups) - 1
+        others = len(groups) - 1
+        return others if settings.sweep.seeds.until is None else others * len(groups) // 2
     typed = baseline.read([settings.sweep.baseline])
     contrasts = make_contrasts(
         settings.monitor,

@@ -18,6 +18,7 @@ from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.looks import looks
 from sweeplab.sweep.plan import SEED, Plan
 
 if TYPE_CHECKING:
@@ -25,17 +26,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 UNTIL = "sweep.seeds.until=decided"
-LOOKS = (5, 10, 20, 30, 50, 100, 200, 500)  # seeds after which is looked, unless told otherwise
 MOST_RACERS = 100  # configs without a baseline: each is compared with each
-
-
-def looks(seeds: Seeds) -> list[int]:
-    """Return after how many seeds of a config is looked, the last time after the most."""
-    chosen = LOOKS if seeds.looks is None else seeds.looks
-    if seeds.looks and seeds.looks[-1] > seeds.max:
-        rule = f"sweep.seeds.max={seeds.max} ends before the last look"
-        raise UserError(f"sweep.seeds.looks={seeds.looks}: {rule}")
-    return [*(n for n in chosen if n < seeds.max), seeds.max]
 
 
 def spread(
