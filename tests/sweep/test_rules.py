@@ -123,6 +123,14 @@ def test_conditions_that_are_none_are_refused(planned: Planned, when: str, said:
     assert refused(planned, *MOMENTA, f"sweep.when={when}") == said
 
 
+def test_a_key_that_repeats_configs_has_no_condition(planned: Planned) -> None:
+    when = "sweep.when={seed: \"optimizer == 'sgd'\"}"
+    assert (
+        refused(planned, "optimizer=adam,sgd", "seed=0,1", when)
+        == "sweep.when.seed: repeats configs, of which each is to have all of its values"
+    )
+
+
 def test_a_key_that_is_wrong_is_told_of_the_jobs_not_of_the_condition(planned: Planned) -> None:
     when = 'sweep.when={model.dropout: "model.hiden > 8"}'
     assert refused(planned, "model.hiden=8,16", "model.dropout=0.1,0.2", when).splitlines() == [

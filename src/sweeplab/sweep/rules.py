@@ -102,6 +102,10 @@ def _jobs(overrides: Sequence[Override], rules: Sweep, compose: Compose) -> list
     """List the jobs as overrides: all combinations, or a sample of them."""
     grid = combinations.axes(overrides, rules.zip)
     conditions = Conditions(rules.when or {}, overrides, compose)
+    for key in config.flatten(rules.when or {}):
+        if key in (*rules.replicate, config.FOLD):
+            reason = "repeats configs, of which each is to have all of its values"
+            raise UserError(f"sweep.when.{key}: {reason}")
     if rules.sample is not None:
         return sampling.draw(grid, rules, conditions, compose)
     combined = combinations.combined(grid)
