@@ -122,7 +122,8 @@ def brief(job: Job, result: store.Result, best: float | None) -> str:
         return f"{said}, {values[metrics.SECONDS]:.1f} s"
     return (
         f"{job.config.monitor} {console.number(best)}, {tested} {console.number(values.get(tested))}, "
-        f"{int(values[metrics.EARLY_STOP_EPOCH])} epochs ({result.stop_reason}), {values[metrics.SECONDS]:.1f} s"
+        f"{console.counted(int(values[metrics.EARLY_STOP_EPOCH]), 'epoch')} ({result.stop_reason}), "
+        f"{values[metrics.SECONDS]:.1f} s"
     )
 
 

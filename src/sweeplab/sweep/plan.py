@@ -196,7 +196,7 @@ def _ensure_replicated(cells: Sequence[Cell]) -> None:
         if key in (SEED, config.FOLD):
             continue
         if key not in swept:
-            hint = did_you_mean(key, [*swept, SEED])
+            hint = did_you_mean(key, dict.fromkeys([*swept, SEED]))
             raise UserError(f"sweep.replicate={key}: is not swept{hint}")
         if "." not in key:
             rule = "is a choice of many keys; name one of these, as data.split_seed"
