@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.statistics import Floats, Table, p_values, rejected_by_holm, share
 from sweeplab import compare, config, metrics
-from sweeplab.compare.sequential import Looked
+from sweeplab.compare.looks import ALPHA, HOPELESS
+from sweeplab.compare.sequential import Looked, predictive_power
 from sweeplab.store import Store
 
 LOOKS = (5, 10, 20, 30)
@@ -63,18 +64,25 @@ class Design:
         )
 
     def looked(self, differences: Floats) -> Found:
-        """Look after 5, 10, 20 and 30 seeds, and give more to what is not settled."""
+        """Look after 5, 10, 20 and 30 seeds, and give more to what is neither settled nor hopeless."""
         shape = differences.shape[:2]
         corrected, is_positive = np.ones(shape), np.zeros(shape, bool)
-        is_open = np.ones(shape, bool)
+        is_open, is_hopeless = np.ones(shape, bool), np.zeros(shape, bool)
+        last = looked_until(LOOKS[-1])
+        tests = len(self.pairs)
+        levels = np.array([last.level(ALPHA / (tests - shown)) for shown in range(tests)] + [1.0])
         found = Found(is_shown=~is_open, is_positive=is_positive, runs=np.zeros(len(differences)))
         for before, n in zip((0, *LOOKS), LOOKS, strict=False):
             found.runs += self._on_either_side(is_open, is_open).sum(1) * (n - before)
             known = differences[..., :n]
-            corrected = np.where(is_open, looked_until(n).sequential_p(p_values(known)), corrected)
+            p = p_values(known)
+            corrected = np.where(is_open, looked_until(n).sequential_p(p), corrected)
             found.is_positive = np.where(is_open, known.mean(-1) > 0, found.is_positive)
             found.is_shown = rejected_by_holm(corrected)
-            is_open = ~found.is_shown
+            if n < LOOKS[-1]:
+                level = levels[found.is_shown.sum(1)][:, None]
+                is_hopeless |= is_open & (predictive_power(p, n / LOOKS[-1], level) < HOPELESS)
+            is_open = ~(found.is_shown | is_hopeless)
             if self.is_race:
                 is_out = self._on_either_side(
                     found.is_shown & ~found.is_positive, found.is_shown & found.is_positive

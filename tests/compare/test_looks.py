@@ -122,6 +122,21 @@ def test_who_is_not_decided_goes_on_with_its_baseline(home: Store) -> None:
     assert said == ["better", "the same within 0.1"]
 
 
+def test_who_would_hardly_ever_be_decided_gets_no_more_seeds(home: Store) -> None:
+    alike = [value + (-1) ** seed / 100 for seed, value in enumerate(BASELINE[:10])]
+    sweep = looked(home, {8: BASELINE[:10], 16: alike}, taken=1)
+    assert len(compare.compare(home, [sweep]).undecided) == 2, "five pairs are too few to give up"
+    sweep["looks"]["taken"] = 2
+    found = compare.compare(home, [sweep])
+    (contrast,) = found.contrasts[MONITOR]
+    assert (found.undecided, contrast.verdict) == ([], "10 pairs cannot tell, nor would 20")
+    assert "'nor would 20': by these pairs" in tables.contrast_caption(found, MONITOR)
+    sweep["margin"] = 0.001
+    found = compare.compare(home, [sweep])
+    (contrast,) = found.contrasts[MONITOR]
+    assert (len(found.undecided), contrast.verdict) == (2, "10 pairs cannot tell")
+
+
 def test_without_a_baseline_who_is_worse_than_another_is_out(home: Store) -> None:
     values = {8: draws(0.7, 5), 16: CLEAR, 32: draws(0.951, 5)}
     found = compare.compare(home, [looked(home, values, taken=1, baseline=None)])

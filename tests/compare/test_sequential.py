@@ -76,6 +76,16 @@ def test_a_sequential_p_is_the_error_rate_whose_level_is_met() -> None:
     assert ends.tolist() == pytest.approx([1e-10, 1.0])
 
 
+def test_the_chance_of_an_answer_at_the_last_look() -> None:
+    """By hand: z = 0 and 1.96 now, 1.96 needed; the last z strays by sqrt(2) and sqrt(3)."""
+    assert float(sequential.predictive_power(1.0, 1 / 3, 0.05)) == pytest.approx(
+        special.ndtr(-1.95996 / math.sqrt(2)), abs=1e-5
+    )
+    assert float(sequential.predictive_power(0.05, 0.25, 0.05)) == pytest.approx(
+        special.ndtr((2 * 1.95996 - 1.95996) / math.sqrt(3)), abs=1e-5
+    )
+
+
 def test_t_tests_at_the_levels_of_four_looks_are_wrong_in_five_percent() -> None:
     """By simulation, 200,000 contrasts: 3 standard errors are 0.0015."""
     values = np.random.default_rng(0).standard_normal((200_000, LOOKS[-1]), dtype=np.float32)

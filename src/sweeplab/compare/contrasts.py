@@ -37,6 +37,7 @@ class Contrast:
     looked: Looked | None = None  # the looks, if the sweep took some
     stopped: str = ""  # at which look
     is_settled: bool = False  # more seeds are not asked for
+    is_hopeless: bool = False  # nor would all seeds tell, most likely
 
     @property
     def cannot_tell(self) -> bool:
@@ -99,8 +100,7 @@ def make_contrasts(
             )
         contrast.need = _need(contrast)
     if looks is not None:
-        divisors = statistics.divisors(corrected)
-        _judge_looks(contrasts, divisors, looks.margin if metric == monitor else None)
+        _judge_looks(contrasts, statistics.divisors(corrected), looks, metric == monitor)
     return contrasts
 
 
@@ -127,11 +127,15 @@ def _with_baselines(
 
 
 def _judge_looks(
-    contrasts: Sequence[Contrast], divisors: Sequence[int], margin: float | None
+    contrasts: Sequence[Contrast], divisors: Sequence[int], looks: Looks, is_monitor: bool
 ) -> None:
-    """Widen the intervals for the looks, and find what is settled, by a margin too."""
+    """Widen the intervals for the looks, and find what is settled, by a margin too.
+
+    With a margin, pairs that show no difference may still show that there is none.
+    """
     from sweeplab.compare.looks import adjusted
 
+    margin = looks.margin if is_monitor else None
     for contrast, divisor in zip(contrasts, divisors, strict=True):
         if contrast.looked is None:
             continue
@@ -139,7 +143,11 @@ def _judge_looks(
         if contrast.cannot_tell and _is_within(contrast.paired.difference, margin):
             contrast.verdict = f"the same within {margin:g}"
             contrast.is_settled, contrast.need = True, None
-        contrast.is_settled |= contrast.is_shown
+        elif contrast.cannot_tell and margin is None:
+            contrast.is_hopeless = looks.is_hopeless(contrast.paired, contrast.looked, divisor)
+            if contrast.is_hopeless:
+                contrast.verdict += f", nor would {looks.after[-1]}"
+        contrast.is_settled |= contrast.is_shown or contrast.is_hopeless
 
 
 def _is_within(difference: statistics.Mean | None, margin: float | None) -> bool:

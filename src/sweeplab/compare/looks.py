@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ALPHA = 1 - statistics.LEVEL
 LEAST_PAIRS = 5  # of a look
+HOPELESS = (
+    0.1  # the probability of an answer at the last look below which no more seeds are worth it
+)
 
 Values = Mapping[Hashable, float]
 """Maps seed to value."""
@@ -103,6 +106,25 @@ class Looks:
         if found.p is not None:
             found = replace(found, p=float(looked.sequential_p(found.p)))
         return found, looked
+
+    def is_hopeless(self, found: statistics.Paired, looked: Looked, divisor: int) -> bool:
+        """Tell whether even all seeds would hardly show a difference.
+
+        `divisor` is the number by which Holm divides the level now. Such a contrast gives up
+        without a verdict, which makes no wrong one likelier.
+        """
+        from sweeplab.compare.sequential import predictive_power
+
+        if found.difference is None or found.d_z is None or looked.fractions[-1] == 1:
+            return False
+        seeds = [round(fraction * self.after[-1]) for fraction in looked.fractions]
+        later = [n for n in self.after if n > seeds[-1]]
+        missing = seeds[-1] - looked.pairs[-1]
+        pairs = [*looked.pairs, *(n - missing for n in later)]
+        every = self._looked([*seeds, *later], pairs)
+        n = found.difference.n
+        p, level = statistics.p_value(found.d_z, n), every.level(ALPHA / divisor)
+        return float(predictive_power(p, n / every.pairs[-1], level)) < HOPELESS
 
     def _looked(self, seeds: Sequence[int], pairs: Sequence[int] = ()) -> Looked:
         from sweeplab.compare.sequential import Looked  # and numpy: few comparisons need it

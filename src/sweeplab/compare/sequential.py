@@ -106,6 +106,19 @@ def spending(alpha: float, fraction: float) -> float:
     return alpha * math.log1p((math.e - 1) * fraction)
 
 
+def predictive_power(p: Floats | float, fraction: float, level: Floats | float) -> Floats:
+    """Return the probability that the last look will call a difference, by what is known now.
+
+    `p` are those of t tests at this fraction of all pairs, two-sided, and `level` is the p below
+    which the last look calls a difference. Nothing but these pairs is known of the difference (a
+    flat prior), and a difference in the other direction is left out (Spiegelhalter, Freedman and
+    Blackburn 1986; Jennison and Turnbull 2000, section 10.3).
+    """
+    now, needed = -special.ndtri(np.asarray(p) / 2), -special.ndtri(np.asarray(level) / 2)
+    spread = math.sqrt((1 - fraction) / fraction)  # of the last z, around the one that is expected
+    return np.asarray(special.ndtr((now / math.sqrt(fraction) - needed) / spread))
+
+
 @dataclass(kw_only=True, frozen=True)
 class Looked:
     """The looks at a contrast so far."""

@@ -156,6 +156,13 @@ def paired(
     return Paired(difference=found, deviation=deviation, d_z=center / deviation, p=p, n_all=n_all)
 
 
+def p_value(d_z: float, n: int) -> float:
+    """Return p of the paired t test, two-sided, for n differences that are d_z deviations from 0."""
+    from scipy import special
+
+    return 2 * float(special.stdtr(n - 1, -abs(d_z) * math.sqrt(n)))
+
+
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for their number, step-down (Holm 1979), however the tests depend on each other.
 

@@ -11,11 +11,16 @@ from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
 from sweeplab.compare.importance import Importance
-from sweeplab.compare.looks import Looks
+from sweeplab.compare.looks import HOPELESS, Looks
 from sweeplab.compare.power import POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
 from sweeplab.console import counted
+
+HOPELESS_TEXT = (
+    "by these pairs the last look would show a difference with a probability below "
+    f"{100 * HOPELESS:.0f} %, so that no more seeds were asked for"
+)
 
 CONTRAST_COLUMNS = (
     "verdict",
@@ -240,6 +245,8 @@ def contrast_caption(comparison: Comparison, metric: str) -> str:
     tested = max((contrast.tested for contrast in lines), default=0)
     if comparison.looks is not None:
         caption += f"; {looks_caption(comparison.looks, tested)}"
+        if any(contrast.is_hopeless for contrast in lines):
+            caption += f"; 'nor would {comparison.looks.after[-1]}': {HOPELESS_TEXT}"
     elif tested > 1:
         caption += f"; p by the paired t test, corrected for {tested} comparisons (Holm)"
     if any(contrast.bound for contrast in lines):
