@@ -172,7 +172,9 @@ def test_a_single_run_and_a_search_are_refused(train: Command, root: Path) -> No
 
 
 TWO_LOOKS = ("-m", "data=digits", "tracking=off", "trainer.threads=1", "trainer.epochs=1", "model.hidden=8,9",
-             "sweep.seeds.until=decided", "sweep.seeds.max=6", "sweep.report=false")  # fmt: skip
+             "sweep.seeds.until=decided", "sweep.seeds.max=6", "sweep.report=false",
+             "sweep.margin=1e-6")  # fmt: skip
+"""With a margin, if one that is never met, no config is given up."""
 
 
 def test_a_sweep_trains_look_by_look(train: Command, root: Path) -> None:
