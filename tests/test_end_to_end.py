@@ -110,6 +110,7 @@ def test_training_imports_no_mlflow(command: Command, root: Path) -> None:
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.full
 def test_a_server_that_is_away_is_said_once_and_loses_nothing(command: Command, root: Path) -> None:
     ended = command(
         "train.py", "data=digits", "trainer.epochs=2", MLFLOW_TRACKING_URI="http://127.0.0.1:1"

@@ -185,7 +185,7 @@ def test_a_program_has_the_curve_of_a_bare_loop(start: Command, root: Path, name
 PLACE = {"resnet": ["+data.dataset.folder=pictures/stars"]}  # which no record is trusted to say
 
 
-@pytest.mark.parametrize("name", in_full([*NAMES, "cnn"], but=("gan", "sequences")))
+@pytest.mark.parametrize("name", in_full([*NAMES, "cnn"], but=("gan",)))
 def test_a_killed_program_resumes_to_the_same_bits_and_replays(
     start: Command, replay: Command, root: Path, die_at: Callable[[int], None], name: str
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_folder_whose_name_is_no_text_cannot_hold_records(tmp_path: Path) -> N
     assert (ended.code, ended.err) == (2, "loss.names[1]=\\udcff: is no text in UTF-8; rename it\n")
 
 
+@pytest.mark.full
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     shutil.copytree(PROJECT / "conf", tmp_path / "conf")

@@ -261,6 +261,7 @@ def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
     home: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_table_too_long_for_a_browser_says_what_it_leaves_out(
     assert len((page.parent / "groups.csv").read_text().splitlines()) == 1 + 6
 
 
+@pytest.mark.full
 def test_of_many_configs_some_are_dots_and_that_is_said(
     home: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

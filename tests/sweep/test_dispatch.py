@@ -85,6 +85,7 @@ def test_what_died_is_started_again_and_what_raised_is_not(
     assert "2 of 3 runs did not finish" in ended.err
 
 
+@pytest.mark.full
 def test_a_sweep_issued_again_after_a_kill_has_its_metrics_once(
     root: Path, train: Command, faults: Callable[..., None]
 ) -> None:

@@ -280,6 +280,7 @@ def test_a_search_prunes_on_ray(root: Path, command: Command, nodes: Nodes) -> N
 
 @needs_ray
 @can_mount
+@pytest.mark.full
 def test_a_node_that_does_not_see_the_store_is_refused(root: Path, nodes: Nodes) -> None:
     """The command has a file system of its own there, which the nodes, started outside of it, do not see."""
     (root / "runs").mkdir()

@@ -296,6 +296,7 @@ def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(
     assert len(runs(root)) == 2, "it stops when it has tried everything"
 
 
+@pytest.mark.full
 def test_runs_are_pruned_while_others_go_on(root: Path, train: Command) -> None:
     """On the real launcher; what it has pruned goes on when it is asked for outside of the search."""
     words = (*SEARCH, OURS, "trainer.epochs=90", "trainer.patience=null", "sweep.report=false")

@@ -268,6 +268,7 @@ def test_the_server_takes_all_of_it_too(home: Store, server: Server) -> None:
     assert len([name for name in found.data.tags if name.startswith("version.p")]) == 120
 
 
+@pytest.mark.full
 def test_a_moved_project_of_a_shared_database_is_said_and_a_link_mends_it(
     postgres: Postgres, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
