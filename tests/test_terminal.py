@@ -53,10 +53,8 @@ def command(root: Path, environment: Mapping[str, str], name: str, *words: str |
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.mark.parametrize(
-    "locale",
-    [pytest.param(name, marks=[pytest.mark.full] if name != "strict" else []) for name in LOCALES],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("locale", LOCALES)
 def test_a_sweep_where_nothing_but_ascii_can_be_shown(tmp_path: Path, locale: str) -> None:
     root, environment = tmp_path / "실험 ±", LOCALES[locale]
     root.mkdir()

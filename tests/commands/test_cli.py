@@ -337,6 +337,7 @@ def test_train_py_is_short_and_decides_nothing() -> None:
     assert os.access(PROJECT / "train.py", os.R_OK)
 
 
+@pytest.mark.full
 def test_a_root_of_an_odd_name_below_home_holds_a_whole_run(command: Command, root: Path) -> None:
     (root / "what? 100%20 #1").mkdir()
     here = {

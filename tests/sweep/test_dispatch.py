@@ -275,6 +275,7 @@ def test_the_same_bits_with_one_worker_with_two_and_alone(root: Path, train: Com
     assert digests("runs").items() <= digests("w1").items()
 
 
+@pytest.mark.full
 def test_a_config_that_is_edited_while_a_sweep_runs_changes_nothing_in_it(
     root: Path, faults: Callable[..., None]
 ) -> None:

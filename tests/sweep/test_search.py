@@ -189,6 +189,7 @@ def test_the_plan_of_a_search_is_its_space(train: Command, root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+@pytest.mark.full
 def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(
     train: Command, root: Path
 ) -> None:

@@ -212,6 +212,7 @@ def test_a_new_database_at_the_same_address_is_filled(
     assert shape(home, uri) == before
 
 
+@pytest.mark.full
 def test_it_is_not_level_if_nobody_answers(
     home: Store,
     uri: str,

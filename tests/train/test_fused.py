@@ -660,8 +660,10 @@ def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
 
 @pytest.mark.parametrize(
     "drawing",
-    [*DRAWING.values(), ["+metrics.share._target_=own.ModuleShare"]],
-    ids=[*DRAWING, "generator of a module"],
+    [
+        *(pytest.param(words, id=what, marks=pytest.mark.full) for what, words in DRAWING.items()),
+        pytest.param(["+metrics.share._target_=own.ModuleShare"], id="generator of a module"),
+    ],
 )
 def test_a_sweep_of_what_draws_has_the_results_of_one_that_is_not_fused(
     root: Path, train: Command, capfd: pytest.CaptureFixture[str], drawing: list[str]
