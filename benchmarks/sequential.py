@@ -13,10 +13,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.statistics import Floats, Table, p_values, rejected_by_holm, share
+from benchmarks.simulated import Floats, Table, p_values, rejected_by_holm, share
 from sweeplab import compare, config, metrics
-from sweeplab.compare.looks import ALPHA, HOPELESS
+from sweeplab.compare.looks import HOPELESS
 from sweeplab.compare.sequential import Looked, predictive_power
+from sweeplab.compare.statistics import ALPHA
 from sweeplab.store import Store
 
 LOOKS = (5, 10, 20, 30)
@@ -63,7 +64,7 @@ class Design:
             is_shown=rejected_by_holm(p_values(known)), is_positive=known.mean(-1) > 0, runs=runs
         )
 
-    def looked(self, differences: Floats) -> Found:
+    def looked(self, differences: Floats, hopeless: float = HOPELESS) -> Found:
         """Look after 5, 10, 20 and 30 seeds, and give more to what is neither settled nor hopeless."""
         shape = differences.shape[:2]
         corrected, is_positive = np.ones(shape), np.zeros(shape, bool)
@@ -81,7 +82,7 @@ class Design:
             found.is_shown = rejected_by_holm(corrected)
             if n < LOOKS[-1]:
                 level = levels[found.is_shown.sum(1)][:, None]
-                is_hopeless |= is_open & (predictive_power(p, n / LOOKS[-1], level) < HOPELESS)
+                is_hopeless |= is_open & (predictive_power(p, n / LOOKS[-1], level) < hopeless)
             is_open = ~(found.is_shown | is_hopeless)
             if self.is_race:
                 is_out = self._on_either_side(
@@ -144,6 +145,27 @@ def looks(random: np.random.Generator, sweeps: int) -> Table:
     )
     columns = ["question", "configs", "difference (SD)", "wrong", "shown", "runs"]
     return Table(about=about, columns=[*columns, "fixed seeds", "saved", "saved of 30"], rows=rows)
+
+
+def given_up(random: np.random.Generator, sweeps: int) -> Table:
+    """What is saved, and missed, by giving up what all seeds would hardly decide."""
+    rows = []
+    for configs, effect in ((2, 0.0), (8, 0.0), (2, 0.5), (8, 0.5)):
+        name = "baseline, all differ" if configs > 2 and effect else "baseline, one differs"
+        design = designs(configs, effect)[name]
+        differences = design.differences(design.draw(random, sweeps))
+        row = [name, str(configs), f"{effect:g}"]
+        for hopeless in (0.0, HOPELESS, 2 * HOPELESS):
+            found = design.looked(differences, hopeless)
+            shown = f", {100 * design.power(found):.1f} %" if effect else ""
+            row.append(f"{found.runs.mean():.0f}{shown}")
+        rows.append(row)
+    about = (
+        f"The same looks, n={sweeps:,} sweeps a row: the mean number of runs, and the share of true differences that are shown, "
+        "where no contrast is given up, and where it is at this probability of an answer at the last look."
+    )
+    columns = ["question", "configs", "difference (SD)", "never"]
+    return Table(about=about, columns=[*columns, f"{HOPELESS:g}", f"{2 * HOPELESS:g}"], rows=rows)
 
 
 def _row(design: Design, differences: Floats) -> list[str]:

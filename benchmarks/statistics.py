@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmarks import sequential
 from benchmarks.importance import bold, importance
 from benchmarks.simulated import LEVEL, Floats, Part, Table, p_values, rejected_by_holm, share
 from sweeplab.compare import power
@@ -226,19 +227,18 @@ PARTS: dict[str, Part] = {
     "smallest": smallest,
     "importance": importance,
     "bold": bold,
+    "looks": sequential.looks,
+    "given-up": sequential.given_up,
 }
 
 
 def main() -> None:
-    from benchmarks import sequential  # which draws its tables by this module
-
-    parts = {**PARTS, "looks": sequential.looks}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.statistics",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ", ".join(parts)
+    names = ", ".join(PARTS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {names}; none: all")
     parser.add_argument("--sweeps", type=int, default=10_000, help="simulated for each row")
     parser.add_argument("--seed", type=int, default=0)
@@ -248,11 +248,11 @@ def main() -> None:
         print(sequential.replay(Store(given.store), given.parts).markdown())
         return
     for name in given.parts:
-        if name not in parts:
+        if name not in PARTS:
             parser.error(f"{name}: no such part; choose of {names}")
-    for name in given.parts or parts:
+    for name in given.parts or PARTS:
         began = time.perf_counter()
-        table = parts[name](np.random.default_rng(given.seed), given.sweeps)
+        table = PARTS[name](np.random.default_rng(given.seed), given.sweeps)
         print(f"{table.markdown()}\n\n({name}: {time.perf_counter() - began:.0f} s)\n")
 
 

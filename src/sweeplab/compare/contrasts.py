@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 from sweeplab import metrics
 from sweeplab.compare import statistics
 from sweeplab.compare.comparability import incomparable_keys
-from sweeplab.compare.groups import ABSENT, TO_TARGET, Group
+from sweeplab.compare.groups import ABSENT, TO_TARGET, Group, paired_test
 from sweeplab.compare.power import Need
 from sweeplab.compare.target import bound
 
 if TYPE_CHECKING:
     from sweeplab.compare.looks import Looks
     from sweeplab.compare.sequential import Looked
-
-ALPHA = 1 - statistics.LEVEL
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,12 +40,12 @@ class Contrast:
     @property
     def cannot_tell(self) -> bool:
         """Whether a test was made that shows no difference."""
-        return self.paired.holm is not None and self.paired.holm >= ALPHA
+        return self.paired.holm is not None and self.paired.holm >= statistics.ALPHA
 
     @property
     def is_shown(self) -> bool:
         """Whether a test was made that shows a difference."""
-        return self.paired.holm is not None and self.paired.holm < ALPHA
+        return self.paired.holm is not None and self.paired.holm < statistics.ALPHA
 
     @property
     def is_better(self) -> bool:
@@ -81,7 +79,7 @@ def make_contrasts(
     Without a baseline each group is compared with each that comes before it.
     """
     if baseline:
-        pairs = _with_baselines(columns, groups, baseline)
+        pairs = with_baselines(columns, groups, baseline)
     else:
         pairs = [(group, against) for against, group in combinations(groups, 2)]
     contrasts = [_contrast(metric, monitor, *pair, looks) for pair in pairs]
@@ -114,7 +112,7 @@ def _counted_p(contrast: Contrast, looks: Looks | None) -> float | None:
     return contrast.paired.p
 
 
-def _with_baselines(
+def with_baselines(
     columns: Sequence[str], groups: Sequence[Group], baseline: Mapping[str, str]
 ) -> list[tuple[Group, Group | None]]:
     """Pair each group with its baseline, None if that was not run."""
@@ -189,7 +187,7 @@ def _need(contrast: Contrast) -> Need | None:
     assert paired.difference is not None
     assert paired.d_z is not None
     assert paired.deviation is not None
-    tail = (1 - statistics.LEVEL) / contrast.tested / 2
+    tail = statistics.ALPHA / contrast.tested / 2
     return Need.of(abs(paired.d_z), paired.deviation, paired.difference.n, tail)
 
 
@@ -199,32 +197,28 @@ def _contrast(
     """Pair a group with its baseline; the verdict stays empty where the test is to give it."""
     values = group.by_replica(metric)
     if against is None:
-        paired, verdict = statistics.paired(values, {}), "no such baseline was run"
-        return Contrast(group=group, against=None, paired=paired, verdict=verdict, is_settled=True)
+        alone, verdict = statistics.paired(values, {}), "no such baseline was run"
+        return Contrast(group=group, against=None, paired=alone, verdict=verdict, is_settled=True)
     baseline_values = against.by_replica(metric)
     keys = incomparable_keys(metric, monitor, (group, against))
     if keys:
         n_all = len(values.keys() | baseline_values.keys())
-        paired = statistics.Paired(difference=None, n_all=n_all)
+        apart = statistics.Paired(difference=None, n_all=n_all)
         more = ", ..." if len(keys) > 2 else ""
         verdict = f"another number: {', '.join(keys[:2])}{more}"
         return Contrast(
-            group=group, against=against, paired=paired, verdict=verdict, is_settled=True
+            group=group, against=against, paired=apart, verdict=verdict, is_settled=True
         )
     contrast = Contrast(
         group=group,
         against=against,
-        paired=statistics.paired(
-            values,
-            baseline_values,
-            metrics.bounds(metric),
-            unit=group.unit,
-            overlap=max(group.overlap, against.overlap),
-        ),
+        paired=statistics.Paired(difference=None),
         verdict=_why_no_pair(metric, group, against),
         is_settled=not (values and baseline_values),
     )
-    if looks is not None:
+    if looks is None:
+        contrast.paired = paired_test(metric, group, against)
+    else:
         _look(contrast, looks, metric)
     if metric == TO_TARGET and contrast.paired.difference is not None:
         common = values.keys() & baseline_values.keys()

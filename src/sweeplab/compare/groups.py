@@ -32,7 +32,7 @@ class Group:
     repeated: list[Replica] = field(default_factory=list)  # earlier runs of such a value
     cells: list[str] = field(default_factory=list)  # its text in each column of the comparison
     name: str = ""  # the same in one line
-    level: float = 1 - statistics.LEVEL  # at which the interval of a mean misses
+    level: float = statistics.ALPHA  # at which the interval of a mean misses
 
     def mean(self, metric: str) -> statistics.Mean | None:
         """Average a metric over the runs that have it."""
@@ -99,6 +99,17 @@ class Group:
         if column in self.values:
             return config.to_text(self.values[column])
         return self.choices.get(column, ABSENT if "." in column else DEFAULT)
+
+
+def paired_test(metric: str, group: Group, against: Group) -> statistics.Paired:
+    """Run the paired t test of a metric: a group less another one, under the same seeds."""
+    return statistics.paired(
+        group.by_replica(metric),
+        against.by_replica(metric),
+        metrics.bounds(metric),
+        unit=group.unit,
+        overlap=max(group.overlap, against.overlap),
+    )
 
 
 def replicas_of(groups: Iterable[Group]) -> list[Replica]:

@@ -15,7 +15,7 @@ from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, make_contrasts
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
 from sweeplab.compare.runs import DIVERGED
-from sweeplab.compare.statistics import LEVEL, Mean
+from sweeplab.compare.statistics import Mean
 from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
@@ -134,12 +134,12 @@ def _against_the_best(comparison: Comparison) -> list[Contrast]:
 
 def _is_equal(test: Contrast) -> bool:
     """Tell whether a config has pairs with the best, and these do not tell it from that."""
-    difference, p = test.paired.difference, test.paired.holm
+    difference = test.paired.difference
     if difference is None:
         return False
-    if p is None:  # one pair alone, or all of them differ alike
+    if test.paired.holm is None:  # one pair alone, or all of them differ alike
         return difference.half is None or difference.mean == 0
-    return p >= 1 - LEVEL
+    return test.cannot_tell
 
 
 # --- rows

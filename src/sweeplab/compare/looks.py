@@ -12,20 +12,34 @@ from typing import TYPE_CHECKING
 
 from sweeplab.compare import statistics
 from sweeplab.compare.groups import Group
-from sweeplab.config import Node
+from sweeplab.compare.statistics import ALPHA
+from sweeplab.config import LEAST_SEEDS, Node, Seeds
+from sweeplab.errors import UserError
 from sweeplab.store import Store
 
 if TYPE_CHECKING:
     from sweeplab.compare.sequential import Looked
 
-ALPHA = 1 - statistics.LEVEL
-LEAST_PAIRS = 5  # of a look
-HOPELESS = (
-    0.1  # the probability of an answer at the last look below which no more seeds are worth it
-)
+AFTER = (5, 10, 20, 30, 50, 100, 200, 500)  # seeds after which a sweep looks, unless told otherwise
+HOPELESS = 0.1  # no more seeds are worth it if the last look answers with a smaller probability
 
 Values = Mapping[Hashable, float]
 """Maps seed to value."""
+
+
+def planned(seeds: Seeds) -> list[int]:
+    """Return after how many seeds of a config a sweep looks, the last time after the most."""
+    chosen = AFTER if seeds.looks is None else seeds.looks
+    if seeds.looks and seeds.looks[-1] > seeds.max:
+        rule = f"sweep.seeds.max={seeds.max} ends before the last look"
+        raise UserError(f"sweep.seeds.looks={seeds.looks}: {rule}")
+    return [*(n for n in chosen if n < seeds.max), seeds.max]
+
+
+def in_words(after: Sequence[int]) -> str:
+    """Write `5, 10, 20 and 30 seeds`."""
+    *others, last = map(str, after)
+    return f"{', '.join(others)} and {last} seeds" if others else f"{last} seeds"
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -52,9 +66,7 @@ class Looks:
 
     @property
     def text(self) -> str:
-        """The looks as `5, 10, 20 and 30 seeds`."""
-        *others, last = map(str, self.after)
-        return f"{', '.join(others)} and {last} seeds" if others else f"{last} seeds"
+        return in_words(self.after)
 
     @classmethod
     def first_of(cls, sweeps: Sequence[Node]) -> Looks | None:
@@ -88,7 +100,7 @@ class Looks:
         """Run the paired t test of the last of `count` looks, with its p corrected for the looks.
 
         Where runs are missing, a look counts with the pairs that it has; one with fewer than
-        LEAST_PAIRS, or with none that are new, is none. Without a look there is no p.
+        LEAST_SEEDS, or with none that are new, is none. Without a look there is no p.
         """
         found = statistics.Paired(difference=None)
         seeds: list[int] = []
@@ -97,7 +109,7 @@ class Looks:
             known = self.seeds(n)
             found = statistics.paired(_only(values, known), _only(baseline, known), bounds)
             new = 0 if found.difference is None else found.difference.n
-            if new >= LEAST_PAIRS and new not in pairs:
+            if new >= LEAST_SEEDS and new not in pairs:
                 seeds.append(n)
                 pairs.append(new)
         if not seeds:

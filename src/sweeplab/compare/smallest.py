@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from sweeplab import metrics
 from sweeplab.compare import statistics
 from sweeplab.compare.comparability import incomparable_keys
-from sweeplab.compare.groups import Group
+from sweeplab.compare.groups import Group, paired_test
 from sweeplab.compare.power import POWER_TEXT, Need
 from sweeplab.compare.runs import sign_of
-
-LEVEL = 1 - statistics.LEVEL
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,7 +33,7 @@ class Candidate:
     @property
     def is_shown(self) -> bool:
         """Whether it is shown to be no worse than the best by more than the margin."""
-        return self.paired.holm is not None and self.paired.holm < LEVEL
+        return self.paired.holm is not None and self.paired.holm < statistics.ALPHA
 
 
 @dataclass(kw_only=True, slots=True)
@@ -154,20 +152,15 @@ def _correct(candidates: Sequence[Candidate]) -> None:
             continue
         assert paired.difference is not None
         assert paired.deviation is not None
-        candidate.need = Need.of(paired.d_z, paired.deviation, paired.difference.n, LEVEL / tested)
+        level = statistics.ALPHA / tested
+        candidate.need = Need.of(paired.d_z, paired.deviation, paired.difference.n, level)
 
 
 def _test_difference(group: Group, best: Group, monitor: str, score: str) -> str:
     """Say by how much the test metric differs from that of the best; '' if that cannot be told."""
     if incomparable_keys(score, monitor, (group, best)):
         return ""
-    difference = statistics.paired(
-        group.by_replica(score),
-        best.by_replica(score),
-        metrics.bounds(score),
-        unit=group.unit,
-        overlap=max(group.overlap, best.overlap),
-    ).difference
+    difference = paired_test(score, group, best).difference
     if difference is None or difference.half is None:
         return ""
     center, low, high = difference.mean, difference.low, difference.high

@@ -15,7 +15,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-LEVEL = 0.95  # of every interval; what has a corrected p below 1 - LEVEL is called a difference
+LEVEL = 0.95  # of every interval
+ALPHA = 1 - LEVEL  # what has a corrected p below it is called a difference
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -48,7 +49,7 @@ def mean(
     values: Iterable[float],
     bounds: tuple[float, float] = (-math.inf, math.inf),
     overlap: float = 0.0,
-    level: float = 1 - LEVEL,
+    level: float = ALPHA,
 ) -> Mean | None:
     """Return mean and confidence interval by Student's t: s / sqrt(n) times its quantile at n - 1.
 
@@ -149,18 +150,17 @@ def paired(
     scale = max(abs(v) for seed in seeds for v in (values[seed], baseline[seed]))
     if deviation <= 1e-12 * scale:  # rounding alone: no variance to judge the difference by
         return Paired(difference=Mean(mean=center, half=0.0, n=n), n_all=n_all)
-    from scipy import special
-
-    t = center / deviation / math.sqrt(1 / n + overlap)
-    p = 2 * float(special.stdtr(n - 1, -abs(t)))
-    return Paired(difference=found, deviation=deviation, d_z=center / deviation, p=p, n_all=n_all)
+    d_z = center / deviation
+    p = p_value(d_z, n, overlap)
+    return Paired(difference=found, deviation=deviation, d_z=d_z, p=p, n_all=n_all)
 
 
-def p_value(d_z: float, n: int) -> float:
+def p_value(d_z: float, n: int, overlap: float = 0.0) -> float:
     """Return p of the paired t test, two-sided, for n differences that are d_z deviations from 0."""
     from scipy import special
 
-    return 2 * float(special.stdtr(n - 1, -abs(d_z) * math.sqrt(n)))
+    t = d_z / math.sqrt(1 / n + overlap)
+    return 2 * float(special.stdtr(n - 1, -abs(t)))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -184,7 +184,7 @@ def divisors(corrected: Sequence[float | None]) -> list[int]:
     of the others how many there are. An interval at that level leaves out 0 where the test does.
     """
     order = sorted((p, index) for index, p in enumerate(corrected) if p is not None)
-    shown = sum(p < 1 - LEVEL for p, _ in order)
+    shown = sum(p < ALPHA for p, _ in order)
     result = [1] * len(corrected)
     for rank, (_, index) in enumerate(order):
         result[index] = len(order) - min(rank, shown)
@@ -206,6 +206,6 @@ def verdict(found: Paired, *, more_is_better: bool, within: str = "") -> str:
             return f"the same {within}in all {n} pairs"
         return f"differs alike in all {n} pairs: no spread to test by"
     better = (center > 0) is more_is_better
-    if found.holm < 1 - LEVEL:
+    if found.holm < ALPHA:
         return BETTER if better else WORSE
     return f"{n} pairs cannot tell"

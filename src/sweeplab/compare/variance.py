@@ -21,7 +21,7 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from sweeplab.compare.statistics import LEVEL
+from sweeplab.compare.statistics import ALPHA
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 MOST_KEYS = 8  # of an incomplete grid, which takes a fit for each set of keys
-ENOUGH = 5  # seeds for an interval: one from 3 or 4 missed the truth in 5 to 47 of 100 sweeps
+ENOUGH = 5  # seeds for an interval: one from fewer often misses the truth
 RESAMPLES, FEWER = 10_000, 2_000  # an interval from few seeds takes the outermost resamples
 MANY = 20  # seeds, for which the fewer resamples do
 
@@ -179,7 +179,7 @@ def _intervals(products: Array) -> Array:
     counts = rng.multinomial(n_seeds, [1 / n_seeds] * n_seeds, size=n_resamples).astype(float)
     sums = np.stack([((counts @ product) * counts).sum(1) for product in products])
     shares = _shares(sums[:, sums[-1] > 0])  # 0 where every draw was the same seed
-    t = special.stdtrit(n_seeds - 1, (1 - LEVEL) / 2)
+    t = special.stdtrit(n_seeds - 1, ALPHA / 2)
     tail = special.ndtr(t * math.sqrt(n_seeds / (n_seeds - 1)))
     ends: Array = np.quantile(shares, [tail, 1 - tail], axis=1)
     return ends

@@ -35,6 +35,7 @@ from sweeplab.config.redaction import (
 from sweeplab.config.sections import (
     COMPONENTS,
     FOLD,
+    LEAST_SEEDS,
     SECTIONS,
     Config,
     Data,

@@ -31,9 +31,8 @@ class Plan:
     search_id: str | None = None
     search: dict[str, Any] = field(default_factory=dict)  # what the store is to keep of it
     looks: dict[str, Any] = field(default_factory=dict)  # those of `seeds`, for the comparison
-    start: dict[str, Any] = field(
-        default_factory=dict
-    )  # of which sweep it starts, and what it takes
+    # Of which sweep it starts, and what it takes
+    start: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeplab import config, console, metrics, store
-from sweeplab.compare import baseline, statistics
+from sweeplab.compare import baseline, looks, statistics
 from sweeplab.compare.computation import group_key
-from sweeplab.compare.contrasts import make_contrasts
+from sweeplab.compare.contrasts import with_baselines
 from sweeplab.compare.groups import Group, group_runs, name_groups
 from sweeplab.compare.power import POWER_TEXT, detectable, upper_limit
 from sweeplab.compare.runs import SEED, Replica, planned, read_run
 from sweeplab.config import Config, Node
 from sweeplab.console import counted
 from sweeplab.store import Run
-from sweeplab.sweep.looks import looks
 from sweeplab.sweep.plan import Plan
 
 MOST_RUNS = 1000  # that are read, the latest ones
@@ -69,12 +68,12 @@ def _shown(limits: tuple[float, float], metric: str) -> str:
 
 def _level(settings: Config, comparisons: int) -> float:
     """Return the level of each test; of a sweep with looks, that of the last look."""
-    alpha = (1 - statistics.LEVEL) / comparisons
+    alpha = statistics.ALPHA / comparisons
     if settings.sweep.seeds.until is None:
         return alpha
     from sweeplab.compare.sequential import Looked  # and numpy: few plans need it
 
-    after = looks(settings.sweep.seeds)
+    after = looks.planned(settings.sweep.seeds)
     return Looked(fractions=tuple(n / after[-1] for n in after), pairs=tuple(after)).level(alpha)
 
 
@@ -88,15 +87,9 @@ def _comparisons(settings: Config, groups: Sequence[Group]) -> int:
         others = len(groups) - 1
         return others if settings.sweep.seeds.until is None else others * len(groups) // 2
     typed = baseline.read([settings.sweep.baseline])
-    contrasts = make_contrasts(
-        settings.monitor,
-        settings.monitor,
-        settings.mode,
-        columns=columns,
-        groups=groups,
-        baseline=baseline.find(columns, groups, typed, "sweep.baseline: "),
-    )
-    return sum(contrast.against is not None for contrast in contrasts)
+    found = baseline.find(columns, groups, typed, "sweep.baseline: ")
+    pairs = with_baselines(columns, groups, found)
+    return sum(against is not None for _, against in pairs)
 
 
 # --- earlier runs

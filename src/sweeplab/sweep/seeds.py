@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sweeplab import compare, config, console, store
+from sweeplab.compare import looks
 from sweeplab.config import Seeds
 from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.jobs import Jobs
-from sweeplab.sweep.looks import looks
 from sweeplab.sweep.plan import SEED, Plan
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def spread(
             way = "without it, sweep the seed, as in 'seed=range(10)'"
             raise UserError(f"sweep.seeds: max and looks are for {UNTIL}; {way}")
         return list(overrides)
-    looks(seeds)
+    looks.planned(seeds)
     others = []
     for override in overrides:
         if override.key_or_group != SEED:
@@ -63,7 +63,7 @@ class SeedJobs(Jobs):
         """Take the looks whose runs the store has. Raises UserError for what cannot be decided."""
         self._whole = whole
         self.notice = outlook(whole)
-        self._after = looks(whole.settings.sweep.seeds)
+        self._after = looks.planned(whole.settings.sweep.seeds)
         self._configs = _by_config(whole)
         rule = {"first": whole.cells[0].job.config.seed, "after": self._after}
         settings = whole.settings.sweep
@@ -185,8 +185,6 @@ def _by_config(whole: Plan) -> dict[str, list[Cell]]:
 def outlook(whole: Plan) -> str:
     """Say how many of the jobs are trained at least."""
     seeds = whole.settings.sweep.seeds
-    after = looks(seeds)
-    configs = len(whole.cells) // seeds.max
-    *others, last = map(str, after)
-    times = f"{', '.join(others)} and {last}" if others else last
-    return f"looks after {times} seeds: {configs * after[0]} to {len(whole.cells)} jobs"
+    after = looks.planned(seeds)
+    least = len(whole.cells) // seeds.max * after[0]
+    return f"looks after {looks.in_words(after)}: {least} to {len(whole.cells)} jobs"

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeplab import store
+from sweeplab.config import key_of
 from sweeplab.tracking import terms
 from sweeplab.tracking.records import DELETED, FINGERPRINT, SWEEP_ID, Node
 
@@ -222,8 +223,8 @@ class TrackedRun:
 
 def overrides_of(cell: Node) -> dict[str, str]:
     """Map the keys that a cell was given to their values as typed; of a key given twice the last."""
-    pairs = [override.lstrip("+~").partition("=") for override in cell.get("overrides", [])]
-    return {key: text for key, _, text in pairs}
+    overrides = cell.get("overrides", [])
+    return {key_of(override): override.partition("=")[2] for override in overrides}
 
 
 def run_files(folder: Path) -> dict[str, list[int]]:
