@@ -42,11 +42,15 @@ def measure(seeds: int, rounds: int) -> list[tuple[float, float]]:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
 
     def theirs() -> None:
-        for job in combinations.combinations(parsed):
+        for job in combinations.combined(combinations.axes(parsed)):
             loader.load_sweep_config(master, job)
 
     def ours() -> None:
-        plan = make(combinations.combinations(parsed), given, compose.Composer(loader, master))
+        plan = make(
+            combinations.combined(combinations.axes(parsed)),
+            given,
+            compose.Composer(loader, master),
+        )
         assert len(plan.cells) == 4 * seeds
         assert preview.summary(plan) == f"{4 * seeds} jobs: {4 * seeds} new"
 

@@ -67,7 +67,8 @@ def cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
 
 
 def _jobs(words: Sequence[str]) -> list[list[str]]:
-    return combinations.combinations(OverridesParser.create().parse_overrides(list(words)))
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    return combinations.combined(combinations.axes(parsed))
 
 
 @strategies.composite

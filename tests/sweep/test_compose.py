@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from sweeplab import config
 from sweeplab.errors import UserError
-from sweeplab.sweep.combinations import combinations
+from sweeplab.sweep.combinations import axes, combined
 from sweeplab.sweep.compose import Composer
 
 MASTER = ["data=digits", "hydra.job.chdir=false", "trainer.epochs=3"]
@@ -181,7 +181,7 @@ def parsed(*overrides: str) -> list[Any]:
     ],
 )
 def test_combinations_are_those_of_hydras_own_sweeper(given: list[str]) -> None:
-    assert combinations(parsed(*given)) == BasicSweeper.split_arguments(parsed(*given), None)[0]
+    assert combined(axes(parsed(*given))) == BasicSweeper.split_arguments(parsed(*given), None)[0]
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_of_a_key_that_is_given_again_the_last_counts_where_it_stands(
     given: list[str], jobs: list[list[str]]
 ) -> None:
     """As in a single run; Hydra's own sweeper loses all but the last of several sections, and a choice before one."""
-    assert combinations(parsed(*given)) == jobs
+    assert combined(axes(parsed(*given))) == jobs
 
 
 def test_zipped_keys_are_paired_and_the_others_multiplied() -> None:
-    jobs = combinations(parsed("h=1,2", "seed=0,1", "+e=3,4", "x=9"), ["e", "h"])
+    jobs = combined(axes(parsed("h=1,2", "seed=0,1", "+e=3,4", "x=9"), ["e", "h"]))
     assert jobs == [
         ["h=1", "seed=0", "+e=3", "x=9"],
         ["h=1", "seed=1", "+e=3", "x=9"],
@@ -231,12 +231,12 @@ def test_what_cannot_be_combined_is_refused(
     given: list[str], zipped: list[str], message: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        combinations(parsed(*given), zipped)
+        combined(axes(parsed(*given), zipped))
     assert str(error.value) == message
 
 
 def texts(override: str) -> list[str]:
-    jobs = combinations(OverridesParser.create().parse_overrides([override]))
+    jobs = combined(axes(OverridesParser.create().parse_overrides([override])))
     return [job[0].partition("=")[2] for job in jobs]
 
 
@@ -285,4 +285,4 @@ def test_a_glob_of_nothing_says_what_globs_are_for(both: Both) -> None:
     with pytest.raises(
         UserError, match="no option has a name like that; a glob is for the options of a group"
     ):
-        combinations(parser.parse_overrides(["model=glob(zzz*)"]))
+        combined(axes(parser.parse_overrides(["model=glob(zzz*)"])))

@@ -73,16 +73,6 @@ class Walk:
         return Walk(time=time, nodes=nodes, masses=masses)
 
 
-def crossing_probabilities(boundaries: Sequence[float], times: Sequence[float]) -> list[float]:
-    """Return the probability of crossing +-z at each look first, if there is no difference."""
-    walk, finest = Walk.start(), _finest(times)
-    probabilities = []
-    for z, time in zip(boundaries, times, strict=True):
-        probabilities.append(walk.crossing(z, time))
-        walk = walk.inside(z, time, finest)
-    return probabilities
-
-
 def boundaries(spent: Sequence[float], times: Sequence[float]) -> list[float]:
     """Return z of each look, by which so much of the error is spent in all, both sides together.
 

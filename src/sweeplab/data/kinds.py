@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Kind(ABC):
     """Examples of one kind, on their way from a set to a batch: take, collate, prepare.
 
-    A part of a set is a ExampleView, whose examples are still to be read, or held in memory.
+    A part of a set is an ExampleView, whose examples are still to be read, or held in memory.
     """
 
     wanted: str  # what a target must deliver
@@ -90,7 +90,7 @@ class Kind(ABC):
         return UserError(f"data.dataset: {what}")
 
     def for_training(self, part: Any, transforms: Transforms) -> ExampleView:
-        """ExampleView a part with other transforms. Raises UserError where they do not give a batch."""
+        """View a part with other transforms. Raises UserError where they do not give a batch."""
         view = self.view(part.dataset if isinstance(part, ExampleView) else part, transforms)
         self.prepare(self.collate(read_sample(view).examples))
         return view

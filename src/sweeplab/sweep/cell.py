@@ -86,9 +86,7 @@ def varied_keys(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
     `model.hidden` becomes `hidden`, unless another swept key ends like that, too.
     """
     values: dict[str, set[str]] = {}
-    counts: Counter[str] = (
-        Counter()
-    )  # of the jobs that are given a key: sweep.when may leave it out
+    counts: Counter[str] = Counter()  # of jobs that are given a key: sweep.when may leave it out
     for overrides in sorted(jobs, key=len, reverse=True):  # the first has all keys, in their order
         pairs = [override.partition("=") for override in overrides]
         counts.update({key for key, _, _ in pairs})

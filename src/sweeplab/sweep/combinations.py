@@ -33,14 +33,6 @@ Axis = list[Row]
 """What a swept key, or several zipped ones, are given; of an override that is not swept one row."""
 
 
-def combinations(overrides: Sequence[Override], zipped: Sequence[str] = ()) -> list[list[str]]:
-    """List each combination of the swept values as the overrides of a job, in Hydra's order.
-
-    Raises UserError as `axes` does, and if there are more than a sweep may have jobs.
-    """
-    return combined(axes(overrides, zipped))
-
-
 def combined(grid: Sequence[Axis]) -> list[list[str]]:
     """List each combination of a grid as the overrides of a job, in Hydra's order.
 
