@@ -8,6 +8,9 @@ from sweeplab.store import Event, Run, Store
 
 SMALL = ("data=digits", "tracking=off", "trainer.epochs=3")
 OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch; a signal goes to one of its own
+WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false")
+FOUR = ("model.hidden=16,24", "seed=0,1")
+ALL = ("model.hidden=16,24", "model.batch_norm=true,false", "seed=range(6)")
 FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net")
 
 
@@ -22,3 +25,19 @@ def statuses(root: Path) -> dict[int, str]:
 
 def starts(run: Run) -> int:
     return sum(event["event"] == Event.START for event in run.journal.events())
+
+
+def digests(root: Path, store: str) -> dict[str, str | None]:
+    """Fingerprint -> digest of the weights."""
+    return {
+        r.fingerprint: r.weights_sha256 for run in Store(root / store).runs() if (r := run.result())
+    }
+
+
+def table(out: str) -> str:
+    """The comparison, but for its last column: seconds."""
+    lines = out.partition("ranked by")[2].partition("mean ±")[0].splitlines()
+    return "\n".join(
+        " ".join(line.split()[:-1] if "±" not in line.split()[-2:] else line.split()[:-3])
+        for line in lines
+    )
