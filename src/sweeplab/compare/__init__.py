@@ -1,6 +1,7 @@
 """Comparisons: which config is better, by how much, and whether that can be believed."""
 
-from sweeplab.compare.comparison import Comparison, compare
+from sweeplab.compare.analysis import compare
+from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.export import markdown
 from sweeplab.compare.report import write_report
 from sweeplab.compare.terminal import show

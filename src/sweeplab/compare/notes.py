@@ -7,8 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from sweeplab import metrics
 from sweeplab.compare import statistics
+from sweeplab.compare.comparison import Comparison
+from sweeplab.compare.contrasts import has_pairs
 from sweeplab.compare.groups import Group
+from sweeplab.compare.needs import need_notes
 from sweeplab.compare.runs import Replica, sign_of
 from sweeplab.console import counted
 
@@ -16,7 +20,46 @@ MOST_PAIRS_SHOWN = 3  # of values of a key, or of groups
 MOST_VALUES = 30  # of a key, whose pairs are looked at
 
 
-def overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: bool) -> str:
+def ranking_notes(comparison: Comparison) -> list[str]:
+    """Say how far the ranking can be believed, and which of its runs were made otherwise."""
+    lines = []
+    monitor = comparison.monitor
+    means = [mean for group in comparison.groups if (mean := group.mean(monitor)) is not None]
+    if not means:
+        lines.append(f"no run has a {monitor} to compare yet")
+    elif max(mean.n for mean in means) == 1:
+        lines.append(_only_one(is_folded=comparison.is_folded))
+    elif comparison.looks is None and len(means) > 1 + bool(comparison.baseline):
+        lines.append(_overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
+    if comparison.is_folded:
+        lines.append(
+            "n counts folds: intervals and p tell of other examples, not of other seeds, and are "
+            "corrected for training sets that overlap (Nadeau and Bengio 2003); more folds or "
+            "seeds bring no further examples, so no number of pairs is called enough"
+        )
+    shown = filter(has_pairs, comparison.contrasts.values())
+    lines += need_notes(next(shown, []))
+    monitors = {metrics.watched(run.start)[0] for run in comparison.replicas if run.start}
+    others = ", ".join(sorted(monitors - {monitor}))
+    if others:
+        lines.append(f"the best epoch of some runs was chosen by {others}, not by {monitor}")
+    if comparison.goal is not None:
+        lines += comparison.goal.notes(comparison.groups)
+    made_on = machines(comparison.replicas)
+    if len(made_on) > 1:
+        lines.append(f"made in different ways, so seconds do not compare: {'; '.join(made_on)}")
+    return lines
+
+
+def _only_one(*, is_folded: bool) -> str:
+    """Say that one run of each config tells little, and which further ones tell more."""
+    what, several = "seed", "'seed=range(5)'"
+    if is_folded:
+        what, several = "fold", "data.folds=5 'data.fold=range(5)'"
+    return f"one {what} each: chance alone makes differences; several tell, as in {several}"
+
+
+def _overlap_note(means: Sequence[statistics.Mean], mode: str, *, has_baseline: bool) -> str:
     """Say how many confidence intervals overlap with that of the best, which comes first."""
     best, *rest = means
     if best.half is None:

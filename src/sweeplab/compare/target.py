@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
-from sweeplab import store
+from sweeplab import metrics, store
 from sweeplab.compare.groups import TO_TARGET, Group, replicas_of
 from sweeplab.compare.runs import Replica
 from sweeplab.console import counted
+from sweeplab.errors import UserError
 
+USUAL = 0.98  # of an accuracy, unless another is asked for or all runs stop at one
 PATIENCE = "patience"  # a reason to stop
 CUT_OFF = ("time_limit", "target")  # those that tell nothing of what a further epoch had given
 
@@ -64,6 +66,33 @@ class Target:
         if not any(group.measured(TO_TARGET) for group in groups):
             notes.append(f"no run reached {self.monitor} {self.value:g} within {limit}")
         return notes
+
+
+def choose_target(
+    replicas: Sequence[Replica], monitor: str, mode: str, target: float | None, *, is_watched: bool
+) -> Target | None:
+    """Set the target that is asked for, else that at which all runs stop, else that of an accuracy.
+
+    That at which runs stop is one of the metric that they watched. Raises UserError for a target
+    that is none.
+    """
+    if target is not None and (why := metrics.unreachable(monitor, target)):
+        raise UserError(f"--target={target:g}: {why}")
+    if target is None and is_watched:
+        target = common_target(replicas)
+    if target is not None:
+        return set_target(replicas, monitor, mode, target)
+    if monitor.endswith(metrics.ACCURACY):
+        return set_target(replicas, monitor, mode, USUAL, asked=False)
+    return None
+
+
+def common_target(replicas: Sequence[Replica]) -> float | None:
+    """Find the target at which all runs stop; None if there is none, or not one."""
+    starts = [run.start for run in replicas if run.start]
+    targets = {start["config"].get("trainer", {}).get("target") for start in starts}
+    target = targets.pop() if len(targets) == 1 else None
+    return None if target is None else float(target)
 
 
 def set_target(
