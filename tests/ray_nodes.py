@@ -1,8 +1,10 @@
-"""A Ray cluster of two nodes on this machine, on 127.0.0.1: prints its address, and ends with its standard input.
+"""A Ray cluster on this machine, on 127.0.0.1: prints its address, and ends with its standard input.
 
-    python tests/ray_nodes.py 1      with so many CPUs each
+    python tests/ray_nodes.py 1 1      a head, and another node, with so many CPUs
 
-A line on the standard input kills the second node, with all that runs on it.
+A line on the standard input does something, and is answered by a line:
+`kill` kills the last node with all that Ray runs on it, `raylet` kills its raylet alone, `head` kills the head, and
+`add 2` adds a node with so many CPUs.
 """
 
 from __future__ import annotations
@@ -10,11 +12,22 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token this user has
 
 
-def main(cpus: int) -> None:
+def size(cpus: str) -> dict[str, Any]:
+    return {
+        "num_cpus": int(cpus),
+        "object_store_memory": 100 * 2**20,
+        "node_ip_address": "127.0.0.1",
+    }
+
+
+def main(cpus: Sequence[str]) -> None:
     # Below /tmp, whatever TMPDIR says: the path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(
         prefix="ray", dir="/tmp", ignore_cleanup_errors=True
@@ -24,22 +37,25 @@ def main(cpus: int) -> None:
         os.environ["RAY_TMPDIR"] = folder
         from ray.cluster_utils import Cluster
 
-        size = {
-            "num_cpus": cpus,
-            "object_store_memory": 100 * 2**20,
-            "node_ip_address": "127.0.0.1",
-        }
-        cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-        nodes = [cluster.head_node, cluster.add_node(**size)]
+        head = {**size(cpus[0]), "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        nodes = [cluster.head_node, *(cluster.add_node(**size(number)) for number in cpus[1:])]
         print(cluster.address, flush=True)
-        for _ in sys.stdin:
-            cluster.remove_node(nodes.pop(), allow_graceful=False)
-            print("killed", flush=True)
-        while (
-            nodes
-        ):  # at once: one that is asked to end waits for 30 s for a command that was killed
-            cluster.remove_node(nodes.pop(), allow_graceful=False)
+        for line in sys.stdin:
+            word, *rest = line.split()
+            if word == "add":
+                nodes.append(cluster.add_node(**size(*rest)))
+            elif word == "raylet":
+                nodes[-1].kill_raylet(check_alive=False)
+            elif word == "head":
+                nodes.pop(0).kill_all_processes(check_alive=False, allow_graceful=False)
+            else:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+            print("done", flush=True)
+        while nodes:
+            # At once: one that is asked to end waits for 30 s for a command that was killed.
+            nodes.pop().kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1:])

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import disturb_ray
 import kill
 import pytest
 import ready
 from conftest import PROJECT, Command, can_mount
+from disturb_ray import Nodes
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
-from sweeps import ALL, FAULTY, FOUR, OURS, WORDS, digests, runs, starts, statuses, table
+from sweeps import ALL, FAULTY, FOUR, OURS, WORDS, digests, statuses, table
 from waiting import until
 
 from sweeplab import targets
@@ -32,41 +39,17 @@ from sweeplab.sweep.agent import Probe, versions
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray has no wheel for this Python")
 
 
-class Nodes:
-    """Two nodes of a Ray cluster, with a CPU each."""
-
-    def __init__(self) -> None:
-        program = [sys.executable, str(PROJECT / "tests/ray_nodes.py"), "1"]
-        self.process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.words = ("hydra/launcher=ray_cluster", f"hydra.launcher.address={self.heard()}")
-
-    def heard(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def kill_one(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        assert self.heard() == "killed"
-
-    def end(self) -> None:
-        self.process.communicate(timeout=60)
-
-
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    there = Nodes()
+    there = Nodes(1, 1)
     yield there
     there.end()
 
 
 @pytest.fixture(autouse=True)
-def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else Ray takes this machine's own address for 127.0.0.1, where its nodes do not listen."""
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in disturb_ray.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @needs_ray
@@ -137,38 +120,104 @@ def test_24_jobs_here_and_on_ray(
     assert table(there.out) == table(here.out)
 
 
-@needs_ray
-@pytest.mark.full
-def test_the_jobs_of_a_node_that_is_lost_go_on_elsewhere(root: Path, train: Command) -> None:
-    words = (*WORDS, *ALL, "trainer.epochs=60", "trainer.patience=null")
-    assert train(*words, OURS, "store.root=here").code == 0
-    there = Nodes()
-    process = kill.train(root, [*words, *there.words])
-    until(lambda: sum(value is not None for value in digests(root, "runs").values()) >= 8)
-    there.kill_one()
-    assert kill.end(process, "the sweep") == 0
-    there.end()
-    said = (root / "out").read_text()
-    assert "of the Ray cluster was lost\n" in said
-    assert said.count("its node was lost; started again on another\n") == 1
-    assert "24 runs of 4 configs: 24 finished" in said
-    assert len(digests(root, "here")) == 24
-    assert digests(root, "runs") == digests(root, "here")
-    again = sum(starts(run) - 1 for run in Store(root / "runs").runs())
-    assert again <= 1, "the lost one went on from its checkpoint, unless it had none yet"
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    return disturb_ray.refer(tmp_path_factory.mktemp("reference") / "root")
 
 
 @needs_ray
-@pytest.mark.full
-def test_ctrl_c_on_ray_stops_the_jobs_at_their_last_checkpoint(
-    root: Path, faults: Callable[..., None], nodes: Nodes
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind == "kill" else pytest.mark.full)
+        for kind in disturb_ray.KINDS
+    ],
+)
+def test_disturbed_it_ends_as_if_it_had_not_been(
+    kind: str, tmp_path: Path, reference: dict[str, str | None], nodes: Nodes
 ) -> None:
-    faults(h1="hang", h2="hang")
-    process = kill.train(root, ["-m", *FAULTY, "+model.hidden=1,2,3", *nodes.words])
-    until(lambda: len(runs(root)) == 2 and all(run.epochs() for run in runs(root).values()))
-    os.kill(process.pid, signal.SIGINT)
-    assert kill.end(process, "the sweep") == 130
-    assert statuses(root) == {1: "interrupted", 2: "interrupted"}
+    """On a cluster of its own where nodes are killed: other tests go on with theirs."""
+    kills_nodes = kind in ("raylet", "node", "head")
+    there = Nodes(1, 1) if kills_nodes else nodes
+    _, there = disturb_ray.trial(kind, 7, there, tmp_path / "root", reference)
+    if kills_nodes:
+        there.end()
+
+
+@needs_ray
+@pytest.mark.full
+def test_nodes_that_join_late_take_jobs(root: Path) -> None:
+    there = Nodes(1)
+    words = [*WORDS, *ALL, "trainer.epochs=40", "trainer.patience=null", *there.words]
+    process = kill.train(root, words)
+    until(lambda: disturb_ray.jobs(root))
+    there.do("add 1")
+    until(lambda: len(disturb_ray.jobs(root)) == 2)
+    assert kill.end(process, "the sweep") == 0
+    large = [*WORDS, *FOUR, *there.words, "trainer.threads=2", "store.root=large"]
+    process = kill.train(root, [*large, "hydra.launcher.nodes_within=100"], "said")
+    said = "a job needs 2 cores; the largest of 2 nodes has 1 core: waiting at most 100 s for one"
+    until(lambda: said in (root / "said").read_text())
+    there.do("add 2")
+    assert kill.end(process, "the sweep") == 0
+    assert (root / "said").read_text().count("waiting at most") == 1
+    there.end()
+    assert len(digests(root, "large")) == 4
+
+
+DOCUMENTED = """
+ip link set lo up
+mkdir home ray
+export HOME=$PWD/home RAY_TMPDIR=$PWD/ray OMP_NUM_THREADS=1
+ray start --head > head
+ray start --address=127.0.0.1:6379 > node
+python {train} -m hydra/launcher=ray_cluster model.hidden=392,256 'seed=range(5)' {words} &
+until ray status | grep -A 2 request_resources | tee asked | grep CPU; do sleep 0.1; done
+wait $!
+"""
+
+
+@needs_ray
+@pytest.mark.full
+@pytest.mark.skipif(
+    shutil.which("ip") is None
+    or subprocess.run(["unshare", "-np", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no network of one's own",
+)
+def test_a_cluster_that_is_started_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a network of its own, whose ports are free, and whose processes all end with the first."""
+    documented = (conf_dir() / "hydra/launcher/ray_cluster.yaml").read_text()
+    for line in ("ray start --head ", "ray start --address=HEAD:6379 "):
+        assert f"#   {line}" in documented
+    for name in disturb_ray.ENVIRONMENT:
+        monkeypatch.delenv(name)
+    train = f"{PROJECT}/train.py"
+    words = "data=digits trainer.epochs=30 trainer.patience=null tracking=off sweep.report=false"
+    # Below /tmp, whatever TMPDIR says: the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["unshare", "-np", "--fork", "--mount-proc", "--kill-child", "sh", "-ec",
+             DOCUMENTED.format(train=train, words=words)],
+            cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        asked = (Path(folder) / "asked").read_text()
+        assert "10 runs of 2 configs: 10 finished" in done.stdout
+        assert re.search(r"{'CPU': 1(\.0)?}: 10 from request_resources", asked), asked
+
+
+def test_files_that_killed_launchers_have_left_are_removed(home: Store) -> None:
+    left, held, new = (home.root / f".probe-{name}" for name in ("left", "held", "new"))
+    for file in (left, held, new):
+        file.touch()
+    for file in (left, held):
+        os.utime(file, (0, 0))
+    with FileLock(held):
+        os.utime(held, (0, 0))
+        cluster._remove_left_probes(home)
+        assert [left.exists(), held.exists(), new.exists()] == [False, True, True]
 
 
 @needs_ray
@@ -209,25 +258,33 @@ def test_a_node_that_does_not_see_the_store_is_refused(root: Path, nodes: Nodes)
 
 
 @needs_ray
-def test_nodes_without_gpus_are_refused_for_jobs_that_need_one(
-    train: Command, nodes: Nodes
+@pytest.mark.parametrize(
+    ("word", "lack"),
+    [
+        ("sweep.gpus_per_worker=4", "1 core and 4 GPUs; the largest of 2 nodes has 1 core and 0 GPUs"),
+        ("trainer.threads=2", "2 cores; the largest of 2 nodes has 1 core"),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_too_large_for_all_nodes_is_refused(
+    train: Command, root: Path, nodes: Nodes, word: str, lack: str
 ) -> None:
-    ended = train(*WORDS, *FOUR, *nodes.words, "sweep.gpus_per_worker=1")
+    ended = train(*WORDS, *FOUR, *nodes.words, word)
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == f"{nodes.words[1]}: its nodes have no GPU for a job\n"
+    assert ended.err.splitlines()[0] == f"{nodes.words[1]}: a job needs {lack}"
+    assert "hydra.launcher.nodes_within=900" in ended.err
+    assert Store(root / "runs").runs() == []
 
 
-@needs_ray
 def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
     home: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NFS remembers for some time that a file was not there."""
     monkeypatch.setattr(cluster, "SETTLING", 5.0)
-    process = object.__new__(cluster.RemoteProcess)
-    process._run = home.run("f" * 64)
 
     async def ended() -> None:
-        process._exit_code = asyncio.get_running_loop().create_future()
+        process = object.__new__(cluster.RemoteProcess)
+        process._run = home.run("f" * 64)
+        process._exit_code = Future()
         process._exit_code.set_result(0)
         waiting = asyncio.create_task(process.ended())
         await asyncio.sleep(0.2)
@@ -243,10 +300,11 @@ def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
 
 
 def test_a_sweep_ends_of_which_no_node_is_left() -> None:
-    nodes = cluster.Cluster("auto")
-    nodes._nodes._looked, nodes._nodes._alone = time.monotonic(), time.monotonic() - 121
+    nodes = cluster.Nodes("here", None)
+    nodes._link = cast(Any, SimpleNamespace(call=lambda *_: Future()))
+    nodes._alone = time.monotonic() - 121
     with pytest.raises(
-        RunFailed, match="address=auto: no node was left for 120 s; issue the same command again"
+        RunFailed, match="here: no node was left for 120 s; issue the same command again"
     ):
         nodes.tend()
 
@@ -289,10 +347,11 @@ def test_what_a_node_must_find(home: Store) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"), "127.0.0.1:1: [Errno 111] Connection refused"),
-        (("hydra/launcher=ray_cluster",), "hydra.launcher.address=auto: [Errno 111] Connection refused"),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"), "hydra.launcher.address=127.0.0.1:1: no Ray cluster answers at 127.0.0.1:1: [Errno 111] Connection refused"),
+        (("hydra/launcher=ray_cluster",), "hydra.launcher.address=auto: no Ray cluster answers at 127.0.0.1:1, which is what auto means here (by RAY_ADDRESS): [Errno 111] Connection refused"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=ray://h:1"), "hydra.launcher.address=ray://h:1: "),
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=[]"), "hydra.launcher.address=[]: must be auto, local, or"),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.nodes_within=-1"), "hydra.launcher.nodes_within=-1: must be a number of seconds >= 0"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.cpus_per_node=x"), "hydra.launcher.cpus_per_node=x: must be a whole"),
     ],
 )  # fmt: skip

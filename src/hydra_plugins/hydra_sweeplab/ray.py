@@ -12,9 +12,9 @@ from hydra_plugins.hydra_sweeplab import launcher  # the class would be a plugin
 class RayLauncher(launcher.SweeplabLauncher):
     """Trains on the nodes of a Ray cluster."""
 
-    def __init__(self, address: Any, cpus_per_node: Any = None) -> None:
+    def __init__(self, address: Any, cpus_per_node: Any = None, nodes_within: Any = 0) -> None:
         super().__init__()
-        self._address, self._cpus = address, cpus_per_node
+        self._address, self._cpus, self._within = address, cpus_per_node, nodes_within
 
     def begin(self) -> None:
         """Check that Ray is installed and the settings are valid; the place connects, once there is
@@ -32,11 +32,16 @@ class RayLauncher(launcher.SweeplabLauncher):
         if cpus is not None and (type(cpus) is not int or cpus < 1):
             allowed = "a whole number >= 1, or null"
             raise UserError(f"hydra.launcher.cpus_per_node={cpus}: must be {allowed}")
+        within = self._within
+        if type(within) not in (int, float) or not 0 <= within < float("inf"):
+            raise UserError(
+                f"hydra.launcher.nodes_within={within}: must be a number of seconds >= 0"
+            )
 
     def place(self) -> Any:
         from sweeplab.sweep.cluster import Cluster
 
-        return Cluster(self._address, self._cpus)
+        return Cluster(self._address, self._cpus, self._within)
 
 
 ConfigStore.instance().store(
@@ -47,6 +52,7 @@ ConfigStore.instance().store(
         # Of a running cluster; auto: the one that this machine is in; local: one for this sweep.
         "address": "auto",
         "cpus_per_node": None,  # at most so many cores of each node; null: all that it has
+        "nodes_within": 0,  # seconds that nodes large enough may take to come, before the first job
     },
     provider="sweeplab",
 )

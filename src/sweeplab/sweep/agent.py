@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -18,6 +18,9 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep import server
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.local import Local, LocalProcess
+
+LOOK = 2.0  # seconds between two looks for the launcher
+MISSED = 2  # looks that have not seen it, after which it has gone
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -76,25 +79,39 @@ def _listed(packages: dict[str, str]) -> str:
 
 
 class Agent:
-    """An actor of Ray's. All its methods run in one thread, in turn."""
+    """Trains jobs on its node, for as long as there is a launcher. `node` is Ray's id of it."""
 
-    def __init__(self, path: Sequence[str], folder: str, *, gpus: bool) -> None:
-        # The launcher's folders come first, as in a job on its own machine.
-        sys.path[:] = dict.fromkeys([*path, *sys.path])
+    def __init__(self, folder: str, *, gpus: bool, node: str) -> None:
         with suppress(OSError):  # the launcher alone may have this folder; `join` checks the store
             os.chdir(folder)
         if not gpus:
             # Otherwise trainer.device=auto would take a GPU that was not leased.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["RAY_NODE_ID"] = node  # which a run records
         server.start()
+        self._raylet = os.getppid()
         self._local = Local()
         self._at_work: dict[int, LocalProcess] = {}
         self._tried: set[str] = set()  # data sets
 
-    async def join(self, probe: Probe) -> tuple[str | None, list[str]]:
+    def join(self, probe: Probe) -> tuple[str | None, list[str]]:
         """Return what is wrong here, or None, and the GPUs as CUDA_VISIBLE_DEVICES names them."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return probe.problem(), [gpu for gpu in visible.split(",") if gpu]
+        problem = probe.problem()
+        if problem is None:
+            threading.Thread(target=self._end_with_launcher, args=[probe], daemon=True).start()
+        return problem, [gpu for gpu in visible.split(",") if gpu]
+
+    def _end_with_launcher(self, probe: Probe) -> None:
+        """End this process, and its jobs with it, when its launcher or the node's Ray has gone.
+
+        Ray does so by itself, but may take minutes.
+        """
+        missed = 0  # looks, one after the other: a file server may lose a lock for a moment
+        while missed < MISSED and os.getppid() == self._raylet:
+            time.sleep(LOOK)
+            missed = 0 if store.locked(probe.token) else missed + 1
+        os.kill(os.getpid(), signal.SIGKILL)
 
     async def run(self, number: int, job: Job, lease: Lease) -> int:
         """Train a job; return its exit code, or minus the signal that it died of."""
@@ -110,7 +127,7 @@ class Agent:
         del self._at_work[number]
         return exit_code
 
-    async def send(self, number: int, sent: signal.Signals) -> None:
+    def send(self, number: int, sent: signal.Signals) -> None:
         """Send a job a signal, if it is at work."""
         process = self._at_work.get(number)
         if process is not None:

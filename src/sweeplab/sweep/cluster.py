@@ -8,15 +8,15 @@ asking Ray would take much longer than the milliseconds in which a job starts.
 from __future__ import annotations
 
 import asyncio
-import os
+import pickle
 import signal
-import socket
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +24,61 @@ from filelock import FileLock
 
 from sweeplab import console, store, targets
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError, one_line
 from sweeplab.runs import parts
 from sweeplab.runs.job import Job
 from sweeplab.sweep import leases
-from sweeplab.sweep.agent import Agent, Probe, versions
+from sweeplab.sweep.agent import Probe, versions
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease, Leases
 from sweeplab.sweep.place import SweepPlace
-from sweeplab.sweep.worker import LOST
+from sweeplab.sweep.ray_driver import NodeEntry
+from sweeplab.sweep.ray_link import AgentLostError, CallFailedError, Link, LinkLostError
+from sweeplab.sweep.worker import LOST, TERMINATED
 from sweeplab.train import cpus
 
+CONNECTING = 120.0  # seconds that Ray gets to connect in; it gives up itself before that
 JOINING = 60.0  # seconds that nodes get to join before the first job; others may join later
-LOOK = 5.0  # seconds between two looks for new nodes
-ALONE = 120.0  # seconds without a node after which a sweep ends
+GREETING = 0.5  # seconds between two looks at the clock while they do
+LOOK = 2.0  # seconds between two looks for new nodes
+SILENT = 10.0  # seconds without an answer after which the head may have gone
+ALONE = 120.0  # seconds without a node, or without one that is large enough, to end a sweep after
 SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
 SETTLING_LOOK = 0.1  # seconds between two looks for it
-LOCAL = "local"  # the address that means a cluster of this machine alone, for this sweep
-OBJECTS = 100 * 2**20  # bytes; jobs are small, and a data set is loaded on each node
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or each agent gets a new environment under `uv run`
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns that it will not always
-}
+MOST_ASKED = 1000  # jobs for which an autoscaler is asked at once
+PROBE = ".probe-"  # the beginning of the name of the file by which nodes know the store
+LEFT = 60.0  # seconds after which such a file that is not locked is of no launcher
+AGAIN = "issue the same command again for the rest"
+START = (
+    "start a cluster with `ray start --head`, name its head by hydra.launcher.address=HOST:PORT,"
+    " or take hydra/launcher=ray_local"
+)
+LARGER = (
+    "lower trainer.threads or sweep.gpus_per_worker, start a larger node,"
+    " or let hydra.launcher.nodes_within=900 seconds pass for one that an autoscaler adds"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a job needs on its node, or what a node has."""
+
+    cores: int
+    gpus: float
+
+    def fits(self, node: Size) -> bool:
+        """Tell whether a node has what this job needs."""
+        return self.cores <= node.cores and self.gpus <= node.gpus
 
 
 @dataclass(slots=True)
 class Node:
     """A node that has joined, or has been asked to."""
 
-    id: str  # Ray's
-    name: str
-    agent: Any
+    entry: NodeEntry
     leases: Leases
-    answer: Any = None  # of the probe, while it is awaited
+    answer: Future[Any] | None  # of the probe, while it is awaited
 
 
 class Nodes:
@@ -65,137 +87,162 @@ class Nodes:
     def __init__(self, place: str, cores: int | None) -> None:
         """`place` begins messages; `cores`: at most so many of each node, None for all."""
         self._place = place
-        self._cores = cores
+        self._cores = cores or sys.maxsize
         self._nodes: dict[str, Node] = {}  # by Lease.node; a node that comes back gets another key
         self._count = 0  # of keys
         self._refused: set[str] = set()  # ids
+        self._list: Future[list[NodeEntry]] | None = None  # while it is awaited
         self._looked = 0.0  # when
+        self._is_silent = False  # the head, for some time
         self._alone = 0.0  # since when
+        self._sizes: list[Size] | None = None  # of all nodes; None: not known yet
 
     @property
     def ready(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.answer is None]
 
-    @property
-    def _awaited(self) -> list[Node]:
-        return [node for node in self._nodes.values() if node.answer is not None]
-
     def get(self, key: str) -> Node | None:
         """Return a node; None if it has gone."""
         return self._nodes.get(key)
 
-    def gather(self, probe: Probe, root: str, gpus: float) -> None:
+    def lack(self, needs: Sequence[Size]) -> str:
+        """Say that no node is large enough for one of these jobs; '' if all have one."""
+        sizes = self._sizes or []
+        for need in needs:
+            if not any(need.fits(size) for size in sizes):
+                return f"a job needs {_worded(need, need)}; {_worded_largest(sizes, need)}"
+        return ""
+
+    def gather(self, link: Link, probe: Probe, needs: Sequence[Size], within: float) -> None:
         """Wait until all nodes have joined, or time is over and one has.
 
-        The other nodes are not free, and may join later. Only nodes that have GPUs, if a job needs
-        some, are asked. `root` is the store. Raises UserError if one of them cannot do the jobs.
+        The other nodes are not free, and may join later. Only nodes that are large enough for one
+        of these jobs are asked; nodes for all of them may come `within` so many seconds. Raises
+        UserError if none does, or if a node cannot do the jobs.
         """
-        self._probe, self._root, self._gpus = probe, root, gpus
-        self._look()
-        deadline = time.monotonic() + JOINING
-        is_said = False
-        while self._awaited and (time.monotonic() < deadline or not self.ready):
-            for problem in self._greet(1.0):
-                raise UserError(problem)
-            if not is_said and time.monotonic() > deadline:
-                console.say("no node of the Ray cluster is free: waiting for one")
-                is_said = True
+        self._link, self._probe, self._needs = link, pickle.dumps(probe), needs
+        self._root = probe.token.parent
+        began = time.monotonic()
+        said = ""
+        while True:
             self._look()
+            for problem in self._greet(GREETING):
+                raise UserError(problem)
+            waited = time.monotonic() - began
+            lack = self.lack(needs)
+            if self._sizes is None:
+                continue
+            if lack and waited >= within:
+                raise UserError(f"{self._place}: {lack}", LARGER)
+            if not lack and (not self._awaited or (waited > JOINING and self.ready)):
+                return
+            note = ""
+            if lack:
+                note = f"{lack}: waiting at most {within:g} s for one that is large enough"
+            elif waited > JOINING:
+                note = "no node of the Ray cluster is free: waiting for one"
+            if note and not said:
+                console.say(note)
+                said = note
+
+    @property
+    def _awaited(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.answer is not None]
 
     def _look(self) -> None:
-        """Ask nodes that are new to join."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        """Ask for the list of nodes, unless that was done just now."""
+        since = time.monotonic() - self._looked
+        if self._list is None and since > LOOK:
+            self._looked = time.monotonic()
+            self._list = self._link.call("nodes")
+        elif self._list is not None and since > SILENT and not self._is_silent:
+            self._is_silent = True
+            goes_on = "jobs at work on other nodes go on while Ray waits for it"
+            console.say(f"the head of the Ray cluster does not answer; {goes_on}", style="yellow")
 
-        self._looked = time.monotonic()
-        known = self._refused | {node.id for node in self._nodes.values()}
-        for entry in ray.nodes():
-            node_id, resources = entry["NodeID"], entry["Resources"]
-            cpus = min(int(resources.get("CPU", 0)), self._cores or sys.maxsize)
-            gpus = int(resources.get("GPU", 0)) if self._gpus else 0
-            if not entry["Alive"] or node_id in known:
+    def _ask_to_join(self, entries: Sequence[NodeEntry]) -> None:
+        """Ask those nodes of a list to join that are new and large enough."""
+        self._sizes = [Size(min(entry.cpus, self._cores), entry.gpus) for entry in entries]
+        known = self._refused | {node.entry.id for node in self._nodes.values()}
+        uses_gpus = any(need.gpus for need in self._needs)
+        for entry, size in zip(entries, self._sizes, strict=True):
+            if entry.id in known or not any(need.fits(size) for need in self._needs):
                 continue
-            if not cpus or gpus < min(self._gpus, 1):
-                continue
-            there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-            actor = ray.remote(num_cpus=cpus, num_gpus=gpus, scheduling_strategy=there)(Agent)
-            agent = actor.remote(sys.path, str(Path.cwd()), gpus=gpus > 0)
             self._count += 1
             key = str(self._count)
-            self._nodes[key] = Node(
-                id=node_id,
-                name=entry["NodeManagerAddress"],
-                agent=agent,
-                leases=Leases(cores=cpus, node=key),
-                answer=agent.join.remote(self._probe),
-            )
+            part = replace(entry, cpus=size.cores, gpus=entry.gpus if uses_gpus else 0)
+            answer = self._link.call("join", key, part, str(Path.cwd()), self._probe)
+            self._nodes[key] = Node(part, Leases(cores=size.cores, node=key), answer)
 
     def _greet(self, seconds: float) -> Iterator[str]:
-        """Take in the nodes that have answered; yield what is wrong with those that are refused."""
-        import ray
-        from ray.exceptions import RayActorError
-
-        answers = [node.answer for node in self._awaited]
-        for answer in ray.wait(answers, num_returns=len(answers), timeout=seconds)[0]:
-            key = next(key for key, node in self._nodes.items() if node.answer == answer)
-            node = self._nodes[key]
+        """Take in what nodes have answered; yield what is wrong with those that are refused."""
+        awaited = [node.answer for node in self._nodes.values() if node.answer is not None]
+        if self._list is not None:
+            awaited.append(self._list)
+        wait(awaited, seconds, FIRST_COMPLETED)
+        if self._list is not None and self._list.done():
+            entries, self._list = self._list.result(), None
+            self._is_silent = False
+            self._ask_to_join(entries)
+        for key, node in list(self._nodes.items()):
+            if node.answer is None or not node.answer.done():
+                continue
             try:
-                problem, node.leases.gpus = ray.get(answer)
-            except RayActorError:  # it has gone; it may come back
+                problem, node.leases.gpus = node.answer.result()
+            except AgentLostError:  # it may come back
                 del self._nodes[key]
                 continue
             node.answer = None
             if problem is not None:
                 del self._nodes[key]
-                self._refused.add(node.id)
-                ray.kill(node.agent)
-                yield f"store.root={self._root}: node {node.name} {problem}"
+                self._refused.add(node.entry.id)
+                self._link.call("drop", key)
+                yield f"store.root={self._root}: node {node.entry.name} {problem}"
 
     def lose(self, key: str) -> None:
         """Drop a node whose agent does not answer, and end its jobs should it be alive."""
-        import ray
-
         node = self._nodes.pop(key, None)
         if node is not None:
-            ray.kill(node.agent)
-            console.say(f"node {node.name} of the Ray cluster was lost", style="yellow")
+            self._link.call("drop", key)
+            console.say(f"node {node.entry.name} of the Ray cluster was lost", style="yellow")
 
     def tend(self) -> None:
         """Take in new nodes now and then. Raises RunFailed if there has been none for long."""
-        if time.monotonic() - self._looked > LOOK:
-            self._look()
-        if self._awaited:
-            for problem in self._greet(0):
-                console.complain(problem)
+        self._look()
+        for problem in self._greet(0):
+            console.complain(problem)
         if self.ready or not self._alone:
             self._alone = time.monotonic()
         elif time.monotonic() - self._alone > ALONE:
-            advice = "issue the same command again for the rest"
-            raise RunFailed(f"{self._place}: no node was left for {ALONE:g} s; {advice}")
+            raise RunFailed(f"{self._place}: no node was left for {ALONE:g} s; {AGAIN}")
 
 
 class RemoteProcess:
     """A job at work on a node."""
 
-    def __init__(self, nodes: Nodes, number: int, job: Job, lease: Lease, run: store.Run) -> None:
-        node = nodes.get(lease.node)
-        assert node is not None  # it has just given the lease
+    def __init__(
+        self, nodes: Nodes, link: Link, number: int, job: Job, lease: Lease, run: store.Run
+    ) -> None:
         self._nodes = nodes
-        self._agent = node.agent
+        self._link = link
         self._number = number
         self._key = lease.node
         self._run = run
-        self._exit_code = node.agent.run.remote(number, job, lease)
+        self._told = asyncio.Event()  # to end
+        self._exit_code = link.call("run", self._key, number, pickle.dumps((job, lease)))
 
     async def ended(self) -> int:
         """Wait for its end; return its exit code, minus a signal, or LOST."""
-        from ray.exceptions import RayActorError
-
         try:
-            code: int = await self._exit_code
-        except RayActorError:
+            code: int = await asyncio.wrap_future(self._exit_code)
+        except AgentLostError:
             self._nodes.lose(self._key)
             return LOST
+        except LinkLostError:  # nobody knows; the place says so, and the sweep ends
+            await self._told.wait()
+            return TERMINATED
+        except CallFailedError as error:
+            raise RunFailed(f"Ray could not start a job: {one_line(error)}; {AGAIN}") from error
         if code == 0:
             await self._result_seen()
         return code
@@ -207,18 +254,22 @@ class RemoteProcess:
             await asyncio.sleep(SETTLING_LOOK)
 
     def send(self, number: signal.Signals) -> None:
-        self._agent.send.remote(self._number, number)
+        self._told.set()
+        self._link.call("send", self._key, self._number, number)
 
 
 class Cluster(SweepPlace):
     """Workers on all nodes of a Ray cluster, those that come later included."""
 
-    def __init__(self, address: str, cpus: int | None = None) -> None:
+    def __init__(self, address: str, cpus: int | None = None, nodes_within: float = 0.0) -> None:
         self._address = address
         self._cpus = cpus
-        self._nodes = Nodes(_key(address), cpus)
+        self._within = nodes_within
+        self._key = f"hydra.launcher.address={address}"
+        self._nodes = Nodes(self._key, cpus)
         self._count = 0  # of processes
         self._out: list[Lease] = []
+        self._lacking = 0.0  # since when the next job needs a larger node than there is
         self._open = ExitStack()
 
     def __exit__(self, *_: object) -> None:
@@ -226,58 +277,95 @@ class Cluster(SweepPlace):
 
     # --- nodes
 
+    def expect(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
     def open(self, home: store.Store, settings: Config) -> None:
         """Connect, and let the nodes join. Raises UserError if one of them cannot do the jobs."""
         self._home, self._settings = home, settings
-        gpus = gpus_per_worker(settings)
-        probe = self._make_probe()
-        with console.waiting("connecting to Ray"):
-            _connect(self._address, self._cpus)
-        import ray
+        probe = self._open.enter_context(_held_probe(home, settings))
+        needs = self._needs()
+        self._link = Link()
+        self._open.callback(self._link.close)  # which ends the agents, and their jobs with them
+        try:
+            with console.waiting("connecting to Ray"):
+                self._connect(probe.token)
+            self._link.call("ask_for", _bundles(needs, settings.sweep.workers))
+            with console.waiting("waiting for the nodes of the Ray cluster"):
+                self._nodes.gather(self._link, probe, list(dict.fromkeys(needs)), self._within)
+        except LinkLostError as error:
+            raise UserError(self._say_lost()) from error
+        except CallFailedError as error:
+            raise UserError(f"{self._key}: {one_line(error)[:300]}") from error
 
-        self._open.callback(ray.shutdown)  # which ends the agents, and their jobs with them
-        with console.waiting("waiting for the nodes of the Ray cluster"):
-            self._nodes.gather(probe, settings.store.root, gpus)
-        if not self._nodes.ready:
-            kind = "GPU" if gpus else "CPU"
-            raise UserError(f"{_key(self._address)}: its nodes have no {kind} for a job")
+    def _connect(self, token: Path) -> None:
+        cores = self._cpus or cpus.count()
+        connecting = self._link.call("connect", sys.path, token, self._address, cores)
+        try:
+            connecting.result(CONNECTING)
+        except CallFailedError as error:
+            raise UserError(f"{self._key}: {one_line(error)[:300]}", START) from error
+        except TimeoutError as error:
+            problem = f"Ray has not connected in {CONNECTING:g} s"
+            raise UserError(f"{self._key}: {problem}", START) from error
 
-    def _make_probe(self) -> Probe:
-        """Lock a file in the store until the end of the sweep, for the nodes to find."""
-        token = Path(self._home.root, f".probe-{uuid.uuid4().hex}").absolute()
-        self._open.callback(token.unlink, missing_ok=True)
-        self._open.enter_context(FileLock(token))
-        paths = parts.class_paths(self._settings)
-        # Leave out the files of the data, which may be large: a job that does not see them says so.
-        words = parts.words(self._settings, held=True)
-        pieces = targets.parts(paths, words)
-        return Probe(token=token, targets=paths, words=words, code=pieces, versions=versions())
+    def _say_lost(self) -> str:
+        return f"{self._key}: the cluster was lost (what Ray says: {self._link.log})"
+
+    def _needs(self) -> list[Size]:
+        """List what each job needs, those of a search as far as they are known."""
+        needs = []
+        for cell in self._jobs.possible:
+            if not cell.job.finished:
+                threads = self._home.run(cell.job.fingerprint).threads
+                needs.append(_need(cell.job.config, threads or cell.job.config.trainer.threads))
+        return needs or [_need(self._settings, self._settings.trainer.threads)]
 
     # --- leases
 
     @property
     def full(self) -> bool:
         workers = self._settings.sweep.workers
-        if workers != "auto" and len(self._out) >= int(workers):
+        if self._link.is_lost or (workers != "auto" and len(self._out) >= int(workers)):
             return True
         return bool(self._nodes.ready) and all(node.leases.full for node in self._nodes.ready)
 
     @property
     def expecting(self) -> bool:
-        return not self._nodes.ready
+        return self._link.is_lost or self._lacking > 0 or not self._nodes.ready
 
     def tend(self) -> None:
-        self._nodes.tend()
+        if self._link.is_lost:
+            raise RunFailed(f"{self._say_lost()}; what was finished is kept: {AGAIN}")
+        try:
+            self._nodes.tend()
+        except LinkLostError:
+            return  # the next time says so
+        if self._lacking and time.monotonic() - self._lacking > max(ALONE, self._within):
+            raise RunFailed(f"{self._key}: {self._lack}; {AGAIN}")
 
     def take(self, settings: Config, threads: int) -> Lease | None:
         if self.full:
             return None
+        need = _need(settings, threads)
+        lack = self._nodes.lack([need])
+        if lack:
+            self._note_lack(lack)
+            return None
+        self._lacking = 0.0
         for node in self._nodes.ready:
-            lease = node.leases.take(threads, gpus_per_worker(settings))
+            has = Size(node.leases.cores, len(node.leases.gpus))
+            lease = node.leases.take(threads, need.gpus) if need.fits(has) else None
             if lease is not None:
                 self._out.append(lease)
                 return lease
         return None
+
+    def _note_lack(self, lack: str) -> None:
+        """Say once, while it lasts, that the next job needs a larger node than there is."""
+        if not self._lacking:
+            self._lacking, self._lack = time.monotonic(), lack
+            console.say(f"{lack}: waiting for one that is large enough", style="yellow")
 
     def give(self, lease: Lease) -> None:
         self._out.remove(lease)
@@ -292,7 +380,7 @@ class Cluster(SweepPlace):
         (job,) = jobs  # none are trained as one: a lost node costs one run only
         self._count += 1
         run = self._home.run(job.fingerprint)
-        return RemoteProcess(self._nodes, self._count, job, lease, run)
+        return RemoteProcess(self._nodes, self._link, self._count, job, lease, run)
 
 
 def gpus_per_worker(settings: Config) -> float:
@@ -306,38 +394,58 @@ def gpus_per_worker(settings: Config) -> float:
     return leases.gpus_per_worker(settings)
 
 
-def _key(address: str) -> str:
-    return f"hydra.launcher.address={address}"
+def _need(settings: Config, threads: int | None) -> Size:
+    return Size(threads or 1, gpus_per_worker(settings))
 
 
-def _connect(address: str, cores: int | None) -> None:
-    """Connect to the cluster, or start one for this sweep. Raises UserError if that fails."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == LOCAL:
-        settings["num_cpus"] = cores or cpus.count()
-        settings["object_store_memory"] = OBJECTS
-        settings["_node_ip_address"] = "127.0.0.1"
-        settings["include_dashboard"] = False
-    try:
-        if address != LOCAL:
-            _ensure_reachable(address)
-        ray.init(address=address, **settings)
-    except (OSError, RuntimeError, ValueError) as error:
-        advice = "start a cluster with `ray start --head`, or take hydra/launcher=ray_local"
-        raise UserError(f"{_key(address)}: {one_line(error)[:300]}\n{advice}") from error
+def _worded(size: Size, need: Size) -> str:
+    """Write a size, with its GPUs where some are needed."""
+    cores = counted(size.cores, "core")
+    if not need.gpus:
+        return cores
+    kind = "GPU" if 0 < size.gpus <= 1 else "GPUs"
+    return f"{cores} and {size.gpus:g} {kind}"
 
 
-def _ensure_reachable(address: str) -> None:
-    """Raise OSError or ValueError at once where Ray would try for minutes."""
-    # There is no public way to learn what `auto` means.
-    from ray._private.services import canonicalize_bootstrap_address
+def _worded_largest(sizes: Sequence[Size], need: Size) -> str:
+    """Say what the node has that comes nearest to what is needed."""
+    if not sizes:
+        return "the cluster has no node"
+    largest = max(sizes, key=lambda size: (min(size.gpus, need.gpus), size.cores))
+    return f"the largest of {counted(len(sizes), 'node')} has {_worded(largest, need)}"
 
-    known = canonicalize_bootstrap_address(address)
-    if known is None:
-        raise ConnectionError("there is no cluster")
-    host, _, port = known.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=10).close()
+
+def _bundles(needs: Sequence[Size], workers: str | int) -> list[dict[str, float]]:
+    """List what an autoscaler is to provide: room for all jobs that may be at work at once."""
+    most = MOST_ASKED if workers == "auto" else int(workers)
+    bundles = []
+    for need in needs[:most]:
+        bundle: dict[str, float] = {"CPU": need.cores}
+        if need.gpus:
+            bundle["GPU"] = need.gpus
+        bundles.append(bundle)
+    return bundles
+
+
+@contextmanager
+def _held_probe(home: store.Store, settings: Config) -> Iterator[Probe]:
+    """Lock a file in the store, for the nodes to find."""
+    _remove_left_probes(home)
+    token = Path(home.root, f"{PROBE}{uuid.uuid4().hex}").absolute()
+    paths = parts.class_paths(settings)
+    # Leave out the files of the data, which may be large: a job that does not see them says so.
+    words = parts.words(settings, held=True)
+    pieces = targets.parts(paths, words)
+    with FileLock(token):
+        try:
+            yield Probe(token=token, targets=paths, words=words, code=pieces, versions=versions())
+        finally:
+            token.unlink(missing_ok=True)
+
+
+def _remove_left_probes(home: store.Store) -> None:
+    """Remove files of launchers that were killed. A new one may be about to be locked."""
+    for token in home.root.glob(f"{PROBE}*"):
+        with suppress(OSError):
+            if time.time() - token.stat().st_mtime > LEFT and not store.locked(token):
+                token.unlink()

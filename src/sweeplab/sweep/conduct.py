@@ -57,6 +57,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     home.open()
     report.say_copied(home, settings)
     if launch is None and jobs.left:
+        place.expect(jobs)
         place.open(home, settings)
     experiment = None
     if settings.tracking.enabled:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from sweeplab import data
 from sweeplab.config import Config
 from sweeplab.runs.job import Job
 from sweeplab.store import Store
 from sweeplab.sweep.leases import Lease
+
+if TYPE_CHECKING:
+    from sweeplab.sweep.jobs import Jobs
 
 
 class Process(Protocol):
@@ -38,6 +41,9 @@ class SweepPlace(ABC):
 
     @abstractmethod
     def __exit__(self, *_: object) -> None: ...
+
+    def expect(self, jobs: Jobs) -> None:  # noqa: B027  # most need not know
+        """Take note, before `open`, of the jobs that there will be."""
 
     @abstractmethod
     def open(self, home: Store, settings: Config) -> None:
