@@ -63,6 +63,7 @@ def test_the_nodes_write_nothing_where_ray_keeps_what_runs_on_this_machine(nodes
 
 
 @needs_ray
+@pytest.mark.full
 def test_two_nodes_of_ray_train_the_same_bits(
     root: Path, train: Command, command: Command, nodes: Nodes
 ) -> None:
@@ -129,7 +130,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, marks=[] if kind == "kill" else pytest.mark.full)
+        pytest.param(kind, marks=[] if kind == "agent" else pytest.mark.full)
         for kind in disturb_ray.KINDS
     ],
 )
