@@ -6,6 +6,7 @@ its journals: `python -m benchmarks.statistics --store runs batchnorm`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from benchmarks.simulated import Floats, Table, p_values, rejected_by_holm, share
 from sweeplab import compare, config, metrics
-from sweeplab.compare.looks import HOPELESS
+from sweeplab.compare.looks import HOPELESS, in_words, planned
 from sweeplab.compare.sequential import Looked, predictive_power
 from sweeplab.compare.statistics import ALPHA
 from sweeplab.store import Store
 
-LOOKS = (5, 10, 20, 30)
+LOOKS = tuple(planned(config.Seeds()))
+SCHEDULES = ((5, 10, 20, 30), (5, 7, 10, 14, 20, 30), LOOKS, tuple(range(5, 31)))
 EFFECTS = (0.0, 0.5, 1.0, 2.0)
 
 Flags = NDArray[np.bool_]
@@ -64,25 +66,41 @@ class Design:
             is_shown=rejected_by_holm(p_values(known)), is_positive=known.mean(-1) > 0, runs=runs
         )
 
-    def looked(self, differences: Floats, hopeless: float = HOPELESS) -> Found:
-        """Look after 5, 10, 20 and 30 seeds, and give more to what is neither settled nor hopeless."""
+    def fixed_number(self, differences: Floats, power: float) -> int:
+        """The least fixed number of seeds that shows as many of the true differences."""
+        least, most = 2, LOOKS[-1]
+        while least < most:
+            middle = (least + most) // 2
+            if self.power(self.fixed(differences, middle)) >= power:
+                most = middle
+            else:
+                least = middle + 1
+        return least
+
+    def looked(
+        self,
+        differences: Floats,
+        hopeless: float = HOPELESS,
+        schedule: Sequence[int] = LOOKS,
+    ) -> Found:
+        """Look as often as a sweep does, and give more to what is neither settled nor hopeless."""
         shape = differences.shape[:2]
         corrected, is_positive = np.ones(shape), np.zeros(shape, bool)
         is_open, is_hopeless = np.ones(shape, bool), np.zeros(shape, bool)
-        last = looked_until(LOOKS[-1])
+        last = looked_until(schedule)
         tests = len(self.pairs)
         levels = np.array([last.level(ALPHA / (tests - shown)) for shown in range(tests)] + [1.0])
         found = Found(is_shown=~is_open, is_positive=is_positive, runs=np.zeros(len(differences)))
-        for before, n in zip((0, *LOOKS), LOOKS, strict=False):
+        for before, n in zip((0, *schedule), schedule, strict=False):
             found.runs += self._on_either_side(is_open, is_open).sum(1) * (n - before)
             known = differences[..., :n]
             p = p_values(known)
-            corrected = np.where(is_open, looked_until(n).sequential_p(p), corrected)
+            corrected = np.where(is_open, looked_until(schedule, n).sequential_p(p), corrected)
             found.is_positive = np.where(is_open, known.mean(-1) > 0, found.is_positive)
             found.is_shown = rejected_by_holm(corrected)
-            if n < LOOKS[-1]:
+            if n < schedule[-1]:
                 level = levels[found.is_shown.sum(1)][:, None]
-                is_hopeless |= is_open & (predictive_power(p, n / LOOKS[-1], level) < hopeless)
+                is_hopeless |= is_open & (predictive_power(p, n / schedule[-1], level) < hopeless)
             is_open = ~(found.is_shown | is_hopeless)
             if self.is_race:
                 is_out = self._on_either_side(
@@ -105,15 +123,40 @@ class Design:
         is_right = np.where(found.is_positive, self.effects > 0, self.effects < 0)
         return np.asarray((found.is_shown & ~is_right).any(1))
 
+    def least_runs(self, power: float) -> float:
+        """The runs that any sequential test takes in the mean, at this level and with this power.
+
+        That is a lower bound for one that knows the spread, and the difference that it is to find
+        (Wald 1947, Sequential Analysis, appendix A.7; Hoeffding 1953, Annals of Mathematical
+        Statistics 24): by what each seed tells of a difference against none. Each config gets the
+        seeds of the first look at least.
+        """
+        effect = float(np.abs(self.effects).max())
+        nulls = int((self.effects == 0).sum())
+        level = ALPHA / 2 / (nulls + 1)  # of a true difference, when Holm has the others behind it
+        power = min(power, 1 - 1e-4)
+        told = power * math.log(power / level)
+        told += (1 - power) * math.log((1 - power) / (1 - level))
+        with_effect = max(LOOKS[0], told / (effect**2 / 2))
+        missed = (1 - level) * math.log((1 - level) / (1 - power))
+        missed += level * math.log(level / power)
+        without = max(LOOKS[0], missed / (effect**2 / 2))
+        configs = len(self.truth)
+        if self.is_race or nulls == 0:  # who lost to the best has nothing else to be told of
+            return configs * with_effect
+        with_effects = configs - nulls
+        return with_effects * with_effect + nulls * without
+
     def power(self, found: Found) -> float:
         """The share of the true differences that are shown."""
         is_right = np.where(found.is_positive, self.effects > 0, self.effects < 0)
         return float((found.is_shown & is_right)[:, self.effects != 0].mean())
 
 
-def looked_until(n: int) -> Looked:
-    known = tuple(look for look in LOOKS if look <= n)
-    return Looked(fractions=tuple(look / LOOKS[-1] for look in known), pairs=known)
+def looked_until(schedule: Sequence[int], n: int | None = None) -> Looked:
+    """The looks of a schedule after so many seeds, or all of them."""
+    known = tuple(look for look in schedule if n is None or look <= n)
+    return Looked(fractions=tuple(look / schedule[-1] for look in known), pairs=known)
 
 
 def designs(configs: int, effect: float) -> dict[str, Design]:
@@ -139,12 +182,52 @@ def looks(random: np.random.Generator, sweeps: int) -> Table:
                     row = _row(design, design.differences(design.draw(random, sweeps)))
                     rows.append([name, str(configs), f"{effect:g}", *row])
     about = (
-        f"sweep.seeds.until=decided with looks after 5, 10, 20 and 30 seeds, n={sweeps:,} sweeps a row: sweeps with a wrong decision, "
+        f"sweep.seeds.until=decided with looks after {in_words(LOOKS)}, n={sweeps:,} sweeps a row: sweeps with a wrong decision, "
         "the share of true differences that are shown, the mean number of runs, the least fixed number of seeds that shows as many, "
-        "and the runs saved against that, which nobody knows before, and against 30 seeds for all."
+        "and the runs saved against that, which nobody knows before; the most that any sequential test could save; and the runs saved "
+        f"against {LOOKS[-1]} seeds for all."
     )
-    columns = ["question", "configs", "difference (SD)", "wrong", "shown", "runs"]
-    return Table(about=about, columns=[*columns, "fixed seeds", "saved", "saved of 30"], rows=rows)
+    columns = ["question", "configs", "difference (SD)", "wrong", "shown", "runs", "fixed seeds"]
+    columns += ["saved", "at most", f"saved of {LOOKS[-1]}"]
+    return Table(about=about, columns=columns, rows=rows)
+
+
+def schedules(random: np.random.Generator, sweeps: int) -> Table:
+    """What more or fewer looks save: means over the questions."""
+    rows = []
+    for schedule in SCHEDULES:
+        row = [in_words(schedule) if len(schedule) < 15 else "5, 6, 7, ... and 30 seeds"]
+        for effect in EFFECTS:
+            found = []
+            for configs in (2, 8):
+                for name, design in designs(configs, effect).items():
+                    if effect or name != "baseline, all differ":
+                        differences = design.differences(design.draw(random, sweeps))
+                        found.append(_saved(design, differences, schedule))
+            shown, saved, of_all = np.array(found).mean(0)
+            row.append(
+                f"{saved if effect else of_all:.0f} %" + (f", {shown:.1f} %" if effect else "")
+            )
+        rows.append(row)
+    about = (
+        f"Other looks, n={sweeps:,} sweeps a row of 2 and 8 configs, means over their rows of the table above: the runs saved against "
+        "the fixed number of seeds that shows as many, and the share of true differences that are shown; without a difference, the "
+        "runs saved against 30 seeds for all."
+    )
+    columns = ["looks", "no difference", *(f"{effect:g} SD" for effect in EFFECTS if effect)]
+    return Table(about=about, columns=columns, rows=rows)
+
+
+def _saved(design: Design, differences: Floats, schedule: Sequence[int]) -> list[float]:
+    """The share of true differences that are shown, and what is saved of the fixed and of all runs."""
+    found = design.looked(differences, schedule=schedule)
+    runs, configs = found.runs.mean(), len(design.truth)
+    of_all = 100 * (1 - runs / (LOOKS[-1] * configs))
+    if not design.effects.any():
+        return [0.0, 0.0, of_all]
+    power = design.power(found)
+    n = design.fixed_number(differences, power)
+    return [100 * power, 100 * (1 - runs / (n * configs)), of_all]
 
 
 def given_up(random: np.random.Generator, sweeps: int) -> Table:
@@ -174,19 +257,18 @@ def _row(design: Design, differences: Floats) -> list[str]:
     row = [share(design.wrong(found))]
     saved_of_all = f"{100 * (1 - runs / (LOOKS[-1] * len(design.truth))):.0f} %"
     if not design.effects.any():
-        return [*row, "-", f"{runs:.0f}", "-", "-", saved_of_all]
+        return [*row, "-", f"{runs:.0f}", "-", "-", "-", saved_of_all]
     power = design.power(found)
-    fixed = range(2, LOOKS[-1] + 1)
-    n = next(
-        n for n in fixed if n == LOOKS[-1] or design.power(design.fixed(differences, n)) >= power
-    )
+    n = design.fixed_number(differences, power)
     saved = 1 - runs / (n * len(design.truth))
+    most = 1 - design.least_runs(power) / (n * len(design.truth))
     return [
         *row,
         f"{100 * power:.1f} %",
         f"{runs:.0f}",
         str(n),
         f"{100 * saved:.0f} %",
+        f"{100 * most:.0f} %",
         saved_of_all,
     ]
 
@@ -204,7 +286,7 @@ def replay(home: Store, names: Sequence[str]) -> Table:
     for cell in (cell for sweep in sweeps for cell in sweep["cells"]):
         cells.setdefault(cell["group"], {})[cell["replica"]["seed"]] = cell
     seeds = sorted(set.intersection(*(set(own) for own in cells.values())))
-    after = [*(n for n in LOOKS if n < len(seeds)), len(seeds)]
+    after = planned(config.Seeds(max=len(seeds)))
     asked: dict[str, config.Node] = {}
     undecided = list(cells)
     for taken, n in enumerate(after, 1):

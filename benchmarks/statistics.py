@@ -228,6 +228,7 @@ PARTS: dict[str, Part] = {
     "importance": importance,
     "bold": bold,
     "looks": sequential.looks,
+    "schedules": sequential.schedules,
     "given-up": sequential.given_up,
 }
 
