@@ -10,13 +10,15 @@ import pytest
 from scipy import optimize, special
 
 from sweeplab.compare import sequential
+from sweeplab.compare.looks import planned
 from sweeplab.compare.sequential import Looked
+from sweeplab.config import Seeds
 
-LOOKS = (5, 10, 20, 30)
+LOOKS = tuple(planned(Seeds()))
 
 
 def looked(count: int) -> Looked:
-    """The first so many of four looks, at runs none of which failed."""
+    """The first so many of the usual looks, at runs none of which failed."""
     fractions = tuple(n / LOOKS[-1] for n in LOOKS[:count])
     return Looked(fractions=fractions, pairs=LOOKS[:count])
 
@@ -97,7 +99,7 @@ def test_the_chance_of_an_answer_at_the_last_look() -> None:
     )
 
 
-def test_t_tests_at_the_levels_of_four_looks_are_wrong_in_five_percent() -> None:
+def test_t_tests_at_the_levels_of_the_usual_looks_are_wrong_in_five_percent() -> None:
     """By simulation, 200,000 contrasts: 3 standard errors are 0.0015."""
     values = np.random.default_rng(0).standard_normal((200_000, LOOKS[-1]), dtype=np.float32)
     wrong = np.zeros(len(values), bool)
@@ -106,4 +108,4 @@ def test_t_tests_at_the_levels_of_four_looks_are_wrong_in_five_percent() -> None
         t = np.abs(part.mean(1)) / part.std(1, ddof=1) * math.sqrt(n)
         level = looked(number).level(0.05)
         wrong |= t > -special.stdtrit(n - 1, level / 2)
-    assert wrong.mean() == pytest.approx(0.0495, abs=0.0015)
+    assert wrong.mean() == pytest.approx(0.0482, abs=0.0015)

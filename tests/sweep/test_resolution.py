@@ -68,8 +68,8 @@ def test_a_sweep_with_looks_can_show_what_its_last_look_can(planned: Planned) ->
     train(planned, *WIDTHS)
     said = resolution(planned(*WIDTHS, "sweep.seeds.until=decided", "sweep.seeds.max=5"))
     assert said.startswith("5 seeds can show a difference of 0.024 to 0.037 "), "one look"
-    three = ("model.hidden=8,16,32", "trainer.epochs=2")
-    said = resolution(planned(*three, "sweep.seeds.until=decided", "sweep.seeds.max=20"))
+    three, looks = ("model.hidden=8,16,32", "trainer.epochs=2"), "sweep.seeds.looks=[5,10]"
+    said = resolution(planned(*three, "sweep.seeds.until=decided", "sweep.seeds.max=20", looks))
     level = Looked(fractions=(0.25, 0.5, 1.0), pairs=(5, 10, 20)).level(0.05 / 3)
     least = shown(math.sqrt(2) * 0.01, 20, 0.05 / level)
     assert said.startswith(f"20 seeds can show a difference of {least:.2g} to ")

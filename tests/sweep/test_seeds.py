@@ -21,7 +21,7 @@ from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.seeds import SeedJobs
 
 DECIDED = ("sweep.seeds.until=decided", "model.hidden=8,16,32")
-RACE = (*DECIDED, "sweep.seeds.max=10")
+RACE = (*DECIDED, "sweep.seeds.max=10", "sweep.seeds.looks=[5,10]")
 AGAINST_8 = (*RACE, "sweep.baseline='model.hidden=8'")
 
 

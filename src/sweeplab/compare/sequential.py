@@ -73,6 +73,12 @@ class Walk:
         return Walk(time=time, nodes=nodes, masses=masses)
 
 
+    def past(self, part: float, time: float, finest: float) -> tuple[float, Walk]:
+        """Take a look that spends `part` of the error; return its z, and the paths inside."""
+        z = self.boundary(part, time)
+        return z, self.inside(z, time, finest)
+
+
 def boundaries(spent: Sequence[float], times: Sequence[float]) -> list[float]:
     """Return z of each look, by which so much of the error is spent in all, both sides together.
 
@@ -81,9 +87,9 @@ def boundaries(spent: Sequence[float], times: Sequence[float]) -> list[float]:
     walk, finest, before = Walk.start(), _finest(times), 0.0
     found = []
     for total, time in zip(spent, times, strict=True):
-        z = walk.boundary(total - before, time)
+        z, walk = walk.past(total - before, time, finest)
         found.append(z)
-        walk, before = walk.inside(z, time, finest), total
+        before = total
     return found
 
 
@@ -138,9 +144,22 @@ class Looked:
 
 @cache
 def _level(alpha: float, looked: Looked) -> float:
-    spent = [spending(alpha, fraction) for fraction in looked.fractions]
-    z = boundaries(spent, [count - 3 for count in looked.pairs])[-1]
+    times = tuple(count - 3 for count in looked.pairs)
+    z, _ = _last_look(alpha, looked.fractions, times, _finest(times))
     return 2 * float(special.ndtr(-z))
+
+
+@cache
+def _last_look(
+    alpha: float, fractions: tuple[float, ...], times: tuple[int, ...], finest: float
+) -> tuple[float, Walk]:
+    """Return z of the last look, and the paths inside; the looks before it are kept for others."""
+    *before, fraction = fractions
+    walk, part = Walk.start(), spending(alpha, fraction)
+    if before:
+        _, walk = _last_look(alpha, fractions[:-1], times[:-1], finest)
+        part -= spending(alpha, before[-1])
+    return walk.past(part, times[-1], finest)
 
 
 @cache
