@@ -96,12 +96,17 @@ def command(name: str) -> str:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
     """Print a table; the first `left` columns are flush left, the others (numbers) flush right.
 
-    Where a terminal has no room for it, the numbers take as little as they need.
+    Where a terminal has no room for it, the numbers take as little as they need; where that is not
+    enough, keys are broken at their dots and underscores.
     """
     rows = list(rows)
     grid = _grid(title, columns, rows, left)
     if screen().is_terminal and _width(grid) > screen().width:
-        grid = _grid(title, *_narrowed(columns, rows, left), left)
+        columns, rows = _narrowed(columns, rows, left)
+        grid = _grid(title, columns, rows, left)
+        if _width(grid) > screen().width:
+            keys = [_broken_key(column) for column in columns[:left]]
+            grid = _grid(title, [*keys, *columns[left:]], rows, left)
     show(grid)
 
 
@@ -118,6 +123,11 @@ def _narrowed(
         width = max(map(len, lines), default=0) or 1
         headings[index] = textwrap.fill(columns[index], width, break_long_words=False)
     return headings, broken
+
+
+def _broken_key(key: str) -> str:
+    """Break a key into lines: at its dots and underscores."""
+    return re.sub(r"(?<=[._])(?=.)", "\n", key)
 
 
 def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:

@@ -17,7 +17,7 @@ from compared import Node, add, cell, factorial, manifest, summarise, troubled, 
 from conftest import Command
 
 from sweeplab import compare, config, store, tracking
-from sweeplab.compare import experiment_page, export, tables
+from sweeplab.compare import experiment_page, export, tables, terminal
 from sweeplab.compare.baseline import read as baseline_of
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import TO_TARGET, group_runs, swept_keys
@@ -863,6 +863,23 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
     )
     assert re.search(r"model\.hidden +verdict +difference +95 % interval", text)
     assert re.search(r"784 +3 pairs cannot tell +\+0\.0200 +-0\.0048 to \+0\.0448", text)
+
+
+def test_long_keys_are_shown_short_and_broken_in_no_word_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rich.console import Console
+
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=70, no_color=True)
+    monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
+    keys = ["optimizer.momentum", "model.batch_norm", "data.batch_transform.degrees", "verdict"]
+    row = ["0.95", "true", "15", "20 pairs cannot tell (look 3: 20 seeds)", "-0.0020 to +0.0050"]
+    table = tables.Table(heading="", columns=[*keys, "95 % interval"], rows=[row], texts=4)
+    terminal._show(table)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
+    words = [line.split() for line in text.splitlines()]
+    assert ["batch_"] in words
+    assert "momentum norm degrees verdict 95 % interval".split() in words
 
 
 def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:

@@ -137,6 +137,35 @@ def test_who_would_hardly_ever_be_decided_gets_no_more_seeds(home: Store) -> Non
     assert (len(found.undecided), contrast.verdict) == (2, "10 pairs cannot tell")
 
 
+@pytest.mark.parametrize(
+    ("gain", "margin", "verdict", "undecided"),
+    [
+        (0.0, None, "the same in all 5 pairs", 0),
+        (0.0, 0.01, "the same within 0.01", 0),
+        (0.25, 0.5, "the same within 0.5", 0),
+        (0.25, 0.1, "differs alike in all 5 pairs: no spread to test by", 2),
+        (0.25, None, "differs alike in all 5 pairs: no spread to test by", 2),
+    ],
+)
+def test_pairs_without_a_spread_are_decided_at_the_first_look(
+    home: Store, gain: float, margin: float | None, verdict: str, undecided: int
+) -> None:
+    values = [0.25, 0.5, 0.125, 0.375, 0.25]
+    alike = [value + gain for value in values]
+    sweep = looked(home, {8: values, 16: alike}, taken=1, margin=margin)
+    found = compare.compare(home, [sweep])
+    (contrast,) = found.contrasts[MONITOR]
+    assert (contrast.verdict, len(found.undecided)) == (verdict, undecided)
+
+
+def test_the_pairs_needed_are_those_of_one_look(home: Store) -> None:
+    found = compare.compare(home, [looked(home, {8: BASELINE, 32: CLOSE}, taken=3)])
+    caption = tables.needs_caption(found.contrasts[MONITOR])
+    assert caption.startswith("pairs needed, of new seeds that are looked at once: for 80 % power")
+    (need,) = [note for note in found.notes if "pairs cannot tell" in note]
+    assert " and 20 pairs that are looked at once can show a difference of 0.011 " in need
+
+
 def test_without_a_baseline_who_is_worse_than_another_is_out(home: Store) -> None:
     values = {8: draws(0.7, 5), 16: CLEAR, 32: draws(0.951, 5)}
     found = compare.compare(home, [looked(home, values, taken=1, baseline=None)])

@@ -79,7 +79,7 @@ def test_where_no_number_helps_it_is_said_what_these_pairs_can_show(
     found = two(home, [0.5, 0.5, 0.5], [0.51, 0.49, third])
     (one,) = found.contrasts["valid/accuracy"]
     assert tables.contrast_row(one, 4)[-1] == "> 1,000"
-    can = "and 3 pairs can show one of 0.033 (80 % power)"
+    can = "and 3 pairs can show a difference of 0.033 (80 % power)"
     assert found.notes == [f"hidden=16: 3 pairs cannot tell; {why}, {can}"]
 
 

@@ -134,6 +134,8 @@ def test_seeds_count_from_the_one_that_is_given(planned: Planned) -> None:
         (("sweep.seeds.looks=[5,50]",), "sweep.seeds.looks=[5, 50]: sweep.seeds.max=30 ends before the last look"),
         (("sweep.seeds.looks=[10,5]",), "sweep.seeds.looks=[10, 5]: must be a list of whole numbers >= 5, each more than the one before"),
         (("sweep.seeds.looks=5,10",), "sweep.seeds.looks: must be the same for all jobs of a sweep; it is carried out as one; a list needs brackets"),
+        (("sweep.replicate=[seed,data.split_seed]",), "sweep.replicate=[seed,data.split_seed]: sweep.seeds.until=decided repeats a config over the seed alone; leave it out"),
+        (("sweep.replicate=[]",), "sweep.replicate=[]: sweep.seeds.until=decided repeats a config over the seed alone; leave it out"),
         (("sweep.seeds=7",), "sweep.seeds=7: a section of keys is expected"),
         (("sweep.seeds.until=null", "sweep.seeds.max=9"), "sweep.seeds: max and looks are for sweep.seeds.until=decided; without it, sweep the seed, as in 'seed=range(10)'"),
         (("seed=abc",), "seed=abc: must be a whole number >= 0  (in 3 of 3 jobs: hidden=8, ...)\nnothing was trained"),
@@ -161,10 +163,32 @@ def test_what_cannot_be_decided_is_refused(
     assert str(error.value) == f"sweep.seeds.until=decided: {message}"
 
 
-def test_a_single_run_and_a_search_are_refused(train: Command, root: Path) -> None:
-    single = train("data=digits", DECIDED[0])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "sweep.seeds.until=decided", "sweep.seeds.max=9", "sweep.sample=3", "sweep.margin=0.1",
+        'sweep.when={model.dropout: "model.hidden > 8"}', '+sweep.when.seed="true"',
+        "sweep.baseline='model.hidden=8'", "sweep.where='seed > 0'",
+    ],
+)  # fmt: skip
+def test_a_rule_of_sweeps_is_refused_for_a_single_run(
+    train: Command, root: Path, word: str
+) -> None:
+    single = train("data=digits", word)
     problem = "is for a sweep over configs that are compared; add -m"
-    assert (single.code, single.err) == (2, f"sweep.seeds.until=decided: {problem}\n")
+    assert (single.code, single.err) == (2, f"{word.lstrip('+')}: {problem}\n")
+    assert list(root.iterdir()) == []
+
+
+def test_a_run_may_be_taken_out_of_an_experiment_with_rules(train: Command, root: Path) -> None:
+    """With the rules of its file, with one that is off, and as a plan."""
+    words = ("experiment=batchnorm", "hydra.mode=RUN", "data=digits", "model.hidden=8")
+    tried = train(*words, "sweep.margin=null", "sweep.plan=true")
+    assert (tried.code, tried.err) == (0, "")
+    assert "1 job: 1 new" in tried.out
+
+
+def test_a_search_is_refused(train: Command, root: Path) -> None:
     search = train("-m", "data=digits", *DECIDED, "hydra/sweeper=optuna")
     problem = "is for configs that are compared; each trial of a search has a config of its own"
     assert (search.code, search.err) == (2, f"sweep.seeds.until=decided: {problem}\n")

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from sweeplab import data, store, tracking
     from sweeplab.runs.job import Job
 
+RULES = (
+    "sweep.zip", "sweep.when", "sweep.where", "sweep.sample", "sweep.sample_seed", "sweep.baseline",
+    "sweep.margin", "sweep.replicate", "sweep.seeds",
+)  # fmt: skip
+"""The keys and sections that say which runs a sweep is of, and what it compares."""
+
+OFF = ("null", "[]")
+
 
 def train(raw: DictConfig) -> None:
     """Train the composed config: Hydra's task.
@@ -56,7 +64,7 @@ def train(raw: DictConfig) -> None:
 def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
     """Raise UserError for a key that a single run cannot heed.
 
-    A rule for seeds may stand in an experiment of which one run is tried out.
+    A rule may stand in an experiment of which one run is tried out: only a typed one is refused.
     """
     if sweep.get("id") is not None:
         problem = "is set by the sweep that a run belongs to; leave it out"
@@ -64,11 +72,13 @@ def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
     if sweep.get("from") is not None:
         problem = "is where a sweep starts from; add -m, for one run, too"
         raise UserError(f"sweep.from={sweep['from']}: {problem}")
-    if any(word.startswith("sweep.seeds") for word in config.task_overrides()):
-        seeds = sweep.get("seeds")
-        if isinstance(seeds, Mapping) and seeds.get("until") is not None:
+    for word in config.task_overrides():
+        key = config.key_of(word)
+        is_rule = ".".join(key.split(".")[:2]) in RULES
+        is_off = word.startswith("~") or word.partition("=")[2] in OFF
+        if is_rule and not is_off:
             problem = "is for a sweep over configs that are compared; add -m"
-            raise UserError(f"sweep.seeds.until={seeds['until']}: {problem}")
+            raise UserError(f"{config.redact_override(word).lstrip('+')}: {problem}")
 
 
 def _show_plan(raw: DictConfig) -> None:

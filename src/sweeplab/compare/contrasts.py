@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sweeplab.compare.sequential import Looked
 
 
+SAME = 1e-12  # what differs by less, in all pairs, is the same
+
+
 @dataclass(kw_only=True, slots=True)
 class Contrast:
     """A group against the one that differs from it in the baseline's keys alone."""
@@ -41,6 +44,12 @@ class Contrast:
     def cannot_tell(self) -> bool:
         """Whether a test was made that shows no difference."""
         return self.paired.holm is not None and self.paired.holm >= statistics.ALPHA
+
+    @property
+    def is_without_spread(self) -> bool:
+        """Whether all pairs differ alike, so that no test can be made."""
+        difference = self.paired.difference
+        return difference is not None and difference.n > 1 and self.paired.deviation is None
 
     @property
     def is_shown(self) -> bool:
@@ -129,7 +138,8 @@ def _judge_looks(
 ) -> None:
     """Widen the intervals for the looks, and find what is settled, by a margin too.
 
-    With a margin, pairs that show no difference may still show that there is none.
+    With a margin, pairs that show no difference may still show that there is none. Pairs that are
+    all the same would not tell more if there were more of them.
     """
     from sweeplab.compare.looks import adjusted
 
@@ -138,7 +148,11 @@ def _judge_looks(
         if contrast.looked is None:
             continue
         contrast.paired = adjusted(contrast.paired, contrast.looked, divisor)
-        if contrast.cannot_tell and _is_within(contrast.paired.difference, margin):
+        if contrast.is_without_spread:
+            contrast.is_settled = _is_within(contrast.paired.difference, margin or SAME)
+            if contrast.is_settled and margin is not None:
+                contrast.verdict = f"the same within {margin:g}"
+        elif contrast.cannot_tell and _is_within(contrast.paired.difference, margin):
             contrast.verdict = f"the same within {margin:g}"
             contrast.is_settled, contrast.need = True, None
         elif contrast.cannot_tell and margin is None:

@@ -8,6 +8,7 @@ from sweeplab import console, metrics
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.power import MOST, POWER_TEXT, Need
 
+LOOKED_AT_ONCE = "that are looked at once"  # not again and again, which takes more pairs
 MOST_SHOWN = 3  # contrasts: the table has all
 
 
@@ -38,12 +39,16 @@ def _sentence(contrast: Contrast) -> str:
     assert difference is not None
     size = console.two_digits(abs(difference.mean))
     begin = f"{contrast.group.name}: {difference.n} pairs cannot tell"
+    once = "" if contrast.looked is None else f" {LOOKED_AT_ONCE}"
     if need.pairs is None:
         why = f"a difference of {size} would need more than {MOST:,}"
         if difference.mean == 0:
             why = "their mean difference is 0"
-        can = f"{difference.n} pairs can show one of {console.two_digits(need.detectable)}"
+        least = console.two_digits(need.detectable)
+        can = f"{difference.n} pairs{once} can show a difference of {least}"
         return f"{begin}; {why}, and {can} ({POWER_TEXT})"
+    if contrast.looked is not None:
+        return f"{begin}; a difference of {size} would need about {need.text}{once} ({POWER_TEXT})"
     cost = _cost(contrast, need, difference.n)
     return f"{begin}; a difference of {size} would need about {need.text} ({POWER_TEXT}): {cost}"
 

@@ -14,6 +14,7 @@ from sweeplab.compare.contrasts import has_pairs
 from sweeplab.compare.groups import Group
 from sweeplab.compare.needs import need_notes
 from sweeplab.compare.runs import Replica, sign_of
+from sweeplab.config import Node
 from sweeplab.console import counted
 
 MOST_PAIRS_SHOWN = 3  # of values of a key, or of groups
@@ -22,7 +23,7 @@ MOST_VALUES = 30  # of a key, whose pairs are looked at
 
 def ranking_notes(comparison: Comparison) -> list[str]:
     """Say how far the ranking can be believed, and which of its runs were made otherwise."""
-    lines = []
+    lines = list(filter(None, map(_start_note, comparison.sweeps)))
     monitor = comparison.monitor
     means = [mean for group in comparison.groups if (mean := group.mean(monitor)) is not None]
     if not means:
@@ -49,6 +50,15 @@ def ranking_notes(comparison: Comparison) -> list[str]:
     if len(made_on) > 1:
         lines.append(f"made in different ways, so seconds do not compare: {'; '.join(made_on)}")
     return lines
+
+
+def _start_note(sweep: Node) -> str:
+    """Say what a sweep took from another one (`sweep.from`); '' if it took nothing."""
+    start = sweep.get("from")
+    if not start:
+        return ""
+    taken = " ".join(start["taken"]) or "none of its values"
+    return f"starts from {start['asked']} (the best of sweep {start['sweep'][:12]}): {taken}"
 
 
 def _only_one(*, is_folded: bool) -> str:

@@ -72,7 +72,6 @@ class Walk:
         masses = weights * edge * density / (step * math.sqrt(2 * math.pi))
         return Walk(time=time, nodes=nodes, masses=masses)
 
-
     def past(self, part: float, time: float, finest: float) -> tuple[float, Walk]:
         """Take a look that spends `part` of the error; return its z, and the paths inside."""
         z = self.boundary(part, time)

@@ -12,6 +12,7 @@ from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
 from sweeplab.compare.importance import Importance
 from sweeplab.compare.looks import HOPELESS, Looks
+from sweeplab.compare.needs import LOOKED_AT_ONCE
 from sweeplab.compare.power import POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
@@ -271,8 +272,10 @@ def needs_caption(lines: Sequence[Contrast]) -> str:
     """Say what the numbers of pairs are that are needed; '' if there are none."""
     if not any(contrast.need for contrast in lines):
         return ""
+    has_looks = any(contrast.looked for contrast in lines)
+    once = f", of new seeds {LOOKED_AT_ONCE}" if has_looks else ""
     return (
-        f"pairs needed: for {POWER_TEXT}, with the spread as it was seen, and with its upper limit "
+        f"pairs needed{once}: for {POWER_TEXT}, with the spread as it was seen, and with its upper limit "
         f"of {100 * UPPER:.0f} %"
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sweeplab import console, store
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import has_pairs
+from sweeplab.compare.groups import short_names
 from sweeplab.compare.tables import Table
 
 MOST_ROWS = 100
@@ -49,7 +52,10 @@ def _show(table: Table, whole: str = "") -> None:
     left_out = _narrow(table)
     kept = [index for index, name in enumerate(table.columns) if name not in left_out]
     rows = [[row[index] for index in kept] for row in table.rows]
-    console.table(table.intro, [table.columns[index] for index in kept], rows, left=table.texts)
+    columns = [table.columns[index] for index in kept]
+    if console.screen().is_terminal and _width(columns, rows) > console.screen().width:
+        columns[: table.texts] = short_names(columns[: table.texts])
+    console.table(table.intro, columns, rows, left=table.texts)
     if table.left_out and whole:
         console.say(f"... and {table.left_out} more configs: {whole} have all")
     if table.caption:
@@ -62,12 +68,16 @@ def _show(table: Table, whole: str = "") -> None:
 
 def _narrow(table: Table) -> list[str]:
     """Choose what to leave out of a table, so that it fits the terminal: spare columns, in order."""
-    widths = {}
-    for name, *cells in zip(table.columns, *table.rows, strict=True):
-        widths[name] = max(map(len, (name, *cells))) + 3
     left_out: list[str] = []
     for name in table.spare if console.screen().is_terminal else ():
-        if sum(widths.values()) + 1 > console.screen().width:
+        kept = [index for index, name in enumerate(table.columns) if name not in left_out]
+        columns = [table.columns[index] for index in kept]
+        rows = [[row[index] for index in kept] for row in table.rows]
+        if _width(columns, rows) > console.screen().width and name in columns:
             left_out.append(name)
-            del widths[name]
     return left_out
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table would be where nothing is broken into lines."""
+    return 1 + sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=True))

@@ -93,8 +93,9 @@ def make(
     """
     cells = _make_cells(jobs, compose, is_single_run=is_single_run)
     _ensure_one_sweep(cells)
-    _ensure_replicated(cells)
-    _ensure_baseline(cells)
+    if not is_single_run:  # which may be one of an experiment with rules
+        _ensure_replicated(cells)
+        _ensure_baseline(cells)
     _ensure_margin(cells[0].job.config)
     notes = _inert_notes(cells)
     for cell in cells:

@@ -82,6 +82,8 @@ def _comparisons(settings: Config, groups: Sequence[Group]) -> int:
 
     Without a baseline that is all but one from that one, and in a race each from each.
     """
+    if len(groups) == 1:
+        return 0
     columns = name_groups(groups)
     if settings.sweep.baseline is None:
         others = len(groups) - 1

@@ -70,7 +70,7 @@ def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
         shown = [config.redact_override(word) for word in typed]
         start = winner.take(rules.from_, overrides, shown, composer, Store(root))
         overrides = [*parser.parse_overrides(start["taken"]), *overrides]
-    overrides = seeds.spread(overrides, rules.seeds, sections.get(SEED), parser)
+    overrides = seeds.spread(overrides, rules, sections.get(SEED), parser)
     return Command(overrides=overrides, typed=typed, rules=rules, start=start)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 from sweeplab import config, console
@@ -16,7 +17,11 @@ from sweeplab.sweep.combinations import Axis, Row, ensure_countable, job, size
 from sweeplab.sweep.conditions import Conditions
 
 MOST_LISTED = 1_000_000  # combinations that are put into an order all at once
-MOST_MISSES = 10_000  # jobs that are drawn in vain, one after another: about half a minute
+MOST_MISSES = 3_000  # jobs that are drawn in vain, one after another: a quarter of a minute
+LEAST_MISSES = 1_000  # before that nothing is concluded from jobs that are drawn in vain
+MOST_AHEAD = 10_000  # jobs that are still to be drawn, at the least: a minute
+RULE_OF_THREE = 3  # of n that were drawn in vain, at most 3 / n are wanted (95 %)
+PATIENCE = 2.0  # seconds of drawing after which is said how far it is
 
 
 def draw(
@@ -33,24 +38,62 @@ def draw(
     drawn, paired = _split(grid, rules)
     ensure_countable(min(rules.sample, size(drawn)) * size(paired))
     jobs: dict[tuple[str, ...], None] = {}
-    count = misses = 0
+    progress = _Progress(rules.sample, size(drawn))
     with console.waiting("drawing configs"):
         for rows in _shuffled(drawn, rules.sample_seed):
-            if count == rules.sample:
+            if progress.count == rules.sample:
                 break
-            if misses >= MOST_MISSES:
-                raise UserError(_too_rare(rules.sample, count, misses, size(drawn)))
             drawn_jobs = [job([*rows, *others]) for others in itertools.product(*paired)]
             reduced = dict.fromkeys(tuple(conditions.kept(words)) for words in drawn_jobs)
             new = [words for words in reduced if words not in jobs]
             wanted = [words for words in new if _is_wanted(words, rules, compose)]
             jobs |= dict.fromkeys(wanted)
-            count, misses = (count + 1, 0) if wanted else (count, misses + len(drawn_jobs))
+            progress.add(len(drawn_jobs), is_wanted=bool(wanted))
     if not jobs:
         total = size(drawn) * size(paired)
         raise UserError(f"sweep.where: holds for none of the {total} jobs; nothing was trained")
-    console.say(_summary(rules.sample, count, drawn, paired))
+    console.say(_summary(rules.sample, progress.count, drawn, paired))
     return [list(words) for words in jobs]
+
+
+class _Progress:
+    """How many configs are drawn, and whether the others will be within a reasonable time."""
+
+    def __init__(self, sample: int, combinations: int) -> None:
+        self.count = 0  # configs that are wanted
+        self._sample, self._combinations = sample, combinations
+        self._jobs = self._misses = 0  # drawn in all, and in vain since the last one that is wanted
+        self._began: float | None = time.monotonic()
+
+    def add(self, jobs: int, *, is_wanted: bool) -> None:
+        """Count the jobs of a config. Raises UserError if hardly any are wanted.
+
+        By the rule of three (Hanley and Lippman-Hand 1983) the share of wanted ones is known from
+        above, and so is how many jobs are still to be drawn from below.
+        """
+        self._jobs += jobs
+        self.count += is_wanted
+        self._misses = 0 if is_wanted else self._misses + jobs
+        missing = self._sample - self.count
+        if is_wanted or missing == 0:
+            return
+        is_hopeless = self._misses >= MOST_MISSES
+        if self.count == 0 and self._misses >= LEAST_MISSES:
+            is_hopeless |= missing * self._misses / RULE_OF_THREE >= MOST_AHEAD
+        if is_hopeless:
+            raise UserError(self._too_rare())
+        if self._began is not None and time.monotonic() - self._began > PATIENCE:
+            self._began = None
+            drawn = f"{counted(self.count, 'config')} of {self._jobs:,} jobs that were drawn"
+            console.say(f"sweep.sample={self._sample}: so far {drawn}; still drawing")
+
+    def _too_rare(self) -> str:
+        found = f"{self._misses} jobs in a row were drawn in vain"
+        found += f", after {counted(self.count, 'config')}"
+        return (
+            f"sweep.sample={self._sample}: {found}: sweep.where and sweep.when leave hardly any of "
+            f"the {self._combinations} combinations; narrow the swept values, or ask for fewer"
+        )
 
 
 def _split(grid: Sequence[Axis], rules: Sweep) -> tuple[list[Axis], list[Axis]]:
@@ -114,15 +157,6 @@ def _is_wanted(words: Sequence[str], rules: Sweep, compose: Compose) -> bool:
     except UserError:
         return True
     return Condition.read(rules.where, "sweep.where").holds(values)
-
-
-def _too_rare(sample: int, count: int, misses: int, combinations: int) -> str:
-    found = f"{misses} jobs in a row were drawn in vain, after {counted(count, 'config')}"
-    advice = "narrow the swept values, or ask for fewer"
-    return (
-        f"sweep.sample={sample}: {found}: sweep.where and sweep.when leave hardly any of the "
-        f"{combinations} combinations; {advice}"
-    )
 
 
 def _summary(sample: int, count: int, drawn: Sequence[Axis], paired: Sequence[Axis]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sweeplab import compare, config, console, store
 from sweeplab.compare import looks
-from sweeplab.config import Seeds
+from sweeplab.config import Seeds, Sweep
 from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.sweep.cell import Cell
@@ -30,18 +30,22 @@ MOST_RACERS = 100  # configs without a baseline: each is compared with each
 
 
 def spread(
-    overrides: Sequence[Override], seeds: Seeds, first: object, parser: OverridesParser
+    overrides: Sequence[Override], rules: Sweep, first: object, parser: OverridesParser
 ) -> list[Override]:
     """Sweep the seed, from the one that is given on: `first` is that of the config.
 
     Raises UserError if the seed is swept already, or something is set that is not used.
     """
+    seeds = rules.seeds
     if seeds.until is None:
         if seeds != Seeds():
             way = "without it, sweep the seed, as in 'seed=range(10)'"
             raise UserError(f"sweep.seeds: max and looks are for {UNTIL}; {way}")
         return list(overrides)
     looks.planned(seeds)
+    if rules.replicate != [SEED]:
+        rule = f"{UNTIL} repeats a config over the seed alone; leave it out"
+        raise UserError(f"sweep.replicate=[{','.join(rules.replicate)}]: {rule}")
     others = []
     for override in overrides:
         if override.key_or_group != SEED:
@@ -163,7 +167,7 @@ def _by_config(whole: Plan) -> dict[str, list[Cell]]:
     settings = whole.settings
     if settings.replicate != [SEED]:
         rule = "only the seed repeats a config then"
-        raise UserError(f"{UNTIL}: {rule}, not {' and '.join(settings.replicate) or 'nothing'}")
+        raise UserError(f"{UNTIL}: {rule}, not {' and '.join(settings.replicate)}")
     configs: dict[str, list[Cell]] = {}
     for cell in sorted(whole.cells, key=lambda cell: cell.job.config.seed):
         configs.setdefault(cell.record["group"], []).append(cell)
