@@ -879,7 +879,18 @@ def test_long_keys_are_shown_short_and_broken_in_no_word_where_there_is_no_room(
     text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
     words = [line.split() for line in text.splitlines()]
     assert ["batch_"] in words
-    assert "momentum norm degrees verdict 95 % interval".split() in words
+    assert ["momentum", "norm", "degrees", "verdict", "95", "%", "interval"] in words
+
+
+def test_what_a_sweep_starts_from_is_noted(home: Store) -> None:
+    start = {"asked": "width", "sweep": "0123456789abcdef", "taken": ["model.hidden=8"]}
+    sweep = manifest(home, [add(home, "model.dropout=0.1", "seed=0", valid=[0.5])]) | {
+        "from": start
+    }
+    found = compare.compare(home, [sweep])
+    said = "starts from width (the best of sweep 0123456789ab): model.hidden=8"
+    assert found.notes[0] == said
+    assert said.replace("_", r"\_") in export.markdown(found)
 
 
 def test_metrics_for_the_parent_run_have_names_that_mlflow_takes(home: Store) -> None:

@@ -230,6 +230,23 @@ def test_configs_that_hardly_occur_are_not_sought_for_ever(
     )  # fmt: skip
 
 
+def test_a_large_sample_of_what_hardly_occurs_is_given_up_sooner(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After 30 jobs in vain at most 3 of 30 are wanted: 40 configs take 400 jobs at the least."""
+    monkeypatch.setattr(sampling, "LEAST_MISSES", 30)
+    monkeypatch.setattr(sampling, "MOST_AHEAD", 400)
+    monkeypatch.setattr(sampling, "PATIENCE", -1.0)
+    words = ("trainer.epochs=range(1,1000)", "sweep.where='trainer.epochs < 2'")
+    said = refused(planned, *words, "sweep.sample=40")
+    assert said.startswith(
+        "sweep.sample=40: 30 jobs in a row were drawn in vain, after 0 configs: "
+    )
+    assert capsys.readouterr().out == (
+        "sweep.sample=40: so far 0 configs of 1 jobs that were drawn; still drawing\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

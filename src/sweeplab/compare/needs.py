@@ -48,7 +48,7 @@ def _sentence(contrast: Contrast) -> str:
         can = f"{difference.n} pairs{once} can show a difference of {least}"
         return f"{begin}; {why}, and {can} ({POWER_TEXT})"
     if contrast.looked is not None:
-        return f"{begin}; a difference of {size} would need about {need.text}{once} ({POWER_TEXT})"
+        return f"{begin}; a difference of {size} would need about {need.text} new pairs{once} ({POWER_TEXT})"
     cost = _cost(contrast, need, difference.n)
     return f"{begin}; a difference of {size} would need about {need.text} ({POWER_TEXT}): {cost}"
 

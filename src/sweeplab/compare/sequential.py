@@ -11,8 +11,8 @@ The boundaries are found by integrating over all paths that crossed none before 
 McPherson and Rowe 1969; Jennison and Turnbull 2000, chapter 19). They are those of a normal
 statistic, and serve the t test as levels of p (there, section 3.8). With as few pairs as here, the
 t of two looks are less alike than normal statistics are, and 5 % would be exceeded. So a look at n
-pairs counts as n - 3, as the variance of t is (n - 1) / (n - 3): that gives 4.95 % with looks after
-5, 10, 20 and 30 (simulated by its test).
+pairs counts as n - 3, as the variance of t is (n - 1) / (n - 3): that gives 4.8 % with the usual
+looks (simulated by its test).
 """
 
 from __future__ import annotations
