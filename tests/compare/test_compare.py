@@ -884,9 +884,8 @@ def test_long_keys_are_shown_short_and_broken_in_no_word_where_there_is_no_room(
 
 def test_what_a_sweep_starts_from_is_noted(home: Store) -> None:
     start = {"asked": "width", "sweep": "0123456789abcdef", "taken": ["model.hidden=8"]}
-    sweep = manifest(home, [add(home, "model.dropout=0.1", "seed=0", valid=[0.5])]) | {
-        "from": start
-    }
+    sweep_id = manifest(home, [add(home, "model.dropout=0.1", "seed=0", valid=[0.5])])
+    sweep = home.manifest(sweep_id) | {"from": start}
     found = compare.compare(home, [sweep])
     said = "starts from width (the best of sweep 0123456789ab): model.hidden=8"
     assert found.notes[0] == said
