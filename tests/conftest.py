@@ -300,20 +300,20 @@ def train(
 
 @pytest.fixture
 def die_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have the next run die before the checkpoint of an epoch: `die_at(3)`."""
+    """Cut the next run off in an epoch, before the checkpoint of that: `die_at(3)`."""
 
     def at(epoch: int) -> None:
-        from sweeplab.runs import checkpoint
+        from sweeplab.runs.training import Training
 
-        save = checkpoint.save
+        save = Training._save
 
-        def dying(folder: Path, saved: checkpoint.Checkpoint) -> None:
-            if saved.epoch == epoch:
-                monkeypatch.setattr(checkpoint, "save", save)
+        def dying(training: Training) -> None:
+            if training.epoch == epoch:
+                monkeypatch.setattr(Training, "_save", save)
                 raise KeyboardInterrupt
-            save(folder, saved)
+            save(training)
 
-        monkeypatch.setattr(checkpoint, "save", dying)
+        monkeypatch.setattr(Training, "_save", dying)
 
     return at
 

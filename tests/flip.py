@@ -43,7 +43,13 @@ PROJECT = Path(__file__).parent.parent
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
 COMMON = ("data=digits", "trainer.threads=1", "trainer.patience=null", "tracking.wait=60")
 FINISHED = (*COMMON, "model.hidden=8", "trainer.epochs=3")
-STOPPED = (*COMMON, "model.hidden=16", "model.dropout=0.2", "trainer.epochs=5")
+STOPPED = (
+    *COMMON,
+    "model.hidden=16",
+    "model.dropout=0.2",
+    "trainer.epochs=5",
+    "trainer.checkpoint_every=0",
+)
 SWEEP = ("-m", *COMMON, "model=linear", "trainer.epochs=2", "seed=0,1")
 WARM = (*COMMON, "model.hidden=8", "trainer.epochs=1")
 

@@ -36,7 +36,12 @@ from sweeplab.tracking import database, goals
 from sweeplab.tracking.process import PROGRAM
 
 PROJECT = Path(__file__).parent.parent
-COMMON = ("trainer.patience=null", "trainer.threads=1", "model.dropout=0.2")
+COMMON = (
+    "trainer.patience=null",
+    "trainer.threads=1",
+    "model.dropout=0.2",
+    "trainer.checkpoint_every=0",
+)
 CONFIGS = {
     "digits": ("data=digits", "trainer.epochs=6", *COMMON),
     "mnist": (

@@ -11,7 +11,7 @@ OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch;
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false")
 FOUR = ("model.hidden=16,24", "seed=0,1")
 ALL = ("model.hidden=16,24", "model.batch_norm=true,false", "seed=range(6)")
-FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net")
+FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net", "trainer.checkpoint_every=0")
 
 
 def runs(root: Path) -> dict[int, Run]:

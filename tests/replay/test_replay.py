@@ -320,7 +320,7 @@ def test_a_run_that_raises_now_is_a_failure(
     def fail(*_: object) -> None:
         raise RuntimeError("no more")
 
-    monkeypatch.setattr("sweeplab.runs.checkpoint.save", fail)
+    monkeypatch.setattr("sweeplab.runs.training.Training._save", fail)
     ended = replay(only(root).id)
     assert (ended.code, ended.err) == (
         1,

@@ -125,6 +125,13 @@ def saved_in(folder: Path) -> list[Path]:
     return [folder / "1.pt", folder / "2.pt"]
 
 
+def test_the_last_two_are_kept_however_far_apart_and_none_of_a_later_epoch(tmp_path: Path) -> None:
+    """A later one was not believed, or the training would have gone on from it."""
+    for epoch in (3, 40, 1200, 90):
+        checkpoint.save(tmp_path, saved(epoch))
+    assert sorted(int(file.stem) for file in tmp_path.iterdir()) == [40, 90]
+
+
 def test_no_flipped_byte_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
     first, second = saved_in(tmp_path / "checkpoints")
     whole = second.read_bytes()

@@ -26,25 +26,26 @@ from sweeplab.train import device
 from sweeplab.train.state import snapshot
 
 WHOLE = ("data=digits", "trainer.threads=1", "trainer.epochs=5", "trainer.patience=null")
+EACH = "trainer.checkpoint_every=0"  # a checkpoint after each epoch
 BITS = ("model.dropout=0.2", "scheduler=one_cycle", "trainer.precision=bf16")
 
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make the next run die at a point of its fourth epoch: `stop("save")`, before its checkpoint is written."""
+    """Cut the next run off in its fourth epoch: `stop("save")`, before its checkpoint; or at its end, in `finish`."""
 
     def at(name: str, error: BaseException | None = None) -> None:
-        module, attribute = (checkpoint, "save") if name == "save" else (training.Training, name)
-        original = getattr(module, attribute)
+        attribute = f"_{name}"
+        place = training if name == "finish" else training.Training
+        original = getattr(place, attribute)
 
-        def die(*args: object, **kwargs: object) -> object:
-            epoch = args[1 if name == "save" else 0].epoch  # type: ignore[attr-defined]  # type: ignore[attr-defined]
-            if epoch == 4 or name == "finish":
-                monkeypatch.setattr(module, attribute, original)
+        def die(cut_off: training.Training, *arguments: object) -> object:
+            if cut_off.epoch == 4 or name == "finish":
+                monkeypatch.setattr(place, attribute, original)
                 raise error or KeyboardInterrupt
-            return original(*args, **kwargs)
+            return original(cut_off, *arguments)
 
-        monkeypatch.setattr(module, attribute, die)
+        monkeypatch.setattr(place, attribute, die)
 
     return at
 
@@ -73,7 +74,7 @@ def test_a_resumed_run_goes_on_with_its_average_its_groups_and_its_scale(
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-@pytest.mark.parametrize("point", ["_journal", "save", "finish"])
+@pytest.mark.parametrize("point", ["journal", "save", "finish"])
 def test_resumed_equals_uninterrupted(
     train: Command, root: Path, stop: Callable[..., None], point: str
 ) -> None:
@@ -83,7 +84,7 @@ def test_resumed_equals_uninterrupted(
     assert only(root).status == "interrupted"
     again = train(*WHOLE, *BITS)
     assert again.code == 0
-    assert f"goes on after epoch {4 if point == 'finish' else 3}" in again.out
+    assert f"goes on after epoch {5 if point == 'finish' else 3}" in again.out
     assert facts(only(root)) == facts(only(root, "whole"))
     events = [e["event"] for e in only(root).journal.events()]
     assert events.count("epoch") == 5
@@ -153,9 +154,9 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(
 ) -> None:
     train(*WHOLE, "seed=1", "store.root=whole")
     stop("save")
-    train(*WHOLE, "seed=2", "store.root=other")
+    train(*WHOLE, EACH, "seed=2", "store.root=other")
     stop("save")
-    train(*WHOLE, "seed=1")
+    train(*WHOLE, EACH, "seed=1")
     for name in ("2.pt", "3.pt"):
         shutil.copy(only(root, "other").checkpoints / name, only(root).checkpoints / name)
     again = train(*WHOLE, "seed=1")
@@ -231,7 +232,7 @@ def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
     train: Command, root: Path, stop: Callable[..., None]
 ) -> None:
     stop("save")
-    train(*WHOLE)
+    train(*WHOLE, EACH)
     assert sorted(p.name for p in only(root).checkpoints.iterdir()) == ["2.pt", "3.pt"]
     train(*WHOLE)
     assert not only(root).checkpoints.exists()
@@ -253,7 +254,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 ) -> None:
     train(*WHOLE, "store.root=whole")
     stop("save")
-    train(*WHOLE)
+    train(*WHOLE, EACH)
     file = only(root).checkpoints / "3.pt"
     file.write_bytes(damage(file.read_bytes()))
     again = train(*WHOLE)
@@ -317,7 +318,7 @@ def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_later(
         resource.RLIMIT_FSIZE, (500_000, before[1])
     )  # the journal fits, a checkpoint does not
     try:
-        ended = train(*WHOLE)
+        ended = train(*WHOLE, EACH)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -541,7 +542,7 @@ def test_what_vanishes_during_training_ends_it_with_one_line(
         shutil.rmtree(place.resolve()) if place.is_dir() else place.unlink()
 
     monkeypatch.setattr(checkpoint, "save", remove)
-    ended = train(*WHOLE)
+    ended = train(*WHOLE, EACH)
     monkeypatch.undo()
     monkeypatch.chdir(root)
     assert ended.code == 1

@@ -130,7 +130,9 @@ for size in ("1500k", "60m"):
 @can_mount
 def test_a_full_disk_stops_the_jobs_that_it_has_no_room_for(root: Path) -> None:
     (root / "runs").mkdir()
-    words = ("-m", *SMALL, "model.hidden=8,2000,16", "sweep.report=false", OURS)
+    # What there is no room for is the checkpoints of the largest.
+    each = "trainer.checkpoint_every=0"
+    words = ("-m", *SMALL, each, "model.hidden=8,2000,16", "sweep.report=false", OURS)
     program = f"import sys; sys.argv = {[str(PROJECT / 'train.py'), *words]}{IN_A_SMALL_STORE}"
     small = [sys.executable, "--apart", "mount -t tmpfs tmpfs runs", "-c", program]
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}

@@ -19,7 +19,7 @@ from torch.optim import Adam
 from sweeplab.data import Batches, InMemorySplit
 from sweeplab.metrics import CLASSIFICATION
 from sweeplab.models import MLP
-from sweeplab.runs import checkpoint
+from sweeplab.runs.training import Training
 from sweeplab.speed import cuda_graph
 from sweeplab.store import Store
 from sweeplab.train import fused
@@ -49,15 +49,15 @@ def test_a_run_has_the_same_bits_again_and_when_resumed(
         ended = train(*how, f"store.root={folder}")
         assert ended.code == 0, ended.err
     assert facts(only(root, "again")) == facts(only(root, "whole"))
-    save = checkpoint.save
+    save = Training._save
 
-    def die(folder: Path, saved: checkpoint.Checkpoint) -> None:
-        if saved.epoch == 3:
+    def die(training: Training) -> None:
+        if training.epoch == 3:
             raise KeyboardInterrupt
-        save(folder, saved)
+        save(training)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", die)
+        patch.setattr(Training, "_save", die)
         assert train(*how).code == 130
     assert "goes on after epoch 2" in train(*how).out
     assert facts(only(root)) == facts(only(root, "whole"))

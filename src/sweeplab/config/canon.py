@@ -9,7 +9,9 @@ from typing import Any
 
 from sweeplab.config.sections import COMPONENTS, Config, as_node
 
-EXECUTION_KEYS = frozenset({"device", "threads", "deterministic", "progress", "keep_every"})
+EXECUTION_KEYS = frozenset(
+    {"device", "threads", "deterministic", "progress", "keep_every", "checkpoint_every"}
+)
 """Trainer keys that say how a run is computed and kept, not what: recorded, not hashed."""
 
 NOT_HASHED = frozenset({"name", "dataset", "root", "workers", "memory"})

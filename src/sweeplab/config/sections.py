@@ -172,6 +172,7 @@ class Trainer:
     overfit_batches: int | None = _count(1)
     init_from: str | None = None
     keep_every: int | None = _count(1, unit=" (epochs)")
+    checkpoint_every: float = _rule(30.0, "a number >= 0 (seconds)", lambda v: v >= 0, MOST_SECONDS)
     profile: bool = False
     progress: bool = True
 

@@ -19,7 +19,7 @@ STOPPING: dict[str, Any] = {"epochs": 1, "patience": None, "min_delta": 0.0, "ta
 `trainer.epochs` is among them where no schedule depends on it.
 """
 
-KEEPING: dict[str, Any] = {"keep_every": None, "progress": True}
+KEEPING: dict[str, Any] = {"keep_every": None, "checkpoint_every": 0.0, "progress": True}
 """The trainer keys that say what is kept and shown of each epoch, likewise."""
 
 

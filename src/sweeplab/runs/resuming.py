@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from torch.amp import GradScaler
 from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.train import own_step, schedule
 from sweeplab.train.random_state import random_state, set_random_state
-from sweeplab.train.state import collect, restore
+from sweeplab.train.state import collect, on_cpu, restore
 from sweeplab.train.train_state import TrainState
 from sweeplab.train.updater import Updater
 
@@ -39,6 +40,12 @@ def captured(training: Training) -> Checkpoint:
         step={name: module.state_dict() for name, module in _step_modules(training.state)},
         scaler={part: scaler.state_dict() for part, scaler in _scalers(training.state)},
     )
+
+
+def copied(checkpoint: Checkpoint) -> Checkpoint:
+    """Copy what the next epoch would change; the best weights are a copy already."""
+    names = ("model", "optimizer", "scheduler", "averaged", "step", "scaler", "stopping")
+    return replace(checkpoint, **{name: on_cpu(getattr(checkpoint, name)) for name in names})
 
 
 def updater_states(updaters: Mapping[str, Updater]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One training, from the first batch to the result, with a checkpoint after each epoch."""
+"""One training, from the first batch to the result, with checkpoints on the way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from sweeplab.runs.checkpoint import Checkpoint
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
-from sweeplab.runs.resuming import captured, put_back, stateful_parts, updater_states
+from sweeplab.runs.resuming import captured, copied, put_back, stateful_parts, updater_states
+from sweeplab.runs.saving import Checkpoints
 from sweeplab.train import by_class, loop, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
@@ -40,7 +41,6 @@ from sweeplab.train.train_state import Batch, TrainState
 log = logging.getLogger(__name__)
 
 BY_CLASS = "by_class"  # the name of what a classification gets right by class
-CHEAP = 1.0  # seconds of a last epoch that is rather trained again, after a kill before the result, than written out
 
 
 def begin(
@@ -55,7 +55,7 @@ def begin(
     shorter = broadcast(longer.find(job)) if saved is None else None
     before = saved if shorter is None else shorter.checkpoint
     # Another number of threads would give other bits: a resumed run keeps its own.
-    threads = before.threads if before else None
+    threads = broadcast(before.threads if before else run.threads)
     how = set_up(place_rank(job.config.trainer), threads, alone=job.config.sweep.id is None)
     training = Training(job, run, splits, how)
     if saved is None:
@@ -88,6 +88,7 @@ class Training:
         self.epoch = 0
         self.reason: StopReason | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
+        self._checkpoints = Checkpoints(run, trainer.checkpoint_every)
         self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
         alone = job.config.sweep.id is None
         self._view = screen.RunScreen(
@@ -124,7 +125,10 @@ class Training:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Show the progress meanwhile; sample the system, and profile, where the config says so."""
+        """Show the progress meanwhile; sample the system, and profile, where the config says so.
+
+        A training that is cut off leaves a checkpoint.
+        """
         settings = self.job.config
         if settings.trainer.progress and settings.sweep.id is None:
             screen.layers(f"{settings.model['_target_']} on {self.runtime.device}", self.job.layers)
@@ -135,6 +139,7 @@ class Training:
             self._view,
             watched,
             profiling.profiled(self.folder, self.runtime.device, on=settings.trainer.profile),
+            self._checkpoints.written_at_the_end(),
         ):
             yield
 
@@ -168,11 +173,18 @@ class Training:
         self.train_seconds += result.train_seconds
         self._journal(result, self._known.get(result.epoch))
         _keep_weights(self)
-        kept = result.seconds > CHEAP or self.job.config.store.keep == longer.LAST
-        if is_main_process() and (self.reason is None or kept):
-            checkpoint.save(self.folder.checkpoints, captured(self))
+        if is_main_process():
+            self._save()
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         return self.reason is not None
+
+    def _save(self) -> None:
+        """Write a checkpoint if it is time, or the last one is to be kept; else hold one ready."""
+        is_kept = self.reason is not None and self.job.config.store.keep == longer.LAST
+        if is_kept or self._checkpoints.are_due:
+            self._checkpoints.write(captured(self))
+        else:
+            self._checkpoints.hold(copied(captured(self)))
 
     def _journal(self, result: EpochResult, before: dict[str, float] | None) -> None:
         """Journal an epoch the first time; one that is trained again must come out the same."""
@@ -186,36 +198,42 @@ class Training:
 
     def finish(self) -> store.Result:
         """Test with the best weights, keep them, and write down what came out."""
-        _complain_of_changed_data(self.folder, self._streamed)
-        values: dict[str, float] = {
-            metrics.EARLY_STOP_EPOCH: self.epoch,
-            metrics.PARAMETERS: sum(p.numel() for p in self.state.parameters),
-            metrics.EXAMPLES_PER_SECOND: self.trained_examples / self.train_seconds,
-            metrics.SECONDS: self.stopping.seconds,
+        with self._checkpoints.written_at_the_end():
+            return _finish(self)
+
+
+def _finish(training: Training) -> store.Result:
+    """Test, keep the weights, and journal the end."""
+    _complain_of_changed_data(training.folder, training._streamed)
+    values: dict[str, float] = {
+        metrics.EARLY_STOP_EPOCH: training.epoch,
+        metrics.PARAMETERS: sum(p.numel() for p in training.state.parameters),
+        metrics.EXAMPLES_PER_SECOND: training.trained_examples / training.train_seconds,
+        metrics.SECONDS: training.stopping.seconds,
+    }
+    digest = None
+    if training.best is not None and training.stopping.best_epoch is not None:
+        restore(training.best, training.state.evaluated, training.state.loss)
+        training.state.metrics = _test_metrics(training.state, training.job.config)
+        tested = loop.evaluate(training.state, batches.counted(training.state, training.test, 0))
+        attachments.keep(
+            training.folder.folder, metrics.TEST, training.state.others, training.state.metrics
+        )
+        values |= metrics.with_prefix(metrics.TEST, tested) | {
+            metrics.BEST_EPOCH: training.stopping.best_epoch
         }
-        digest = None
-        if self.best is not None and self.stopping.best_epoch is not None:
-            restore(self.best, self.state.evaluated, self.state.loss)
-            self.state.metrics = _test_metrics(self.state, self.job.config)
-            tested = loop.evaluate(self.state, batches.counted(self.state, self.test, 0))
-            attachments.keep(
-                self.folder.folder, metrics.TEST, self.state.others, self.state.metrics
-            )
-            values |= metrics.with_prefix(metrics.TEST, tested) | {
-                metrics.BEST_EPOCH: self.stopping.best_epoch
-            }
-            digest = weights.weights_sha256(self.best)
-            weights.write_weights(self.folder, self.best)
-        self.folder.journal.append(
-            store.Event.END,
-            status=store.Status.FINISHED,
-            stop_reason=self.reason,
-            metrics=values,
-            weights_sha256=digest,
-        )
-        return self.job.result(
-            store.Status.FINISHED, self.reason, metrics=values, weights_sha256=digest
-        )
+        digest = weights.weights_sha256(training.best)
+        weights.write_weights(training.folder, training.best)
+    training.folder.journal.append(
+        store.Event.END,
+        status=store.Status.FINISHED,
+        stop_reason=training.reason,
+        metrics=values,
+        weights_sha256=digest,
+    )
+    return training.job.result(
+        store.Status.FINISHED, training.reason, metrics=values, weights_sha256=digest
+    )
 
 
 def _test_metrics(state: TrainState, settings: config.Config) -> Mapping[str, Metric]:

@@ -1,4 +1,10 @@
-"""A run's append-only event log: one JSON object a line, each with a checksum of its own."""
+"""A run's append-only event log: one JSON object a line, each with a checksum of its own.
+
+A line is with the operating system as soon as it is appended: no end of the process loses it, and
+other processes read it at once. It is on the disk before a checkpoint or a result that follows it.
+When the machine loses its power, or the server of a shared disk does, the lines since the last
+checkpoint may be lost; their epochs are trained again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -81,6 +88,15 @@ class Journal:
                 self.mend()  # a full disk takes half a line
                 raise
             self._begun = True
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk: they outlast the loss of the machine's power."""
+        with suppress(FileNotFoundError), naming(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def events(self) -> list[Line]:
         """Read the complete lines, without a torn last line.

@@ -189,6 +189,8 @@ class Run(RunFolder):
         return result
 
     def write_result(self, result: Result) -> None:
+        """Write what came out, after what the journal says of it."""
+        self.journal.sync()
         write_json(self.result_file, asdict(result))
 
     def journalled(self) -> Result | None:
@@ -216,12 +218,17 @@ class Run(RunFolder):
 
     @property
     def threads(self) -> int | None:
-        """The number of threads that a resume keeps; None if it begins anew."""
-        if not self.saved_epochs():
+        """The number of threads that an unfinished run keeps; None if any will do.
+
+        Its journal keeps the epochs that were computed on them, with a checkpoint or without.
+        """
+        try:
+            history = History.of(self.journal)
+        except DamagedError:
             return None
-        with suppress(DamagedError):
-            return History.of(self.journal).threads
-        return None
+        if history.status == Status.FAILED or not (history.epochs or self.saved_epochs()):
+            return None
+        return history.threads
 
     def epochs(self) -> dict[int, dict[str, float]]:
         """Epoch -> metrics, for what is only shown: nothing of a journal that cannot be read."""

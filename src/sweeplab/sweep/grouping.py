@@ -63,10 +63,13 @@ def _path(cell: Cell) -> str:
     job, trainer = cell.job, cell.job.config.trainer
     if not _may_share(cell) or cell.fate.kind not in (NEW, STALE, RESUME) or trainer.profile:
         return job.fingerprint
-    threads = None
-    if cell.fate.kind == RESUME:
-        threads = Store(job.config.store.root).run(job.fingerprint).threads
-    return f"{threads or trainer.threads or 1} {identity.path(job.config, job.facts.train)}"
+    return f"{_threads(cell)} {identity.path(job.config, job.facts.train)}"
+
+
+def _threads(cell: Cell) -> int:
+    """Return the number of threads that a job is computed on: a run that was begun keeps its own."""
+    run = Store(cell.job.config.store.root).run(cell.job.fingerprint)
+    return run.threads or cell.job.config.trainer.threads or 1
 
 
 def _may_share(cell: Cell) -> bool:
@@ -97,7 +100,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     config, trainer, facts = cell.job.config, cell.job.config.trainer, cell.job.facts
     if not _may_share(cell) or cell.fate.kind not in (NEW, STALE):
         return False
-    if trainer.threads not in (None, 1) or trainer.precision != "fp32":
+    if _threads(cell) != 1 or trainer.precision != "fp32":
         return False
     own_process = (trainer.compile, trainer.profile, trainer.init_from, trainer.overfit_batches)
     own_updates = (config.step, trainer.accumulate, trainer.ema, trainer.freeze)

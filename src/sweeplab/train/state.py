@@ -62,6 +62,22 @@ def _copy(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
+def on_cpu(value: Any) -> Any:
+    """Copy a nested state, its tensors to the CPU's memory, so that later steps keep it."""
+    if isinstance(value, Tensor):
+        if is_lazy(value) or value.is_meta:  # they have no numbers
+            return value
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        filled: Any = copy.copy(value)  # with its `_metadata`, if it is a module's
+        for key, item in value.items():
+            filled[key] = on_cpu(item)
+        return filled
+    if type(value) in (list, tuple):
+        return type(value)(on_cpu(item) for item in value)
+    return value if type(value) in PLAIN else copy.deepcopy(value)
+
+
 def metadata(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the versions of the modules, by their names."""
     return dict(getattr(state, "_metadata", None) or {})
