@@ -119,7 +119,7 @@ def test_json_is_for_scripts(home: Store, runs: Command) -> None:
     assert found[0] | {"bytes": 0, "time": 0} == {
         "id": "1" * 16, "status": "finished", "name": "seed=1", "overrides": ["seed=1"], "monitor": "valid/accuracy",
         "best": 0.75, "score": "test/accuracy", "test": 0.625, "epochs": 2, "kept": [], "bytes": 0, "time": 0,
-        "folder": str(home.root / ("1" * 16)),
+        "folder": str(home.root / ("1" * 16)), "where": {},
     }  # fmt: skip
     assert found[0]["bytes"] == sum(
         f.stat().st_size for f in home.run("1" * 64).folder.rglob("*") if f.is_file()

@@ -36,6 +36,7 @@ class Row:
     bytes: int
     time: float  # of its last event, Unix seconds
     folder: str
+    where: dict[str, str]  # host, job of Slurm, node of Ray: of the process that took it up last
     damage: str = ""  # what is wrong with its journal
 
     @property
@@ -76,6 +77,7 @@ def _row(run: Run) -> Row:
         bytes=_size(run.folder),
         time=run.last_written or 0.0,
         folder=str(run.folder),
+        where=history.whereabouts,
         damage=damage,
     )
 

@@ -197,7 +197,7 @@ def _report(
     reasons = [*_edits(record), *_code_reasons(record, job)]
     reasons += _unequal(record.start["data"], start["data"], "data.")
     then, now = config.flatten(record.provenance), config.flatten(start["provenance"])
-    ignored = {"cores", "git.dirty"}
+    ignored = {"cores", "git.dirty"} | {key for key in then if key.startswith(("slurm.", "ray."))}
     if None in (then.get("git.commit"), now["git.commit"]):
         ignored.add("git.commit")
     reasons += _unequal(_without(then, ignored), _without(now, ignored))

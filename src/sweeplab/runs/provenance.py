@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -25,6 +26,15 @@ PACKAGES = (
     "scikit-learn",
 )
 
+CLUSTER = {
+    "slurm.job": "SLURM_JOB_ID",
+    "slurm.array_job": "SLURM_ARRAY_JOB_ID",
+    "slurm.array_task": "SLURM_ARRAY_TASK_ID",
+    "slurm.node": "SLURMD_NODENAME",
+    "ray.node": "RAY_NODE_ID",
+}
+"""What is recorded of a cluster, and the variable that tells it."""
+
 _remembered: dict[Path, dict[str, Any]] = {}  # code and versions, by the folder where git was asked
 
 
@@ -38,6 +48,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     if ranks.world_size() > 1:
         facts["ranks"] = ranks.world_size()
     facts |= {
+        "host": platform.node(),
         "platform": platform.platform(),
         "cores": cpus.count(),
         "torch": {
@@ -46,9 +57,21 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
             "onednn": runtime.onednn,
         },
     }
+    facts |= cluster()
     if speed.is_plain():
         facts["plain"] = True  # some of the tricks in `speed` change bits
     return facts
+
+
+def cluster() -> dict[str, Any]:
+    """Return by which job of Slurm, and on which node of Slurm or Ray, this process runs; {} if on none."""
+    found: dict[str, Any] = {}
+    for key, variable in CLUSTER.items():
+        value = os.environ.get(variable)
+        if value:
+            name, _, fact = key.partition(".")
+            found.setdefault(name, {})[fact] = value
+    return found
 
 
 def remember(folder: Path) -> None:

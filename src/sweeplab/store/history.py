@@ -60,6 +60,17 @@ class JournalFacts(ABC):
         return dict(self.latest(Event.START, Event.RESUME).get("provenance") or {})
 
     @property
+    def whereabouts(self) -> dict[str, str]:
+        """Where it was started or resumed the last time: `host`, `slurm.job`, `ray.node`, ..."""
+        provenance, found = self.provenance, {}
+        if provenance.get("host"):
+            found["host"] = str(provenance["host"])
+        for cluster in ("slurm", "ray"):
+            for fact, value in (provenance.get(cluster) or {}).items():
+                found[f"{cluster}.{fact}"] = str(value)
+        return found
+
+    @property
     def threads(self) -> int | None:
         """How many CPU threads it was computed on the last time; None if it was not begun."""
         threads = self.provenance.get("threads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -58,6 +59,7 @@ class Feeder:
         """Tell the clients, by a file, what stands in the way."""
         state: Node = {
             "pid": os.getpid(),
+            "host": platform.node(),
             "uri": address.public(self.uri),
             "error": error,
             "lag": dict(lag or {}),

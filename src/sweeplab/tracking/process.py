@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -91,11 +92,14 @@ def is_alive(child: int) -> bool:
 def state(store: Store) -> Node:
     """Return what the living feeder of this store says of itself; empty if there is none.
 
-    The store may be a copy, with the file of another one's feeder.
+    The store may be a copy, with the file of another one's feeder. Of a feeder on another host that
+    shares the store the lock alone tells whether it lives: its process id means nothing here.
     """
     if not locked(records.lock_file(store)):
         return {}
     values = records.read_json(records.state_file(store))
+    if other_host(values):
+        return values
     try:
         os.kill(values["pid"], 0)
     except (KeyError, TypeError, OverflowError, ProcessLookupError):
@@ -105,9 +109,16 @@ def state(store: Store) -> Node:
     return values
 
 
+def other_host(values: Node) -> str | None:
+    """Return the host of the feeder that said this of itself; None if it is this one."""
+    host = values.get("host", platform.node())  # not told by an earlier version
+    return None if host == platform.node() else str(host)
+
+
 def wake(store: Store) -> None:
-    """Have the feeder look at the store without a pause."""
-    pid = state(store).get("pid")
+    """Have the feeder look at the store without a pause; one on another host looks by itself."""
+    values = state(store)
+    pid = None if other_host(values) else values.get("pid")
     if isinstance(pid, int) and locked(records.lock_file(store)):
         with suppress(PermissionError, ProcessLookupError):
             os.kill(pid, feeder.WAKE)
@@ -123,5 +134,11 @@ def reason(values: Node, uri: str, run_id: str) -> str:
     if not values:
         return "no feeder is at work yet"
     if values["uri"] != address.public(uri):
-        return f"this store's feeder is at work for {values['uri']}"
-    return str(values["error"] or values["lag"].get(run_id) or "the feeder is still at work")
+        return f"this store's feeder{_where(values)} is at work for {values['uri']}"
+    working = f"the feeder{_where(values)} is still at work"
+    return str(values["error"] or values["lag"].get(run_id) or working)
+
+
+def _where(values: Node) -> str:
+    host = other_host(values)
+    return f" on host {host}" if host else ""

@@ -60,7 +60,8 @@ def asked(home: store.Store) -> int:
 @contextmanager
 def attend(home: store.Store) -> Iterator[None]:
     """Be a client of this store meanwhile: its feeder stays as long as there is one."""
-    with (home.root / CLIENTS).open("ab") as file:
+    # NFS shares the lock of a file that is open for reading alone, and of a client that may write.
+    with (home.root / CLIENTS).open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # it ends with this process, however that ends
         yield
 

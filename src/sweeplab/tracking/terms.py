@@ -95,7 +95,10 @@ def origin(name: str) -> dict[str, str]:
 
 
 def run_tags(history: store.History) -> dict[str, str]:
-    """Return the tags that a run's journal gives: of its latest start, and why it stopped."""
+    """Return the tags that a run's journal gives: of its latest start, and why it stopped.
+
+    Where it is computed is told of the last process that took it up.
+    """
     provenance = history.start.get("provenance") or {}
     git = provenance.get("git") or {}
     values = {
@@ -109,6 +112,7 @@ def run_tags(history: store.History) -> dict[str, str]:
     }
     for package, version in (provenance.get("versions") or {}).items():
         values[f"version.{package}"] = version
+    values |= history.whereabouts
     return {name: config.yaml_str(value) for name, value in values.items() if value is not None}
 
 
