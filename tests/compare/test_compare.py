@@ -887,7 +887,7 @@ def test_what_a_sweep_starts_from_is_noted(home: Store) -> None:
     sweep_id = manifest(home, [add(home, "model.dropout=0.1", "seed=0", valid=[0.5])])
     sweep = home.manifest(sweep_id) | {"from": start}
     found = compare.compare(home, [sweep])
-    said = "starts from width (the best of sweep 0123456789ab): model.hidden=8"
+    said = "starts from the best of sweep 0123456789ab (sweep.from=width): model.hidden=8"
     assert found.notes[0] == said
     assert said.replace("_", r"\_") in export.markdown(found)
 

@@ -169,6 +169,7 @@ def test_what_cannot_be_decided_is_refused(
         "sweep.seeds.until=decided", "sweep.seeds.max=9", "sweep.sample=3", "sweep.margin=0.1",
         'sweep.when={model.dropout: "model.hidden > 8"}', '+sweep.when.seed="true"',
         "sweep.baseline='model.hidden=8'", "sweep.where='seed > 0'",
+        "sweep={margin: 0.1}",
     ],
 )  # fmt: skip
 def test_a_rule_of_sweeps_is_refused_for_a_single_run(

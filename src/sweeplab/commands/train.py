@@ -73,12 +73,19 @@ def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
         problem = "is where a sweep starts from; add -m, for one run, too"
         raise UserError(f"sweep.from={sweep['from']}: {problem}")
     for word in config.task_overrides():
-        key = config.key_of(word)
-        is_rule = ".".join(key.split(".")[:2]) in RULES
-        is_off = word.startswith("~") or word.partition("=")[2] in OFF
-        if is_rule and not is_off:
+        if _is_rule(word):
             problem = "is for a sweep over configs that are compared; add -m"
             raise UserError(f"{config.redact_override(word).lstrip('+')}: {problem}")
+
+
+def _is_rule(word: str) -> bool:
+    """Whether an override sets a key of RULES, or all of `sweep` with one of them."""
+    text = word.partition("=")[2]
+    if word.startswith("~") or text in OFF:
+        return False
+    value = config.from_text(text)
+    keys = config.flatten({config.key_of(word): value if isinstance(value, dict) else text})
+    return any(f"{key}.".startswith(f"{rule}.") for rule in RULES for key in keys)
 
 
 def _show_plan(raw: DictConfig) -> None:

@@ -58,7 +58,7 @@ def _start_note(sweep: Node) -> str:
     if not start:
         return ""
     taken = " ".join(start["taken"]) or "none of its values"
-    return f"starts from {start['asked']} (the best of sweep {start['sweep'][:12]}): {taken}"
+    return f"starts from the best of sweep {start['sweep'][:12]} (sweep.from={start['asked']}): {taken}"
 
 
 def _only_one(*, is_folded: bool) -> str:

@@ -190,5 +190,6 @@ def outlook(whole: Plan) -> str:
     """Say how many of the jobs are trained at least."""
     seeds = whole.settings.sweep.seeds
     after = looks.planned(seeds)
-    least = len(whole.cells) // seeds.max * after[0]
-    return f"looks after {looks.in_words(after)}: {least} to {len(whole.cells)} jobs"
+    least, most = len(whole.cells) // seeds.max * after[0], len(whole.cells)
+    jobs = f"{most} jobs" if least == most else f"{least} to {most} jobs"
+    return f"looks after {looks.in_words(after)}: {jobs}"
