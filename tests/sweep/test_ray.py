@@ -29,12 +29,14 @@ from hydra import compose, initialize_config_dir
 from sweeps import ALL, FAULTY, FOUR, OURS, WORDS, digests, statuses, table
 from waiting import until
 
-from sweeplab import targets
+from sweeplab import config, targets
 from sweeplab.config import conf_dir
 from sweeplab.errors import RunFailed
 from sweeplab.store import Store
 from sweeplab.sweep import cluster
 from sweeplab.sweep.agent import Probe, versions
+from sweeplab.sweep.leases import Leases
+from sweeplab.sweep.ray_driver import NodeEntry
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray has no wheel for this Python")
 
@@ -207,6 +209,67 @@ def test_a_cluster_that_is_started_as_documented(monkeypatch: pytest.MonkeyPatch
         asked = (Path(folder) / "asked").read_text()
         assert "10 runs of 2 configs: 10 finished" in done.stdout
         assert re.search(r"{'CPU': 1(\.0)?}: 10 from request_resources", asked), asked
+
+
+def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    """Ray raises the same for both, after 20 seconds, and logs this for the first."""
+    log = tmp_path / "log"
+    log.write_text("Failed to connect\n")
+    assert cluster._advice(log).startswith("start a cluster with `ray start --head`")
+    log.write_text(
+        "Failed to get cluster ID: Unauthenticated: RPC error: InvalidAuthToken: missing\n"
+    )
+    assert "copy ~/.ray/auth_token from there, and `export RAY_AUTH_MODE=token`" in cluster._advice(
+        log
+    )
+
+
+class Room:
+    """A cluster of two nodes, without Ray: one with a core, and one with four and two GPUs."""
+
+    def __init__(self) -> None:
+        self.place = cluster.Cluster("auto")
+        self.place._link = cast(Any, SimpleNamespace(is_lost=False))
+        self.place._settings = config.compose(["data=digits"])
+        nodes = self.place._nodes
+        nodes._sizes = [cluster.Size(1, 0), cluster.Size(4, 2)]
+        for key, size in enumerate(nodes._sizes):
+            gpus = [str(number) for number in range(int(size.gpus))]
+            held = Leases(cores=size.cores, gpus=gpus, node=str(key))
+            entry = NodeEntry(id=str(key), name="here", cpus=size.cores, gpus=len(gpus))
+            nodes._nodes[str(key)] = cluster.Node(entry, held, None)
+
+    def take(self, threads: int, gpus: float = 0) -> str | None:
+        """The node on which there was room."""
+        words = ["data=digits", f"sweep.gpus_per_worker={gpus or 'null'}"]
+        lease = self.place.take(config.compose(words), threads)
+        return None if lease is None else lease.node
+
+
+def test_no_job_is_placed_on_a_node_that_is_too_small_for_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    room = Room()
+    assert [room.take(2), room.take(2), room.take(2), room.take(1), room.take(1)] == [
+        "1",
+        "1",
+        None,
+        "0",
+        None,
+    ]
+    room = Room()
+    assert [room.take(1, 2), room.take(1, 0.5), room.take(1)] == ["1", None, "0"]
+    assert not room.place.expecting
+    assert capsys.readouterr().out == ""
+    assert [room.take(1, 4), room.take(1, 4)] == [None, None]
+    said = "a job needs 1 core and 4 GPUs; the largest of 2 nodes has 4 cores and 2 GPUs"
+    assert capsys.readouterr().out == f"{said}: waiting for one that is large enough\n"
+    assert room.place.expecting
+    room.place._lacking -= 121
+    room.place._nodes._list = Future()
+    room.place._nodes._looked = time.monotonic()
+    with pytest.raises(RunFailed, match=f"address=auto: {said}; issue the same command again"):
+        room.place.tend()
 
 
 def test_files_that_killed_launchers_have_left_are_removed(home: Store) -> None:

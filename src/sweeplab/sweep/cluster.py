@@ -54,6 +54,10 @@ START = (
     "start a cluster with `ray start --head`, name its head by hydra.launcher.address=HOST:PORT,"
     " or take hydra/launcher=ray_local"
 )
+AUTHENTICATE = (
+    "the cluster asks for the token of its head's user: copy ~/.ray/auth_token from there, and"
+    " `export RAY_AUTH_MODE=token` here"
+)
 LARGER = (
     "lower trainer.threads or sweep.gpus_per_worker, start a larger node,"
     " or let hydra.launcher.nodes_within=900 seconds pass for one that an autoscaler adds"
@@ -304,7 +308,8 @@ class Cluster(SweepPlace):
         try:
             connecting.result(CONNECTING)
         except CallFailedError as error:
-            raise UserError(f"{self._key}: {one_line(error)[:300]}", START) from error
+            problem = f"{self._key}: {one_line(error)[:300]}"
+            raise UserError(problem, _advice(self._link.log)) from error
         except TimeoutError as error:
             problem = f"Ray has not connected in {CONNECTING:g} s"
             raise UserError(f"{self._key}: {problem}", START) from error
@@ -413,6 +418,13 @@ def _worded_largest(sizes: Sequence[Size], need: Size) -> str:
         return "the cluster has no node"
     largest = max(sizes, key=lambda size: (min(size.gpus, need.gpus), size.cores))
     return f"the largest of {counted(len(sizes), 'node')} has {_worded(largest, need)}"
+
+
+def _advice(log: Path) -> str:
+    """Say what to do about a cluster that cannot be reached, by what Ray has logged."""
+    if "InvalidAuthToken" in log.read_text(encoding="utf-8", errors="replace"):
+        return AUTHENTICATE
+    return START
 
 
 def _bundles(needs: Sequence[Size], workers: str | int) -> list[dict[str, float]]:
