@@ -64,6 +64,25 @@ def test_the_smallest_that_is_as_good_is_named(home: Store) -> None:
     )
 
 
+def test_where_a_sweep_looked_the_smallest_is_tested_by_its_looks(home: Store) -> None:
+    """At the first of three looks, log(1 + (e - 1) / 4) = 0.3573 of the error is spent."""
+    sweep = home.manifest(sized(home, (512, BEST), (128, NEAR), (8, FAR)))
+    sweep["looks"] = {"first": 0, "after": (5, 10, 20), "taken": 1}
+    smallest = compare.compare(home, [sweep], margin=0.01).smallest
+    assert smallest is not None
+    expected = p_value(below(NEAR), 0.01) / 0.35735
+    assert smallest.candidates[1].paired.holm == pytest.approx(2 * expected, rel=1e-3)
+    low, high = stats.t.interval(1 - 0.05 * 0.35735, 4, -0.0014, stats.sem(below(NEAR)))
+    assert smallest.sentence.endswith(
+        "(one-sided p = 0.0002 (Holm, looks), 5 pairs); test/accuracy differs by -0.0014 "
+        f"({low:+.4f} to {high:+.4f})"
+    )
+    sweep["looks"]["taken"] = 0
+    smallest = compare.compare(home, [sweep], margin=0.01).smallest
+    assert smallest is not None
+    assert (smallest.shown, smallest.candidates[1].paired.p) == (None, None)
+
+
 def test_the_simulation_names_what_a_comparison_does() -> None:
     values = np.array([[BEST, NEAR, FAR], [FAR, BEST, NEAR], [BEST, FAR, FAR]])
     assert [found.tolist() for found in simulated.as_good(values, 0.01)] == [[0, 1, 0], [1, 2, -1]]

@@ -76,7 +76,7 @@ def compare(
         result.contrasts = _contrasts(result, replicas)
     margin = _margin(result, margin, is_watched=monitor == watched)
     if margin is not None:
-        result.smallest = find_smallest(result.groups, monitor, mode, score, margin)
+        result.smallest = find_smallest(result.groups, monitor, mode, score, margin, looks)
     _decide(result, replicas)
     result.notes += further_look_notes(home, sweeps, looks, groups)
     result.notes += no_effect_notes(columns, result.groups)

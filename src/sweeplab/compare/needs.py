@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from sweeplab import console, metrics
 from sweeplab.compare.contrasts import Contrast
-from sweeplab.compare.power import MOST, POWER_TEXT, Need
+from sweeplab.compare.power import LOOKED_AT_ONCE, MOST, POWER_TEXT, Need
 
-LOOKED_AT_ONCE = "that are looked at once"  # not again and again, which takes more pairs
 MOST_SHOWN = 3  # contrasts: the table has all
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 POWER = 0.8
 POWER_TEXT = "80 % power"
+LOOKED_AT_ONCE = "that are looked at once"  # not again and again, which takes more pairs
 UPPER = 0.8  # confidence of the upper limit of a standard deviation, one-sided
 MOST = 1000  # pairs; of more it is only said that it takes more
 

@@ -12,8 +12,7 @@ from sweeplab.compare.contrasts import Contrast, has_pairs
 from sweeplab.compare.groups import TO_TARGET, Group, short_names
 from sweeplab.compare.importance import Importance
 from sweeplab.compare.looks import HOPELESS, Looks
-from sweeplab.compare.needs import LOOKED_AT_ONCE
-from sweeplab.compare.power import POWER_TEXT, UPPER
+from sweeplab.compare.power import LOOKED_AT_ONCE, POWER_TEXT, UPPER
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.target import PATIENCE
 from sweeplab.console import counted

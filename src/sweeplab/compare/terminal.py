@@ -53,7 +53,7 @@ def _show(table: Table, whole: str = "") -> None:
     kept = [index for index, name in enumerate(table.columns) if name not in left_out]
     rows = [[row[index] for index in kept] for row in table.rows]
     columns = [table.columns[index] for index in kept]
-    if console.screen().is_terminal and _width(columns, rows) > console.screen().width:
+    if console.screen().is_terminal and _breaks_names(columns, rows, table.texts):
         columns[: table.texts] = short_names(columns[: table.texts])
     console.table(table.intro, columns, rows, left=table.texts)
     if table.left_out and whole:
@@ -76,6 +76,13 @@ def _narrow(table: Table) -> list[str]:
         if _width(columns, rows) > console.screen().width and name in columns:
             left_out.append(name)
     return left_out
+
+
+def _breaks_names(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> bool:
+    """Tell whether a table has no room for the names of its first columns, however texts fold."""
+    longest = max(map(len, columns[:texts]), default=0)
+    folded = [[*(cell[:longest] for cell in row[:texts]), *row[texts:]] for row in rows]
+    return _width(columns, folded) > console.screen().width
 
 
 def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
