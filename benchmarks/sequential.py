@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from benchmarks.simulated import Floats, Table, p_values, rejected_by_holm, share
 from sweeplab import compare, config, metrics
@@ -228,6 +229,32 @@ def _saved(design: Design, differences: Floats, schedule: Sequence[int]) -> list
     power = design.power(found)
     n = design.fixed_number(differences, power)
     return [100 * power, 100 * (1 - runs / (n * configs)), of_all]
+
+
+def margins(random: np.random.Generator, sweeps: int) -> Table:
+    """Two configs and a margin: what is called the same, and what another."""
+    rows = []
+    for truth, margin in ((1.0, 1.0), (0.5, 0.5), (0.0, 0.5), (0.0, 1.0), (0.0, 2.0)):
+        values = random.normal(truth, size=(sweeps, LOOKS[-1]))
+        is_open = np.ones(sweeps, bool)
+        is_same, is_shown, runs = ~is_open, ~is_open, np.zeros(sweeps)
+        for before, n in zip((0, *LOOKS), LOOKS, strict=False):
+            runs += 2 * (n - before) * is_open
+            known, level = values[:, :n], looked_until(LOOKS, n).level(ALPHA)
+            half = -special.stdtrit(n - 1, level / 2) * known.std(1, ddof=1) / math.sqrt(n)
+            size = np.abs(known.mean(1))
+            is_shown |= is_open & (size > half)
+            is_same |= is_open & (size + half < margin) & ~is_shown
+            is_open = ~(is_shown | is_same)
+        told = share(is_same), share(is_shown)
+        rows.append([f"{truth:g}", f"{margin:g}", *told, f"{runs.mean():.0f}"])
+    about = (
+        f"Two configs with `sweep.margin`, the same looks, n={sweeps:,} sweeps a row (in standard deviations of a paired difference): how "
+        "often they are called the same within the margin, how often one better, and the mean number of runs, of 60."
+    )
+    return Table(
+        about=about, columns=["difference", "margin", "the same", "better", "runs"], rows=rows
+    )
 
 
 def given_up(random: np.random.Generator, sweeps: int) -> Table:

@@ -229,6 +229,7 @@ PARTS: dict[str, Part] = {
     "bold": bold,
     "looks": sequential.looks,
     "schedules": sequential.schedules,
+    "margins": sequential.margins,
     "given-up": sequential.given_up,
 }
 
