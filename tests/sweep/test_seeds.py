@@ -228,6 +228,7 @@ def test_a_sweep_that_is_killed_in_a_look_ends_as_if_it_was_not(tmp_path: Path) 
         "trainer.patience=null",
         "model.hidden=8,9,64",
         "sweep.seeds.max=10",
+        "sweep.seeds.looks=[5,10]",
         "sweep.baseline='model.hidden=8'",
     )
     roots = tmp_path / "whole", tmp_path / "killed"
