@@ -8,10 +8,12 @@ import platform
 from pathlib import Path
 
 import pytest
+from feeding import make
 from filelock import FileLock
 
 from sweeplab.store import Store, write_json
 from sweeplab.tracking import feeder, process, records
+from sweeplab.tracking.view import View
 
 URI = "http://127.0.0.1:5000"
 
@@ -57,3 +59,21 @@ def test_a_client_opens_the_shared_lock_so_that_nfs_takes_it(root: Path) -> None
         }
         (held,) = [number for number, file in files.items() if file.name == records.CLIENTS]
         assert fcntl.fcntl(held, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+
+def test_who_waits_for_some_runs_does_not_list_a_large_store(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Store("runs").open()
+    run, other = make(home, 1), make(home, 2)
+    view = View(home, "sqlite:///a.db")
+    assert view.behind(None) == {run.id, other.id}
+
+    scandir = os.scandir
+
+    def listed(folder: Path) -> object:
+        assert Path(folder) != home.root, "the store was listed"
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert view.behind({run.id, "3" * 16}) == {run.id}, "the third has not begun"

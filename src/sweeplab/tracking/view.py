@@ -89,12 +89,14 @@ class View:
                     job.goal = sweep.goal(job.fed, self.store, has_clients=has_clients)
                     jobs.append(job)
         jobs = [job for job in jobs if job.is_behind]
-        with os.scandir(self.store.root) as listing:
-            names = [entry.name for entry in listing if len(entry.name) == store.ID_LENGTH]
-        for name in names:
-            if only is None or name in only:
-                jobs += self._run_jobs(name)
+        for name in self._names() if only is None else only:
+            jobs += self._run_jobs(name)
         return jobs
+
+    def _names(self) -> list[str]:
+        """List the ids of all runs; who asks for some only does not wait for a large store."""
+        with os.scandir(self.store.root) as listing:
+            return [entry.name for entry in listing if len(entry.name) == store.ID_LENGTH]
 
     def behind(self, only: Collection[str] | None) -> set[str]:
         """Return the ids of the runs and sweeps that MLflow is behind with, or that are damaged."""
