@@ -29,7 +29,7 @@ from kill_sweep import processes, weights
 from sweeplab.store import Store
 
 PROJECT = Path(__file__).parent.parent
-EPOCHS = 120
+EPOCHS = 100
 WORDS = (
     "-m", "data=digits", "tracking=off", "sweep.report=false", "model.dropout=0.2", "trainer.patience=null",
     f"trainer.epochs={EPOCHS}", "model.hidden=16,24", "seed=0,1", "sweep.retries=1",
