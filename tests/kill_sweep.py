@@ -52,10 +52,9 @@ def processes(root: Path) -> list[int]:
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if (
-                    "sweeplab.sweep.preload" in words
-                    and (folder / "cwd").resolve() == root.resolve()
-                ):
+                name = (folder / "comm").read_text()  # "sweep": of one that ready.py has forked
+                is_of_a_sweep = "sweeplab.sweep.preload" in words or name == "sweep\n"
+                if is_of_a_sweep and (folder / "cwd").resolve() == root.resolve():
                     found.append(int(folder.name))
             except OSError:  # gone meanwhile
                 continue

@@ -82,7 +82,8 @@ class Popen(_Popen[Any]):
 def spawn(path: bytes, words: list[bytes], files: Sequence[int]) -> int:
     """Do what multiprocessing's `spawnv_passfds` does, for its fork server."""
     program = [os.fsdecode(word) for word in words]
-    if "forkserver" not in program[-1]:  # another helper, which loads nothing
+    is_orphan = _standing_by not in (None, os.getpid())  # the fork server would be another's child
+    if is_orphan or "forkserver" not in program[-1]:  # or another helper, which loads nothing
         return int(_spawn(path, words, files))
     process = Popen(program, stdin=DEVNULL, pass_fds=files)
     process.returncode = 0  # multiprocessing waits for it
@@ -119,6 +120,7 @@ def _ask(kind: str, order: Order, files: list[int]) -> int:
 
 
 _servers: dict[str, socket.socket] = {}
+_standing_by: int | None = None  # the process for which one stands by, if this is a command
 
 
 def end() -> None:
@@ -225,13 +227,40 @@ def _apart(shell: str) -> None:
     subprocess.run(["sh", "-c", f"mount --make-rprivate / && {shell}"], check=True)
 
 
+def _stand_by(kind: str, launcher: socket.socket) -> None:
+    """Become the last of what is ordered; at the end of the orders, end."""
+    order = _serve(launcher)
+    if order is None:
+        os._exit(0)
+    words = order.words
+    if words[0] == "--apart":
+        _apart(words[1])
+        del words[:2]
+    if "sweeplab.sweep.preload" in words[-1]:
+        Path("/proc/self/comm").write_text("sweep")  # told apart so, and its jobs
+    elif kind == COMMAND:
+        _have_one_stand_by()
+    _become(words)
+
+
+def _have_one_stand_by() -> None:
+    """Keep a child as this process is now: the command's sweep gets its fork server from it."""
+    global _standing_by
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        _stand_by(COMMAND, theirs)
+        sys.exit()
+    theirs.close()
+    _servers[COMMAND] = ours
+    _standing_by = os.getpid()
+    multiprocessing.util.spawnv_passfds = spawn
+
+
 def _become(words: list[str]) -> None:
     """Run the program as Python would."""
     before = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     here = ""
-    if words[0] == "--apart":
-        _apart(words[1])
-        del words[:2]
     while words[0] in ("-P", "-u", "-B"):
         here = None if words[0] == "-P" else here
         del words[0]
@@ -251,7 +280,4 @@ def _become(words: list[str]) -> None:
 if __name__ == "__main__":
     _load(sys.argv[1])
     gc.freeze()  # or each of them would copy the memory that its garbage collection looks through
-    ordered = _serve(socket.socket(fileno=int(sys.argv[2])))
-    if ordered is None:
-        os._exit(0)
-    _become(ordered.words)
+    _stand_by(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))
