@@ -219,9 +219,9 @@ def test_ctrl_c_once_stops_the_jobs_at_their_last_checkpoint(
 
 PATIENT = """
 import runpy, sys
-from sweeplab.sweep import dispatch
-assert dispatch.GRACE == 5
-dispatch.GRACE = 10_000
+from sweeplab.sweep import watch
+assert watch.GRACE == 5
+watch.GRACE = 10_000
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -60,7 +60,9 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         plan = rules.plan(command, composer)
         jobs = SeedJobs(plan) if plan.settings.sweep.seeds.until else Jobs(plan)
         if plan.settings.sweep.plan:
-            preview.show(plan, jobs.notice, by_workers=ours and isinstance(place, Local))
+            place.expect(jobs)
+            notice = "\n".join(filter(None, [jobs.notice, place.preview(plan.settings)]))
+            preview.show(plan, notice, by_workers=ours and isinstance(place, Local))
             return None
         return jobs
 

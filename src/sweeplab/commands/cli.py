@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("FILE", nargs="+", help="a picture, .npy, or rows of numbers")
     invert = "the pictures are dark on a light ground, and the set's are light on a dark one"
     predict.add_argument("--invert", action="store_true", help=invert)
+    about = "take jobs of a sweep that another command has planned, on this machine"
+    command("work", about).add_argument("SWEEP", help="the beginning of its id")
     _add_options_of_runs(command("runs", "list the runs of the store, or make room in it"))
     for each in commands.choices.values():
         overrides = "config overrides, as for train.py"

@@ -35,7 +35,7 @@ class Probe:
 
     def problem(self) -> str | None:
         """Say what keeps this machine from working with the launcher's; None if nothing does."""
-        return self._store_problem() or self._code_problem()
+        return self._store_problem() or self.code_problem()
 
     def _store_problem(self) -> str | None:
         folder = self.token.parent
@@ -53,7 +53,7 @@ class Probe:
             return f"does not see a lock that is held in {folder}; {rule}, {example}"
         return None
 
-    def _code_problem(self) -> str | None:
+    def code_problem(self) -> str | None:
         installed = versions()
         if installed != self.versions:
             both = f"has {_listed(installed)}, and this machine {_listed(self.versions)}"

@@ -32,7 +32,7 @@ from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease, Leases
-from sweeplab.sweep.place import SweepPlace
+from sweeplab.sweep.place import Process, SweepPlace
 from sweeplab.sweep.ray_driver import NodeEntry
 from sweeplab.sweep.ray_link import AgentLostError, CallFailedError, Link, LinkLostError
 from sweeplab.sweep.worker import LOST, TERMINATED
@@ -221,12 +221,13 @@ class Nodes:
             raise RunFailed(f"{self._place}: no node was left for {ALONE:g} s; {AGAIN}")
 
 
-class RemoteProcess:
+class RemoteProcess(Process):
     """A job at work on a node."""
 
     def __init__(
         self, nodes: Nodes, link: Link, number: int, job: Job, lease: Lease, run: store.Run
     ) -> None:
+        super().__init__()
         self._nodes = nodes
         self._link = link
         self._number = number

@@ -18,6 +18,7 @@ class Jobs:
 
     look = LOOK
     notice = ""  # which of the jobs of the plan there will be
+    ahead = True  # whether jobs can be asked for before there is room for them
     batch: int | None = None  # how many a launcher of Hydra's gets at once; None: all
 
     def __init__(self, plan: Plan) -> None:

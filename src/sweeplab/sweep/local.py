@@ -18,13 +18,14 @@ from sweeplab.runs.job import Job
 from sweeplab.store import Store
 from sweeplab.sweep import leases, server, worker
 from sweeplab.sweep.leases import Lease
-from sweeplab.sweep.place import SweepPlace
+from sweeplab.sweep.place import Process, SweepPlace
 
 
-class LocalProcess:
+class LocalProcess(Process):
     """A process on this machine."""
 
     def __init__(self, process: ForkServerProcess) -> None:
+        super().__init__()
         self._process = process
         self._server = server.pid()
         self.is_running = process.pid is not None

@@ -1,11 +1,14 @@
-"""Where the jobs of a sweep are trained: this machine (`local`), or the nodes of Ray (`cluster`)."""
+"""Where the jobs of a sweep are trained: this machine (`local`), the nodes of Ray (`cluster`), or
+workers that take them from a board (`workers`), which Slurm may start (`slurm`).
+"""
 
 from __future__ import annotations
 
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from sweeplab import data
 from sweeplab.config import Config
@@ -17,12 +20,21 @@ if TYPE_CHECKING:
     from sweeplab.sweep.jobs import Jobs
 
 
-class Process(Protocol):
+class Process(ABC):
     """A process at work on a job, or on several that are trained as one."""
 
-    async def ended(self) -> int:
-        """Wait for its end; return the exit code, minus a signal, or worker.LOST."""
+    def __init__(self) -> None:
+        self.since: float | None = time.monotonic()
+        """Since when it is at work, by the monotonic clock; None if it is not: it waits."""
 
+    async def begun(self) -> None:  # noqa: B027  # most are at work at once
+        """Wait until it is at work."""
+
+    @abstractmethod
+    async def ended(self) -> int:
+        """Wait for its end; return the exit code, minus a signal, or worker.LOST or NEVER."""
+
+    @abstractmethod
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; SIGKILL goes to all that it has started, too.
 
@@ -42,8 +54,16 @@ class SweepPlace(ABC):
     @abstractmethod
     def __exit__(self, *_: object) -> None: ...
 
+    goes_on = False
+    """Whether jobs go on without the launcher, after Ctrl-C, too."""
+
     def expect(self, jobs: Jobs) -> None:  # noqa: B027  # most need not know
         """Take note, before `open`, of the jobs that there will be."""
+
+    def preview(self, settings: Config) -> str:
+        """Say, after `expect` alone, what would be asked of others; '' if nothing."""
+        del settings
+        return ""
 
     @abstractmethod
     def open(self, home: Store, settings: Config) -> None:

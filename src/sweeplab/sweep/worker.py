@@ -22,6 +22,7 @@ from sweeplab.runs.job import Job
 
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as of a command
 LOST = 256  # no exit code: the node has gone, and nobody knows how the job ended
+NEVER = 257  # nor is this: the job was withdrawn before a worker had begun it
 
 
 def main(

@@ -1,0 +1,42 @@
+"""The launchers whose jobs are taken by workers: `hydra/launcher=workers` and `slurm`."""
+
+# No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from hydra_plugins.hydra_sweeplab import launcher  # the class would be a plugin here
+
+
+class WorkersLauncher(launcher.SweeplabLauncher):
+    """Leaves the jobs to workers that `sweeplab work` has started, on any machine."""
+
+    def begin(self) -> None:
+        """Start nothing: the jobs are trained elsewhere."""
+
+    def place(self) -> Any:
+        from sweeplab.sweep.workers import Workers
+
+        return Workers()
+
+
+class SlurmLauncher(WorkersLauncher):
+    """Has Slurm start the workers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self._options = options
+
+    def place(self) -> Any:
+        from sweeplab.sweep.slurm import Slurm
+        from sweeplab.sweep.slurm_options import SlurmOptions
+
+        return Slurm(SlurmOptions.read(self._options))
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="workers",
+    node={"_target_": "hydra_plugins.hydra_sweeplab.workers.WorkersLauncher"},
+    provider="sweeplab",
+)

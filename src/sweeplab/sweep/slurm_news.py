@@ -1,0 +1,87 @@
+"""What is said of a sweep's workers in Slurm's queue, and when there will be no more of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from sweeplab import console
+from sweeplab.errors import RunFailed
+from sweeplab.sweep.slurm_queue import CANCELLED, Ended, Report, summary
+
+AGAIN = 30.0  # seconds until workers are submitted again after Slurm has refused some
+USELESS = 3  # workers in a row that end without a job: then something is wrong with them all
+LOG_LINES = 5  # of the log of such a worker
+
+
+class SlurmNews:
+    """Says what changes in the queue."""
+
+    def __init__(self, logs: Path) -> None:
+        """Say nothing yet; `logs` is the folder with the log of each worker."""
+        self._logs = logs
+        self._said = ""  # of the queue, last
+        self._refused = -AGAIN  # when Slurm took no more workers
+        self._useless = 0  # workers in a row that ended without a job
+        self._is_cancelled = False
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether workers that are missing are to be submitted: not if the user cancelled some."""
+        return not self._is_cancelled and time.monotonic() - self._refused > AGAIN
+
+    def tell(self, report: Report, busy: Collection[str], *, has_jobs: bool) -> None:
+        """Say what is new. Raises RunFailed if no worker will come for the jobs that there are.
+
+        `busy` are the workers that have had a job.
+        """
+        if report.silent is not None:
+            self._say(f"Slurm does not answer: {report.silent}; the workers go on")
+            return
+        for job in report.submitted:
+            count = sum(element.id.startswith(f"{job}_") for element in report.elements)
+            submitted = f"{console.counted(count, 'worker')} submitted"
+            console.say(f"Slurm job {job}: {submitted}, logs: {self._logs}/{job}_*.txt")
+        for ended in report.ended:
+            self._take_end(ended, busy)
+        if report.refused is not None:
+            self._refused = time.monotonic()
+            self._say(f"Slurm takes no more workers now: {report.refused}")
+        elif report.elements:
+            self._say(f"Slurm: {summary(report.elements)}")
+        if has_jobs and self._is_cancelled and not report.elements:
+            raise RunFailed("its Slurm jobs were cancelled")
+
+    def _say(self, text: str) -> None:
+        """Say how it stands with the queue, if that is new."""
+        if text != self._said:
+            self._said = text
+            console.say(text)
+
+    def _take_end(self, ended: Ended, busy: Collection[str]) -> None:
+        """Take note of a worker that has left the queue, and say how unless it was well."""
+        if ended.state in ("COMPLETED", ""):
+            return
+        tail = self._log_tail(ended.id)
+        errors = [line for line in tail if "slurmstepd" in line]
+        said = "".join(f"\n    {line}" for line in errors[-1:])
+        console.say(f"Slurm job {ended.id}: {ended.words}{said}", style="yellow")
+        if ended.state == CANCELLED:
+            self._is_cancelled = True
+        elif any(worker.startswith(f"{ended.id}-") for worker in busy):
+            self._useless = 0
+        else:
+            self._useless += 1
+        if self._useless >= USELESS:
+            what = f"{self._useless} workers in a row ended without a job"
+            said = "\n".join(f"    {line}" for line in tail)
+            raise RunFailed(f"hydra/launcher=slurm: {what}; the last said:\n{said}")
+
+    def _log_tail(self, element: str) -> list[str]:
+        log = self._logs / f"{element}.txt"
+        try:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return [f"nothing: there is no {log}"]
+        return [*lines[-LOG_LINES:], f"log: {log}"]

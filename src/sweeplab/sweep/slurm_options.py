@@ -1,0 +1,110 @@
+"""What a cluster's user asks of Slurm: the section `hydra.launcher` of hydra/launcher=slurm."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeplab import store
+from sweeplab.config import Config, as_plain, read_section
+from sweeplab.runs.job import Job
+from sweeplab.sweep.cluster import gpus_per_worker
+
+KEY = "hydra.launcher"
+TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as `man sbatch` has it
+
+
+def _is_time(value: Any) -> bool:
+    if value is None:
+        return True
+    return not isinstance(value, float) and value != 0 and bool(TIME.fullmatch(str(value)))
+
+
+def _is_memory(value: Any) -> bool:
+    return value is None or bool(re.fullmatch(r"[1-9]\d*[KMGT]?", str(value), re.IGNORECASE))
+
+
+def _rule(allowed: str, test: Any = lambda _: True) -> Any:
+    return field(default=None, metadata={"allowed": f"{allowed}, or null", "test": test})
+
+
+@dataclass(kw_only=True, slots=True)
+class SlurmOptions:
+    """The section `hydra.launcher` of hydra/launcher=slurm; its file comments each key."""
+
+    workers: int | None = _rule("a whole number >= 1", lambda number: number >= 1)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: Any = field(
+        default=None,
+        metadata={"allowed": "minutes, HH:MM:SS or D-HH:MM:SS, or null", "test": _is_time},
+    )
+    memory: Any = field(
+        default=None,
+        metadata={
+            "allowed": "megabytes, or a number with K, M, G or T, or null",
+            "test": _is_memory,
+        },
+    )
+    cores: int | None = _rule("a whole number >= 1", lambda number: number >= 1)
+    gpus: int | None = _rule("a whole number >= 0", lambda number: number >= 0)
+    grace: int = field(
+        default=60,
+        metadata={"allowed": "a whole number >= 1 (seconds)", "test": lambda number: number >= 1},
+    )
+    setup: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, section: dict[str, Any]) -> SlurmOptions:
+        """Read the section. Raises UserError for unknown keys and bad values."""
+        return read_section(cls, as_plain(section), KEY)
+
+    def arguments(self, name: str, size: WorkerSize, logs: str) -> list[str]:
+        """Return the arguments of sbatch for a worker."""
+        asked = {
+            "job-name": name,
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "time": self.time,
+            "mem": self.memory,
+            "nodes": 1,
+            "ntasks": 1,
+            "cpus-per-task": size.cores,
+            "gpus-per-node": size.gpus or None,
+            "signal": f"B:USR1@{self.grace}",  # when the time is nearly over
+            "open-mode": "append",
+            "output": f"{logs}/%A_%a.txt",
+        }
+        words = [f"--{key}={value}" for key, value in asked.items() if value is not None]
+        return [*words, "--requeue", *self.options]
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class WorkerSize:
+    """What a worker is given, and how many jobs it does at once with that."""
+
+    cores: int
+    gpus: int
+    jobs: int
+
+    @classmethod
+    def of(cls, options: SlurmOptions, jobs: Sequence[Job], settings: Config) -> WorkerSize:
+        """Return what the largest of these jobs needs, unless the options say otherwise."""
+        home = store.Store(settings.store.root)
+        threads = 1
+        for job in jobs:
+            recorded = home.run(job.fingerprint).threads
+            threads = max(threads, recorded or job.config.trainer.threads or 1)
+        share = gpus_per_worker(settings)
+        at_once = math.floor(1 / share + 1e-9) if 0 < share < 1 else 1
+        cores = options.cores or threads * at_once
+        gpus = math.ceil(share) if options.gpus is None else options.gpus
+        return cls(cores=cores, gpus=gpus, jobs=max(1, cores // threads))

@@ -1,0 +1,188 @@
+"""Slurm's commands, as far as a sweep needs them: submit workers, see what becomes of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sweeplab.errors import RunFailed
+from sweeplab.targets.packages import own_folders
+
+PATIENCE = 60.0  # seconds that one of Slurm's commands may take
+GONE = ("COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "SUSPENDED")
+MAIN = "from sweeplab.commands.cli import main; main()"
+CANCELLED = "CANCELLED"
+
+
+class SlurmError(RunFailed):
+    """One of Slurm's commands has failed. The message is what it said."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Element:
+    """A worker in Slurm's queue: an element of an array of jobs."""
+
+    id: str  # 39_1
+    state: str
+    reason: str  # why it waits
+    node: str
+
+    @property
+    def waits(self) -> bool:
+        return self.state in WAITING
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Ended:
+    """A worker that is no longer in the queue, and how Slurm says it ended."""
+
+    id: str
+    state: str  # COMPLETED, CANCELLED, FAILED, OUT_OF_MEMORY, ...; '' if Slurm has forgotten it
+    words: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """What a look at the queue has shown, and what was submitted at once."""
+
+    elements: list[Element] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    submitted: list[str] = field(default_factory=list)  # Slurm jobs
+    refused: str | None = None  # why Slurm takes no more workers
+    silent: str | None = None  # why nothing is known now
+
+
+class SlurmQueue:
+    """The workers of one sweep in Slurm's queue, by the name that they have there."""
+
+    def __init__(self, name: str, arguments: Sequence[str], script: str) -> None:
+        self._name = name
+        self._arguments = arguments
+        self._script = script
+        self._known: dict[str, Element] = {}
+
+    @property
+    def jobs(self) -> list[str]:
+        """The Slurm jobs that have workers in the queue."""
+        return sorted({element.id.partition("_")[0] for element in self._known.values()})
+
+    def look(self, wanted: int) -> Report:
+        """See who is in the queue, and submit what is missing of so many workers."""
+        try:
+            elements = self._elements()
+        except SlurmError as error:
+            return Report(elements=list(self._known.values()), silent=str(error))
+        now = {element.id: element for element in elements}
+        ended = [self._fate(element) for name, element in self._known.items() if name not in now]
+        self._known = now
+        report = Report(elements=elements, ended=ended)
+        missing = wanted - len(elements)
+        if missing > 0 and not any(one.state == CANCELLED for one in ended):
+            self._submit(missing, report)
+        return report
+
+    def _elements(self) -> list[Element]:
+        said = _say(
+            "squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i|%T|%r|%N"
+        )
+        elements = []
+        for line in said.splitlines():
+            name, state, reason, node = (word.strip() for word in line.split("|", 3))
+            if state not in GONE:
+                elements.append(Element(id=name, state=state, reason=reason, node=node))
+        return elements
+
+    def _submit(self, count: int, report: Report) -> None:
+        """Submit workers; of more than Slurm takes at once, a half, and so on."""
+        try:
+            job = submit([*self._arguments, f"--array=0-{count - 1}"], self._script)
+        except SlurmError as error:
+            if count > 1:
+                self._submit(count // 2, report)
+            else:
+                report.refused = str(error)
+            return
+        report.submitted.append(job)
+        for index in range(count):
+            name = f"{job}_{index}"
+            element = Element(id=name, state="PENDING", reason="", node="")
+            self._known[name] = element
+            report.elements.append(element)
+
+    def _fate(self, element: Element) -> Ended:
+        """Ask how a worker ended; Slurm forgets it after some minutes."""
+        try:
+            said = _say("scontrol", "show", "job", "--oneliner", element.id)
+        except SlurmError:
+            said = ""
+        facts = dict(re.findall(r"(\w+)=(\S*)", said))
+        state = facts.get("JobState", "")
+        words = state or "it has left the queue"
+        code, _, number = facts.get("ExitCode", "0:0").partition(":")
+        if state == "FAILED":
+            words += f", exit code {code}" if number == "0" else f", signal {number}"
+        elif facts.get("Reason", "None") != "None":
+            words += f", {facts['Reason']}"
+        return Ended(id=element.id, state=state, words=words)
+
+    def cancel_waiting(self) -> None:
+        """Remove the workers that have not begun."""
+        if any(element.waits for element in self._known.values()):
+            _say("scancel", "--state=PENDING", f"--name={self._name}")
+
+
+def submit(arguments: Sequence[str], script: str) -> str:
+    """Submit a job, and return its id. Raises SlurmError with what Slurm said."""
+    said = _say("sbatch", "--parsable", *arguments, script=script)
+    return said.strip().splitlines()[-1].partition(";")[0]
+
+
+def worker_script(setup: Sequence[str], words: Sequence[str]) -> str:
+    """Return the script of a worker: the user's lines, then `sweeplab` with these words."""
+    command = shlex.join([sys.executable, "-c", MAIN, *words])
+    path = shlex.quote(":".join(own_folders()))
+    lines = ["#!/bin/bash", *setup, f"export PYTHONPATH={path}", f"exec {command}"]
+    return "\n".join(lines) + "\n"
+
+
+def summary(elements: Sequence[Element]) -> str:
+    """Say in a line how many workers run and wait, and why: `3 running, 5 pending (Priority)`."""
+    states = Counter(element.state.lower() for element in elements)
+    counts = []
+    for state in sorted(states, reverse=True):
+        reasons = {
+            element.reason
+            for element in elements
+            if element.waits and element.state.lower() == state and element.reason != "None"
+        }
+        why = f" ({', '.join(sorted(filter(None, reasons)))})" if any(reasons) else ""
+        counts.append(f"{states[state]} {state}{why}")
+    return ", ".join(counts)
+
+
+def _say(*words: str, script: str | None = None) -> str:
+    """Run one of Slurm's commands, and return what it says. Raises SlurmError if it fails."""
+    try:
+        done = subprocess.run(  # noqa: S603  # Slurm's own, with words of ours
+            words,
+            input=script,
+            stdin=None if script is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{words[0]} does not answer") from error
+    except OSError as error:
+        raise SlurmError(f"{words[0]}: {error.strerror}") from error
+    if done.returncode:
+        lines = [line.partition("error: ")[2] or line for line in done.stderr.splitlines()]
+        raise SlurmError(f"{words[0]}: {'; '.join(lines) or f'exit code {done.returncode}'}")
+    return done.stdout
