@@ -14,14 +14,11 @@ from pathlib import Path
 
 import kill
 import pytest
-import slurm_here
 from conftest import PROJECT, Command
-from hydra import compose, initialize_config_dir
 from sweeps import ALL, FOUR, OURS, SMALL, WORDS, digests, table
 from torch import Tensor, nn
 from waiting import until
 
-from sweeplab.config import conf_dir
 from sweeplab.store import Event, Store
 from sweeplab.sweep.paths import same_modules
 
@@ -136,46 +133,6 @@ def test_a_job_of_submitit_is_requeued_and_goes_on_with_the_same_bits(
     assert "1 run of 1 config: 1 finished" in (root / "out").read_text()
 
 
-@needs_submitit
-@pytest.mark.full
-@pytest.mark.skipif(slurm_here.missing() is not None, reason=str(slurm_here.missing()))
-def test_preempted_by_slurm_itself_a_job_is_requeued_and_goes_on_with_the_same_bits(
-    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = (
-        "-m",
-        *SMALL,
-        "trainer.epochs=1200",
-        "trainer.patience=null",
-        "model.dropout=0.1",
-        "sweep.report=false",
-    )
-    assert train(*words, "seed=0,1", OURS, "store.root=here").code == 0
-    slurm = slurm_here.Slurm(root / "slurm", cpus=2)
-    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
-    process = kill.train(root, [*words, "seed=0,1", "hydra/launcher=slurm"])
-    home = Store(root / "runs")
-    until(lambda: [len(run.epochs()) > 50 for run in home.runs()] == [True, True])
-    slurm.say("sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1")
-    until(lambda: "low PD" in slurm.say("squeue", "--noheader", "--format=%P %t"))
-    until(lambda: "high" not in slurm.say("squeue", "--noheader", "--format=%P %t"))
-    code = kill.end(process, "the sweep")
-    until(lambda: not slurm.say("squeue", "--noheader"))
-    slurm.end()
-    assert code == 0, (root / "out").read_text()
-    assert [
-        [e["event"] for e in run.journal.events() if e["event"] in (Event.START, Event.RESUME)]
-        for run in home.runs()
-    ] == [
-        [Event.START, Event.RESUME],
-        [Event.START, Event.RESUME],
-    ]
-    assert digests(root, "runs") == digests(root, "here")
-    reference = {run.id: run.epochs() for run in Store(root / "here").runs()}
-    assert {run.id: run.epochs() for run in home.runs()} == reference
-    assert len(reference) == 2
-
-
 class Requeued(nn.Linear):
     """What submitit's handler of a signal raises in the midst of a training, if Slurm was first to requeue the job."""
 
@@ -223,25 +180,3 @@ def jobs(root: Path) -> list[int]:
             except OSError:  # gone meanwhile
                 continue
     return found
-
-
-@needs_submitit
-def test_the_preset_takes_what_a_job_needs_from_the_keys_of_the_sweep() -> None:
-    given = [
-        "hydra/launcher=slurm",
-        "trainer.threads=3",
-        "sweep.gpus_per_worker=2",
-        "store.root=there",
-    ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        launcher = compose("config", overrides=given, return_hydra_config=True).hydra.launcher
-    assert (
-        launcher._target_ == "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
-    )
-    values = {
-        "cpus_per_task": 3,
-        "gpus_per_node": 2,
-        "submitit_folder": "there/submitit/%j",
-        "max_num_timeout": 100,
-    }
-    assert {key: launcher[key] for key in values} == values

@@ -1,0 +1,213 @@
+"""Workers that take the jobs of a sweep from its board: by hand here, by Slurm in test_slurm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import kill
+import pytest
+from conftest import Command
+from sweeps import OURS, SMALL, starts
+from waiting import until
+
+from sweeplab.store import Store
+from sweeplab.sweep import posts
+from sweeplab.sweep.board import LaunchersBoard, Posted, Terms, WorkerInfo, WorkersBoard
+from sweeplab.sweep.posts import Posts
+from sweeplab.sweep.worker import LOST, NEVER
+
+MAIN = "from sweeplab.commands.cli import main; main()"
+WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
+BY_HAND = "hydra/launcher=workers"
+
+
+def work(root: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a worker for the only sweep of a store."""
+    (folder,) = (root / "runs" / "sweeps").glob("*.work")
+    program = [sys.executable, "-c", MAIN, "work", folder.name[:12], *words]
+    return subprocess.Popen(program, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+def digests(root: Path, store: str) -> dict[str, str | None]:
+    """Fingerprint -> digest of the weights."""
+    found = (run.result() for run in Store(root / store).runs())
+    return {result.fingerprint: result.weights_sha256 for result in found if result}
+
+
+def test_two_workers_and_one_that_is_killed_train_the_same_bits(root: Path, train: Command) -> None:
+    assert train(*WORDS, OURS, "store.root=here").code == 0
+    launcher = kill.train(root, [*WORDS, BY_HAND])
+    until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4)
+    (doomed,) = [work(root)]
+    until(lambda: any(root.glob("runs/sweeps/*.work/taken/*/*")))
+    doomed.kill()
+    doomed.communicate()
+    others = [work(root), work(root)]
+    said = "".join(other.communicate(timeout=120)[0] for other in others)
+    assert kill.end(launcher, "the launcher") == 0
+    out = (root / "out").read_text()
+    assert [f"{number}/4" in out for number in range(1, 5)] == [True] * 4, out
+    assert "4 runs of 2 configs: 4 finished" in out
+    assert "was lost" in out, "the one that was killed"
+    assert " trained here" in said
+    assert digests(root, "runs") == digests(root, "here")
+    assert all(starts(run) == 1 for run in Store(root / "runs").runs())
+
+
+@pytest.mark.full
+def test_workers_go_on_without_the_launcher_and_the_command_takes_up_what_they_did(
+    root: Path, train: Command
+) -> None:
+    assert train(*WORDS, OURS, "store.root=here").code == 0
+    launcher = kill.train(root, [*WORDS, BY_HAND])
+    until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4)
+    os.kill(launcher.pid, signal.SIGINT)
+    assert kill.end(launcher, "the launcher") == 130
+    assert (
+        "4 jobs left to workers, which go on; to join them: sweeplab work"
+        in (root / "out").read_text()
+    )
+    worker = work(root)
+    said, _ = worker.communicate(timeout=120)
+    assert (worker.returncode, said.splitlines()[-1]) == (0, "4 jobs trained here")
+    again = train(*WORDS, BY_HAND)
+    assert again.code == 0
+    assert "4 jobs: 4 reused" in again.out
+    assert digests(root, "runs") == digests(root, "here")
+
+
+def test_what_cannot_be_is_one_message_before_any_work(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    slurm = (*WORDS, "hydra/launcher=slurm")
+    ended = train(*slurm)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("hydra/launcher=slurm: there is no sbatch here; ")
+    ended = train(*slurm, "+hydra.launcher.wrkers=1")
+    assert ended.err == "hydra.launcher.wrkers=1: no such key; did you mean 'workers'?\n"
+    ended = train(*slurm, "hydra.launcher.time=soon")
+    times = "minutes, HH:MM:SS or D-HH:MM:SS, or null"
+    assert (ended.code, ended.err) == (2, f"hydra.launcher.time=soon: must be {times}\n")
+    assert not (root / "runs").exists()
+
+
+def test_a_sweep_that_is_not_there_has_no_work(sweeplab: Command) -> None:
+    ended = sweeplab("work", "abcdef")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("abcdef: no such sweep in ")
+
+
+def test_a_plan_shows_what_would_be_submitted(root: Path, train: Command) -> None:
+    given = ("trainer.threads=3", "sweep.gpus_per_worker=2", "sweep.plan=true")
+    of_slurm = ("hydra.launcher.time=01:00:00", "hydra.launcher.memory=4G")
+    ended = train(*WORDS, "hydra/launcher=slurm", *given, *of_slurm, "hydra.launcher.workers=3")
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("would submit: ")]
+    words = line.split()
+    asked = {"--cpus-per-task=3", "--gpus-per-node=2", "--time=01:00:00", "--mem=4G"}
+    assert asked | {"--array=0-2", "--requeue", "--signal=B:USR1@60"} <= set(words)
+    assert not (root / "runs").exists()
+
+
+# --- the board
+
+
+POSTED = Posted(fingerprint="f" * 64, name="", overrides=[], config={}, threads=1, gpus=0.0)
+
+
+@pytest.fixture
+def boards(home: Store) -> tuple[LaunchersBoard, WorkersBoard]:
+    ours = LaunchersBoard(home, "a" * 64)
+    ours.make()
+    ours.write_terms(Terms(sweep="a" * 64, folder=".", path=[]))
+    return ours, WorkersBoard(home, "a" * 64)
+
+
+def info(name: str) -> WorkerInfo:
+    return WorkerInfo(name=name, host="there", pid=1, cores=2, gpus=[])
+
+
+def test_a_job_is_taken_once_put_back_and_ended(
+    boards: tuple[LaunchersBoard, WorkersBoard],
+) -> None:
+    ours, theirs = boards
+    with theirs.joined(info("one")), theirs.joined(info("two")):
+        ours.post("2-b", POSTED)
+        ours.post("1-a", POSTED)
+        assert theirs.open() == ["1-a", "2-b"]
+        assert theirs.read("1-a") == POSTED
+        assert theirs.take("1-a", "one")
+        assert not theirs.take("1-a", "two")
+        assert not ours.withdraw("1-a")
+        assert ours.withdraw("2-b")
+        ours.ask("one", "1-a", signal.SIGTERM)
+        assert [(order.job, order.number) for order in theirs.asked("one")] == [
+            ("1-a", signal.SIGTERM)
+        ]
+        assert theirs.asked("one") == []
+        theirs.put_back("1-a", "one")
+        assert theirs.take("1-a", "two")
+        assert ours.taken() == {"one": [], "two": ["1-a"]}
+        theirs.end("1-a", "two", -9)
+        assert ours.ended() == {"1-a": -9}
+        assert ours.ended() == {}
+    assert ours.members() == []
+
+
+def test_without_a_launcher_the_jobs_of_lost_workers_are_put_back_three_times(
+    boards: tuple[LaunchersBoard, WorkersBoard],
+) -> None:
+    ours, theirs = boards
+    name = "1-a"
+    ours.post(name, POSTED)
+    for _ in range(4):
+        (ours.folder / "taken" / "gone").mkdir(exist_ok=True)
+        assert theirs.take(theirs.open()[0], "gone")
+        theirs.rescue()
+    assert theirs.open() == []
+    assert ours.taken() == {"gone": ["1-a+++"]}
+
+
+def test_what_becomes_of_posts(
+    boards: tuple[LaunchersBoard, WorkersBoard], home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    monkeypatch.setattr(posts, "LOOK", 0.0)
+    ours, theirs = boards
+
+    async def follow() -> None:
+        with ours.leading(1) as leads:
+            assert leads
+            mine = Posts(ours)
+            first, second = (mine.add(POSTED, home.run(x * 64)) for x in "bc")
+            (ours.folder / "taken" / "gone").mkdir()
+            assert theirs.take(theirs.open()[0], "gone")
+            mine.look()
+            assert first.since is not None, "it was taken before it was seen that nobody is there"
+            assert await first.ended() == LOST
+            second.send(signal.SIGTERM)
+            assert await second.ended() == NEVER
+            with theirs.joined(info("one")):
+                third = mine.add(POSTED, home.run("d" * 64))
+                assert theirs.take(theirs.open()[0], "one")
+                mine.look()
+                assert third.since is not None
+                theirs.put_back(ours.taken_by("one")[0], "one")
+                mine.look()
+                assert third.since is None
+                assert theirs.take(theirs.open()[0], "one")
+                later = Posts(ours)  # of another launcher, which takes it up
+                adopted = later.add(POSTED, home.run("d" * 64))
+                assert adopted.since is not None
+                theirs.end(ours.taken_by("one")[0], "one", -9)
+                later.look()
+                assert await adopted.ended() == -9
+                assert len(later) == 0
+
+    asyncio.run(follow())
