@@ -88,12 +88,13 @@ class Carrier:
 class Driver:
     """Carries out the calls of a launcher."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, log: Path) -> None:
+        """`log` is the file to which Ray writes; it goes when the launcher does."""
         self._connection = connection
         self._sending = threading.Lock()
         self._agents: dict[str, Any] = {}  # by the key that the launcher has given them
         self._slow = ThreadPoolExecutor(1)
-        self._token: Path | None = None
+        self._files = [log]
 
     def serve(self) -> None:
         """Do what the launcher says until it has gone, and clean up after it."""
@@ -108,9 +109,9 @@ class Driver:
                 self._do(call)
             else:
                 self._slow.submit(self._do, call)
-        if self._token is not None:
+        for file in self._files:
             with suppress(OSError):
-                self._token.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
         threading.Thread(target=self._leave, daemon=True).start()
         threading.Event().wait(LEAVING)
 
@@ -162,7 +163,7 @@ class Driver:
         `token` is a file of the launcher's that is not to outlive it.
         """
         sys.path[:] = path
-        self._token = token
+        self._files.append(token)
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         import ray
@@ -248,6 +249,6 @@ def _source(known: str) -> str:
 
 
 def main() -> None:
-    """Serve the launcher at the other end of the pipe whose descriptor is the first argument."""
-    Driver(Connection(int(sys.argv[1]))).serve()
+    """Serve the launcher at the other end of a pipe; arguments: its descriptor, and the log."""
+    Driver(Connection(int(sys.argv[1])), Path(sys.argv[2])).serve()
     os._exit(0)

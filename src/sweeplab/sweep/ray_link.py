@@ -44,7 +44,7 @@ class Link:
         self.log = Path(name)  # of what Ray says
         with theirs, os.fdopen(descriptor, "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), name],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
