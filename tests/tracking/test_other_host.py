@@ -77,3 +77,13 @@ def test_who_waits_for_some_runs_does_not_list_a_large_store(
 
     monkeypatch.setattr(os, "scandir", listed)
     assert view.behind({run.id, "3" * 16}) == {run.id}, "the third has not begun"
+
+
+def test_the_feeder_waits_for_no_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It notes each run in every second; what a power cut takes of that is found out again."""
+    home = Store("runs").open()
+    run = make(home)
+    assert home.id
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("it waited for the disk"))
+    records.write_entry(run.mlflow_file, URI, "demo", {"run": "5", "fed": {"lines": 2}})
+    assert records.entries(run.mlflow_file, URI) == {"demo": {"run": "5", "fed": {"lines": 2}}}

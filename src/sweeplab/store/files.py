@@ -37,8 +37,12 @@ def _umask() -> int:
     return mask
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, whenever the process or the machine stops."""
+def write_atomic(path: Path, content: bytes, *, lasting: bool = True) -> None:
+    """Write the file whole or not at all, whenever the process or the machine stops.
+
+    One that is not `lasting` may be lost or damaged when the machine loses its power; nobody waits
+    for the disk then.
+    """
     with (
         naming(path),
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
@@ -46,13 +50,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         try:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
             # Others may read it, as any new file; a temporary one is private.
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+    if not lasting:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # else the new name may be lost with the power
@@ -71,11 +78,11 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], *, lasting: bool = True) -> None:
     """Write `value` as indented JSON, atomically, with its digest as the last key, `sha256`."""
     body = json.dumps(plain(value), indent=2).encode().removesuffix(b"\n}")
     digest = hashlib.sha256(body).hexdigest().encode()
-    write_atomic(path, body + DIGEST + digest + TAIL)
+    write_atomic(path, body + DIGEST + digest + TAIL, lasting=lasting)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Feeder:
         if state != self._state:
             file = records.state_file(self.store)
             store.remove_leftovers(file.parent, f".{file.name}.*")
-            store.write_json(file, state)
+            store.write_json(file, state, lasting=False)
             if self._log:
                 print(time.strftime("%F %T"), error or lag or "at work", flush=True)
         self._state = state

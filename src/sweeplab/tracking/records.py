@@ -109,7 +109,7 @@ def write_entry(record: Path, uri: str, experiment: str, entry: Node) -> None:
     places = {uri: place for uri, place in read_json(record).items() if isinstance(place, dict)}
     places.setdefault(public(uri), {})[experiment] = entry
     store.remove_leftovers(record.parent, f".{record.name}.*")  # of a feeder that was killed here
-    store.write_json(record, places)
+    store.write_json(record, places, lasting=False)  # MLflow's tags tell the same
 
 
 def is_valid(entry: Node, home: store.Store, created: int | None = None) -> bool:
