@@ -1,6 +1,7 @@
 """The launchers whose jobs are taken by workers: `hydra/launcher=workers` and `slurm`."""
 
 # No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
+import shutil
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -26,6 +27,14 @@ class SlurmLauncher(WorkersLauncher):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self._options = options
+
+    def begin(self) -> None:
+        """Check that Slurm's programs are here; the place submits, once there is a plan."""
+        from sweeplab.errors import UserError
+
+        if shutil.which("sbatch") is None:
+            advice = "issue the command where Slurm's programs are, or take another launcher"
+            raise UserError(f"hydra/launcher=slurm: there is no sbatch here; {advice}")
 
     def place(self) -> Any:
         from sweeplab.sweep.slurm import Slurm

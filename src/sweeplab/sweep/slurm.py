@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -71,13 +70,6 @@ class Slurm(Workers):
         return min(most, math.ceil(min(jobs, len(self._left)) / self._size.jobs))
 
     # --- the sweep
-
-    def open(self, home: store.Store, settings: Config) -> None:
-        """Prepare the board, and submit workers. Raises UserError if Slurm takes none."""
-        if shutil.which("sbatch") is None:
-            advice = "issue the command where Slurm's programs are, or take another launcher"
-            raise UserError(f"{NAME}: there is no sbatch here; {advice}")
-        super().open(home, settings)
 
     def _call_workers(self) -> None:
         self._queue = self._make_queue(self._settings)
