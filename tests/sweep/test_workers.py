@@ -83,16 +83,16 @@ def test_workers_go_on_without_the_launcher_and_the_command_takes_up_what_they_d
 def test_what_cannot_be_is_one_message_before_any_work(
     root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", "")
-    slurm = (*WORDS, "hydra/launcher=slurm")
-    ended = train(*slurm)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("hydra/launcher=slurm: there is no sbatch here; ")
+    slurm = (*WORDS, "hydra/launcher=slurm", "sweep.plan=true")  # else sbatch is looked for first
     ended = train(*slurm, "+hydra.launcher.wrkers=1")
     assert ended.err == "hydra.launcher.wrkers=1: no such key; did you mean 'workers'?\n"
     ended = train(*slurm, "hydra.launcher.time=soon")
     times = "minutes, HH:MM:SS or D-HH:MM:SS, or null"
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=soon: must be {times}\n")
+    monkeypatch.setenv("PATH", "")
+    ended = train(*slurm[:-1])
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("hydra/launcher=slurm: there is no sbatch here; ")
     assert not (root / "runs").exists()
 
 
