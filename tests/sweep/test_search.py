@@ -6,10 +6,12 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import kill
@@ -272,6 +274,92 @@ def test_a_trial_whose_run_raises_has_failed_and_the_search_goes_on(
     assert ended.code == 1
     assert states(root) == ["FAIL", "COMPLETE"]
     assert "1 of 2 runs did not finish:" in ended.err
+
+
+def _tell_all_as_failed(root: Path) -> None:
+    """Write the study anew as after a launcher that gave up: no trial has a result."""
+    before = study(root)
+    (file,) = root.glob("runs/sweeps/*.optuna.jsonl")
+    file.unlink()
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
+    after = optuna.create_study(
+        storage=storage, study_name=before.study_name, directions=before.directions
+    )
+    for trial in before.trials:
+        after.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.FAIL,
+                params=trial.params,
+                distributions=trial.distributions,
+            )
+        )
+
+
+def test_trials_told_as_failed_are_mended_by_the_results_of_their_runs_or_trained(
+    train: Command, root: Path
+) -> None:
+    words = (*FAST, LR, "hydra.sweeper.n_trials=3")
+    assert train(*words).code == 0
+    before = study(root).trials
+    _tell_all_as_failed(root)
+    missing = runs(root)[0]
+    shutil.rmtree(missing.folder)
+    journals = {run.id: run.journal.path.read_bytes() for run in runs(root)}
+    again = train(*words)
+    assert again.code == 0, again.err
+    assert "search of 3 trials, 0 of them done" in again.out
+    assert states(root) == ["FAIL"] * 3 + ["COMPLETE"] * 3
+    after = study(root).trials
+    assert [trial.params for trial in after[3:]] == [trial.params for trial in before]
+    assert [trial.values for trial in after[3:]] == [trial.values for trial in before]
+    assert len(runs(root)) == 3
+    kept = {run.id: run.journal.path.read_bytes() for run in runs(root) if run.id != missing.id}
+    assert kept == journals, "only the one without a result is trained"
+    third = train(*words)
+    assert "search of 3 trials, 3 of them done" in third.out
+    assert len(study(root).trials) == 6
+
+
+def test_a_trial_whose_run_was_killed_stays_open(
+    train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a launcher of Hydra's, which gives up then, and leaves other runs at work."""
+    words = (*FAST, LR, "hydra.sweeper.n_trials=2")
+
+    def give_up(*_: object) -> None:
+        raise RuntimeError("job 1 was killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sweeplab.sweep.conduct.same_modules", give_up)
+        ended = train(*words)
+    assert ended.code == 1
+    assert "the launcher gave up: RuntimeError: job 1 was killed" in ended.err
+    assert "issue the same command again for just those" in ended.err
+    assert states(root) == ["RUNNING"] * 2
+    again = train(*words)
+    assert again.code == 0, again.err
+    assert states(root) == ["COMPLETE"] * 2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_search_by_a_launcher_that_lost_a_job_is_taken_up(
+    root: Path, faults: Callable[..., None], launcher: str
+) -> None:
+    """The others of its batch are waited for, and the same command trains what was killed."""
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    model = ("model=linear", "model._target_=faulty.Net", "+model.hidden=8,16")
+    words = (*FAST, *model, f"hydra/launcher={launcher}", "hydra.sweeper.n_trials=2",
+             "hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler", "sweep.report=false")  # fmt: skip
+    faults(h8="kill", h16="slow")
+    assert kill.end(kill.train(root, words), "the search") == 1
+    # joblib ends its other jobs, too
+    survived = "RUNNING" if launcher == "joblib" else "COMPLETE"
+    assert sorted(states(root)) == [survived, "RUNNING"]
+    faults()
+    assert kill.end(kill.train(root, words), "the search") == 0
+    assert states(root) == ["COMPLETE"] * 2
+    assert [run.status for run in runs(root)] == ["finished"] * 2
 
 
 def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(

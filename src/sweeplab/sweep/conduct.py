@@ -14,7 +14,7 @@ from sweeplab.errors import RunFailed, UserError, describe, one_line
 from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
-from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.jobs import LOOK, Jobs
 from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.plan import Plan
@@ -82,7 +82,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
         outcome = Outcome()
         try:
             if launch is not None:
-                outcome = _train_by_launcher(jobs, launch)
+                outcome = _train_by_launcher(jobs, home, launch)
             elif jobs.left:
                 outcome = _train_by_workers(jobs, home, place, client.tend)
             status = store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
@@ -120,7 +120,7 @@ def _show(plan: Plan, home: store.Store) -> None:
     console.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
 
 
-def _train_by_launcher(jobs: Jobs, launch: Launch) -> Outcome:
+def _train_by_launcher(jobs: Jobs, home: store.Store, launch: Launch) -> Outcome:
     """Give the jobs to a launcher of Hydra's, batch by batch."""
     outcome = Outcome()
     source = iter(jobs)
@@ -131,6 +131,7 @@ def _train_by_launcher(jobs: Jobs, launch: Launch) -> Outcome:
         if left:
             outcome.trained = True
             outcome.reasons |= _launch_batch(left, launch, jobs.plan.id)
+            _await_survivors(left, home)
         for cell in batch:
             jobs.ended(cell)
     return outcome
@@ -153,6 +154,16 @@ def _launch_batch(cells: Sequence[Cell], launch: Launch, sweep_id: str) -> dict[
         if exception is not None:
             reasons[cell.job.fingerprint] = describe(exception)
     return reasons
+
+
+def _await_survivors(cells: Sequence[Cell], home: store.Store) -> None:
+    """Wait for runs that are at work although their launcher gave up, after one was killed, say."""
+    runs = [home.run(cell.job.fingerprint) for cell in cells]
+    at_work = [run for run in runs if run.claimed]
+    if at_work:
+        console.say(f"waiting for {console.counted(len(at_work), 'run')} still at work")
+    while any(run.claimed for run in at_work):
+        time.sleep(LOOK)
 
 
 def _train_by_workers(
@@ -236,7 +247,8 @@ def _failures(jobs: Jobs, home: store.Store, outcome: Outcome) -> list[str]:
         reason = outcome.reasons.get(cell.job.fingerprint)
         lines.append(f"  {cell.name}: {_end_of(run, reason)}")
     # A search that has told its trials as failed does not train them again.
-    if outcome.cut or not jobs.plan.search:
+    is_any_open = any(run.status != store.Status.FAILED for _, run in unfinished)
+    if outcome.cut or is_any_open or not jobs.plan.search:
         lines.append("issue the same command again for just those")
     return lines
 

@@ -23,7 +23,13 @@ from sweeplab.sweep.options import Options
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.space import Space, read
 from sweeplab.sweep.study import Study
-from sweeplab.sweep.trials import ActiveTrial, CellMaker, ensure_values_hold, has_begun
+from sweeplab.sweep.trials import (
+    ActiveTrial,
+    CellMaker,
+    ensure_values_hold,
+    has_begun,
+    may_complete,
+)
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -161,11 +167,16 @@ class Search(Jobs):
             if not trial.state.is_finished():
                 self._study.tell(trial.number, TrialState.FAIL)
             return
+        if trial.number in self._study.replaced:
+            return
         self._count += 1
         if not trial.state.is_finished():
             self._left.append(trial)
             return
         cells = self._maker.make(trial.params)
+        if trial.state == TrialState.FAIL and may_complete(cells, self._metrics, self._home):
+            self._left.append(trial)
+            return
         if trial.state == TrialState.PRUNED:
             self.given_up |= {cell.job.fingerprint for cell in cells}
             cells = [cell for cell in cells if has_begun(cell, self._home)]  # some never were
@@ -198,6 +209,9 @@ class Search(Jobs):
     def _trials(self) -> Iterator[ActiveTrial]:
         """Yield the trials: first those of earlier commands without a result, then new ones."""
         for trial in self._left:
+            if trial.state.is_finished():
+                yield self._start(self._study.replace(trial))
+                continue
             reported = max(trial.intermediate_values, default=0)
             yield self._start(self._study.resume(trial), reported)
         self._left = []
@@ -240,7 +254,11 @@ class Search(Jobs):
         return is_unwanted and bool(self._home.run(fingerprint).epochs())
 
     def _tell(self, active: ActiveTrial) -> None:
-        """Tell Optuna the result of a trial."""
+        """Tell Optuna the result of a trial.
+
+        One whose runs neither finished nor raised, but were killed or never started, stays open:
+        the same command, issued again, goes on with it.
+        """
         from optuna.trial import TrialState
 
         self._active.remove(active)
@@ -254,5 +272,5 @@ class Search(Jobs):
         elif active.is_hopeless:
             self.given_up |= {cell.job.fingerprint for cell in active.cells}
             self._study.tell(active.trial.number, TrialState.PRUNED)
-        else:
+        elif not active.is_open:
             self._study.tell(active.trial.number, TrialState.FAIL)

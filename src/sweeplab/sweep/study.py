@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ADVICE = "remove it, and the same command searches anew; runs that are finished are reused"
 ENOUGH = 4  # complete trials before it is said which key mattered
 ENOUGH_FOR_INTERVAL, MOST_FOR_INTERVAL = 20, 500  # complete trials
+REPLACES = "replaces"  # attribute of a trial: the number of the failed one in whose place it is
 RESAMPLES = 100  # of trials; each takes some 10 ms
 
 
@@ -102,6 +103,25 @@ class Study:
         import optuna
 
         return optuna.Trial(self._study, trial._trial_id)  # there is no public way
+
+    @property
+    def replaced(self) -> set[int]:
+        """The numbers of failed trials in whose place there is another."""
+        attributes = [trial.user_attrs for trial in self.trials]
+        return {found[REPLACES] for found in attributes if REPLACES in found}
+
+    def replace(self, trial: FrozenTrial) -> Trial:
+        """Begin a trial with the values of a failed one, in its place: Optuna changes no result."""
+        from optuna.trial import TrialState, create_trial
+
+        begun = create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={REPLACES: trial.number},
+        )
+        self._study.add_trial(begun)
+        return self.resume(self.trials[-1])
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """Note how a trial has ended."""

@@ -88,6 +88,11 @@ class ActiveTrial:
     def is_finished(self) -> bool:
         return bool(self.cells) and are_finished(self.cells, self.home)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its jobs, trained again, may still give it a result."""
+        return not self.is_finished and may_complete(self.cells, self.metrics, self.home)
+
     def values(self) -> list[float]:
         """Return the mean of each objective; nan if a replica has none."""
         return mean_values(self.cells, self.metrics, self.home)
@@ -101,6 +106,23 @@ def has_begun(cell: Cell, home: store.Store) -> bool:
 def are_finished(cells: Sequence[Cell], home: store.Store) -> bool:
     """Whether the runs of all jobs are finished."""
     return all(home.run(cell.job.fingerprint).status == store.Status.FINISHED for cell in cells)
+
+
+def may_complete(cells: Sequence[Cell], metrics: Sequence[str], home: store.Store) -> bool:
+    """Whether a trial without a result has one, or gets one if its jobs are trained (again).
+
+    Not if its combination is wrong, if a run raised, or if an objective is nan, as after a run that
+    diverged.
+    """
+    if not cells or any(_has_raised(cell, home) for cell in cells):
+        return False
+    if not are_finished(cells, home):
+        return True
+    return not any(map(math.isnan, mean_values(cells, metrics, home)))
+
+
+def _has_raised(cell: Cell, home: store.Store) -> bool:
+    return home.run(cell.job.fingerprint).status == store.Status.FAILED
 
 
 def mean_values(cells: Sequence[Cell], metrics: Sequence[str], home: store.Store) -> list[float]:
