@@ -526,7 +526,7 @@ def test_options_read_one_or_several() -> None:
 def test_importance_has_an_interval_over_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeplab.sweep.study.RESAMPLES", 20)
+    monkeypatch.setattr("sweeplab.sweep.importance.RESAMPLES", 20)
     options = Options(
         n_trials=20,
         n_jobs=1,
@@ -538,10 +538,11 @@ def test_importance_has_an_interval_over_trials(
     search.load("a")
     search.start_sampling(after=0)
     for count in range(20):
-        assert search.importance_intervals() == {}, f"{count} trials are too few"
+        assert search.importances()["importance_intervals"] == {}, f"{count} trials are too few"
         trial = search.ask()
         search.tell(trial.number, optuna.trial.TrialState.COMPLETE, [trial.params["a"]])
-    share, intervals = search.importance()["a"], search.importance_intervals()
+    found = search.importances()
+    share, intervals = found["importance"]["a"], found["importance_intervals"]
     search.close()
     assert share > 0.5
     low, high = intervals["a"]

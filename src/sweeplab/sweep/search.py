@@ -20,15 +20,13 @@ from sweeplab.sweep import conduct, plan
 from sweeplab.sweep.cell import Cell, Compose
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.options import Options
+from sweeplab.sweep.past import take_up
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.space import Space, read
 from sweeplab.sweep.study import Study
 from sweeplab.sweep.trials import (
     ActiveTrial,
     CellMaker,
-    ensure_values_hold,
-    has_begun,
-    may_complete,
 )
 
 if TYPE_CHECKING:
@@ -155,34 +153,11 @@ class Search(Jobs):
         )
         self._study.load(self.plan.id[: store.ID_LENGTH])
         with self._study.reporting_damage():
-            for trial in self._study.trials:
-                self._take_up(trial)
+            past = take_up(self._study, self._maker, self._metrics, home)
+        self.plan.add(past.cells)
+        self.given_up |= past.given_up
+        self._count, self._left = past.count, past.left
         self._study.start_sampling(after=self._count)
-
-    def _take_up(self, trial: FrozenTrial) -> None:
-        """Count a trial of an earlier command; one without a result is trained first."""
-        from optuna.trial import TrialState
-
-        if not self._study.is_drawn(trial):
-            if not trial.state.is_finished():
-                self._study.tell(trial.number, TrialState.FAIL)
-            return
-        if trial.number in self._study.replaced:
-            return
-        self._count += 1
-        if not trial.state.is_finished():
-            self._left.append(trial)
-            return
-        cells = self._maker.make(trial.params)
-        if trial.state == TrialState.FAIL and may_complete(cells, self._metrics, self._home):
-            self._left.append(trial)
-            return
-        if trial.state == TrialState.PRUNED:
-            self.given_up |= {cell.job.fingerprint for cell in cells}
-            cells = [cell for cell in cells if has_begun(cell, self._home)]  # some never were
-        if trial.state == TrialState.COMPLETE:
-            ensure_values_hold(trial, cells, self._metrics, self._home)
-        self.plan.add(cells)
 
     def end(self) -> None:
         """Record which keys mattered, and close the study."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 from sweeplab import store
 from sweeplab.config import Node
 from sweeplab.errors import UserError, one_line
+from sweeplab.sweep import importance
 from sweeplab.sweep.options import Options
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 ADVICE = "remove it, and the same command searches anew; runs that are finished are reused"
-ENOUGH = 4  # complete trials before it is said which key mattered
-ENOUGH_FOR_INTERVAL, MOST_FOR_INTERVAL = 20, 500  # complete trials
 REPLACES = "replaces"  # attribute of a trial: the number of the failed one in whose place it is
-RESAMPLES = 100  # of trials; each takes some 10 ms
 
 
 class Study:
@@ -136,49 +133,8 @@ class Study:
 
     def importances(self) -> Node:
         """Say which keys mattered, for the record of the search."""
+        shares = importance.shares(self._study)
         return {
-            "importance": self.importance(),
-            "importance_intervals": self.importance_intervals(),
+            "importance": shares,
+            "importance_intervals": importance.intervals(self._study, self._distributions, shares),
         }
-
-    def importance(self) -> dict[str, float]:
-        """Map each key to its share of what explains the good trials, the greatest first.
-
-        Empty after too few trials.
-        """
-        import optuna
-
-        complete = self._complete_trials()
-        values = {trial.values[0] for trial in complete}
-        if len(complete) < ENOUGH or len(values) < 2 or not all(map(math.isfinite, values)):
-            return {}
-        return optuna.importance.get_param_importances(self._study)
-
-    def importance_intervals(self) -> dict[str, tuple[float, float]]:
-        """Map each key to the 95 % interval of its importance: a bootstrap over trials, as if none
-        had depended on those before.
-
-        Empty after too few trials for one, or so many that it would take seconds.
-        """
-        import numpy as np
-        import optuna
-
-        complete = self._complete_trials()
-        if not ENOUGH_FOR_INTERVAL <= len(complete) <= MOST_FOR_INTERVAL or not self.importance():
-            return {}
-        rng = np.random.default_rng(0)
-        resampled = []
-        for _ in range(RESAMPLES):
-            study = optuna.create_study(directions=list[Any](self._directions))
-            study.add_trials([complete[i] for i in rng.integers(len(complete), size=len(complete))])
-            resampled.append(optuna.importance.get_param_importances(study))
-        intervals = {}
-        for key in self._distributions:
-            low, high = np.quantile([shares[key] for shares in resampled], [0.025, 0.975]).tolist()
-            intervals[key] = (low, high)
-        return intervals
-
-    def _complete_trials(self) -> list[FrozenTrial]:
-        from optuna.trial import TrialState
-
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
