@@ -21,7 +21,7 @@ from sweeplab.sweep.board import Posted, Terms, WorkerInfo, WorkersBoard
 from sweeplab.sweep.leases import Lease, Leases
 from sweeplab.sweep.local import Local, LocalProcess
 from sweeplab.sweep.posted_jobs import PostedJobs
-from sweeplab.sweep.worker import BAD_INPUT, INTERRUPTED, TERMINATED
+from sweeplab.sweep.worker import BAD_INPUT, RAISED, TERMINATED
 
 LOOK = 0.2  # seconds between two looks at the board
 IDLE = 60.0  # seconds without a job after which a worker leaves, although there is a launcher
@@ -164,24 +164,30 @@ class BoardWorker:
     async def _train(self, work: AtWork) -> None:
         """Train a job in a process of its own, and tell how it has ended."""
         console.say(f"{work.posted.name}: begun")
+        code = await self._code_of(work)
+        self._leases.give(work.lease)
+        if self._signals and code not in (0, RAISED, BAD_INPUT):
+            self._board.put_back(work.name, self._info.name)
+            console.say(f"{work.posted.name}: left to another worker")
+            return
+        self.trained += code == 0
+        self._board.end(work.name, self._info.name, code)
+        console.say(f"{work.posted.name}: ended" + (f" with exit code {code}" if code else ""))
+
+    async def _code_of(self, work: AtWork) -> int:
+        """Train a job; return its exit code, or minus the signal that it died of."""
         try:
             job = self._jobs.job(work.posted)
         except UserError as error:
             self._jobs.log(work.posted, str(error))
-            code = BAD_INPUT
-        else:
-            work.process = self._local.start([job], work.lease, repr(job.config.data))
-            code = await work.process.ended()
-            if code in (INTERRUPTED, TERMINATED) and not work.is_asked:
-                await self._await_signal()
-        self._leases.give(work.lease)
-        if self._signals and code != 0:
-            self._board.put_back(work.name, self._info.name)
-            console.say(f"{work.posted.name}: left to another worker")
-            return
-        self.trained += 1
-        self._board.end(work.name, self._info.name, code)
-        console.say(f"{work.posted.name}: ended" + (f" with exit code {code}" if code else ""))
+            return BAD_INPUT
+        if self._signals:
+            return TERMINATED
+        work.process = self._local.start([job], work.lease, repr(job.config.data))
+        code = await work.process.ended()
+        if code != 0 and not work.is_asked:
+            await self._await_signal()
+        return code
 
     async def _await_signal(self) -> None:
         """Wait a moment for the signal to this worker, if its job has got it first."""

@@ -21,8 +21,10 @@ SETTLING_LOOK = 0.1  # seconds between two looks for it
 class PostedProcess(Process):
     """A job on the board, and the process in which a worker trains it."""
 
-    def __init__(self, board: LaunchersBoard, name: str, run: store.Run) -> None:
+    def __init__(self, board: LaunchersBoard, name: str, title: str, run: store.Run) -> None:
+        """`name` is that of its post, and `title` what people know it by."""
         super().__init__()
+        self._title = title
         self.since = None
         self.worker: str | None = None  # at work on it
         self._board = board
@@ -31,6 +33,10 @@ class PostedProcess(Process):
         self._begun = asyncio.Event()
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._wished: signal.Signals | None = None  # to be sent once a worker has it
+
+    @property
+    def is_over(self) -> bool:
+        return self._code.done()
 
     async def begun(self) -> None:
         await self._begun.wait()
@@ -50,7 +56,7 @@ class PostedProcess(Process):
 
     def send(self, number: signal.Signals) -> None:
         """Have its worker send it a signal; one that nobody has begun is withdrawn."""
-        if self._code.done():
+        if self.is_over:
             return
         if self.worker is not None:
             self._board.ask(self.worker, self._name, number)
@@ -68,10 +74,12 @@ class PostedProcess(Process):
 
     def wait_again(self) -> None:
         """Take note that its worker has left it to others."""
+        if self.worker is not None:
+            console.say(f"{self._title}: left by worker {self.worker}, and waits for another")
         self.worker = self.since = None
 
     def end(self, code: int) -> None:
-        if not self._code.done():
+        if not self.is_over:
             self._code.set_result(code)
 
 
@@ -93,18 +101,19 @@ class Posts:
         self.busy: set[str] = set()  # workers that have had a job
 
     def __len__(self) -> int:
-        return len(self._posts)
+        """Count the jobs that have not ended, and were not withdrawn."""
+        return sum(not process.is_over for process in self._posts.values())
 
     def add(self, job: Posted, run: store.Run) -> PostedProcess:
         """Post a job, unless a living worker has it from an earlier launcher."""
         name, worker = self._earlier.pop(run.id, ("", ""))
         if name in self._board.taken_by(worker):
-            process = self._posts[name] = PostedProcess(self._board, name, run)
+            process = self._posts[name] = PostedProcess(self._board, name, job.name, run)
             self._begin(process, worker)
             return process
         self._number += 1
         name = f"{self._number:06d}-{run.id}"
-        process = self._posts[name] = PostedProcess(self._board, name, run)
+        process = self._posts[name] = PostedProcess(self._board, name, job.name, run)
         self._board.post(name, job)
         return process
 
@@ -118,6 +127,7 @@ class Posts:
         if now - self._looked < LOOK:
             return
         self._looked = now
+        self._posts = {name: one for name, one in self._posts.items() if not one.is_over}
         if now - self._beaten > BEAT:
             self._beaten = now
             os.utime(self._board.lock_file)

@@ -84,4 +84,4 @@ class SlurmNews:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return [f"nothing: there is no {log}"]
-        return [*lines[-LOG_LINES:], f"log: {log}"]
+        return [*(lines[-LOG_LINES:] or ["nothing"]), f"log: {log}"]

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 from sweeplab.errors import RunFailed
 from sweeplab.targets.packages import own_folders
 
+ENDING = 20.0  # seconds in which a worker that is ending has left the queue
 PATIENCE = 60.0  # seconds that one of Slurm's commands may take
-GONE = ("COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "SUSPENDED")
+COMPLETING = "COMPLETING"  # it has ended; how can be asked when it has left the queue
 MAIN = "from sweeplab.commands.cli import main; main()"
 CANCELLED = "CANCELLED"
 
@@ -32,6 +35,10 @@ class Element:
     state: str
     reason: str  # why it waits
     node: str
+
+    @property
+    def is_ending(self) -> bool:
+        return self.state == COMPLETING
 
     @property
     def waits(self) -> bool:
@@ -66,6 +73,7 @@ class SlurmQueue:
         self._arguments = arguments
         self._script = script
         self._known: dict[str, Element] = {}
+        self._ending_since: float | None = None
 
     @property
     def jobs(self) -> list[str]:
@@ -81,11 +89,25 @@ class SlurmQueue:
         now = {element.id: element for element in elements}
         ended = [self._fate(element) for name, element in self._known.items() if name not in now]
         self._known = now
-        report = Report(elements=elements, ended=ended)
-        missing = wanted - len(elements)
-        if missing > 0 and not any(one.state == CANCELLED for one in ended):
+        alive = [element for element in elements if not element.is_ending]
+        report = Report(elements=alive, ended=ended)
+        is_cancelled = any(one.state == CANCELLED for one in ended)
+        missing = wanted - len(alive)
+        if missing > 0 and not is_cancelled and not self._awaits_ends(elements):
             self._submit(missing, report)
         return report
+
+    def _awaits_ends(self, elements: Sequence[Element]) -> bool:
+        """Whether workers are just ending, maybe because the user has cancelled them all.
+
+        On a node that is lost that may take for ever: they are not waited for long.
+        """
+        if not any(element.is_ending for element in elements):
+            self._ending_since = None
+            return False
+        if self._ending_since is None:
+            self._ending_since = time.monotonic()
+        return time.monotonic() - self._ending_since < ENDING
 
     def _elements(self) -> list[Element]:
         said = _say(
@@ -147,7 +169,8 @@ def worker_script(setup: Sequence[str], words: Sequence[str]) -> str:
     """Return the script of a worker: the user's lines, then `sweeplab` with these words."""
     command = shlex.join([sys.executable, "-c", MAIN, *words])
     path = shlex.quote(":".join(own_folders()))
-    lines = ["#!/bin/bash", *setup, f"export PYTHONPATH={path}", f"exec {command}"]
+    # Slurm's word that the time is nearly over would kill what does not know it yet.
+    lines = ["#!/bin/bash", "trap '' USR1", *setup, f"export PYTHONPATH={path}", f"exec {command}"]
     return "\n".join(lines) + "\n"
 
 
