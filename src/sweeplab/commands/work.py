@@ -26,7 +26,7 @@ def main(arguments: Namespace, settings: Config) -> None:
     worker = BoardWorker(home, board, leases.of_worker(), _slurm_job())
     worker.run()
     console.say(f"{console.counted(worker.trained, 'job')} trained here")
-    if worker.is_out_of_time and worker.has_more:
+    if worker.is_out_of_time and board.open():
         _queue_again()
 
 

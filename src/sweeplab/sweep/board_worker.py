@@ -39,6 +39,10 @@ class AtWork:
     process: LocalProcess | None = None  # None until it has been started
     is_asked: bool = False  # to end, by the launcher
 
+    def send(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send(number)
+
 
 class BoardWorker:
     """Takes jobs for as long as there are some, as many at once as it has cores and GPUs for."""
@@ -53,12 +57,8 @@ class BoardWorker:
         self._local = Local()
         self._at_work: dict[asyncio.Task[None], AtWork] = {}
         self._signals: list[int] = []  # received so far
+        self._is_told = asyncio.Event()  # set with the first of them
         self.trained = 0  # jobs
-
-    @property
-    def has_more(self) -> bool:
-        """Whether the board has jobs that nobody has taken."""
-        return bool(self._board.open())
 
     def run(self) -> None:
         """Work until there is nothing more to do here, or until a signal comes.
@@ -93,8 +93,12 @@ class BoardWorker:
                 self._take()
             if self._at_work:
                 idle_since = time.monotonic()
-                await asyncio.wait(self._at_work, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-                self._note_ends()
+                ended, _ = await asyncio.wait(
+                    self._at_work, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in ended:
+                    del self._at_work[task]
+                    task.result()
                 self._obey()
             elif self._signals or self._has_no_more(idle_since):
                 return
@@ -113,29 +117,24 @@ class BoardWorker:
         posted = self._board.read(name)
         return posted is not None and posted.threads <= self._leases.cores
 
-    def _note_ends(self) -> None:
-        for task in [task for task in self._at_work if task.done()]:
-            del self._at_work[task]
-            task.result()
-
     def _obey(self) -> None:
         """Send the jobs at work what the launcher wants them to be sent."""
         orders = self._board.asked(self._info.name)
         for work in self._at_work.values():
             for order in orders:
-                if order.job == work.name and work.process is not None:
+                if order.job == work.name:
                     work.is_asked = True
-                    work.process.send(order.number)
+                    work.send(order.number)
 
     def _leave(self, number: int) -> None:
         """Have the jobs end at their last checkpoint, and leave them to others."""
         self._signals.append(number)
+        self._is_told.set()
         if len(self._signals) == 1:
             console.say("leaving: what is at work ends at its last checkpoint")
-        sent = signal.SIGTERM if len(self._signals) == 1 else signal.SIGKILL
+        is_ctrl_c_again = self._signals.count(signal.SIGINT) > 1
         for work in self._at_work.values():
-            if work.process is not None:
-                work.process.send(sent)
+            work.send(signal.SIGKILL if is_ctrl_c_again else signal.SIGTERM)
 
     @property
     def is_out_of_time(self) -> bool:
@@ -181,19 +180,14 @@ class BoardWorker:
         except UserError as error:
             self._jobs.log(work.posted, str(error))
             return BAD_INPUT
-        if self._signals:
+        if self._signals or work.is_asked:
             return TERMINATED
         work.process = self._local.start([job], work.lease, repr(job.config.data))
         code = await work.process.ended()
         if code != 0 and not work.is_asked:
-            await self._await_signal()
+            with suppress(TimeoutError):  # its signal may be on the way to this worker, too
+                await asyncio.wait_for(self._is_told.wait(), LEAVING)
         return code
-
-    async def _await_signal(self) -> None:
-        """Wait a moment for the signal to this worker, if its job has got it first."""
-        deadline = time.monotonic() + LEAVING
-        while not self._signals and time.monotonic() < deadline:
-            await asyncio.sleep(LOOK)
 
 
 def _info(leases: Leases, slurm: str | None) -> WorkerInfo:

@@ -43,7 +43,7 @@ class PostedProcess(Process):
 
     async def ended(self) -> int:
         """Wait for its end; return its exit code, minus a signal, LOST or NEVER."""
-        code = await self._code
+        code = await asyncio.shield(self._code)  # which a launcher that leaves does not end
         if code == 0:
             await self._result_seen()
         return code
