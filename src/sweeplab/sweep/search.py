@@ -113,6 +113,8 @@ def _ensure_searchable(
 class Search(Jobs):
     """The jobs of a search; each trial is drawn when its first job is asked for."""
 
+    ahead = False
+
     def __init__(self, planned: Plan, space: Space, options: Options, compose: Compose) -> None:
         super().__init__(planned)
         if options.prunes:

@@ -67,7 +67,9 @@ class Slurm(Workers):
         most = self._options.workers or WORKERS
         if settings.sweep.workers != "auto":
             most = min(most, math.ceil(int(settings.sweep.workers) / self._size.jobs))
-        return min(most, math.ceil(min(jobs, len(self._left)) / self._size.jobs))
+        if self._jobs.ahead:
+            jobs = min(jobs, len(self._left))
+        return min(most, math.ceil(jobs / self._size.jobs))
 
     # --- the sweep
 

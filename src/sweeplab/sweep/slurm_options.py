@@ -99,7 +99,7 @@ class WorkerSize:
     def of(cls, options: SlurmOptions, jobs: Sequence[Job], settings: Config) -> WorkerSize:
         """Return what the largest of these jobs needs, unless the options say otherwise."""
         home = store.Store(settings.store.root)
-        threads = 1
+        threads = settings.trainer.threads or 1
         for job in jobs:
             recorded = home.run(job.fingerprint).threads
             threads = max(threads, recorded or job.config.trainer.threads or 1)
