@@ -23,6 +23,7 @@ from typing import Any
 import hypothesis
 import pytest
 import ready
+from composed_once import composing_once
 from hydra._internal import config_repository
 from omegaconf import OmegaConf
 
@@ -162,7 +163,8 @@ def _parsed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", load_once)
         patch.setattr(config_repository, "copy", SimpleNamespace(deepcopy=copy.copy))
-        yield
+        with composing_once():
+            yield
 
 
 @pytest.fixture
