@@ -32,7 +32,7 @@ WRONG = {
     "optimizer.lr=-1": "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
     "optimizer.lrr=1": "optimizer.lrr=1: no such key; did you mean 'lr'?",
     "+optimizer.nonsense=1": "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'; valid: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay",
-    "+trainer.zz=1": "trainer.zz=1: no such key; valid: accumulate, batch_size, clip_norm, compile, deterministic, device, ema, epochs, eval_batch_size, freeze, init_from, keep_every, ... (27 in all)",
+    "+trainer.zz=1": "trainer.zz=1: no such key; valid: accumulate, batch_size, checkpoint_every, clip_norm, compile, deterministic, device, ema, epochs, eval_batch_size, freeze, init_from, ... (27 in all)",
     "optimizer._target_=torch.optim.Adamm": "optimizer._target_=torch.optim.Adamm: 'torch.optim' has no 'Adamm'; did you mean 'torch.optim.Adam'?",
     "trainer.epochs=0": "trainer.epochs=0: must be a whole number >= 1",
     "trainer.batch_size=0": "trainer.batch_size=0: must be a whole number >= 1",
