@@ -42,7 +42,7 @@ SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-DefMemPerCPU=500
+DefMemPerCPU=1500
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
 JobAcctGatherParams=UsePss,OverMemoryKill
@@ -80,7 +80,7 @@ StorageLoc=slurm
 LogFile={folder}/slurmdbd.log
 PidFile={folder}/slurmdbd.pid
 """
-MEMORY_A_CPU = 1000  # MiB
+MEMORY_A_CPU = 2000  # MiB
 READY = 60.0  # seconds that a daemon may take
 
 
