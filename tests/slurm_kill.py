@@ -151,7 +151,7 @@ def kill_job(trial: Trial) -> None:
     trial.strike(trial.jobs, process)
     trial.finish(process)
     if trial.codes[0] != 0:
-        expect(trial, [1], "killed")
+        expect(trial, [1], "died: SIGKILL; unfinished", "issue the same command again")
         trial.finish(trial.issue("again"))
     expect(trial, [*trial.codes[:-1], 0])
 
@@ -354,6 +354,7 @@ def main() -> None:
     if "time_limit" in given.only:
         references[True] = refer(folder, "trainer.epochs=600")
     slurm = Slurm(folder / "slurm", nodes=2, cpus=2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the daemons would stay
     wrong = 0
     try:
         for number in range(given.count):
