@@ -1,0 +1,150 @@
+"""Sweeps on a real Slurm of two nodes, whose daemons all run on this machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import kill
+import pytest
+import slurm_here
+import slurm_kill
+from conftest import Command
+from slurm_here import Slurm
+from sweeps import FOUR, OURS, SMALL, WORDS, digests, starts
+from waiting import until
+
+from sweeplab.store import Event, Store
+
+pytestmark = pytest.mark.skipif(
+    slurm_here.missing() is not None, reason=str(slurm_here.missing())
+)
+with_accounting = pytest.mark.skipif(
+    slurm_here.missing(accounting=True) is not None, reason=str(slurm_here.missing(accounting=True))
+)
+ON_SLURM = "hydra/launcher=slurm"
+LONG = (*WORDS, *FOUR, "trainer.epochs=300", "trainer.patience=null", "trainer.threads=1")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A Slurm that takes arrays of at most two elements."""
+    folder = tmp_path_factory.mktemp("slurm")
+    with slurm_here.slurm(folder, nodes=2, cpus=2, max_array=2) as there:
+        yield there
+
+
+@pytest.fixture
+def slurm(running: Slurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
+    monkeypatch.setenv("SLURM_CONF", str(running.conf))
+    yield running
+    running.clear()
+
+
+def out(root: Path) -> str:
+    return (root / "out").read_text()
+
+
+def first_epochs(root: Path, runs: int) -> bool:
+    """Whether so many runs are at work."""
+    return len([run for run in Store(root / "runs").runs() if run.epochs()]) >= runs
+
+
+def submitted(text: str) -> list[str]:
+    """List the Slurm jobs that a command says it has submitted."""
+    return re.findall(r"Slurm job (\d+): \d+ workers? submitted", text)
+
+
+def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_array(
+    root: Path, train: Command, slurm: Slurm
+) -> None:
+    assert train(*LONG, OURS, "store.root=here").code == 0
+    launcher = kill.train(root, [*LONG, ON_SLURM, "hydra.launcher.workers=3"])
+    until(lambda: first_epochs(root, 1))
+    cancelled = next(line.split()[0] for line in slurm.queue() if line.endswith(" R"))
+    slurm.say("scancel", cancelled)
+    assert kill.end(launcher, "the launcher") == 0, out(root)
+    assert f"Slurm job {cancelled}: CANCELLED" in out(root)
+    assert "4 runs of 2 configs: 4 finished" in out(root)
+    assert digests(root, "runs") == digests(root, "here")
+    assert [starts(run) for run in Store(root / "runs").runs()] == [1] * 4
+    assert len(submitted(out(root))) >= 2, "an array has two elements at most"
+
+
+def test_a_command_that_was_interrupted_takes_its_workers_up_again(
+    root: Path, train: Command, slurm: Slurm
+) -> None:
+    launcher = kill.train(root, [*LONG, ON_SLURM, "hydra.launcher.workers=2"])
+    until(lambda: first_epochs(root, 1))
+    os.kill(launcher.pid, signal.SIGINT)
+    assert kill.end(launcher, "the launcher") == 130
+    (job,) = submitted(out(root))
+    assert f"scancel {job}" in out(root)
+    assert slurm.queue(), "the workers go on"
+    again = train(*LONG, ON_SLURM, "hydra.launcher.workers=2")
+    assert (again.code, submitted(again.out)) == (0, []), again.out
+    assert "4 runs of 2 configs: 4 finished" in again.out
+    runs = Store(root / "runs").runs()
+    assert [starts(run) for run in runs] == [1] * 4
+    begun = [next(e for e in run.journal.events() if e["event"] == Event.START) for run in runs]
+    assert {event["provenance"]["slurm_job"].partition("_")[0] for event in begun} == {job}
+
+
+def test_workers_that_no_node_has_room_for_are_refused_with_slurms_reason(
+    root: Path, train: Command, slurm: Slurm
+) -> None:
+    ended = train(*WORDS, *FOUR, ON_SLURM, "trainer.threads=3")
+    assert ended.code == 2
+    assert "Requested node configuration is not available" in ended.err
+    assert "nothing was submitted: sbatch " in ended.err
+    assert slurm.queue() == []
+
+
+@pytest.mark.full
+def test_a_search_waits_for_the_run_of_a_cancelled_worker(
+    root: Path, slurm: Slurm
+) -> None:
+    words = ("-m", *SMALL, ON_SLURM, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4")
+    sizes = ("model.hidden=interval(8,64)", "trainer.epochs=300", "trainer.patience=null")
+    launcher = kill.train(root, [*words, *sizes, "sweep.workers=2", "sweep.report=false"])
+    until(lambda: first_epochs(root, 1))
+    slurm.say("scancel", next(line.split()[0] for line in slurm.queue() if line.endswith(" R")))
+    assert kill.end(launcher, "the launcher") == 0, out(root)
+    results = [run.result() for run in Store(root / "runs").runs()]
+    assert [result.status for result in results if result] == ["finished"] * len(results)
+
+
+@pytest.mark.full
+@with_accounting
+def test_more_workers_than_one_may_submit_are_submitted_as_others_end(
+    root: Path, train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slurm_here.slurm(tmp_path / "slurm", nodes=2, cpus=2, accounting=True) as limited:
+        monkeypatch.setenv("SLURM_CONF", str(limited.conf))
+        limited.account("modify", "qos", "normal", "set", "MaxSubmitJobsPerUser=2")
+        ended = train(*WORDS, *FOUR, ON_SLURM, "hydra.launcher.workers=4")
+        assert ended.code == 0, ended.out
+        assert "QOSMaxSubmitJobPerUserLimit" in ended.out
+        assert "4 runs of 2 configs: 4 finished" in ended.out
+        limited.account("modify", "qos", "normal", "set", "MaxSubmitJobsPerUser=0")
+        ended = train(*WORDS, "seed=7,8", ON_SLURM)
+    assert ended.code == 2
+    assert "QOSMaxSubmitJobPerUserLimit" in ended.err
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    return slurm_kill.refer(tmp_path_factory.mktemp("slurm-kill"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", sorted({*slurm_kill.DISTURBANCES} - {"time_limit"}))
+def test_disturbed_it_ends_as_on_one_machine(
+    name: str, slurm: Slurm, reference: dict[str, str | None], tmp_path: Path
+) -> None:
+    trial = slurm_kill.Trial(tmp_path / "trial", slurm, random.Random(name))
+    assert slurm_kill.torment(name, trial, reference) == ""
