@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +27,12 @@ import kill_sweep
 from kill import WrongError
 from slurm_here import Slurm, missing
 
-from sweeplab.store import Event, Store
+from sweeplab.store import Event, Run, Store
 
 SWEEP = (
     *("-m", "data=digits", "tracking=off", "model.dropout=0.2", "model.hidden=16,32"),
     *("seed=range(4)", "trainer.epochs=200", "trainer.patience=null", "trainer.threads=1"),
-    "sweep.report=false",
+    *("trainer.checkpoint_every=0", "sweep.report=false"),  # a checkpoint after each epoch
 )
 RUNS = 8
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.workers=3")
@@ -303,9 +302,7 @@ def check(trial: Trial, reference: dict[str, str | None]) -> None:
     """Raise WrongError unless the runs are as the reference, and nothing is left in Slurm."""
     kill._same("weights", kill_sweep.weights(trial.root), reference)
     for run in Store(trial.root / "runs").runs():
-        events = Counter(event["event"] for event in run.journal.events())
-        kill._same(f"starts of {run.id}", events[Event.START], 1)
-        kill._same(f"differing epochs of {run.id}", events[Event.DIFFERS], 0)
+        check_journal(run)
     for folder in (trial.root / "runs/sweeps").glob("*.work"):
         left = [str(file) for each in ("open", "taken") for file in (folder / each).rglob("*-*")]
         kill._same("left on the board", [name for name in left if Path(name).is_file()], [])
@@ -315,6 +312,20 @@ def check(trial: Trial, reference: dict[str, str | None]) -> None:
             left = [trial.slurm.queue(), trial.slurm.states(), trial.workers(), trial.jobs()]
             raise WrongError(f"left after {SETTLING:.0f} s: {left}")
         time.sleep(0.1)
+
+
+def check_journal(run: Run) -> None:
+    """Raise WrongError if more was trained again than one epoch, the first, for want of a checkpoint."""
+    epochs = 0  # in the journal so far
+    for event in run.journal.events():
+        if event["event"] == Event.EPOCH:
+            epochs = event["epoch"]
+        if event["event"] == Event.DIFFERS:
+            raise WrongError(f"run {run.id}: {event}")
+        if event["event"] in (Event.START, Event.RESUME):
+            begun = event.get("epoch", 0)  # after which epoch
+            if begun < epochs - 1:
+                raise WrongError(f"run {run.id}: {event['event']} at {begun}, after {epochs}")
 
 
 def refer(folder: Path, *words: str) -> dict[str, str | None]:

@@ -18,16 +18,17 @@ from slurm_here import Slurm
 from sweeps import FOUR, OURS, SMALL, WORDS, digests, starts
 from waiting import until
 
-from sweeplab.store import Event, Store
+from sweeplab.store import Store
 
-pytestmark = pytest.mark.skipif(
-    slurm_here.missing() is not None, reason=str(slurm_here.missing())
-)
+pytestmark = pytest.mark.skipif(slurm_here.missing() is not None, reason=str(slurm_here.missing()))
 with_accounting = pytest.mark.skipif(
     slurm_here.missing(accounting=True) is not None, reason=str(slurm_here.missing(accounting=True))
 )
 ON_SLURM = "hydra/launcher=slurm"
-LONG = (*WORDS, *FOUR, "trainer.epochs=300", "trainer.patience=null", "trainer.threads=1")
+LONG = (
+    *(*WORDS, *FOUR, "trainer.epochs=600", "trainer.patience=null"),
+    "trainer.checkpoint_every=1",  # seconds
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def out(root: Path) -> str:
     return (root / "out").read_text()
 
 
-def first_epochs(root: Path, runs: int) -> bool:
-    """Whether so many runs are at work."""
-    return len([run for run in Store(root / "runs").runs() if run.epochs()]) >= runs
+def are_at_work(root: Path, runs: int) -> bool:
+    """Whether so many runs are well at work."""
+    return len([run for run in Store(root / "runs").runs() if len(run.epochs()) > 5]) >= runs
 
 
 def submitted(text: str) -> list[str]:
@@ -64,7 +65,7 @@ def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_arra
 ) -> None:
     assert train(*LONG, OURS, "store.root=here").code == 0
     launcher = kill.train(root, [*LONG, ON_SLURM, "hydra.launcher.workers=3"])
-    until(lambda: first_epochs(root, 1))
+    until(lambda: are_at_work(root, 1))
     cancelled = next(line.split()[0] for line in slurm.queue() if line.endswith(" R"))
     slurm.say("scancel", cancelled)
     assert kill.end(launcher, "the launcher") == 0, out(root)
@@ -79,7 +80,7 @@ def test_a_command_that_was_interrupted_takes_its_workers_up_again(
     root: Path, train: Command, slurm: Slurm
 ) -> None:
     launcher = kill.train(root, [*LONG, ON_SLURM, "hydra.launcher.workers=2"])
-    until(lambda: first_epochs(root, 1))
+    until(lambda: are_at_work(root, 1))
     os.kill(launcher.pid, signal.SIGINT)
     assert kill.end(launcher, "the launcher") == 130
     (job,) = submitted(out(root))
@@ -90,8 +91,9 @@ def test_a_command_that_was_interrupted_takes_its_workers_up_again(
     assert "4 runs of 2 configs: 4 finished" in again.out
     runs = Store(root / "runs").runs()
     assert [starts(run) for run in runs] == [1] * 4
-    begun = [next(e for e in run.journal.events() if e["event"] == Event.START) for run in runs]
-    assert {event["provenance"]["slurm_job"].partition("_")[0] for event in begun} == {job}
+    recorded = [run.journal.events()[0]["provenance"] for run in runs]
+    assert {each["slurm"]["array_job"] for each in recorded} == {job}
+    assert {each["slurm"]["node"] for each in recorded} <= {"n1", "n2"}
 
 
 def test_workers_that_no_node_has_room_for_are_refused_with_slurms_reason(
@@ -105,13 +107,11 @@ def test_workers_that_no_node_has_room_for_are_refused_with_slurms_reason(
 
 
 @pytest.mark.full
-def test_a_search_waits_for_the_run_of_a_cancelled_worker(
-    root: Path, slurm: Slurm
-) -> None:
+def test_a_search_waits_for_the_run_of_a_cancelled_worker(root: Path, slurm: Slurm) -> None:
     words = ("-m", *SMALL, ON_SLURM, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4")
     sizes = ("model.hidden=interval(8,64)", "trainer.epochs=300", "trainer.patience=null")
     launcher = kill.train(root, [*words, *sizes, "sweep.workers=2", "sweep.report=false"])
-    until(lambda: first_epochs(root, 1))
+    until(lambda: are_at_work(root, 1))
     slurm.say("scancel", next(line.split()[0] for line in slurm.queue() if line.endswith(" R")))
     assert kill.end(launcher, "the launcher") == 0, out(root)
     results = [run.result() for run in Store(root / "runs").runs()]

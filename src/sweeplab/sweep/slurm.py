@@ -36,10 +36,15 @@ class Slurm(Workers):
         self._pool.shutdown(wait=True)
         if self._queue is not None and not self._posts:
             try:
-                self._queue.cancel_waiting()
+                self._queue.cancel_all_but(self._is_alive)
             except SlurmError as error:
                 console.complain(str(error))
         super().__exit__(*args)
+
+    def _is_alive(self, element: str) -> bool:
+        """Whether a worker that Slurm has started is there: it leaves by itself."""
+        names = self._board.members()
+        return any(name.startswith(f"{element}-") and self._board.is_alive(name) for name in names)
 
     # --- what is asked of Slurm
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sweeplab.errors import RunFailed
@@ -153,10 +153,11 @@ class SlurmQueue:
             words += f", {facts['Reason']}"
         return Ended(id=element.id, state=state, words=words)
 
-    def cancel_waiting(self) -> None:
-        """Remove the workers that have not begun."""
-        if any(element.waits for element in self._known.values()):
-            _say("scancel", "--state=PENDING", f"--name={self._name}")
+    def cancel_all_but(self, is_alive: Callable[[str], bool]) -> None:
+        """Cancel the workers that are not alive: they wait, or Slurm has lost sight of them."""
+        gone = [element.id for element in self._elements() if not is_alive(element.id)]
+        if gone:
+            _say("scancel", "--quiet", *gone)
 
 
 def submit(arguments: Sequence[str], script: str) -> str:
