@@ -101,12 +101,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], lef
     """
     rows = list(rows)
     grid = _grid(title, columns, rows, left)
-    if screen().is_terminal and _width(grid) > screen().width:
+    if screen().is_terminal and _measure(grid).maximum > screen().width:
         columns, rows = _narrowed(columns, rows, left)
         grid = _grid(title, columns, rows, left)
-        if _width(grid) > screen().width:
+        if _measure(grid).maximum > screen().width:
             keys = [_broken_key(column) for column in columns[:left]]
-            grid = _grid(title, [*keys, *columns[left:]], rows, left)
+            narrower = _grid(title, [*keys, *columns[left:]], rows, left)
+            # Else lines would be broken once more.
+            if _measure(narrower).minimum <= screen().width:
+                grid = narrower
     show(grid)
 
 
@@ -143,9 +146,9 @@ def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lef
     return grid
 
 
-def _width(grid: Table) -> int:
-    """Measure how wide a table would be where nothing is folded."""
-    return Measurement.get(screen(), screen().options.update(width=1000), grid).maximum
+def _measure(grid: Table) -> Measurement:
+    """Measure how wide a table would be: at least, with no word broken, and where nothing is folded."""
+    return Measurement.get(screen(), screen().options.update(width=1000), grid)
 
 
 def show(grid: Table) -> None:
@@ -153,7 +156,7 @@ def show(grid: Table) -> None:
     if screen().is_terminal:
         screen().print(grid)
         return
-    Console(file=screen().file, width=_width(grid)).print(grid)
+    Console(file=screen().file, width=_measure(grid).maximum).print(grid)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -60,6 +60,7 @@ def submitted(text: str) -> list[str]:
     return re.findall(r"Slurm job (\d+): \d+ workers? submitted", text)
 
 
+@pytest.mark.full
 def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_array(
     root: Path, train: Command, slurm: Slurm
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_arra
     assert len(submitted(out(root))) >= 2, "an array has two elements at most"
 
 
+@pytest.mark.full
 def test_a_command_that_was_interrupted_takes_its_workers_up_again(
     root: Path, train: Command, slurm: Slurm
 ) -> None:

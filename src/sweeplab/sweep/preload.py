@@ -11,7 +11,8 @@ import sys
 
 os.setsid()  # Ctrl-C in the terminal is the launcher's to handle
 # Slurm sends it to all processes of a job alike: the server is to outlive those that it has forked.
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+# They unblock it when they are ready for it, so that none is lost.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `server` has blocked for this
 if "" in sys.path:
     sys.path.remove("")  # a file in the current folder is not to stand for a package

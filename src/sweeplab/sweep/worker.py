@@ -40,7 +40,7 @@ def main(
     try:
         os.setpgid(0, 0)  # so that what it starts can be ended with it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked in the fork server
         signal.signal(signal.SIGUSR1, _prune)
         threading.Thread(target=_end_with_launcher, daemon=True).start()
         os.chdir(folder)
