@@ -165,26 +165,28 @@ def kill_step(trial: Trial) -> None:
 
 def restart_node(trial: Trial) -> None:
     """The daemon of a node dies and is started again: its workers go on."""
-    process = trial.issue()
-    trial.wait(process)
-    trial.victim = trial.rng.choice(trial.slurm.nodes)
-    trial.slurm.kill(trial.victim)
-    time.sleep(trial.rng.uniform(0, 5))
-    trial.slurm.start(trial.victim)
-    trial.finish(process)
-    expect(trial, [0])
+    lose(trial, lambda: None, trial.rng.uniform(0, 5))
 
 
 def lose_node(trial: Trial) -> None:
     """A node dies with all that runs on it, and comes back after Slurm has noticed."""
+
+    def kill_all() -> None:
+        for pid in [*trial.processes(STEP), *trial.workers(), *trial.processes(JOB)]:
+            if f"SLURMD_NODENAME={trial.victim}" in environment(pid) or on_node(trial, pid):
+                os.kill(pid, signal.SIGKILL)
+
+    lose(trial, kill_all, trial.rng.uniform(10, 30))
+
+
+def lose(trial: Trial, more: Callable[[], None], seconds: float) -> None:
+    """Kill the daemon of a node at a random moment, and more; start it again after so long."""
     process = trial.issue()
     trial.wait(process)
     trial.victim = trial.rng.choice(trial.slurm.nodes)
     trial.slurm.kill(trial.victim)
-    for pid in [*trial.processes(STEP), *trial.workers(), *trial.processes(JOB)]:
-        if f"SLURMD_NODENAME={trial.victim}" in environment(pid) or on_node(trial, pid):
-            os.kill(pid, signal.SIGKILL)
-    time.sleep(trial.rng.uniform(10, 30))
+    more()
+    time.sleep(seconds)
     trial.slurm.start(trial.victim)
     trial.finish(process)
     expect(trial, [0])

@@ -33,7 +33,7 @@ from sweeplab import config, targets
 from sweeplab.config import conf_dir
 from sweeplab.errors import RunFailed
 from sweeplab.store import History, Store
-from sweeplab.sweep import cluster
+from sweeplab.sweep import cluster, place
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.ray_driver import NodeEntry
@@ -144,9 +144,14 @@ def test_disturbed_it_ends_as_if_it_had_not_been(
     """On a cluster of its own where nodes are killed: other tests go on with theirs."""
     kills_nodes = kind in ("raylet", "node", "head")
     there = Nodes(1, 1) if kills_nodes else nodes
-    _, there = disturb_ray.trial(kind, 7, there, tmp_path / "root", reference)
+    root = tmp_path / "root"
+    root.mkdir()
+    trial = disturb_ray.Trial(kind, 7, there, root)
+    trial.disturb()
+    trial.finish(reference)
     if kills_nodes:
-        there.end()
+        trial.nodes.end()
+    assert disturb_ray.weights(root) == reference
 
 
 @needs_ray
@@ -345,7 +350,7 @@ def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
     home: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NFS remembers for some time that a file was not there."""
-    monkeypatch.setattr(cluster, "SETTLING", 5.0)
+    monkeypatch.setattr(place, "SETTLING", 5.0)
 
     async def ended() -> None:
         process = object.__new__(cluster.RemoteProcess)
@@ -359,7 +364,7 @@ def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
         process._run.result_file.touch()
         assert await waiting == 0
         process._run = home.run("e" * 64)
-        monkeypatch.setattr(cluster, "SETTLING", 0.01)
+        monkeypatch.setattr(place, "SETTLING", 0.01)
         assert await process.ended() == 0
 
     asyncio.run(ended())

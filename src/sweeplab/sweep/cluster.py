@@ -32,7 +32,7 @@ from sweeplab.sweep import leases
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease, Leases
-from sweeplab.sweep.place import Process, SweepPlace
+from sweeplab.sweep.place import Process, SweepPlace, result_seen
 from sweeplab.sweep.ray_driver import NodeEntry
 from sweeplab.sweep.ray_link import AgentLostError, CallFailedError, Link, LinkLostError
 from sweeplab.sweep.worker import LOST, TERMINATED
@@ -44,8 +44,6 @@ GREETING = 0.5  # seconds between two looks at the clock while they do
 LOOK = 2.0  # seconds between two looks for new nodes
 SILENT = 10.0  # seconds without an answer after which the head may have gone
 ALONE = 120.0  # seconds without a node, or without one that is large enough, to end a sweep after
-SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
-SETTLING_LOOK = 0.1  # seconds between two looks for it
 MOST_ASKED = 1000  # jobs for which an autoscaler is asked at once
 PROBE = ".probe-"  # the beginning of the name of the file by which nodes know the store
 LEFT = 60.0  # seconds after which such a file that is not locked is of no launcher
@@ -249,14 +247,8 @@ class RemoteProcess(Process):
         except CallFailedError as error:
             raise RunFailed(f"Ray could not start a job: {one_line(error)}; {AGAIN}") from error
         if code == 0:
-            await self._result_seen()
+            await result_seen(self._run)
         return code
-
-    async def _result_seen(self) -> None:
-        """Wait until this machine sees the result, too, but not for ever."""
-        deadline = time.monotonic() + SETTLING
-        while not self._run.result_file.exists() and time.monotonic() < deadline:
-            await asyncio.sleep(SETTLING_LOOK)
 
     def send(self, number: signal.Signals) -> None:
         self._told.set()
@@ -389,19 +381,8 @@ class Cluster(SweepPlace):
         return RemoteProcess(self._nodes, self._link, self._count, job, lease, run)
 
 
-def gpus_per_worker(settings: Config) -> float:
-    """Return how many GPUs a job leases on a node.
-
-    Unlike on this machine, `trainer.device=auto` with `sweep.gpus_per_worker` asks for GPUs: the
-    nodes may have some where the launcher has none.
-    """
-    if settings.trainer.device == "auto" and settings.sweep.gpus_per_worker:
-        return settings.sweep.gpus_per_worker
-    return leases.gpus_per_worker(settings)
-
-
 def _need(settings: Config, threads: int | None) -> Size:
-    return Size(threads or 1, gpus_per_worker(settings))
+    return Size(threads or 1, leases.gpus_elsewhere(settings))
 
 
 def _worded(size: Size, need: Size) -> str:

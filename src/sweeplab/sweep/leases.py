@@ -97,6 +97,17 @@ def gpus_per_worker(settings: Config) -> float:
     return settings.sweep.gpus_per_worker or 1.0
 
 
+def gpus_elsewhere(settings: Config) -> float:
+    """Return how many GPUs, or which share of one, a job leases on another machine.
+
+    Unlike on this machine, `trainer.device=auto` with `sweep.gpus_per_worker` asks for GPUs: the
+    others may have some where the launcher has none.
+    """
+    if settings.trainer.device == "auto" and settings.sweep.gpus_per_worker:
+        return settings.sweep.gpus_per_worker
+    return gpus_per_worker(settings)
+
+
 def _gpus() -> list[str]:
     import torch
 

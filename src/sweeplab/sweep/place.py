@@ -4,6 +4,7 @@ workers that take them from a board (`workers`), which Slurm may start (`slurm`)
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -13,11 +14,22 @@ from typing import TYPE_CHECKING, Self
 from sweeplab import data
 from sweeplab.config import Config
 from sweeplab.runs.job import Job
-from sweeplab.store import Store
+from sweeplab.store import Run, Store
 from sweeplab.sweep.leases import Lease
 
 if TYPE_CHECKING:
     from sweeplab.sweep.jobs import Jobs
+
+
+SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
+SETTLING_LOOK = 0.1  # seconds between two looks for it
+
+
+async def result_seen(run: Run) -> None:
+    """Wait until this machine sees the result of another, too, but not for ever."""
+    deadline = time.monotonic() + SETTLING
+    while not run.result_file.exists() and time.monotonic() < deadline:
+        await asyncio.sleep(SETTLING_LOOK)
 
 
 class Process(ABC):

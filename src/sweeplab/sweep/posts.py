@@ -9,13 +9,11 @@ import time
 
 from sweeplab import console, store
 from sweeplab.sweep.board import LaunchersBoard, Posted
-from sweeplab.sweep.place import Process
+from sweeplab.sweep.place import Process, result_seen
 from sweeplab.sweep.worker import LOST, NEVER
 
 LOOK = 0.3  # seconds between two looks at the board
 BEAT = 5.0  # seconds between two signs of life on it
-SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
-SETTLING_LOOK = 0.1  # seconds between two looks for it
 
 
 class PostedProcess(Process):
@@ -45,14 +43,8 @@ class PostedProcess(Process):
         """Wait for its end; return its exit code, minus a signal, LOST or NEVER."""
         code = await asyncio.shield(self._code)  # which a launcher that leaves does not end
         if code == 0:
-            await self._result_seen()
+            await result_seen(self._run)
         return code
-
-    async def _result_seen(self) -> None:
-        """Wait until this machine sees the result, too, but not for ever."""
-        deadline = time.monotonic() + SETTLING
-        while not self._run.result_file.exists() and time.monotonic() < deadline:
-            await asyncio.sleep(SETTLING_LOOK)
 
     def send(self, number: signal.Signals) -> None:
         """Have its worker send it a signal; one that nobody has begun is withdrawn."""

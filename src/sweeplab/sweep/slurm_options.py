@@ -11,7 +11,7 @@ from typing import Any
 from sweeplab import store
 from sweeplab.config import Config, as_plain, read_section
 from sweeplab.runs.job import Job
-from sweeplab.sweep.cluster import gpus_per_worker
+from sweeplab.sweep.leases import gpus_elsewhere
 
 KEY = "hydra.launcher"
 TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as `man sbatch` has it
@@ -103,7 +103,7 @@ class WorkerSize:
         for job in jobs:
             recorded = home.run(job.fingerprint).threads
             threads = max(threads, recorded or job.config.trainer.threads or 1)
-        share = gpus_per_worker(settings)
+        share = gpus_elsewhere(settings)
         at_once = math.floor(1 / share + 1e-9) if 0 < share < 1 else 1
         cores = options.cores or threads * at_once
         gpus = math.ceil(share) if options.gpus is None else options.gpus

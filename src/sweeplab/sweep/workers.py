@@ -20,9 +20,8 @@ from sweeplab.runs import parts
 from sweeplab.runs.job import Job
 from sweeplab.sweep.agent import Probe, versions
 from sweeplab.sweep.board import LaunchersBoard, Posted, Terms
-from sweeplab.sweep.cluster import gpus_per_worker
 from sweeplab.sweep.jobs import Jobs
-from sweeplab.sweep.leases import Lease
+from sweeplab.sweep.leases import Lease, gpus_elsewhere
 from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.posts import PostedProcess, Posts
 from sweeplab.targets.packages import own_folders
@@ -109,7 +108,7 @@ class Workers(SweepPlace):
         return self._room is not None and len(self._posts or ()) >= self._room
 
     def take(self, settings: Config, threads: int) -> Lease | None:
-        return None if self.full else Lease(threads, share=gpus_per_worker(settings))
+        return None if self.full else Lease(threads, share=gpus_elsewhere(settings))
 
     def give(self, lease: Lease) -> None:
         pass
