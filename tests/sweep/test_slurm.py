@@ -111,7 +111,7 @@ def test_workers_that_no_node_has_room_for_are_refused_with_slurms_reason(
 @pytest.mark.full
 def test_a_search_waits_for_the_run_of_a_cancelled_worker(root: Path, slurm: Slurm) -> None:
     words = ("-m", *SMALL, ON_SLURM, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4")
-    sizes = ("model.hidden=interval(8,64)", "trainer.epochs=300", "trainer.patience=null")
+    sizes = ("model.hidden=range(8,64)", "trainer.epochs=300", "trainer.patience=null")
     launcher = kill.train(root, [*words, *sizes, "sweep.workers=2", "sweep.report=false"])
     until(lambda: are_at_work(root, 1))
     slurm.say("scancel", next(line.split()[0] for line in slurm.queue() if line.endswith(" R")))

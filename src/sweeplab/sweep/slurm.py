@@ -18,6 +18,8 @@ from sweeplab.sweep.workers import Workers
 
 NAME = "hydra/launcher=slurm"
 POLL = 3.0  # seconds between two looks at Slurm's queue
+LEAVING = 5.0  # seconds in which workers leave when the sweep has ended
+LOOK = 0.1  # seconds between two looks for them
 WORKERS = 16  # at most, unless told otherwise
 
 
@@ -34,17 +36,21 @@ class Slurm(Workers):
 
     def __exit__(self, *args: object) -> None:
         self._pool.shutdown(wait=True)
+        super().__exit__(*args)  # from which the workers see that there is nothing more to do
         if self._queue is not None and not self._posts:
+            self._await_leaving()
             try:
-                self._queue.cancel_all_but(self._is_alive)
+                self._queue.cancel()
             except SlurmError as error:
                 console.complain(str(error))
-        super().__exit__(*args)
 
-    def _is_alive(self, element: str) -> bool:
-        """Whether a worker that Slurm has started is there: it leaves by itself."""
-        names = self._board.members()
-        return any(name.startswith(f"{element}-") and self._board.is_alive(name) for name in names)
+    def _await_leaving(self) -> None:
+        """Wait a moment for the workers to leave by themselves."""
+        deadline = time.monotonic() + LEAVING
+        while any(map(self._board.is_alive, self._board.members())):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(LOOK)
 
     # --- what is asked of Slurm
 

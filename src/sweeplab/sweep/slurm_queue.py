@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sweeplab.errors import RunFailed
@@ -153,11 +153,11 @@ class SlurmQueue:
             words += f", {facts['Reason']}"
         return Ended(id=element.id, state=state, words=words)
 
-    def cancel_all_but(self, is_alive: Callable[[str], bool]) -> None:
-        """Cancel the workers that are not alive: they wait, or Slurm has lost sight of them."""
-        gone = [element.id for element in self._elements() if not is_alive(element.id)]
-        if gone:
-            _say("scancel", "--quiet", *gone)
+    def cancel(self) -> None:
+        """Cancel the workers that wait, and those that Slurm has lost sight of."""
+        left = [element.id for element in self._elements() if not element.is_ending]
+        if left:
+            _say("scancel", "--quiet", *left)
 
 
 def submit(arguments: Sequence[str], script: str) -> str:
