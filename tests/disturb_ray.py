@@ -116,11 +116,13 @@ class Trial:
     def start(self, *more: str, out: str = "out") -> subprocess.Popen[bytes]:
         return kill.train(self.root, [*WORDS, *self.nodes.words, *more], out)
 
-    def come(self, process: subprocess.Popen[bytes], latest: int = EPOCHS // 2) -> None:
-        """Wait for a moment at which jobs are at work, at most so many epochs of the first."""
+    def come(
+        self, process: subprocess.Popen[bytes], latest: int = EPOCHS // 2, at_work: int = 1
+    ) -> None:
+        """Wait until so many jobs are in their midst, at most so many epochs after their start."""
         epochs = self.rng.randint(2, latest)
         deadline = time.monotonic() + 180
-        while not any(epochs <= len(run.epochs()) < EPOCHS - 10 for run in self.home.runs()):
+        while at_work > sum(epochs <= len(run.epochs()) < EPOCHS - 10 for run in self.home.runs()):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise WrongError(f"the sweep did not get to a moment (see {self.root})")
             time.sleep(0.01)
@@ -161,7 +163,7 @@ class Trial:
 
     def agent(self) -> str:
         process = self.start()
-        self.come(process)
+        self.come(process, 3, at_work=2)  # or the killed one's job may just have finished
         os.kill(self.rng.choice(agents(self.root)), signal.SIGKILL)
         self.expect(0, process, "of the Ray cluster was lost\n", LOST)
         return "went on"
