@@ -134,6 +134,24 @@ def test_seeds_are_replicas_and_the_probes_visit_every_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), 1),
+        (("sweep.workers=1",), 0),
+        (("hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler",), 0),
+        (("hydra.sweeper.sampler.seed=null",), 0),
+    ],
+)
+def test_a_search_that_cannot_be_repeated_says_so_once_and_what_could(
+    words: tuple[str, ...], said: int, train: Command
+) -> None:
+    ended = train(*FAST, OURS, LR, "sweep.plan=true", *words)
+    line = "not reproducible with several workers"
+    assert (ended.code, ended.out.count(line)) == (0, said), ended.out
+    assert ended.out.count("sweep.workers=1 draws the same trials each time") == said
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("optimizer.lr=tag(lgo, interval(1e-4,0.1))",), "no such tag as lgo"),

@@ -14,6 +14,7 @@ from sweeplab.runs import parts
 
 COUNT = {"allowed": "a whole number >= 1", "test": lambda number: number >= 1}
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
+BLIND_SAMPLERS = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampler")
 RUN_METRICS = (  # measured once a run, not once an epoch
     metrics.PARAMETERS,
     metrics.SECONDS,
@@ -90,6 +91,12 @@ class Options:
                 reason = f"{name} is better the {better} it is; leave it out"
                 raise UserError(f"hydra.sweeper.direction={direction}: {reason}")
         return objectives
+
+    @property
+    def draws_by_results(self) -> bool:
+        """Whether a sampler with a seed draws a trial by the results of those before."""
+        name = str(self.sampler["_target_"]).rpartition(".")[2]
+        return name not in BLIND_SAMPLERS and self.sampler.get("seed") is not None
 
     @property
     def prunes(self) -> bool:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from sweeplab.sweep.rules import Command
 
 LOOK = 0.05  # seconds between two looks at the journals, if a run may be pruned
+UNREPEATABLE = (
+    "not reproducible with several workers: a trial is drawn by the results that are there just then; "
+    "sweep.workers=1 draws the same trials each time"
+)
 
 
 def make(
@@ -77,6 +81,8 @@ def make(
         start=command.start,
     )
     search = Search(planned, space, options, compose)
+    if ours and settings.sweep.workers != 1 and options.draws_by_results:
+        console.say(UNREPEATABLE)
     if settings.sweep.plan:
         rows = [(name, str(distribution)) for name, distribution in distributions.items()]
         console.table(planned.name, ("key", "is drawn from"), rows, left=2)
