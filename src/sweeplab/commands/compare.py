@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from argparse import Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,42 @@ from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
 
 MLFLOW_ID = 32  # hex digits
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add what is compared, how, and what is written."""
+    parser.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
+    sweep = "the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
+    parser.epilog = f"SWEEP: {sweep}"
+    where = "only runs whose config fits: 'model.hidden < 512'"
+    parser.add_argument("--where", metavar="EXPR", help=where)
+    baseline = parser.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[])
+    baseline.help = "differences from it"
+    target = "of the monitored metric, for epochs to it (default 0.98)"
+    parser.add_argument("--target", type=_number, help=target)
+    margin = "how much worse than the best a smaller config may be and still as good"
+    parser.add_argument("--margin", type=_number, help=margin)
+    report = "write the report there: HTML, PNG and CSV"
+    parser.add_argument("--report", metavar="FOLDER", help=report)
+    write = "write the experiment's page, experiments/SWEEP.md"
+    parser.add_argument("--write", action="store_true", help=write)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts, instead of the table")
+    csv = "the groups, unrounded, instead of the table"
+    form.add_argument("--csv", action="store_true", help=csv)
+    latex = "a table for a paper, instead of the table; with FILE.tex: written there"
+    form.add_argument("--latex", metavar="FILE.tex", nargs="?", const="", help=latex)
+
+
+def overrides(arguments: Namespace, words: list[str]) -> list[str]:
+    """Take the names of sweeps and runs, which have no `=`, from among the overrides."""
+    arguments.names = [word for word in words if "=" not in word]
+    chosen = [word for word in words if "=" in word]
+    file = arguments.latex or ""
+    if "=" in file and not file.endswith(".tex"):  # an override, and no file
+        chosen.append(file)
+        arguments.latex = ""
+    return chosen
 
 
 def main(arguments: Namespace, settings: Config) -> None:
@@ -53,6 +89,17 @@ def main(arguments: Namespace, settings: Config) -> None:
     else:
         show(result)
     _write_files(arguments, result)
+
+
+def _number(text: str) -> float:
+    """Read a number of the command line. Raises argparse's own error for anything else."""
+    try:
+        return float(text)
+    except ValueError as error:
+        advice = ""
+        if "," in text:
+            advice = f"; if {text.replace(',', '.')} is meant, its point is a dot"
+        raise ArgumentTypeError(f"{text} is no number{advice}") from error
 
 
 def _ensure_names(arguments: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from sweeplab import console
@@ -10,6 +10,22 @@ from sweeplab.config import Config
 from sweeplab.store import Store
 
 MOST = 3  # answers with their probabilities
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the run, and what its network is asked about."""
+    parser.add_argument("RUN")
+    parser.add_argument("FILE", nargs="+", help="a picture, .npy, or rows of numbers")
+    invert = "the pictures are dark on a light ground, and the set's are light on a dark one"
+    parser.add_argument("--invert", action="store_true", help=invert)
+
+
+def overrides(arguments: Namespace, words: list[str]) -> list[str]:
+    """Take the overrides from among the files."""
+    given = [*arguments.FILE, *words]
+    chosen = [word for word in given if "=" in word and not Path(word).exists()]
+    arguments.FILE = [word for word in given if word not in chosen]
+    return chosen
 
 
 def main(arguments: Namespace, settings: Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from sweeplab import console, tracking
@@ -12,6 +12,18 @@ from sweeplab.commands.sync import by_cause, say_copied
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.store import Store
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add what is listed, and what is removed."""
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    clean = "remove failed, interrupted and unfinished runs"
+    parser.add_argument("--clean", action="store_true", help=clean)
+    weights = "with --clean: the weights of finished runs instead"
+    parser.add_argument("--weights", action="store_true", help=weights)
+    age = "only those idle for so long: 30m, 12h, 7d, 2w"
+    parser.add_argument("--older-than", metavar="AGE", help=age)
+    parser.add_argument("--yes", action="store_true", help="remove them without asking")
 
 
 def main(arguments: Namespace, settings: Config) -> None:

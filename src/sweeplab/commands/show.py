@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,11 @@ Array = np.ndarray[Any, Any]
 MISTAKES = 12  # the most confident ones, or the largest errors
 MOST_CLASSES = 20  # of a matrix in the terminal and in the figure
 FIGURE = "test.png"
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the run."""
+    parser.add_argument("RUN")
 
 
 def main(arguments: Namespace, settings: Config) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from sweeplab import console, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed
 from sweeplab.store import Store
+
+
+def add_options(_: ArgumentParser) -> None:
+    """Add nothing: the store and the server are settings."""
 
 
 def main(_: Namespace, settings: Config) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from sweeplab import console, tracking
 from sweeplab.config import Config
 from sweeplab.store import Store
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the port."""
+    port = "port of the UI on 127.0.0.1; the next free one if taken"
+    parser.add_argument("--port", type=int, default=5000, help=port)
 
 
 def main(arguments: Namespace, settings: Config) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 
 from sweeplab import console
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.store import Store
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the sweep."""
+    parser.add_argument("SWEEP", help="the beginning of its id")
 
 
 def main(arguments: Namespace, settings: Config) -> None:

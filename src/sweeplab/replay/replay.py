@@ -37,19 +37,20 @@ class _Differs(Exception):
     """An epoch came out otherwise: there is no need to train on."""
 
 
-def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> None:
+def main(
+    name: str, local: Config, overrides: Sequence[str] = (), trusted: Sequence[str] = ()
+) -> None:
     """Replay a run (store id or the beginning of one, folder, MLflow run id) and say what came out.
 
-    `trusted` are modules whose classes and functions the record may call, besides the networks,
-    losses, optimizers, schedulers, sets and metrics of torch.nn, torch.optim and sweeplab. Raises
-    UserError for a record that is none, is unfinished or is refused, RunFailed if the bits differ.
+    `local` is the config of this machine, composed of the `overrides`. `trusted` are modules whose
+    classes and functions the record may call, besides the networks, losses, optimizers, schedulers,
+    sets and metrics of torch.nn, torch.optim and sweeplab. Raises UserError for a record that is
+    none, is unfinished or is refused, RunFailed if the bits differ.
     """
-    _ensure_local(overrides)
-    local = config.compose(overrides)
     with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
         scratch = Path(folder)
         record = read(_find(name, local, scratch / name))
-        _ensure_local(overrides, set(config.hidden_keys(record.config)))
+        ensure_local(overrides, set(config.hidden_keys(record.config)))
         try:
             settings = rebuild(record, local, scratch / "runs", trusted)
             with console.waiting("checking the record"):
@@ -75,7 +76,7 @@ def main(name: str, overrides: Sequence[str], trusted: Sequence[str] = ()) -> No
         console.say(f"its weights, which were missing, are in {record.run.folder}")
 
 
-def _ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
+def ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
     """Raise UserError for an override that says what to train, unless it gives one of `secrets`."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]

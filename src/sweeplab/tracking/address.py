@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -111,6 +110,8 @@ def _is_known(uri: str) -> bool:
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1] == "file" or served(uri) or database(uri) or databricks(uri):
         return True
+    from importlib.metadata import entry_points  # loads what takes 20 ms
+
     return bool(entry_points(group="mlflow.tracking_store", name=scheme[1]))
 
 

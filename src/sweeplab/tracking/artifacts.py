@@ -6,7 +6,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ def save_model(network: Any, example: Any, folder: Path, about: Mapping[str, Any
     scratch_folder = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-")
     with warnings.catch_warnings(), scratch_folder as scratch:
         warnings.simplefilter("ignore")  # mlflow's import tells of its own type hints
+        from importlib.metadata import version
+
         import mlflow.pytorch
         from mlflow.models import infer_signature
 

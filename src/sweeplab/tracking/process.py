@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from sweeplab import config
 from sweeplab.store import Store, locked
 from sweeplab.tracking import address, feeder, records
 from sweeplab.tracking.records import Node
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # Not `-m`, which warns that the package has imported the module already.
 PROGRAM = "from sweeplab.tracking.feeder import main; main()"
@@ -30,6 +32,8 @@ def early(raw: DictConfig) -> Iterator[None]:
     `raw` is a config that is not checked yet.
     The feeder makes nothing before it is told what to feed, and ends with this if nobody tells it.
     """
+    from omegaconf import OmegaConf
+
     root = config.absolute(str(OmegaConf.select(raw, "store.root")))
     lock = records.lock_file(Store(root))
     is_wanted = OmegaConf.select(raw, "tracking.enabled") is True
