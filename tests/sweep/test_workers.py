@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +18,12 @@ from conftest import Command
 from sweeps import OURS, SMALL, starts
 from waiting import until
 
+from sweeplab.errors import UserError
 from sweeplab.store import Store
 from sweeplab.sweep import posts
 from sweeplab.sweep.board import LaunchersBoard, Posted, Terms, WorkerInfo, WorkersBoard
+from sweeplab.sweep.board_worker import BoardWorker
+from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
 from sweeplab.sweep.worker import LOST, NEVER
 
@@ -56,6 +63,43 @@ def test_two_workers_and_one_that_is_killed_train_the_same_bits(root: Path, trai
     assert " trained here" in said
     assert digests(root, "runs") == digests(root, "here")
     assert all(starts(run) == 1 for run in Store(root / "runs").runs())
+
+
+NO_LOCKS = """
+import errno, fcntl, os, sys
+def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = flock
+"""
+OWN_LOCKS = "import fcntl; fcntl.flock = lambda *_: None\n"
+
+
+@pytest.mark.parametrize(
+    ("fake", "said"),
+    [
+        (
+            NO_LOCKS,
+            "cannot lock files there (No locks available); mount it with locks, as NFS 4 is",
+        ),
+        (OWN_LOCKS, "this machine does not see a lock that is held in "),
+    ],
+)
+def test_a_worker_whose_file_system_has_no_locks_ends_with_a_line_before_any_work(
+    fake: str, said: str, root: Path
+) -> None:
+    """Such a file system is faked: `flock` fails, or holds on that machine alone."""
+    launcher = kill.train(root, [*WORDS, BY_HAND])
+    until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4)
+    (folder,) = (root / "runs" / "sweeps").glob("*.work")
+    program = [sys.executable, "-c", f"{fake}\n{MAIN}", "work", folder.name[:12]]
+    worker = subprocess.run(program, cwd=root, capture_output=True, text=True, check=False)
+    os.kill(launcher.pid, signal.SIGINT)
+    assert kill.end(launcher, "the launcher") == 130
+    assert (worker.returncode, len(worker.stderr.splitlines())) == (2, 1), worker.stderr
+    assert worker.stderr.startswith("store.root=")
+    assert said in worker.stderr
+    assert len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4
+    assert Store(root / "runs").runs() == []
 
 
 @pytest.mark.full
@@ -111,6 +155,7 @@ def test_a_plan_shows_what_would_be_submitted(root: Path, train: Command) -> Non
     words = line.split()
     asked = {"--cpus-per-task=3", "--gpus-per-node=2", "--time=01:00:00", "--mem=4G"}
     assert asked | {"--array=0-2", "--requeue", "--signal=B:USR1@60"} <= set(words)
+    assert " with 3 workers\n" in ended.out, "of those, not of this machine's cores"
     assert not (root / "runs").exists()
 
 
@@ -130,6 +175,22 @@ def boards(home: Store) -> tuple[LaunchersBoard, WorkersBoard]:
 
 def info(name: str) -> WorkerInfo:
     return WorkerInfo(name=name, host="there", pid=1, cores=2, gpus=[])
+
+
+def test_nobody_joins_whose_file_system_refuses_locks(
+    boards: tuple[LaunchersBoard, WorkersBoard], home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = boards
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    worker = BoardWorker(home, theirs, Leases(cores=1), None)
+    refused = f"host {platform.node()} cannot lock files there (No locks available)"
+    with pytest.raises(UserError, match=re.escape(f"store.root={home.root}: {refused}; mount it")):
+        worker.run()
+    assert ours.members() == []
 
 
 def test_a_job_is_taken_once_put_back_and_ended(

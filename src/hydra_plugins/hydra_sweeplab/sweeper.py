@@ -61,8 +61,10 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         jobs = SeedJobs(plan) if plan.settings.sweep.seeds.until else Jobs(plan)
         if plan.settings.sweep.plan:
             place.expect(jobs)
-            notice = "\n".join(filter(None, [jobs.notice, place.preview(plan.settings)]))
-            preview.show(plan, notice, by_workers=ours and isinstance(place, Local))
+            asked, at_once = place.preview(plan.settings)
+            notice = "\n".join(filter(None, [jobs.notice, asked]))
+            local = ours and isinstance(place, Local)
+            preview.show(plan, notice, by_workers=local, elsewhere=at_once)
             return None
         return jobs
 

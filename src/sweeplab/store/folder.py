@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import platform
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +83,17 @@ class Store(SweepRecords):
         for folder in (self.root, self.sweeps):
             remove_leftovers(folder, ".*.json.*", older=DEAD_AFTER)
         return self
+
+    def ensure_locks(self) -> None:
+        """Raise UserError if the file system refuses locks, as Lustre does without `-o flock`."""
+        try:
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            host = platform.node()
+            refused = f"host {host} cannot lock files there ({error.strerror})"
+            advice = "mount it with locks, as NFS 4 is, and Lustre with -o flock"
+            raise UserError(f"store.root={self.root}: {refused}; {advice}") from error
 
     def _refusal(self, why: str | None) -> UserError:
         advice = "name a folder that can be made, as in store.root=$HOME/runs"

@@ -66,6 +66,7 @@ class BoardWorker:
         Raises UserError if this machine cannot do the jobs.
         """
         terms = self._board.terms()
+        self._home.ensure_locks()
         self._jobs = PostedJobs(self._home, terms.sweep, self._local)
         sys.path[:] = dict.fromkeys([*terms.path, *sys.path])
         with suppress(OSError):  # the launcher alone may have this folder

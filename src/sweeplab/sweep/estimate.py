@@ -89,11 +89,14 @@ def _estimate(
     return Estimate(seconds=min(seconds, trainer.time_limit or seconds), source=source)
 
 
-def wall(seconds: Iterable[float], settings: Config) -> tuple[float, int]:
-    """Return how long jobs of so many seconds take on this machine, and on how many workers."""
-    room = leases.of_this_machine(settings)
-    workers = 0
-    while room.take(settings.trainer.threads or 1, leases.gpus_per_worker(settings)):
+def wall(seconds: Iterable[float], settings: Config, elsewhere: int = 0) -> tuple[float, int]:
+    """Return how long jobs of so many seconds take, and on how many workers.
+
+    `elsewhere`: so many of other machines, taken to be as fast as this one; 0: those of this one.
+    """
+    workers = elsewhere
+    room = None if elsewhere else leases.of_this_machine(settings)
+    while room and room.take(settings.trainer.threads or 1, leases.gpus_per_worker(settings)):
         workers += 1
     busy_until = [0.0] * max(workers, 1)
     for duration in seconds:

@@ -72,10 +72,13 @@ class SweepPlace(ABC):
     def expect(self, jobs: Jobs) -> None:  # noqa: B027  # most need not know
         """Take note, before `open`, of the jobs that there will be."""
 
-    def preview(self, settings: Config) -> str:
-        """Say, after `expect` alone, what would be asked of others; '' if nothing."""
+    def preview(self, settings: Config) -> tuple[str, int]:
+        """Say, after `expect` alone, what would be asked of others, and for how many jobs at once.
+
+        ('', 0) if nothing: the jobs are done on this machine, or nobody knows where.
+        """
         del settings
-        return ""
+        return "", 0
 
     @abstractmethod
     def open(self, home: Store, settings: Config) -> None:

@@ -18,10 +18,11 @@ ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are show
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
 
 
-def show(plan: Plan, notice: str = "", *, by_workers: bool = True) -> None:
+def show(plan: Plan, notice: str = "", *, by_workers: bool = True, elsewhere: int = 0) -> None:
     """Print the table of all jobs, and a notice of which of them there will be.
 
-    They are to be trained `by_workers` of this machine, which may share epochs, or otherwise.
+    They are to be trained `by_workers` of this machine, which may share epochs, or by so many
+    `elsewhere`, or otherwise.
 
     Makes and trains nothing; some steps are timed where the store has no earlier run to go by.
     """
@@ -38,7 +39,7 @@ def show(plan: Plan, notice: str = "", *, by_workers: bool = True) -> None:
     if can_show:
         console.say(can_show)
     notice = f"\n{notice}" if notice else ""
-    line = _line(plan, guesses, by_workers)
+    line = _line(plan, guesses, by_workers, elsewhere)
     console.say(f"{line}{notice}\nnothing was trained: sweep.plan=true")
 
 
@@ -77,7 +78,7 @@ def _parameters(cell: Cell) -> int:
     return int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
 
 
-def _line(plan: Plan, guesses: Sequence[Estimate], by_workers: bool) -> str:
+def _line(plan: Plan, guesses: Sequence[Estimate], by_workers: bool, elsewhere: int) -> str:
     """Return the summary, what is shared, and how long all of it takes."""
     known = {}
     for cell, guess in zip(plan.cells, guesses, strict=True):
@@ -86,7 +87,7 @@ def _line(plan: Plan, guesses: Sequence[Estimate], by_workers: bool) -> str:
     cells = [cell for cell in plan.cells if not cell.job.finished]
     walks = shared(cells) if by_workers else [[cell] for cell in cells]
     longest = [max(known.get(cell.job.fingerprint, 0.0) for cell in walk) for walk in walks]
-    seconds, workers = wall(longest, plan.settings)
+    seconds, workers = wall(longest, plan.settings, elsewhere)
     line = summary(plan)
     if len(walks) < len(cells):
         line += f"; {_sharing(walks)}"

@@ -86,7 +86,10 @@ def make(
     if settings.sweep.plan:
         rows = [(name, str(distribution)) for name, distribution in distributions.items()]
         console.table(planned.name, ("key", "is drawn from"), rows, left=2)
-        console.say(f"{search.total} jobs at most\nnothing was trained: sweep.plan=true")
+        place.expect(search)
+        asked, _ = place.preview(settings)
+        asked = f"\n{asked}" if asked else ""
+        console.say(f"{search.total} jobs at most{asked}\nnothing was trained: sweep.plan=true")
         return None
     conduct.load(probes.cells, place, share=ours)
     return search

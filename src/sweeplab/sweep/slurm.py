@@ -20,6 +20,7 @@ NAME = "hydra/launcher=slurm"
 POLL = 3.0  # seconds between two looks at Slurm's queue
 LEAVING = 5.0  # seconds in which workers leave when the sweep has ended
 LOOK = 0.1  # seconds between two looks for them
+ENDING_LOOK = 0.5  # seconds between two looks at the queue while workers are ending
 WORKERS = 16  # at most, unless told otherwise
 
 
@@ -36,6 +37,8 @@ class Slurm(Workers):
 
     def __exit__(self, *args: object) -> None:
         self._pool.shutdown(wait=True)
+        if self._queue is not None and not self._posts:
+            self._say_ends(self._queue)
         super().__exit__(*args)  # from which the workers see that there is nothing more to do
         if self._queue is not None and not self._posts:
             self._await_leaving()
@@ -43,6 +46,20 @@ class Slurm(Workers):
                 self._queue.cancel()
             except SlurmError as error:
                 console.complain(str(error))
+
+    def _say_ends(self, queue: SlurmQueue) -> None:
+        """Say how workers ended that were ending when the last job did, cancelled ones above all."""
+        deadline = time.monotonic() + LEAVING
+        reports = [] if self._looking is None else [self._looking.result()]
+        reports.append(queue.look(0))
+        while queue.ending and time.monotonic() < deadline:
+            time.sleep(ENDING_LOOK)
+            reports.append(queue.look(0))
+        for report in reports:
+            for ended in report.ended:
+                self._news.say_end(ended)
+        for name in queue.ending:
+            console.say(f"Slurm job {name}: is still ending (COMPLETING)", style="yellow")
 
     def _await_leaving(self) -> None:
         """Wait a moment for the workers to leave by themselves."""
@@ -54,10 +71,11 @@ class Slurm(Workers):
 
     # --- what is asked of Slurm
 
-    def preview(self, settings: Config) -> str:
-        """Return the command that would submit the workers."""
+    def preview(self, settings: Config) -> tuple[str, int]:
+        """Return the command that would submit the workers, and how many jobs they do at once."""
         self._make_queue(settings)
-        return f"would submit: {self._shown}"
+        workers = self._wanted(settings, self._jobs.total)
+        return f"would submit: {self._shown}", workers * self._size.jobs
 
     def _make_queue(self, settings: Config) -> SlurmQueue:
         """Decide what is asked of Slurm; nothing is asked yet."""
@@ -86,13 +104,13 @@ class Slurm(Workers):
 
     def _call_workers(self) -> None:
         self._queue = self._make_queue(self._settings)
+        self._news = SlurmNews(self._board.folder / LOGS)
         with console.waiting("submitting workers to Slurm"):
             report = self._queue.look(self._wanted(self._settings, self._jobs.total))
         if not report.elements:
             self._board.remove()
             reason = report.silent or report.refused
             raise UserError(f"{NAME}: {reason}\nnothing was submitted: {self._shown}")
-        self._news = SlurmNews(self._board.folder / LOGS)
         self._news.tell(report, (), has_jobs=True)
 
     def tend(self) -> None:

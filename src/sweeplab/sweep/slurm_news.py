@@ -12,6 +12,7 @@ from sweeplab.sweep.slurm_queue import CANCELLED, Ended, Report, summary
 
 AGAIN = 30.0  # seconds until workers are submitted again after Slurm has refused some
 USELESS = 3  # workers in a row that end without a job: then something is wrong with them all
+WELL = ("COMPLETED", "")  # how workers end that nothing is said of; '': Slurm has forgotten it
 LOG_LINES = 5  # of the log of such a worker
 
 
@@ -53,6 +54,14 @@ class SlurmNews:
         if has_jobs and self._is_cancelled and not report.elements:
             raise RunFailed("its Slurm jobs were cancelled")
 
+    def say_end(self, ended: Ended) -> None:
+        """Say how a worker has left the queue, unless it was well."""
+        if ended.state in WELL:
+            return
+        errors = [line for line in self._log_tail(ended.id) if "slurmstepd" in line]
+        said = "".join(f"\n    {line}" for line in errors[-1:])
+        console.say(f"Slurm job {ended.id}: {ended.words}{said}", style="yellow")
+
     def _say(self, text: str) -> None:
         """Say how it stands with the queue, if that is new."""
         if text != self._said:
@@ -60,13 +69,10 @@ class SlurmNews:
             console.say(text)
 
     def _take_end(self, ended: Ended, busy: Collection[str]) -> None:
-        """Take note of a worker that has left the queue, and say how unless it was well."""
-        if ended.state in ("COMPLETED", ""):
+        """Take note of a worker that has left the queue."""
+        self.say_end(ended)
+        if ended.state in WELL:
             return
-        tail = self._log_tail(ended.id)
-        errors = [line for line in tail if "slurmstepd" in line]
-        said = "".join(f"\n    {line}" for line in errors[-1:])
-        console.say(f"Slurm job {ended.id}: {ended.words}{said}", style="yellow")
         if ended.state == CANCELLED:
             self._is_cancelled = True
         elif any(worker.startswith(f"{ended.id}-") for worker in busy):
@@ -75,7 +81,7 @@ class SlurmNews:
             self._useless += 1
         if self._useless >= USELESS:
             what = f"{self._useless} workers in a row ended without a job"
-            said = "\n".join(f"    {line}" for line in tail)
+            said = "\n".join(f"    {line}" for line in self._log_tail(ended.id))
             raise RunFailed(f"hydra/launcher=slurm: {what}; the last said:\n{said}")
 
     def _log_tail(self, element: str) -> list[str]:

@@ -80,6 +80,11 @@ class SlurmQueue:
         """The Slurm jobs that have workers in the queue."""
         return sorted({element.id.partition("_")[0] for element in self._known.values()})
 
+    @property
+    def ending(self) -> list[str]:
+        """The workers that were ending when the queue was last seen."""
+        return [element.id for element in self._known.values() if element.is_ending]
+
     def look(self, wanted: int) -> Report:
         """See who is in the queue, and submit what is missing of so many workers."""
         try:

@@ -63,6 +63,7 @@ class Workers(SweepPlace):
 
     def open(self, home: store.Store, settings: Config) -> None:
         self._home, self._settings = home, settings
+        home.ensure_locks()
         _ensure_no_secrets(self._left)
         if not self._jobs.ahead:
             workers = settings.sweep.workers
