@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -314,6 +315,12 @@ def test_the_sweeplab_command_explains_itself(command: Command) -> None:
     assert ended.code == 0
     assert all(name in ended.out for name in ("ui", "sync", "store.root=elsewhere"))
     assert command("sweeplab", "nonsense").code == 2
+
+
+def test_each_program_tells_sweeplabs_own_version(command: Command) -> None:
+    said = f"sweeplab {version('sweeplab')}\n"
+    assert command("sweeplab", "--version").out == said
+    assert command("train.py", "--version").out == said
 
 
 def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> None:

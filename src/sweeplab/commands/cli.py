@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from sweeplab import config, console
-from sweeplab.commands.guard import guarded, reported
+from sweeplab.commands.guard import guarded, reported, version
 from sweeplab.commands.train import train
 from sweeplab.errors import Interrupted
 
@@ -43,6 +43,14 @@ class _Parser(argparse.ArgumentParser):
         super().error(console.shown(message))
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(version())
+        parser.exit()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `sweeplab` command."""
     if arguments is None:
@@ -64,11 +72,15 @@ def _terminate(*_: object) -> None:
 
 
 def _run(arguments: argparse.Namespace, words: list[str]) -> None:
-    """Run the chosen command on the config of these words."""
+    """Run the chosen command on the config of these words, which is the project's if there is one."""
     command = import_module(f"sweeplab.commands.{arguments.command}")
+    entry = config.entry(arguments.config_dir, arguments.config_name)
+    if entry.problem:
+        console.complain(entry.problem)
+    arguments.entry = entry
     if hasattr(command, "overrides"):
         words = command.overrides(arguments, words)
-    command.main(arguments, config.compose(words))
+    command.main(arguments, config.compose(words, entry.folder, entry.name))
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -78,15 +90,25 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         description="Look at what train.py has recorded. Every command takes config overrides "
         "after its own arguments, as in: sweeplab ui store.root=elsewhere",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="sweeplab's own")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         if name == chosen:
             import_module(f"sweeplab.commands.{name}").add_options(command)
-            overrides = "config overrides, as for train.py"
-            command.add_argument("words", nargs="*", metavar="key=value", help=overrides)
+            _add_config(command)
     return parser
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    """Add what says which config a command reads: every command takes it."""
+    folder = "the conf/ of your project; without it that of the train.py in this folder, if any"
+    command.add_argument("--config-dir", metavar="DIR", help=folder)
+    name = "its main file; without it what train.py names, or config"
+    command.add_argument("--config-name", metavar="NAME", help=name)
+    overrides = "config overrides, as for train.py"
+    command.add_argument("words", nargs="*", metavar="key=value", help=overrides)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from sweeplab.compare import (
     write_report,
 )
 from sweeplab.compare.latex import latex, write_latex
-from sweeplab.config import Config, Node, conf_dir
+from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
 
@@ -115,7 +115,7 @@ def _ensure_names(arguments: Namespace) -> None:
 def _write_files(arguments: Namespace, result: Comparison) -> None:
     if arguments.write:
         name = arguments.names[0]
-        page = experiment_page.write(result, conf_dir().parent / "experiments", name)
+        page = experiment_page.write(result, arguments.entry.folder.parent / "experiments", name)
         console.say(f"written: {page}")
     if arguments.latex:
         file = write_latex(result, config.expand_home(arguments.latex))

@@ -34,6 +34,9 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         is_main = sys.modules["__main__"].__dict__.get(program.__name__) is run
         if is_main:
             console.start_in_utf_8()
+        if sys.argv[1:] == ["--version"]:  # Hydra would tell its own
+            print(version())
+            return
         with reported():
             config.ensure_options(sys.argv[1:])
             sys.argv[1:] = config.quote_home(sys.argv[1:])
@@ -43,6 +46,13 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
             quick_exit.leave()
 
     return run
+
+
+def version() -> str:
+    """Return the line that `--version` prints."""
+    from importlib import metadata
+
+    return f"sweeplab {metadata.version('sweeplab')}"
 
 
 @contextmanager

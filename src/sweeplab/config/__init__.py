@@ -11,6 +11,7 @@ from sweeplab.config.composing import (
     quote_home,
     task_overrides,
 )
+from sweeplab.config.entry import Entry, entry
 from sweeplab.config.explanation import explain, unreadable, yaml_error
 from sweeplab.config.nodes import Node, as_plain, class_paths
 from sweeplab.config.reading import (

@@ -14,16 +14,16 @@ from sweeplab.errors import UserError
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
 
 
-def compose(overrides: Sequence[str], folder: Path | None = None) -> Config:
-    """Compose the config that `train.py` gets with these overrides, from `folder` or from the
-    package's `conf/`.
+def compose(overrides: Sequence[str], folder: Path | None = None, name: str = "config") -> Config:
+    """Compose the config that `train.py` gets with these overrides, from the file `name`.yaml of
+    `folder` or of the package's `conf/`.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     remember_secrets(overrides)
     with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
-        return parse(hydra_compose("config", overrides=quote_home(overrides)))
+        return parse(hydra_compose(name, overrides=quote_home(overrides)))
 
 
 def conf_dir() -> Path:
