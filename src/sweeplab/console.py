@@ -67,6 +67,8 @@ def say(text: str, style: str = "") -> None:
 
 
 def _print(console: Console, text: str, style: str) -> None:
+    if console.is_jupyter:  # where rich would make an output of its own of each line
+        console = Console(stderr=console.stderr, force_jupyter=False)
     console.print(
         shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
     )
@@ -247,6 +249,19 @@ def start_streams(*, encoding: str | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=encoding, errors=NEAREST)
+
+
+@contextmanager
+def streams_started() -> Iterator[None]:
+    """Let stdout and stderr show any text meanwhile, in a program that goes on afterwards."""
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    start_streams()
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 def start_in_utf_8() -> None:

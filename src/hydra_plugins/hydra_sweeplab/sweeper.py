@@ -14,7 +14,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Plan the jobs of the command line and `hydra.sweeper.params`, and carry them out with the
-        launcher.
+        launcher; return the plan.
         """
         from hydra_plugins.hydra_sweeplab import launcher as launchers
         from sweeplab.console import waiting
@@ -39,8 +39,9 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         command = rules.read([*self._parse_config(), *arguments], loader, composer)
         with ours.place() if ours else Local() as place:
             jobs = self._jobs(command, composer, place, bool(ours))
-            if jobs is not None:
+            if not jobs.plan.settings.sweep.plan:
                 conduct(jobs, place, None if ours else self._launch)
+        return jobs.plan
 
     def _launch(self, overrides: Sequence[Sequence[str]]) -> list[BaseException | None]:
         """Run jobs with a launcher that is not ours; return the exception of each that failed, or
@@ -51,7 +52,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
         return [job._return_value if job.status == JobStatus.FAILED else None for job in returned]
 
     def _jobs(self, command: Any, composer: Any, place: Any, ours: bool) -> Any:
-        """Plan all combinations; return None if `sweep.plan` asks only to see them."""
+        """Plan all combinations; show them if `sweep.plan` asks only for that."""
         from sweeplab.sweep import preview, rules
         from sweeplab.sweep.jobs import Jobs
         from sweeplab.sweep.local import Local
@@ -65,7 +66,6 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
             notice = "\n".join(filter(None, [jobs.notice, asked]))
             local = ours and isinstance(place, Local)
             preview.show(plan, notice, by_workers=local, elsewhere=at_once)
-            return None
         return jobs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,13 +24,14 @@ from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.store import Run, Store
 
+LATEST = "latest"
 MLFLOW_ID = 32  # hex digits
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what is compared, how, and what is written."""
     parser.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
-    sweep = "the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
+    sweep = "latest, the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
     parser.epilog = f"SWEEP: {sweep}"
     where = "only runs whose config fits: 'model.hidden < 512'"
     parser.add_argument("--where", metavar="EXPR", help=where)
@@ -68,13 +69,12 @@ def main(arguments: Namespace, settings: Config) -> None:
     home, uri = Store(settings.store.root), tracking.resolve_uri(settings.tracking)
     names: list[str] = arguments.names
     _ensure_names(arguments)
-    by_name = {name: sweeps(home, name, uri) for name in names}
-    if len(names) == 2 and not any(by_name.values()):
+    if len(names) == 2 and not any(sweeps(home, name, uri) for name in names):
         _compare_runs(arguments, home, names, uri)
         return
     result = compare(
         home,
-        _chosen(home, by_name),
+        chosen(home, names, uri),
         where=arguments.where,
         baseline=baseline.read(arguments.baseline),
         target=arguments.target,
@@ -127,30 +127,33 @@ def _write_files(arguments: Namespace, result: Comparison) -> None:
             console.say(f"report: {file.resolve()}")
 
 
-def _chosen(home: Store, by_name: Mapping[str, list[Node]]) -> list[Node]:
-    """List the named sweeps, each once; without names, the latest one."""
-    chosen: dict[str, Node] = {}
-    for name, named in by_name.items():
+def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
+    """List the named sweeps, each once; without names, the latest one.
+
+    Raises UserError for a name that no sweep has.
+    """
+    found: dict[str, Node] = {}
+    for name in names or [LATEST]:
+        named = sweeps(home, name, uri)
+        if not named and name == LATEST:
+            example = "python train.py -m model.hidden=392,256 'seed=range(5)'"
+            raise UserError(f"no sweep in {home.root} yet; as in: {example}")
         if not named:
             known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}
             hint = did_you_mean(name, sorted(known))
             raise UserError(f"{name}: {_no_sweep(home)}{hint}")
         for sweep in named:
-            chosen[sweep["id"]] = sweep
-    if chosen:
-        return list(chosen.values())
-    latest = home.manifests(console.complain)[-1:]
-    if not latest:
-        example = "python train.py -m model.hidden=392,256 'seed=range(5)'"
-        raise UserError(f"no sweep in {home.root} yet; as in: {example}")
-    return latest
+            found[sweep["id"]] = sweep
+    return list(found.values())
 
 
 def sweeps(home: Store, name: str, uri: str) -> list[Node]:
     """List the sweeps that a name stands for, the oldest first.
 
-    It is the beginning of a sweep's id, an experiment, or the id of an MLflow parent run.
+    It is `latest`, the beginning of a sweep's id, an experiment, or the id of an MLflow parent run.
     """
+    if name == LATEST:
+        return home.manifests(console.complain)[-1:]
     named = home.named(name, console.complain)
     if named or len(name) != MLFLOW_ID:
         return named

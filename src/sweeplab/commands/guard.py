@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
@@ -68,6 +68,30 @@ def reported() -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         ranks.let_main_process_report(error)
         sys.exit(_report(error))
+
+
+@contextmanager
+def raised(overrides: Sequence[str]) -> Iterator[None]:
+    """Raise what ends a call from Python with what the shell would be told; secrets are hidden.
+
+    Bad input is a UserError, whoever noticed it. Ctrl-C, or a notebook's "interrupt kernel", is a
+    KeyboardInterrupt.
+    """
+    config.remember_secrets(overrides)
+    try:
+        with console.streams_started():
+            yield
+    except KeyboardInterrupt as error:
+        raise type(error)(f"what was finished is kept; {AGAIN}") from None
+    except UserError as error:
+        raise UserError(*map(console.shown, error.problems)) from None
+    except RunFailed as error:
+        raise RunFailed(console.shown(str(error))) from None
+    except Exception as error:
+        message = config.explain(error, overrides)
+        if message is None:
+            raise
+        raise UserError(console.shown(message)) from None
 
 
 def _report(error: BaseException) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +27,23 @@ RULES = (
 OFF = ("null", "[]")
 
 
-def train(raw: DictConfig) -> None:
-    """Train the composed config: Hydra's task.
+def train(
+    raw: DictConfig, edge: Callable[[], AbstractContextManager[None]] = reported
+) -> tuple[str, str]:
+    """Train the composed config: Hydra's task. Returns the store's folder and the fingerprint.
 
-    What goes wrong is told here, since Hydra would add words of its own. A job of a sweep raises
-    instead, so that the others go on.
+    What goes wrong is told at the edge to the shell, since Hydra would add words of its own. A job
+    of a sweep raises instead, so that the others go on.
     """
     sweep = raw.get("sweep")
     if not isinstance(sweep, Mapping):  # what is wrong is told where the whole config is read
         sweep = {}
     is_job = sweep.get("id") is not None and config.is_job()
-    edge: AbstractContextManager[None] = nullcontext() if is_job else reported()
-    with edge:
+    with nullcontext() if is_job else edge():
         if not is_job:
             _refuse_keys_of_sweeps(sweep)
         if sweep.get("plan") is True:
-            _show_plan(raw)
-            return
+            return _show_plan(raw)
         with _checked(raw) as (job, splits):
             from sweeplab import store, tracking
             from sweeplab.runs import run
@@ -59,6 +59,7 @@ def train(raw: DictConfig) -> None:
                 with tracking.feeding(home, job.config.tracking) as client:
                     result = run.train(job, home, splits, client.tend)
                     _report(job, home.run(job.fingerprint), result, place, client)
+            return job.config.store.root, job.fingerprint
 
 
 def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
@@ -88,13 +89,15 @@ def _is_rule(word: str) -> bool:
     return any(f"{key}.".startswith(f"{rule}.") for rule in RULES for key in keys)
 
 
-def _show_plan(raw: DictConfig) -> None:
+def _show_plan(raw: DictConfig) -> tuple[str, str]:
     """Show the plan of a single run: `sweep.plan=true` without -m."""
     from sweeplab.sweep.plan import make
     from sweeplab.sweep.preview import show
 
     overrides = config.task_overrides()
-    show(make([overrides], overrides, lambda _: raw, is_single_run=True))
+    plan = make([overrides], overrides, lambda _: raw, is_single_run=True)
+    show(plan)
+    return plan.settings.store.root, plan.cells[0].job.fingerprint
 
 
 @contextmanager

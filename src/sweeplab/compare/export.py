@@ -59,11 +59,40 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]#~|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
+# --- HTML
+
+
+def page_part(comparison: Comparison) -> str:
+    """Write the tables as a part of an HTML page, whatever names hold."""
+    parts = []
+    for table in tables.shown(comparison, MOST_ROWS):
+        parts.append(f"<p>{html.escape(table.about)}</p>")
+        if table.columns:
+            parts.append(_html_grid(table))
+    parts += [f"<p>{html.escape(note)}</p>" for note in comparison.notes]
+    return "\n".join(parts)
+
+
+def _html_grid(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
+    lines = [f"<tr>{head}</tr>"]
+    for row in table.rows:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        lines.append(f"<tr>{cells}</tr>")
+    more = f"<p>... and {table.left_out} more</p>" if table.left_out else ""
+    return f"<table>{''.join(lines)}</table>{more}"
+
+
 # --- CSV
 
 
 def groups_csv(comparison: Comparison) -> str:
     """Write a line for each group: the swept values, and mean, low, high and n of each metric."""
+    return _csv(*group_rows(comparison))
+
+
+def group_rows(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of the groups, unrounded."""
     names = _measured_names(comparison)
     columns = [*comparison.columns, "runs", "without_target"]
     for name in names:
@@ -75,7 +104,7 @@ def groups_csv(comparison: Comparison) -> str:
             mean = group.mean(name)
             row += [mean.mean, mean.low, mean.high, mean.n] if mean else [None, None, None, 0]
         rows.append(row)
-    return _csv(columns, rows)
+    return columns, rows
 
 
 def runs_csv(comparison: Comparison) -> str:
@@ -177,6 +206,7 @@ def _group(group: Group) -> dict[str, Any]:
 
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:
+    """Describe a difference from the baseline."""
     result = {
         "name": contrast.group.name,
         "against": contrast.against.name if contrast.against else None,

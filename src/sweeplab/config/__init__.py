@@ -13,6 +13,7 @@ from sweeplab.config.composing import (
 )
 from sweeplab.config.entry import Entry, entry
 from sweeplab.config.explanation import explain, unreadable, yaml_error
+from sweeplab.config.hydra_calls import call
 from sweeplab.config.nodes import Node, as_plain, class_paths
 from sweeplab.config.reading import (
     absolute,

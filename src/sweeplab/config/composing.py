@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweeplab.config.hydra_calls import hydra_in
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import Config
@@ -19,10 +20,9 @@ def compose(overrides: Sequence[str], folder: Path | None = None, name: str = "c
     `folder` or of the package's `conf/`.
     """
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
 
     remember_secrets(overrides)
-    with initialize_config_dir(str(folder or conf_dir()), version_base="1.3"):
+    with hydra_in(folder or conf_dir()):
         return parse(hydra_compose(name, overrides=quote_home(overrides)))
 
 

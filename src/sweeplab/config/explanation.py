@@ -48,18 +48,22 @@ OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
 HYDRA_CALLERS = (
     "sweeplab.commands.cli",
     "sweeplab.commands.guard",
+    "sweeplab.commands.python",
     "sweeplab.config.composing",
+    "sweeplab.config.hydra_calls",
     "sweeplab.speed.compose_once",
 )
 """Our own modules that only pass a command on to Hydra."""
 
 
-def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | None:
+def explain(
+    error: Exception, overrides: Sequence[str] | None = None, *, is_composing: bool = False
+) -> str | None:
     """Say in one or two lines what is wrong with a config or a command line; None if the error is
     about neither.
 
-    `overrides` are those that Hydra was composing; without them, the error is about this process's
-    command line.
+    `overrides` are those that were given; without them, the error is about this process's command
+    line. `is_composing`: Hydra raised it while it composed these.
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -77,7 +81,7 @@ def explain(error: Exception, overrides: Sequence[str] | None = None) -> str | N
         return _hydra_message(error, words)
     if file_error := yaml_error(error):
         return str(file_error)
-    if overrides is not None or _raised_by_hydra(error):
+    if is_composing or _raised_by_hydra(error):
         return _refused_override(error, words)
     return None
 

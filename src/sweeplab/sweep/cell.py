@@ -132,7 +132,8 @@ def composed(overrides: Sequence[str], compose: Compose) -> DictConfig:
     try:
         return compose(list(overrides))
     except Exception as error:
-        raise UserError(config.explain(error, overrides) or str(error)) from error
+        explained = config.explain(error, overrides, is_composing=True)
+        raise UserError(explained or str(error)) from error
 
 
 def facts(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sweeplab import compare, console, data, store, tracking
+from sweeplab import console, data, store, tracking
+from sweeplab.compare import compare, markdown, show, write_report
 from sweeplab.config import Sweep
 from sweeplab.errors import RunFailed, UserError, describe, one_line
 from sweeplab.runs import report
@@ -116,7 +117,7 @@ def _ensure_defaults(sweep: Sweep) -> None:
 def _show(plan: Plan, home: store.Store) -> None:
     """Compare the runs of a sweep that is finished in a store that can only be read."""
     manifest = plan.manifest(None, store.Status.FINISHED, time.time())
-    compare.show(compare.compare(home, [manifest]))
+    show(compare(home, [manifest]))
     console.say(f"{home.root} cannot be written: no report is drawn, and nothing is sent to MLflow")
 
 
@@ -197,8 +198,8 @@ def _unfinished(jobs: Jobs, home: store.Store) -> list[tuple[Cell, store.Run]]:
 def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) -> None:
     """Print the comparison, and write the report beside the manifest, from where MLflow gets it."""
     plan = jobs.plan
-    comparison = compare.compare(home, [manifest])
-    compare.show(comparison)
+    comparison = compare(home, [manifest])
+    show(comparison)
     folder = home.report_folder(plan.id)
     is_written = not trained and (folder / store.SUMMARY).exists()
     if is_written or not plan.settings.sweep.report:
@@ -210,8 +211,8 @@ def _compare(jobs: Jobs, home: store.Store, manifest: Node, *, trained: bool) ->
     metrics = {} if is_partial else comparison.metrics()
     try:
         with console.waiting("drawing the report"):
-            file = compare.write_report(comparison, folder)
-            home.write_summary(plan.id, metrics, compare.markdown(comparison), finished)
+            file = write_report(comparison, folder)
+            home.write_summary(plan.id, metrics, markdown(comparison), finished)
     except (OSError, UserError) as error:
         console.complain(f"the report cannot be written: {error.__cause__ or error}")
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from sweeplab import store
 from sweeplab.config import Config
@@ -49,7 +50,7 @@ class Dispatch:
 
         Calls `tend` now and then. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
         """
-        asyncio.run(self._run(tend))
+        _run_apart(self._run(tend))
         if self._halt.signals:
             raise Interrupted if signal.SIGTERM in self._halt.signals else KeyboardInterrupt
         return self._halt.reason
@@ -166,6 +167,20 @@ class Dispatch:
         failed = self._endings.take(attempt, code, cause, is_interrupted=is_interrupted)
         if failed and self._settings.fail_fast and self._halt.reason is None:
             self._halt.end(f"sweep.fail_fast=true, and {attempt.cell.name} did not finish")
+
+
+def _run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a loop of its own, also where this thread runs one already: a notebook's.
+
+    That one rests meanwhile, as during any other cell.
+    """
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(work)
+    finally:
+        asyncio._set_running_loop(outer)
 
 
 def _order(job: Job, sweep_id: str) -> Job:

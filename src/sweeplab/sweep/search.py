@@ -50,8 +50,8 @@ def make(
     options: Options,
     *,
     ours: bool,
-) -> Search | None:
-    """Plan the search over what the command's overrides span; None if `sweep.plan` only asks to see it.
+) -> Search:
+    """Plan the search over what the command's overrides span; show it if `sweep.plan` only asks for that.
 
     Every choice and both ends of every interval are checked first, one at a time: raises UserError
     with all that is wrong. A combination that is wrong all the same fails as a trial. `ours`: the
@@ -90,7 +90,7 @@ def make(
         asked, _ = place.preview(settings)
         asked = f"\n{asked}" if asked else ""
         console.say(f"{search.total} jobs at most{asked}\nnothing was trained: sweep.plan=true")
-        return None
+        return search
     conduct.load(probes.cells, place, share=ours)
     return search
 

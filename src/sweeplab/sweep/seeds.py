@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sweeplab import compare, config, console, store
-from sweeplab.compare import looks
+from sweeplab import config, console, store
+from sweeplab.compare import compare, looks
 from sweeplab.config import Seeds, Sweep
 from sweeplab.console import counted
 from sweeplab.errors import UserError
@@ -139,7 +139,7 @@ class SeedJobs(Jobs):
         rule = self.plan.looks
         seeds = self._after[rule["taken"]]
         rule["taken"] += 1
-        found = compare.compare(self._home, [self.plan.manifest(None, "running", 0.0)])
+        found = compare(self._home, [self.plan.manifest(None, "running", 0.0)])
         open_ = {group.replicas[0].cell["group"] for group in found.undecided}
         verdicts = {contrast.group.name: contrast.verdict for contrast in found.decisive}
         for group in found.groups:

@@ -134,10 +134,10 @@ def _taken_before(typed: Sequence[str], home: Store) -> list[str]:
 
 def _best_group(name: str, sweep: Node, home: Store) -> Group:
     """Return the group that the comparison ranks first. Raises UserError if that is not settled."""
-    from sweeplab import compare
+    from sweeplab.compare import compare
     from sweeplab.compare.comparability import incomparable_keys
 
-    comparison = compare.compare(home, [sweep])
+    comparison = compare(home, [sweep])
     monitor, groups = comparison.monitor, comparison.groups
     # A search gives some of its runs up.
     is_done = "search" in sweep and sweep["status"] == store.Status.FINISHED

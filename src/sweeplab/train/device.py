@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.amp import GradScaler
 
 from sweeplab.config import Trainer
+from sweeplab.data import seeding
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.speed import denormals, malloc, onednn
 from sweeplab.train import cpus
 
 DEVICES = ("cpu", "cuda", "mps")
+FILL = "fill_uninitialized_memory"
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -65,6 +69,46 @@ def _is_available(kind: str, index: int = 0) -> bool:
     return kind == "cpu" or torch.backends.mps.is_available()
 
 
+@contextmanager
+def put_back() -> Iterator[None]:
+    """Compute meanwhile under PyTorch's own defaults, whatever the program has set, and put back
+    what it has set, which `set_up` changes, too, and the random generators.
+
+    So a run has the same bits in a notebook as in a process of its own, and the next cell finds
+    what it left.
+    """
+    switches = _switches()
+    device = torch.get_default_device()
+    if device.type != "cpu":
+        torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with seeding.preserved(), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for switch, value in switches:
+            switch(value)
+        if device.type != "cpu":
+            torch.set_default_device(device)
+
+
+def _switches() -> list[tuple[Callable[[Any], object], Any]]:
+    """List what switches the settings of PyTorch that a run depends on, and how they are now."""
+    deterministic, cudnn = torch.utils.deterministic, torch.backends.cudnn
+    # There is no other way to ask: denormal numbers are 0 then.
+    is_flushed = (torch.tensor(1e-40) * 1).item() == 0
+    return [
+        (torch.set_default_dtype, torch.get_default_dtype()),
+        (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
+        (torch.set_num_threads, torch.get_num_threads()),
+        (torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode()),
+        (torch.set_flush_denormal, is_flushed),
+        (partial(setattr, deterministic, FILL), getattr(deterministic, FILL)),
+        (partial(setattr, cudnn, "benchmark"), cudnn.benchmark),
+    ]
+
+
 def set_up(trainer: Trainer, resumed_threads: int | None = None, *, alone: bool = True) -> Runtime:
     """Set the process up for a run: device, threads, reproducible operations.
 
@@ -86,7 +130,7 @@ def set_up(trainer: Trainer, resumed_threads: int | None = None, *, alone: bool 
         # The same, without the import of torch._inductor, which only compiling needs.
         torch.set_deterministic_debug_mode("error" if trainer.deterministic else "default")
     # A debugging aid, on by default, that writes every new tensor once more; torch's stubs lack it.
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    setattr(torch.utils.deterministic, FILL, False)
     torch.backends.cudnn.benchmark = False
     return Runtime(
         device=device,

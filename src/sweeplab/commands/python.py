@@ -1,0 +1,190 @@
+"""Runs and sweeps from Python: `sweeplab.run`, `sweep`, `results` and `compare`.
+
+They go the way of train.py and of `sweeplab compare`, with the same bits and fingerprints. What the
+shell is told with an exit code is raised: UserError, RunFailed, KeyboardInterrupt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sweeplab import config, tracking
+from sweeplab.commands import compare as shell
+from sweeplab.commands.guard import raised
+from sweeplab.commands.results import (
+    ComparisonFrames,
+    RunResults,
+    SweepResults,
+    cell_of,
+    single,
+)
+from sweeplab.commands.train import train
+from sweeplab.errors import UserError
+from sweeplab.store import Store
+
+_at_work = Lock()
+
+BUSY = (
+    "this process is at work on another call of sweeplab already, and the random generators of "
+    "PyTorch are one for a process; sweeplab.sweep trains several runs at once"
+)
+IN_MAIN = (
+    "is defined in this notebook or script itself, which other processes cannot import and whose "
+    "code cannot be told apart; put it into a module beside it (in a notebook: %%writefile mine.py) "
+    "and name that: mine."
+)
+
+
+def run(
+    *overrides: str, config_dir: str | Path | None = None, config_name: str = "config"
+) -> RunResults:
+    """Train one run, as `python train.py OVERRIDES` does, and return it.
+
+    A finished run is taken from the store; an interrupted one goes on. `config_dir` is your own
+    folder of configs; without it those that ship with sweeplab are taken. Raises UserError for bad
+    input, RunFailed if training raises or MLflow lags behind, KeyboardInterrupt after Ctrl-C.
+    """
+    root, fingerprint = _call(overrides, config_dir, config_name, is_sweep=False)
+    home = Store(root)
+    return RunResults(home, cell_of(home.run(fingerprint), fingerprint))
+
+
+def sweep(
+    *overrides: str, config_dir: str | Path | None = None, config_name: str = "config"
+) -> SweepResults:
+    """Train all combinations, as `python train.py -m OVERRIDES` does, and return the sweep.
+
+    Each run is a process of its own. Raises as `run` does; after RunFailed or KeyboardInterrupt
+    `sweeplab.results()` has what was finished.
+    """
+    plan = _call(overrides, config_dir, config_name, is_sweep=True)
+    home = Store(plan.settings.store.root)
+    try:
+        manifest = home.manifest(plan.id)
+    except UserError:  # sweep.plan=true, or a store that cannot be written
+        manifest = plan.manifest(None, "planned", 0.0)
+    return SweepResults(home, [manifest])
+
+
+def results(
+    names: str | Sequence[str] = shell.LATEST, *, root: str | Path | None = None
+) -> SweepResults:
+    """Read what is there of sweeps or runs; nothing is trained.
+
+    `names` is `latest`, the beginning of a sweep's id, an experiment, an MLflow parent run, the
+    beginning of a run's id, or a list of these. `root` is the folder of runs (default: `runs`).
+    Raises UserError for a name that nothing has.
+    """
+    home = _store(root)
+    listed = [names] if isinstance(names, str) else list(names)
+    with raised([]):
+        return SweepResults(home, _chosen(home, listed))
+
+
+def compare(
+    *names: str | SweepResults | RunResults,
+    where: str | None = None,
+    baseline: str | Sequence[str] = (),
+    target: float | None = None,
+    margin: float | None = None,
+    root: str | Path | None = None,
+) -> ComparisonFrames:
+    """Compare sweeps or runs, as `sweeplab compare` does: by what `results` takes, or has returned.
+
+    `where` keeps the runs whose config fits ("model.hidden < 512"); `baseline` is what the others
+    are compared with ("model.batch_norm=false"); `target` is that of the monitored metric, for
+    epochs to it; `margin` is how much worse a smaller config may be and still as good.
+    """
+    home, sweeps = _store(root), []
+    with raised([]):
+        for name in names or (shell.LATEST,):
+            if isinstance(name, str):
+                sweeps += _chosen(home, [name])
+                continue
+            home = name._home
+            sweeps += name._sweeps
+        found = SweepResults(home, sweeps)
+        return found.compare(where=where, baseline=baseline, target=target, margin=margin)
+
+
+def _call(
+    overrides: Sequence[str], config_dir: str | Path | None, config_name: str, *, is_sweep: bool
+) -> Any:
+    """Compose the config in this process, and have train.py's own functions carry it out."""
+    with _alone(), raised([word for word in overrides if isinstance(word, str)]), _environment():
+        words = _checked(overrides)
+        folder = config.conf_dir() if config_dir is None else config.expand_home(config_dir)
+        if not folder.is_dir():
+            raise UserError(f"config_dir={folder}: there is no such folder")
+        from sweeplab.train import device
+
+        with device.put_back():
+            task = partial(train, edge=nullcontext)
+            return config.call(task, words, folder, config_name, is_sweep=is_sweep)
+
+
+def _checked(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides as Hydra can read them. Raises UserError for what is none."""
+    for word in overrides:
+        if not isinstance(word, str):
+            advice = "give texts, as in sweeplab.run('model.hidden=64', 'seed=1')"
+            raise UserError(f"{word!r}: {advice}")
+        if word.startswith("-"):
+            advice = "no option of the shell is taken; sweeplab.sweep is -m"
+            raise UserError(f"{word}: {advice}")
+        if "__main__." in word:
+            name = word.rpartition("__main__.")[2]
+            raise UserError(f"{word}: {IN_MAIN}{name}")
+    return config.quote_home(overrides)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a second call at once, in another thread or from within the first."""
+    if not _at_work.acquire(blocking=False):
+        raise UserError(BUSY)
+    try:
+        yield
+    finally:
+        _at_work.release()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Put the environment of this process back afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _store(root: str | Path | None) -> Store:
+    default = config.absolute(config.StoreSection().root)
+    return Store(default if root is None else config.expand_home(root))
+
+
+def _chosen(home: Store, names: Sequence[str]) -> list[config.Node]:
+    """List the manifests of these sweeps; runs among them are put together as one."""
+    uri = tracking.resolve_uri(config.Tracking())
+    of_runs, of_sweeps = [], []
+    for name in names:
+        if shell.sweeps(home, name, uri):
+            of_sweeps.append(name)
+            continue
+        try:
+            of_runs.append(cell_of(home.find(name)))
+        except UserError:
+            of_sweeps.append(name)  # of which the shell's message tells
+    chosen = [single(*of_runs)] if of_runs else []
+    if of_sweeps or not names:
+        chosen += shell.chosen(home, of_sweeps, uri)
+    return chosen
