@@ -52,7 +52,9 @@ def test_the_map_names_every_room_of_the_source() -> None:
     tree = README.partition("## What is where")[2].split("```")[1]
     mapped = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
     entries = [
-        path for path in (PROJECT / "src/sweeplab").iterdir() if not path.name.startswith("__")
+        path
+        for path in (PROJECT / "src/sweeplab").iterdir()
+        if not path.name.startswith("__") and path.name != "py.typed"
     ]
     assert sorted(mapped) == sorted(
         f"{path.name}/" if path.is_dir() else path.name for path in entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import re
 import sys
@@ -10,10 +11,11 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Literal
+from typing import Any, Literal
 
 import rich
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -189,6 +191,48 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number and its noun: `1 run`, `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class NotebookLive:
+    """What `rich.live.Live` is on a terminal, below a notebook's cell; gone when it stops."""
+
+    def __init__(self) -> None:
+        self._output: Any = None
+        self._page = ""
+
+    def start(self) -> None:
+        """Make the output, which is empty as yet."""
+        from IPython.display import display
+
+        self._output = display(  # type: ignore[no-untyped-call]
+            {"text/html": "", "text/plain": ""}, raw=True, display_id=True
+        )
+
+    def update(self, shown: RenderableType, *, refresh: bool) -> None:
+        """Show something in the place of what was shown before, at once as `refresh` says."""
+        assert refresh
+        page = io.StringIO()
+        drawn = Console(file=page, record=True, force_jupyter=False, force_terminal=True, width=110)
+        drawn.print(shown)
+        self._put(drawn.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+
+    def stop(self) -> None:
+        """Empty the output."""
+        self._put("")
+
+    def _put(self, page: str) -> None:
+        if page != self._page:
+            self._page = page
+            self._output.update({"text/html": page, "text/plain": ""}, raw=True)
+
+
+def live() -> Live | NotebookLive | None:
+    """Return what shows something that changes; None where only lines can be printed."""
+    if screen().is_jupyter:
+        return NotebookLive()
+    if screen().is_terminal:
+        return Live(console=screen(), auto_refresh=False, transient=True)
+    return None
 
 
 @contextmanager

@@ -22,6 +22,10 @@ class UserError(ValueError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in the place of a traceback, as the shell shows none."""
+        return [f"UserError: {self}"]
+
 
 class RunFailed(RuntimeError):
     """A run, or some of a sweep, raised while training; the message names it, the error and the

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
@@ -26,7 +25,7 @@ class Working:
 
 
 class SweepScreen:
-    """The progress of a sweep: a line for each run, and on a terminal a table below the lines."""
+    """The progress of a sweep: a line for each run, and on a terminal or in a notebook a table."""
 
     def __init__(self, total: int, reused: int, monitor: str, mode: str) -> None:
         self._total = total
@@ -37,9 +36,7 @@ class SweepScreen:
         self._sign = sign_of(mode)
         self._best: tuple[float, str] | None = None
         self._began = time.monotonic()
-        self._table: Live | None = None
-        if console.screen().is_terminal:
-            self._table = Live(console=console.screen(), auto_refresh=False, transient=True)
+        self._table = console.live()
 
     @property
     def live(self) -> bool:
@@ -83,7 +80,7 @@ class SweepScreen:
         self.say(text, "red")
 
     def show(self, working: Sequence[Working]) -> None:
-        """Draw the table anew, if it is a terminal."""
+        """Draw the table anew, if there is one."""
         if self._table is None:
             return
         grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
