@@ -180,6 +180,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "UV_RUN_RECURSION_DEPTH",
     ):
         monkeypatch.delenv(name, raising=False)
+    # Else sweeps of tests that run side by side would wait for one another.
+    monkeypatch.setenv("SWEEPLAB_LEASES", f"{tmp_path}.leases")
     monkeypatch.setattr(redaction, "_known", {})  # of a command: another one has other secrets
     yield tmp_path
     if (said := tmp_path / "out").is_file():

@@ -121,6 +121,8 @@ def command(
     """
     gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT", "HYDRA_FULL_ERROR")
     environment = {k: v for k, v in os.environ.items() if k not in gone} | {"OMP_NUM_THREADS": "1"}
+    # Trials that run side by side do not wait for one another.
+    environment.setdefault("SWEEPLAB_LEASES", f"{root}.leases")
     with (root / out).open("ab") as file:
         return (ready.Popen if loaded else subprocess.Popen)(
             [sys.executable, *words],

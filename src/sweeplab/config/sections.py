@@ -245,6 +245,7 @@ class Sweep:
     gpus_per_worker: float | None = _rule(
         None, "a number > 0, above 1 a whole one, or null", _is_share_or_whole, MOST_THREADS
     )
+    priority: int = 0
     job_timeout: float | None = _time_limit()
     retries: int = _count(0, 0)
     fail_fast: bool = False

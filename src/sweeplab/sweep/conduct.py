@@ -15,9 +15,9 @@ from sweeplab.errors import RunFailed, UserError, describe, one_line
 from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
-from sweeplab.sweep.jobs import LOOK, Jobs
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.paths import same_modules
-from sweeplab.sweep.place import SweepPlace
+from sweeplab.sweep.place import LOOK, SweepPlace
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.screen import SweepScreen
 
@@ -28,7 +28,7 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
 Returns what each raised, None for one that did not.
 """
 
-WORKERS_ONLY = ("workers", "job_timeout", "retries", "fail_fast", "time_limit")
+WORKERS_ONLY = ("workers", "job_timeout", "retries", "fail_fast", "time_limit", "priority")
 """The keys of `sweep` that a launcher of Hydra's cannot heed."""
 
 

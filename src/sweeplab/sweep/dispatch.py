@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -16,9 +17,9 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep.attempts import Attempt, Attempts
 from sweeplab.sweep.endings import Cause, Endings
 from sweeplab.sweep.halt import Halt
-from sweeplab.sweep.jobs import LOOK, Jobs
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
-from sweeplab.sweep.place import Process, SweepPlace
+from sweeplab.sweep.place import LOOK, Process, SweepPlace
 from sweeplab.sweep.screen import SweepScreen
 from sweeplab.sweep.watch import Watch
 from sweeplab.sweep.worker import RAISED
@@ -81,15 +82,22 @@ class Dispatch:
             self._view.show([attempt.progress() for attempt in attempts])
 
     async def _any_ended(self) -> None:
-        """Wait a moment for a job to end; raise what went wrong in its watching."""
+        """Wait a moment for a job to end, and start what other sweeps leave room for."""
+        until = time.monotonic() + 0.9 * LOOK  # timers may be a little early
+        while not await self._ended(self._place.look) and time.monotonic() < until:
+            self._start()
+
+    async def _ended(self, seconds: float) -> bool:
+        """Wait so long for a job to end; return whether one has, raise what its watching raised."""
         if not self._tasks:
-            await asyncio.sleep(LOOK)
-            return
+            await asyncio.sleep(seconds)
+            return False
         ended, self._tasks = await asyncio.wait(
-            self._tasks, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED
+            self._tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         for task in ended:
             task.result()
+        return bool(ended)
 
     @property
     def _is_expecting(self) -> bool:

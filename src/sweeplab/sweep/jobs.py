@@ -8,9 +8,8 @@ from sweeplab.store import Store
 from sweeplab.sweep import preview
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.grouping import group
+from sweeplab.sweep.place import LOOK
 from sweeplab.sweep.plan import Plan
-
-LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
 
 
 class Jobs:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sweeplab.config import Config
 from sweeplab.errors import UserError
+from sweeplab.sweep.ledger import NoteFile
 from sweeplab.train import cpus
 from sweeplab.train.device import choose_device
+
+WORKERS, CORES, GPUS = "workers", "cores", "GPUs"  # what there may be too little of
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """What one job may use."""
 
-    cores: int
+    cores: float
     gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them
     share: float = 0.0  # of each of these
     node: str = ""  # where that is, if on another machine
+    file: NoteFile | None = field(default=None, compare=False)  # by which other sweeps know of it
 
     @property
     def environment(self) -> dict[str, str]:
@@ -27,31 +32,37 @@ class Lease:
 
 @dataclass(slots=True)
 class Leases:
-    """What a machine has, and what of it is free."""
+    """What a machine has, and what of it is free for one that is alone there."""
 
     cores: int
     gpus: list[str] = field(default_factory=list)
     workers: int | None = None  # at most so many leases at once; None: what cores and GPUs allow
     node: str = ""  # its name, if it is another machine
+    is_queued: bool = False  # whether other sweeps have, or are to get, what was to be taken last
     _out: list[Lease] = field(default_factory=list)
 
-    def take(self, cores: int, gpus: float = 0.0) -> Lease | None:
-        """Lease cores, at most all, and GPUs or a share of one; None if they are not free."""
-        cores = min(cores, self.cores)
-        if self.workers is not None and len(self._out) >= self.workers:
+    def take(self, cores: int, gpus: float = 0.0, others: Sequence[Lease] = ()) -> Lease | None:
+        """Lease cores, at most all, and GPUs or a share of one; None if they are not free.
+
+        `others` is what others have leased.
+        """
+        if self.lack(cores, gpus, others):
             return None
-        if cores > self.cores - self._used_cores:
-            return None
-        share = min(gpus, 1.0)
-        count = 0 if gpus == 0 else max(1, round(gpus))
-        used = {gpu: self._used_share(gpu) for gpu in self.gpus}
-        free = [gpu for gpu in self.gpus if used[gpu] + share <= 1 + 1e-9]
-        if len(free) < count:
-            return None
-        least_used = sorted(free, key=lambda gpu: (used[gpu], gpu))
-        lease = Lease(cores, tuple(least_used[:count]), share, self.node)
+        chosen = self._free_gpus(gpus, others)[: _count(gpus)]
+        lease = Lease(min(cores, self.cores), tuple(chosen), min(gpus, 1.0), self.node)
         self._out.append(lease)
         return lease
+
+    def lack(self, cores: int, gpus: float = 0.0, others: Sequence[Lease] = ()) -> str:
+        """Say what there is too little of for such a lease; '' if there is enough of all."""
+        if self.workers is not None and len(self._out) >= self.workers:
+            return WORKERS
+        used = self._used_cores + sum(lease.cores for lease in others)
+        if min(cores, self.cores) > self.cores - used + 1e-9:
+            return CORES
+        if len(self._free_gpus(gpus, others)) < _count(gpus):
+            return GPUS
+        return ""
 
     @property
     def full(self) -> bool:
@@ -63,11 +74,22 @@ class Leases:
         self._out.remove(lease)
 
     @property
-    def _used_cores(self) -> int:
+    def _used_cores(self) -> float:
         return sum(lease.cores for lease in self._out)
 
-    def _used_share(self, gpu: str) -> float:
-        return sum(lease.share for lease in self._out if gpu in lease.gpus)
+    def _free_gpus(self, gpus: float, others: Sequence[Lease]) -> list[str]:
+        """List the GPUs with room for so many, or for this share of one, the least used first."""
+        used = dict.fromkeys(self.gpus, 0.0)
+        for lease in (*self._out, *others):
+            for gpu in used.keys() & set(lease.gpus):
+                used[gpu] += lease.share
+        free = [gpu for gpu in self.gpus if used[gpu] + min(gpus, 1.0) <= 1 + 1e-9]
+        return sorted(free, key=lambda gpu: (used[gpu], gpu))
+
+
+def _count(gpus: float) -> int:
+    """Return how many GPUs take part in so many, or in a share of one."""
+    return 0 if gpus == 0 else max(1, round(gpus))
 
 
 def of_this_machine(settings: Config) -> Leases:
@@ -115,13 +137,3 @@ def _gpus() -> list[str]:
     if visible:
         return visible.split(",")
     return [str(index) for index in range(torch.cuda.device_count())]
-
-
-def of_worker() -> Leases:
-    """Return what a worker of a cluster may use: what Slurm has given it, or else all there is."""
-    cores = cpus.count()
-    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if granted.isdigit():
-        cores = int(granted)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return Leases(cores=cores, gpus=[gpu for gpu in visible.split(",") if gpu])

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from sweeplab import data
 from sweeplab.config import Config
@@ -18,7 +19,13 @@ from sweeplab.runs.job import Job
 from sweeplab.store import Store
 from sweeplab.sweep import leases, server, worker
 from sweeplab.sweep.leases import Lease
-from sweeplab.sweep.place import Process, SweepPlace
+from sweeplab.sweep.machine import MachineLeases, name_of
+from sweeplab.sweep.place import LOOK, Process, SweepPlace
+
+if TYPE_CHECKING:
+    from sweeplab.sweep.jobs import Jobs
+
+QUEUE_LOOK = 0.02  # seconds between two looks for what other sweeps give back
 
 
 class LocalProcess(Process):
@@ -68,6 +75,7 @@ class Local(SweepPlace):
 
     def __init__(self) -> None:
         self._leases = leases.Leases(cores=0)
+        self._who = ""
         self._shared: dict[str, data.Shared] = {}
         self._processes: list[LocalProcess] = []
 
@@ -78,9 +86,13 @@ class Local(SweepPlace):
             shared.file.close()
         server.end()
 
+    def expect(self, jobs: Jobs) -> None:
+        self._who = name_of(jobs.plan.id)
+
     def open(self, home: Store, settings: Config) -> None:
         del home
-        self._leases = leases.of_this_machine(settings)
+        room = leases.of_this_machine(settings)
+        self._leases = MachineLeases(room, self._who, settings.sweep.priority)
 
     def share(self, name: str, splits: data.Splits) -> None:
         self._shared[name] = data.share(splits)
@@ -93,6 +105,14 @@ class Local(SweepPlace):
     def full(self) -> bool:
         return self._leases.full
 
+    @property
+    def expecting(self) -> bool:
+        return self._leases.is_queued
+
+    @property
+    def look(self) -> float:
+        return QUEUE_LOOK if self._leases.is_queued else LOOK
+
     def take(self, settings: Config, threads: int) -> Lease | None:
         return self._leases.take(threads, leases.gpus_per_worker(settings))
 
@@ -102,10 +122,17 @@ class Local(SweepPlace):
     def start(self, jobs: Sequence[Job], lease: Lease, splits: str) -> LocalProcess:
         """Start a process; it never runs if the fork server is killed meanwhile."""
         server.start()
-        work = (jobs, Path.cwd(), lease.environment, self._shared.get(splits))
+        shared = self._shared.get(splits)
+        work = (jobs, Path.cwd(), lease.environment, shared, lease.file)
         process = server.context.Process(target=worker.main, args=work)
-        with _without_script(), suppress(EOFError, ConnectionError):
-            process.start()
+        try:
+            with _without_script(), suppress(EOFError, ConnectionError):
+                process.start()
+        finally:
+            if lease.file is not None:
+                # Only the job holds it from now on, so that it lasts as long as the job: a killed
+                # launcher takes no cores from jobs that are about to end, nor keeps them.
+                lease.file.close()
         local = LocalProcess(process)
         self._processes = [known for known in self._processes if known.is_running]
         self._processes.append(local)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweeplab.sweep.jobs import Jobs
 
 
+LOOK = 0.2  # seconds between two looks at the clock, the journals and the signals
 SETTLING = 60.0  # seconds until a file of a node is surely seen here: NFS caches what is missing
 SETTLING_LOOK = 0.1  # seconds between two looks for it
 
@@ -101,6 +102,11 @@ class SweepPlace(ABC):
     def expecting(self) -> bool:
         """Whether there may be room later, although nothing is at work now."""
         return False
+
+    @property
+    def look(self) -> float:
+        """Seconds after which there may be room that no job of this sweep has given back."""
+        return LOOK
 
     def tend(self) -> None:  # noqa: B027  # a machine that stays needs nothing
         """Look after the place now and then. Raises RunFailed if it can do no more jobs."""

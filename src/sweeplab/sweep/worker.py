@@ -30,12 +30,14 @@ def main(
     folder: Path,
     environment: Mapping[str, str],
     splits: data.Splits | None,
+    lease: int | None,
 ) -> NoReturn:
     """Train jobs in a process that was forked for them, and end it without any clean-up.
 
     `environment` is in addition to the fork server's; `splits` are the examples, None if the job is
-    to load them.
+    to load them; `lease` is an open file, by which others know of this process.
     """
+    del lease  # it is closed with the process
     code = RAISED
     try:
         os.setpgid(0, 0)  # so that what it starts can be ended with it

@@ -124,7 +124,7 @@ class Workers(SweepPlace):
             name=self._name(job),
             overrides=job.overrides,
             config=config.redact(config.to_dict(job.config)),
-            threads=lease.cores,
+            threads=int(lease.cores),
             gpus=lease.share,
         )
         return self._posts.add(posted, self._home.run(job.fingerprint))

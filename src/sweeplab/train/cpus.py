@@ -18,10 +18,14 @@ def count() -> int:
     `docker run --cpus=2` on 64 cores leaves all 64 in the affinity, and makes whoever uses them
     wait.
     """
-    cores = os.cpu_count() or 1
+    return max(1, math.ceil(min(len(usable()), quota())))
+
+
+def usable() -> list[int]:
+    """List the CPU cores of this process's affinity."""
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    return max(1, math.ceil(min(cores, quota())))
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def openmp_threads() -> int | None:
