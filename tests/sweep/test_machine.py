@@ -60,6 +60,17 @@ def test_a_job_of_many_threads_gets_its_turn(monkeypatch: pytest.MonkeyPatch) ->
     assert third.take(1) == Lease(1), "the first in the queue no longer looks: it was stopped, say"
 
 
+def test_a_lease_that_was_waited_for_does_not_grow_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = leases("one"), leases("other")
+    first = one.take(4)
+    assert first is not None
+    assert other.take(3) is None
+    one.give(first)
+    assert other.take(3) == Lease(3)
+    monkeypatch.setattr(ledger, "STALE", -1.0)
+    assert one.take(2) is None, "although the other has taken it more than so many seconds ago"
+
+
 def test_the_higher_priority_is_served_first() -> None:
     holder, low, high = leases("holder"), leases("low"), leases("high", priority=1)
     all_ = holder.take(4)

@@ -89,7 +89,7 @@ class MachineLeases(Leases):
             self._ticket = None
         lease = super().take(cores, gpus, others)
         assert lease is not None
-        note = replace(self._note, gpus=list(lease.gpus), share=lease.share)
+        note = replace(self._note, lacks="", gpus=list(lease.gpus), share=lease.share)
         note.cores = lease.cores / self._workers_per_core
         try:
             return replace(lease, file=ledger.add(note))
