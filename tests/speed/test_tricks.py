@@ -12,7 +12,7 @@ import torch
 from conftest import PROJECT
 from stored import facts, only
 
-from sweeplab.speed import denormals, onednn
+from sweeplab.speed import denormals, onednn, spin_count
 
 RUN = ("data=digits", "model.hidden=32", "trainer.epochs=2", "trainer.threads=1", "tracking=off")
 
@@ -78,3 +78,34 @@ def test_plain_switches_each_trick_off() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("here still\n", "")
+
+
+COUNT = """
+import os, sys
+from sweeplab.speed import spin_count
+if "first" in sys.argv:
+    import torch
+spin_count.shorten()
+print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("set_before", "words", "then"),
+    [
+        ({}, [], "3000 None"),
+        ({"GOMP_SPINCOUNT": "7"}, [], "7 None"),
+        ({"OMP_WAIT_POLICY": "active"}, [], "None active"),
+        ({"SWEEPLAB_PLAIN": "1"}, [], "None None"),
+        ({}, ["first"], "None None"),  # PyTorch has read it
+    ],
+)
+def test_openmp_spins_for_a_shorter_time_unless_the_user_says_how_long(
+    set_before: dict[str, str], words: list[str], then: str
+) -> None:
+    names = (*spin_count.NAMES, "SWEEPLAB_PLAIN")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    program = [sys.executable, "-c", COUNT, *words]
+    environment = clean | set_before
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{then}\n"

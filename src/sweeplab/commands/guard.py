@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from sweeplab import config, console
 from sweeplab.errors import Interrupted, RunFailed, UserError
-from sweeplab.speed import compose_once, quick_exit
+from sweeplab.speed import compose_once, quick_exit, spin_count
 from sweeplab.train import ranks
 
 P = ParamSpec("P")
@@ -62,6 +62,7 @@ def reported() -> Iterator[None]:
     ranks.silence_other_ranks()
     # Else Hydra itself prints, and exits with 1 whatever happened.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    spin_count.shorten()
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     try:
         yield
@@ -78,6 +79,7 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
     KeyboardInterrupt.
     """
     config.remember_secrets(overrides)
+    spin_count.shorten()
     try:
         with console.streams_started():
             yield

@@ -23,6 +23,7 @@ from sweeplab.runs import (
 )
 from sweeplab.runs.build import build
 from sweeplab.runs.checkpoint import Checkpoint
+from sweeplab.runs.core_wait import CoreWait
 from sweeplab.runs.identity import initial_run
 from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
@@ -89,6 +90,7 @@ class Training:
         self.reason: StopReason | None = None
         self.trained_examples, self.train_seconds = 0, 0.0
         self._checkpoints = Checkpoints(run, trainer.checkpoint_every)
+        self._core_wait = CoreWait()
         self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
         alone = job.config.sweep.id is None
         self._view = screen.RunScreen(
@@ -176,7 +178,15 @@ class Training:
         if is_main_process():
             self._save()
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
+        self._notice_core_wait()
         return self.reason is not None
+
+    def _notice_core_wait(self) -> None:
+        """Say that other programs take the cores; a job of a sweep says it in its log."""
+        alone = self.job.config.sweep.id is None
+        if notice := self._core_wait.notice(self.runtime.threads, alone=alone):
+            say = console.complain if alone else log.warning
+            say(f"run {self.folder.id}: {notice}")
 
     def _save(self) -> None:
         """Write a checkpoint if it is time, or the last one is to be kept; else hold one ready."""
