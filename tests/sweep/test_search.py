@@ -11,12 +11,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kill
 import kill_sweep
 import pytest
+import servers
 from conftest import Command
 from faulty import Broken
 from waiting import until
@@ -178,6 +179,10 @@ def test_a_search_that_cannot_be_repeated_says_so_once_and_what_could(
             (LR, PRUNER, "+hydra.sweeper.pruner.lower=0.5", "hydra.sweeper.metric=[valid/loss,parameters]"),
             "Optuna prunes for one objective only",
         ),
+        (
+            (LR, "hydra.sweeper.storage=sqlite:///studies.db"),
+            "hydra.sweeper.storage=sqlite:///studies.db: must be postgresql://USER:PASSWORD@HOST/DATABASE, or null",
+        ),
         ((LR, "sweep.where='seed < 3'"), "sweep.where: is for a list of combinations, which a search has not"),
     ],
 )  # fmt: skip
@@ -263,6 +268,132 @@ def test_a_damaged_study_is_refused_in_one_line(train: Command, root: Path) -> N
         assert len(ended.err.splitlines()) == 1
     file.unlink()
     assert train(*words).code == 0
+
+
+def test_a_search_of_another_space_keeps_the_trials_that_fit_it_as_knowledge(
+    train: Command, root: Path
+) -> None:
+    first = train(*FAST, LR, "hydra.sweeper.n_trials=4")
+    assert "earlier searches" not in first.out
+    rates = sorted(rate(run) for run in runs(root))
+    (file,) = root.glob("runs/sweeps/*.optuna.jsonl")
+    file.unlink()  # for `study`; the trials are read from the manifest
+    narrower = (*FAST, f"optimizer.lr=interval(0.0001,{rates[1]})", "hydra.sweeper.n_trials=1")
+    ended = train(*narrower)
+    assert ended.code == 0, ended.err
+    fit = "of 4 trials of earlier searches in other spaces 2 fit this one and are kept as knowledge"
+    assert fit in ended.out.replace("\n", " ")
+    assert "search of 1 trials, 2 more known from earlier searches: " in ended.out
+    trials = study(root).trials
+    assert sorted(trial.params["optimizer.lr"] for trial in trials[:2]) == rates[:2]
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    best = {
+        rate(run): max(e["valid/accuracy"] for e in run.epochs().values()) for run in runs(root)
+    }
+    assert [trial.values for trial in trials[:2]] == [
+        [best[trial.params["optimizer.lr"]]] for trial in trials[:2]
+    ]
+    again = train(*narrower)
+    assert "search of 1 trials, 1 of them done, 2 more known from earlier searches" in again.out
+    assert len(study(root).trials) == 3
+    other = train(*FAST, LR, "model.dropout=0.1,0.2", "hydra.sweeper.n_trials=1")
+    none = "of 5 trials of earlier searches in other spaces none fits this one (its keys, values,"
+    assert none in other.out.replace("\n", " ")
+
+
+def rate(run: Run) -> float:
+    """Return the learning rate of a run."""
+    return float(run.config()["optimizer"]["lr"])
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[servers.Postgres]:
+    with servers.postgresql() as cluster:
+        yield cluster
+
+
+needs_postgres = pytest.mark.skipif(servers.missing() is not None, reason=str(servers.missing()))
+
+
+@needs_postgres
+@pytest.mark.server
+def test_a_study_in_postgresql_is_taken_up_and_enlarged_and_no_password_is_written(
+    train: Command, root: Path, postgres: servers.Postgres
+) -> None:
+    uri = postgres.fresh("studies")
+    words = (*FAST, LR, f"hydra.sweeper.storage={uri}")
+    first = train(*words, "hydra.sweeper.n_trials=2")
+    assert first.code == 0, first.err
+    shown = f"postgresql://***@127.0.0.1:{postgres.port}/studies"
+    assert f"search of 2 trials: {shown}" in first.out
+    again = train(*words, "hydra.sweeper.n_trials=3")
+    assert f"search of 3 trials, 2 of them done: {shown}" in again.out
+    query = "select v.value from trial_values v join trials t using (trial_id) order by t.number"
+    values = [value for (value,) in postgres.query("studies", query)]
+    found = [max(e["valid/accuracy"] for e in run.epochs().values()) for run in runs(root)]
+    assert sorted(values) == sorted(found)
+    assert len(found) == 3
+    wrong = train(*words[:-1], f"hydra.sweeper.storage={postgres.uri('studies', 'wr0ng-s3cret')}")
+    refused = f'{shown}: FATAL:  password authentication failed for user "owner"\n'
+    assert (wrong.code, wrong.err) == (2, f"hydra.sweeper.storage={refused}")
+    for file in root.rglob("*"):
+        text = file.read_bytes() if file.is_file() else b""
+        assert servers.OWNERS_PASSWORD.encode() not in text, file
+        assert b"wr0ng-s3cret" not in text, file
+
+
+@needs_postgres
+@pytest.mark.server
+@pytest.mark.full
+@pytest.mark.parametrize("place", ["file", "database"])
+def test_two_commands_of_one_search_at_once_train_each_trial_once(
+    root: Path, postgres: servers.Postgres, place: str
+) -> None:
+    """In one store; by a database, also in two: the one waits for the other, and then goes on."""
+    words = [
+        *SEARCH,
+        OURS,
+        LR,
+        "trainer.epochs=20",
+        "hydra.sweeper.n_trials=3",
+        "sweep.report=false",
+    ]
+    if place == "database":
+        words.append(f"hydra.sweeper.storage={postgres.fresh('twice')}")
+    first = kill.train(root, words)
+    until(lambda: (root / "out").exists() and "search of 3 trials" in (root / "out").read_text())
+    second = kill.train(root, [*words, "hydra.sweeper.n_trials=4"], "other")
+    assert [kill.end(one, "the search") for one in (first, second)] == [0, 0]
+    said = (root / "other").read_text()
+    assert "another command is at work on this search: waiting for it" in said
+    assert "search of 4 trials, 3 of them done" in said
+    assert [
+        len([e for e in run.journal.events() if e["event"] == Event.START]) for run in runs(root)
+    ] == [1] * 4
+
+
+@needs_postgres
+@pytest.mark.server
+@pytest.mark.full
+def test_a_search_whose_database_is_lost_says_so_and_goes_on_when_it_is_back(
+    root: Path, train: Command, postgres: servers.Postgres
+) -> None:
+    uri = postgres.fresh("lost")
+    words = [*SEARCH, OURS, LR, "trainer.epochs=60", "trainer.patience=null", "sweep.report=false"]
+    words += ["hydra.sweeper.n_trials=4", "sweep.workers=1", f"hydra.sweeper.storage={uri}"]
+    first = kill.train(root, words)
+    until(lambda: any(len(run.epochs()) > 2 for run in runs(root)))
+    postgres.crash()
+    try:
+        assert kill.end(first, "the search") == 1
+    finally:
+        postgres.start()
+    said = (root / "out").read_text()
+    assert f"the study in postgresql://***@127.0.0.1:{postgres.port}/lost was lost: " in said
+    assert "Traceback" not in said
+    again = train(*words)
+    assert again.code == 0, again.err
+    assert "4 runs of 4 configs: 4 finished" in again.out
 
 
 def test_several_objectives(train: Command, root: Path) -> None:

@@ -44,6 +44,8 @@ ConfigStore.instance().store(
         "direction": None,  # maximize | minimize, or a list; null: as the metric's name says
         "sampler": {"_target_": "optuna.samplers.TPESampler", "seed": 0},
         "pruner": {"_target_": "optuna.pruners.NopPruner"},
+        # Of the study: null is a file in the store; or postgresql://USER:PASSWORD@HOST/DATABASE.
+        "storage": None,
         "params": None,
     },
     provider="sweeplab",

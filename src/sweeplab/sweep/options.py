@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from sweeplab import config, metrics, targets
@@ -40,11 +42,14 @@ class Options:
     )
     sampler: Node
     pruner: Node
+    storage: str | None = None  # of the study: a PostgreSQL; None: a file in the store
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> Options:
         """Read the section. Raises UserError for unknown and missing keys and for bad values."""
         options = config.read_section(cls, config.as_plain(dict(section)), "hydra.sweeper")
+        if options.storage is not None:
+            _ensure_database(options.storage)
         problems = targets.check(options.sampler, "hydra.sweeper.sampler")
         problems += targets.check(options.pruner, "hydra.sweeper.pruner")
         if problems:
@@ -102,6 +107,17 @@ class Options:
     def prunes(self) -> bool:
         """Whether there is a pruner that ends anything."""
         return not str(self.pruner["_target_"]).endswith(".NopPruner")
+
+
+def _ensure_database(uri: str) -> None:
+    """Raise UserError for a place of a study that is no PostgreSQL, or that cannot be reached so."""
+    shown = config.redact_uri(uri)
+    if not re.match(r"postgresql(\+psycopg)?://", uri):
+        allowed = "postgresql://USER:PASSWORD@HOST/DATABASE, or null for a file in the store"
+        raise UserError(f"hydra.sweeper.storage={shown}: must be {allowed}")
+    if find_spec("psycopg") is None:
+        install = "pip install 'sweeplab[server]'"
+        raise UserError(f"hydra.sweeper.storage={shown}: psycopg is not installed: {install}")
 
 
 def _ensure_metrics(names: Sequence[str], settings: Config) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeplab import store
+from sweeplab.config import Node
+from sweeplab.console import counted
 from sweeplab.sweep.cell import Cell
-from sweeplab.sweep.study import Study
-from sweeplab.sweep.trials import CellMaker, ensure_values_hold, has_begun, may_complete
+from sweeplab.sweep.space import Space
+from sweeplab.sweep.study import EARLIER, Study
+from sweeplab.sweep.trials import (
+    CellMaker,
+    are_finished,
+    ensure_values_hold,
+    has_begun,
+    may_complete,
+    mean_values,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -23,6 +34,7 @@ class Past:
     left: list[FrozenTrial] = field(default_factory=list)  # those of them without a result
     cells: list[Cell] = field(default_factory=list)  # jobs of the others
     given_up: set[str] = field(default_factory=set)  # fingerprints of jobs that were pruned
+    known: int = 0  # trials of searches of another space, beside these
 
 
 def take_up(study: Study, maker: CellMaker, metrics: Sequence[str], home: store.Store) -> Past:
@@ -43,6 +55,10 @@ def take_up(study: Study, maker: CellMaker, metrics: Sequence[str], home: store.
             if not trial.state.is_finished():
                 study.tell(trial.number, TrialState.FAIL)
             continue
+        if EARLIER in trial.user_attrs:
+            past.known += 1
+            past.cells += maker.make(trial.params)
+            continue
         past.count += 1
         if not trial.state.is_finished():
             past.left.append(trial)
@@ -58,3 +74,47 @@ def take_up(study: Study, maker: CellMaker, metrics: Sequence[str], home: store.
             ensure_values_hold(trial, cells, metrics, home)
         past.cells += cells
     return past
+
+
+def learn(
+    study: Study, space: Space, maker: CellMaker, objectives: Node, home: store.Store, sweep: str
+) -> str:
+    """Give a new study the trials of earlier searches that fit its space, as knowledge.
+
+    A trial fits if this search might draw it, and its runs are finished: those of this config, data
+    and code. Return what became of them; '' if there was no such search.
+    """
+    earlier = [
+        manifest
+        for manifest in home.manifests(without=[sweep])
+        if manifest.get("search", {}).get("objectives") == objectives
+    ]
+    trials: dict[str, tuple[Node, str]] = {}  # by what they have drawn
+    for manifest in earlier:
+        for cell in manifest["cells"]:
+            params = space.drawn(cell.get("overrides", []))
+            if params:
+                trials.setdefault(repr(params), (params, manifest["id"]))
+    kept = 0
+    for params, origin in trials.values():
+        values = _values(params, space, maker, list(objectives), home)
+        kept += values is not None and study.learn(params, values, origin)
+    if not trials:
+        return ""
+    of = f"of {counted(len(trials), 'trial')} of earlier searches in other spaces"
+    if not kept:
+        return f"{of} none fits this one (its keys, values, config and code)"
+    return f"{of} {kept} fit this one and are kept as knowledge"
+
+
+def _values(
+    params: Node, space: Space, maker: CellMaker, metrics: Sequence[str], home: store.Store
+) -> list[float] | None:
+    """Return what came out where these values were drawn; None if this search knows no such runs."""
+    if params.keys() != space.distributions().keys():
+        return None
+    cells = maker.make(params)
+    if not cells or not are_finished(cells, home):
+        return None
+    values = mean_values(cells, metrics, home)
+    return None if any(map(math.isnan, values)) else values

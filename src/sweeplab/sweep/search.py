@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from sweeplab import console, store
 from sweeplab.config import Config, Node
-from sweeplab.errors import UserError
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep import conduct, plan
 from sweeplab.sweep.cell import Cell, Compose
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.options import Options
-from sweeplab.sweep.past import take_up
+from sweeplab.sweep.past import learn, take_up
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.space import Space, read
 from sweeplab.sweep.study import Study
@@ -137,23 +137,25 @@ class Search(Jobs):
         self._at_work: set[str] = set()  # fingerprints
         self._left: list[FrozenTrial] = []  # of earlier commands, without a result
         self._count = 0  # of trials, those of earlier commands included
+        self._known = 0  # trials of searches of another space, beside these
 
     @property
     def total(self) -> int:
-        return self._options.n_trials * len(self._space.repeats)
+        return (self._options.n_trials + self._known) * len(self._space.repeats)
 
     @property
     def left(self) -> bool:
         return bool(self._left) or self._count < self._options.n_trials
 
     def summary(self) -> str:
-        known = f", {self._count - len(self._left)} of them done" if self._count else ""
-        return f"search of {self._options.n_trials} trials{known}: {self._study.file}"
+        done = f", {self._count - len(self._left)} of them done" if self._count else ""
+        known = f", {self._known} more known from earlier searches" if self._known else ""
+        return f"search of {self._options.n_trials} trials{done}{known}: {self._study.place}"
 
     def begin(self, home: store.Store, record: Callable[[], None]) -> None:
         """Open the study, and take up the trials that it has.
 
-        Raises UserError if another process is at work on it.
+        A new one learns from searches of another space.
         """
         self._home, self._record = home, record
         self._study = Study(
@@ -163,17 +165,25 @@ class Search(Jobs):
             self.plan.search["objectives"],
         )
         self._study.load(self.plan.id[: store.ID_LENGTH])
+        objectives, said = self.plan.search["objectives"], ""
         with self._study.reporting_damage():
+            if not self._study.trials:
+                said = learn(self._study, self._space, self._maker, objectives, home, self.plan.id)
             past = take_up(self._study, self._maker, self._metrics, home)
         self.plan.add(past.cells)
         self.given_up |= past.given_up
-        self._count, self._left = past.count, past.left
+        self._count, self._left, self._known = past.count, past.left, past.known
+        if said:
+            console.say(said)
         self._study.start_sampling(after=self._count)
 
     def end(self) -> None:
         """Record which keys mattered, and close the study."""
         try:
-            self.plan.search.update(self._study.importances())
+            with self._study.at_work():
+                self.plan.search.update(self._study.importances())
+        except RunFailed as error:  # the runs are there all the same
+            console.complain(str(error))
         finally:
             self._study.close()
 
@@ -234,8 +244,9 @@ class Search(Jobs):
             return False
         fingerprint = cell.job.fingerprint
         trials = [active for active in self._active if fingerprint in active.waiting]
-        for active in trials:
-            active.report_epochs()
+        with self._study.at_work():
+            for active in trials:
+                active.report_epochs()
         is_unwanted = all(active.is_hopeless for active in trials)
         return is_unwanted and bool(self._home.run(fingerprint).epochs())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,12 @@ class Dimension:
             value = min(max(rounded, self.low), self.high)
         return f"{self.key}={value}"
 
+    def value(self, text: str) -> Any:
+        """Read a value as it stands in an override. Raises ValueError for one that is none here."""
+        if self.choices:
+            return self.choices[self.choices.index(text)]
+        return (int if isinstance(self.low, int) and isinstance(self.high, int) else float)(text)
+
     def distribution(self) -> BaseDistribution:
         """Return the dimension as Optuna's. Raises ValueError for what Optuna does not take."""
         from optuna import distributions
@@ -78,6 +85,15 @@ class Space:
         drawn = [dimension.override(values[dimension.name]) for dimension in self.dimensions]
         chosen = [*self.fixed, *drawn]
         return [[*chosen, *repeat] for repeat in self.repeats]
+
+    def drawn(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the values of these dimensions that a job has, by name, as far as they are some."""
+        texts = dict(override.lstrip("+").split("=", 1) for override in overrides)
+        values = {}
+        for dimension in self.dimensions:
+            with suppress(ValueError, KeyError):
+                values[dimension.name] = dimension.value(texts[dimension.name])
+        return values
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Map each dimension's name to its distribution."""
