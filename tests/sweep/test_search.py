@@ -180,7 +180,7 @@ def test_a_search_that_cannot_be_repeated_says_so_once_and_what_could(
             "Optuna prunes for one objective only",
         ),
         (
-            (LR, "hydra.sweeper.storage=sqlite:///studies.db"),
+            (LR, "+hydra.sweeper.storage=sqlite:///studies.db"),
             "hydra.sweeper.storage=sqlite:///studies.db: must be postgresql://USER:PASSWORD@HOST/DATABASE, or null",
         ),
         ((LR, "sweep.where='seed < 3'"), "sweep.where: is for a list of combinations, which a search has not"),
@@ -389,7 +389,8 @@ def test_a_search_whose_database_is_lost_says_so_and_goes_on_when_it_is_back(
     finally:
         postgres.start()
     said = (root / "out").read_text()
-    assert f"the study in postgresql://***@127.0.0.1:{postgres.port}/lost was lost: " in said
+    assert said.count(f"study in postgresql://***@127.0.0.1:{postgres.port}/lost was lost: ") == 1
+    assert said.endswith("; issue the same command again, which goes on\n")
     assert "Traceback" not in said
     again = train(*words)
     assert again.code == 0, again.err

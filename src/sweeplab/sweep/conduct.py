@@ -82,10 +82,11 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
         status = store.Status.INTERRUPTED
         outcome = Outcome()
         try:
-            if launch is not None:
-                outcome = _train_by_launcher(jobs, home, launch)
-            elif jobs.left:
-                outcome = _train_by_workers(jobs, home, place, client.tend)
+            with jobs.at_work():
+                if launch is not None:
+                    outcome = _train_by_launcher(jobs, home, launch)
+                elif jobs.left:
+                    outcome = _train_by_workers(jobs, home, place, client.tend)
             status = store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
         finally:
             jobs.end()

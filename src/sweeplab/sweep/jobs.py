@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from sweeplab.store import Store
 from sweeplab.sweep import preview
@@ -60,6 +61,10 @@ class Jobs:
 
     def begin(self, home: Store, record: Callable[[], None]) -> None:
         """Prepare, before the first job; `record` writes the plan's manifest."""
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Return the context of the training, between `begin` and `end`."""
+        return nullcontext()
 
     def end(self) -> None:
         """Clean up after the last job, however that ended."""

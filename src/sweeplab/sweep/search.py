@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sweeplab import console, store
@@ -177,11 +178,15 @@ class Search(Jobs):
             console.say(said)
         self._study.start_sampling(after=self._count)
 
+    def at_work(self) -> AbstractContextManager[None]:
+        return self._study.at_work()
+
     def end(self) -> None:
         """Record which keys mattered, and close the study."""
         try:
-            with self._study.at_work():
-                self.plan.search.update(self._study.importances())
+            if not self._study.is_lost:
+                with self._study.at_work():
+                    self.plan.search.update(self._study.importances())
         except RunFailed as error:  # the runs are there all the same
             console.complain(str(error))
         finally:
@@ -244,9 +249,8 @@ class Search(Jobs):
             return False
         fingerprint = cell.job.fingerprint
         trials = [active for active in self._active if fingerprint in active.waiting]
-        with self._study.at_work():
-            for active in trials:
-                active.report_epochs()
+        for active in trials:
+            active.report_epochs()
         is_unwanted = all(active.is_hopeless for active in trials)
         return is_unwanted and bool(self._home.run(fingerprint).epochs())
 

@@ -47,6 +47,7 @@ class Study:
         """Take the lock of the study, after another process that may have it."""
         self.file = file
         self.is_exhausted = False  # the sampler has tried everything
+        self.is_lost = False  # the database went while at work
         self._distributions = dict(distributions)
         self._options = options
         self._directions = list(objectives.values())
@@ -124,13 +125,14 @@ class Study:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Turn the loss of the database into RunFailed."""
+        """Turn the loss of the database, wherever it is noticed, into RunFailed."""
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except (StorageInternalError, SQLAlchemyError) as error:
+            self.is_lost = True
             why = causes.in_short(error.__cause__ or error, self._options.storage or "")
             lost = f"the study in {self.place} was lost: {why}"
             raise RunFailed(f"{lost}; issue the same command again, which goes on") from error
@@ -153,8 +155,7 @@ class Study:
 
     def ask(self) -> Trial:
         """Draw a new trial."""
-        with self.at_work():
-            return self._study.ask(self._distributions)
+        return self._study.ask(self._distributions)
 
     def resume(self, trial: FrozenTrial) -> Trial:
         """Return a trial of an earlier command as one that can be reported to."""
@@ -200,8 +201,7 @@ class Study:
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """Note how a trial has ended."""
         try:
-            with self.at_work():
-                self._study.tell(number, values, state)
+            self._study.tell(number, values, state)
         except RuntimeError:
             # A sampler that has tried everything wants to stop Optuna's own loop, which we do not
             # use; it has told the trial before that.
