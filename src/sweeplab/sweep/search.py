@@ -159,13 +159,7 @@ class Search(Jobs):
         A new one learns from searches of another space.
         """
         self._home, self._record = home, record
-        self._study = Study(
-            home.study_file(self.plan.id),
-            self._space.distributions(),
-            self._options,
-            self.plan.search["objectives"],
-        )
-        self._study.load(self.plan.id[: store.ID_LENGTH])
+        self._study = _open_study(self.plan, self._space, self._options, home)
         objectives, said = self.plan.search["objectives"], ""
         with self._study.reporting_damage():
             if not self._study.trials:
@@ -275,3 +269,11 @@ class Search(Jobs):
             self._study.tell(active.trial.number, TrialState.PRUNED)
         elif not active.is_open:
             self._study.tell(active.trial.number, TrialState.FAIL)
+
+
+def _open_study(plan: Plan, space: Space, options: Options, home: store.Store) -> Study:
+    """Open the study of a search, once no other process has it."""
+    objectives = plan.search["objectives"]
+    study = Study(home.study_file(plan.id), space.distributions(), options, objectives)
+    study.load(plan.id[: store.ID_LENGTH])
+    return study

@@ -72,43 +72,12 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self.reporting_damage():
             self._study = optuna.create_study(
-                storage=self._storage(name),
+                storage=_open_storage(self.file, self._options.storage, name, self._open),
                 study_name=name,
                 pruner=self._options.new_pruner(),
                 directions=list[Any](self._directions),
                 load_if_exists=True,
             )
-
-    def _storage(self, name: str) -> BaseStorage:
-        """Open the file, or the database, of which nobody on another machine has this study open."""
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        if self._options.storage is not None:
-            storage = RDBStorage(self._options.storage, {"pool_pre_ping": True})
-            self._open.callback(storage.engine.dispose)
-            self._lock_in_database(storage, name)
-            return storage
-        store.Journal(self.file).mend()
-        # Optuna's own lock, which a process that was killed may have left.
-        Path(f"{self.file}.lock").unlink(missing_ok=True)
-        return JournalStorage(JournalFileBackend(str(self.file)))
-
-    def _lock_in_database(self, storage: RDBStorage, name: str) -> None:
-        """Take a lock that ends with the connection: launchers may have a store each."""
-        from sqlalchemy import text
-
-        connection = self._open.enter_context(storage.engine.connect())
-        connection.detach()  # from the pool, which would keep it, and the lock with it
-        number = int(name[:15], 16)
-        is_said = False
-        while not connection.scalar(text(f"select pg_try_advisory_lock({number})")):
-            connection.commit()
-            if not is_said:
-                console.say(WAITING)
-                is_said = True
-            time.sleep(AGAIN)
-        connection.commit()  # the lock stays
 
     @contextmanager
     def reporting_damage(self) -> Iterator[None]:
@@ -203,8 +172,7 @@ class Study:
         try:
             self._study.tell(number, values, state)
         except RuntimeError:
-            # A sampler that has tried everything wants to stop Optuna's own loop, which we do not
-            # use; it has told the trial before that.
+            # A sampler that has tried everything stops Optuna's own loop, after telling the trial.
             if not self.trials[number].state.is_finished():
                 raise
             self.is_exhausted = True
@@ -216,3 +184,36 @@ class Study:
             "importance": shares,
             "importance_intervals": importance.intervals(self._study, self._distributions, shares),
         }
+
+
+def _open_storage(file: Path, uri: str | None, name: str, stack: ExitStack) -> BaseStorage:
+    """Open the file, or the database, of which nobody on another machine has this study open."""
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if uri is not None:
+        storage = RDBStorage(uri, {"pool_pre_ping": True})
+        stack.callback(storage.engine.dispose)
+        _lock_in_database(storage, name, stack)
+        return storage
+    store.Journal(file).mend()
+    # Optuna's own lock, which a process that was killed may have left.
+    Path(f"{file}.lock").unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _lock_in_database(storage: RDBStorage, name: str, stack: ExitStack) -> None:
+    """Take a lock that ends with the connection: launchers may have a store each."""
+    from sqlalchemy import text
+
+    connection = stack.enter_context(storage.engine.connect())
+    connection.detach()  # from the pool, which would keep it, and the lock with it
+    number = int(name[:15], 16)
+    is_said = False
+    while not connection.scalar(text(f"select pg_try_advisory_lock({number})")):
+        connection.commit()
+        if not is_said:
+            console.say(WAITING)
+            is_said = True
+        time.sleep(AGAIN)
+    connection.commit()  # the lock stays
