@@ -22,6 +22,8 @@ COMMANDS = {
     "sync": "bring MLflow level with the store",
     "compare": "what came out of sweeps: ranked, with its uncertainty",
     "replay": "train a recorded run again, and compare every bit",
+    "pack": "put a sweep into one file, to hand it on",
+    "unpack": "take a packed sweep into the store; nothing of it is run",
     "show": "what a run's network gets right, and its worst mistakes",
     "predict": "what a run's network says of pictures or rows of numbers",
     "work": "take jobs of a sweep that another command has planned, on this machine",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from sweeplab import config, metrics, store, targets
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
+from sweeplab.runs.loading import make_importable
 from sweeplab.store import Status
 from sweeplab.train.device import choose_device
 from sweeplab.train.stopping import StopReason
@@ -138,8 +138,8 @@ def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = 
         raise UserError(
             f"{record.run.id}: refused: {record.threads} threads would exhaust this machine"
         )
-    if trusted:  # where the user's own modules are; last, so that they take no other's place
-        sys.path.append(str(config.root()))
+    if trusted:
+        make_importable(record.run)
     targets.ensure_trusted(raw, "", trusted)
     names = (*config.COMPONENTS, "metrics", "step")
     secrets = config.flatten({name: getattr(local, name) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,11 +68,40 @@ def load_predictor(
 
 
 def _predictor(run: store.Run, given: Mapping[str, Any], epoch: int | None = None) -> Predictor:
+    _ensure_trusted(run)
     model = load(run, _recorded(run, given), epoch)
     predictor = Predictor(model, run.id, run.start())
     if not hasattr(model, "predict"):
         vars(model)["predict"] = predictor  # no submodule and no state, whatever the class does
     return predictor
+
+
+def _ensure_trusted(run: store.Run) -> None:
+    """Raise UserError if a run that was unpacked here would call what nobody has trusted."""
+    origin = run.origin()
+    if origin is None:
+        return
+    trusted = list(origin.get("trusted") or [])
+    if trusted:
+        make_importable(run)
+    try:
+        targets.ensure_trusted(run.config(), "", trusted)
+    except UserError as error:
+        advice = f"if you trust it: sweeplab unpack {origin.get('file')} --trust MODULE"
+        raise UserError(f"{error}; run {run.id} was unpacked here: {advice}") from error
+
+
+def make_importable(run: store.Run) -> None:
+    """Let trusted modules be found: in the root, else in what came along with an unpacked run.
+
+    They come last, so that they take no other module's place.
+    """
+    folders = [config.root()]
+    origin = run.origin()
+    if origin is not None:
+        home = store.Store(run.folder.parent)
+        folders.append(home.code_folder(str(origin.get("sweep"))))
+    sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
 
 
 def _recorded(run: store.Run, given: Mapping[str, Any]) -> config.Node:

@@ -86,6 +86,7 @@ def _begin(run: store.Run, job: Job) -> None:
     if run.status == store.Status.FAILED:
         run.drop_checkpoints()  # it raised, and would again
     run.result_file.unlink(missing_ok=True)
+    run.origin_file.unlink(missing_ok=True)  # from now on it is this machine's
     run.write_config(config.redact(config.to_dict(job.config)), job.overrides)
 
 

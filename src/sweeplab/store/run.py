@@ -51,6 +51,7 @@ class RunFolder:
     overrides_file = property(lambda self: self.folder / "overrides.yaml")
     result_file = property(lambda self: self.folder / "result.json")
     weights_files = property(lambda self: [self.folder / name for name in WEIGHTS])
+    origin_file = property(lambda self: self.folder / "origin.json")
     log_file = property(lambda self: self.folder / "run.log")
     mlflow_file = property(lambda self: self.folder / "mlflow.json")
     lock_file = property(lambda self: self.folder / "lock")
@@ -137,14 +138,16 @@ class Run(RunFolder):
             raise DamagedError(self.config_file, problem)
         return dict(recorded or {})
 
-    def write_config(self, config: Mapping[str, Any], overrides: list[str]) -> None:
+    def write_config(
+        self, config: Mapping[str, Any], overrides: list[str], *, lasting: bool = True
+    ) -> None:
         """Record what is asked for, readable by people and by Hydra."""
         import yaml
 
         fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times
         for file, content in ((self.config_file, dict(config)), (self.overrides_file, overrides)):
             text = yaml.dump(content, Dumper=fast, sort_keys=False, allow_unicode=True)
-            write_atomic(file, text.encode())
+            write_atomic(file, text.encode(), lasting=lasting)
 
     def start(self) -> Line:
         """Read the first line of the journal: what was asked; empty if it cannot be read."""
@@ -153,6 +156,16 @@ class Run(RunFolder):
                 return parsed(file.readline().rstrip(b"\n"), self.journal.path, 1)
         except (OSError, DamagedError):
             return {}
+
+    def origin(self) -> dict[str, Any] | None:
+        """Read where a run was unpacked from, and which of its modules are `trusted`.
+
+        None of a run that was trained here. Raises DamagedError.
+        """
+        try:
+            return read_json(self.origin_file)
+        except FileNotFoundError:
+            return None
 
     # --- what came of it
 
@@ -188,10 +201,11 @@ class Run(RunFolder):
             raise DamagedError(self.result_file, "it is that of another run")
         return result
 
-    def write_result(self, result: Result) -> None:
+    def write_result(self, result: Result, *, lasting: bool = True) -> None:
         """Write what came out, after what the journal says of it."""
-        self.journal.sync()
-        write_json(self.result_file, asdict(result))
+        if lasting:
+            self.journal.sync()
+        write_json(self.result_file, asdict(result), lasting=lasting)
 
     def journalled(self) -> Result | None:
         """Return the result that the journal's end tells of; None if there is none."""

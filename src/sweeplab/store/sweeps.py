@@ -46,6 +46,10 @@ class SweepRecords:
         """Where Optuna keeps the trials of the search of this sweep id."""
         return self.sweeps / f"{sweep[:ID_LENGTH]}.optuna.jsonl"
 
+    def code_folder(self, sweep: str) -> Path:
+        """Where the code that came along with an unpacked sweep is kept, as text."""
+        return self.sweeps / f"{sweep[:ID_LENGTH]}.code"
+
     def report_folder(self, sweep: str) -> Path:
         """Where the report of this sweep id is."""
         return self.sweeps / sweep[:ID_LENGTH]

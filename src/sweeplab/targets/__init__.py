@@ -5,7 +5,7 @@ from sweeplab.targets.defaults import is_optional, without_defaults
 from sweeplab.targets.definition import script_names
 from sweeplab.targets.files import is_file
 from sweeplab.targets.functions import build_function, check_function, first_arguments
-from sweeplab.targets.hashing import NUMERICS, digest, parts
+from sweeplab.targets.hashing import NUMERICS, digest, parts, source_of
 from sweeplab.targets.lookup import locate
 from sweeplab.targets.signatures import accepts, check
 from sweeplab.targets.trust import ensure_trusted, is_lookup

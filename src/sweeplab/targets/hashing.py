@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from sweeplab.targets.files import file_digests, is_file
 from sweeplab.targets.lookup import is_dotted
-from sweeplab.targets.sources import code_of, leads_to_code
+from sweeplab.targets.sources import code_of, file_of, leads_to_code
 
 DIGITS = 12  # of a digest that is recorded for people
 NUMERICS: int = 6
@@ -49,6 +50,25 @@ def parts(paths: Iterable[str], words: Mapping[str, str] | None = None) -> dict[
         is_short_version = name.endswith("(version)") and len(text) <= DIGITS
         result[name] = text if is_short_version else _sha256(text)[:DIGITS]
     return result
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ModuleSource:
+    """The file of a module."""
+
+    path: str  # below the folder that its package is in
+    content: bytes
+    digest: str  # as `parts` has it
+
+
+def source_of(module: str) -> ModuleSource | None:
+    """Read the file of a project module; None if there is none that holds Python's text."""
+    file = file_of(module)
+    text = code_of([module]).modules.get(module)
+    if file is None or text is None or file.suffix != ".py" or not file.is_file():
+        return None
+    path = module.replace(".", "/") + ("/__init__.py" if file.stem == "__init__" else ".py")
+    return ModuleSource(path=path, content=file.read_bytes(), digest=_sha256(text)[:DIGITS])
 
 
 def _sha256(text: str) -> str:

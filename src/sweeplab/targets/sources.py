@@ -100,6 +100,11 @@ def leads_to_code(word: str) -> bool:
     return source is not None and not source.names.isdisjoint({name, "*", "__getattr__"})
 
 
+def file_of(module: str) -> Path | None:
+    """Return the file of a module; None if there is none."""
+    return dict(_modules(module)).get(module)
+
+
 def _modules(path: str) -> Iterator[tuple[str, Path]]:
     """Yield the modules along a dotted name that have a file: importing it would execute them."""
     for name, spec in _specs(path):

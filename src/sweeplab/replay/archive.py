@@ -1,0 +1,222 @@
+"""The file of a packed sweep: a tar archive in gzip, whose first member lists all others.
+
+gzip is what Python 3.11 packs and unpacks fastest of what it has, and it cannot blow up a file by
+more than about 1,000 times. The same members make the same bytes: no time, owner or mode is kept.
+Names, sizes and digests are checked before a member is written, so that nothing else than what is
+listed, and allowed, ever reaches the disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeplab.errors import UserError, first_line
+
+FORMAT = 1
+MANIFEST, SWEEP, RUNS, WEIGHTS, CODE = "manifest.json", "sweep.json", "runs", "weights", "code"
+MIB = 2**20
+_PART = r"[A-Za-z_][A-Za-z0-9_]*"
+ALLOWED = {
+    rf"{SWEEP}": 256 * MIB,
+    rf"{RUNS}/[0-9a-f]{{16}}\.jsonl": 256 * MIB,
+    rf"{WEIGHTS}/[0-9a-f]{{16}}\.safetensors": 16384 * MIB,
+    rf"{CODE}/(?:{_PART}/){{0,8}}{_PART}\.py": 4 * MIB,
+}
+"""The names that members may have, and the most bytes of each."""
+LONGEST_NAME = 100
+MOST_MEMBERS = 500_000
+MOST_TIMES = 100  # the size of the file: real ones unpack to about 10 times
+_BLOCK, _CHUNK = 512, MIB
+_END = bytes(2 * _BLOCK)
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Member:
+    """An entry of the archive's list."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a member may have this name."""
+    return _limit(name) > 0
+
+
+def _limit(name: str) -> int:
+    """Return the most bytes of a member of this name; 0 if no member may have it."""
+    for pattern, limit in ALLOWED.items():
+        if len(name) <= LONGEST_NAME and re.fullmatch(pattern, name, re.ASCII):
+            return limit
+    return 0
+
+
+def write(file: Path, about: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> None:
+    """Write an archive, whole or not at all; `about` is what its list says besides."""
+    listed = [(name, *_measured(members[name])) for name in sorted(members)]
+    head = json.dumps({"format": FORMAT, **about, "members": listed}).encode()
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as raw:
+        try:
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                packed.write(_header(MANIFEST, len(head)) + head + _padding(len(head)))
+                for name, size, _ in listed:
+                    packed.write(_header(name, size))
+                    _put(packed, members[name])
+                    packed.write(_padding(size))
+                packed.write(_END)
+            raw.flush()
+            os.fsync(raw.fileno())
+            os.fchmod(raw.fileno(), 0o644)
+            Path(raw.name).replace(file)
+        except BaseException:
+            Path(raw.name).unlink(missing_ok=True)
+            raise
+
+
+def _measured(content: bytes | Path) -> tuple[int, str]:
+    """Return size and SHA-256."""
+    if isinstance(content, bytes):
+        return len(content), hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return content.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put(packed: gzip.GzipFile, content: bytes | Path) -> None:
+    if isinstance(content, bytes):
+        packed.write(content)
+        return
+    with content.open("rb") as file:
+        shutil.copyfileobj(file, packed, _CHUNK)
+
+
+def _header(name: str, size: int) -> bytes:
+    """Write the one header that a member of this name and size can have."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)
+
+
+# --- reading what may come from anyone
+
+
+def extract(file: Path, folder: Path) -> dict[str, Any]:
+    """Write the members of an archive into an empty folder; return its list, without the members.
+
+    Raises UserError for a file that is not exactly what `write` makes. The folder may then hold
+    some members, under allowed names only.
+    """
+    try:
+        with file.open("rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
+            about = _read_list(packed)
+            members = _members(about.pop("members", None), file.stat().st_size)
+            _ensure_space(members, folder)
+            for member in members:
+                _extract_one(packed, member, folder)
+            _ensure_end(packed)
+    except UserError as error:
+        raise UserError(f"{file}: refused: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # of the disk
+            raise UserError(f"{file}: {error.strerror}") from error
+        raise UserError(f"{file}: refused: {first_line(error)}") from error
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{file}: refused: {first_line(error)}") from error
+    return about
+
+
+def _ensure_end(packed: gzip.GzipFile) -> None:
+    if packed.read(len(_END) + 1) != _END:
+        raise UserError("something stands after its last member")
+
+
+def _read_list(packed: gzip.GzipFile) -> dict[str, Any]:
+    size = _declared_size(packed.read(_BLOCK))
+    if not 0 < size <= 256 * MIB:
+        raise UserError("it does not begin with the list of its members")
+    content = packed.read(size + len(_padding(size)))
+    try:
+        about = json.loads(content[:size].decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"its list: {first_line(error)}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise UserError("it is of another format; this version of sweeplab reads format 1")
+    return about
+
+
+def _declared_size(header: bytes) -> int:
+    """Read the size in the header of the list; 0 if it is the header of anything else."""
+    try:
+        size = tarfile.TarInfo.frombuf(header, "ascii", "strict").size
+    except (tarfile.HeaderError, ValueError):
+        return 0
+    return size if 0 <= size < 2**33 and header == _header(MANIFEST, size) else 0
+
+
+def _members(listed: object, packed_size: int) -> list[Member]:
+    """Check the list of members: names, sizes, duplicates. Raises UserError."""
+    if not isinstance(listed, list) or len(listed) > MOST_MEMBERS:
+        raise UserError(f"its list is none of at most {MOST_MEMBERS:,} members")
+    members = [_member(entry) for entry in listed]
+    names = {member.name.casefold() for member in members}
+    if len(names) < len(members):
+        raise UserError("two members have the same name")
+    if [member.name for member in members] != sorted(member.name for member in members):
+        raise UserError("its members are not in order")
+    if sum(member.size for member in members) > MOST_TIMES * packed_size + MIB:
+        raise UserError(f"it would unpack to more than {MOST_TIMES} times its size")
+    return members
+
+
+def _member(entry: object) -> Member:
+    match entry:
+        case [str(name), int(size), str(sha256)]:
+            if not is_allowed(name):
+                raise UserError(f"{name[:LONGEST_NAME]!r} is no name of a member")
+            if type(size) is not int or not 0 <= size <= _limit(name):
+                raise UserError(f"{name}: is too large, or its size is no number")
+            return Member(name=name, size=size, sha256=sha256)
+    raise UserError("its list has an entry that is not [name, bytes, sha256]")
+
+
+def _ensure_space(members: list[Member], folder: Path) -> None:
+    total = sum(member.size for member in members)
+    if total > shutil.disk_usage(folder).free:
+        raise UserError(f"it needs {total / MIB:,.0f} MiB, and there is no such space left")
+
+
+def _extract_one(packed: gzip.GzipFile, member: Member, folder: Path) -> None:
+    """Write the next member, which has to be this one. Raises UserError."""
+    if packed.read(_BLOCK) != _header(member.name, member.size):
+        raise UserError(f"{member.name}: is not what the list says comes next")
+    target = folder / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, left = hashlib.sha256(), member.size
+    with target.open("xb") as file:
+        while left:
+            chunk = packed.read(min(left, _CHUNK))
+            if not chunk:
+                raise UserError("it ends too early")
+            digest.update(chunk)
+            file.write(chunk)
+            left -= len(chunk)
+    if digest.hexdigest() != member.sha256:
+        raise UserError(f"{member.name}: its content does not fit its digest")
+    if any(packed.read(len(_padding(member.size)))):
+        raise UserError(f"{member.name}: something stands behind it")
