@@ -43,7 +43,7 @@ _END = bytes(2 * _BLOCK)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Member:
+class ArchiveMember:
     """An entry of the archive's list."""
 
     name: str
@@ -169,7 +169,7 @@ def _declared_size(header: bytes) -> int:
     return size if 0 <= size < 2**33 and header == _header(MANIFEST, size) else 0
 
 
-def _members(listed: object, packed_size: int) -> list[Member]:
+def _members(listed: object, packed_size: int) -> list[ArchiveMember]:
     """Check the list of members: names, sizes, duplicates. Raises UserError."""
     if not isinstance(listed, list) or len(listed) > MOST_MEMBERS:
         raise UserError(f"its list is none of at most {MOST_MEMBERS:,} members")
@@ -184,24 +184,24 @@ def _members(listed: object, packed_size: int) -> list[Member]:
     return members
 
 
-def _member(entry: object) -> Member:
+def _member(entry: object) -> ArchiveMember:
     match entry:
         case [str(name), int(size), str(sha256)]:
             if not is_allowed(name):
                 raise UserError(f"{name[:LONGEST_NAME]!r} is no name of a member")
             if type(size) is not int or not 0 <= size <= _limit(name):
                 raise UserError(f"{name}: is too large, or its size is no number")
-            return Member(name=name, size=size, sha256=sha256)
+            return ArchiveMember(name=name, size=size, sha256=sha256)
     raise UserError("its list has an entry that is not [name, bytes, sha256]")
 
 
-def _ensure_space(members: list[Member], folder: Path) -> None:
+def _ensure_space(members: list[ArchiveMember], folder: Path) -> None:
     total = sum(member.size for member in members)
     if total > shutil.disk_usage(folder).free:
         raise UserError(f"it needs {total / MIB:,.0f} MiB, and there is no such space left")
 
 
-def _extract_one(packed: gzip.GzipFile, member: Member, folder: Path) -> None:
+def _extract_one(packed: gzip.GzipFile, member: ArchiveMember, folder: Path) -> None:
     """Write the next member, which has to be this one. Raises UserError."""
     if packed.read(_BLOCK) != _header(member.name, member.size):
         raise UserError(f"{member.name}: is not what the list says comes next")

@@ -72,6 +72,16 @@ class RunFolder:
                 return file.stat().st_mtime
         return None
 
+    def origin(self) -> dict[str, Any] | None:
+        """Read where a run was unpacked from, and which of its modules are `trusted`.
+
+        None of a run that was trained here. Raises DamagedError.
+        """
+        try:
+            return read_json(self.origin_file)
+        except FileNotFoundError:
+            return None
+
     def saved_epochs(self) -> list[int]:
         """List the epochs that there are checkpoints of."""
         return [int(file.stem) for file in self.checkpoints.glob("*.pt") if file.stem.isdigit()]
@@ -156,16 +166,6 @@ class Run(RunFolder):
                 return parsed(file.readline().rstrip(b"\n"), self.journal.path, 1)
         except (OSError, DamagedError):
             return {}
-
-    def origin(self) -> dict[str, Any] | None:
-        """Read where a run was unpacked from, and which of its modules are `trusted`.
-
-        None of a run that was trained here. Raises DamagedError.
-        """
-        try:
-            return read_json(self.origin_file)
-        except FileNotFoundError:
-            return None
 
     # --- what came of it
 
