@@ -481,7 +481,7 @@ def untouched(root: Path, monkeypatch: pytest.MonkeyPatch, copy: Run) -> Callabl
     )
     monkeypatch.syspath_prepend(root)
     local = config.compose([])
-    monkeypatch.setattr(config, "compose", lambda _: local)  # takes longer than the rest together
+    monkeypatch.setattr(config, "compose", lambda *_: local)  # takes longer than the rest together
     happened: list[str] = []
     places = ((os, "system"), (os, "makedirs"), (subprocess, "Popen"), (torch, "load"), (torch, "save"), (torch.hub, "load"), (running, "train"))  # fmt: skip
     for owner, name in places:
