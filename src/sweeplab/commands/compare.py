@@ -150,7 +150,7 @@ def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
 def named_sweep(home: Store, name: str, settings: Config) -> Node:
     """Return the latest sweep that a name stands for. Raises UserError if there is none."""
     uri = tracking.resolve_uri(settings.tracking)
-    return _chosen(home, {name: sweeps(home, name, uri)})[-1]
+    return chosen(home, [name], uri)[-1]
 
 
 def sweeps(home: Store, name: str, uri: str) -> list[Node]:
