@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ def test_a_run_is_that_of_the_shell_and_is_not_trained_twice(root: Path, train: 
     assert (again.id, again.metrics["best_epoch"]) == (run.id, 2)
 
 
+@pytest.mark.full
 def test_a_sweep_is_that_of_the_shell_and_is_not_trained_twice(root: Path, train: Command) -> None:
     sweep = sweeplab.sweep(*SWEPT, *HERE)
     before = {run.id: (run.folder / "journal.jsonl").read_bytes() for run in sweep.runs}
@@ -75,6 +78,7 @@ PYTHON = [
 ]
 
 
+@pytest.mark.full
 def test_four_functions_lead_from_python_to_that_of_train_py(
     root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +158,7 @@ def test_a_secret_is_hidden_in_what_is_raised(root: Path) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.full
 def test_hydra_is_left_as_the_program_had_it(root: Path) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.2"):
         mine = GlobalHydra.instance().hydra
@@ -233,6 +238,7 @@ def test_only_one_call_at_a_time_is_at_work(root: Path, monkeypatch: pytest.Monk
     assert "at work on another call of sweeplab already" in str(raised[0])
 
 
+@pytest.mark.full
 def test_a_run_in_a_thread_has_the_same_bits(root: Path) -> None:
     sweeplab.run(*QUICK)
     thread = threading.Thread(target=sweeplab.run, args=(*QUICK, "store.root=thread"))
@@ -274,6 +280,62 @@ def test_a_module_beside_the_program_is_found(root: Path, write: Any) -> None:
     )
     assert run.config["model"]["width"] == 4
     assert type(run.load_model()).__name__ == "Net"
+
+
+NET = """from torch import nn
+
+WIDTH = 4
+
+
+class Net(nn.Sequential):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(nn.Linear(in_features, WIDTH), nn.Linear(WIDTH, out_features))
+"""
+MODEL = "model._target_=mynet.Net"
+MINE = ("data=digits", "trainer.epochs=1", "tracking=off", "model=linear", MODEL)
+
+
+@pytest.fixture
+def _bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Python keep bytecode, as it does by default."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+
+@pytest.mark.usefixtures("_bytecode")
+def test_a_module_that_was_edited_after_its_import_is_refused(root: Path, write: Any) -> None:
+    write({"mynet.py": NET})
+    mynet = importlib.import_module("mynet")
+    write({"mynet.py": NET.replace("WIDTH = 4", "WIDTH = 12")})  # before the first call
+    with pytest.raises(sweeplab.UserError, match=r"mynet\.py: changed after this process had"):
+        sweeplab.run(*MINE)
+    assert list(root.glob("runs")) == []
+    importlib.reload(mynet)
+    first = sweeplab.run(*MINE)
+    assert first.load_model()[0].weight.shape[0] == 12  # type: ignore[operator, index]
+    write({"mynet.py": NET.replace("WIDTH = 4", "WIDTH = 100")})  # between two calls
+    for call in (sweeplab.run, partial(sweeplab.sweep, "seed=0,1", *HERE)):
+        with pytest.raises(
+            sweeplab.UserError, match=r"importlib\.reload it, or restart the kernel"
+        ):
+            call(*MINE)
+    assert len(list(Store(root / "runs").runs())) == 1
+    importlib.reload(mynet)
+    assert sweeplab.run(*MINE).id != first.id
+    write({"mynet.py": "# a comment\n" + NET.replace("WIDTH = 4", "WIDTH = 100")})
+    assert sweeplab.run(*MINE).status == "finished"
+
+
+def test_without_config_dir_that_of_the_train_py_in_the_folder_is_taken(
+    root: Path, write: Any
+) -> None:
+    main = (conf_dir() / "config.yaml").read_text().replace("seed: 0", "seed: 5")
+    write({
+        "settings/main.yaml": main,
+        "train.py": "import hydra\nfrom sweeplab.commands.train import train\n\n"
+        "@hydra.main(version_base='1.3', config_path='settings', config_name='main')\n"
+        "def main(config):\n    train(config)\n",
+    })  # fmt: skip
+    assert sweeplab.run(*QUICK).config["seed"] == 5
 
 
 def test_a_folder_of_configs_that_is_not_there_is_told(root: Path) -> None:
@@ -322,6 +384,7 @@ def test_a_planned_sweep_is_a_frame_of_what_is_missing(root: Path) -> None:
     assert not (root / "runs").exists()
 
 
+@pytest.mark.full
 def test_a_comparison_is_frames_of_its_own_numbers(root: Path, sweeplab: Command) -> None:
     import sweeplab as python
 
@@ -340,6 +403,7 @@ def test_a_comparison_is_frames_of_its_own_numbers(root: Path, sweeplab: Command
     assert "<table>" in found._repr_html_()
 
 
+@pytest.mark.full
 def test_results_are_found_by_the_names_of_the_shell(root: Path) -> None:
     with pytest.raises(sweeplab.UserError, match=r"no sweep in .*runs yet; as in"):
         sweeplab.results()

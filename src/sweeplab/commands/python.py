@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sweeplab import config, tracking
+from sweeplab import config, console, targets, tracking
 from sweeplab.commands import compare as shell
 from sweeplab.commands.guard import raised
 from sweeplab.commands.results import (
@@ -42,13 +42,14 @@ IN_MAIN = (
 
 
 def run(
-    *overrides: str, config_dir: str | Path | None = None, config_name: str = "config"
+    *overrides: str, config_dir: str | Path | None = None, config_name: str | None = None
 ) -> RunResults:
     """Train one run, as `python train.py OVERRIDES` does, and return it.
 
     A finished run is taken from the store; an interrupted one goes on. `config_dir` is your own
-    folder of configs; without it those that ship with sweeplab are taken. Raises UserError for bad
-    input, RunFailed if training raises or MLflow lags behind, KeyboardInterrupt after Ctrl-C.
+    folder of configs; without it that of the train.py in this folder, else what ships with
+    sweeplab. Raises UserError for bad input, RunFailed if training raises or MLflow lags behind,
+    KeyboardInterrupt after Ctrl-C.
     """
     root, fingerprint = _call(overrides, config_dir, config_name, is_sweep=False)
     home = Store(root)
@@ -56,7 +57,7 @@ def run(
 
 
 def sweep(
-    *overrides: str, config_dir: str | Path | None = None, config_name: str = "config"
+    *overrides: str, config_dir: str | Path | None = None, config_name: str | None = None
 ) -> SweepResults:
     """Train all combinations, as `python train.py -m OVERRIDES` does, and return the sweep.
 
@@ -114,19 +115,31 @@ def compare(
 
 
 def _call(
-    overrides: Sequence[str], config_dir: str | Path | None, config_name: str, *, is_sweep: bool
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+    config_name: str | None,
+    *,
+    is_sweep: bool,
 ) -> Any:
     """Compose the config in this process, and have train.py's own functions carry it out."""
     with _alone(), raised([word for word in overrides if isinstance(word, str)]), _environment():
         words = _checked(overrides)
-        folder = config.conf_dir() if config_dir is None else config.expand_home(config_dir)
-        if not folder.is_dir():
-            raise UserError(f"config_dir={folder}: there is no such folder")
+        entry = _entry(config_dir, config_name)
         from sweeplab.train import device
 
-        with device.put_back():
+        with device.put_back(), targets.long_lived():
             task = partial(train, edge=nullcontext)
-            return config.call(task, words, folder, config_name, is_sweep=is_sweep)
+            return config.call(task, words, entry.folder, entry.name, is_sweep=is_sweep)
+
+
+def _entry(config_dir: str | Path | None, config_name: str | None) -> config.Entry:
+    """Find the primary config as sweeplab's commands do."""
+    if config_dir is not None and not config.expand_home(config_dir).is_dir():
+        raise UserError(f"config_dir={config_dir}: there is no such folder")
+    entry = config.entry(None if config_dir is None else str(config_dir), config_name)
+    if entry.problem:
+        console.complain(entry.problem)
+    return entry
 
 
 def _checked(overrides: Sequence[str]) -> list[str]:

@@ -136,6 +136,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     denormals.flush()
     once = once or Once()
     _ensure_step(settings, overrides)
+    once(targets.ensure_current, parts.class_paths(settings))
     computed = _only(settings, *config.COMPONENTS, "metrics", "step", "data", "trainer")
     if problems := once(parts.problems, computed):
         raise UserError(*problems)
@@ -222,6 +223,7 @@ def _check_store(root: str, to_write: bool) -> None:
 
 
 def _code(paths: list[str], words: dict[str, str]) -> tuple[str, dict[str, str]]:
+    targets.ensure_current(paths)
     return targets.digest(paths, words), targets.parts(paths, words)
 
 
