@@ -46,8 +46,9 @@ def digests(root: Path, store: str) -> dict[str, str | None]:
 
 
 def test_two_workers_and_one_that_is_killed_train_the_same_bits(root: Path, train: Command) -> None:
-    assert train(*WORDS, OURS, "store.root=here").code == 0
-    launcher = kill.train(root, [*WORDS, BY_HAND])
+    words = (*WORDS, "trainer.epochs=60", "trainer.patience=null")  # more than one before a kill
+    assert train(*words, OURS, "store.root=here").code == 0
+    launcher = kill.train(root, [*words, BY_HAND])
     until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4)
     (doomed,) = [work(root)]
     until(lambda: any(root.glob("runs/sweeps/*.work/taken/*/*")))

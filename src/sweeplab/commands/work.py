@@ -23,12 +23,12 @@ def main(arguments: Namespace, settings: Config) -> None:
     home = Store(settings.store.root)
     sweep_id = _sweep(home, arguments.SWEEP)
     with console.waiting("loading PyTorch"):
-        from sweeplab.sweep import machine
+        from sweeplab.sweep import leases
         from sweeplab.sweep.board import WorkersBoard
         from sweeplab.sweep.board_worker import BoardWorker
     board = WorkersBoard(home, sweep_id)
     board.terms()
-    worker = BoardWorker(home, board, machine.of_worker(sweep_id), _slurm_job())
+    worker = BoardWorker(home, board, leases.of_worker(), _slurm_job())
     worker.run()
     console.say(f"{console.counted(worker.trained, 'job')} trained here")
     if worker.is_out_of_time and board.open():

@@ -92,9 +92,8 @@ class BoardWorker:
         while True:
             if not self._signals:
                 self._take()
-            if self._at_work or self._leases.is_queued:
-                idle_since = time.monotonic()
             if self._at_work:
+                idle_since = time.monotonic()
                 ended, _ = await asyncio.wait(
                     self._at_work, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED
                 )

@@ -137,3 +137,13 @@ def _gpus() -> list[str]:
     if visible:
         return visible.split(",")
     return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def of_worker() -> Leases:
+    """Return what a worker of a sweep may use: what Slurm has given it, or else all there is."""
+    cores = cpus.count()
+    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if granted.isdigit():
+        cores = int(granted)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return Leases(cores=cores, gpus=[gpu for gpu in visible.split(",") if gpu])

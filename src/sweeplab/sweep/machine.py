@@ -22,18 +22,6 @@ from sweeplab.train import cpus
 PATIENCE = 2.0  # seconds of waiting after which it is said who has the cores
 
 
-def of_worker(sweep_id: str) -> Leases:
-    """Return what a worker of a sweep may use: what Slurm has given it, or what others leave here."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    room = Leases(cores=cpus.count(), gpus=[gpu for gpu in visible.split(",") if gpu])
-    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if granted.isdigit():
-        room.cores = int(granted)
-    if "SLURM_JOB_ID" in os.environ:
-        return room
-    return MachineLeases(room, name_of(sweep_id))
-
-
 def name_of(sweep_id: str) -> str:
     """Return how this process of a sweep is named to others."""
     return f"sweep {sweep_id[:ID_LENGTH]} (process {os.getpid()} in {Path.cwd()})"
