@@ -131,13 +131,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]
 
 
 @needs_ray
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[] if kind == "agent" else pytest.mark.full)
-        for kind in disturb_ray.KINDS
-    ],
-)
+@pytest.mark.full  # on a busy machine a job may have ended when its node is lost
+@pytest.mark.parametrize("kind", disturb_ray.KINDS)
 def test_disturbed_it_ends_as_if_it_had_not_been(
     kind: str, tmp_path: Path, reference: dict[str, str | None], nodes: Nodes
 ) -> None:
