@@ -60,7 +60,7 @@ def outcome(compose: Any, overrides: list[str]) -> Any:
     try:
         composed = compose(overrides)
     except Exception as error:
-        return type(error).__name__, str(error), config.explain(error, overrides)
+        return type(error).__name__, str(error), config.explain(error, overrides, is_composing=True)
     if "hydra" in composed:
         with flag_override(composed, ["struct", "readonly"], False):
             del composed["hydra"]

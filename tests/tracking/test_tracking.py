@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import http.client
 import json
 import math
@@ -166,7 +167,7 @@ def test_a_scheme_needs_a_plugin_that_brings_it(
     ):
         assert address.checked(uri) == uri
     monkeypatch.setattr(
-        address, "entry_points", lambda group, name: [group] if name == "my-store" else []
+        importlib.metadata, "entry_points", lambda group, name: [group] if name == "my-store" else []
     )
     assert address.checked("my-store://h") == "my-store://h"
     assert [
