@@ -290,7 +290,7 @@ def _become(
 def _prepare(fault: Fault, feeds: bool) -> None:
     # As in a process of its own; here another test may have imported MLflow before.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    mock.patch.object(config, "compose", lambda words: config.parse(composed(words))).start()
+    mock.patch.object(config, "compose", lambda words, *_: config.parse(composed(words))).start()
     mock.patch.object(quick_exit, "leave").start()
     mock.patch.object(
         starting, "start", lambda *given: _feed(*given, fault) if feeds else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import http.client
+import importlib.metadata
 import json
 import math
 import os
@@ -167,7 +167,9 @@ def test_a_scheme_needs_a_plugin_that_brings_it(
     ):
         assert address.checked(uri) == uri
     monkeypatch.setattr(
-        importlib.metadata, "entry_points", lambda group, name: [group] if name == "my-store" else []
+        importlib.metadata,
+        "entry_points",
+        lambda group, name: [group] if name == "my-store" else [],
     )
     assert address.checked("my-store://h") == "my-store://h"
     assert [
