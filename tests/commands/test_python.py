@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -19,11 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, Command
+from conftest import Command
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from stored import facts, only
+from walk import our_frames
 
 import sweeplab
 from sweeplab.config import conf_dir
@@ -86,12 +86,7 @@ def test_four_functions_lead_from_python_to_that_of_train_py(
     train_epoch = loop.train_epoch
 
     def noted(*given: Any, **options: Any) -> Any:
-        ours = []
-        for frame in traceback.extract_stack():
-            file = Path(frame.filename)
-            if file == PROJECT / "train.py" or file.is_relative_to(PROJECT / "src"):
-                ours.append((file.relative_to(PROJECT).as_posix(), frame.name))
-        walks.append(ours)
+        walks.append(our_frames())
         return train_epoch(*given, **options)
 
     monkeypatch.setattr(loop, "train_epoch", noted)
@@ -339,7 +334,7 @@ def test_without_config_dir_that_of_the_train_py_in_the_folder_is_taken(
 
 
 def test_a_folder_of_configs_that_is_not_there_is_told(root: Path) -> None:
-    with pytest.raises(sweeplab.UserError, match="config_dir=nowhere: there is no such folder"):
+    with pytest.raises(sweeplab.UserError, match="nowhere: there is no such folder of configs"):
         sweeplab.run(config_dir="nowhere")
 
 

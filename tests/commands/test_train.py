@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Command
+from conftest import Command
+from walk import our_frames
 
 from sweeplab.train import loop
 
@@ -28,12 +27,7 @@ def test_six_functions_lead_from_the_command_to_a_step(
     add_gradients = loop.add_gradients
 
     def noted(*given: Any) -> Any:
-        ours = []
-        for frame in traceback.extract_stack():
-            file = Path(frame.filename)
-            if file == PROJECT / "train.py" or file.is_relative_to(PROJECT / "src"):
-                ours.append((file.relative_to(PROJECT).as_posix(), frame.name))
-        walks.append(ours)
+        walks.append(our_frames())
         return add_gradients(*given)
 
     monkeypatch.setattr(loop, "add_gradients", noted)

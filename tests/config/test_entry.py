@@ -80,7 +80,7 @@ def test_a_projects_own_store_need_not_be_named(
     assert sweeplab("runs", *conf, "--config-name=config").out == f"no runs in {root}/runs\n"
     assert sweeplab("runs").out == f"no runs in {root}/runs\n"
     refused = sweeplab("runs", "--config-dir=nowhere")
-    assert (refused.code, refused.err) == (2, "--config-dir=nowhere: there is no such folder\n")
+    assert (refused.code, refused.err) == (2, "nowhere: there is no such folder of configs\n")
     refused = sweeplab("runs", *conf, "--config-name=other")
     assert refused.code == 2
     assert refused.err.startswith("other: no such config; Cannot find primary config 'other'.")
@@ -89,5 +89,5 @@ def test_a_projects_own_store_need_not_be_named(
 
 
 def test_a_folder_that_is_none_is_refused() -> None:
-    with pytest.raises(UserError, match="--config-dir=nowhere: there is no such folder"):
+    with pytest.raises(UserError, match="nowhere: there is no such folder of configs"):
         config.entry("nowhere")

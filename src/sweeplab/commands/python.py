@@ -134,8 +134,6 @@ def _call(
 
 def _entry(config_dir: str | Path | None, config_name: str | None) -> config.Entry:
     """Find the primary config as sweeplab's commands do."""
-    if config_dir is not None and not config.expand_home(config_dir).is_dir():
-        raise UserError(f"config_dir={config_dir}: there is no such folder")
     entry = config.entry(None if config_dir is None else str(config_dir), config_name)
     if entry.problem:
         console.complain(entry.problem)

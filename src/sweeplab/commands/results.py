@@ -42,53 +42,53 @@ class ComparisonFrames:
     """A comparison as frames of pandas; a notebook shows it as tables."""
 
     def __init__(self, comparison: Comparison) -> None:
-        self._comparison = comparison
+        self.comparison = comparison
 
     @property
     def groups(self) -> pd.DataFrame:
         """A row for each config, the best first: mean, 95 % interval and n of each metric."""
-        return frames.groups(self._comparison)
+        return frames.groups(self.comparison)
 
     @property
     def differences(self) -> pd.DataFrame:
         """A row for each metric and config: its difference from the baseline, and the verdict."""
-        return frames.differences(self._comparison)
+        return frames.differences(self.comparison)
 
     @property
     def importance(self) -> pd.DataFrame:
         """A row for each swept key: its share of the variance; none if that cannot be told."""
-        return frames.importance(self._comparison)
+        return frames.importance(self.comparison)
 
     @property
     def monitor(self) -> str:
         """The metric that ranks the configs."""
-        return self._comparison.monitor
+        return self.comparison.monitor
 
     @property
     def notes(self) -> list[str]:
         """What to know before believing the ranking."""
-        return list(self._comparison.notes)
+        return list(self.comparison.notes)
 
     def table(self) -> pd.DataFrame:
         """Return the ranking as the shell prints it: texts, `mean ± half of the interval`."""
         import pandas as pd
 
-        ranking = tables.ranking(self._comparison, MOST_ROWS)
+        ranking = tables.ranking(self.comparison, MOST_ROWS)
         return pd.DataFrame(ranking.rows, columns=ranking.columns)
 
     def report(self, folder: str | Path | None = None) -> InlineReport:
         """Draw the report; with a folder, write it there, too: HTML, PNG and CSV."""
         file = None
         if folder is not None:
-            file = write_report(self._comparison, expand_home(folder))
-        page = render(self._comparison, figures.draw(self._comparison))
+            file = write_report(self.comparison, expand_home(folder))
+        page = render(self.comparison, figures.draw(self.comparison))
         return InlineReport(page=page, file=file)
 
     def __repr__(self) -> str:
-        return f"Comparison of {self._comparison.statuses()}"
+        return f"Comparison of {self.comparison.statuses()}"
 
     def _repr_html_(self) -> str:
-        return export.page_part(self._comparison)
+        return export.page_part(self.comparison)
 
 
 class RecordedRuns:
@@ -124,7 +124,16 @@ class RecordedRuns:
         margin: float | None = None,
     ) -> ComparisonFrames:
         """Compare the runs as `sweeplab compare` does with these options."""
-        return ComparisonFrames(self._compared(where, baseline, target, margin))
+        typed = [baseline] if isinstance(baseline, str) else list(baseline)
+        found = compare_sweeps(
+            self._home,
+            self._sweeps,
+            where=where,
+            baseline=baselines.read(typed),
+            target=target,
+            margin=margin,
+        )
+        return ComparisonFrames(found)
 
     def table(self) -> pd.DataFrame:
         """Return the ranking as the shell prints it: texts, `mean ± half of the interval`."""
@@ -139,7 +148,7 @@ class RecordedRuns:
 
         Raises UserError if no run has one yet.
         """
-        found = self._compared()
+        found = self.compare().comparison
         sign, monitor = sign_of(found.mode), found.monitor
         runs = [run for run in found.groups[0].replicas if monitor in run.measured]
         if not runs:
@@ -149,23 +158,6 @@ class RecordedRuns:
     def load_model(self, *, epoch: int | None = None) -> nn.Module:
         """Load the trained network of the best run, as `sweeplab.load_model` does."""
         return self.best().load_model(epoch=epoch)
-
-    def _compared(
-        self,
-        where: str | None = None,
-        baseline: str | Sequence[str] = (),
-        target: float | None = None,
-        margin: float | None = None,
-    ) -> Comparison:
-        typed = [baseline] if isinstance(baseline, str) else list(baseline)
-        return compare_sweeps(
-            self._home,
-            self._sweeps,
-            where=where,
-            baseline=baselines.read(typed),
-            target=target,
-            margin=margin,
-        )
 
     def _repr_html_(self) -> str:
         try:

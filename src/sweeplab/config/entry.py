@@ -34,7 +34,7 @@ def entry(config_dir: str | None = None, config_name: str | None = None) -> Entr
     else:
         folder = expand_home(config_dir).resolve()
         if not folder.is_dir():
-            raise UserError(f"--config-dir={config_dir}: there is no such folder")
+            raise UserError(f"{config_dir}: there is no such folder of configs")
         beside = _read(folder.parent / ENTRY)
         name = beside.name if beside and beside.folder == folder else "config"
         found = Entry(folder=folder, name=name)

@@ -11,7 +11,10 @@ from sweeplab.config import Node
 from sweeplab.store import Event, Line, Status
 
 LOCAL = ("store", "tracking", "hydra", "data.root", "sweep.then", "sweep.detach")
-"""Keys, and sections of them, that are about the machine of who typed them."""
+"""Keys, and sections of them, that are about the machine of who typed them.
+
+`sweep.then` and `sweep.detach` are keys of no version yet: one that runs a command must find none.
+"""
 
 INIT_FROM = "trainer.init_from"
 OF_MANIFEST = (
