@@ -1,15 +1,13 @@
-"""How long OpenMP's threads should spin: steps of the default network, quiet and beside busy loops.
+"""How long OpenMP's threads should spin: steps of the default network, alone and beside busy loops.
 
     uv run python -m benchmarks.spin --busy 2
 
-A process for each spin count, all warm at once, trains 20 steps in turn. A round counts as quiet if no process's threads
-waited for a core for more than 5 % of the time. Linux only.
+A process for each spin count, all warm at once, trains 20 steps in turn.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -19,8 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.measure import PROJECT, say
-from sweeplab.runs.core_wait import CoreWait
+from benchmarks.measure import PROJECT
 
 STEPS = 20
 HOWS: dict[str, dict[str, str]] = {
@@ -29,11 +26,10 @@ HOWS: dict[str, dict[str, str]] = {
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }  # fmt: skip
-OURS = "3,000"
 
 
 def train() -> None:
-    """Train so many steps for each line of stdin; answer with seconds, and seconds of waiting."""
+    """Train STEPS steps for each line of stdin; answer with the seconds that they took."""
     import torch
 
     from sweeplab.models.mlp import MLP
@@ -44,13 +40,12 @@ def train() -> None:
     inputs, classes = torch.rand(128, 784), torch.randint(0, 10, (128,))
     print("ready", flush=True)
     for _ in sys.stdin:
-        wait = CoreWait()
         began = time.perf_counter()
         for _ in range(STEPS):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(inputs), classes).backward()
             optimizer.step()
-        print(json.dumps([time.perf_counter() - began, wait.seconds()[1]]), flush=True)
+        print(time.perf_counter() - began, flush=True)
 
 
 @contextmanager
@@ -64,7 +59,7 @@ def _loops(count: int) -> Iterator[None]:
             loop.wait()
 
 
-def _rounds(count: int) -> Iterator[dict[str, list[float]]]:
+def _rounds(count: int) -> Iterator[dict[str, float]]:
     """Yield what the processes answered, by spin count."""
     base = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}  # fmt: skip
     words = [sys.executable, "-m", "benchmarks.spin", "--train"]
@@ -84,21 +79,21 @@ def _rounds(count: int) -> Iterator[dict[str, list[float]]]:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write("\n")
-            found[name] = json.loads(process.stdout.readline())
+            found[name] = float(process.stdout.readline())
         if number > 0:  # the first one gets warm
             yield found
     for process in processes.values():
         process.communicate()
 
 
-def show(title: str, rounds: list[dict[str, list[float]]]) -> None:
+def show(title: str, rounds: list[dict[str, float]]) -> None:
     print(f"\n{title}, n={len(rounds)}")
     print("| spin count | a step (ms): median (least to greatest) | beside the default |")
     print("|---|---:|---:|")
     first = next(iter(HOWS))
     for name in HOWS:
-        steps = [found[name][0] / STEPS * 1e3 for found in rounds]
-        ratio = statistics.median(found[name][0] / found[first][0] for found in rounds)
+        steps = [found[name] / STEPS * 1e3 for found in rounds]
+        ratio = statistics.median(found[name] / found[first] for found in rounds)
         spread = f"{statistics.median(steps):.2f} ({min(steps):.2f} to {max(steps):.2f})"
         print(f"| {name} | {spread} | {ratio:.2f} |")
 
@@ -112,11 +107,7 @@ def main() -> None:
     if given.train:
         train()
         return
-    rounds = list(_rounds(given.rounds))
-    quiet = [all(each[1] < 0.05 * each[0] for each in found.values()) for found in rounds]
-    say(f"{sum(quiet)} of {len(rounds)} rounds were quiet")
-    if any(quiet):
-        show("Quiet", [found for found, ok in zip(rounds, quiet, strict=True) if ok])
+    show("Without busy loops", list(_rounds(given.rounds)))
     with _loops(given.busy):
         show(f"Beside {given.busy} busy loops", list(_rounds(given.rounds)))
 

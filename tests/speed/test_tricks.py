@@ -93,7 +93,7 @@ print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY"))
 @pytest.mark.parametrize(
     ("set_before", "words", "then"),
     [
-        ({}, [], "3000 None"),
+        ({}, [], "10000 None"),
         ({"GOMP_SPINCOUNT": "7"}, [], "7 None"),
         ({"OMP_WAIT_POLICY": "active"}, [], "None active"),
         ({"SWEEPLAB_PLAIN": "1"}, [], "None None"),

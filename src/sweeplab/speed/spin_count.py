@@ -3,9 +3,9 @@
 Threads of libgomp that wait for each other spin 300,000 times by default. Where the one that they
 wait for has lost its core to another program, they keep the cores that it needs.
 
-20 steps of the default network on 2 cores (AMD EPYC of family 25, model 1), medians in turn: 115 ms
-instead of 109 while little else was at work (n=33), 0.35 instead of 2.6 s at a load of 8 (n=23).
-10,000 took 112 ms and 0.76 s, `OMP_WAIT_POLICY=passive` 140 ms and 0.18 s (`python -m benchmarks.spin`).
+A step of the default network on 2 cores (AMD EPYC of family 25, model 1) takes 1.03 of its time alone
+and 0.61 beside two busy loops; the longest of 25 took 45 ms there, not 384. 3,000 is better beside
+others (0.57, 25 ms) and worse alone (1.10); n=25, `python -m benchmarks.spin`.
 
 It has to be in the environment when libgomp is loaded, that is before the first import of torch. What
 OMP_WAIT_POLICY or GOMP_SPINCOUNT say of their own accord stays.
@@ -20,7 +20,7 @@ import sys
 
 from sweeplab import speed
 
-COUNT = "3000"
+COUNT = "10000"
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
