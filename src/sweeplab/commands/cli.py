@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "what a run's network says of pictures or rows of numbers",
     "work": "take jobs of a sweep that another command has planned, on this machine",
     "runs": "list the runs of the store, or make room in it",
+    "why": "which file, default or override sets a key, and what it would be without",
 }
 """Each is a module of its own here, which is imported for its command only: it has
 

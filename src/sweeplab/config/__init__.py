@@ -49,6 +49,7 @@ from sweeplab.config.sections import (
     defaults,
 )
 from sweeplab.config.text import (
+    brief,
     canonical_json,
     from_text,
     item_text,

@@ -1,7 +1,7 @@
 """Look up, check, trust and call what the `_target_`s of a config name, and hash their code."""
 
 from sweeplab.targets.building import build, instantiate
-from sweeplab.targets.defaults import is_optional, without_defaults
+from sweeplab.targets.defaults import default, is_optional, without_defaults
 from sweeplab.targets.definition import script_names
 from sweeplab.targets.files import is_file
 from sweeplab.targets.functions import build_function, check_function, first_arguments

@@ -46,16 +46,16 @@ def _is_default(target: Any, name: str, value: Any) -> bool:
         return bool(value == HYDRA_DEFAULTS[name])
     if not callable(target) or (value is not None and value != {}):
         return False
-    default = _default(target, name)
-    return default is None or (value == {} and isinstance(default, Mapping) and not default)
+    known = default(target, name)
+    return known is None or (value == {} and isinstance(known, Mapping) and not known)
 
 
 def is_optional(target: Callable[..., object], name: str) -> bool:
     """Whether an argument is null if it is left out."""
-    return _default(target, name) is None
+    return default(target, name) is None
 
 
-def _default(target: Callable[..., object], name: str) -> Any:
+def default(target: Callable[..., object], name: str) -> Any:
     """Return the default of an argument; `empty` if it has none, or nothing says which."""
     known = argument(target, name)
     return known.default if known else inspect.Parameter.empty

@@ -1,0 +1,207 @@
+"""`sweeplab why KEY`: what gives a key of the config its value, and what it would be without that."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import suppress
+from inspect import Parameter
+from typing import Any
+
+from sweeplab import config, console
+from sweeplab.config import Config, origins
+from sweeplab.config.layers import Layers
+from sweeplab.config.origins import Explained, Origin
+from sweeplab.errors import UserError, did_you_mean
+
+SCHEMA = "sweeplab.why/1"
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the form."""
+    parser.usage = "%(prog)s [options] KEY [KEY ...] [key=value ...]"
+    keys = "a key, as trainer.epochs; a section, as trainer; a group of options, as model"
+    parser.epilog = f"KEY: {keys}"
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def overrides(arguments: Namespace, words: list[str]) -> list[str]:
+    """Take the keys, which have no `=`, from among the overrides."""
+    settings = [word for word in words if "=" in word or word.startswith(("~", "-"))]
+    arguments.keys = [word for word in words if word not in settings]
+    arguments.settings = settings
+    return settings
+
+
+def main(arguments: Namespace, _: Config) -> None:
+    """Explain each key. Raises UserError for one that there is not."""
+    if not arguments.keys:
+        raise UserError("name a key, as in: sweeplab why trainer.epochs")
+    layers = _layers(arguments, arguments.settings)
+    explained: list[Explained] = []
+    for key in arguments.keys:
+        explained += _explain(layers, key)
+    if arguments.json:
+        print(json.dumps({"schema": SCHEMA, "keys": [_as_json(each) for each in explained]}))
+        return
+    is_single = len(explained) == len(arguments.keys)
+    for each in explained:
+        if not is_single and not each.is_choice:
+            console.say(_short(each))
+            continue
+        # All lines before the first is said: the later ones make secrets known.
+        lines = [*_lines(each), *_without_choice(arguments, each)]
+        console.say("\n".join(lines))
+
+
+def _layers(arguments: Namespace, settings: list[str]) -> Layers:
+    return Layers.of(settings, arguments.entry.folder, arguments.entry.name)
+
+
+def _explain(layers: Layers, key: str) -> list[Explained]:
+    """Explain a key, or a group's choice and each key of its section."""
+    found: list[Explained | None] = []
+    if key in layers.choices:
+        found.append(origins.explain_choice(layers, key))
+    section = key.replace("/", ".")
+    inner = [each for each in origins.keys_of(layers, section) if each != section]
+    if inner or found:
+        found += [origins.explain_key(layers, each) for each in inner]
+    else:
+        key = origins.list_of(layers, key)
+        found.append(origins.explain_key(layers, key) or _class_default(layers, key))
+    known = [each for each in found if each is not None]
+    if not known:
+        raise UserError(f"{key}: no such key{_nearest(layers, key)}")
+    return known
+
+
+def _class_default(layers: Layers, key: str) -> Explained | None:
+    """Explain an argument of a `_target_` that no config sets: the class has a default of its own."""
+    section, _, name = key.rpartition(".")
+    target = origins.explain_key(layers, f"{section}._target_") if section else None
+    if target is None or not isinstance(target.value, str):
+        return None
+    from sweeplab.targets import default, locate
+
+    with suppress(UserError):  # a class that is found in the folder of train.py only
+        found: Any = locate(target.value, f"{section}._target_")
+        value = default(found, name)
+        if value is not Parameter.empty:
+            origin = Origin(kind="class", value=value, text=target.value)
+            return Explained(key=key, value=value, origins=[origin])
+    return None
+
+
+def _nearest(layers: Layers, key: str) -> str:
+    """Return the end of a message: a key that ends so in some section, or the nearest one."""
+    keys = origins.keys_of(layers)
+    inside = [each for each in keys if each.endswith(f".{key}")]
+    if inside:
+        return f"; did you mean '{inside[0]}'?"
+    section = key.rpartition(".")[0]
+    siblings = origins.keys_of(layers, section) if section else []
+    return did_you_mean(key, siblings or [*layers.choices, *keys])
+
+
+def _without_choice(arguments: Namespace, explained: Explained) -> Iterator[str]:
+    """Say what the value would be without the option that the command line chooses."""
+    chosen = explained.origins[0].chosen
+    if explained.is_choice or not chosen:
+        return
+    settings = [word for word in arguments.settings if word != chosen]
+    other = origins.explain_key(_layers(arguments, settings), explained.key)
+    if other is None:
+        yield f"  without {chosen}: no such key"
+    elif not explained.origins[1:] or other.value != explained.origins[1].value:
+        where = _where(other.origins[0])
+        yield f"  without {chosen}: {_text(other.key, other.value)}  {where}"
+
+
+# --- In words -------------------------------------------------------------------------------------
+
+
+def _lines(explained: Explained, indent: str = "") -> Iterator[str]:
+    """Yield the value and where it is from, what it is taken from, and what would hold otherwise."""
+    yield indent + _first(explained)
+    for reference in explained.references:
+        yield from _lines(reference, f"{indent}  ")
+    for origin in explained.origins[1:]:
+        yield f"{indent}  else {_value(explained.key, origin)}  {_where(origin)}"
+
+
+def _first(explained: Explained) -> str:
+    first = explained.origins[0]
+    if first.is_removal:
+        return f"{explained.key} is not there, {_where(first)}"
+    source = _where(first)
+    if explained.references:
+        source += f": {config.brief(first.value)}"
+    if first.kind == "sweep":
+        source += ", one after the other"
+    return f"{explained.key} = {_text(explained.key, explained.value)}  {source}"
+
+
+def _short(explained: Explained) -> str:
+    others = [_value(explained.key, origin) for origin in explained.origins[1:]]
+    line = _first(explained)
+    if others and others[0] != _text(explained.key, explained.value):
+        line += f"; else {others[0]}"
+    return line
+
+
+def _value(key: str, origin: Origin) -> str:
+    return "none" if origin.is_removal else _text(key, origin.value)
+
+
+def _text(key: str, value: Any) -> str:
+    return config.brief(config.to_text(config.redact(value, key)))
+
+
+def _where(origin: Origin) -> str:
+    """Say where a value comes from."""
+    if origin.is_removal and origin.kind == "override":
+        return f"taken out on the command line ({config.redact_override(origin.text)})"
+    if origin.kind == "override":
+        return f"from the command line ({config.redact_override(origin.text)})"
+    if origin.kind == "environment":
+        return f"from {origin.text} in the environment"
+    if origin.kind == "class":
+        return f"the default of {origin.text}, which no config sets"
+    if origin.file is None:
+        return origin.text
+    place = origins.place(origin)
+    if origin.kind == "sweep":
+        return f"from the sweep of {place}"
+    return f"from {place} ({origin.chosen})" if origin.chosen else f"from {place}"
+
+
+def _as_json(explained: Explained) -> dict[str, Any]:
+    # First, so that secrets of variables are known and hidden where a value repeats them.
+    references = [_as_json(each) for each in explained.references]
+    return {
+        "key": explained.key,
+        "value": _plain(explained.key, explained.value),
+        "is_choice": explained.is_choice,
+        "origins": [_origin_as_json(explained.key, origin) for origin in explained.origins],
+        "references": references,
+    }
+
+
+def _origin_as_json(key: str, origin: Origin) -> dict[str, Any]:
+    return {
+        "kind": origin.kind,
+        "value": None if origin.is_removal else _plain(key, origin.value),
+        "is_removal": origin.is_removal,
+        "file": None if origin.file is None else str(origin.file),
+        "line": origin.line,
+        "text": config.redact_override(origin.text),
+        "chosen_by": origin.chosen,
+    }
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a value for JSON: a class's default may be anything, and a text may hold a secret."""
+    shown = json.loads(json.dumps(config.redact(value, key), default=str))
+    return config.redact_text(shown) if isinstance(shown, str) else shown
