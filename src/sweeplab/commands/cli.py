@@ -18,7 +18,7 @@ __all__ = ["guarded", "main", "train"]
 
 
 COMMANDS = {
-    "ui": "open the MLflow UI on the runs of this root",
+    "ui": "open MLflow's page of a sweep or a run in the browser",
     "sync": "bring MLflow level with the store",
     "compare": "what came out of sweeps: ranked, with its uncertainty",
     "replay": "train a recorded run again, and compare every bit",
