@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "speed": set(),
     "train": BASE | {"console", "data", "models", "speed"},
     "runs": RUNS,
-    "replay": RUNS | {"runs"},
+    "replay": RUNS | {"runs", "compare"},
     "sweep": RUNS | {"runs", "compare"},
     "commands": RUNS | {"runs", "replay", "sweep", "compare"},
     "__init__": {"errors", "runs", "commands"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeplab.compare.statistics import Mean, Paired, holm, mean, paired, verdict
+from sweeplab.compare.statistics import Mean, Paired, holm, mean, most_wrong, paired, verdict
 
 FIRST = [0.9812, 0.9834, 0.9801, 0.9827, 0.9819, 0.9840]
 SECOND = [0.9805, 0.9821, 0.9809, 0.9811, 0.9802, 0.9818]
@@ -167,3 +167,21 @@ def test_a_difference_of_accuracies_is_at_most_one() -> None:
     found = paired({0: 0.1, 1: 0.9, 2: 1.0}, {0: 0.9, 1: 0.1, 2: 0.0}, bounds=(0.0, 1.0)).difference
     assert found is not None
     assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_the_most_that_can_be_wrong_of_a_population() -> None:
+
+    assert most_wrong(10**6, 5, 0) == 450_718, "of infinitely many 1 - 0.05 ** (1 / 5), 0.4507"
+    # Of 10, 5 are drawn: C(7, 5) / C(10, 5) is 21 / 252, C(6, 5) / C(10, 5) is 6 / 252.
+    assert most_wrong(10, 5, 0) == 3
+    assert most_wrong(5, 5, 0) == 0
+    assert most_wrong(5, 5, 2) == 2
+    assert most_wrong(3, 1, 1) == 3
+    for population, drawn in ((7, 3), (40, 5), (40, 20), (300, 10)):
+        for wrong in range(drawn + 1):
+            most = most_wrong(population, drawn, wrong)
+            chances = [
+                stats.hypergeom.cdf(wrong, population, number, drawn)
+                for number in range(wrong, population - drawn + wrong + 1)
+            ]
+            assert most == wrong + max(n for n, chance in enumerate(chances) if chance > 0.05)

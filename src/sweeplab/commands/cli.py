@@ -22,6 +22,7 @@ COMMANDS = {
     "sync": "bring MLflow level with the store",
     "compare": "what came out of sweeps: ranked, with its uncertainty",
     "replay": "train a recorded run again, and compare every bit",
+    "verify": "train runs of a sweep again, drawn at random: what that tells of all",
     "pack": "put a sweep into one file, to hand it on",
     "unpack": "take a packed sweep into the store; nothing of it is run",
     "show": "what a run's network gets right, and its worst mistakes",

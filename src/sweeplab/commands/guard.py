@@ -100,11 +100,12 @@ def _report(error: BaseException) -> int:
     """Say on stderr what happened; return the exit code."""
     if TRACEBACKS:
         _trace(error)
+    kept = str(error) or f"what was finished is kept; {AGAIN}"
     if isinstance(error, Interrupted):
-        console.complain(f"terminated: what was finished is kept; {AGAIN}")
+        console.complain(f"terminated: {kept}")
         return SIGTERM
     if isinstance(error, KeyboardInterrupt):
-        console.complain(f"interrupted: what was finished is kept; {AGAIN}")
+        console.complain(f"interrupted: {kept}")
         return CTRL_C
     if isinstance(error, UserError):
         console.complain(str(error))

@@ -96,6 +96,31 @@ def _quantile(freedom: int, share: float) -> float:
     return float(special.stdtrit(freedom, share))
 
 
+def most_wrong(population: int, drawn: int, wrong: int) -> int:
+    """Return how many of a population can be wrong, if so many of those drawn from it are.
+
+    That is the upper limit, one-sided at 95 %, of Clopper and Pearson (1934) for a finite population:
+    the largest number of which the hypergeometric distribution gives `wrong` or fewer of those drawn
+    a probability above 5 % (Wang 2015, JASA 110). It is exact: it never holds less often.
+    """
+
+    def is_likely(number: int) -> bool:
+        ways = 0
+        for among_drawn in range(wrong + 1):
+            others = math.comb(population - number, drawn - among_drawn)
+            ways += math.comb(number, among_drawn) * others
+        return 20 * ways > math.comb(population, drawn)
+
+    least, most = wrong, population - drawn + wrong
+    while least < most:
+        middle = (least + most + 1) // 2
+        if is_likely(middle):
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
 def itself(key: Hashable) -> Hashable:
     """Return a key unchanged: each replica counts."""
     return key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -51,24 +52,12 @@ def main(
         scratch = Path(folder)
         record = read(_find(name, local, scratch / name))
         ensure_local(overrides, set(config.hidden_keys(record.config)))
-        try:
-            settings = rebuild(record, local, scratch / "runs", trusted)
-            with console.waiting("checking the record"):
-                job = prepare(settings, [])
-        except UserError as error:
-            if not _edits(record):
-                raise
-            # The file may be damaged.
-            raise UserError(
-                f"{error} ({record.run.config_file} is not what the journal began with)"
-            ) from error
-        _announce(record, settings, local)
-        home = store.Store(job.config.store.root).open()
-        replayed = _train(record, job, home)
-        differences = _differences(record, replayed)
-        if differences:
-            raise RunFailed("\n".join(_report(record, job, replayed, differences)))
-        is_restored = _restore_weights(record.run, home.run(job.fingerprint), scratch)
+        job = check(record, local, scratch / "runs", trusted)
+        _announce(record, job.config, local)
+        retrained = retrain(record, job)
+        if retrained.differences:
+            raise RunFailed("\n".join(_report(record, job, retrained)))
+        is_restored = _restore_weights(record.run, retrained.run, scratch)
     digest = record.outcome["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     console.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
@@ -102,6 +91,24 @@ def _find(name: str, local: Config, copy: Path) -> store.Run:
     return store.Run(copy)
 
 
+def check(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Job:
+    """Make the job that trains a record again in the store `home`.
+
+    Raises UserError for a record that is refused, or that this machine cannot train.
+    """
+    try:
+        settings = rebuild(record, local, home, trusted)
+        with console.waiting("checking the record"):
+            return prepare(settings, [])
+    except UserError as error:
+        if not _edits(record):
+            raise
+        # The file may be damaged.
+        raise UserError(
+            f"{error} ({record.run.config_file} is not what the journal began with)"
+        ) from error
+
+
 def _announce(record: Record, settings: Config, local: Config) -> None:
     """Say what is trained, where config.yaml was edited, and what is left aside."""
     how = f"on {settings.trainer.device}, trainer.threads={settings.trainer.threads}"
@@ -121,11 +128,27 @@ def _announce(record: Record, settings: Config, local: Config) -> None:
         )
 
 
-def _train(record: Record, job: Job, home: store.Store) -> store.History:
-    """Train again, until the first epoch that differs."""
-    history = store.History(home.run(job.fingerprint).journal)
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Retrained:
+    """A record that was trained again."""
+
+    run: store.Run
+    history: store.History  # of what was trained
+    differences: list[str]  # a line each; of epochs the first one that differs
+
+
+def retrain(record: Record, job: Job, *, to_the_end: bool = False) -> Retrained:
+    """Train again, until the first epoch that differs or `to_the_end`.
+
+    Raises RunFailed if it cannot be trained any more.
+    """
+    home = store.Store(job.config.store.root).open()
+    run = home.run(job.fingerprint)
+    history = store.History(run.journal)
 
     def compare() -> None:
+        if to_the_end:
+            return
         history.read()
         epoch, values = max(_comparable_epochs(record, history).items())
         if store.differing(record.epochs.get(epoch, {}), values):
@@ -137,7 +160,7 @@ def _train(record: Record, job: Job, home: store.Store) -> store.History:
         if not isinstance(error.__cause__, _Differs):
             raise RunFailed(f"replaying {record.run.id} failed: {error.__cause__!r}") from error
     history.read()
-    return history
+    return Retrained(run=run, history=history, differences=_differences(record, history))
 
 
 def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool:
@@ -179,39 +202,35 @@ def _differences(record: Record, replayed: store.History) -> list[str]:
     """List the first metric of the first epoch that differs, else all that differs at the end."""
     epochs = _comparable_epochs(record, replayed)
     for epoch in sorted({*record.epochs, *epochs}):
-        differing = _unequal(
-            record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, "
-        )
+        differing = unequal(record.epochs.get(epoch, {}), epochs.get(epoch, {}), f"epoch {epoch}, ")
         if differing:
             return differing[:1]
     result = outcome(replayed.end)
     if record.outcome["stop_reason"] == StopReason.TIME_LIMIT:
         result["stop_reason"] = StopReason.TIME_LIMIT
-    return _unequal(record.outcome, result)
+    return unequal(record.outcome, result)
 
 
-def _report(
-    record: Record, job: Job, replayed: store.History, differences: Sequence[str]
-) -> list[str]:
+def _report(record: Record, job: Job, retrained: Retrained) -> list[str]:
     """Say what differs, and all that could explain it."""
-    start = replayed.first_start
+    start = retrained.history.first_start
     reasons = [*_edits(record), *_code_reasons(record, job)]
-    reasons += _unequal(record.start["data"], start["data"], "data.")
+    reasons += unequal(record.start["data"], start["data"], "data.")
     then, now = config.flatten(record.provenance), config.flatten(start["provenance"])
     ignored = {"cores", "git.dirty"} | {key for key in then if key.startswith(("slurm.", "ray."))}
     if None in (then.get("git.commit"), now["git.commit"]):
         ignored.add("git.commit")
-    reasons += _unequal(_without(then, ignored), _without(now, ignored))
+    reasons += unequal(_without(then, ignored), _without(now, ignored))
     if job.config.trainer.compile or not job.config.trainer.deterministic:
         reasons.append("  trainer.compile=true and trainer.deterministic=false promise no bits")
     why = ["it may be due to:", *reasons] if reasons else ["nothing that was recorded explains it"]
-    return [f"{record.run.id} came out otherwise:", *differences, *why]
+    return [f"{record.run.id} came out otherwise:", *retrained.differences, *why]
 
 
 def _edits(record: Record) -> list[str]:
     """List where config.yaml is not what the journal began with."""
     then, now = config.flatten(record.start["config"]), config.flatten(record.config)
-    return _unequal(then, now, there="in the journal", here="in config.yaml")
+    return unequal(then, now, there="in the journal", here="in config.yaml")
 
 
 def _code_reasons(record: Record, job: Job) -> list[str]:
@@ -245,7 +264,7 @@ def _code_reasons(record: Record, job: Job) -> list[str]:
     reasons = ["  the code: sweeplab's own (NUMERICS), or that of the record's classes"]
     parts = record.start.get("code")
     if isinstance(parts, dict):
-        reasons += _unequal(parts, targets.parts(*named_targets), "code.")
+        reasons += unequal(parts, targets.parts(*named_targets), "code.")
     return reasons
 
 
@@ -253,7 +272,7 @@ def _without(values: Mapping[str, Any], ignored: Collection[str]) -> dict[str, A
     return {key: value for key, value in values.items() if key not in ignored}
 
 
-def _unequal(
+def unequal(
     then: Mapping[str, Any],
     now: Mapping[str, Any],
     prefix: str = "",

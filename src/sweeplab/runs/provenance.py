@@ -50,6 +50,7 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
     facts |= {
         "host": platform.node(),
         "platform": platform.platform(),
+        "cpu": cpus.model(),
         "cores": cpus.count(),
         "torch": {
             "cuda": torch.version.cuda,

@@ -9,7 +9,13 @@ from sweeplab.store.files import (
     write_atomic,
     write_json,
 )
-from sweeplab.store.folder import FINGERPRINT_LENGTH, SCHEMA, Store, fingerprint
+from sweeplab.store.folder import (
+    FINGERPRINT_LENGTH,
+    SCHEMA,
+    Store,
+    fingerprint,
+    fits_question,
+)
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
 from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked

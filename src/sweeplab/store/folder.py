@@ -37,6 +37,17 @@ def fingerprint(
     return _sha256({**question, "code": code_digest}), _sha256(question)
 
 
+def fits_question(start: Mapping[str, Any]) -> bool:
+    """Tell whether a journal's first line puts the question that it asks.
+
+    True where that cannot be told: a secret is hidden, or the record is of an early version.
+    """
+    asked = start.get("asked")
+    if not isinstance(asked, dict) or any(config.hidden_keys(asked)):
+        return True
+    return fingerprint(asked, start["data"]["digest"], "")[1] == str(start["question"])
+
+
 def _sha256(value: Any) -> str:
     return hashlib.sha256(config.canonical_json(value).encode()).hexdigest()
 

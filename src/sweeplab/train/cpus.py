@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -118,3 +119,12 @@ def _quota_of(folder: Path, kind: str) -> tuple[float, float]:
 
 def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def model() -> str:
+    """Return the CPU's name, as the kernel has it, else its architecture: other kinds round otherwise."""
+    with suppress(OSError, UnicodeError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
