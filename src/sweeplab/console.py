@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
+import math
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, Literal
@@ -98,23 +100,28 @@ def command(name: str) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
-    """Print a table; the first `left` columns are flush left, the others (numbers) flush right.
+    """Print a table, as `grid` makes it."""
+    show(grid(title, columns, rows, left))
+
+
+def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    """Make a table; the first `left` columns are flush left, the others (numbers) flush right.
 
     Where a terminal has no room for it, the numbers take as little as they need; where that is not
     enough, keys are broken at their dots and underscores.
     """
     rows = list(rows)
-    grid = _grid(title, columns, rows, left)
-    if screen().is_terminal and _measure(grid).maximum > screen().width:
+    made = _grid(title, columns, rows, left)
+    if screen().is_terminal and _measure(made).maximum > screen().width:
         columns, rows = _narrowed(columns, rows, left)
-        grid = _grid(title, columns, rows, left)
-        if _measure(grid).maximum > screen().width:
+        made = _grid(title, columns, rows, left)
+        if _measure(made).maximum > screen().width:
             keys = [_broken_key(column) for column in columns[:left]]
             narrower = _grid(title, [*keys, *columns[left:]], rows, left)
             # Else lines would be broken once more.
             if _measure(narrower).minimum <= screen().width:
-                grid = narrower
-    show(grid)
+                made = narrower
+    return made
 
 
 def _narrowed(
@@ -138,29 +145,49 @@ def _broken_key(key: str) -> str:
 
 
 def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
-    grid = Table(
+    made = Table(
         title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD
     )
     for index, column in enumerate(columns):
         is_text = index < left
         justify: Literal["left", "right"] = "left" if is_text else "right"
-        grid.add_column(plain(column), justify=justify, no_wrap=not is_text, overflow="fold")
+        made.add_column(plain(column), justify=justify, no_wrap=not is_text, overflow="fold")
     for row in rows:
-        grid.add_row(*(plain(cell) for cell in row))
-    return grid
+        made.add_row(*(plain(cell) for cell in row))
+    return made
 
 
-def _measure(grid: Table) -> Measurement:
+def _measure(drawing: RenderableType) -> Measurement:
     """Measure how wide a table would be: at least, with no word broken, and where nothing is folded."""
-    return Measurement.get(screen(), screen().options.update(width=1000), grid)
+    return Measurement.get(screen(), screen().options.update(width=1000), drawing)
 
 
-def show(grid: Table) -> None:
-    """Print a table, as wide as it needs to be if no terminal sets a width."""
+def show(drawing: RenderableType) -> None:
+    """Print a table, or more, as wide as it needs to be if no terminal sets a width."""
     if screen().is_terminal:
-        screen().print(grid)
+        screen().print(drawing)
         return
-    Console(file=screen().file, width=_measure(grid).maximum).print(grid)
+    Console(file=screen().file, width=_measure(drawing).maximum).print(drawing)
+
+
+def json_text(name: str, content: Mapping[str, Any]) -> str:
+    """Write what a command lists for scripts: with its schema's name, as docs/json.md states it.
+
+    JSON has no nan and no infinity: they become null.
+    """
+    return json.dumps(
+        {"schema": f"sweeplab.{name}/1", **_finite(content)}, indent=2, allow_nan=False
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def number(value: float | None, digits: int = 4) -> str:

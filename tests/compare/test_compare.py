@@ -754,6 +754,7 @@ def two(home: Store) -> tuple[Run, Run]:
 def test_two_runs_are_laid_side_by_side(home: Store, sweeplab: Command) -> None:
     first, second = two(home)
     found = json.loads(sweeplab(first.id, str(second.folder), "--json").out)
+    assert found.pop("schema") == "sweeplab.differences/1"
     assert found == {
         "config": {"model.hidden": [8, 16], "seed": [0, 1]},
         "code": {"net": ["a" * 12, "b" * 12]},

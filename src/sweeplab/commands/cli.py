@@ -21,6 +21,7 @@ COMMANDS = {
     "ui": "open MLflow's page of a sweep or a run in the browser",
     "sync": "bring MLflow level with the store",
     "compare": "what came out of sweeps: ranked, with its uncertainty",
+    "watch": "how a sweep stands while it runs: its ranking so far, and the runs at work",
     "replay": "train a recorded run again, and compare every bit",
     "verify": "train runs of a sweep again, drawn at random: what that tells of all",
     "pack": "put a sweep into one file, to hand it on",

@@ -187,7 +187,7 @@ def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: 
     with _run(home, names[0], uri) as first, _run(home, names[1], uri) as second:
         result = differences.differences(first, second)
         if arguments.json:
-            print(export.json_text(result))
+            print(console.json_text("differences", result))
         else:
             differences.show(result, (Path(names[0]).name[:8], Path(names[1]).name[:8]))
 

@@ -13,8 +13,8 @@ from sweeplab.compare.groups import TO_TARGET, group_runs, name_groups
 from sweeplab.compare.looks import Looks, further_look_notes
 from sweeplab.compare.notes import no_effect_notes, ranking_notes
 from sweeplab.compare.ranking import most_watched, ranked, ranking_metric
-from sweeplab.compare.runs import SEED, Replica
-from sweeplab.compare.selection import read_runs
+from sweeplab.compare.runs import SEED, Replica, read
+from sweeplab.compare.selection import Read, read_runs
 from sweeplab.compare.smallest import find_smallest
 from sweeplab.compare.target import choose_target, common_target
 from sweeplab.config import Node
@@ -30,17 +30,19 @@ def compare(
     baseline: Mapping[str, str] | None = None,
     target: float | None = None,
     margin: float | None = None,
+    read: Read = read,
 ) -> Comparison:
     """Compare the runs of all these sweeps, each once.
 
     `where` keeps those whose config fulfils the condition. `baseline` maps swept keys to the values
     that others are compared with; unless told otherwise it is that of the latest sweep
-    (`sweep.baseline`), and of two groups the one that came first. By the `margin`, or else that of
+    (`sweep.baseline`), and of two groups the one that came first. Who knows the runs already gives
+    another way to `read` them. By the `margin`, or else that of
     the latest sweep, a config may be worse than the best and still as good. Raises UserError for a
     baseline, a target or a margin that is none, or if no run is left.
     """
     over = list(dict.fromkeys(key for sweep in sweeps for key in sweep.get("replicate", [SEED])))
-    replicas = read_runs(home, sweeps, over, where)
+    replicas = read_runs(home, sweeps, over, where, read)
     groups = group_runs(replicas, over)
     columns = name_groups(groups)
     watched, mode, score = most_watched(replicas)

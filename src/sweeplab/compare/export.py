@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sweeplab import console
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast
@@ -161,7 +160,7 @@ def as_json(comparison: Comparison) -> str:
     for group, replica, why in comparison.troubles():
         troubles.append({"run": replica.id, "name": tables.label(group, replica), "why": why})
     keys = ("id", "name", "experiment", "status", "time")
-    return json_text({
+    return console.json_text("compare", {
         "sweeps": [{key: sweep[key] for key in keys} for sweep in comparison.sweeps],
         "monitor": comparison.monitor,
         "mode": comparison.mode,
@@ -242,18 +241,3 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "need": candidate.need and asdict(candidate.need),
         **asdict(candidate.paired),
     }
-
-
-def json_text(value: Mapping[str, Any]) -> str:
-    """Write JSON, which has no nan and no infinity: they become null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

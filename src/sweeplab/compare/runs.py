@@ -140,11 +140,16 @@ def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Repli
     """
     replica = read_run(home.run(cell["fingerprint"]), cell)
     if known is not None and replica.start:
-        replica.start = _shared(replica.start, known)
-        for name in NESTED:
-            if name in replica.start:
-                replica.start[name] = _shared(replica.start[name], known)
+        share(replica, known)
     return replica
+
+
+def share(replica: Replica, known: dict[str, Node]) -> None:
+    """Replace parts of a run's record by those in `known` that are equal, and note the others."""
+    replica.start = _shared(replica.start, known)
+    for name in NESTED:
+        if name in replica.start:
+            replica.start[name] = _shared(replica.start[name], known)
 
 
 def planned(cell: Node, outline: Node) -> Replica:
@@ -170,11 +175,18 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
     except store.DamagedError as error:
         replica.status, replica.error = DAMAGED, str(error)
         return replica
+    return of_history(replica, result, history, is_claimed=run.claimed)
+
+
+def of_history(
+    replica: Replica, result: store.Result | None, history: store.History, *, is_claimed: bool
+) -> Replica:
+    """Fill in what a run's result and journal say; `is_claimed`: a living process holds the run."""
     replica.epochs, replica.start, replica.error = history.epochs, history.start, history.error
     if result is not None:
         replica.status, replica.stop_reason = result.status, result.stop_reason
         replica.metrics, replica.weights = result.metrics, result.weights_sha256
-    if replica.status != store.Status.FINISHED and run.claimed:
+    if replica.status != store.Status.FINISHED and is_claimed:
         replica.status = RUNNING
     elif result is None and not history.count:
         replica.status = MISSING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sweeplab.compare import runs
 from sweeplab.compare.computation import cell_values
@@ -12,13 +12,20 @@ from sweeplab.config import Node
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
+Read = Callable[[Store, Node, dict[str, Node]], Replica]
+"""Reads the run of a cell, as `runs.read` does."""
+
 
 def read_runs(
-    home: Store, sweeps: Sequence[Node], over: Sequence[str], where: str | None
+    home: Store,
+    sweeps: Sequence[Node],
+    over: Sequence[str],
+    where: str | None,
+    read: Read = runs.read,
 ) -> list[Replica]:
     """Read the runs of all sweeps, those that `where` keeps. Raises UserError if there is none."""
     shared: dict[str, Node] = {}
-    replicas = [runs.read(home, cell, shared) for cell in _merged_cells(sweeps)]
+    replicas = [read(home, cell, shared) for cell in _merged_cells(sweeps)]
     if not replicas:
         raise UserError("the sweep has no runs yet")
     if where is None:

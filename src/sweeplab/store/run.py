@@ -36,6 +36,9 @@ METRICS = "metrics"  # the folder of what metrics computed besides numbers
 WEIGHTS = ("weights.safetensors", "weights.pt")  # the second holds what the first cannot
 KEPT = "weights"  # the folder of the weights after single epochs
 ASIDE = "damaged"  # the folder of a run's that keeps a damaged journal, and what goes with it
+LOG_LINES = 5  # of a failed run's log that are shown
+LOG_WIDTH = 200  # characters of such a line
+LOG_BYTES = 16384  # at the end of a log that are read for them
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
 
 
@@ -81,6 +84,19 @@ class RunFolder:
             return read_json(self.origin_file)
         except FileNotFoundError:
             return None
+
+    def log_tail(self) -> list[str]:
+        """Read the last lines of its log; of a crash the first, which say what and where."""
+        if not self.log_file.exists():
+            return []
+        with self.log_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
+            text = file.read().decode(errors="replace")
+        lines = [line.rstrip()[:LOG_WIDTH] for line in text.splitlines() if line.strip()]
+        for number, line in enumerate(lines):
+            if line.startswith("Fatal Python error"):
+                return lines[number : number + LOG_LINES]
+        return lines[-LOG_LINES:]
 
     def saved_epochs(self) -> list[int]:
         """List the epochs that there are checkpoints of."""

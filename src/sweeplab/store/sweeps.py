@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
-from sweeplab.store.run import ID_LENGTH
+from sweeplab.store.run import ID_LENGTH, locked
 
 SUMMARY = "summary.json"  # beside a sweep's report
 
@@ -25,7 +28,7 @@ class SweepRecords:
 
         The MLflow experiments under which it was issued before are kept as `formerly`.
         """
-        file = self.sweeps / f"{sweep['id'][:ID_LENGTH]}.json"
+        file = self.manifest_file(sweep["id"])
         try:
             before = read_manifest(file)
         except (FileNotFoundError, DamagedError):
@@ -36,11 +39,37 @@ class SweepRecords:
 
     def manifest(self, sweep: str) -> dict[str, Any]:
         """Return the manifest of this sweep id. Raises UserError if none can be read."""
-        file = self.sweeps / f"{sweep[:ID_LENGTH]}.json"
+        file = self.manifest_file(sweep)
         try:
             return read_manifest(file)
         except FileNotFoundError as error:
             raise UserError(f"{file}: there is no such sweep") from error
+
+    def manifest_file(self, sweep: str) -> Path:
+        """Where the manifest of this sweep id is."""
+        return self.sweeps / f"{sweep[:ID_LENGTH]}.json"
+
+    def _launcher_lock(self, sweep: str) -> Path:
+        return self.sweeps / f"{sweep[:ID_LENGTH]}.lock"
+
+    @contextmanager
+    def carrying_out(self, sweep: str) -> Iterator[None]:
+        """Let others see meanwhile that somebody carries a sweep out.
+
+        The lock is the operating system's, so that it ends with this process, however that ends.
+        Of two commands for the same sweep the first is seen.
+        """
+        lock = FileLock(self._launcher_lock(sweep))
+        with suppress(Timeout, OSError):  # of a file system without locks
+            lock.acquire(timeout=0.3)  # longer than another process's look at the lock
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_carried_out(self, sweep: str) -> bool:
+        """Tell whether a living process carries a sweep out."""
+        return locked(self._launcher_lock(sweep))
 
     def study_file(self, sweep: str) -> Path:
         """Where Optuna keeps the trials of the search of this sweep id."""

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sweeplab import store
+from sweeplab.compare.following import Working
 from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.place import SweepPlace
-from sweeplab.sweep.screen import SweepScreen, Working
+from sweeplab.sweep.screen import SweepScreen
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -29,10 +30,9 @@ class Attempt:
         config = self.cell.job.config
         with suppress(FileNotFoundError, store.DamagedError):
             self.history.read()
-        epochs = self.history.epochs
-        last = max(epochs, default=0)
-        value = epochs[last].get(config.monitor) if epochs else None
-        return Working(name=self.cell.name, epoch=last, epochs=config.trainer.epochs, value=value)
+        return Working.of(
+            self.run, self.cell.name, self.history, config.trainer.epochs, config.monitor
+        )
 
 
 class Attempts:

@@ -77,8 +77,11 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
 
     jobs.begin(home, record)
     console.say(jobs.summary())
-    home.write_manifest(manifest("running"))
-    with tracking.feeding(home, settings.tracking) as client:
+    with (
+        home.carrying_out(plan.id),
+        tracking.feeding(home, settings.tracking) as client,
+    ):
+        home.write_manifest(manifest("running"))
         status = store.Status.INTERRUPTED
         outcome = Outcome()
         try:

@@ -14,9 +14,6 @@ from sweeplab.sweep.screen import SweepScreen
 from sweeplab.sweep.worker import BAD_INPUT, INTERRUPTED, LOST, RAISED, TERMINATED
 
 LOSSES = 3  # nodes that a job may lose: after more, the job itself may be what ends them
-LOG_LINES = 5  # of a failed job's log that are shown at once
-LOG_WIDTH = 200  # characters of such a line
-LOG_BYTES = 16384  # at the end of a log that are read for them
 
 
 class Cause(Enum):
@@ -85,7 +82,7 @@ class Endings:
         """
         cell, run, retries = attempt.cell, attempt.run, self._settings.retries
         lines = [f"{cell.name}: {reason}"]
-        lines += [f"    {line}" for line in _log_tail(run)]
+        lines += [f"    {line}" for line in run.log_tail()]
         lines.append(f"    log: {run.log_file}")
         is_retried = may_retry and attempt.number <= retries
         if is_retried:
@@ -113,17 +110,3 @@ def _describe_exit(code: int) -> str:
         TERMINATED: "terminated",
     }
     return words.get(code, f"died: exit code {code}; unfinished")
-
-
-def _log_tail(run: store.Run) -> list[str]:
-    """Return the last lines of a run's log; of a crash the first, which say what and where."""
-    if not run.log_file.exists():
-        return []
-    with run.log_file.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
-        text = file.read().decode(errors="replace")
-    lines = [line.rstrip()[:LOG_WIDTH] for line in text.splitlines() if line.strip()]
-    for number, line in enumerate(lines):
-        if line.startswith("Fatal Python error"):
-            return lines[number : number + LOG_LINES]
-    return lines[-LOG_LINES:]

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from sweeplab import console
+from sweeplab.compare.following import Working, seconds_left
 from sweeplab.compare.runs import sign_of
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Working:
-    """A run of a sweep that is at work."""
-
-    name: str
-    epoch: int  # the last that is complete; 0: none yet
-    epochs: int
-    value: float | None  # of the monitored metric at that epoch
 
 
 class SweepScreen:
@@ -83,34 +73,49 @@ class SweepScreen:
         """Draw the table anew, if there is one."""
         if self._table is None:
             return
-        grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for run in working:
-            epochs = f"epoch {run.epoch}/{run.epochs}"
-            value = "" if run.value is None else f"{self._monitor} {console.number(run.value)}"
-            bar = ProgressBar(total=run.epochs, completed=run.epoch, width=16)
-            grid.add_row(console.plain(run.name), bar, console.plain(epochs), console.plain(value))
-        self._table.update(Group(self._overall(len(working)), grid), refresh=True)
-
-    def _overall(self, working: int) -> Group:
-        """Draw what is above the table: how far the sweep is, and the best value so far."""
-        done = self._finished + self._failed + self._reused
-        bar = ProgressBar(total=self._total, completed=done, width=24)
+        done = self._finished + self._failed
+        left = self._total - self._reused - done
         counts = f"{self._finished} finished, {self._reused} reused, {self._failed} failed"
-        seconds = self._seconds_left()
-        left = "" if seconds is None else f"about {console.duration(seconds)} left"
-        head = Table.grid(padding=(0, 2, 0, 0))
-        head.add_row(bar, console.plain(f"{done}/{self._total}"), console.plain(left))
+        head = overall(
+            self._total,
+            done + self._reused,
+            f"{counts}, {len(working)} at work",
+            seconds_left(time.monotonic() - self._began, done, left),
+        )
         best = ""
         if self._best is not None:
             value, name = self._best
             best = f"best so far: {self._monitor} {console.number(value)} ({name})"
-        at_work = console.plain(f"{counts}, {working} at work")
-        return Group(head, at_work, console.plain(best, style="green"))
+        parts = Group(head, console.plain(best, style="green"), bars(working, self._monitor))
+        self._table.update(parts, refresh=True)
 
-    def _seconds_left(self) -> float | None:
-        """Estimate the seconds left from the time that the jobs so far have taken."""
-        done = self._finished + self._failed
-        if not done:
-            return None
-        left = self._total - self._reused - done
-        return (time.monotonic() - self._began) / done * left
+
+def overall(total: int, done: int, counts: str, seconds: float | None) -> Group:
+    """Draw how far a sweep is: a bar, the seconds that are left, and the counts of its runs."""
+    left = "" if seconds is None else f"about {console.duration(seconds)} left"
+    head = Table.grid(padding=(0, 2, 0, 0))
+    bar = ProgressBar(total=total, completed=done, width=24)
+    head.add_row(bar, console.plain(f"{done}/{total}"), console.plain(left))
+    return Group(head, console.plain(counts))
+
+
+def bars(working: Sequence[Working], monitor: str) -> Table:
+    """Draw a line for each run that is at work: how far it is, how fast, and its latest value.
+
+    What is left is at most, since a run may stop early.
+    """
+    drawn = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("at work", "", "epoch", "epochs/s", "left", monitor) if working else ():
+        drawn.add_column(console.plain(name), no_wrap=name != "at work", overflow="fold")
+    for run in working:
+        bar = ProgressBar(total=run.epochs, completed=run.epoch, width=10)
+        texts = (f"{run.epoch}/{run.epochs}", *pace(run), console.number(run.value))
+        drawn.add_row(console.plain(run.name), bar, *map(console.plain, texts))
+    return drawn
+
+
+def pace(run: Working) -> tuple[str, str]:
+    """Write how fast a run is, and how long it takes at most; dashes if that is not known."""
+    if run.speed is None or run.seconds_left is None:
+        return "-", "-"
+    return console.two_digits(run.speed), console.duration(run.seconds_left)
