@@ -80,3 +80,12 @@ class Interrupting(nn.Linear):
             if Interrupting.calls == 3:
                 os.kill(os.getpid(), Interrupting.number)
         return super().forward(input)
+
+
+class Paced(Net):
+    """A network that trains slowly while there is a file `slow` in the current folder."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if self.training and input.device.type != "meta" and Path("slow").exists():
+            time.sleep(0.05)
+        return nn.Linear.forward(self, nn.functional.dropout(input, self.dropout, self.training))

@@ -33,6 +33,14 @@ class RunFailed(RuntimeError):
     """
 
 
+class EndedByRequest(RunFailed):
+    """A run that another terminal has asked to end; `wish` says how."""
+
+    def __init__(self, message: str, wish: str) -> None:
+        super().__init__(message)
+        self.wish = wish
+
+
 class Pruned(KeyboardInterrupt):
     """SIGUSR1: a search has no hope for this run any more."""
 

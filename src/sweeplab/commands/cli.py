@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sweeplab import config, console
 from sweeplab.commands.guard import guarded, reported, version
@@ -28,17 +28,23 @@ COMMANDS = {
     "unpack": "take a packed sweep into the store; nothing of it is run",
     "show": "what a run's network gets right, and its worst mistakes",
     "predict": "what a run's network says of pictures or rows of numbers",
+    "stop": "end a run or a sweep at a checkpoint, wherever it is at work",
+    "pause": "the same, and give its cores to others until it is resumed",
+    "resume": "let a paused, stopped or interrupted run or sweep go on",
+    "retry": "train the failed runs of a sweep, or one, anew",
     "work": "take jobs of a sweep that another command has planned, on this machine",
     "runs": "list the runs of the store, or make room in it",
     "why": "which file, default or override sets a key, and what it would be without",
 }
-"""Each is a module of its own here, which is imported for its command only: it has
+"""Each is a module of its own here (MODULES names those that share one), which is imported for its command only: it has
 
 `add_options(parser)`, which adds the command's own arguments;
 `main(arguments, settings)`, which runs it on the composed config;
 and, if it takes words that are no overrides among those that are, `overrides(arguments, words)`,
 which keeps the former in `arguments` and returns the latter.
 """
+
+MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,7 +84,7 @@ def _terminate(*_: object) -> None:
 
 def _run(arguments: argparse.Namespace, words: list[str]) -> None:
     """Run the chosen command on the config of these words, which is the project's if there is one."""
-    command = import_module(f"sweeplab.commands.{arguments.command}")
+    command = _module(arguments.command)
     entry = config.entry(arguments.config_dir, arguments.config_name)
     if entry.problem:
         console.complain(entry.problem)
@@ -101,9 +107,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         if name == chosen:
-            import_module(f"sweeplab.commands.{name}").add_options(command)
+            _module(name).add_options(command)
             _add_config(command)
     return parser
+
+
+def _module(name: str) -> Any:
+    """Import what carries out a command."""
+    return import_module(f"sweeplab.commands.{MODULES.get(name, name)}")
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

@@ -37,7 +37,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         if sys.argv[1:] == ["--version"]:  # Hydra would tell its own
             print(version())
             return
-        with reported():
+        with reported(), config.command_noted():
             config.ensure_options(sys.argv[1:])
             sys.argv[1:] = config.quote_home(sys.argv[1:])
             with compose_once.allowed(sys.argv[1:]):

@@ -3,6 +3,13 @@ fingerprint is made of.
 """
 
 from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize, to_dict
+from sweeplab.config.command import (
+    command_noted,
+    command_text,
+    issued_command,
+    issued_line,
+    reissue,
+)
 from sweeplab.config.composing import (
     compose,
     conf_dir,

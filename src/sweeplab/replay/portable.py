@@ -29,6 +29,7 @@ def line(event: Line) -> Line:
     """Return a line of a journal as it is handed on; one that was handed on stays as it is."""
     if event["event"] == Event.START:
         handed = {**event, "config": _config(event.get("config") or {})}
+        handed.pop("command", None)
         if "overrides" in event:
             handed["overrides"] = overrides(event["overrides"] or [])
             handed["name"] = _name(event["name"], event["overrides"] or [])

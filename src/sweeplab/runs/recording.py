@@ -15,7 +15,7 @@ from typing import TextIO
 import torch
 
 from sweeplab import config, console, store
-from sweeplab.errors import Interrupted, Pruned, RunFailed
+from sweeplab.errors import EndedByRequest, Interrupted, Pruned, RunFailed
 from sweeplab.runs.job import Job
 from sweeplab.train.stopping import StopReason
 
@@ -42,6 +42,9 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED)
+        raise
+    except EndedByRequest as error:
+        _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, request=error.wish)
         raise
     except Exception as error:
         said = config.redact_text(f"{type(error).__name__}: {error}")
@@ -107,7 +110,12 @@ def _may_go_on(error: Exception) -> bool:
 
 
 def _end(
-    run: store.Run, job: Job, status: store.Status, reason: str | None, error: str | None = None
+    run: store.Run,
+    job: Job,
+    status: store.Status,
+    reason: str | None,
+    error: str | None = None,
+    **more: str,
 ) -> None:
     """Record that a run ended too early, in the journal first and then as its result.
 
@@ -116,7 +124,7 @@ def _end(
     """
     with suppress(OSError):
         run.journal.append(
-            store.Event.END, status=status, stop_reason=reason, metrics={}, error=error
+            store.Event.END, status=status, stop_reason=reason, metrics={}, error=error, **more
         )
         run.write_result(job.result(status, reason))
 
@@ -147,7 +155,9 @@ def _log_to(file: Path) -> Iterator[None]:
         with informed(), _warnings_logged():
             yield
     except Exception as error:
-        if _may_go_on(error):
+        if isinstance(error, EndedByRequest):
+            log.info("%s", error)
+        elif _may_go_on(error):
             log.error("%s: %s", type(error).__name__, error)  # noqa: TRY400  # a traceback tells no more
         else:
             log.exception("the run failed")

@@ -32,6 +32,8 @@ def train(
     both are recorded before.
     """
     run = home.run(job.fingerprint)
+    if job.config.sweep.id is None:  # whoever issues the command wants it to be trained
+        run.request.withdraw()
     with claimed(run):
         if (result := finished(run)) is not None:
             distributed.broadcast(False)  # there is nothing to compute
@@ -96,6 +98,7 @@ def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
 def keep(run: store.Run, job: Job, result: store.Result) -> None:
     """Write a result; the checkpoints are needed no more."""
     run.write_result(result)
+    run.request.withdraw()  # too late
     _drop_checkpoints(run, job.config)
     _export(run, job.config)
 

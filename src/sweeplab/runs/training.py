@@ -29,6 +29,7 @@ from sweeplab.runs.job import Job
 from sweeplab.runs.provenance import provenance
 from sweeplab.runs.resuming import captured, copied, put_back, stateful_parts, updater_states
 from sweeplab.runs.saving import Checkpoints
+from sweeplab.runs.steering import Listener
 from sweeplab.train import by_class, loop, stopping
 from sweeplab.train.attributes import Attributes
 from sweeplab.train.device import Runtime, set_up
@@ -91,6 +92,7 @@ class Training:
         self.trained_examples, self.train_seconds = 0, 0.0
         self._checkpoints = Checkpoints(run, trainer.checkpoint_every)
         self._core_wait = CoreWait()
+        self._listener = Listener(run, job)
         self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
         alone = job.config.sweep.id is None
         self._view = screen.RunScreen(
@@ -111,6 +113,7 @@ class Training:
             provenance=_provenance(self.runtime, together),
             experiment=experiment,
             sweep=settings.sweep.id,
+            command=config.issued_command() if settings.sweep.id is None else None,
         )
         self._known = store.History.of(self.folder.journal).epochs
 
@@ -179,6 +182,8 @@ class Training:
             self._save()
         log.info("%s", self._view.epoch(result, self.stopping.best_epoch))
         self._notice_core_wait()
+        if self.reason is None:
+            self._listener.heed(result.epoch)
         return self.reason is not None
 
     def _notice_core_wait(self) -> None:

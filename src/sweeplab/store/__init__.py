@@ -18,5 +18,6 @@ from sweeplab.store.folder import (
 )
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
+from sweeplab.store.requests import Presence, Request, Wish
 from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
 from sweeplab.store.sweeps import SUMMARY, read_manifest

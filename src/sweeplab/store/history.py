@@ -97,6 +97,12 @@ class JournalFacts(ABC):
         return self.latest(Event.END) if self.has_ended else {}
 
     @property
+    def requested_ends(self) -> list[str]:
+        """By which requests it was ended early, `stop` or `pause`, the first one first."""
+        ends = [line.get("request") for line in self.lines if line["event"] == Event.END]
+        return [str(request) for request in ends if request]
+
+    @property
     def error(self) -> str | None:
         """What ended it too early, in one line; None if nothing did."""
         error = self.end.get("error")

@@ -27,6 +27,7 @@ from sweeplab.store.files import (
 )
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Journal, Line, Status, numbers, parsed
+from sweeplab.store.requests import Request
 
 ID_LENGTH = 16
 """Hex digits of a fingerprint that name a run's folder."""
@@ -60,6 +61,7 @@ class RunFolder:
     lock_file = property(lambda self: self.folder / "lock")
     checkpoints = property(lambda self: self.folder / "checkpoints")
     kept = property(lambda self: self.folder / KEPT)
+    request = property(lambda self: Request(self.folder / "request"))
 
     @property
     def weights_file(self) -> Path:

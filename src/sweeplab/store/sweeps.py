@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from sweeplab.errors import UserError
 from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.requests import Presence, Request
 from sweeplab.store.run import ID_LENGTH, locked
 
 SUMMARY = "summary.json"  # beside a sweep's report
@@ -74,6 +75,17 @@ class SweepRecords:
     def study_file(self, sweep: str) -> Path:
         """Where Optuna keeps the trials of the search of this sweep id."""
         return self.sweeps / f"{sweep[:ID_LENGTH]}.optuna.jsonl"
+
+    def request(self, sweep: str) -> Request:
+        """Return the file by which the sweep of this id is asked for something."""
+        return Request(self.sweeps / f"{sweep[:ID_LENGTH]}.request")
+
+    def presence(self, sweep: str) -> Presence:
+        """Return what tells whether a command heeds requests for the sweep of this id.
+
+        One that is about to end does not any more, although it still carries the sweep out.
+        """
+        return Presence(self.sweeps / f"{sweep[:ID_LENGTH]}.listening")
 
     def code_folder(self, sweep: str) -> Path:
         """Where the code that came along with an unpacked sweep is kept, as text."""

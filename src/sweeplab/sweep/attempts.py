@@ -24,6 +24,7 @@ class Attempt:
     history: store.History  # as far as it was read
     number: int = 1  # of the attempt
     losses: int = 0  # how often its node was lost
+    requested_ends: int = 0  # how often it had ended by a request when it was started
 
     def progress(self) -> Working:
         """Read in the journal how far the job has come."""

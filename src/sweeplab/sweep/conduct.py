@@ -20,6 +20,7 @@ from sweeplab.sweep.paths import same_modules
 from sweeplab.sweep.place import LOOK, SweepPlace
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.screen import SweepScreen
+from sweeplab.sweep.steering import STOPPED
 
 Node = dict[str, Any]
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
@@ -76,6 +77,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
             console.complain(f"the sweep cannot be noted: {reason}")
 
     jobs.begin(home, record)
+    _withdraw_requests(jobs, home)
     console.say(jobs.summary())
     with (
         home.carrying_out(plan.id),
@@ -90,7 +92,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
                     outcome = _train_by_launcher(jobs, home, launch)
                 elif jobs.left:
                     outcome = _train_by_workers(jobs, home, place, client.tend)
-            status = store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
+            status = _status(jobs, home, outcome)
         finally:
             jobs.end()
             record(status)
@@ -98,6 +100,20 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
         runs = [home.run(cell.job.fingerprint) for cell in plan.cells]
         lag = client.wait(runs, settings.tracking.wait)
         _say_tracking(lag, plan, runs, _failures(jobs, home, outcome))
+
+
+def _status(jobs: Jobs, home: store.Store, outcome: Outcome) -> store.Status:
+    """Return how a sweep has ended whose command was not interrupted."""
+    if outcome.cut == STOPPED:
+        return store.Status.INTERRUPTED
+    return store.Status.FAILED if _unfinished(jobs, home) else store.Status.FINISHED
+
+
+def _withdraw_requests(jobs: Jobs, home: store.Store) -> None:
+    """Remove what was asked for before: whoever issues the command wants it to be carried out."""
+    home.request(jobs.plan.id).withdraw()
+    for cell in [*jobs.possible, *jobs.plan.cells]:
+        home.run(cell.job.fingerprint).request.withdraw()
 
 
 def load(cells: Sequence[Cell], place: SweepPlace, *, share: bool) -> None:
@@ -254,12 +270,25 @@ def _failures(jobs: Jobs, home: store.Store, outcome: Outcome) -> list[str]:
     # A search that has told its trials as failed does not train them again.
     is_any_open = any(run.status != store.Status.FAILED for _, run in unfinished)
     if outcome.cut or is_any_open or not jobs.plan.search:
-        lines.append("issue the same command again for just those")
+        lines.append(
+            f"issue the same command again for just those{_other_way(jobs, home, outcome)}"
+        )
     return lines
+
+
+def _other_way(jobs: Jobs, home: store.Store, outcome: Outcome) -> str:
+    """Name the command that goes on with what was stopped from another terminal."""
+    runs = [home.run(cell.job.fingerprint) for cell in jobs.plan.cells]
+    if outcome.cut != STOPPED and all(run.request.read() is None for run in runs):
+        return ""
+    return f", or {console.command(f'sweeplab resume {jobs.plan.id[:12]}')}"
 
 
 def _end_of(run: store.Run, reason: str | None) -> str:
     """Say how a run ended, and where to read more: in its log, if it has one."""
+    wish = run.request.read()
+    if wish is not None:
+        return f"ended by sweeplab {wish}, its log: {run.log_file}"
     if run.log_file.exists():
         return f"{run.status}, its log: {run.log_file}"
     return f"not started: {reason}" if reason else "not started"

@@ -21,6 +21,7 @@ from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.leases import Lease
 from sweeplab.sweep.place import LOOK, Process, SweepPlace
 from sweeplab.sweep.screen import SweepScreen
+from sweeplab.sweep.steering import Steering
 from sweeplab.sweep.watch import Watch
 from sweeplab.sweep.worker import RAISED
 
@@ -42,6 +43,7 @@ class Dispatch:
         self._view = view
         self._attempts = Attempts(home, jobs, place, view)
         self._endings = Endings(jobs, self._settings, view, self._attempts)
+        self._steering = Steering(home, jobs, self._attempts, view)
         self._tasks: set[asyncio.Task[None]] = set()  # for each process
         self._at_work: dict[Process, list[Attempt]] = {}  # those that have begun
         self.started = 0  # processes
@@ -51,7 +53,11 @@ class Dispatch:
 
         Calls `tend` now and then. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
         """
-        _run_apart(self._run(tend))
+        self._steering.enter()
+        try:
+            _run_apart(self._run(tend))
+        finally:
+            self._steering.leave()
         if self._halt.signals:
             raise Interrupted if signal.SIGTERM in self._halt.signals else KeyboardInterrupt
         return self._halt.reason
@@ -61,7 +67,8 @@ class Dispatch:
         with self._halt.heeding_signals(self._interrupt):
             while True:
                 self._start()
-                if not self._tasks and not self._is_expecting:
+                is_over = not self._tasks and not self._is_expecting
+                if is_over and (self._halt.reason is not None or self._steering.may_leave()):
                     return
                 await self._any_ended()
                 if self._halt.signals and self._place.goes_on:
@@ -75,7 +82,9 @@ class Dispatch:
             self._place.tend()
         except RunFailed as error:  # it can do no more jobs
             self._halt.end(str(error))
-        if len(self._tasks) > len(self._at_work):  # some wait for a worker
+        self._steering.look(self._halt)
+        is_any_waiting = len(self._tasks) > len(self._at_work)  # for a worker
+        if is_any_waiting or self._steering.is_paused or self._steering.has_paused:
             self._halt.heed_time()
         if self._view.live:
             attempts = [attempt for group in self._at_work.values() for attempt in group]
@@ -102,8 +111,10 @@ class Dispatch:
     @property
     def _is_expecting(self) -> bool:
         """Whether there may be room later for jobs that wait."""
-        is_waiting = self._attempts.are_waiting and self._halt.reason is None
-        return is_waiting and self._place.expecting
+        if self._halt.reason is not None:
+            return False
+        is_to_come = self._place.expecting or self._steering.is_paused
+        return self._steering.has_paused or (self._attempts.are_waiting and is_to_come)
 
     def _interrupt(self) -> None:
         """End all jobs after Ctrl-C, unless they go on without this process."""
@@ -118,6 +129,12 @@ class Dispatch:
         while self._halt.reason is None:
             group = self._attempts.take()
             if group is None:
+                return
+            group = self._steering.sift(group)
+            if not group:
+                continue
+            if self._steering.is_paused:
+                self._attempts.put_back(group)
                 return
             self._halt.heed_time()
             if self._halt.reason is not None:
@@ -147,7 +164,7 @@ class Dispatch:
                 return
             self._at_work[process] = group
             try:
-                cause = await watch.end(lambda: self._is_hopeless(group), self._jobs.look)
+                cause = await watch.end(lambda: self._reason_to_end(group), self._jobs.look)
             finally:
                 del self._at_work[process]
         finally:
@@ -155,10 +172,13 @@ class Dispatch:
         for attempt in group:
             self._judge(attempt, watch.code, cause)
 
-    def _is_hopeless(self, group: list[Attempt]) -> bool:
-        """Whether none of the jobs that are still trained together is wanted any more."""
+    def _reason_to_end(self, group: list[Attempt]) -> Cause | None:
+        """Say why jobs that are still trained together are to end now; None if they are not."""
         self._judge_early(group)
-        return bool(group) and all(self._jobs.hopeless(attempt.cell) for attempt in group)
+        if self._steering.is_paused:
+            return Cause.PAUSED
+        is_hopeless = all(self._jobs.hopeless(attempt.cell) for attempt in group)
+        return Cause.PRUNED if group and is_hopeless else None
 
     def _judge_early(self, group: list[Attempt]) -> None:
         """Judge jobs that have ended before the others that are trained with them."""
@@ -171,8 +191,12 @@ class Dispatch:
 
     def _judge(self, attempt: Attempt, code: int, cause: Cause) -> None:
         """Take note of how a job ended, and heed `sweep.fail_fast`."""
-        is_interrupted = bool(self._halt.signals)
+        if self._steering.holds(attempt):
+            return
+        is_interrupted = bool(self._halt.signals) or self._steering.is_stopped
         failed = self._endings.take(attempt, code, cause, is_interrupted=is_interrupted)
+        if failed:
+            self._steering.hold(attempt, None)
         if failed and self._settings.fail_fast and self._halt.reason is None:
             self._halt.end(f"sweep.fail_fast=true, and {attempt.cell.name} did not finish")
 

@@ -23,6 +23,7 @@ class Cause(Enum):
     TIMEOUT = auto()
     STOPPED = auto()
     PRUNED = auto()
+    PAUSED = auto()
 
 
 class Endings:
@@ -54,6 +55,10 @@ class Endings:
             return False
         if is_interrupted:
             return False
+        has_raised = result is not None and result.status == store.Status.FAILED
+        if cause is Cause.PAUSED and not has_raised:
+            self._attempts.put_back([attempt])
+            return False
         if code == LOST and cause is Cause.ITSELF and attempt.losses < LOSSES:
             self._start_elsewhere(attempt)
             return False
@@ -65,7 +70,6 @@ class Endings:
         reason = _describe_exit(code)
         if cause is Cause.TIMEOUT:
             reason = f"stopped after sweep.job_timeout={self._settings.job_timeout:g} s"
-        has_raised = result is not None and result.status == store.Status.FAILED
         return self._take_failure(attempt, reason, may_retry=code != BAD_INPUT and not has_raised)
 
     def _start_elsewhere(self, attempt: Attempt) -> None:

@@ -62,6 +62,7 @@ class Plan:
             "experiment": experiment,
             "name": self.name,
             "overrides": self.overrides,
+            "command": config.issued_command(),
             "baseline": baseline,
             "margin": self.settings.sweep.margin,
             "replicate": self.settings.replicate,

@@ -69,6 +69,10 @@ class SweepScreen:
         self._failed += final
         self.say(text, "red")
 
+    def retried(self) -> None:
+        """Take back that a run has failed for good: it is started again."""
+        self._failed -= 1
+
     def show(self, working: Sequence[Working]) -> None:
         """Draw the table anew, if there is one."""
         if self._table is None:

@@ -43,12 +43,12 @@ class Watch:
         begun.cancel()
         return not (self._ended.done() and self.code == NEVER)
 
-    async def end(self, hopeless: Callable[[], bool], look: float) -> Cause:
+    async def end(self, wanted: Callable[[], Cause | None], look: float) -> Cause:
         """Wait until it has ended, by itself or because it is told to; returns why.
 
-        `hopeless` is asked all `look` seconds whether it is to be ended.
+        `wanted` is asked all `look` seconds why it is to be ended now, if it is.
         """
-        cause = await self._cause(hopeless, look)
+        cause = await self._cause(wanted, look)
         if cause is not Cause.ITSELF:
             is_pruned = cause is Cause.PRUNED
             self._process.send(signal.SIGUSR1 if is_pruned else signal.SIGTERM)
@@ -58,7 +58,7 @@ class Watch:
             await self._ended
         return cause
 
-    async def _cause(self, hopeless: Callable[[], bool], look: float) -> Cause:
+    async def _cause(self, wanted: Callable[[], Cause | None], look: float) -> Cause:
         """Wait for the first of what ends it."""
         while True:
             await _first([self._ended, self._halt.stop], look)
@@ -70,8 +70,8 @@ class Watch:
             seconds = now - (self._process.since or now)
             if self._timeout is not None and seconds >= self._timeout:
                 return Cause.TIMEOUT
-            if hopeless():
-                return Cause.PRUNED
+            if (cause := wanted()) is not None:
+                return cause
 
 
 async def _first(futures: Sequence[asyncio.Future[Any]], seconds: float | None = None) -> None:

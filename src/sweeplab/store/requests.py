@@ -1,0 +1,99 @@
+"""What a run or a sweep at work is asked for: a small file, for which whoever does the work looks.
+
+So it works wherever the run is trained, and nobody has to send a signal to another machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+
+from sweeplab.store.files import write_atomic
+
+TRIES = 3  # two who ask at the same moment refuse each other
+PAUSE = 0.01  # seconds between two tries
+
+
+class Wish(StrEnum):
+    """What is asked for."""
+
+    STOP = "stop"  # end at a checkpoint; do not begin again by itself
+    PAUSE = "pause"  # end at a checkpoint; begin again when the request is withdrawn
+    RETRY = "retry"  # begin anew a run that failed
+
+
+class Request:
+    """A file that asks for something, until it is withdrawn."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self) -> Wish | None:
+        """Return what is asked for; None without a request, or with one that nobody understands."""
+        try:
+            text = self.file.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return None
+        return Wish(text) if text in list(Wish) else None
+
+    def write(self, wish: Wish) -> None:
+        """Ask for this, in the place of what was asked for before."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.file, f"{wish}\n".encode())
+
+    def withdraw(self) -> bool:
+        """Remove the request; return whether there was one. Of several callers one gets True."""
+        try:
+            self.file.unlink()
+        except OSError:
+            return False
+        return True
+
+
+class Presence:
+    """Tells others that a process heeds requests, for as long as it lives or until it leaves.
+
+    The lock is the operating system's, and shared: two commands may carry out one sweep.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def enter(self) -> None:
+        """Heed requests from now on."""
+        if self._descriptor is None:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+            self._descriptor = descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        """Heed no further request."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a living process heeds requests."""
+        return all(self._is_locked(number) for number in range(TRIES))
+
+    def _is_locked(self, tries: int) -> bool:
+        time.sleep(PAUSE * min(tries, 1))
+        try:
+            descriptor = os.open(self._file, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # another user's; what cannot be told is believed
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EACCES)
+        finally:
+            os.close(descriptor)
+        return False

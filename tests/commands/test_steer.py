@@ -1,0 +1,227 @@
+"""`sweeplab stop`, `pause`, `resume` and `retry`, on sweeps and runs at work in processes of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kill
+import pytest
+from conftest import Command
+from sweeps import FAULTY, SMALL, WORDS, runs, starts, statuses
+from waiting import until
+
+from sweeplab.store import Event, Run, Status, Store, Wish, write_json
+
+PACED = (
+    *SMALL,
+    "model=linear",
+    "model._target_=faulty.Paced",
+    "trainer.epochs=50",
+    "trainer.patience=null",
+    "trainer.limit_batches=1",
+)
+SWEEP = ("-m", *PACED, "+model.hidden=16,24", "sweep.workers=2", "sweep.report=false")
+
+
+@pytest.fixture(autouse=True)
+def _paced(root: Path, faults: Callable[..., None]) -> None:
+    """Let runs of `faulty.Paced` go slowly until the file is removed."""
+    (root / "slow").touch()
+
+
+def hurry(root: Path) -> None:
+    (root / "slow").unlink()
+
+
+def at_epoch(root: Path, hidden: int, epoch: int = 3) -> Callable[[], bool]:
+    """Whether a run has come to this epoch, or further."""
+    return lambda: hidden in runs(root) and max(runs(root)[hidden].epochs(), default=0) >= epoch
+
+
+def said(root: Path) -> str:
+    return (root / "out").read_text()
+
+
+def manifest(root: Path) -> dict[str, Any]:
+    return Store(root / "runs").manifests()[-1]
+
+
+def requested(run: Run) -> list[str]:
+    """By which requests a run has ended."""
+    ends = [event for event in run.journal.events() if event["event"] == Event.END]
+    return [event["request"] for event in ends if "request" in event]
+
+
+def test_a_paused_sweep_trains_nothing_until_it_is_resumed(root: Path, sweeplab: Command) -> None:
+    process = kill.train(root, SWEEP)
+    until(at_epoch(root, 24))
+    until(at_epoch(root, 16))
+    asked = sweeplab("pause", "latest")
+    assert asked.code == 0
+    name = manifest(root)["id"][:12]
+    assert f"sweep {name} is asked to pause: it ends at a checkpoint" in asked.out
+    until(lambda: statuses(root) == {16: "interrupted", 24: "interrupted"})
+    assert not any(run.claimed for run in runs(root).values())
+    until(lambda: not any(Path(f"{root}.leases").iterdir()))  # its cores are given back
+    again = sweeplab("resume", name)
+    assert (again.code, again.out) == (0, f"sweep {name} goes on\n")
+    hurry(root)
+    assert kill.end(process, "the sweep") == 0
+    assert said(root).count("paused by sweeplab pause: nothing is trained until ") == 1
+    assert statuses(root) == {16: "finished", 24: "finished"}
+    assert [starts(run) for run in runs(root).values()] == [1, 1]
+    for word in ("stop", "pause", "resume", "retry"):
+        assert sweeplab(word, name).code == 2
+    assert not runs(root)[16].request.file.exists()
+
+
+@pytest.mark.full
+def test_a_run_is_paused_and_stopped_and_the_sweep_is_resumed_when_it_has_ended(
+    root: Path, sweeplab: Command, command: Command
+) -> None:
+    process = kill.train(root, SWEEP)
+    until(at_epoch(root, 24))
+    until(at_epoch(root, 16))
+    first, second = runs(root)[16].id, runs(root)[24].id
+    assert sweeplab("pause", first).code == 0
+    until(lambda: "hidden=16: paused after epoch " in said(root))
+    assert sweeplab("resume", first).code == 0
+    until(lambda: "hidden=16: is started again" in said(root))
+    assert sweeplab("stop", second).code == 0
+    until(lambda: "hidden=24: stopped after epoch " in said(root))
+    assert sweeplab("stop", "latest").code == 0
+    assert kill.end(process, "the sweep") == 1
+    assert "2 of 2 runs did not finish (stopped by sweeplab stop):" in said(root)
+    assert "  hidden=24: ended by sweeplab stop, its log: " in said(root)
+    assert f"for just those, or sweeplab resume {manifest(root)['id'][:12]}\n" in said(root)
+    assert manifest(root)["status"] == Status.INTERRUPTED
+    assert [requested(run) for run in map(runs(root).get, (16, 24)) if run] == [["pause"], ["stop"]]
+    again = sweeplab("stop", "latest")
+    assert "is not at work: its command has ended; sweeplab resume" in again.err
+    hurry(root)
+    resumed = command("sweeplab", "resume", second, loaded=True)
+    assert resumed.code == 0, resumed.err
+    assert "goes on by its command: python " in resumed.out
+    assert statuses(root) == {16: "finished", 24: "finished"}
+    assert [starts(run) for run in runs(root).values()] == [1, 1]
+
+
+def test_a_failed_run_is_tried_again_in_a_sweep_at_work(
+    root: Path, sweeplab: Command, faults: Callable[..., None]
+) -> None:
+    faults(h1="raise", h2="slow")
+    words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.report=false")
+    process = kill.train(root, words)
+    until(lambda: "hidden=1: failed" in said(root) and 2 in runs(root))
+    faults(h2="slow")
+    assert sweeplab("retry", runs(root)[2].id).err.endswith("has not failed: it is unfinished\n")
+    assert sweeplab("retry", "latest").code == 0
+    assert kill.end(process, "the sweep") == 0
+    assert statuses(root) == {1: "finished", 2: "finished"}
+    assert "hidden=1: is started again" in said(root)
+
+
+@pytest.mark.full
+def test_a_single_run_ends_at_a_checkpoint_and_its_command_is_issued_again(
+    root: Path, sweeplab: Command, command: Command
+) -> None:
+    process = kill.train(root, (*PACED, "+model.hidden=16"))
+    until(at_epoch(root, 16))
+    run = runs(root)[16]
+    assert sweeplab("stop", run.id).code == 0
+    assert kill.end(process, "the run") == 1
+    assert "ended after epoch " in said(root)
+    assert f"by sweeplab stop; sweeplab resume {run.id}, or the same command, goes on" in said(root)
+    assert (run.status, run.request.read()) == (Status.INTERRUPTED, None)
+    assert run.saved_epochs()
+    asked = sweeplab("pause", run.id)
+    assert (asked.code, asked.err) == (2, f"run {run.id} is not at work: it is interrupted\n")
+    hurry(root)
+    again = command("sweeplab", "resume", run.id, loaded=True)
+    assert again.code == 0, again.err
+    assert f"run {run.id} goes on after epoch " in again.out
+    assert (run.status, starts(run)) == (Status.FINISHED, 1)
+
+
+@pytest.mark.full
+def test_runs_that_are_trained_as_one_are_stopped_one_by_one(root: Path, sweeplab: Command) -> None:
+    lr = "optimizer.lr=0.001,0.002,0.004"
+    process = kill.train(
+        root, [*WORDS, "trainer.epochs=200", "trainer.patience=null", "model.hidden=8", lr]
+    )
+    until(lambda: any(run.epochs() for run in Store(root / "runs").runs()))
+    first = Store(root / "runs").runs()[0]
+    assert sweeplab("stop", first.id).code == 0
+    assert kill.end(process, "the sweep") == 1
+    states = sorted(run.status for run in Store(root / "runs").runs())
+    assert states == ["finished", "finished", "interrupted"]
+    assert "1 of 3 runs did not finish:" in said(root)
+
+
+@pytest.fixture
+def recorded(root: Path, command: Command) -> dict[str, Any]:
+    """The manifest of a sweep whose command has ended, with a run that did not finish."""
+    words = ("-m", *SMALL, "model.hidden=8", "seed=0,1", "sweep.report=false")
+    assert command("train.py", *words, loaded=True).code == 0
+    found = manifest(root)
+    Store(root / "runs").run(found["cells"][0]["fingerprint"]).result_file.unlink()
+    found["status"] = Status.FAILED
+    return found
+
+
+def record(root: Path, sweep: dict[str, Any], **changes: object) -> None:
+    write_json(root / "runs" / "sweeps" / f"{sweep['id'][:16]}.json", {**sweep, **changes})
+
+
+def test_what_cannot_be_issued_again_is_refused_in_one_line(
+    root: Path, sweeplab: Command, recorded: dict[str, Any]
+) -> None:
+    name = recorded["id"][:12]
+    command = recorded["command"]
+    assert command["folder"] == str(root)
+    assert command["words"][:2] == ["-m", "data=digits"]
+    secret = {**command, "words": ["data.dataset.token=*** (sha256 ba7816bf)"]}
+    gone = {**command, "folder": f"{root}/gone"}
+    for changes, problem in (
+        ({"command": None}, f"sweep {name}: its command is not known (it was called from Python"),
+        (
+            {"command": secret},
+            f"sweep {name}: data.dataset.token=*** (sha256 ba7816bf) is a secret",
+        ),
+        ({"command": gone}, f"sweep {name}: {root}/gone, of its command, is not there"),
+        (
+            {"origin": "other.zip"},
+            f"sweep {name} was unpacked from other.zip: nothing of it is run",
+        ),
+    ):
+        record(root, recorded, **changes)
+        refused = sweeplab("resume", name)
+        assert refused.code == 2
+        assert refused.err.startswith(problem)
+        assert refused.err.count("\n") == 1
+    assert sweeplab("stop", "abc").err.endswith("nor is a sweep or an experiment of that name\n")
+    assert sweeplab("retry", name).code == 2
+
+
+def test_a_request_that_nobody_understands_is_none(root: Path) -> None:
+    run = Run(root / "0123456789abcdef")
+    assert run.request.read() is None
+    run.request.write(Wish.STOP)
+    assert run.request.read() is Wish.STOP
+    run.request.file.write_text(json.dumps({"request": "stop"}))
+    assert run.request.read() is None
+    assert [run.request.withdraw(), run.request.withdraw()] == [True, False]
+
+
+def test_a_presence_lasts_until_the_last_has_left(home: Store) -> None:
+    first, second = home.presence("ab" * 32), home.presence("ab" * 32)
+    assert not first.is_there
+    first.enter()
+    second.enter()
+    first.leave()
+    assert home.presence("ab" * 32).is_there
+    second.leave()
+    assert not home.presence("ab" * 32).is_there
