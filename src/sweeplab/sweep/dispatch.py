@@ -42,8 +42,8 @@ class Dispatch:
         self._place = place
         self._view = view
         self._attempts = Attempts(home, jobs, place, view)
-        self._endings = Endings(jobs, self._settings, view, self._attempts)
         self._steering = Steering(home, jobs, self._attempts, view)
+        self._endings = Endings(jobs, self._settings, view, self._attempts, self._steering)
         self._tasks: set[asyncio.Task[None]] = set()  # for each process
         self._at_work: dict[Process, list[Attempt]] = {}  # those that have begun
         self.started = 0  # processes
@@ -53,11 +53,8 @@ class Dispatch:
 
         Calls `tend` now and then. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
         """
-        self._steering.enter()
-        try:
+        with self._steering:
             _run_apart(self._run(tend))
-        finally:
-            self._steering.leave()
         if self._halt.signals:
             raise Interrupted if signal.SIGTERM in self._halt.signals else KeyboardInterrupt
         return self._halt.reason
@@ -67,8 +64,7 @@ class Dispatch:
         with self._halt.heeding_signals(self._interrupt):
             while True:
                 self._start()
-                is_over = not self._tasks and not self._is_expecting
-                if is_over and (self._halt.reason is not None or self._steering.may_leave()):
+                if not self._tasks and self._steering.has_ended(self._halt, self._place):
                     return
                 await self._any_ended()
                 if self._halt.signals and self._place.goes_on:
@@ -83,8 +79,7 @@ class Dispatch:
         except RunFailed as error:  # it can do no more jobs
             self._halt.end(str(error))
         self._steering.look(self._halt)
-        is_any_waiting = len(self._tasks) > len(self._at_work)  # for a worker
-        if is_any_waiting or self._steering.is_paused or self._steering.has_paused:
+        if len(self._tasks) > len(self._at_work) or self._steering.is_waiting:  # some are to begin
             self._halt.heed_time()
         if self._view.live:
             attempts = [attempt for group in self._at_work.values() for attempt in group]
@@ -108,14 +103,6 @@ class Dispatch:
             task.result()
         return bool(ended)
 
-    @property
-    def _is_expecting(self) -> bool:
-        """Whether there may be room later for jobs that wait."""
-        if self._halt.reason is not None:
-            return False
-        is_to_come = self._place.expecting or self._steering.is_paused
-        return self._steering.has_paused or (self._attempts.are_waiting and is_to_come)
-
     def _interrupt(self) -> None:
         """End all jobs after Ctrl-C, unless they go on without this process."""
         if self._place.goes_on:
@@ -127,14 +114,8 @@ class Dispatch:
     def _start(self) -> None:
         """Start what there is room for."""
         while self._halt.reason is None:
-            group = self._attempts.take()
+            group = self._steering.take()
             if group is None:
-                return
-            group = self._steering.sift(group)
-            if not group:
-                continue
-            if self._steering.is_paused:
-                self._attempts.put_back(group)
                 return
             self._halt.heed_time()
             if self._halt.reason is not None:
@@ -191,12 +172,8 @@ class Dispatch:
 
     def _judge(self, attempt: Attempt, code: int, cause: Cause) -> None:
         """Take note of how a job ended, and heed `sweep.fail_fast`."""
-        if self._steering.holds(attempt):
-            return
-        is_interrupted = bool(self._halt.signals) or self._steering.is_stopped
+        is_interrupted = bool(self._halt.signals)
         failed = self._endings.take(attempt, code, cause, is_interrupted=is_interrupted)
-        if failed:
-            self._steering.hold(attempt, None)
         if failed and self._settings.fail_fast and self._halt.reason is None:
             self._halt.end(f"sweep.fail_fast=true, and {attempt.cell.name} did not finish")
 

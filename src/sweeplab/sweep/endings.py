@@ -11,6 +11,7 @@ from sweeplab.runs import report
 from sweeplab.sweep.attempts import Attempt, Attempts
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.screen import SweepScreen
+from sweeplab.sweep.steering import Steering
 from sweeplab.sweep.worker import BAD_INPUT, INTERRUPTED, LOST, RAISED, TERMINATED
 
 LOSSES = 3  # nodes that a job may lose: after more, the job itself may be what ends them
@@ -35,11 +36,13 @@ class Endings:
         settings: config.Sweep,
         view: SweepScreen,
         attempts: Attempts,
+        steering: Steering,
     ) -> None:
         self._jobs = jobs
         self._settings = settings
         self._view = view
         self._attempts = attempts
+        self._steering = steering
 
     def take(self, attempt: Attempt, code: int, cause: Cause, *, is_interrupted: bool) -> bool:
         """Say how a job ended, and start it again, by itself, if it died and may.
@@ -53,7 +56,7 @@ class Endings:
             self._view.finished(cell.name, report.brief(cell.job, result, best), best)
             self._jobs.ended(cell)
             return False
-        if is_interrupted:
+        if self._steering.holds(attempt) or is_interrupted or self._steering.is_stopped:
             return False
         has_raised = result is not None and result.status == store.Status.FAILED
         if cause is Cause.PAUSED and not has_raised:
@@ -94,6 +97,7 @@ class Endings:
             self._attempts.put_back([replace(attempt, number=attempt.number + 1)])
         else:
             self._jobs.ended(cell)
+            self._steering.hold(attempt, None)
         self._view.failed("\n".join(lines), final=not is_retried)
         return not is_retried
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Self
 
 from sweeplab import console, store
 from sweeplab.store import Status, Wish
 from sweeplab.sweep.attempts import Attempt, Attempts
 from sweeplab.sweep.halt import Halt
 from sweeplab.sweep.jobs import Jobs
+from sweeplab.sweep.place import SweepPlace
 from sweeplab.sweep.screen import SweepScreen
 
 LOOK = 1.0  # seconds between two looks, at least
@@ -33,32 +35,42 @@ class Steering:
         self.is_paused = self.is_stopped = False
 
     @property
-    def has_paused(self) -> bool:
-        """Whether a run waits until it is resumed."""
-        return Wish.PAUSE in self._held.values()
+    def is_waiting(self) -> bool:
+        """Whether runs are to be started later, when they are resumed."""
+        is_any_held = Wish.PAUSE in self._held.values()
+        return is_any_held or (self.is_paused and self._attempts.are_waiting)
 
-    def enter(self) -> None:
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._presence.leave()
+
+    def _enter(self) -> None:
         """Let others know that requests are heeded from now on."""
         with suppress(OSError):  # on a file system that cannot lock nobody can ask
             self._presence.enter()
 
-    def leave(self) -> None:
-        """Heed no more: whoever asks from now on issues the command again."""
-        self._presence.leave()
-
-    def may_leave(self) -> bool:
-        """Leave, unless a run that is held is to be started after all."""
-        self._presence.leave()
-        self._release()
-        if self._attempts.are_waiting:
-            self.enter()
+    def has_ended(self, halt: Halt, place: SweepPlace) -> bool:
+        """Whether no job is to be started any more; then no request is heeded any more."""
+        is_any_to_come = self.is_waiting or (self._attempts.are_waiting and place.expecting)
+        if is_any_to_come and halt.reason is None:
             return False
-        return True
+        self._presence.leave()  # first: whoever asks from now on issues the command again
+        if halt.reason is not None:
+            return True
+        before = len(self._held)
+        self._release()
+        if len(self._held) == before:
+            return True
+        self._enter()
+        return False
 
     def look(self, halt: Halt) -> None:
         """Do what is asked for, if it is time to look again."""
         if halt.reason is not None:
-            self.leave()
+            self._presence.leave()
             return
         if time.monotonic() - self._looked_at < LOOK:
             return
@@ -74,7 +86,7 @@ class Steering:
         """End the sweep, unless the request is withdrawn at this very moment."""
         self._presence.leave()
         if not self._request.withdraw():
-            self.enter()
+            self._enter()
             return
         self.is_stopped = True
         self._view.say(f"{STOPPED}: what is at work ends at its last checkpoint")
@@ -88,7 +100,18 @@ class Steering:
             text = f"paused by sweeplab pause: nothing is trained until {way}"
         self._view.say(text, "yellow")
 
-    def sift(self, group: list[Attempt]) -> list[Attempt]:
+    def take(self) -> list[Attempt] | None:
+        """Return the jobs to be trained as one next; None if there are none, or no room."""
+        while (group := self._attempts.take()) is not None:
+            free = self._sift(group)
+            if free and self.is_paused:
+                self._attempts.put_back(free)
+                return None
+            if free:
+                return free
+        return None
+
+    def _sift(self, group: list[Attempt]) -> list[Attempt]:
         """Hold those that are asked not to begin; return the others."""
         free = []
         for attempt in group:
