@@ -105,7 +105,9 @@ def test_the_example_runs_on_the_wheel_alone(wheel: Path, project: Path, tmp_pat
         assert {"test/margin", "test/accuracy"} <= set(measured)
     configs = [file.read_text() for file in (project / "runs").glob("*/config.yaml")]
     assert len(configs) == 2
-    assert all("tumours.model.Residual" in text and "torch.optim.SGD" in text for text in configs)
+    assert all(
+        "own_project.model.Residual" in text and "torch.optim.SGD" in text for text in configs
+    )
 
 
 @pytest.mark.full
@@ -139,24 +141,43 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(
 
     run = sorted((project / "runs").glob("*/result.json"))[0].parent.name
     refused = sweeplab("replay", run)
-    assert (refused.code, "--trust tumours" in refused.err) == (2, True)
-    again = sweeplab("replay", run, "--trust", "tumours")
+    assert (refused.code, "--trust own_project" in refused.err) == (2, True)
+    again = sweeplab("replay", run, "--trust", "own_project")
     assert again.code == 0, again.err
     assert "identical: " in again.out
 
     assert "20 jobs: 20 reuse" in train("experiment=skip", "sweep.plan=true").out
-    edit(project / "tumours" / "model.py", "nn.ReLU()", "nn.GELU()")
+    edit(project / "own_project" / "model.py", "nn.ReLU()", "nn.GELU()")
     assert "20 jobs: 20 stale" in train("experiment=skip", "sweep.plan=true").out
-    edit(project / "tumours" / "model.py", "nn.GELU()", "nn.ReLU()")
+    edit(project / "own_project" / "model.py", "nn.GELU()", "nn.ReLU()")
 
     edit(project / "conf" / "model" / "residual.yaml", "\ndepth: 4", "\ndeph: 4")
     wrong = train()
     assert (wrong.code, wrong.err) == (
         2,
-        "model.deph=4: tumours.model.Residual has no argument 'deph'; did you mean 'depth'?\n",
+        "model.deph=4: own_project.model.Residual has no argument 'deph'; did you mean 'depth'?\n",
     )
     edit(project / "conf" / "model" / "residual.yaml", "\ndeph: 4", "\ndepth: 4")
 
     tested = words(python, "-m", "pytest", "-q", cwd=project, timeout=300)
+    assert tested.code == 0, tested.out
+    assert "5 passed" in tested.out
+
+
+@pytest.mark.full
+def test_what_init_writes_runs_by_its_two_commands(wheel: Path, tmp_path: Path) -> None:
+    uv("venv", "--python", sys.executable, tmp_path / "venv", cwd=tmp_path)
+    uv("pip", "install", "--python", tmp_path / "venv" / "bin" / "python", wheel, cwd=tmp_path)
+    made = words(tmp_path / "venv" / "bin" / "sweeplab", "init", "my-project", cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert f'{{ path = "{wheel}" }}' in made.out
+    project = tmp_path / "my-project"
+    uv("sync", "--python", sys.executable, cwd=project, timeout=600)
+    program = os.environ.get("UV") or str(shutil.which("uv"))
+    trained = words(program, "run", "--offline", "train.py", "tracking.wait=60", cwd=project)
+    assert trained.code == 0, trained.err
+    assert "test/recall" in next(project.glob("runs/*/result.json")).read_text()
+    assert (project / "mlflow.db").exists()
+    tested = words(program, "run", "--offline", "pytest", "-q", cwd=project, timeout=300)
     assert tested.code == 0, tested.out
     assert "5 passed" in tested.out

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tumours.data import Tumours
-from tumours.metric import Recall
-from tumours.model import Residual
-from tumours.step import noisy
+from own_project.data import Tumours
+from own_project.metric import Recall
+from own_project.model import Residual
+from own_project.step import noisy
 
 PROJECT = Path(__file__).parent.parent
 

@@ -18,6 +18,7 @@ __all__ = ["guarded", "main", "train"]
 
 
 COMMANDS = {
+    "init": "write a project of your own: a network, a data set, a question, tests",
     "ui": "open MLflow's page of a sweep or a run in the browser",
     "sync": "bring MLflow level with the store",
     "compare": "what came out of sweeps: ranked, with its uncertainty",
