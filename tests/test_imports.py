@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "targets": {"errors", "config"},
     "console": {"config", "metrics"},
     "store": {"errors", "metrics", "config"},
-    "tracking": RECORDS,
+    "tracking": RECORDS | {"targets"},
     "compare": RECORDS | {"tracking"},
     "data": BASE,
     "models": {"errors"},

@@ -431,7 +431,8 @@ def test_the_yaml_files_and_the_typed_sections_have_the_same_keys_and_defaults()
         assert set(yaml.safe_load(file.read_text())) == {
             f.name for f in fields(SECTIONS["data"])
         }, file.name
-    for file in (CONF / "tracking").glob("*.yaml"):
+    for name in ("mlflow", "off"):  # the others begin with one of these
+        file = CONF / "tracking" / f"{name}.yaml"
         assert set(yaml.safe_load(file.read_text())) == {
             f.name for f in fields(SECTIONS["tracking"])
         }, file.name

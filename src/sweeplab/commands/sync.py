@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sweeplab import console, tracking
 from sweeplab.config import Config
-from sweeplab.errors import RunFailed
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
 
 
@@ -27,6 +27,21 @@ def main(_: Namespace, settings: Config) -> None:
         count = "1 run lags" if len(lag) == 1 else f"{len(lag)} runs lag"
         raise RunFailed("\n".join([f"{count} behind in MLflow:", *by_cause(lag)]))
     console.say("MLflow is level with the store")
+    _export(home, settings)
+
+
+def _export(home: Store, settings: Config) -> None:
+    """Carry what further trackers lack. Raises RunFailed if some of it still lags."""
+    exporters = settings.tracking.exporters
+    if problems := tracking.exporter_problems(exporters):
+        raise UserError(*problems)
+    if not exporters:
+        return
+    with console.waiting(f"carrying runs to {', '.join(exporters)}"):
+        lag = tracking.export(home, settings.tracking)
+    if lag:
+        raise RunFailed(lag)
+    console.say(f"{', '.join(exporters)}: level with the store")
 
 
 def by_cause(lag: Sequence[str]) -> list[str]:

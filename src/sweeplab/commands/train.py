@@ -56,7 +56,9 @@ def train(
                 _show(job, home)
             else:
                 place = _open(job, home)
-                with tracking.feeding(home, job.config.tracking) as client:
+                is_single = job.config.sweep.id is None  # else the sweep's command exports it
+                exported = {"run": job.fingerprint} if is_single else None
+                with tracking.feeding(home, job.config.tracking, exported) as client:
                     result = run.train(job, home, splits, client.tend)
                     _report(job, home.run(job.fingerprint), result, place, client)
             return job.config.store.root, job.fingerprint

@@ -175,7 +175,7 @@ def _missing_key(error: Exception, cause: Any) -> str:
     valid: list[str] = []
     if cause.parent_node is not None:
         valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
-    typed = re.search(r"use \+(\S+)", str(error))
+    typed = re.search(r"use \+(.*\S)", str(error))
     key = typed[1] if typed else cause.full_key
     if cause.parent_node is not None and not valid:
         return f"{key}: no such key; a key below an empty one is added by a plus: +{key}"

@@ -189,6 +189,7 @@ class Tracking:
     wait: float = _rule(10.0, "a number >= 0 (seconds)", lambda v: v >= 0, MOST_SECONDS)
     log_model: bool = False
     system_metrics: bool = False
+    exporters: Node = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sweeplab import config, console, data, store, targets
+from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.runs import identity, optimizer_trial, parts, step_trial, system, trial
@@ -142,6 +142,8 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
         raise UserError(*problems)
     if settings.tracking.enabled and settings.tracking.system_metrics:
         system.check()
+    if problems := once(tracking.exporter_problems, settings.tracking.exporters):
+        raise UserError(*problems)
     once(choose_device, settings.trainer.device)
     home = store.Store(settings.store.root)
     once(_check_store, settings.store.root, False)

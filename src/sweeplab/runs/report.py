@@ -147,14 +147,14 @@ def planned(job: Job, home: store.Store) -> str:
 def say_tracking(
     lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None
 ) -> None:
-    """Say where to look next. Raises RunFailed if MLflow lags behind: why, and what to do."""
-    if not settings.tracking.enabled:
-        console.say("tracking is off: nothing was sent to MLflow")
-        return
+    """Say where to look next. Raises RunFailed if a tracker lags behind: why, and what to do."""
     if lag is not None:
         raise RunFailed(
             f"{lag}\nnothing is lost; bring it level with: {console.command('sweeplab sync')}"
         )
+    if not settings.tracking.enabled:
+        console.say("tracking is off: nothing was sent to MLflow")
+        return
     uri, home = tracking.resolve_uri(settings.tracking), store.Store(settings.store.root)
     for notice in tracking.notices(home, settings.tracking, {run.id for run in runs}, sweep):
         console.say(notice)

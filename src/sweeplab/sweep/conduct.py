@@ -81,7 +81,7 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     console.say(jobs.summary())
     with (
         home.carrying_out(plan.id),
-        tracking.feeding(home, settings.tracking) as client,
+        tracking.feeding(home, settings.tracking, {"sweep": plan.id}) as client,
     ):
         home.write_manifest(manifest("running"))
         status = store.Status.INTERRUPTED

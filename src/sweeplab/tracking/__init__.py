@@ -15,9 +15,11 @@ MLflow in seven steps, each a file:
 7. `connection.py`: holds MLflow's own client, which writes to the database or the server.
 
 A command meets the feeder in `client.py` and `process.py` (keep one at work, wait for it), in
-`syncing.py` (bring MLflow up to date now) and in `notices.py`. What the page of an experiment shows
-of a sweep is in `showcase.py` and `saved_view.py`. What remains is about places:
-`address.py` (the tracking URI), `links.py`, `server.py` (the UI) and `artifacts.py` (downloads).
+`syncing.py` (bring MLflow up to date now) and in `notices.py`. Other trackers get the same rows by
+an `exporter.py`, in a process of the command's own (`exporting.py`, `exports.py`): `tensorboard.py`
+is one. What the page of an experiment shows of a sweep is in `showcase.py` and `saved_view.py`. What
+remains is about places: `address.py` (the tracking URI), `links.py`, `server.py` (the UI) and
+`artifacts.py` (downloads).
 
 mlflow is imported in this package only, inside functions.
 """
@@ -25,10 +27,14 @@ mlflow is imported in this package only, inside functions.
 from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
 from sweeplab.tracking.artifacts import download, save_model
 from sweeplab.tracking.client import Client, feeding
+from sweeplab.tracking.exporter import ExportedRun, Exporter
+from sweeplab.tracking.exporting import problems as exporter_problems
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link
 from sweeplab.tracking.notices import notices
 from sweeplab.tracking.process import early
 from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
 from sweeplab.tracking.server import serve
-from sweeplab.tracking.syncing import is_behind, refresh, sync
+from sweeplab.tracking.syncing import export, is_behind, refresh, sync
+from sweeplab.tracking.tensorboard import TensorBoard
+from sweeplab.tracking.terms import MetricRow
 from sweeplab.tracking.weights import second_names

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sweeplab import config, console
 from sweeplab.store import Run, Store, locked
 from sweeplab.tracking import address, feeder, process, records
+from sweeplab.tracking.exports import Exports, exporting_runs
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 
@@ -17,16 +19,27 @@ LOOK_EVERY = 1.5  # seconds between two looks whether a feeder is at work
 
 
 class Client:
-    """A command's tie to the feeder; this one, for `tracking=off`, does nothing."""
+    """A command's tie to the feeder, and to exporters; this one, for `tracking=off`, has no feeder."""
+
+    def __init__(self, exports: Exports) -> None:
+        self._exports = exports
 
     def tend(self) -> None:
         """Start a feeder if none is at work; to be called now and then, and quick."""
 
     def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
-        """Wait until MLflow has these runs and their sweeps, at most `seconds`.
+        """Wait until MLflow has these runs and their sweeps, and until the exporters have theirs.
 
-        Return None, or one line on what lags and why.
+        It takes at most `seconds`. Return None, or what lags and why, a line each.
         """
+        began = time.monotonic()
+        self._exports.finish()
+        lag = self._wait_for_mlflow(runs, seconds)
+        left = max(seconds - (time.monotonic() - began), 0)
+        lags = [lag, self._exports.wait(left)]
+        return "\n".join(line for line in lags if line) or None
+
+    def _wait_for_mlflow(self, runs: Sequence[Run], seconds: float) -> str | None:
         del runs, seconds
         return None
 
@@ -34,7 +47,8 @@ class Client:
 class FeedingClient(Client):
     """A command's tie to the feeder of a store."""
 
-    def __init__(self, store: Store, uri: str) -> None:
+    def __init__(self, store: Store, uri: str, exports: Exports | None = None) -> None:
+        super().__init__(exports or Exports(None))
         self._store, self._uri = store, uri
         self._looked_at = -LOOK_EVERY
         self._feeder: int | None = None  # process id of the feeder that this client started
@@ -49,7 +63,7 @@ class FeedingClient(Client):
         if self._feeder is None or not process.is_alive(self._feeder):  # else it still loads
             self._feeder = process.start(self._store, self._uri)
 
-    def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
+    def _wait_for_mlflow(self, runs: Sequence[Run], seconds: float) -> str | None:
         began = time.monotonic()
         if self._feeder is not None:
             feeder.set_priority(self._feeder, level=0)  # training is over
@@ -71,16 +85,24 @@ class FeedingClient(Client):
 
 
 @contextmanager
-def feeding(store: Store, tracking: config.Tracking) -> Iterator[Client]:
-    """Keep a feeder at work for this store meanwhile; costs milliseconds."""
-    if not tracking.enabled:
-        yield Client()
-        return
-    client = FeedingClient(store, address.checked(address.resolve_uri(tracking)))
-    store.sweeps.mkdir(parents=True, exist_ok=True)
-    with records.attend(store):
-        client.tend()
-        yield client
+def feeding(
+    store: Store, tracking: config.Tracking, exported: Node | None = None
+) -> Iterator[Client]:
+    """Keep a feeder at work for this store meanwhile; costs milliseconds.
+
+    `exported` names the runs that the exporters get, as of `exporting.carry`; None: none do.
+    """
+    exporters = tracking if exported is not None else replace(tracking, exporters={})
+    with exporting_runs(store, exporters, exported or {}) as exports:
+        if not tracking.enabled:
+            yield Client(exports)
+            return
+        uri = address.checked(address.resolve_uri(tracking))
+        client = FeedingClient(store, uri, exports)
+        store.sweeps.mkdir(parents=True, exist_ok=True)
+        with records.attend(store):
+            client.tend()
+            yield client
 
 
 def wait_until_fed(

@@ -11,9 +11,10 @@ from filelock import FileLock, Timeout
 from sweeplab import config
 from sweeplab.errors import RunFailed
 from sweeplab.store import Store
-from sweeplab.tracking import address, feeder, process, records
+from sweeplab.tracking import address, exporting, feeder, process, records
 from sweeplab.tracking.client import PATIENCE, FeedingClient, wait_until_fed
 from sweeplab.tracking.connection import AwayError
+from sweeplab.tracking.exports import described
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 
@@ -68,6 +69,11 @@ def sync(
     if error is not None and not lag:
         raise RunFailed(f"{error}; so whether it is level cannot be told")
     return [f"{run_id}: {why}" for run_id, why in lag.items()]
+
+
+def export(store: Store, tracking: config.Tracking) -> str | None:
+    """Carry all runs of the store to the exporters of the config; return what lags, a line each."""
+    return described(exporting.carry(store, tracking.exporters, {}, lambda: True))
 
 
 def _feed(

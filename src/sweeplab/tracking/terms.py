@@ -117,7 +117,12 @@ def run_tags(history: store.History) -> dict[str, str]:
 
 
 def params(start: Mapping[str, Any]) -> dict[str, str]:
-    """Return the config of a `start` event as MLflow parameters, under dotted keys.
+    """Return the config of a `start` event as MLflow parameters: texts under dotted keys."""
+    return {name: config.yaml_str(value) for name, value in settings(start).items()}
+
+
+def settings(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a `start` event under dotted keys.
 
     Where the run is kept is left out. What was asked for is told in the form that fingerprints are
     made of, so that equal runs have equal parameters.
@@ -131,7 +136,7 @@ def params(start: Mapping[str, Any]) -> dict[str, str]:
         for section in ("data", "trainer"):
             sections[section] = sections[section] | asked[section]
     values = config.flatten(config.normalize(sections))
-    return {name: config.yaml_str(value) for name, value in values.items() if value != {}}
+    return {name: value for name, value in values.items() if value != {}}
 
 
 def values(events: Sequence[Node], fed: int) -> list[MetricRow]:
