@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import unified_diff
 from typing import Any
 
 from sweeplab import config, console
@@ -10,9 +11,11 @@ from sweeplab.compare import runs
 from sweeplab.compare.computation import DATA_DIGEST, DIGITS, computation
 from sweeplab.config import Node
 from sweeplab.errors import UserError
-from sweeplab.store import Run
+from sweeplab.store import History, Run, code
 
 Pair = tuple[Any, Any]
+FILES = "files"  # what store.code=diff has kept, if both runs have it
+MOST_LINES = 200  # of their difference
 Differences = dict[str, dict[str, Pair]]
 """Section -> key -> the values of both runs; None where a run has no such key."""
 
@@ -29,6 +32,8 @@ def differences(first: Run, second: Run) -> Differences:
         for facts in (one, other):
             values = facts["config"].items()
             facts["config"] = {key: value for key, value in values if not _names_data_set(key)}
+    if not (one[FILES] and other[FILES]):
+        one[FILES], other[FILES] = {}, {}
     result: Differences = {}
     for section in one:
         result[section] = {}
@@ -65,20 +70,46 @@ def _facts(run: Run) -> dict[str, Node]:
         "config": values,
         "code": code,
         "data": dict(start.get("data", {})),
+        FILES: _files(run),
         "environment": environment,
         "result": {"status": replica.status, "stop_reason": replica.stop_reason, **replica.metrics},
     }
+
+
+def _files(run: Run) -> dict[str, str]:
+    """Read the code that was kept: of a changed file its difference to the commit, else the text."""
+    kept = code.read(run.folder.parent, History.of(run.journal)) or {}
+    return {**kept.get("diff", {}), **kept.get("untracked", {})}
 
 
 def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
     """Print a table for each section that differs, and name those that do not."""
     for section, pairs in found.items():
         rows = [(key, _text(a), _text(b)) for key, (a, b) in pairs.items()]
-        if rows:
+        if section == FILES:
+            _show_files(pairs, names)
+        elif rows:
             console.table(section, ("", *names), rows, left=3)
     same = [section for section, pairs in found.items() if not pairs]
     if same:
         console.say(f"no difference in: {', '.join(same)}")
+
+
+def _show_files(pairs: Mapping[str, Pair], names: Pair) -> None:
+    """Print the difference of what both runs have kept of their code, as `diff -u` does."""
+    lines: list[str] = []
+    for path, texts in pairs.items():
+        a, b = ((text or "").splitlines() for text in texts)
+        first, second = (f"{name}: {path}" for name in names)
+        lines += unified_diff(a, b, first, second, lineterm="")
+    if lines:
+        console.say("\nfiles that store.code=diff has kept; of a changed one the git diff")
+    for line in lines[:MOST_LINES]:
+        console.say(line)
+    if len(lines) > MOST_LINES:
+        console.say(
+            f"... and {len(lines) - MOST_LINES} lines more; sweeplab compare --json has all"
+        )
 
 
 def _text(value: Any) -> str:

@@ -33,6 +33,7 @@ from sweeplab.config.reading import (
 )
 from sweeplab.config.redaction import (
     hidden_keys,
+    holds_secret,
     is_hidden,
     redact,
     redact_override,

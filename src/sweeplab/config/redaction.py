@@ -56,6 +56,9 @@ def mark(secret: str) -> str:
     return f"{STARS} (sha256 {digest[:8]})"
 
 
+PIECE, OVERLAP = 200, 5  # lines of a file that are looked at together, and again with the next
+
+
 def redact(value: Any, key: str = "") -> Any:
     """Return a config, or the value of a key, as it may be written down. Only texts are ever
     hidden.
@@ -114,6 +117,19 @@ def redact_text(text: str) -> str:
             pattern = rf"(?<!\w){pattern}(?!\w)"
         text = re.sub(pattern, shown, text)
     return text
+
+
+def holds_secret(text: str) -> bool:
+    """Tell whether a file's text seems to hold a secret.
+
+    It is looked at in pieces, a few lines of which are in two: of all at once, 1 MB takes a minute.
+    """
+    lines = text.splitlines(keepends=True)
+    for first in range(0, len(lines), PIECE):
+        piece = "".join(lines[max(0, first - OVERLAP) : first + PIECE])
+        if redact_text(piece) != piece:
+            return True
+    return False
 
 
 def redact_uri(uri: str) -> str:

@@ -201,6 +201,7 @@ class StoreSection:
     root: str = "runs"
     reuse: str = _choice("exact", "any")
     keep: str = _choice("none", "last")
+    code: str = _choice("none", "diff")
 
 
 def _are_looks(numbers: list[int]) -> bool:

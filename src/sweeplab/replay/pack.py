@@ -55,6 +55,8 @@ def pack(home: Store, sweep: Node, file: Path, *, with_weights: bool = False) ->
         packed.runs += 1
         members[f"{archive.RUNS}/{run.id}.jsonl"] = _journal(history.lines)
         packed.paths |= _paths(history.start)
+        if "diff" in (history.provenance.get("git") or {}):
+            packed.left_out["what store.code=diff has kept"] = "it stays in this store"
         for module, digest in (history.start.get("code") or {}).items():
             code.setdefault(str(module), set()).add(str(digest))
         if with_weights and (held := _weights(run.weights_file, weights.why_none(run))):
@@ -93,7 +95,7 @@ def _code(digests: Mapping[str, set[str]], packed: Packed) -> dict[str, bytes | 
             continue
         name = f"{archive.CODE}/{found.path}"
         text = found.content.decode(errors="replace")
-        if config.redact_text(text) != text:
+        if config.holds_secret(text):
             packed.left_out[module] = "its code seems to hold a secret"
         elif archive.is_allowed(name):
             members[name] = found.content

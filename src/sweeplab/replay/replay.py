@@ -217,7 +217,9 @@ def _report(record: Record, job: Job, retrained: Retrained) -> list[str]:
     reasons = [*_edits(record), *_code_reasons(record, job)]
     reasons += unequal(record.start["data"], start["data"], "data.")
     then, now = config.flatten(record.provenance), config.flatten(start["provenance"])
-    ignored = {"cores", "git.dirty"} | {key for key in then if key.startswith(("slurm.", "ray."))}
+    ignored = {"cores", "git.dirty", "git.diff"} | {
+        key for key in then if key.startswith(("slurm.", "ray."))
+    }
     if None in (then.get("git.commit"), now["git.commit"]):
         ignored.add("git.commit")
     reasons += unequal(_without(then, ignored), _without(now, ignored))

@@ -102,17 +102,21 @@ def _device_name(device: torch.device) -> str:
 
 
 def _git(*arguments: str, folder: Path) -> str | None:
-    """Return what git prints, or None where that fails."""
+    """Return what git prints, as text; None where that fails."""
+    printed = git(*arguments, folder=folder)
+    return None if printed is None else printed.decode(errors="replace").strip()
+
+
+def git(*arguments: str, folder: Path) -> bytes | None:
+    """Return what git prints, or None where that fails. Nothing of the repository is changed."""
     try:
-        done = subprocess.run(  # noqa: S603  # fixed arguments
-            ["git", *arguments],  # noqa: S607  # looked up on PATH as in a shell
+        done = subprocess.run(  # noqa: S603  # no shell
+            ["git", "--no-optional-locks", *arguments],  # noqa: S607  # looked up on PATH as in a shell
             cwd=folder,
             capture_output=True,
-            encoding="utf-8",
-            errors="replace",
             timeout=10,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None

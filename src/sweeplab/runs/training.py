@@ -15,6 +15,7 @@ from sweeplab.runs import (
     attachments,
     batches,
     checkpoint,
+    kept_code,
     longer,
     profiling,
     screen,
@@ -110,7 +111,7 @@ class Training:
         self.folder.journal.append(
             store.Event.START,
             **self.job.record(),
-            provenance=_provenance(self.runtime, together),
+            provenance=_provenance(settings, self.runtime, together),
             experiment=experiment,
             sweep=settings.sweep.id,
             command=config.issued_command() if settings.sweep.id is None else None,
@@ -122,9 +123,8 @@ class Training:
         put_back(self, saved)
         history = store.History.of(self.folder.journal)
         _say_other_ranks(self.folder, history)
-        self.folder.journal.append(
-            store.Event.RESUME, epoch=self.epoch, provenance=_provenance(self.runtime, together)
-        )
+        facts = _provenance(self.job.config, self.runtime, together)
+        self.folder.journal.append(store.Event.RESUME, epoch=self.epoch, provenance=facts)
         console.say(f"run {self.folder.id} goes on after epoch {self.epoch}")
         self._known = history.epochs
 
@@ -306,8 +306,12 @@ def _say_other_ranks(run: store.Run, history: store.History) -> None:
         console.say(f"run {run.id} {others}")
 
 
-def _provenance(how: Runtime, together: Mapping[str, int]) -> dict[str, Any]:
-    return {**provenance(how, Path.cwd()), **together}
+def _provenance(
+    settings: config.Config, how: Runtime, together: Mapping[str, int]
+) -> dict[str, Any]:
+    facts = provenance(how, Path.cwd())
+    facts["git"] = facts["git"] | kept_code.keep(settings, Path.cwd())
+    return {**facts, **together}
 
 
 def _complain_of_changed_data(run: store.Run, splits: Sequence[data.StreamingSplit]) -> None:

@@ -1,6 +1,6 @@
 """The store: a folder of runs by fingerprint, with journals and results; and sweep manifests."""
 
-from sweeplab.store import repair, weights
+from sweeplab.store import code, repair, weights
 from sweeplab.store.files import (
     DamagedError,
     plain,
