@@ -33,7 +33,7 @@ def differences(first: Run, second: Run) -> Differences:
             values = facts["config"].items()
             facts["config"] = {key: value for key, value in values if not _names_data_set(key)}
     if not (one[FILES] and other[FILES]):
-        one[FILES], other[FILES] = {}, {}
+        del one[FILES], other[FILES]
     result: Differences = {}
     for section in one:
         result[section] = {}
