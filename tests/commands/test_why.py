@@ -74,6 +74,11 @@ ANSWERS = {
         f"hydra.run.dir = .  from sweeplab's conf/config.yaml:{line('conf/config.yaml', 'dir: .')}",
         "  else outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}  Hydra's default",
     ],
+    "data.in_features data=csv": [
+        "data.in_features = 1  from sweeplab's conf/data/csv.yaml:4 (data=csv): ${from_set:in_features}",
+        "  else 1  the schema's default",
+        f"  without data=csv: 784  from {MNIST}",
+    ],
     "optimizer.amsgrad": [
         "optimizer.amsgrad = false  the default of torch.optim.Adam, which no config sets"
     ],
@@ -144,6 +149,12 @@ def test_a_sweep_gives_its_values_in_turn_and_an_experiment_chooses(
         f"  else adam  from sweeplab's conf/config.yaml:{line('conf/config.yaml', '- optimizer:')}",
         "optimizer._target_ = torch.optim.SGD  from sweeplab's conf/optimizer/sgd.yaml:1",
     ]
+    (own / "experiments" / "both.yaml").write_text(
+        "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      optimizer: adam,sgd\n"
+    )
+    assert sweeplab("why", "optimizer", "experiment=both").out.splitlines()[0] == (
+        "optimizer = adam,sgd  from the sweep of experiments/both.yaml:5, one after the other"
+    )
     lines = sweeplab("why", "model", "experiment=wide").out.splitlines()
     assert lines[:3] == [  # as Hydra has it: the primary config's override comes first
         "model = residual  from conf/project.yaml:5",
@@ -214,6 +225,7 @@ WRONG = {
     "model.hidden.x": "model.hidden.x: no such key; did you mean 'model.hidden'?",
     "model.hidden=3": "name a key, as in: sweeplab why trainer.epochs",
     "seed sed=3": "sed=3: no such key; did you mean 'seed'?",
+    "seed -m seed=1,2": "-m: a key is explained for one run; give one value of each key",
     "seed seed=-1": "seed=-1: must be a whole number >= 0",
 }
 

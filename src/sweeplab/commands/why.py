@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
 from sweeplab import config, console
@@ -14,8 +17,6 @@ from sweeplab.config import Config, origins
 from sweeplab.config.layers import Layers
 from sweeplab.config.origins import Explained, Origin
 from sweeplab.errors import UserError, did_you_mean
-
-SCHEMA = "sweeplab.why/1"
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -28,10 +29,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
     """Take the keys, which have no `=`, from among the overrides."""
-    settings = [word for word in words if "=" in word or word.startswith(("~", "-"))]
-    arguments.keys = [word for word in words if word not in settings]
-    arguments.settings = settings
-    return settings
+    if "-m" in words or "--multirun" in words:
+        raise UserError("-m: a key is explained for one run; give one value of each key")
+    arguments.settings = [word for word in words if "=" in word or word.startswith(("~", "-"))]
+    arguments.keys = [word for word in words if word not in arguments.settings]
+    return list(arguments.settings)
 
 
 def main(arguments: Namespace, _: Config) -> None:
@@ -43,16 +45,16 @@ def main(arguments: Namespace, _: Config) -> None:
     for key in arguments.keys:
         explained += _explain(layers, key)
     if arguments.json:
-        print(json.dumps({"schema": SCHEMA, "keys": [_as_json(each) for each in explained]}))
+        print(console.json_text("why", {"keys": [_as_json(each) for each in explained]}))
         return
-    is_single = len(explained) == len(arguments.keys)
+    is_section = len(explained) > len(arguments.keys)
+    lines: list[str] = []
     for each in explained:
-        if not is_single and not each.is_choice:
-            console.say(_short(each))
-            continue
-        # All lines before the first is said: the later ones make secrets known.
-        lines = [*_lines(each), *_without_choice(arguments, each)]
-        console.say("\n".join(lines))
+        if is_section and not each.is_choice:
+            lines.append(_short(each))
+        else:
+            lines += [*_lines(each), *_without_choice(arguments, each)]
+    console.say("\n".join(lines))  # all at once: the last of them may make a secret known
 
 
 def _layers(arguments: Namespace, settings: list[str]) -> Layers:
@@ -66,10 +68,11 @@ def _explain(layers: Layers, key: str) -> list[Explained]:
         found.append(origins.explain_choice(layers, key))
     section = key.replace("/", ".")
     inner = [each for each in origins.keys_of(layers, section) if each != section]
-    if inner or found:
-        found += [origins.explain_key(layers, each) for each in inner]
-    else:
-        key = origins.list_of(layers, key)
+    found += [origins.explain_key(layers, each) for each in inner]
+    if not found:
+        whole = re.sub(r"(\[\d+\]|\.\d+)+$", "", key)  # of an item, the list
+        if isinstance(origins.find(layers.values, whole), list):
+            key = whole
         found.append(origins.explain_key(layers, key) or _class_default(layers, key))
     known = [each for each in found if each is not None]
     if not known:
@@ -80,16 +83,16 @@ def _explain(layers: Layers, key: str) -> list[Explained]:
 def _class_default(layers: Layers, key: str) -> Explained | None:
     """Explain an argument of a `_target_` that no config sets: the class has a default of its own."""
     section, _, name = key.rpartition(".")
-    target = origins.explain_key(layers, f"{section}._target_") if section else None
-    if target is None or not isinstance(target.value, str):
+    target = origins.find(layers.values, f"{section}._target_")
+    if not isinstance(target, str):
         return None
     from sweeplab.targets import default, locate
 
     with suppress(UserError):  # a class that is found in the folder of train.py only
-        found: Any = locate(target.value, f"{section}._target_")
+        found: Any = locate(target, f"{section}._target_")
         value = default(found, name)
         if value is not Parameter.empty:
-            origin = Origin(kind="class", value=value, text=target.value)
+            origin = Origin(kind="class", value=value, text=target)
             return Explained(key=key, value=value, origins=[origin])
     return None
 
@@ -100,15 +103,14 @@ def _nearest(layers: Layers, key: str) -> str:
     inside = [each for each in keys if each.endswith(f".{key}")]
     if inside:
         return f"; did you mean '{inside[0]}'?"
-    section = key.rpartition(".")[0]
-    siblings = origins.keys_of(layers, section) if section else []
+    siblings = origins.keys_of(layers, key.rpartition(".")[0]) if "." in key else []
     return did_you_mean(key, siblings or [*layers.choices, *keys])
 
 
 def _without_choice(arguments: Namespace, explained: Explained) -> Iterator[str]:
     """Say what the value would be without the option that the command line chooses."""
-    chosen = explained.origins[0].chosen
-    if explained.is_choice or not chosen:
+    chosen = explained.origins[0].chosen_by
+    if not chosen:
         return
     settings = [word for word in arguments.settings if word != chosen]
     other = origins.explain_key(_layers(arguments, settings), explained.key)
@@ -117,9 +119,6 @@ def _without_choice(arguments: Namespace, explained: Explained) -> Iterator[str]
     elif not explained.origins[1:] or other.value != explained.origins[1].value:
         where = _where(other.origins[0])
         yield f"  without {chosen}: {_text(other.key, other.value)}  {where}"
-
-
-# --- In words -------------------------------------------------------------------------------------
 
 
 def _lines(explained: Explained, indent: str = "") -> Iterator[str]:
@@ -133,11 +132,11 @@ def _lines(explained: Explained, indent: str = "") -> Iterator[str]:
 
 def _first(explained: Explained) -> str:
     first = explained.origins[0]
-    if first.is_removal:
-        return f"{explained.key} is not there, {_where(first)}"
     source = _where(first)
-    if explained.references:
-        source += f": {config.brief(first.value)}"
+    if first.is_removal:
+        return f"{explained.key} is not there, {source}"
+    if isinstance(first.value, str) and "${" in first.value:
+        source += f": {_value(explained.key, first)}"
     if first.kind == "sweep":
         source += ", one after the other"
     return f"{explained.key} = {_text(explained.key, explained.value)}  {source}"
@@ -145,10 +144,9 @@ def _first(explained: Explained) -> str:
 
 def _short(explained: Explained) -> str:
     others = [_value(explained.key, origin) for origin in explained.origins[1:]]
-    line = _first(explained)
     if others and others[0] != _text(explained.key, explained.value):
-        line += f"; else {others[0]}"
-    return line
+        return f"{_first(explained)}; else {others[0]}"
+    return _first(explained)
 
 
 def _value(key: str, origin: Origin) -> str:
@@ -161,44 +159,44 @@ def _text(key: str, value: Any) -> str:
 
 def _where(origin: Origin) -> str:
     """Say where a value comes from."""
-    if origin.is_removal and origin.kind == "override":
-        return f"taken out on the command line ({config.redact_override(origin.text)})"
+    text = config.redact_override(origin.text)
     if origin.kind == "override":
-        return f"from the command line ({config.redact_override(origin.text)})"
+        verb = "taken out on" if origin.is_removal else "from"
+        return f"{verb} the command line ({text})"
     if origin.kind == "environment":
-        return f"from {origin.text} in the environment"
+        return f"from {text} in the environment"
     if origin.kind == "class":
-        return f"the default of {origin.text}, which no config sets"
+        return f"the default of {text}, which no config sets"
     if origin.file is None:
-        return origin.text
-    place = origins.place(origin)
+        return text
+    place = _place(origin.file)
+    if origin.line is not None:
+        place += f":{origin.line}"
     if origin.kind == "sweep":
         return f"from the sweep of {place}"
-    return f"from {place} ({origin.chosen})" if origin.chosen else f"from {place}"
+    return f"from {place} ({origin.chosen_by})" if origin.chosen_by else f"from {place}"
+
+
+def _place(file: Path) -> str:
+    """Name a file as a reader finds it: from here, or as sweeplab's."""
+    if file.is_relative_to(Path.cwd()):
+        return str(file.relative_to(Path.cwd()))
+    if file.is_relative_to(config.conf_dir()):
+        return f"sweeplab's conf/{file.relative_to(config.conf_dir())}"
+    return str(file)
 
 
 def _as_json(explained: Explained) -> dict[str, Any]:
+    """Return all of it as plain data, secrets hidden."""
     # First, so that secrets of variables are known and hidden where a value repeats them.
     references = [_as_json(each) for each in explained.references]
-    return {
-        "key": explained.key,
-        "value": _plain(explained.key, explained.value),
-        "is_choice": explained.is_choice,
-        "origins": [_origin_as_json(explained.key, origin) for origin in explained.origins],
-        "references": references,
-    }
-
-
-def _origin_as_json(key: str, origin: Origin) -> dict[str, Any]:
-    return {
-        "kind": origin.kind,
-        "value": None if origin.is_removal else _plain(key, origin.value),
-        "is_removal": origin.is_removal,
-        "file": None if origin.file is None else str(origin.file),
-        "line": origin.line,
-        "text": config.redact_override(origin.text),
-        "chosen_by": origin.chosen,
-    }
+    places = []
+    for origin in explained.origins:
+        value = None if origin.is_removal else _plain(explained.key, origin.value)
+        place = asdict(origin) | {"value": value, "text": config.redact_override(origin.text)}
+        places.append(place | {"file": origin.file and str(origin.file)})
+    value = _plain(explained.key, explained.value)
+    return asdict(explained) | {"value": value, "origins": places, "references": references}
 
 
 def _plain(key: str, value: Any) -> Any:

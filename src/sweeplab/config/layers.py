@@ -7,11 +7,11 @@ Hydra's private functions are used here and in `sweep/compose.py` only: they hav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.composing import conf_dir, quote_home
+from sweeplab.config.composing import quote_home
 from sweeplab.config.hydra_calls import hydra_in
 from sweeplab.config.nodes import Node
 from sweeplab.config.sections import defaults
@@ -19,7 +19,6 @@ from sweeplab.config.sections import defaults
 if TYPE_CHECKING:
     from hydra.core.default_element import ResultDefault
     from hydra.core.override_parser.types import Override
-    from hydra.plugins.config_source import ConfigResult, ConfigSource
     from omegaconf import DictConfig
 
 SCHEMA = "sections"
@@ -35,9 +34,7 @@ class ConfigLayer:
     file: Path | None
     package: list[str]  # the section that it is put into
     values: Any  # with its package around them, interpolations unresolved
-    hidden: ConfigLayer | None = (
-        None  # the file of the same name in a folder that is searched later
-    )
+    hidden: ConfigLayer | None = None  # of the same name, where Hydra looks later
 
     @property
     def group(self) -> str:
@@ -50,11 +47,12 @@ class Layers:
     """A composed config, and all that it is made of; what comes later wins."""
 
     composed: DictConfig
+    values: Node  # the same as plain data, interpolations unresolved
     layers: list[ConfigLayer]
-    overrides: list[Override]  # of values, in their order
+    overrides: list[Override]  # of values
     choices: dict[str, str | None]  # group -> option
-    typed: dict[str, str]  # group -> the override that chooses its option
-    choosers: dict[str, str] = field(default_factory=dict)  # group -> the config that overrides it
+    typed: dict[str, str]  # group -> the override of the command line that chooses its option
+    choosers: dict[str, str | None]  # group -> the config whose defaults list overrides it
 
     @classmethod
     def of(cls, words: Sequence[str], folder: Path, name: str) -> Layers:
@@ -67,59 +65,46 @@ class Layers:
             composed = loader.load_configuration(name, words, RunMode.RUN)
             parsed, repository = loader._parse_overrides_and_create_caching_repo(name, words)
             listed = loader.compute_defaults_list(name, words, RunMode.RUN)
-            sources = repository.get_sources()
-            layers = []
-            for default in listed.defaults:
-                result = loader._load_single_config(default, repository)
-                layers.append(_layer(default, result, sources, folder))
+            layers = [_layer(each, loader, repository, folder) for each in listed.defaults]
         if SCHEMA not in [layer.name for layer in layers]:  # a conf/ that does without
-            layers.insert(0, _schema())
-        known = listed.overrides
-        choosers = {
-            group: str(metadata.containing_config_path)
-            for group, metadata in known.override_metadata.items()
-            if not metadata.external_override
-        }
+            schema = ConfigLayer(
+                name=SCHEMA, provider="sweeplab", file=None, package=[], values=defaults()
+            )
+            layers.insert(0, schema)
         values = listed.config_overrides
-        typed = {
-            override.key_or_group: str(override.input_line)
-            for override in parsed
-            if override not in values
-        }
+        chosen = [override for override in parsed if override not in values]
+        metadata = listed.overrides.override_metadata
         return cls(
             composed=composed,
+            values=_plain(composed),
             layers=layers,
             overrides=values,
-            choices=dict(known.known_choices),
-            typed=typed,
-            choosers=choosers,
+            choices=dict(listed.overrides.known_choices),
+            typed={each.key_or_group: str(each.input_line) for each in chosen},
+            choosers={group: each.containing_config_path for group, each in metadata.items()},
         )
 
 
-def _layer(
-    default: ResultDefault, result: ConfigResult, sources: Sequence[ConfigSource], folder: Path
-) -> ConfigLayer:
-    name, package = str(default.config_path), default.package or ""
-    layer = ConfigLayer(
-        name=name,
-        provider=result.provider,
-        file=_file(result.path, name, folder),
-        package=package.split(".") if package else [],
-        values=_plain(result.config),
-    )
-    for source in sources:
-        path = f"{source.scheme()}://{source.path}"
-        file = _file(path, name, folder)
-        if source.scheme() != "file" or file == layer.file or not source.is_config(name):
+def _layer(default: ResultDefault, loader: Any, repository: Any, folder: Path) -> ConfigLayer:
+    """Load a config as Hydra does, and those of the same name that it hides."""
+    name = str(default.config_path)
+    layer: ConfigLayer | None = None
+    for source in reversed(repository.get_sources()):
+        if not source.is_config(name):
             continue
-        layer.hidden = ConfigLayer(
+        result = loader._embed_result_config(source.load_config(name), default.package)
+        file = _file(result.path, name, folder)
+        if layer is not None and file == layer.file:  # the same folder once more
+            continue
+        layer = ConfigLayer(
             name=name,
-            provider=source.provider,
+            provider=result.provider,
             file=file,
-            package=layer.package,
-            values=_embedded(source.load_config(name).config, layer.package),
+            package=[part for part in (default.package or "").split(".") if part],
+            values=_plain(result.config),
+            hidden=layer,
         )
-        break
+    assert layer is not None
     return layer
 
 
@@ -132,33 +117,7 @@ def _file(path: str, name: str, folder: Path) -> Path | None:
     return None
 
 
-def _schema() -> ConfigLayer:
-    node = {section: dict(values) for section, values in defaults().items()}
-    return ConfigLayer(name=SCHEMA, provider="sweeplab", file=None, package=[], values=node)
-
-
-def _embedded(config: Any, package: Sequence[str]) -> Any:
-    values = _plain(config)
-    if isinstance(values, dict):
-        values.pop("defaults", None)
-    for name in reversed(package):
-        values = {name: values}
-    return values
-
-
 def _plain(config: Any) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-
-
-def is_packaged(file: Path) -> bool:
-    """Whether a file ships with sweeplab."""
-    return file.is_relative_to(conf_dir())
-
-
-def plain_values(config: DictConfig) -> Node:
-    """Return a composed config as plain data, interpolations unresolved."""
-    values = _plain(config)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeplab.config.composing import conf_dir
-from sweeplab.config.layers import ConfigLayer, Layers, is_packaged, plain_values
-from sweeplab.config.nodes import Node
+from sweeplab.config.layers import ConfigLayer, Layers
 from sweeplab.config.reading import root
 from sweeplab.config.resolving import register
 
@@ -38,7 +36,7 @@ class Origin:
     file: Path | None = None
     line: int | None = None
     is_removal: bool = False
-    chosen: str = ""  # the override of the command line that chooses the file
+    chosen_by: str = ""  # the override of the command line that chooses the file
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,75 +45,63 @@ class Explained:
 
     key: str
     value: Any
-    origins: list[Origin]
     is_choice: bool = False  # of an option of a group
+    origins: list[Origin]
     references: list[Explained] = field(default_factory=list)  # what its value is taken from
 
 
-def keys_of(layers: Layers, prefix: str = "") -> list[str]:
-    """Return the keys of the composed config, or of a section of it; those of Hydra only if asked."""
-    values = plain_values(layers.composed)
-    if not prefix:
-        values.pop("hydra", None)
-        return list(_leaves(values, ""))
-    section = _find(values, prefix.split("."))
-    return list(_leaves(section, prefix)) if isinstance(section, dict) else []
+def keys_of(layers: Layers, section: str = "") -> list[str]:
+    """Return the keys of a section; without one, all but Hydra's own. A list is one key."""
+    if not section:
+        return [key for key in _leaves(layers.values, "") if not key.startswith("hydra.")]
+    values = find(layers.values, section)
+    return list(_leaves(values, section)) if isinstance(values, dict) else []
 
 
 def explain_choice(layers: Layers, group: str) -> Explained:
     """Say which option of a group is chosen, and where: the winning place first, the default last."""
-    overriding: list[Origin] = []
-    listed: list[Origin] = []
-    for layer in layers.layers:
-        for line, name, option, is_override in _listed(layer):
+    option = layers.choices[group]
+    ranked: list[tuple[int, Origin]] = []
+    for layer in reversed(layers.layers):
+        for line, name, listed, is_override in _listed(layer):
             if name != group:
                 continue
-            origin = Origin(kind="file", value=option, file=layer.file, line=line)
-            if not is_override:
-                listed.append(origin)
-            elif layers.choosers.get(group) == layer.name:
-                overriding.insert(0, origin)
-            else:
-                overriding.append(origin)
-    origins = overriding + listed[::-1]
+            rank = 2  # below all that override it
+            if is_override:
+                rank = int(layers.choosers.get(group) != layer.name)
+            ranked.append((rank, Origin(kind="file", value=listed, file=layer.file, line=line)))
+    origins = [each for layer in reversed(layers.layers) for each in _from_sweep(layer, group)]
+    origins += [origin for _, origin in sorted(ranked, key=lambda pair: pair[0])]
     if group in layers.typed:
-        typed = Origin(kind="override", value=layers.choices.get(group), text=layers.typed[group])
-        typed.is_removal = typed.text.startswith("~")
+        text = layers.typed[group]
+        is_removal = text.startswith("~")
+        typed = Origin(kind="override", value=option, text=text, is_removal=is_removal)
         origins.insert(0, typed)
     if not origins:
-        origins = [Origin(kind="hydra", value=layers.choices[group], text="Hydra")]
-    return Explained(key=group, value=layers.choices[group], origins=origins, is_choice=True)
+        origins.append(Origin(kind="hydra", value=option, text="Hydra's default"))
+    return Explained(key=group, value=origins[0].value, origins=origins, is_choice=True)
 
 
 def explain_key(layers: Layers, key: str) -> Explained | None:
     """Say where the value of a key comes from; None if nothing gives it one."""
-    parts = key.split(".")
-    origins = [*_from_environment(layers, key), *_from_overrides(layers, parts)]
-    origins += _from_sweep(layers, key)
+    origins = [*_from_environment(layers, key), *_from_overrides(layers, key)]
     for layer in reversed(layers.layers):
-        origins += _from_layer(layers, layer, parts)
-    is_there = _find(plain_values(layers.composed), parts) is not MISSING
-    if not origins and is_there and parts[0] == "hydra":
-        origins = [Origin(kind="hydra", text="Hydra, as it starts", value=_value(layers, key))]
+        origins += _from_sweep(layer, key)
+    for layer in reversed(layers.layers):
+        origins += _from_layer(layers, layer, key)
+    is_there = find(layers.values, key) is not MISSING
+    if not origins and is_there:
+        value = _value(layers, key)
+        origins.append(Origin(kind="hydra", text="Hydra, as it starts", value=value))
     if all(origin.value is REMOVED for origin in origins):
         return None
     first = origins[0]
-    written = first.value
-    value = written
+    explained = Explained(key=key, value=first.value, origins=origins)
     if is_there and first.kind not in ("sweep", "environment"):
-        value = _value(layers, key)
-    explained = Explained(key=key, value=value, origins=origins)
-    if isinstance(written, str) and not first.is_removal:
-        explained.references = _references(layers, parts, written)
+        explained.value = _value(layers, key)
+    if isinstance(first.value, str):
+        explained.references = _references(layers, key, first.value)
     return explained
-
-
-def list_of(layers: Layers, key: str) -> str:
-    """Return the key of the list that an item is of, as model.hidden for model.hidden[0]; else the key."""
-    shorter = re.sub(r"(\[\d+\]|\.\d+)+$", "", key)
-    if isinstance(_find(plain_values(layers.composed), shorter.split(".")), list):
-        return shorter
-    return key
 
 
 # --- Where values come from -----------------------------------------------------------------------
@@ -129,49 +115,47 @@ def _from_environment(layers: Layers, key: str) -> list[Origin]:
     return [Origin(kind="environment", value=value, text=name)]
 
 
-def _from_overrides(layers: Layers, parts: list[str]) -> Iterator[Origin]:
+def _from_overrides(layers: Layers, key: str) -> Iterator[Origin]:
     for override in reversed(layers.overrides):
-        text = str(override.input_line)
-        at = override.key_or_group.split(".")
-        if at != parts[: len(at)]:
+        text, at = str(override.input_line), override.key_or_group
+        if not f"{key}.".startswith(f"{at}."):
             continue
-        if override.is_delete():
-            yield Origin(kind="override", text=text, is_removal=True)
-            continue
-        value = _find(override.value(), parts[len(at) :])
+        value = REMOVED
+        if not override.is_delete():
+            value = find(override.value(), key.removeprefix(at).removeprefix("."))
         if value is not MISSING:
-            yield Origin(kind="override", text=text, value=value, is_removal=value is REMOVED)
+            is_removal = value is REMOVED
+            value = None if override.is_delete() else value
+            yield Origin(kind="override", text=text, value=value, is_removal=is_removal)
 
 
-def _from_sweep(layers: Layers, key: str) -> Iterator[Origin]:
+def _from_sweep(layer: ConfigLayer, key: str) -> Iterator[Origin]:
     """Yield the values that a sweep gives the key in turn, by `hydra.sweeper.params`."""
-    at = ["hydra", "sweeper", "params", key]
-    for layer in reversed(layers.layers):
-        value = _find(layer.values, at)
-        if value not in (MISSING, REMOVED):
-            line = _line(layer, at)
-            yield Origin(kind="sweep", value=value, file=layer.file, line=line)
+    values = find(layer.values, "hydra.sweeper.params")
+    if isinstance(values, dict) and key in values:
+        line = _line(layer, ["hydra", "sweeper", "params", key])
+        yield Origin(kind="sweep", value=values[key], file=layer.file, line=line)
 
 
-def _from_layer(layers: Layers, layer: ConfigLayer, parts: list[str]) -> Iterator[Origin]:
-    value = _find(layer.values, parts)
+def _from_layer(layers: Layers, layer: ConfigLayer, key: str) -> Iterator[Origin]:
+    value = find(layer.values, key)
     if value is MISSING:
         return
     origin = Origin(kind="file", value=value, is_removal=value is REMOVED)
     if layer.file is not None:
-        origin.file, origin.line = layer.file, _line(layer, parts)
+        origin.file, origin.line = layer.file, _line(layer, key.split("."))
     elif layer.provider == "hydra":
         origin.kind, origin.text = "hydra", "Hydra's default"
     else:
         origin.kind, origin.text = "default", "the schema's default"
     if layer.group and layers.choices.get(layer.group) == layer.name.rpartition("/")[2]:
-        origin.chosen = layers.typed.get(layer.group, "")
+        origin.chosen_by = layers.typed.get(layer.group, "")
     yield origin
     if layer.hidden is not None:
-        yield from _from_layer(layers, layer.hidden, parts)
+        yield from _from_layer(layers, layer.hidden, key)
 
 
-def _references(layers: Layers, parts: list[str], written: str) -> list[Explained]:
+def _references(layers: Layers, key: str, written: str) -> list[Explained]:
     """Explain the keys and variables that a value refers to."""
     found = []
     for name in _VARIABLE.findall(written):
@@ -179,10 +163,10 @@ def _references(layers: Layers, parts: list[str], written: str) -> list[Explaine
         origin = Origin(kind="environment", value=value, text=name)
         found.append(Explained(key=f"oc.env:{name}", value=value, origins=[origin]))
     for reference in _REFERENCE.findall(written):
-        dots = len(reference) - len(reference.lstrip("."))
-        above = parts[:-dots] if dots else []
-        key = ".".join([*above, reference.lstrip(".")])
-        explained = explain_key(layers, key)
+        name = reference.lstrip(".")
+        if dots := len(reference) - len(name):  # relative: one dot is the section of the key
+            name = ".".join([*key.split(".")[:-dots], name])
+        explained = explain_key(layers, name)
         if explained is not None:
             found.append(explained)
     return found
@@ -197,7 +181,7 @@ def _value(layers: Layers, key: str) -> Any:
     try:
         value = OmegaConf.select(layers.composed, key)
     except OmegaConfBaseException:  # one of Hydra's own, which knows more once it runs
-        return _find(plain_values(layers.composed), key.split("."))
+        return find(layers.values, key)
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
@@ -212,50 +196,44 @@ def _leaves(value: Any, key: str) -> Iterator[str]:
         yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
-def _find(values: Any, parts: Sequence[str]) -> Any:
+def find(values: Any, key: str) -> Any:
     """Return the value at a key: MISSING if there is none, REMOVED if another one stands in the place
     of its section.
     """
-    for part in parts:
+    for part in key.split(".") if key else []:
         if values == NOT_GIVEN:
             return MISSING
         if not isinstance(values, dict):
             return REMOVED
-        by_name: Node = {str(name): value for name, value in values.items()}
-        if part not in by_name:
+        values = {str(name): value for name, value in values.items()}.get(part, MISSING)
+        if values is MISSING:
             return MISSING
-        values = by_name[part]
     return MISSING if values == NOT_GIVEN else values
 
 
-def _line(layer: ConfigLayer, parts: list[str]) -> int | None:
+def _line(layer: ConfigLayer, parts: Sequence[str]) -> int | None:
     """Return the line of a layer's file on which a key, or the nearest section around it, stands."""
-    assert layer.file is None or parts[: len(layer.package)] == layer.package
     node, line = _yaml(layer.file), None
     for part in parts[len(layer.package) :]:
-        for key, value in _pairs(node):
-            if key.value == part:
-                node, line = value, key.start_mark.line + 1
-                break
-        else:
-            return line
+        inside = [(key, value) for key, value in _pairs(node) if key.value == part]
+        if not inside:
+            break
+        key, node = inside[0]
+        line = key.start_mark.line + 1
     return line
 
 
 def _listed(layer: ConfigLayer) -> Iterator[tuple[int, str, str | None, bool]]:
     """Yield what a file's defaults list chooses: line, group, option, and whether it overrides."""
-    for name, listed in _pairs(_yaml(layer.file)):
-        if name.value != "defaults":
-            continue
-        for item in listed.value:
-            for key, value in _pairs(item):
-                *words, group = key.value.split()
-                group = group.partition("@")[0]
-                if not group.startswith("/") and layer.group:
-                    group = f"{layer.group}/{group}"
-                option = None if value.tag.endswith(":null") else value.value
-                line = key.start_mark.line + 1
-                yield line, group.lstrip("/"), option, "override" in words
+    lists = [value for key, value in _pairs(_yaml(layer.file)) if key.value == "defaults"]
+    for item in [item for each in lists for item in each.value]:
+        for key, value in _pairs(item):
+            *words, group = key.value.split()
+            group = group.partition("@")[0]
+            if not group.startswith("/") and layer.group:
+                group = f"{layer.group}/{group}"
+            option = None if value.tag.endswith(":null") else value.value
+            yield key.start_mark.line + 1, group.lstrip("/"), option, "override" in words
 
 
 def _pairs(node: Any) -> list[tuple[Any, Any]]:
@@ -270,15 +248,3 @@ def _yaml(file: Path | None) -> Any:
         return None
     with file.open(encoding="utf-8") as text:
         return yaml.compose(text, yaml.SafeLoader)
-
-
-def place(origin: Origin) -> str:
-    """Name the file and line of an origin as a reader finds it: from here, or as sweeplab's."""
-    assert origin.file is not None
-    file, here = origin.file, Path.cwd()
-    name = str(file)
-    if file.is_relative_to(here):
-        name = str(file.relative_to(here))
-    elif is_packaged(file):
-        name = f"sweeplab's conf/{file.relative_to(conf_dir())}"
-    return name if origin.line is None else f"{name}:{origin.line}"
