@@ -32,6 +32,19 @@ class RunFailed(RuntimeError):
     log. Exit code 1.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows; where it was raised in the user's code is in the log."""
+        return [f"RunFailed: {self}"]
+
+
+class TrackerBehind(RunFailed):
+    """All is trained, and a tracker lacks some of it: MLflow was away, say."""
+
+    def __init__(self, message: str, root: str, trained: str) -> None:
+        """`trained` is the sweep's id, or that of the single run, in the store at `root`."""
+        super().__init__(message)
+        self.root, self.trained = root, trained
+
 
 class EndedByRequest(RunFailed):
     """A run that another terminal has asked to end; `wish` says how."""

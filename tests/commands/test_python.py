@@ -463,3 +463,14 @@ def test_a_loop_that_runs_already_is_left_alone() -> None:
     asyncio.run(outer())
     assert len(seen) == 2
     assert seen[0] is not seen[1]
+
+
+def test_a_lag_of_mlflow_is_said_and_not_raised(
+    root: Path, home: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    away = ("tracking.uri=http://127.0.0.1:1", "tracking.wait=0")
+    run = sweeplab.run(*QUICK[:3], *away)
+    sweep = sweeplab.sweep(*QUICK[:3], "seed=0,1", *HERE, *away)
+    assert run.status == "finished"
+    assert sweep.frame()["status"].tolist() == ["finished", "finished"]
+    assert capfd.readouterr().err.count("nothing is lost; bring it level with: sweeplab sync") == 2

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from sweeplab import config, console
-from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.errors import Interrupted, RunFailed, TrackerBehind, UserError
 from sweeplab.speed import compose_once, quick_exit, spin_count
 from sweeplab.train import ranks
 
@@ -87,6 +87,8 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         raise type(error)(f"what was finished is kept; {AGAIN}") from None
     except UserError as error:
         raise UserError(*map(console.shown, error.problems)) from None
+    except TrackerBehind as error:
+        raise TrackerBehind(console.shown(str(error)), error.root, error.trained) from None
     except RunFailed as error:
         raise RunFailed(console.shown(str(error))) from None
     except Exception as error:

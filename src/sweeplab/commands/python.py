@@ -25,7 +25,7 @@ from sweeplab.commands.results import (
     single,
 )
 from sweeplab.commands.train import train
-from sweeplab.errors import UserError
+from sweeplab.errors import TrackerBehind, UserError
 from sweeplab.store import Store
 
 _at_work = Lock()
@@ -48,10 +48,14 @@ def run(
 
     A finished run is taken from the store; an interrupted one goes on. `config_dir` is your own
     folder of configs; without it that of the train.py in this folder, else what ships with
-    sweeplab. Raises UserError for bad input, RunFailed if training raises or MLflow lags behind,
-    KeyboardInterrupt after Ctrl-C.
+    sweeplab. Raises UserError for bad input, RunFailed if training raises, KeyboardInterrupt after
+    Ctrl-C. That MLflow lags behind is only said.
     """
-    root, fingerprint = _call(overrides, config_dir, config_name, is_sweep=False)
+    try:
+        root, fingerprint = _call(overrides, config_dir, config_name, is_sweep=False)
+    except TrackerBehind as behind:
+        console.complain(str(behind))
+        root, fingerprint = behind.root, behind.trained
     home = Store(root)
     return RunResults(home, cell_of(home.run(fingerprint), fingerprint))
 
@@ -64,7 +68,12 @@ def sweep(
     Each run is a process of its own. Raises as `run` does; after RunFailed or KeyboardInterrupt
     `sweeplab.results()` has what was finished.
     """
-    plan = _call(overrides, config_dir, config_name, is_sweep=True)
+    try:
+        plan = _call(overrides, config_dir, config_name, is_sweep=True)
+    except TrackerBehind as behind:
+        console.complain(str(behind))
+        home = Store(behind.root)
+        return SweepResults(home, [home.manifest(behind.trained)])
     home = Store(plan.settings.store.root)
     try:
         manifest = home.manifest(plan.id)

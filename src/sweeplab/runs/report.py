@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sweeplab import console, metrics, store, tracking
 from sweeplab.config import Config
-from sweeplab.errors import RunFailed, UserError
+from sweeplab.errors import TrackerBehind, UserError
 from sweeplab.runs import screen
 from sweeplab.runs.job import Job
 from sweeplab.train.stopping import StopReason
@@ -147,11 +147,11 @@ def planned(job: Job, home: store.Store) -> str:
 def say_tracking(
     lag: str | None, settings: Config, runs: Sequence[store.Run], sweep: str | None = None
 ) -> None:
-    """Say where to look next. Raises RunFailed if a tracker lags behind: why, and what to do."""
+    """Say where to look next. Raises TrackerBehind with why, and what to do."""
     if lag is not None:
-        raise RunFailed(
-            f"{lag}\nnothing is lost; bring it level with: {console.command('sweeplab sync')}"
-        )
+        advice = f"nothing is lost; bring it level with: {console.command('sweeplab sync')}"
+        trained = sweep or runs[0].id
+        raise TrackerBehind(f"{lag}\n{advice}", settings.store.root, trained)
     if not settings.tracking.enabled:
         console.say("tracking is off: nothing was sent to MLflow")
         return

@@ -11,7 +11,7 @@ from typing import Any
 from sweeplab import console, data, store, tracking
 from sweeplab.compare import compare, markdown, show, write_report
 from sweeplab.config import Sweep
-from sweeplab.errors import RunFailed, UserError, describe, one_line
+from sweeplab.errors import RunFailed, TrackerBehind, UserError, describe, one_line
 from sweeplab.runs import report
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
@@ -247,12 +247,14 @@ def _say_tracking(
 ) -> None:
     """Say where to look in MLflow.
 
-    Raises RunFailed if MLflow lags behind, or if runs failed, with what is to be said of both.
+    Raises TrackerBehind, or RunFailed if runs failed, with what is to be said of both.
     """
     try:
         report.say_tracking(lag, plan.settings, runs, plan.id)
-    except RunFailed as behind:
-        raise RunFailed("\n".join([str(behind), *failures])) from None
+    except TrackerBehind as behind:
+        if failures:
+            raise RunFailed("\n".join([str(behind), *failures])) from None
+        raise
     if failures:
         raise RunFailed("\n".join(failures))
 
