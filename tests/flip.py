@@ -211,10 +211,10 @@ def of_run(place: Place, name: str) -> Any:
 
 def list_runs(place: Place) -> Said:
     done = sweeplab("runs", "--json")
-    rows = json.loads(done.text[done.text.find("[") :]) if done.code == 0 else []
-    done.facts = sorted(
-        str({k: v for k, v in row.items() if k not in ("bytes", "time")}) for row in rows
-    )
+    text = done.text[done.text.find("{") :]
+    rows = json.loads(text)["runs"] if done.code == 0 else []
+    vary = ("bytes", "checkpoint_bytes", "weight_bytes", "time")
+    done.facts = sorted(str({k: v for k, v in row.items() if k not in vary}) for row in rows)
     done.text += sweeplab("runs").text
     return done
 

@@ -51,6 +51,17 @@ def screen() -> Console:
     return rich.get_console()
 
 
+@contextmanager
+def words_apart(is_json: bool) -> Iterator[None]:
+    """Print words on stderr meanwhile if stdout is for JSON."""
+    before = screen().stderr
+    screen().stderr = is_json or before
+    try:
+        yield
+    finally:
+        screen().stderr = before
+
+
 def shown(text: str) -> str:
     """Return a text as it may be shown: secrets hidden, control characters spelled out."""
     return _CONTROL.sub(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sqlite3
 import sys
 import time
@@ -14,7 +15,8 @@ import pytest
 from conftest import Command
 
 from sweeplab import config, tracking
-from sweeplab.commands import cleaning, listing
+from sweeplab.commands import choosing, cleaning, listing
+from sweeplab.commands.listing import Row
 from sweeplab.errors import UserError
 from sweeplab.store import Result, Run, Store
 
@@ -59,6 +61,11 @@ def every_kind(home: Store) -> list[Run]:
     return [make(home, digit, status) for digit, status in zip("1234", ("finished", "failed", "interrupted", "unfinished"), strict=True)]  # fmt: skip
 
 
+def rows(home: Store) -> list[Row]:
+    sizes = listing.sizes(home.root)
+    return [listing.read(run, sizes[run.id]) for run in home.runs()]
+
+
 def ids(home: Store) -> list[str]:
     return sorted(run.id[0] for run in home.runs())
 
@@ -84,7 +91,7 @@ def test_of_many_runs_the_latest_are_shown_and_that_is_said(
     monkeypatch.setattr(listing, "MOST_ROWS", 2)
     for digit, idle in (("1", 10), ("2", 30), ("3", 20)):
         make(home, digit, "finished", idle=idle)
-    listing.show(listing.rows(home), "3 runs")
+    listing.show(rows(home), "3 runs")
     out = capsys.readouterr().out
     assert "the latest 2 are shown; sweeplab runs --json has all" in out
     assert [line.split()[0] for line in out.splitlines() if "finished" in line] == [
@@ -106,9 +113,12 @@ def test_metrics_are_named_where_runs_have_others(home: Store, runs: Command) ->
 def test_json_is_for_scripts(home: Store, runs: Command) -> None:
     every_kind(home)
     make(home, "5", "finished", trainer={"monitor": "valid/loss"}, data={"task": "regression"})
-    found = json.loads(
+    printed = json.loads(
         runs("--json", OFF).out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
+    assert (printed["schema"], printed["store"]) == ("sweeplab.runs/1", str(home.root))
+    assert printed["bytes"] > printed["weight_bytes"] == 500_000
+    found = printed["runs"]
     assert [row["status"] for row in found] == [
         "finished",
         "failed",
@@ -119,7 +129,9 @@ def test_json_is_for_scripts(home: Store, runs: Command) -> None:
     assert found[0] | {"bytes": 0, "time": 0} == {
         "id": "1" * 16, "status": "finished", "name": "seed=1", "overrides": ["seed=1"], "monitor": "valid/accuracy",
         "best": 0.75, "score": "test/accuracy", "test": 0.625, "epochs": 2, "kept": [], "bytes": 0, "time": 0,
-        "folder": str(home.root / ("1" * 16)), "where": {},
+        "metrics": {"valid/accuracy": 0.75, "valid/loss": None, "valid/mae": 0.25, "test/accuracy": 0.625, "best_epoch": 1.0},
+        "checkpoint_bytes": 0, "weight_bytes": 100_000,
+        "folder": str(home.root / ("1" * 16)), "where": {}, "damage": None,
     }  # fmt: skip
     assert found[0]["bytes"] == sum(
         f.stat().st_size for f in home.run("1" * 64).folder.rglob("*") if f.is_file()
@@ -131,7 +143,7 @@ def test_json_is_for_scripts(home: Store, runs: Command) -> None:
         "test/mae",
         None,
     ]
-    assert json.loads(runs("--json", OFF, "store.root=none").out) == []
+    assert json.loads(runs("--json", OFF, "store.root=none").out)["runs"] == []
 
 
 @pytest.mark.parametrize(("mode", "best"), [("auto", 0.25), ("min", 0.25), ("max", 0.5)])
@@ -139,13 +151,13 @@ def test_the_best_of_a_run_without_a_result_is_that_of_its_mode(
     home: Store, mode: str, best: float
 ) -> None:
     make(home, "1", "unfinished", trainer={"monitor": "valid/mae", "mode": mode})
-    assert listing.rows(home)[0].best == best
+    assert rows(home)[0].best == best
 
 
 def test_a_run_at_work_is_listed_as_running_and_never_removed(home: Store, runs: Command) -> None:
     run = make(home, "1", "interrupted")
     with run.claim():
-        assert json.loads(runs("--json", OFF).out)[0]["status"] == "running"
+        assert json.loads(runs("--json", OFF).out)["runs"][0]["status"] == "running"
         assert runs("--clean", "--yes", OFF).out == "nothing to remove\n"
     assert ids(home) == ["1"]
 
@@ -184,7 +196,7 @@ def test_only_those_older_than_asked_for(home: Store, runs: Command) -> None:
     ("text", "seconds"), [("30m", 1800), ("12h", 43200), ("7d", 604800), ("2w", 1209600)]
 )
 def test_an_age_is_a_number_and_its_unit(text: str, seconds: float) -> None:
-    assert cleaning.seconds(text) == seconds
+    assert choosing.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7 d", "7y", "1.5h"])
@@ -199,15 +211,146 @@ def test_another_age_is_refused(home: Store, runs: Command, text: str) -> None:
     assert ids(home) == ["1"]
 
 
-@pytest.mark.parametrize("arguments", [["--yes"], ["--older-than=7d"], ["--clean", "--json"]])
-def test_what_does_not_go_together_is_refused(
-    root: Path, runs: Command, arguments: list[str]
+WRONG = {
+    "--yes": "--weights, --yes and --dry-run go with rm or --clean",
+    "--dry-run": "--weights, --yes and --dry-run go with rm or --clean",
+    "--clean --json": "--json lists, and goes with neither rm nor --clean",
+    "rm --yes": "rm: which? name runs, or choose them by --where, --status, --sweep or --older-than",
+    "--limit 0": "--limit=0: must be a whole number >= 1",
+    "--status faild": "--status=faild: no such status; did you mean 'failed'?",
+    "--sort valid/acuracy": "--sort=valid/acuracy: no such key; did you mean 'valid/accuracy'?",
+    "--where valid/acuracy>0": "--where: valid/acuracy: no such key; did you mean 'valid/accuracy'?",
+    "--sweep nope": "nope: no sweep in ",
+    "rm 9": "9: no such run in ",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_chosen_is_refused(home: Store, runs: Command, wrong: str) -> None:
+    make(home, "1", "finished")
+    ended = runs(*wrong.split(), OFF)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(WRONG[wrong])
+    assert ended.err.count("\n") == 1
+    assert ids(home) == ["1"]
+
+
+def listed(runs: Command, *arguments: str) -> str:
+    """The first digits of the runs that are listed, in order."""
+    found = json.loads(runs("--json", OFF, *arguments).out)["runs"]
+    return "".join(row["id"][0] for row in found)
+
+
+def test_runs_are_chosen_by_what_they_are(home: Store, runs: Command) -> None:
+    every_kind(home)
+    make(home, "5", "finished", model={"hidden": 392}, idle=7200)
+    home.write_manifest(
+        {"id": "a" * 64, "time": 1.0, "cells": [{"fingerprint": digit * 64} for digit in "25"], "experiment": "width"}
+    )  # fmt: skip
+    assert listed(runs, "--status", "failed,interrupted") == "23"
+    assert listed(runs, "--sweep", "width") == "52"
+    assert listed(runs, "--where", "model.hidden == 392 and valid/accuracy > 0.7") == "5"
+    assert listed(runs, "--where", "status == 'finished' and valid/mae < 0.5") == "51"
+    assert listed(runs, "--where", "test/accuracy > 0.5") == "51", "others have none"
+    assert listed(runs, "--older-than", "1h") == "5"
+    assert listed(runs, "1", "2") == "12"
+    assert listed(runs, "--limit", "2") == "34", "the latest"
+    assert listed(runs, "--where", "valid/accuracy > 0.9") == ""
+
+
+def test_runs_are_sorted(home: Store, runs: Command) -> None:
+    for digit, hidden, idle in (("1", 64, 30), ("2", 8, 10), ("3", 392, 20)):
+        make(home, digit, "finished", idle=idle, model={"hidden": hidden})
+    make(home, "4", "unfinished", idle=40)
+    assert listed(runs) == "4132"
+    assert listed(runs, "--reverse") == "2314"
+    assert listed(runs, "--sort", "model.hidden") == "2134"
+    assert listed(runs, "--sort=-model.hidden") == "3124"
+    assert listed(runs, "--sort", "model.hidden", "--reverse", "--limit", "1") == "3"
+    assert listed(runs, "--sort", "name") == "1234"
+
+
+def test_the_last_line_tells_the_size_of_the_store(home: Store, runs: Command) -> None:
+    run = make(home, "1", "unfinished")
+    run.checkpoints.mkdir()
+    (run.checkpoints / "1.pt").write_bytes(b"x" * 51_200)
+    last = runs(OFF).out.splitlines()[-1]
+    assert last.startswith("the store: 14")
+    assert last.endswith(" KiB, with 50 KiB of checkpoints and 97.7 KiB of weights")
+
+
+def test_chosen_runs_are_removed_after_asking(home: Store, runs: Command) -> None:
+    kept, *others = every_kind(home)
+    dry = runs("rm", "--status", "finished", "--dry-run", OFF)
+    assert dry.out.splitlines()[0].startswith("to be removed: 9")
+    assert dry.out.splitlines()[-1] == "nothing was removed: --dry-run"
+    assert ids(home) == ["1", "2", "3", "4"]
+    gone = runs("rm", "2222", "3333", "--yes", OFF)
+    assert (gone.code, gone.err) == (0, "")
+    assert gone.out.splitlines()[-1].startswith("removed 2 runs, 19")
+    assert ids(home) == ["1", "4"]
+    with others[-1].claim():
+        named = runs("rm", "4444", "--yes", OFF)
+        assert (named.code, named.err) == (
+            2, f"{'4' * 16}: is at work; a run can be removed once it has ended\n",
+        )  # fmt: skip
+        rest = runs("rm", "--where", "epochs == 2", "--yes", OFF)
+        assert rest.out.startswith(f"kept, since they are at work: {'4' * 16}\n")
+    assert ids(home) == ["4"]
+    assert not kept.folder.exists()
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_removed_runs_are_in_the_trash_of_mlflow_in_each_experiment(
+    home: Store, uri: str, runs: Command, command: Command
 ) -> None:
-    ended = runs(*arguments, OFF)
-    assert (ended.code, ended.err) == (
-        2,
-        "--weights, --older-than and --yes go with --clean, and --json without it\n",
+    from mlflow import MlflowClient
+
+    run, other = make(home, "1", "finished"), make(home, "2", "finished")
+    run.journal.append("track", experiment="second")
+    settings = config.Tracking(uri=uri)
+    assert tracking.sync(home, settings, lambda *_: None) == []
+    client = MlflowClient(uri)
+    experiments = [client.get_experiment_by_name(name).experiment_id for name in ("demo", "second")]
+
+    def stages() -> list[str]:
+        found = client.search_runs(experiments, run_view_type=3)
+        return sorted(one.info.lifecycle_stage for one in found)
+
+    assert stages() == ["active"] * 3
+    ended = runs("rm", "1111", "--yes")
+    assert (ended.code, ended.err) == (0, "")
+    assert "and 2 runs of MLflow, to its trash\n" in ended.out
+    assert "; 2 of MLflow are in its trash, which `mlflow gc` empties" in ended.out
+    assert stages() == ["active", "deleted", "deleted"]
+    assert tracking.sync(home, settings, lambda *_: None) == []
+    assert stages() == ["active", "deleted", "deleted"]
+    again = make(home, "1", "finished")
+    assert tracking.sync(home, settings, lambda *_: None) == []
+    assert stages() == ["active", "active", "deleted", "deleted"], "trained again: a new run"
+    (place,) = tracking.run_places(again, uri)
+    client.delete_run(place.run_id)
+    assert runs("rm", "1111", "--yes").code == 0, "somebody has deleted it there before"
+    assert ids(home) == ["2"]
+    copy = home.root.with_name("copy")
+    shutil.copytree(home.root, copy)
+    taken = runs("rm", "2222", "--yes", f"store.root={copy}")
+    assert "MLflow" not in taken.out.splitlines()[-1], "what the original has sent is not its own"
+    assert stages() == ["active", "deleted", "deleted", "deleted"]
+    assert other.folder.exists()
+
+
+def test_nothing_is_removed_while_mlflow_is_away(home: Store, runs: Command) -> None:
+    run = make(home, "1", "finished")
+    place = {"demo": {"experiment": "1", "run": "a" * 32, "fed": {}, "store": home.id}}
+    run.mlflow_file.write_text(json.dumps({"http://127.0.0.1:1": place}))
+    ended = runs("rm", "1111", "--yes", "tracking.uri=http://127.0.0.1:1")
+    assert ended.code == 1
+    assert "cannot be reached" in ended.err
+    assert ended.err.endswith(
+        "nothing was removed; tracking=off removes them from the store alone\n"
     )
+    assert ids(home) == ["1"]
 
 
 def test_without_a_terminal_it_wants_yes(home: Store, command: Command) -> None:
@@ -215,7 +358,7 @@ def test_without_a_terminal_it_wants_yes(home: Store, command: Command) -> None:
     ended = command("sweeplab", "runs", "--clean", OFF)
     assert ended.code == 2
     assert "11111111" in ended.out
-    assert ended.err == "--clean: nobody can be asked here whether to remove them; give --yes\n"
+    assert ended.err == "nobody can be asked here whether to remove them; give --yes\n"
     assert ids(home) == ["1"]
 
 
@@ -250,13 +393,13 @@ def test_what_is_claimed_or_finished_meanwhile_is_kept(
     home: Store, runs: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed, finished, gone = (make(home, digit, "failed") for digit in "123")
-    chosen = cleaning.removable(listing.rows(home))
+    chosen = cleaning.removable(rows(home))
     finished.write_result(
         Result(fingerprint="2" * 64, question="", status="finished", stop_reason=None, metrics={})
     )
     with claimed.claim():
         assert [row.id for row in cleaning.remove(home, chosen)] == [gone.id]
-        monkeypatch.setattr(cleaning, "removable", lambda *_: chosen[:2])
+        monkeypatch.setattr(cleaning, "removable", lambda _: chosen[:2])
         assert "kept, since they are at work or finished now: 1111111111111111, 2222222222222222" in runs("--clean", "--yes", OFF).out  # fmt: skip
     assert ids(home) == ["1", "2"]
 

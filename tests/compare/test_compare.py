@@ -92,13 +92,13 @@ def test_what_is_not_in_the_means_is_told(home: Store) -> None:
         found = summarise(home, sweep)
     assert {tables.label(one, replica): why for one, replica, why in found.troubles()} == {
         "hidden=8 seed=1": "failed: ValueError: no",
-        "hidden=8 seed=2": "missing: never started",
+        "hidden=8 seed=2": "missing: never started, or removed",
         "hidden=8 seed=3": "interrupted after epoch 2",
         "hidden=16 seed=0": "test/accuracy is nan",
         "hidden=16 seed=2": "diverged after epoch 1; no valid/accuracy, no test/accuracy",
         "hidden=16 seed=3": "diverged after epoch 2 (its metrics are those of the best epoch before)",
         "hidden=32 seed=0": "still running, after epoch 2",
-        "hidden=64 seed=0": "missing: never started",
+        "hidden=64 seed=0": "missing: never started, or removed",
     }
     assert [tables.n_cell(found, one) for one in found.groups] == [
         "1 of 4 (1 failed, 1 interrupted, 1 missing)", "3 of 4 (1 diverged)", "0 of 1 (1 running)", "0 of 1 (1 missing)",

@@ -115,7 +115,7 @@ def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
     assert told["hidden=8 seed=1"] == [
         "failed: ValueError: no", "python train.py model.hidden=8 seed=1",
     ]  # fmt: skip
-    assert told["hidden=8 seed=2"][0] == "missing: never started"
+    assert told["hidden=8 seed=2"][0] == "missing: never started, or removed"
     assert told["hidden=16 seed=0"][0] == "test/accuracy is nan"
     assert len(told) == 8
     assert (

@@ -104,7 +104,7 @@ def test_a_finished_run_gets_them_by_a_replay_and_loses_them_with_its_weights(
     assert not torch.equal(*[load_model(run.id, epoch=n).state_dict()["0.weight"] for n in (2, 4)])
     capfd.readouterr()
     cli.main(["runs", "--json"])
-    assert json.loads(capfd.readouterr().out)[0]["kept"] == [2, 4]
+    assert json.loads(capfd.readouterr().out)["runs"][0]["kept"] == [2, 4]
     (run.kept / "2.safetensors").write_bytes(before["4.safetensors"])
     with pytest.raises(UserError, match="not the weights that the run had after epoch 2; remove"):
         load_model(run.id, epoch=2)

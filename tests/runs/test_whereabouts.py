@@ -53,5 +53,5 @@ def test_a_run_tells_host_job_and_node_of_the_process_that_took_it_up_last(
     assert terms.run_tags(history).items() >= here.items()
     assert "slurm.job" not in terms.run_tags(history)
     assert history.first_start["provenance"]["slurm"]["node"] == "node7"
-    (row,) = json.loads(command("sweeplab", "runs", "--json").out)
+    (row,) = json.loads(command("sweeplab", "runs", "--json").out)["runs"]
     assert row["where"] == here

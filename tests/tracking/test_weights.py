@@ -253,7 +253,8 @@ def test_only_finished_ones_so_old_that_are_not_at_work_lose_them(
         True,
         True,
     ]
-    assert json.loads(runs(home, "--json", capfd=capfd))[0]["status"] == "finished"
+    listed = json.loads(runs(home, "--json", capfd=capfd))["runs"]
+    assert listed[0]["status"] == "finished"
     runs(home, "--clean", "--weights", "--yes", capfd=capfd)
     assert [run.weights_file.exists() for run in (old, new, held, failed)] == [
         False,
@@ -274,7 +275,7 @@ def test_it_asks_first(
     code, _, err = cli("runs", "--clean", "--weights", "tracking=off", capfd=capfd)
     assert (code, err) == (
         2,
-        "--clean: nobody can be asked here whether to remove them; give --yes\n",
+        "nobody can be asked here whether to remove them; give --yes\n",
     )
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     asked: list[str] = []
@@ -285,5 +286,5 @@ def test_it_asks_first(
     code, _, err = cli("runs", "--weights", capfd=capfd)
     assert (code, err) == (
         2,
-        "--weights, --older-than and --yes go with --clean, and --json without it\n",
+        "--weights, --yes and --dry-run go with rm or --clean\n",
     )

@@ -22,7 +22,7 @@ class SweeplabSweeper(basic_sweeper.BasicSweeper):
 
         launchers.ensure_one_rank()
         ours = self.launcher if isinstance(self.launcher, launchers.SweeplabLauncher) else None
-        if ours and "sweep.plan=true" not in arguments:
+        if ours and not {"sweep.plan=true", "sweep.plan=json"} & set(arguments):
             ours.begin()
         with waiting("loading PyTorch"):
             from sweeplab.sweep import rules

@@ -1,41 +1,31 @@
-"""`sweeplab runs --clean`: remove unfinished runs, or the weights of finished ones."""
+"""Remove runs from the store, or the weights of finished ones."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from sweeplab import console
-from sweeplab.commands.listing import RUNNING, UNITS, Row
+from sweeplab.commands.listing import RUNNING, Row
 from sweeplab.errors import UserError
 from sweeplab.store import Run, Status, Store, weights
 
 
-def seconds(age: str) -> float:
-    """Read an age: `7d` in seconds. Raises UserError if it is none."""
-    match = re.fullmatch(r"(\d+)([mhdw])", age)
-    if match is None:
-        allowed = "must be a whole number and its unit, as in 30m, 12h, 7d, 2w"
-        raise UserError(f"--older-than={age}: {allowed}")
-    return int(match[1]) * UNITS[match[2]]
+def removable(rows: Sequence[Row]) -> list[Row]:
+    """Select the runs without an end that nobody is at work on."""
+    return [row for row in rows if row.status not in (Status.FINISHED, RUNNING)]
 
 
-def removable(rows: Sequence[Row], age: float = 0.0) -> list[Row]:
-    """Select the runs without an end that nobody is at work on, idle for `age` seconds."""
-    return [row for row in rows if row.status not in (Status.FINISHED, RUNNING) and row.age >= age]
-
-
-def holding(home: Store, rows: Sequence[Row], age: float = 0.0) -> list[Row]:
-    """Select the finished runs that hold weights, idle for `age` seconds."""
-    finished = [row for row in rows if row.status == Status.FINISHED and row.age >= age]
+def holding(home: Store, rows: Sequence[Row]) -> list[Row]:
+    """Select the finished runs that hold weights."""
+    finished = [row for row in rows if row.status == Status.FINISHED]
     return [row for row in finished if weights.held(home.run(row.id))]
 
 
@@ -45,7 +35,7 @@ def agreed(rows: Sequence[Row], what: str = "") -> bool:
     Raises UserError if nobody can be asked.
     """
     if not sys.stdin.isatty():
-        raise UserError("--clean: nobody can be asked here whether to remove them; give --yes")
+        raise UserError("nobody can be asked here whether to remove them; give --yes")
     answer = ""
     with suppress(EOFError):
         answer = input(f"remove {what}{console.counted(len(rows), 'run')}? [y/N] ")
@@ -89,18 +79,28 @@ def _freed(names: Sequence[os.stat_result]) -> int:
     return freed
 
 
-def remove(home: Store, rows: Sequence[Row]) -> list[Row]:
-    """Remove these runs; return them but for those that were claimed or finished meanwhile."""
+def remove(
+    home: Store,
+    rows: Sequence[Row],
+    *,
+    also_finished: bool = False,
+    before: Callable[[Run], None] = lambda _: None,
+) -> list[Row]:
+    """Remove these runs; return them but for those that were claimed or finished meanwhile.
+
+    `before` is called with each run just before it goes.
+    """
     for left in home.root.glob(".*.removed"):  # of a removal that was killed
         shutil.rmtree(left, ignore_errors=True)
-    return [row for row in rows if _remove(home.run(row.id))]
+    return [row for row in rows if _remove(home.run(row.id), before, also_finished=also_finished)]
 
 
-def _remove(run: Run) -> bool:
+def _remove(run: Run, before: Callable[[Run], None], *, also_finished: bool) -> bool:
     try:
         with FileLock(run.lock_file, timeout=0.5):  # the feeder looks at it now and then, for less
-            if run.status == Status.FINISHED:
+            if run.status == Status.FINISHED and not also_finished:
                 return False
+            before(run)
             # By one rename, since half a run would be resumed. Whoever waits for the lock makes the
             # folder anew.
             removed = run.folder.rename(run.folder.with_name(f".{run.id}.removed"))

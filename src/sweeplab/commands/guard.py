@@ -37,7 +37,8 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         if sys.argv[1:] == ["--version"]:  # Hydra would tell its own
             print(version())
             return
-        with reported(), config.command_noted():
+        is_json = "sweep.plan=json" in sys.argv
+        with console.words_apart(is_json), reported(), config.command_noted():
             config.ensure_options(sys.argv[1:])
             sys.argv[1:] = config.quote_home(sys.argv[1:])
             with compose_once.allowed(sys.argv[1:]):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeplab import console, metrics
-from sweeplab.store import DamagedError, History, Run, Status, Store, weights
+from sweeplab import config, console, metrics
+from sweeplab.store import MODEL, WEIGHTS, DamagedError, History, Run, Status, Store, weights
+from sweeplab.store.run import KEPT
 
 RUNNING = "running"  # a run without a result that a living process holds
 SHOWN = 8  # hex digits of an id in the table: every command takes the beginning of one
 MOST_ROWS = 1000  # of the table, which takes milliseconds a row
+KEYS = ("time", "size", "best", "test", "epochs", "status", "name")  # beside config and metrics
+ALL, CHECKPOINTS, WEIGHT = "bytes", "checkpoint_bytes", "weight_bytes"  # of files
+PARTS = {CHECKPOINTS: "checkpoints", WEIGHT: "weights"}
 UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}  # seconds, the largest unit first
 
 
@@ -33,11 +39,15 @@ class Row:
     test: float | None
     epochs: int
     kept: list[int]  # epochs whose weights are there, besides the best one's
+    metrics: dict[str, float]  # the final ones, and of each epoch's those of the best
     bytes: int
+    checkpoint_bytes: int  # of these
+    weight_bytes: int  # of these, kept ones and an exported model included
     time: float  # of its last event, Unix seconds
     folder: str
     where: dict[str, str]  # host, job of Slurm, node of Ray: of the process that took it up last
-    damage: str = ""  # what is wrong with its journal
+    damage: str | None  # what is wrong with its journal
+    values: dict[str, Any] = field(default_factory=dict)  # what it can be chosen and sorted by
 
     @property
     def age(self) -> float:
@@ -45,13 +55,9 @@ class Row:
         return time.time() - self.time
 
 
-def rows(home: Store) -> list[Row]:
-    """List all runs of the store, the one that was at work last at the end."""
-    return [_row(run) for run in home.runs()]
-
-
-def _row(run: Run) -> Row:
-    damage = ""
+def read(run: Run, sizes: Mapping[str, int], *, whole: bool = False) -> Row:
+    """Read a run whose files have these sizes; only if `whole` with `values`."""
+    damage = None
     try:
         result, history = run.history()
     except DamagedError as error:
@@ -63,37 +69,44 @@ def _row(run: Run) -> Row:
     status: str = Status.UNFINISHED if result is None else result.status
     if status != Status.FINISHED and run.claimed:
         status = RUNNING
-    return Row(
+    best = _best_epoch(history, monitor, mode)
+    row = Row(
         id=run.id,
         status=status,
         name=start.get("name", "(its journal cannot be read)" if damage else ""),
         overrides=start.get("overrides", []),
         monitor=monitor,
-        best=_best(history, monitor, mode),
+        best=_finite(best, monitor),
         score=score,
         test=_finite(history.metrics, score),
         epochs=max(history.epochs, default=0),
         kept=weights.kept_epochs(run),
-        bytes=_size(run.folder),
+        metrics={**best, **history.metrics},
+        bytes=sizes.get(ALL, 0),
+        checkpoint_bytes=sizes.get(CHECKPOINTS, 0),
+        weight_bytes=sizes.get(WEIGHT, 0),
         time=run.last_written or 0.0,
         folder=str(run.folder),
         where=history.whereabouts,
         damage=damage,
     )
+    if whole:
+        own = {name: getattr(row, {"size": ALL}.get(name, name)) for name in KEYS}
+        row.values.update({**config.flatten(start.get("config", {})), **row.metrics, **own})
+    return row
 
 
-def _best(history: History, monitor: str, mode: str) -> float | None:
-    """Return the monitored metric at the best epoch; of an unfinished run, the best one so far."""
+def _best_epoch(history: History, monitor: str, mode: str) -> Mapping[str, float]:
+    """Return the metrics of the best epoch; of an unfinished run, of the best one so far."""
     epochs = history.epochs
     chosen = epochs.get(int(history.metrics.get(metrics.BEST_EPOCH, 0)))
     if chosen:
-        return _finite(chosen, monitor)
-    numbers = []
-    for values in epochs.values():
-        value = _finite(values, monitor)
-        if value is not None:
-            numbers.append(value)
-    return max(numbers, default=None) if mode == "max" else min(numbers, default=None)
+        return chosen
+    measured = [values for values in epochs.values() if _finite(values, monitor) is not None]
+    if not measured:
+        return {}
+    best = max if mode == "max" else min
+    return best(measured, key=lambda values: values[monitor])
 
 
 def _finite(values: Mapping[str, float], name: str) -> float | None:
@@ -101,15 +114,30 @@ def _finite(values: Mapping[str, float], name: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _size(folder: Path) -> int:
-    """Count the bytes of all files below a folder; one that goes meanwhile counts nothing."""
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.lstat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+def sizes(root: Path) -> dict[str, Counter[str]]:
+    """Count the bytes of a store's files, of each folder in it, by ALL, CHECKPOINTS and WEIGHT."""
+    found: dict[str, Counter[str]] = {}
+    for folder, _, files in os.walk(root):
+        name, *below = Path(folder).relative_to(root).parts or ("",)
+        counts = found.setdefault(name, Counter())
+        for file in files:
+            with suppress(OSError):  # it goes meanwhile
+                size = os.lstat(os.path.join(folder, file)).st_size  # noqa: PTH118  # of very many
+                counts[ALL] += size
+                counts[_kind([*below, file][0])] += size
+    return found
+
+
+def _kind(entry: str) -> str:
+    """Return what an entry of a run's folder holds."""
+    if entry == "checkpoints":
+        return CHECKPOINTS
+    return WEIGHT if entry in (*WEIGHTS, KEPT, MODEL) else "other"
+
+
+def total(found: Mapping[str, Counter[str]]) -> Counter[str]:
+    """Add up the sizes of a store's folders."""
+    return sum(found.values(), Counter())
 
 
 def show(rows: Sequence[Row], title: str) -> None:
@@ -167,12 +195,13 @@ def _age(seconds: float) -> str:
     return f"{seconds // 1:.0f} s"
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """Write the runs for scripts."""
-    values: list[dict[str, Any]] = []
+def content(home: Store, rows: Sequence[Row], found: Mapping[str, Counter[str]]) -> dict[str, Any]:
+    """Return the runs for scripts, and the sizes of the whole store: docs/json.md."""
+    listed: list[dict[str, Any]] = []
     for row in rows:
         fields = asdict(row)
-        if not row.damage:
-            del fields["damage"]
-        values.append(fields)
-    return json.dumps(values, indent=2, allow_nan=False)
+        del fields["values"]
+        listed.append(fields)
+    all_of_it = total(found)
+    whole = {name: all_of_it[name] for name in (ALL, CHECKPOINTS, WEIGHT)}
+    return {"store": str(home.root), **whole, "runs": listed}

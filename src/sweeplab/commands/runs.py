@@ -6,67 +6,123 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from sweeplab import console, tracking
-from sweeplab.commands import cleaning, listing
-from sweeplab.commands.listing import Row
+from sweeplab.commands import choosing, cleaning, listing
+from sweeplab.commands.listing import RUNNING, Row
 from sweeplab.commands.sync import by_cause, say_copied
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
+REMOVE = "rm"
+
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what is listed, and what is removed."""
+    parser.usage = "%(prog)s [rm] [options] [RUN ...] [key=value ...]"
+    parser.epilog = "RUN: the beginning of a run's id. With rm they are removed, also in MLflow."
     parser.add_argument("--json", action="store_true", help="for scripts")
-    clean = "remove failed, interrupted and unfinished runs"
+    choosing.add_options(parser)
+    clean = "remove failed, interrupted, pruned and unfinished runs; MLflow keeps what it has"
     parser.add_argument("--clean", action="store_true", help=clean)
-    weights = "with --clean: the weights of finished runs instead"
+    weights = "with rm or --clean: the weights of finished runs instead"
     parser.add_argument("--weights", action="store_true", help=weights)
-    age = "only those idle for so long: 30m, 12h, 7d, 2w"
-    parser.add_argument("--older-than", metavar="AGE", help=age)
     parser.add_argument("--yes", action="store_true", help="remove them without asking")
+    dry = "say what would be removed, and remove nothing"
+    parser.add_argument("--dry-run", action="store_true", help=dry)
+
+
+def overrides(arguments: Namespace, words: list[str]) -> list[str]:
+    """Take `rm` and the names of runs, which have no `=`, from among the overrides."""
+    names = [word for word in words if "=" not in word]
+    arguments.remove = names[:1] == [REMOVE]
+    arguments.names = names[1:] if arguments.remove else names
+    return [word for word in words if "=" in word]
 
 
 def main(arguments: Namespace, settings: Config) -> None:
-    """List the store; with --clean, remove what did not come to its end."""
-    has_clean_options = arguments.yes or arguments.weights or arguments.older_than is not None
-    if (arguments.clean and arguments.json) or (has_clean_options and not arguments.clean):
-        raise UserError("--weights, --older-than and --yes go with --clean, and --json without it")
-    age = 0.0 if arguments.older_than is None else cleaning.seconds(arguments.older_than)
+    """List the runs that are chosen, or remove them. Raises UserError for what does not fit."""
+    _ensure_options(arguments)
     home = Store(settings.store.root)
-    rows = listing.rows(home)
-    if arguments.clean and arguments.weights:
-        _clean_weights(settings, home, cleaning.holding(home, rows, age), arguments.yes)
+    sizes = listing.sizes(home.root)
+    rows = choosing.choose(home, arguments, settings, sizes)
+    if arguments.weights:
+        _remove_weights(settings, home, cleaning.holding(home, rows), arguments)
     elif arguments.clean:
-        _clean(settings, home, cleaning.removable(rows, age), arguments.yes)
+        _remove(settings, home, cleaning.removable(rows), arguments)
+    elif arguments.remove:
+        _remove(settings, home, _at_rest(rows, arguments.names), arguments)
     elif arguments.json:
-        print(listing.as_json(rows))
-    elif rows:
-        listing.show(rows, f"{len(rows)} runs in {home.root}, {_size(rows)}")
-    else:
+        print(console.json_text("runs", listing.content(home, rows, sizes)))
+    elif not sizes or not home.runs():
         console.say(f"no runs in {home.root}")
+    else:
+        listing.show(rows, f"{_counted(rows)} in {home.root}, {_size(rows)}")
+        whole = listing.total(sizes)
+        parts = [f"{listing.size(whole[name])} of {what}" for name, what in listing.PARTS.items()]
+        console.say(f"the store: {listing.size(whole[listing.ALL])}, with {' and '.join(parts)}")
 
 
-def _clean(settings: Config, home: Store, rows: list[Row], yes: bool) -> None:
-    """Remove these runs if the user agrees; MLflow keeps what it has, none of it as RUNNING."""
+def _ensure_options(arguments: Namespace) -> None:
+    removes = arguments.remove or arguments.clean
+    if arguments.json and removes:
+        raise UserError("--json lists, and goes with neither rm nor --clean")
+    if (arguments.yes or arguments.weights or arguments.dry_run) and not removes:
+        raise UserError("--weights, --yes and --dry-run go with rm or --clean")
+    if arguments.remove and not (arguments.clean or choosing.is_filtered(arguments)):
+        advice = "name runs, or choose them by --where, --status, --sweep or --older-than"
+        raise UserError(f"rm: which? {advice}")
+
+
+def _at_rest(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """Leave out the runs that are at work. Raises UserError for one that was named."""
+    working = [row for row in rows if row.status == RUNNING]
+    if working and names:
+        raise UserError(f"{working[0].id}: is at work; a run can be removed once it has ended")
+    if working:
+        console.say(f"kept, since they are at work: {', '.join(row.id for row in working)}")
+    return [row for row in rows if row.status != RUNNING]
+
+
+def _remove(settings: Config, home: Store, rows: list[Row], arguments: Namespace) -> None:
+    """Remove these runs if the user agrees: after --clean, MLflow keeps what it has of them."""
     if not rows:
         console.say("nothing to remove")
         return
     listing.show(rows, f"to be removed: {_size(rows)}")
-    if not yes and not cleaning.agreed(rows):
-        return
-    _feed(settings, home, rows)
-    removed = cleaning.remove(home, rows)
-    console.say(f"removed {_counted(removed)}, {_size(removed)}")
+    if arguments.clean:
+        if not _agreed(arguments, rows):
+            return
+        _feed(settings, home, rows)
+        removed, deleted = cleaning.remove(home, rows), 0
+    else:
+        runs = [home.run(row.id) for row in rows]
+        places = tracking.Deletion(home, settings.tracking, runs)
+        if places.count:
+            console.say(f"and {console.counted(places.count, 'run')} of MLflow, to its trash")
+        if not _agreed(arguments, rows):
+            return
+        places.open()
+        removed = cleaning.remove(home, rows, also_finished=True, before=places.delete)
+        deleted = places.deleted
+    trash = f"; {deleted} of MLflow are in its trash, which `mlflow gc` empties" if deleted else ""
+    console.say(f"removed {_counted(removed)}, {_size(removed)}{trash}")
     _say_kept(rows, removed, "they are at work or finished now")
 
 
-def _clean_weights(settings: Config, home: Store, rows: list[Row], yes: bool) -> None:
+def _agreed(arguments: Namespace, rows: Sequence[Row], what: str = "") -> bool:
+    if arguments.dry_run:
+        console.say("nothing was removed: --dry-run")
+        return False
+    return arguments.yes or cleaning.agreed(rows, what)
+
+
+def _remove_weights(settings: Config, home: Store, rows: list[Row], arguments: Namespace) -> None:
     """Remove the weights of these finished runs if the user agrees; their results stay."""
     if not rows:
         console.say("no finished run holds weights: nothing to remove")
         return
     listing.show(rows, f"to lose their weights, and keep their results: {_counted(rows)}")
-    if not yes and not cleaning.agreed(rows, "the weights of "):
+    if not _agreed(arguments, rows, "the weights of "):
         return
     _feed(settings, home, rows)
     second_names = tracking.second_names([home.run(row.id) for row in rows], settings.tracking)

@@ -42,7 +42,7 @@ def train(
     with nullcontext() if is_job else edge():
         if not is_job:
             _refuse_keys_of_sweeps(sweep)
-        if sweep.get("plan") is True:
+        if sweep.get("plan") in (True, "json"):
             return _show_plan(raw)
         with _checked(raw) as (job, splits):
             from sweeplab import store, tracking

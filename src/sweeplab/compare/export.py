@@ -206,19 +206,15 @@ def _group(group: Group) -> dict[str, Any]:
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:
     """Describe a difference from the baseline."""
-    result = {
+    return {
         "name": contrast.group.name,
         "against": contrast.against.name if contrast.against else None,
         "said": contrast.verdict,
         **asdict(contrast.paired),
+        "stopped": contrast.stopped or None,
+        "bound": contrast.bound or None,
+        "need": contrast.need and asdict(contrast.need),
     }
-    if contrast.stopped:
-        result["stopped"] = contrast.stopped
-    if contrast.bound:
-        result["bound"] = contrast.bound
-    if contrast.need is not None:
-        result["need"] = asdict(contrast.need)
-    return result
 
 
 def _smallest(found: Smallest | None) -> dict[str, Any] | None:

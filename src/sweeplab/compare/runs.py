@@ -100,7 +100,7 @@ class Replica:
             case store.Status.FINISHED:
                 return self._without_metrics(wanted, when)
             case "missing":
-                return "missing: never started"
+                return "missing: never started, or removed"
             case "damaged":
                 advice = "remove its folder and train it again"
                 return f"its journal cannot be read: {self.error}; {advice}"

@@ -226,7 +226,7 @@ class Sweep:
     """
 
     id: str | None = None
-    plan: bool = False
+    plan: bool | str = _rule(False, "true, false, or json", lambda v: v in (True, False, "json"))
     zip: list[str] = field(default_factory=list)
     when: Node | None = _rule(  # noqa: RUF009
         None,

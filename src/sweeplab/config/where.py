@@ -110,9 +110,8 @@ class Condition:
                 return not self._truth(operand, values)
             case ast.UnaryOp(operand=operand):
                 return -self._number(operand, values)
-            case ast.BinOp(left=left, op=sign, right=right):
-                first, second = self._number(left, values), self._number(right, values)
-                return self._calculate(node, sign, first, second)
+            case ast.BinOp():
+                return self._calculate(node, values)
             case ast.Compare():
                 return self._comparison(node, values)
         raise AssertionError(f"{type(node)} was read")
@@ -134,9 +133,15 @@ class Condition:
             raise self._error(node, f"{self._description(node, value)}, not a number")
         return value
 
-    def _calculate(self, node: ast.expr, sign: ast.operator, left: Any, right: Any) -> Any:
+    def _calculate(self, node: ast.BinOp, values: Mapping[str, Any]) -> Any:
+        name = ast.unparse(node).replace(" ", "")
+        if name in values:  # a metric, valid/accuracy, which is read as a division
+            return values[name]
+        if isinstance(node.left, ast.Name) and node.left.id not in values:
+            raise self._error(node, f"no such key{did_you_mean(name, values)}")
+        left, right = self._number(node.left, values), self._number(node.right, values)
         try:
-            return ARITHMETIC[type(sign)](left, right)
+            return ARITHMETIC[type(node.op)](left, right)
         except ArithmeticError as error:
             raise self._error(node, str(error)) from None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweeplab import console, metrics, store
 from sweeplab.console import counted
@@ -14,6 +15,7 @@ from sweeplab.sweep.grouping import shared
 from sweeplab.sweep.plan import Plan
 from sweeplab.sweep.resolution import resolution
 
+JSON = "json"  # of sweep.plan: for scripts
 ROWS, ENDS = 60, 20  # of a longer table the first and the last so many are shown
 WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed before"}
 
@@ -28,6 +30,11 @@ def show(plan: Plan, notice: str = "", *, by_workers: bool = True, elsewhere: in
     """
     with console.waiting("estimating the time"):
         guesses = estimates([(cell.job, cell.fate) for cell in plan.cells])
+    walks, seconds, workers = _wall(plan, guesses, by_workers, elsewhere)
+    if plan.settings.sweep.plan == JSON:
+        jobs = [_job(cell, guess) for cell, guess in zip(plan.cells, guesses, strict=True)]
+        _say_json(plan, jobs=jobs, seconds=seconds, workers=workers, notice=notice)
+        return
     keys = list(dict.fromkeys(key for cell in plan.cells for key in cell.varied))
     rows = [_row(cell, guess, keys) for cell, guess in zip(plan.cells, guesses, strict=True)]
     columns = [*(keys or ["job"]), "fate", metrics.PARAMETERS, "seconds, at most", "estimated from"]
@@ -39,8 +46,18 @@ def show(plan: Plan, notice: str = "", *, by_workers: bool = True, elsewhere: in
     if can_show:
         console.say(can_show)
     notice = f"\n{notice}" if notice else ""
-    line = _line(plan, guesses, by_workers, elsewhere)
+    line = _line(plan, guesses, walks, seconds, workers)
     console.say(f"{line}{notice}\nnothing was trained: sweep.plan=true")
+
+
+def show_search(plan: Plan, keys: Mapping[str, str], most_jobs: int, notice: str) -> None:
+    """Print what the keys of a search are drawn from, and a notice of who would carry it out."""
+    if plan.settings.sweep.plan == JSON:
+        _say_json(plan, search={"keys": keys, "most_jobs": most_jobs}, notice=notice)
+        return
+    console.table(plan.name, ("key", "is drawn from"), list(keys.items()), left=2)
+    notice = f"\n{notice}" if notice else ""
+    console.say(f"{most_jobs} jobs at most{notice}\nnothing was trained: sweep.plan=true")
 
 
 def summary(plan: Plan) -> str:
@@ -78,26 +95,87 @@ def _parameters(cell: Cell) -> int:
     return int(result.metrics.get(metrics.PARAMETERS, 0)) if result else 0
 
 
-def _line(plan: Plan, guesses: Sequence[Estimate], by_workers: bool, elsewhere: int) -> str:
-    """Return the summary, what is shared, and how long all of it takes."""
-    known = {}
-    for cell, guess in zip(plan.cells, guesses, strict=True):
-        if guess.seconds is not None:
-            known[cell.job.fingerprint] = guess.seconds
+def _wall(
+    plan: Plan, guesses: Sequence[Estimate], by_workers: bool, elsewhere: int
+) -> tuple[list[list[Cell]], float, int]:
+    """Return which jobs are trained as one, how long all of them take, and on how many workers."""
+    known = _known(plan, guesses)
     cells = [cell for cell in plan.cells if not cell.job.finished]
     walks = shared(cells) if by_workers else [[cell] for cell in cells]
     longest = [max(known.get(cell.job.fingerprint, 0.0) for cell in walk) for walk in walks]
     seconds, workers = wall(longest, plan.settings, elsewhere)
+    return walks, seconds, workers
+
+
+def _known(plan: Plan, guesses: Sequence[Estimate]) -> dict[str, float]:
+    """Map the fingerprints of jobs to seconds, of those whose time is known."""
+    known = {}
+    for cell, guess in zip(plan.cells, guesses, strict=True):
+        if guess.seconds is not None:
+            known[cell.job.fingerprint] = guess.seconds
+    return known
+
+
+def _line(
+    plan: Plan,
+    guesses: Sequence[Estimate],
+    walks: Sequence[Sequence[Cell]],
+    seconds: float,
+    workers: int,
+) -> str:
+    """Return the summary, what is shared, and how long all of it takes."""
     line = summary(plan)
-    if len(walks) < len(cells):
+    if len(walks) < sum(map(len, walks)):
         line += f"; {_sharing(walks)}"
     if not seconds:
         return line
     line += f"; at most {console.duration(max(seconds, 1))} with {counted(workers, 'worker')}"
-    unknown = len(plan.cells) - len(known)
+    unknown = len(plan.cells) - len(_known(plan, guesses))
     if unknown:
         line += f", and {unknown} jobs of unknown length"
     return line
+
+
+def _say_json(
+    plan: Plan,
+    *,
+    jobs: Sequence[dict[str, Any]] = (),
+    search: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
+    workers: int | None = None,
+    notice: str = "",
+) -> None:
+    """Print a plan for scripts: docs/json.md."""
+    kinds = Counter(job["fate"] for job in jobs)
+    content = {
+        "sweep": {
+            "id": plan.id,
+            "name": plan.name,
+            "experiment": plan.settings.tracking.experiment,
+        },
+        "counts": {kind: kinds[kind] for kind in fate.FATES},
+        "seconds": seconds,
+        "workers": workers,
+        "notice": notice or None,
+        "jobs": jobs,
+        "search": search,
+    }
+    print(console.json_text("plan", content))
+
+
+def _job(cell: Cell, guess: Estimate) -> dict[str, Any]:
+    return {
+        "fingerprint": cell.job.fingerprint,
+        "name": cell.name,
+        "overrides": cell.job.overrides,
+        "values": cell.varied,
+        "fate": cell.fate.kind,
+        "about": cell.fate.text,
+        "epoch": cell.fate.epoch,
+        "parameters": _parameters(cell) or None,
+        "seconds": guess.seconds,
+        "estimated_from": guess.source or None,
+    }
 
 
 def _sharing(walks: Sequence[Sequence[Cell]]) -> str:

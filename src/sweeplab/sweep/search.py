@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sweeplab import console, store
 from sweeplab.config import Config, Node
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.sweep import conduct, plan
+from sweeplab.sweep import conduct, plan, preview
 from sweeplab.sweep.cell import Cell, Compose
 from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.options import Options
@@ -85,12 +85,10 @@ def make(
     if ours and settings.sweep.workers != 1 and options.draws_by_results:
         console.say(UNREPEATABLE)
     if settings.sweep.plan:
-        rows = [(name, str(distribution)) for name, distribution in distributions.items()]
-        console.table(planned.name, ("key", "is drawn from"), rows, left=2)
+        keys = {name: str(distribution) for name, distribution in distributions.items()}
         place.expect(search)
         asked, _ = place.preview(settings)
-        asked = f"\n{asked}" if asked else ""
-        console.say(f"{search.total} jobs at most{asked}\nnothing was trained: sweep.plan=true")
+        preview.show_search(planned, keys, search.total, asked)
         return search
     conduct.load(probes.cells, place, share=ours)
     return search

@@ -27,6 +27,7 @@ mlflow is imported in this package only, inside functions.
 from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
 from sweeplab.tracking.artifacts import download, save_model
 from sweeplab.tracking.client import Client, feeding
+from sweeplab.tracking.deletion import Deletion
 from sweeplab.tracking.exporter import ExportedRun, Exporter
 from sweeplab.tracking.exporting import problems as exporter_problems
 from sweeplab.tracking.links import base_of, compare_link, links, run_link, sweep_link, table_link

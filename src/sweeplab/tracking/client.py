@@ -21,8 +21,8 @@ LOOK_EVERY = 1.5  # seconds between two looks whether a feeder is at work
 class Client:
     """A command's tie to the feeder, and to exporters; this one, for `tracking=off`, has no feeder."""
 
-    def __init__(self, exports: Exports) -> None:
-        self._exports = exports
+    def __init__(self, exports: Exports | None = None) -> None:
+        self._exports = exports or Exports(None)
 
     def tend(self) -> None:
         """Start a feeder if none is at work; to be called now and then, and quick."""
