@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Command, Write, ended, unsealed
+from conftest import Command, Ended, Write, ended, unsealed
 
 from sweeplab.commands import cli
 from sweeplab.replay import replay as replaying
@@ -37,7 +37,11 @@ def verify(
 ) -> Iterator[Command]:
     """`sweeplab verify latest ...` in this process."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    yield lambda *words: ended(lambda: cli.main(["verify", "latest", *words]), capfd)
+
+    def run(*words: str, sweep: str = "latest") -> Ended:
+        return ended(lambda: cli.main(["verify", sweep, *words]), capfd)
+
+    yield run
     import torch
 
     torch.use_deterministic_algorithms(False)
@@ -202,6 +206,8 @@ def test_what_is_false_is_found_whenever_its_run_is_drawn(
     done = verify("--sample", "1", "--seed", seed)
     assert done.code == 1, done.out
     assert f"1 of 1: {run.id}: differs\n  " in done.out
+    if what == "a metric of an epoch":
+        assert "\n  nothing that was recorded explains it\n" in done.out
     assert "of 1 drawn, 1 looked at: 1 differs\n" in done.out
     assert "so at least 1 and at most 6 of 6 runs (100 %) would come out otherwise" in done.out
 
@@ -237,6 +243,52 @@ def test_any_digit_of_what_was_computed_is_found(swept: Store, verify: Command) 
             assert is_found or is_refused, (before, lines[number])
 
 
+@pytest.mark.full
+def test_code_that_was_edited_since_is_named_where_bits_differ(
+    root: Path, train: Command, verify: Command, write: Write
+) -> None:
+    text = "from torch import nn\n\n\nclass Net(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+    write({"edited.py": text})
+    own = ("model=linear", "model._target_=edited.Net", "trainer.threads=1", "trainer.epochs=1")
+    assert train("-m", "data=digits", *own, "seed=0,1").code == 0
+    (root / "edited.py").write_text("# the same\n" + text)
+    assert verify("--trust", "edited").code == 0
+    (root / "edited.py").write_text(text.replace("forward(x)", "forward(2 * x)"))
+    sys.modules.pop("edited")
+    done = verify("--trust", "edited")
+    assert done.code == 1
+    assert (
+        done.out.count("  the code: sweeplab's own (NUMERICS), or that of the record's classes\n")
+        == 2
+    )
+    assert done.out.count('  code.edited: "') == 2
+
+
+@pytest.mark.full
+def test_runs_with_a_secret_or_a_time_limit_and_resumed_ones_are_trained_as_replay_does(
+    root: Path, train: Command, verify: Command, die_at: Callable[[int], None]
+) -> None:
+    base = ("data=digits", "trainer.threads=1", "trainer.checkpoint_every=0")
+    guarded = ("model=linear", "model._target_=own.Guarded", "+model.password=correct-horse")
+    limited = ("trainer.time_limit=0.000001", "trainer.epochs=3", "scheduler=one_cycle")
+    assert train("-m", *base, *guarded, *limited, "seed=0,1").code == 0
+    die_at(2)
+    again = ("-m", *base, "model=linear", "trainer.epochs=3", "seed=0")
+    assert train(*again).code == 130
+    assert train(*again).code == 0
+    done = verify("--trust", "own")
+    assert (done.code, done.err) == (0, "")
+    sweep = Store(root / "runs").manifests()[0]["id"]
+    done = verify("--trust", "own", sweep=sweep)
+    assert done.code == 2
+    assert (
+        "its value is a secret, which the record hides; give it: '+model.password=...'" in done.err
+    )
+    done = verify("--trust", "own", "+model.password=correct-horse", sweep=sweep)
+    assert (done.code, done.err) == (0, "")
+    assert "2 identical" in done.out
+
+
 # --- what cannot be told
 
 
@@ -251,7 +303,7 @@ def test_what_cannot_be_trained_is_named_and_counts_for_nothing(
     (refused,) = [each for each in result["runs"] if each["verdict"] != "identical"]
     assert refused["verdict"] == "not trained"
     assert refused["said"] == [
-        f"{run.id}: {run.id}: has no config.yaml; a record is a config.yaml and a journal.jsonl"
+        f"{run.id}: has no config.yaml; a record is a config.yaml and a journal.jsonl"
     ]
     assert result["bound"] == {"wrong_at_most": 0, "of": 5, "confidence": 0.95}
     assert "1 of 6 runs" in done.err

@@ -68,11 +68,11 @@ def test_the_difference_to_the_commit_and_new_files_are_kept(project: Path, trai
 
 
 def test_a_sweep_keeps_it_once_and_no_fingerprint_changes(project: Path, train: Command) -> None:
-    assert train("-m", *SMALL, "seed=0,1,2").code == 0
+    assert train("-m", *SMALL, "seed=0,1").code == 0
     assert len(list((project / "runs/code").iterdir())) == 1
-    assert len(Store(project / "runs").runs()) == 3
-    again = train("-m", *SMALL[:-1], "seed=0,1,2", "sweep.plan=true")
-    assert "3 jobs: 3 reuse" in again.out
+    assert len(Store(project / "runs").runs()) == 2
+    again = train("-m", *SMALL[:-1], "seed=0,1", "sweep.plan=true")
+    assert "2 jobs: 2 reuse" in again.out
     file = next((project / "runs/code").iterdir())
     file.write_text(file.read_text().replace("width = 2", "width = 3"))
     with pytest.raises(DamagedError):
@@ -154,6 +154,7 @@ def test_two_runs_are_compared_in_their_code(
     assert "no difference in: " in done.out
 
 
+@pytest.mark.full
 def test_what_is_kept_stays_here_and_replay_does_not_mind(
     project: Path, train: Command, sweeplab: Command
 ) -> None:

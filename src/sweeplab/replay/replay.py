@@ -56,7 +56,7 @@ def main(
         _announce(record, job.config, local)
         retrained = retrain(record, job)
         if retrained.differences:
-            raise RunFailed("\n".join(_report(record, job, retrained)))
+            raise RunFailed("\n".join(report(record, job, retrained)))
         is_restored = _restore_weights(record.run, retrained.run, scratch)
     digest = record.outcome["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
@@ -211,7 +211,7 @@ def _differences(record: Record, replayed: store.History) -> list[str]:
     return unequal(record.outcome, result)
 
 
-def _report(record: Record, job: Job, retrained: Retrained) -> list[str]:
+def report(record: Record, job: Job, retrained: Retrained) -> list[str]:
     """Say what differs, and all that could explain it."""
     start = retrained.history.first_start
     reasons = [*_edits(record), *_code_reasons(record, job)]

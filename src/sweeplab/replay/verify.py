@@ -28,7 +28,7 @@ IDENTICAL, DIFFERS = "identical", "differs"
 AGREES, DISAGREES = "agrees", "disagrees"  # within the spread of the seeds, or not
 GOOD = (IDENTICAL, AGREES)
 UNTOLD, UNTRAINED = "cannot be told", "not trained"
-MOST_LINES = 5  # of what differs
+MOST_LINES = 8  # of what differs, and may be why
 
 SAME_BITS = ("device", "threads", "ranks", "plain", "cpu", "versions.torch", "torch.")
 """The keys of a provenance that must be equal for equal bits; one that ends in a dot is many."""
@@ -188,7 +188,7 @@ def _read(
     except DamagedError as error:
         verdict.verdict, verdict.said = DIFFERS, [str(error)]
     except UserError as error:
-        verdict.said = [f"{run.id}: {error}"]
+        verdict.said = [f"{run.id}: {str(error).removeprefix(f'{run.id}: ')}"]
     else:
         job.config.sweep.id = run.id  # as in a sweep, a bar is shown and no table
         candidate.job, candidate.no_bits = job, _why_no_bits(record, job)
@@ -241,7 +241,9 @@ def _train(candidate: _Candidate, place: str, home: Store, result: Verification)
     except (RunFailed, UserError) as error:
         verdict.said = [one_line(error)]
         return
-    differences = retrained.differences or further_differences(record, retrained.history)
+    differences = further_differences(record, retrained.history)
+    if retrained.differences:
+        differences = replay.report(record, job, retrained)[1:]
     if not differences:
         verdict.verdict = IDENTICAL
     elif not candidate.no_bits:
