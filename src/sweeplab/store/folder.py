@@ -56,7 +56,7 @@ class Store(SweepRecords):
     """The folder of runs."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root: Path = Path(root)
         super().__init__(self.root / "sweeps")
         self._ownership: Ownership | None = None
 

@@ -43,25 +43,43 @@ LOG_BYTES = 16384  # at the end of a log that are read for them
 FED = ".mlflow.json."  # begins the feeder's temporary files, which it writes without a claim
 
 
+class RunFile:
+    """A file in the folder of a run, or a folder there; as an attribute of a run it is its path."""
+
+    def __init__(self, name: str) -> None:
+        self._name: str = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.folder / self._name
+
+
 class RunFolder:
     """The files of one run, and who is at work on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.id = folder.name
-        self.journal = Journal(folder / "journal.jsonl")
+        self.folder: Path = folder
+        self.id: str = folder.name
+        self.journal: Journal = Journal(folder / "journal.jsonl")
 
-    config_file = property(lambda self: self.folder / "config.yaml")
-    overrides_file = property(lambda self: self.folder / "overrides.yaml")
-    result_file = property(lambda self: self.folder / "result.json")
-    weights_files = property(lambda self: [self.folder / name for name in WEIGHTS])
-    origin_file = property(lambda self: self.folder / "origin.json")
-    log_file = property(lambda self: self.folder / "run.log")
-    mlflow_file = property(lambda self: self.folder / "mlflow.json")
-    lock_file = property(lambda self: self.folder / "lock")
-    checkpoints = property(lambda self: self.folder / "checkpoints")
-    kept = property(lambda self: self.folder / KEPT)
-    request = property(lambda self: Request(self.folder / "request"))
+    config_file: RunFile = RunFile("config.yaml")
+    overrides_file: RunFile = RunFile("overrides.yaml")
+    result_file: RunFile = RunFile("result.json")
+    origin_file: RunFile = RunFile("origin.json")
+    log_file: RunFile = RunFile("run.log")
+    mlflow_file: RunFile = RunFile("mlflow.json")
+    lock_file: RunFile = RunFile("lock")
+    checkpoints: RunFile = RunFile("checkpoints")
+    kept: RunFile = RunFile(KEPT)
+
+    @property
+    def weights_files(self) -> list[Path]:
+        """Where the weights may be."""
+        return [self.folder / name for name in WEIGHTS]
+
+    @property
+    def request(self) -> Request:
+        """What somebody asks of the process that trains it."""
+        return Request(self.folder / "request")
 
     @property
     def weights_file(self) -> Path:
