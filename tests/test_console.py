@@ -214,3 +214,11 @@ def test_waiting_is_told_on_a_terminal(terminal: Shown) -> None:
     with console.waiting("fetching [relu,tanh]"):
         pass
     assert "fetching [relu,tanh]" in terminal()
+
+
+def test_an_address_is_a_link_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = _record(monkeypatch, terminal=True, width=20)
+    console.say("curves: http://127.0.0.1:5000/#/x [red]as it is[/red]")
+    assert "\x1b]8;id=" in shown()
+    assert ";http://127.0.0.1:5000/#/x\x1b" in shown()
+    assert "[red]as it is[/red]" in shown()

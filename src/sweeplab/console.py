@@ -20,6 +20,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -84,9 +85,10 @@ def say(text: str, style: str = "") -> None:
 def _print(console: Console, text: str, style: str) -> None:
     if console.is_jupyter:  # where rich would make an output of its own of each line
         console = Console(stderr=console.stderr, force_jupyter=False)
-    console.print(
-        shown(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
-    )
+    line = Text(shown(text), style=style)
+    # A terminal opens the whole of an address with a click, however many lines it takes.
+    line.highlight_regex(r"https?://\S+", lambda address: Style(link=address))
+    console.print(line, emoji=False, highlight=False, soft_wrap=True)
 
 
 def warn(notes: Iterable[str]) -> None:

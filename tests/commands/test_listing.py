@@ -282,7 +282,7 @@ def test_the_last_line_tells_the_size_of_the_store(home: Store, runs: Command) -
 def test_chosen_runs_are_removed_after_asking(home: Store, runs: Command) -> None:
     kept, *others = every_kind(home)
     dry = runs("rm", "--status", "finished", "--dry-run", OFF)
-    assert dry.out.splitlines()[0].startswith("to be removed: 9")
+    assert dry.out.splitlines()[0].startswith("to be removed: 1 run, 9")
     assert dry.out.splitlines()[-1] == "nothing was removed: --dry-run"
     assert ids(home) == ["1", "2", "3", "4"]
     gone = runs("rm", "2222", "3333", "--yes", OFF)

@@ -21,6 +21,7 @@ from sweeplab.commands import cli, watch
 from sweeplab.compare import following
 from sweeplab.compare.following import FollowedSweep
 from sweeplab.store import Event, Store
+from sweeplab.store.requests import Wish
 
 JOBS = ("seed=0,1", "+model.hidden=2,3,1", "sweep.workers=1", "sweep.report=false")
 
@@ -72,7 +73,7 @@ def test_a_sweep_is_watched_while_it_runs(
     left = sweeplab("watch")
     assert left.code == 1
     assert left.err == (
-        "nobody carries out this sweep any more; issue its command again for the rest\n"
+        f"nobody carries out this sweep any more; sweeplab resume {seen['sweep']['id'][:12]} takes it up\n"
     )
     assert "1 finished, 3 waiting, 1 failed, 1 unfinished" in left.out
     assert "seed=0 hidden=1: unfinished after epoch 1" in left.out
@@ -148,6 +149,19 @@ def test_one_that_an_earlier_command_left_waits(home: Store) -> None:
     followed.look()
     assert followed.states == {"waiting": 1}
     assert followed.seconds_left() is None
+
+
+def test_one_that_is_paused_waits(home: Store, sweeplab: Command) -> None:
+    run, cell = begin(home, ["seed=1"])
+    run.journal.append(Event.END, status="interrupted", stop_reason=None, request="pause")
+    made = _running(home, cell)
+    home.request(made["id"]).write(Wish.PAUSE)
+    with home.carrying_out(made["id"]):
+        seen = json.loads(sweeplab("watch", "--json").out)
+        shown = sweeplab("watch", "--once")
+    assert (seen["is_paused"], seen["is_deserted"], seen["counts"]["waiting"]) == (True, False, 1)
+    assert shown.code == 0
+    assert "paused: sweeplab resume goes on" in shown.out
 
 
 def test_who_carries_a_sweep_out_is_seen_by_others(home: Store) -> None:

@@ -88,7 +88,7 @@ def _remove(settings: Config, home: Store, rows: list[Row], arguments: Namespace
     if not rows:
         console.say("nothing to remove")
         return
-    listing.show(rows, f"to be removed: {_size(rows)}")
+    listing.show(rows, f"to be removed: {_counted(rows)}, {_size(rows)}")
     if arguments.clean:
         if not _agreed(arguments, rows):
             return

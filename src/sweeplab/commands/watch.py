@@ -94,8 +94,8 @@ def _watch(view: SweepView) -> None:
 def _judge(sweep: FollowedSweep) -> None:
     """Raise RunFailed if a sweep has come to an end before all its runs did."""
     if sweep.is_deserted:
-        again = "issue its command again for the rest"
-        raise RunFailed(f"nobody carries out this sweep any more; {again}")
+        again = console.command(f"sweeplab resume {sweep.manifest['id'][:12]}")
+        raise RunFailed(f"nobody carries out this sweep any more; {again} takes it up")
     if sweep.is_over and sweep.manifest["status"] != Status.FINISHED:
         raise RunFailed(f"the sweep has ended: {sweep.manifest['status']}")
 
@@ -170,6 +170,8 @@ class SweepView:
             line = f"{run.replica.cell['name']}: {_why(run)}"
             parts.append(console.plain(line, style="red"))
         parts += _more(len(failures) - MOST_FAILURES, "that did not finish")
+        if sweep.is_paused:
+            parts.append(console.plain("paused: sweeplab resume goes on", style="yellow"))
         return Group(*parts)
 
     def _drawn(self, comparison: Comparison) -> list[RenderableType]:
@@ -205,6 +207,7 @@ class SweepView:
             "sweep": {key: manifest.get(key) for key in keys},
             "is_over": sweep.is_over,
             "is_deserted": sweep.is_deserted,
+            "is_paused": sweep.is_paused,
             "monitor": self._monitor or None,
             "counts": {state: states[state] for state in STATES},
             "seconds_left": None if sweep.is_over else sweep.seconds_left(),

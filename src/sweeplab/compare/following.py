@@ -14,6 +14,7 @@ from sweeplab.compare.groups import Group
 from sweeplab.compare.runs import DAMAGED, MISSING, RUNNING, Replica, of_history, share
 from sweeplab.config import Node
 from sweeplab.store import DamagedError, Event, History, Line, Run, Status, Store
+from sweeplab.store.requests import Wish
 
 AT_WORK, WAITING = "at_work", "waiting"
 STATES = (
@@ -77,7 +78,7 @@ class FollowedReplica:
 
     def _forget(self) -> None:
         self._history = History(self.run.journal)
-        self._is_claimed = False
+        self._is_claimed = self._is_paused = False
         self.last = 0.0  # when its journal grew (Unix seconds)
         self.replica = Replica(id=self.run.id, cell=self._cell, status=MISSING)
 
@@ -116,6 +117,7 @@ class FollowedReplica:
         history = self._history
         self.last = float(history.lines[-1]["time"]) if history.count else 0.0
         replica = Replica(id=self.run.id, cell=self._cell, status=Status.UNFINISHED)
+        self._is_paused = history.end.get("request") == Wish.PAUSE
         result = history.result
         self.replica = of_history(replica, result, history, is_claimed=self._is_claimed)
         if self.replica.start:
@@ -135,8 +137,10 @@ class FollowedReplica:
         if self.replica.status == RUNNING:
             return AT_WORK
         is_done = self.replica.status in (Status.FINISHED, Status.PRUNED, DAMAGED)
-        if self.replica.status == MISSING or (not is_done and self.last < since):
-            return WAITING  # what an earlier command left is resumed, or started again
+        # What is paused, and what an earlier command left, is resumed, or started again.
+        is_left = self._is_paused or self.last < since
+        if self.replica.status == MISSING or (is_left and not is_done):
+            return WAITING
         return self.replica.status
 
 
@@ -190,6 +194,11 @@ class FollowedSweep:
     def is_over(self) -> bool:
         """Whether it has ended, in whatever way."""
         return not self._is_open and not self.states[AT_WORK]
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is asked to train nothing until it is resumed."""
+        return self._home.request(self.manifest["id"]).read() is Wish.PAUSE
 
     @property
     def is_deserted(self) -> bool:
