@@ -88,4 +88,4 @@ class Paced(Net):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         if self.training and input.device.type != "meta" and Path("slow").exists():
             time.sleep(0.05)
-        return nn.Linear.forward(self, nn.functional.dropout(input, self.dropout, self.training))
+        return super().forward(input)

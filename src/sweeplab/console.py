@@ -8,10 +8,11 @@ import json
 import math
 import os
 import re
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, Literal
 
@@ -73,6 +74,15 @@ def shown(text: str) -> str:
 def plain(text: str, style: str = "") -> Text:
     """Return a text for rich in which nothing is taken for markup."""
     return Text(fitting(shown(text)), style=style)
+
+
+def leave_terminal() -> None:
+    """Write to a terminal no more that has gone: every write would fail."""
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123  # a descriptor is wanted
+        for descriptor in (0, 1, 2):
+            with suppress(OSError):  # closed already
+                if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                    os.dup2(nothing.fileno(), descriptor)
 
 
 def say(text: str, style: str = "") -> None:

@@ -62,6 +62,16 @@ class Interrupted(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C. Exit code 143 instead of 130."""
 
 
+class HungUp(Interrupted):
+    """SIGHUP, by which a terminal that closes tells its programs. Exit code 129."""
+
+
+def exit_code(error: BaseException | None) -> int:
+    """Return the exit code of a command that this has ended; 0 if nothing has."""
+    codes = {HungUp: 129, Interrupted: 143, KeyboardInterrupt: 130, UserError: 2, BaseException: 1}
+    return next((codes[kind] for kind in codes if isinstance(error, kind)), 0)
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return the end of a message: the nearest valid name, or if none is near, the first valid
     names.

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.start_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     known, rest = _parser(words).parse_known_args(words)
-    with console.words_apart("--json" in words), reported():
+    with console.words_apart("--json" in words), config.command_noted(), reported():
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             _run(known, [*known.words, *rest])

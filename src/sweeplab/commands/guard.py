@@ -11,13 +11,13 @@ from functools import wraps
 from typing import ParamSpec
 
 from sweeplab import config, console
-from sweeplab.errors import Interrupted, RunFailed, TrackerBehind, UserError
+from sweeplab.errors import Interrupted, RunFailed, TrackerBehind, UserError, exit_code
 from sweeplab.speed import compose_once, quick_exit, spin_count
 from sweeplab.train import ranks
 
 P = ParamSpec("P")
 
-FAILED, BAD_INPUT, CTRL_C, SIGTERM = 1, 2, 130, 143
+FAILED, BAD_INPUT = 1, 2
 # As the user set it: `reported` sets it for Hydra's sake.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
@@ -38,9 +38,9 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
             print(version())
             return
         is_json = "sweep.plan=json" in sys.argv
-        with console.words_apart(is_json), reported(), config.command_noted():
+        with console.words_apart(is_json), config.command_noted(), reported():
             config.ensure_options(sys.argv[1:])
-            sys.argv[1:] = config.quote_home(sys.argv[1:])
+            sys.argv[1:] = config.quote_words(sys.argv[1:])
             with compose_once.allowed(sys.argv[1:]):
                 program(*args, **kwargs)
         if is_main:
@@ -106,10 +106,10 @@ def _report(error: BaseException) -> int:
     kept = str(error) or f"what was finished is kept; {AGAIN}"
     if isinstance(error, Interrupted):
         console.complain(f"terminated: {kept}")
-        return SIGTERM
+        return exit_code(error)
     if isinstance(error, KeyboardInterrupt):
         console.complain(f"interrupted: {kept}")
-        return CTRL_C
+        return exit_code(error)
     if isinstance(error, UserError):
         console.complain(str(error))
         return BAD_INPUT

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from sweeplab import config, console
 from sweeplab.commands.compare import LATEST, named_sweep
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
-from sweeplab.store import DamagedError, History, Run, Status, Store, Wish
+from sweeplab.store import DamagedError, History, Request, Run, Status, Store, Wish
 
 ENDING = (Wish.STOP, Wish.PAUSE)
 
@@ -25,23 +26,64 @@ def add_options(parser: ArgumentParser) -> None:
 def main(arguments: Namespace, settings: Config) -> None:
     """Do what is asked for. Raises UserError, with nothing changed, where it has no effect."""
     home = Store(settings.store.root)
-    sweep, run = _named(home, arguments.NAME, settings)
-    _ensure_own(home, sweep, run)
-    if run is not None:
-        steered: RunSteering | SweepSteering = RunSteering(home, run)
+    target = _find(home, arguments.NAME, settings)
+    if arguments.command == "resume":
+        _resume(target)
+    elif arguments.command == "retry":
+        _retry(target)
     else:
-        assert sweep is not None
-        steered = SweepSteering(home, sweep)
-    match arguments.command:
-        case "resume":
-            steered.resume()
-        case "retry":
-            steered.retry()
-        case wish:
-            steered.ask(Wish(wish))
+        _ask(target, Wish(arguments.command))
 
 
-def _named(home: Store, name: str, settings: Config) -> tuple[Node | None, Run | None]:
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Steered:
+    """A run or a sweep that is to be steered."""
+
+    home: Store
+    kind: str  # run | sweep
+    id: str
+    runs: list[Run]  # of a sweep all, of a run itself
+    sweeps: list[Node]  # of a run those of this machine that it belongs to
+    request: Request
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.kind} {self.id[:12]}"
+
+    @property
+    def sweeps_at_work(self) -> list[Node]:
+        """List those of its sweeps whose command heeds requests."""
+        return [sweep for sweep in self.sweeps if self.home.presence(sweep["id"]).is_there]
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a request would be heeded."""
+        return bool(self.sweeps_at_work) or (self.kind == "run" and self.runs[0].claimed)
+
+    @property
+    def status(self) -> str:
+        """How it ended the last time."""
+        return str(self.runs[0].status if self.kind == "run" else self.sweeps[0]["status"])
+
+    @property
+    def command(self) -> Node | None:
+        """The command that trains it, as recorded: that of its sweep, if it has one."""
+        start = History.of(self.runs[0].journal).start if self.kind == "run" else {}
+        if self.kind == "run" and start.get("sweep") is None:
+            return start.get("command")
+        return self.sweeps[-1].get("command") if self.sweeps else None
+
+    @property
+    def source(self) -> tuple[Path, object]:
+        """Return the file that tells of it, and from which archive it came, if from any."""
+        if self.kind == "run":
+            run = self.runs[0]
+            return run.journal.path, (run.origin() or {}).get("file")
+        return self.home.manifest_file(self.id), self.sweeps[0].get("origin")
+
+
+def _find(home: Store, name: str, settings: Config) -> Steered:
     """Find the sweep or the run of this name. Raises UserError unless there is just one."""
     sweep = run = None
     try:
@@ -55,178 +97,106 @@ def _named(home: Store, name: str, settings: Config) -> tuple[Node | None, Run |
         run = _waiting(home, name)
         if run is None and sweep is None:
             raise UserError(f"{error}; nor is a sweep or an experiment of that name") from None
-    if run is not None and sweep is not None:
+    if run is None:
+        assert sweep is not None
+        runs = [home.run(cell["fingerprint"]) for cell in sweep["cells"]]
+        request = home.request(sweep["id"])
+        target = Steered(
+            home=home, kind="sweep", id=sweep["id"], runs=runs, sweeps=[sweep], request=request
+        )
+    elif sweep is not None:
         problem = f"sweep {sweep['id'][:12]} and run {run.id} begin so; give more of the id"
         raise UserError(f"{name}: {problem}")
-    return sweep, run
+    else:
+        sweeps = [sweep for sweep in home.manifests() if _trains(sweep, run)]
+        target = Steered(
+            home=home, kind="run", id=run.id, runs=[run], sweeps=sweeps, request=run.request
+        )
+    _ensure_own(target)
+    return target
+
+
+def _trains(sweep: Node, run: Run) -> bool:
+    """Whether a run is of a sweep, and the sweep of this machine: others' commands are not run."""
+    is_own = sweep.get("origin") is None
+    return is_own and any(str(cell["fingerprint"]).startswith(run.id) for cell in sweep["cells"])
 
 
 def _waiting(home: Store, name: str) -> Run | None:
     """Find a run that a sweep at work is still to begin."""
     for sweep in home.manifests():
-        if name and home.presence(sweep["id"]).is_there:
-            for cell in sweep["cells"]:
-                if str(cell["fingerprint"]).startswith(name):
-                    return home.run(cell["fingerprint"])
+        for cell in sweep["cells"]:
+            if name and cell["fingerprint"].startswith(name):
+                is_any_there = home.presence(sweep["id"]).is_there
+                return home.run(cell["fingerprint"]) if is_any_there else None
     return None
 
 
-def _ensure_own(home: Store, sweep: Node | None, run: Run | None) -> None:
+def _ensure_own(target: Steered) -> None:
     """Raise UserError for what came from elsewhere: nothing of it is run."""
-    if run is not None:
-        name, file, origin = f"run {run.id}", run.journal.path, (run.origin() or {}).get("file")
-    else:
-        assert sweep is not None
-        name, file = f"sweep {sweep['id'][:12]}", home.report_folder(sweep["id"])
-        file, origin = file.with_suffix(".json"), sweep.get("origin")
+    file, origin = target.source
     if origin is not None:
-        raise UserError(f"{name} was unpacked from {origin}: nothing of it is run here")
+        raise UserError(f"{target.name} was unpacked from {origin}: nothing of it is run here")
     if file.exists() and file.stat().st_uid != os.getuid():
         raise UserError(f"{file}: is another user's, who alone steers it")
 
 
-class SweepSteering:
-    """Steers a sweep."""
-
-    def __init__(self, home: Store, sweep: Node) -> None:
-        self._home, self._sweep = home, sweep
-        self._request = home.request(sweep["id"])
-        self._presence = home.presence(sweep["id"])
-        self._name = f"sweep {sweep['id'][:12]}"
-        self._runs = [home.run(cell["fingerprint"]) for cell in sweep["cells"]]
-
-    def ask(self, wish: Wish) -> None:
-        """Ask the sweep to stop or to pause."""
-        if not self._presence.is_there:
-            raise UserError(f"{self._name} is not at work: {self._state()}")
-        self._request.write(wish)
-        _say_asked(self._name, wish, self._sweep["id"][:12])
-
-    def resume(self) -> None:
-        """Let the sweep go on; its command is issued again if there is none at work."""
-        is_held = self._request.withdraw()
-        for run in self._runs:
-            if run.request.read() in ENDING:
-                is_held |= run.request.withdraw()
-        if not self._presence.is_there:
-            self._reissue()
-        if not is_held:
-            raise UserError(f"{self._name} is at work, and nothing of it is paused or stopped")
-        console.say(f"{self._name} goes on")
-
-    def retry(self) -> None:
-        """Let the runs that failed be trained anew."""
-        failed = [run for run in self._runs if run.status == Status.FAILED]
-        if not failed:
-            raise UserError(f"{self._name}: none of its runs has failed")
-        if self._presence.is_there:
-            _retry(failed, [self._sweep])
-        if not self._presence.is_there:
-            self._reissue()
-        console.say(f"{self._name}: {console.counted(len(failed), 'run')} are tried again")
-
-    def _state(self) -> str:
-        """Say why it is not at work, and what to do."""
-        at_work = [run.id for run in self._runs if run.claimed]
-        if at_work:
-            names = f"{at_work[0]}{', ...' if len(at_work) > 1 else ''}"
-            return f"no command heeds it, but runs are at work, which can be named: {names}"
-        if all(run.status == Status.FINISHED for run in self._runs):
-            return "it is finished"
-        resume = console.command(f"sweeplab resume {self._sweep['id'][:12]}")
-        return f"its command has ended; {resume} issues it again"
-
-    def _reissue(self) -> NoReturn:
-        if self._sweep["status"] == Status.FINISHED:
-            raise UserError(f"{self._name} is finished: there is nothing to go on with")
-        _reissue(self._sweep.get("command"), self._name)
+def _ask(target: Steered, wish: Wish) -> None:
+    """Ask for an end at a checkpoint."""
+    is_over = target.status in (Status.FINISHED, Status.FAILED)
+    is_claimed = any(run.claimed for run in target.runs)
+    if not target.is_at_work or (target.kind == "run" and is_over and not is_claimed):
+        reason = f"is not at work: it is {target.status}"
+        if target.kind == "sweep" and is_claimed:
+            reason = "has no command at work that would heed it; name its runs that are at work"
+        raise UserError(f"{target.name} {reason}")
+    target.request.write(wish)
+    way = console.command(f"sweeplab resume {target.id[:12]}")
+    asked = f"{target.name} is asked to {wish}: it ends at a checkpoint"
+    console.say(f"{asked}; {way} lets it go on")
 
 
-class RunSteering:
-    """Steers a run."""
-
-    def __init__(self, home: Store, run: Run) -> None:
-        self._run = run
-        self._name = f"run {run.id}"
-        self._sweeps = [sweep for sweep in home.manifests() if _has(sweep, run)]
-        self._presences = [home.presence(sweep["id"]) for sweep in self._sweeps]
-
-    def ask(self, wish: Wish) -> None:
-        """Ask the run to stop or to pause."""
-        if not self._is_at_work or (self._is_over and not self._run.claimed):
-            raise UserError(f"{self._name} is not at work: it is {self._run.status}")
-        self._run.request.write(wish)
-        _say_asked(self._name, wish, self._run.id)
-
-    def resume(self) -> None:
-        """Let the run go on; its command, or that of its sweep, is issued again if need be."""
-        is_held = self._run.request.read() in ENDING and self._run.request.withdraw()
-        if self._is_at_work:
-            if not is_held:
-                raise UserError(f"{self._name} is neither paused nor stopped")
-            console.say(f"{self._name} goes on")
-            return
-        if self._run.status == Status.FINISHED:
-            raise UserError(f"{self._name} is finished: there is nothing to go on with")
-        self._reissue()
-
-    def retry(self) -> None:
-        """Let the run be trained anew, if it has failed."""
-        if self._run.status != Status.FAILED:
-            raise UserError(f"{self._name} has not failed: it is {self._run.status}")
-        both = zip(self._sweeps, self._presences, strict=True)
-        at_work = [sweep for sweep, presence in both if presence.is_there]
-        if at_work:
-            _retry([self._run], at_work)
-        if not self._is_at_work:
-            self._reissue()
-        console.say(f"{self._name} is tried again")
-
-    @property
-    def _is_at_work(self) -> bool:
-        """Whether it is trained, or a sweep that may start it is at work."""
-        is_any_there = any(presence.is_there for presence in self._presences)
-        return self._run.claimed or is_any_there
-
-    @property
-    def _is_over(self) -> bool:
-        return self._run.status in (Status.FINISHED, Status.FAILED)
-
-    def _reissue(self) -> NoReturn:
-        try:
-            start = History.of(self._run.journal).start
-        except DamagedError as error:
-            raise UserError(f"{self._name}: {error}") from error
-        ids = [sweep["id"] for sweep in self._sweeps]
-        if start.get("sweep") not in ids:
-            _reissue(start.get("command"), self._name)
-        sweep = self._sweeps[ids.index(start["sweep"])]
-        if sweep.get("origin") is not None:
-            raise UserError(f"{self._name}: its sweep was unpacked from {sweep['origin']}")
-        _reissue(sweep.get("command"), f"{self._name}: sweep {sweep['id'][:12]}")
+def _resume(target: Steered) -> None:
+    """Withdraw what was asked for; issue the command again if none is at work."""
+    is_held = False
+    for request in [target.request, *(run.request for run in target.runs)]:
+        if request.read() in ENDING:
+            is_held |= request.withdraw()
+    if not target.is_at_work:
+        _reissue(target)
+    if not is_held:
+        raise UserError(f"{target.name} is at work: nothing of it is paused or stopped")
+    console.say(f"{target.name} goes on")
 
 
-def _has(sweep: Node, run: Run) -> bool:
-    return any(str(cell["fingerprint"]).startswith(run.id) for cell in sweep["cells"])
+def _retry(target: Steered) -> None:
+    """Let the runs that failed be trained anew."""
+    failed = [run for run in target.runs if run.status == Status.FAILED]
+    if not failed:
+        raise UserError(f"{target.name} has no failed run: it is {target.status}")
+    for sweep in target.sweeps_at_work:
+        if sweep.get("search"):
+            raise UserError(f"{target.name}: a search trains no failed trial again, but others")
+        for run in failed:
+            run.request.write(Wish.RETRY)
+    if not target.is_at_work:
+        _reissue(target)
+    console.say(f"{console.counted(len(failed), 'failed run')} of {target.name} begin anew")
 
 
-def _say_asked(name: str, wish: Wish, name_of_it: str) -> None:
-    way = console.command(f"sweeplab resume {name_of_it}")
-    console.say(f"{name} is asked to {wish}: it ends at a checkpoint; {way} lets it go on")
-
-
-def _retry(runs: Sequence[Run], sweeps: Sequence[Node]) -> None:
-    """Ask that failed runs are trained anew. Raises UserError for those of a search."""
-    if any(sweep.get("search") for sweep in sweeps):
-        raise UserError("a search goes on with other trials: a failed one is not trained again")
-    for run in runs:
-        run.request.write(Wish.RETRY)
-
-
-def _reissue(command: Node | None, name: str) -> NoReturn:
-    """Issue a recorded command in this terminal. Raises UserError if that cannot be."""
+def _reissue(target: Steered) -> NoReturn:
+    """Issue the recorded command in this terminal. Raises UserError if that cannot be."""
+    if target.status == Status.FINISHED:
+        raise UserError(f"{target.name} is finished: there is nothing to go on with")
+    try:
+        command = target.command
+    except DamagedError as error:
+        raise UserError(f"{target.name}: {error}") from error
     if command is None:
         reason = "it was called from Python, or recorded by an earlier version"
-        raise UserError(f"{name}: its command is not known ({reason}); issue it again yourself")
-    console.say(f"{name} goes on by its command: {config.command_text(command)}")
-    config.reissue(command, name)
+        raise UserError(
+            f"{target.name}: its command is not known ({reason}); issue it again yourself"
+        )
+    text = config.command_text(command)
+    console.say(f"{target.name} goes on by its command, in {command['folder']}: {text}")
+    config.reissue(command, target.name)

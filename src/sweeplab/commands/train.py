@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RULES = (
     "sweep.zip", "sweep.when", "sweep.where", "sweep.sample", "sweep.sample_seed", "sweep.baseline",
-    "sweep.margin", "sweep.replicate", "sweep.seeds",
+    "sweep.margin", "sweep.replicate", "sweep.seeds", "sweep.detach", "sweep.then",
 )  # fmt: skip
 """The keys and sections that say which runs a sweep is of, and what it compares."""
 

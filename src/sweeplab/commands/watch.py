@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 
 from sweeplab import console
 from sweeplab.commands.compare import LATEST, named_sweep
-from sweeplab.commands.guard import CTRL_C, SIGTERM
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.following import (
@@ -23,7 +22,7 @@ from sweeplab.compare.following import (
     FollowedSweep,
 )
 from sweeplab.config import Config
-from sweeplab.errors import Interrupted, RunFailed, UserError
+from sweeplab.errors import RunFailed, UserError, exit_code
 from sweeplab.store import Status, Store
 from sweeplab.sweep.screen import bars, overall
 
@@ -84,7 +83,7 @@ def _watch(view: SweepView) -> None:
                 if screen is None:
                     console.say(line)
     except KeyboardInterrupt as error:
-        code = SIGTERM if isinstance(error, Interrupted) else CTRL_C
+        code = exit_code(error)
         raise SystemExit(code) from None  # without a word of what is lost: nothing is
     finally:
         if screen is not None:

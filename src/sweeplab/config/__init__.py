@@ -6,8 +6,9 @@ from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize,
 from sweeplab.config.command import (
     command_noted,
     command_text,
+    environment,
+    issue_apart,
     issued_command,
-    issued_line,
     reissue,
 )
 from sweeplab.config.composing import (
@@ -15,7 +16,7 @@ from sweeplab.config.composing import (
     conf_dir,
     ensure_options,
     is_job,
-    quote_home,
+    quote_words,
     task_overrides,
 )
 from sweeplab.config.entry import Entry, entry

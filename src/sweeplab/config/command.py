@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from sweeplab.config.nodes import Node
 from sweeplab.config.redaction import is_hidden, redact_override
@@ -16,12 +17,13 @@ from sweeplab.errors import UserError
 
 ROOT = "SWEEPLAB_ROOT"
 _issued: Node | None = None
+_environment: dict[str, str] | None = None
 
 
 @contextmanager
 def command_noted() -> Iterator[None]:
     """Note the program of this process and its words, before anything changes them."""
-    global _issued  # a process has one command
+    global _issued, _environment  # a process has one command
     specification = getattr(sys.modules["__main__"], "__spec__", None)
     program = [str(Path(sys.argv[0]).absolute())]
     if specification is not None:
@@ -29,10 +31,11 @@ def command_noted() -> Iterator[None]:
     _issued = {"folder": str(Path.cwd()), "program": program, "words": sys.argv[1:]}
     if os.environ.get(ROOT):
         _issued["root"] = os.environ[ROOT]
+    _environment = dict(os.environ)
     try:
         yield
     finally:
-        _issued = None
+        _issued = _environment = None
 
 
 def issued_command() -> Node | None:
@@ -42,11 +45,25 @@ def issued_command() -> Node | None:
     return {**_issued, "words": [redact_override(word) for word in _issued["words"]]}
 
 
-def issued_line() -> list[str] | None:
-    """Return what starts the command again as it was typed; None if Python was called."""
-    if _issued is None:
-        return None
-    return [sys.executable, *_issued["program"], *_issued["words"]]
+def environment() -> dict[str, str]:
+    """Return the environment that the command was issued in, before anything changed it."""
+    return dict(os.environ if _environment is None else _environment)
+
+
+def issue_apart(log: IO[bytes], more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Issue the command again in a session of its own, which no terminal can hang up.
+
+    `more` is in addition to the environment; what is said goes to `log`.
+    """
+    assert _issued is not None
+    return subprocess.Popen(  # noqa: S603  # as the user has typed it
+        [sys.executable, *_issued["program"], *_issued["words"]],
+        env={**environment(), **more},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
 
 
 def reissue(command: Node, about: str) -> NoReturn:
@@ -62,14 +79,14 @@ def reissue(command: Node, about: str) -> NoReturn:
     for place in (folder, Path(program[0]) if program[0] != "-m" else folder):
         if not place.exists():
             raise UserError(f"{about}: {place}, of its command, is not there; issue it yourself")
-    environment = dict(os.environ)
+    variables = environment()
     if command.get("root"):
-        environment[ROOT] = command["root"]
+        variables[ROOT] = command["root"]
     os.chdir(folder)
     sys.stdout.flush()
     sys.stderr.flush()
     line = [sys.executable, *program, *words]
-    os.execve(sys.executable, line, environment)  # noqa: S606  # no shell
+    os.execve(sys.executable, line, variables)  # noqa: S606  # no shell
 
 
 def command_text(command: Node) -> str:

@@ -13,6 +13,7 @@ from sweeplab.config.sections import Config
 from sweeplab.errors import UserError
 
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
+_COMMAND = re.compile(r"(\+{0,2}sweep\.then=)(?!['\"])(.*[^\w./-].*)", re.DOTALL)
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None, name: str = "config") -> Config:
@@ -23,7 +24,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None, name: str = "c
 
     remember_secrets(overrides)
     with hydra_in(folder or conf_dir()):
-        return parse(hydra_compose(name, overrides=quote_home(overrides)))
+        return parse(hydra_compose(name, overrides=quote_words(overrides)))
 
 
 def conf_dir() -> Path:
@@ -35,11 +36,19 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def quote_home(words: Sequence[str]) -> list[str]:
-    """Put quotes around `~/runs` in the words of a command line: Hydra cannot read it without
-    them.
+def quote_words(words: Sequence[str]) -> list[str]:
+    """Put quotes around `~/runs`, and around the command of `sweep.then`, in the words of a command
+    line: Hydra cannot read them without.
     """
-    return [_HOME_PATH.sub(r"\1'\2'", word) for word in words]
+    quoted = []
+    for word in words:
+        command = _COMMAND.fullmatch(word)
+        if command is None:
+            quoted.append(_HOME_PATH.sub(r"\1'\2'", word))
+        else:
+            text = re.sub(r"(\\*)'", r"\1\1\\'", command[2])
+            quoted.append(f"{command[1]}'{text}'")
+    return quoted
 
 
 def ensure_options(words: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.composing import quote_home
+from sweeplab.config.composing import quote_words
 from sweeplab.config.hydra_calls import hydra_in
 from sweeplab.config.nodes import Node
 from sweeplab.config.sections import defaults
@@ -59,7 +59,7 @@ class Layers:
         """Compose the config `name` of a folder, with the overrides of a command line."""
         from hydra.types import RunMode
 
-        words = quote_home(words)
+        words = quote_words(words)
         with hydra_in(folder) as hydra:
             loader: Any = hydra.config_loader
             composed = loader.load_configuration(name, words, RunMode.RUN)

@@ -252,6 +252,8 @@ class Sweep:
     retries: int = _count(0, 0)
     fail_fast: bool = False
     time_limit: float | None = _time_limit()
+    detach: bool = False
+    then: str | None = None
     report: bool = True
     fuse: bool = True
 

@@ -15,7 +15,7 @@ from typing import TextIO
 import torch
 
 from sweeplab import config, console, store
-from sweeplab.errors import EndedByRequest, Interrupted, Pruned, RunFailed
+from sweeplab.errors import EndedByRequest, HungUp, Interrupted, Pruned, RunFailed
 from sweeplab.runs.job import Job
 from sweeplab.train.stopping import StopReason
 
@@ -220,24 +220,25 @@ def informed() -> Iterator[None]:
 
 @contextmanager
 def sigterm() -> Iterator[None]:
-    """Raise Interrupted on SIGTERM, in the main thread, unless somebody else handles it.
+    """Raise Interrupted on SIGTERM, and HungUp on SIGHUP, unless somebody else handles it.
 
     Slurm sends SIGTERM before it takes a node away: submitit ignores it, and has the job requeued
-    at the next signal.
+    at the next signal. `nohup` ignores SIGHUP. Only the main thread can handle signals.
     """
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise Interrupted
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
+    before = {}
+    with suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _: object) -> None:
+    if number == signal.SIGHUP:
+        console.leave_terminal()
+        raise HungUp
+    raise Interrupted

@@ -13,6 +13,7 @@ from sweeplab.compare import compare, markdown, show, write_report
 from sweeplab.config import Sweep
 from sweeplab.errors import RunFailed, TrackerBehind, UserError, describe, one_line
 from sweeplab.runs import report
+from sweeplab.sweep import detached
 from sweeplab.sweep.cell import Cell
 from sweeplab.sweep.dispatch import Dispatch
 from sweeplab.sweep.jobs import Jobs
@@ -29,7 +30,15 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[BaseException | None]]
 Returns what each raised, None for one that did not.
 """
 
-WORKERS_ONLY = ("workers", "job_timeout", "retries", "fail_fast", "time_limit", "priority")
+WORKERS_ONLY = (
+    "workers",
+    "job_timeout",
+    "retries",
+    "fail_fast",
+    "time_limit",
+    "priority",
+    "detach",
+)
 """The keys of `sweep` that a launcher of Hydra's cannot heed."""
 
 
@@ -56,11 +65,19 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
         return
     # Load the data before anything is made: it may turn out to be wrong.
     load([cell for cell in jobs.possible if not cell.job.finished], place, share=launch is None)
+    if jobs.left and detached.goes_on_apart(plan, home):
+        return
     home.open()
     report.say_copied(home, settings)
     if launch is None and jobs.left:
         place.expect(jobs)
         place.open(home, settings)
+    _carry_out(jobs, home, place, launch)
+
+
+def _carry_out(jobs: Jobs, home: store.Store, place: SweepPlace, launch: Launch | None) -> None:
+    """Train what is left, compare the runs, and do what follows."""
+    plan, settings = jobs.plan, jobs.plan.settings
     experiment = None
     if settings.tracking.enabled:
         experiment = tracking.experiment_name(settings.tracking)
@@ -69,9 +86,9 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     def manifest(status: str) -> Node:
         return plan.manifest(experiment, status, started)
 
-    def record(status: str = "running") -> None:
+    def record(status: str = "running", **more: int) -> None:
         try:
-            home.write_manifest(manifest(status))
+            home.write_manifest({**manifest(status), **more})
         except OSError as error:  # the jobs go on
             reason = f"{error.filename}: {error.strerror}"
             console.complain(f"the sweep cannot be noted: {reason}")
@@ -79,13 +96,14 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     jobs.begin(home, record)
     _withdraw_requests(jobs, home)
     console.say(jobs.summary())
+    status = store.Status.INTERRUPTED
+    outcome = Outcome()
     with (
         home.carrying_out(plan.id),
         tracking.feeding(home, settings.tracking, {"sweep": plan.id}) as client,
+        detached.concluded(plan, home, lambda: outcome.cut, lambda code: record(status, exit=code)),
     ):
         home.write_manifest(manifest("running"))
-        status = store.Status.INTERRUPTED
-        outcome = Outcome()
         try:
             with jobs.at_work():
                 if launch is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 from sweeplab import store
 from sweeplab.config import Config
 from sweeplab.console import counted
-from sweeplab.errors import Interrupted, RunFailed
+from sweeplab.errors import RunFailed
 from sweeplab.runs.job import Job
 from sweeplab.sweep.attempts import Attempt, Attempts
 from sweeplab.sweep.endings import Cause, Endings
@@ -56,7 +55,7 @@ class Dispatch:
         with self._steering:
             _run_apart(self._run(tend))
         if self._halt.signals:
-            raise Interrupted if signal.SIGTERM in self._halt.signals else KeyboardInterrupt
+            raise self._halt.error
         return self._halt.reason
 
     async def _run(self, tend: Callable[[], None]) -> None:
@@ -194,5 +193,5 @@ def _run_apart(work: Coroutine[Any, Any, None]) -> None:
 
 def _order(job: Job, sweep_id: str) -> Job:
     """Return a job as it is sent to its process: with the sweep's id, and without its layers."""
-    sweep = replace(job.config.sweep, id=sweep_id)
+    sweep = replace(job.config.sweep, id=sweep_id, then=None)  # which is the sweep's alone
     return replace(job, config=replace(job.config, sweep=sweep), layers=[])

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from sweeplab import console
+from sweeplab.errors import HungUp, Interrupted
+
 
 class Halt:
     """Why no further job is started, and whether those at work are to end."""
@@ -25,7 +28,7 @@ class Halt:
 
     @contextmanager
     def heeding_signals(self, interrupted: Callable[[], None]) -> Iterator[None]:
-        """Heed SIGINT and SIGTERM instead of raising: nothing is cut off in the middle.
+        """Heed SIGINT, SIGTERM and SIGHUP instead of raising: nothing is cut off in the middle.
 
         Calls `interrupted` when the first has come. Does nothing outside the main thread, where signals
         cannot be handled.
@@ -33,7 +36,9 @@ class Halt:
         loop = asyncio.get_running_loop()
         before = {}
         with suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup
                 before[number] = signal.signal(
                     number,
                     lambda got, _frame: loop.call_soon_threadsafe(self._heed, got, interrupted),
@@ -47,12 +52,23 @@ class Halt:
     def _heed(self, number: int, interrupted: Callable[[], None]) -> None:
         """Take note of Ctrl-C; after a second one the jobs are killed."""
         self.signals.append(number)
+        if number == signal.SIGHUP:
+            console.leave_terminal()
         if self.reason is None:
             self.reason = "interrupted"
         if len(self.signals) == 1:
             interrupted()
         if len(self.signals) > 1 and not self.kill.done():
             self.kill.set_result(None)
+
+    @property
+    def error(self) -> KeyboardInterrupt:
+        """What a command is to raise that has received these signals."""
+        kinds = {signal.SIGTERM: Interrupted, signal.SIGHUP: HungUp}
+        for number, kind in kinds.items():
+            if number in self.signals:
+                return kind()
+        return KeyboardInterrupt()
 
     @property
     def is_late(self) -> bool:
