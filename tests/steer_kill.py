@@ -201,7 +201,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="disturbances in all")
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     given = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     folder = Path(tempfile.mkdtemp(prefix="steer-kill-"))
     reference = refer(folder)
     seen: Counter[str] = Counter()
