@@ -77,11 +77,10 @@ def test_what_follows_a_failed_sweep(
 
 def test_what_cannot_be_detached_is_refused(root: Path, train: Command) -> None:
     for words, problem in (
-        (("sweep.detach=true",), "sweep.detach=true: is for a sweep over configs"),
-        (("sweep.then=date",), "sweep.then=date: is for a sweep over configs"),
-        (("-m", "seed=0,1", "sweep.detach=true"), "sweep.detach=True: this launcher is not"),
+        (SMALL, "sweep.detach=true: is for a sweep over configs"),
+        (("-m", *SMALL, "seed=0,1"), "sweep.detach=True: this launcher is not"),
     ):
-        refused = train(*SMALL, *words)
+        refused = train(*words, "sweep.detach=true")
         assert refused.code == 2
         assert refused.err.startswith(problem)
     with pytest.raises(UserError, match="from Python there is no command that could go on"):

@@ -67,6 +67,13 @@ class Steered:
         return str(self.runs[0].status if self.kind == "run" else self.sweeps[0]["status"])
 
     @property
+    def is_finished(self) -> bool:
+        """Whether its command would have nothing to train."""
+        is_planned = not any(sweep.get("search") or sweep.get("looks") for sweep in self.sweeps)
+        are_all = is_planned and all(run.status == Status.FINISHED for run in self.runs)
+        return are_all or self.status == Status.FINISHED
+
+    @property
     def command(self) -> Node | None:
         """The command that trains it, as recorded: that of its sweep, if it has one."""
         start = History.of(self.runs[0].journal).start if self.kind == "run" else {}
@@ -186,7 +193,7 @@ def _retry(target: Steered) -> None:
 
 def _reissue(target: Steered) -> NoReturn:
     """Issue the recorded command in this terminal. Raises UserError if that cannot be."""
-    if target.status == Status.FINISHED:
+    if target.is_finished:
         raise UserError(f"{target.name} is finished: there is nothing to go on with")
     try:
         command = target.command
