@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -137,22 +137,29 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
         digest: str | None = replica.cell.get("group")
         if replica.start:
             key = group_key(replica.start, over)
-            values = computation(replica.start, over)
         else:
             same_text = keys_by_text[typed]
             key = next(iter(same_text)) if len(same_text) == 1 else typed
             if digest is not None:
                 key = keys_by_digest.get(digest, digest)
-            values = {name: config.from_text(text) for name, text in choices.items()}
         if digest is not None:
             keys_by_digest.setdefault(digest, key)
         keys_by_text[typed].add(key)
-        group = groups.setdefault(key, Group(values=values, over=tuple(over)))
+        if key not in groups:
+            groups[key] = Group(values=_values(replica, choices, over), over=tuple(over))
+        group = groups[key]
         group.choices = {**choices, **group.choices}
         group.replicas.append(replica)
     for group in groups.values():
         _keep_one_run_per_seed(group)
     return list(groups.values())
+
+
+def _values(replica: Replica, choices: Mapping[str, str], over: Sequence[str]) -> Node:
+    """Return what a run is asked to compute; of one that was never started, what was typed."""
+    if replica.start:
+        return computation(replica.start, over)
+    return {name: config.from_text(text) for name, text in choices.items()}
 
 
 def _keep_one_run_per_seed(group: Group) -> None:
