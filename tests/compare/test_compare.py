@@ -672,7 +672,7 @@ def test_json_has_what_the_table_has_unrounded(home: Store, sweeplab: Command) -
     assert found["differences"]["valid/accuracy"][0] | {"difference": {}} == {
         "name": "hidden=784", "against": "hidden=392", "said": "3 pairs cannot tell", "difference": {},
         "need": {"pairs": 5, "at_most": 11, "detectable": pytest.approx(0.0326404, abs=1e-5)},
-        "deviation": pytest.approx(0.01), "d_z": pytest.approx(2), "p": pytest.approx(0.0741799), "holm": pytest.approx(0.0741799), "n_all": 3,
+        "deviation": pytest.approx(0.01), "d_z": pytest.approx(2), "p": pytest.approx(0.0741799), "holm": pytest.approx(0.0741799), "n_all": 3, "bound": None, "stopped": None,
     }  # fmt: skip
 
 
