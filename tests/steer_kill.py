@@ -49,7 +49,7 @@ SWEEP = (
 MARK = b"faulty.Paced"  # in the words of each process that is or becomes a launcher
 STEERED = ("stop", "pause", "resume", "retry")
 OTHERS = ("command", "detach", "SIGKILL", "SIGHUP", "fault")
-LIMIT = 120.0  # seconds in which a sweep that nobody disturbs any more ends
+LIMIT = 600.0  # seconds in which a sweep that nobody disturbs any more ends
 
 
 @dataclass

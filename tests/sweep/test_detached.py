@@ -24,7 +24,7 @@ PACED = (
     *SMALL,
     "model=linear",
     "model._target_=faulty.Paced",
-    "trainer.epochs=50",
+    "trainer.epochs=200",
     "trainer.patience=null",
     "trainer.limit_batches=1",
 )
@@ -113,7 +113,8 @@ def test_a_detached_sweep_goes_on_without_its_terminal(
     assert statuses(root) == {16: "interrupted", 24: "interrupted"}
     assert "stopped by sweeplab stop" in log.read_text()
     wrong = command("train.py", *SWEEP, "trainer.epochs=0", "sweep.detach=true")
-    assert (wrong.code, wrong.err.count("trainer.epochs=0: must be")) == (2, 1)
+    assert wrong.code == 2
+    assert "trainer.epochs=0: must be" in wrong.err
 
 
 @pytest.mark.full
@@ -133,7 +134,8 @@ def test_a_closed_terminal_ends_runs_at_their_checkpoints(
         start_new_session=True,
     )
     os.close(terminal)
-    until(lambda: runs(root) and all(run.epochs() for run in runs(root).values()))
+    begun = 2 if "-m" in words else 1
+    until(lambda: len(runs(root)) == begun and all(run.epochs() for run in runs(root).values()))
     os.close(master)  # from now on each write to the terminal fails
     process.send_signal(signal.SIGHUP)
     assert kill.end(process, "the command") == 129
