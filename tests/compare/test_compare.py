@@ -712,9 +712,9 @@ def test_a_sweep_of_an_mlflow_parent_run(home: Store, sweeplab: Command, root: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["normz"], "normz: no sweep in {home} begins so or is of an experiment of that name, nor are there two runs; did you mean 'norms'?"),
+        (["normz"], "normz: no sweep in {home} begins so or is of an experiment of that name; did you mean 'norms'?"),
         (["--report", "/proc/no"], "--report=/proc/no: No such file or directory; name a folder that can be made"),
-        ([""], ": no sweep in {home} begins so or is of an experiment of that name, nor are there two runs; valid: norms"),
+        ([""], ": no sweep in {home} begins so or is of an experiment of that name; valid: norms"),
     ],
 )  # fmt: skip
 def test_what_there_is_not_is_refused(

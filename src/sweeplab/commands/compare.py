@@ -174,8 +174,7 @@ def _is_at(places: Sequence[tracking.Place], mlflow_id: str) -> bool:
 
 
 def _no_sweep(home: Store) -> str:
-    problem = "begins so or is of an experiment of that name, nor are there two runs"
-    return f"no sweep in {home.root} {problem}"
+    return f"no sweep in {home.root} begins so or is of an experiment of that name"
 
 
 def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: str) -> None:

@@ -82,15 +82,16 @@ class FollowedReplica:
         self.last = 0.0  # when its journal grew (Unix seconds)
         self.replica = Replica(id=self.run.id, cell=self._cell, status=MISSING)
 
-    def look(self, shared: dict[str, Node], since: float) -> bool:
+    def look(self, shared: dict[str, Node], since: float, *, is_held: bool) -> bool:
         """Take in what is new; return whether anything is. A finished run is not looked at.
 
-        The sweep was issued at `since` (Unix seconds).
+        The sweep was issued at `since` (Unix seconds); it is asked to pause if it `is_held`.
         """
-        if self.replica.status == Status.FINISHED or not self._read(shared):
+        if self.replica.status == Status.FINISHED:
             return False
-        self.state = self._state(since)
-        return True
+        before, is_new = self.state, self._read(shared)
+        self.state = self._state(since, is_held=is_held)
+        return is_new or self.state != before
 
     def _read(self, shared: dict[str, Node]) -> bool:
         """Read what is new in the journal; return whether anything is, or who holds the run."""
@@ -133,12 +134,13 @@ class FollowedReplica:
         monitor, _ = metrics.watched(start)
         return Working.of(self.run, self._cell["name"], self._history, epochs, monitor)
 
-    def _state(self, since: float) -> str:
+    def _state(self, since: float, *, is_held: bool) -> str:
         if self.replica.status == RUNNING:
             return AT_WORK
         is_done = self.replica.status in (Status.FINISHED, Status.PRUNED, DAMAGED)
         # What is paused, and what an earlier command left, is resumed, or started again.
-        is_left = self._is_paused or self.last < since
+        is_held = is_held and self.replica.status == Status.INTERRUPTED
+        is_left = self._is_paused or is_held or self.last < since
         if self.replica.status == MISSING or (is_left and not is_done):
             return WAITING
         return self.replica.status
@@ -160,12 +162,13 @@ class FollowedSweep:
         """Take in what is new; return the runs that have changed."""
         self._read_manifest()
         changed = []
+        since, is_held = self.manifest["time"], self._is_open and self.is_paused
         for cell in self.manifest["cells"]:
             run = self._runs.get(cell["fingerprint"])
             if run is None:
                 run = FollowedReplica(self._home.run(cell["fingerprint"]), cell)
                 self._runs[cell["fingerprint"]] = run
-            if run.look(self._shared, self.manifest["time"]):
+            if run.look(self._shared, since, is_held=is_held):
                 changed.append(run)
         self.states = Counter(run.state for run in self.runs)
         if self.states[AT_WORK] or self._home.is_carried_out(self.manifest["id"]):
