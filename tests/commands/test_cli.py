@@ -317,6 +317,23 @@ def test_the_sweeplab_command_explains_itself(command: Command) -> None:
     assert command("sweeplab", "nonsense").code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("why", "KEY"),
+        ("ui", "SWEEP | RUN"),
+        ("watch", "SWEEP"),
+        ("compare", "SWEEP"),
+        ("runs", "RUN"),
+    ],
+)
+def test_the_help_of_a_command_lists_the_words_it_takes(
+    command: Command, name: str, word: str
+) -> None:
+    listed = command("sweeplab", name, "--help").out.partition("positional arguments:")[2]
+    assert f"\n  {word} " in listed.partition("options:")[0]
+
+
 def test_each_program_tells_sweeplabs_own_version(command: Command) -> None:
     said = f"sweeplab {version('sweeplab')}\n"
     assert command("sweeplab", "--version").out == said

@@ -341,3 +341,15 @@ def test_the_example_of_the_docs(write: Write) -> None:
     node = {"_target_": "my_package.WandB", "project": "digits"}
     [problem] = tracking.exporter_problems({"wandb": node})
     assert problem == "tracking.exporters.wandb._target_=my_package.WandB: pip install wandb"
+
+
+class Unsure(Noting):
+    @classmethod
+    def unavailable(cls) -> str | None:
+        raise RuntimeError("boom")
+
+
+def test_a_class_that_raises_when_asked_whether_it_can_work() -> None:
+    found = exporting.problems({"x": {"_target_": f"{__name__}.Unsure"}})
+    assert len(found) == 1
+    assert "Unsure: unavailable() raised RuntimeError: boom" in found[0]

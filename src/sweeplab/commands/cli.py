@@ -125,7 +125,9 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     name = "its main file; without it what train.py names, or config"
     command.add_argument("--config-name", metavar="NAME", help=name)
     overrides = "config overrides, as for train.py"
-    command.add_argument("words", nargs="*", metavar="key=value", help=overrides)
+    command.add_argument(  # after the command's own words, if it takes any
+        "words", nargs="*", action="extend", default=[], metavar="key=value", help=overrides
+    )
 
 
 if __name__ == "__main__":

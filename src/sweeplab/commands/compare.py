@@ -32,7 +32,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add what is compared, how, and what is written."""
     parser.usage = "%(prog)s [options] [SWEEP ...] [key=value ...]"
     sweep = "latest, the beginning of a sweep's id, its MLflow run, or an experiment; or two runs"
-    parser.epilog = f"SWEEP: {sweep}"
+    parser.add_argument("words", nargs="*", action="extend", metavar="SWEEP", help=sweep)
     where = "only runs whose config fits: 'model.hidden < 512'"
     parser.add_argument("--where", metavar="EXPR", help=where)
     baseline = parser.add_argument("--baseline", metavar="KEY=VALUE", action="append", default=[])

@@ -19,7 +19,8 @@ REMOVE = "rm"
 def add_options(parser: ArgumentParser) -> None:
     """Add what is listed, and what is removed."""
     parser.usage = "%(prog)s [rm] [options] [RUN ...] [key=value ...]"
-    parser.epilog = "RUN: the beginning of a run's id. With rm they are removed, also in MLflow."
+    run = "the beginning of a run's id; with rm they are removed, also in MLflow"
+    parser.add_argument("words", nargs="*", action="extend", metavar="RUN", help=run)
     parser.add_argument("--json", action="store_true", help="for scripts")
     choosing.add_options(parser)
     clean = "remove failed, interrupted, pruned and unfinished runs; MLflow keeps what it has"

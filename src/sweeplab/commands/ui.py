@@ -19,8 +19,8 @@ from sweeplab.store import Run, Store
 def add_options(parser: ArgumentParser) -> None:
     """Add the port, and what is opened."""
     parser.usage = "%(prog)s [options] [SWEEP | RUN] [key=value ...]"
-    named = "latest, the beginning of a sweep's id, or an experiment; RUN: the beginning of its id"
-    parser.epilog = f"SWEEP: {named}"
+    named = "latest, the beginning of an id of a sweep or a run, or an experiment"
+    parser.add_argument("words", nargs="*", action="extend", metavar="SWEEP | RUN", help=named)
     port = "port of the UI on 127.0.0.1; the next free one if taken"
     parser.add_argument("--port", type=int, default=5000, help=port)
     browser = "print the addresses, as is done where there is no browser"

@@ -34,7 +34,8 @@ MOST_CONFIGS, MOST_JOBS, MOST_FAILURES = 10, 16, 5  # that are drawn
 def add_options(parser: ArgumentParser) -> None:
     """Add which sweep is watched, and how."""
     parser.usage = "%(prog)s [--once | --json] [SWEEP] [key=value ...]"
-    parser.epilog = "SWEEP: latest, the beginning of a sweep's id, its MLflow run, or an experiment"
+    sweep = "latest, the beginning of a sweep's id, its MLflow run, or an experiment"
+    parser.add_argument("words", nargs="*", action="extend", metavar="SWEEP", help=sweep)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--once", action="store_true", help="how it stands now, and no more")
     form.add_argument("--json", action="store_true", help="the same for scripts")

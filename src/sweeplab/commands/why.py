@@ -23,7 +23,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the form."""
     parser.usage = "%(prog)s [options] KEY [KEY ...] [key=value ...]"
     keys = "a key, as trainer.epochs; a section, as trainer; a group of options, as model"
-    parser.epilog = f"KEY: {keys}"
+    parser.add_argument("words", nargs="*", action="extend", metavar="KEY", help=keys)
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 

@@ -42,7 +42,10 @@ def _class_problems(path: object, key: str) -> list[str]:
         return []
     if not isinstance(target, type) or not issubclass(target, Exporter):
         return [f"{key}={path}: must be a subclass of sweeplab.tracking.Exporter"]
-    reason = target.unavailable()
+    try:
+        reason = target.unavailable()
+    except Exception as error:  # of the user's class
+        reason = f"unavailable() raised {failure(error)}"
     if isabstract(target):
         lacking = ", ".join(sorted(target.__abstractmethods__))
         reason = f"lacks the methods of an exporter: {lacking}"
