@@ -164,6 +164,22 @@ def test_one_that_is_paused_waits(home: Store, sweeplab: Command) -> None:
     assert "paused: sweeplab resume goes on" in shown.out
 
 
+def test_what_a_paused_sweep_has_ended_waits_until_it_goes_on(home: Store) -> None:
+    run, cell = begin(home, ["seed=1"])
+    run.journal.append(Event.END, status="interrupted", stop_reason=None)
+    failed = add(home, "seed=2", status="failed")
+    made = _running(home, cell, failed, time=1.0)
+    followed = FollowedSweep(home, made)
+    followed.look()
+    assert followed.states == {"interrupted": 1, "failed": 1}
+    home.request(made["id"]).write(Wish.PAUSE)
+    assert len(followed.look()) == 1
+    assert followed.states == {"waiting": 1, "failed": 1}
+    home.request(made["id"]).withdraw()
+    followed.look()
+    assert followed.states == {"interrupted": 1, "failed": 1}
+
+
 def test_who_carries_a_sweep_out_is_seen_by_others(home: Store) -> None:
     assert not home.is_carried_out("a" * 64)
     with home.carrying_out("a" * 64):
