@@ -474,3 +474,20 @@ def test_a_lag_of_mlflow_is_said_and_not_raised(
     assert run.status == "finished"
     assert sweep.frame()["status"].tolist() == ["finished", "finished"]
     assert capfd.readouterr().err.count("nothing is lost; bring it level with: sweeplab sync") == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(None, "None: give a name"), (3, "3: give a name"), ([], "names no sweep")]
+)
+def test_what_is_no_name_is_told(root: Path, names: Any, said: str) -> None:
+    with pytest.raises(sweeplab.UserError, match=said):
+        sweeplab.results(names)
+
+
+def test_what_is_no_number_is_told(root: Path, home: Store) -> None:
+    from compared import widths
+
+    found = sweeplab.results(widths(home)[:12])
+    with pytest.raises(sweeplab.UserError, match="target='x': must be a number, or None"):
+        found.compare(target="x")  # type: ignore[arg-type]
+    assert len(found.compare(target=0.5).groups) == 2

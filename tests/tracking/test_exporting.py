@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -353,3 +354,37 @@ def test_a_class_that_raises_when_asked_whether_it_can_work() -> None:
     found = exporting.problems({"x": {"_target_": f"{__name__}.Unsure"}})
     assert len(found) == 1
     assert "Unsure: unavailable() raised RuntimeError: boom" in found[0]
+
+
+HANGING = """
+import time
+from sweeplab.tracking import Exporter
+
+class Hanging(Exporter):
+    def begin(self, run):
+        time.sleep(600)
+    log = end = None
+"""
+
+
+def test_one_that_never_returns_is_left_behind_and_ends_at_last(
+    store: Store, write: Write, root: Path
+) -> None:
+    write({"hanging.py": HANGING})
+    make(store)
+    order = {
+        "store": str(store.root),
+        "root": str(root),
+        "path": sys.path,
+        "exporters": {"x": {"_target_": "hanging.Hanging"}},
+        "only": {},
+    }
+    program = "from sweeplab.tracking import exporting; exporting.PATIENCE = 1; exporting.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    answer, _ = process.communicate(json.dumps(order) + "\n", timeout=60)
+    assert (process.returncode, answer) == (1, "")
+    assert (
+        "given up: a tracker has not returned for 1 s" in (store.root / "exporters.log").read_text()
+    )

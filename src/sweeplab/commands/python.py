@@ -92,7 +92,7 @@ def results(
     Raises UserError for a name that nothing has.
     """
     home = _store(root)
-    listed = [names] if isinstance(names, str) else list(names)
+    listed = _listed(names)
     with raised([]):
         return SweepResults(home, _chosen(home, listed))
 
@@ -185,6 +185,16 @@ def _environment() -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
+
+
+def _listed(names: object) -> list[str]:
+    """Return the names as a list. Raises UserError for none, and for what is no name."""
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+        raise UserError(f"{names!r}: give a name, or a list of names, as in 'latest'")
+    if not listed:
+        raise UserError("[]: names no sweep and no run; 'latest' is the latest sweep")
+    return list(listed)
 
 
 def _store(root: str | Path | None) -> Store:

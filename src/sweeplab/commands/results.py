@@ -125,6 +125,9 @@ class RecordedRuns:
     ) -> ComparisonFrames:
         """Compare the runs as `sweeplab compare` does with these options."""
         typed = [baseline] if isinstance(baseline, str) else list(baseline)
+        for name, number in {"target": target, "margin": margin}.items():
+            if isinstance(number, bool) or not isinstance(number, int | float | None):
+                raise UserError(f"{name}={number!r}: must be a number, or None")
         found = compare_sweeps(
             self._home,
             self._sweeps,

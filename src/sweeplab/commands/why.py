@@ -63,6 +63,8 @@ def _layers(arguments: Namespace, settings: list[str]) -> Layers:
 
 def _explain(layers: Layers, key: str) -> list[Explained]:
     """Explain a key, or a group's choice and each key of its section."""
+    if not key.strip("~+"):
+        raise UserError(f"{key!r}: name a key, as trainer.epochs")
     found: list[Explained | None] = []
     if key in layers.choices:
         found.append(origins.explain_choice(layers, key))

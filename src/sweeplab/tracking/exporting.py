@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import isabstract
@@ -20,8 +21,10 @@ from sweeplab.tracking.exporter import ExportedRun, Exporter
 from sweeplab.tracking.records import Node
 
 PAUSE = 1.0  # seconds between two looks at the journals
+PATIENCE = 600.0  # seconds that trackers get after the command has ended
 RUNNING = "running"
 KEY = "tracking.exporters"
+LOG = "exporters.log"
 
 
 def problems(nodes: Mapping[str, object]) -> list[str]:
@@ -204,15 +207,24 @@ def main() -> None:
     os.nice(10)  # training goes first
     order = json.loads(sys.stdin.readline())
     os.environ["SWEEPLAB_ROOT"] = order["root"]
+    is_last = threading.Event()
+    threading.Thread(target=_await_end, args=[is_last], daemon=True).start()
     sys.path[:] = order["path"]  # the exporter may be a class of the user's
-
-    def rest() -> bool:
-        readable, _, _ = select.select([sys.stdin], [], [], PAUSE)
-        return bool(readable)  # nothing is sent any more: it is closed
-
     home = store.Store(Path(order["store"]))
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
-        with (home.root / "exporters.log").open("ab") as log:  # what trackers print
+        with (home.root / LOG).open("ab") as log:  # what trackers print
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
-        answer.write(json.dumps(carry(home, order["exporters"], order["only"], rest)))
+        answer.write(
+            json.dumps(carry(home, order["exporters"], order["only"], lambda: is_last.wait(PAUSE)))
+        )
+
+
+def _await_end(is_last: threading.Event) -> None:
+    """Tell when stdin is closed: the command has ended. End a tracker that then never returns."""
+    while os.read(0, 1):  # not sys.stdin, whose lock Python wants when it ends
+        pass
+    is_last.set()
+    time.sleep(PATIENCE)
+    print(f"given up: a tracker has not returned for {PATIENCE:.0f} s", flush=True)
+    os._exit(1)

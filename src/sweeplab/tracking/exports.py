@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from sweeplab import config
 from sweeplab.console import counted
@@ -20,8 +21,8 @@ PROGRAM = "from sweeplab.tracking.exporting import main; main()"
 class Exports:
     """The process that carries the runs of a command; without exporters there is none."""
 
-    def __init__(self, process: subprocess.Popen[str] | None) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str] | None, log: Path | None = None) -> None:
+        self._process, self._log = process, log
 
     def finish(self) -> None:
         """Have the process end when it has carried what there is now."""
@@ -40,9 +41,10 @@ class Exports:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             self._process = process
-            return "the exporters are still at work"
+            limit = f"for up to {exporting.PATIENCE / 60:.0f} minutes more"
+            return f"{exporting.KEY}: still at work, {limit}; what they print: {self._log}"
         if process.returncode != 0:
-            return f"the exporters ended with exit code {process.returncode}"
+            return f"{exporting.KEY}: ended with exit code {process.returncode}; see {self._log}"
         return described(json.loads(output))
 
     def leave(self) -> None:
@@ -55,7 +57,8 @@ class Exports:
 @contextmanager
 def exporting_runs(store: Store, tracking: config.Tracking, only: Node) -> Iterator[Exports]:
     """Carry runs to the exporters of the config meanwhile; `only` is as of `exporting.carry`."""
-    exports = Exports(_start(store, tracking, only) if tracking.exporters else None)
+    process = _start(store, tracking, only) if tracking.exporters else None
+    exports = Exports(process, store.root / exporting.LOG)
     try:
         yield exports
     finally:
