@@ -152,7 +152,7 @@ def test_two_ways_to_write_a_config_are_one_run_and_two_configs_are_two(
         ensure_baselines(groups)
         assert len({tuple(one.cells) for one in groups}) == len(groups)
 
-    tried(check, pairs(), few=60, many=2000)
+    tried(check, pairs(), few=25, many=2000)
 
 
 def test_a_single_run_is_the_same_as_the_job_of_a_sweep(cells: Checked, tried: Tried) -> None:

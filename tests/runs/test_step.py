@@ -453,6 +453,7 @@ def test_lower_precision_holds_for_a_step(
     assert only(root).epochs()[1]["train/loss"] > 0
 
 
+@pytest.mark.full
 def test_sequences_of_different_lengths_are_learned(train: Command, root: Path) -> None:
     assert train(*WORDS, "trainer.epochs=15", "optimizer.lr=0.01").code == 0
     epochs = only(root).epochs()

@@ -59,6 +59,7 @@ def test_samples_come_at_intervals_and_at_the_end_whatever_that_is(tmp_path: Pat
         assert 0 <= sample["system/cpu_utilization_percentage"] <= 100
 
 
+@pytest.mark.full
 def test_a_run_journals_them_and_its_bits_are_the_same(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

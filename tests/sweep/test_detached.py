@@ -75,6 +75,7 @@ def test_what_follows_a_failed_sweep(
     assert not any(b"pa55word" in content for content in written)
 
 
+@pytest.mark.full
 def test_what_cannot_be_detached_is_refused(root: Path, train: Command) -> None:
     for words, problem in (
         (SMALL, "sweep.detach=true: is for a sweep over configs"),

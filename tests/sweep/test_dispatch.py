@@ -128,6 +128,7 @@ for size in ("1500k", "60m"):
 
 
 @can_mount
+@pytest.mark.full
 def test_a_full_disk_stops_the_jobs_that_it_has_no_room_for(root: Path) -> None:
     (root / "runs").mkdir()
     # What there is no room for is the checkpoints of the largest.
@@ -240,6 +241,7 @@ def test_ctrl_c_twice_ends_it_at_once(root: Path, faults: Callable[..., None]) -
     assert statuses(root) == {1: "unfinished"}
 
 
+@pytest.mark.full
 def test_a_fork_server_that_is_killed_takes_its_jobs_and_is_started_anew(
     root: Path, faults: Callable[..., None]
 ) -> None:
@@ -580,6 +582,7 @@ def test_leases_of_gpus_and_shares_of_them() -> None:
     assert leases.Leases(cores=8).take(1).environment == {}  # type: ignore[union-attr]
 
 
+@pytest.mark.full
 def test_two_sweeps_that_overlap_share_their_runs(root: Path, train: Command) -> None:
     words = ("-m", "data=digits", "trainer.epochs=1", "trainer.threads=1", "tracking.wait=60")
     first = train(*words, "model.hidden=8,16", tracking=True)

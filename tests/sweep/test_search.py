@@ -270,6 +270,7 @@ def test_a_damaged_study_is_refused_in_one_line(train: Command, root: Path) -> N
     assert train(*words).code == 0
 
 
+@pytest.mark.full
 def test_a_search_of_another_space_keeps_the_trials_that_fit_it_as_knowledge(
     train: Command, root: Path
 ) -> None:
@@ -445,6 +446,7 @@ def _tell_all_as_failed(root: Path) -> None:
         )
 
 
+@pytest.mark.full
 def test_trials_told_as_failed_are_mended_by_the_results_of_their_runs_or_trained(
     train: Command, root: Path
 ) -> None:
@@ -470,6 +472,7 @@ def test_trials_told_as_failed_are_mended_by_the_results_of_their_runs_or_traine
     assert len(study(root).trials) == 6
 
 
+@pytest.mark.full
 def test_a_trial_whose_run_was_killed_stays_open(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,6 +515,7 @@ def test_a_search_by_a_launcher_that_lost_a_job_is_taken_up(
     assert [run.status for run in runs(root)] == ["finished"] * 2
 
 
+@pytest.mark.full
 def test_the_same_choice_twice_is_trained_once_and_any_sampler_will_do(
     train: Command, root: Path
 ) -> None:
@@ -631,6 +635,7 @@ def test_of_a_trial_without_hope_no_further_replica_is_started(root: Path) -> No
         found.end()
 
 
+@pytest.mark.full
 def test_killed_and_issued_again_it_is_the_same_search(root: Path) -> None:
     words = (*SEARCH, "trainer.epochs=40", "trainer.patience=null", LR, "model.hidden=8,16", "hydra.sweeper.n_trials=6",
              "tracking=off", "sweep.report=false", "sweep.workers=2")  # fmt: skip
@@ -700,6 +705,7 @@ def test_importance_has_an_interval_over_trials(
     assert intervals["b"] == pytest.approx((1 - high, 1 - low)), "shares of two keys are 1"
 
 
+@pytest.mark.full
 def test_optuna_is_not_imported_without_need() -> None:
     program = "import sys, sweeplab.sweep.search, hydra_plugins.hydra_sweeplab.optuna; print('optuna' in sys.modules)"
     done = subprocess.run(

@@ -202,6 +202,7 @@ TWO_LOOKS = ("-m", "data=digits", "tracking=off", "trainer.threads=1", "trainer.
 """With a margin, if one that is never met, no config is given up."""
 
 
+@pytest.mark.full
 def test_a_sweep_trains_look_by_look(train: Command, root: Path) -> None:
     planned = train(*TWO_LOOKS, "sweep.plan=true")
     assert planned.out.endswith(

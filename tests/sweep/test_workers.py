@@ -85,6 +85,7 @@ OWN_LOCKS = "import fcntl; fcntl.flock = lambda *_: None\n"
         (OWN_LOCKS, "this machine does not see a lock that is held in "),
     ],
 )
+@pytest.mark.full
 def test_a_worker_whose_file_system_has_no_locks_ends_with_a_line_before_any_work(
     fake: str, said: str, root: Path
 ) -> None:

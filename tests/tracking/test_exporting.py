@@ -184,7 +184,7 @@ def test_one_run_that_fails_spares_the_others(store: Store) -> None:
     first, second = make(store, 1), make(store, 2)
     noting = Noting()
     noting.failing = "run 1"
-    assert carry(store, noting) == {first.id: "OSError: no room (test_exporting.py, line 43)"}
+    assert carry(store, noting) == {first.id: "OSError: no room (test_exporting.py, line 44)"}
     assert ("end", "run 2", "finished") in noting.told
     with second.claim():
         open_run = make(store, 3, end=None)
@@ -244,6 +244,7 @@ def test_wrong_ones(train: Command, root: Path, words: str, said: str) -> None:
     assert not (root / "runs").exists()
 
 
+@pytest.mark.full
 def test_a_wrong_argument(train: Command, root: Path) -> None:
     ended = train(
         *DIGITS, "tracking=tensorboard", "+tracking.exporters.tensorboard.foldr=x", tracking=True
@@ -283,6 +284,7 @@ class Lines(Exporter):
 """
 
 
+@pytest.mark.full
 def test_one_of_the_users(command: Command, write: Write, root: Path) -> None:
     write({"mine.py": OWN})
     exporter = "+tracking.exporters={lines: {_target_: mine.Lines, file: told.json}}"
