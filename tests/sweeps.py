@@ -11,6 +11,15 @@ OURS = "hydra/launcher=sweeplab"  # from this process, which has loaded PyTorch;
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false")
 FOUR = ("model.hidden=16,24", "seed=0,1")
 ALL = ("model.hidden=16,24", "model.batch_norm=true,false", "seed=range(6)")
+PACED = (
+    *SMALL,
+    "model=linear",
+    "model._target_=faulty.Paced",
+    "trainer.epochs=200",
+    "trainer.patience=null",
+    "trainer.limit_batches=1",
+)
+PACED_SWEEP = ("-m", *PACED, "+model.hidden=16,24", "sweep.workers=2", "sweep.report=false")
 FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net", "trainer.checkpoint_every=0")
 
 

@@ -10,20 +10,10 @@ from typing import Any
 import kill
 import pytest
 from conftest import Command
-from sweeps import FAULTY, SMALL, WORDS, runs, starts, statuses
+from sweeps import FAULTY, PACED, PACED_SWEEP, SMALL, WORDS, runs, starts, statuses
 from waiting import until
 
 from sweeplab.store import Event, Run, Status, Store, Wish, write_json
-
-PACED = (
-    *SMALL,
-    "model=linear",
-    "model._target_=faulty.Paced",
-    "trainer.epochs=200",
-    "trainer.patience=null",
-    "trainer.limit_batches=1",
-)
-SWEEP = ("-m", *PACED, "+model.hidden=16,24", "sweep.workers=2", "sweep.report=false")
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +46,7 @@ def requested(run: Run) -> list[str]:
 
 
 def test_a_paused_sweep_trains_nothing_until_it_is_resumed(root: Path, sweeplab: Command) -> None:
-    process = kill.train(root, SWEEP)
+    process = kill.train(root, PACED_SWEEP)
     until(at_epoch(root, 24))
     until(at_epoch(root, 16))
     asked = sweeplab("pause", "latest")
@@ -82,7 +72,7 @@ def test_a_paused_sweep_trains_nothing_until_it_is_resumed(root: Path, sweeplab:
 def test_a_run_is_paused_and_stopped_and_the_sweep_is_resumed_when_it_has_ended(
     root: Path, sweeplab: Command, command: Command
 ) -> None:
-    process = kill.train(root, SWEEP)
+    process = kill.train(root, PACED_SWEEP)
     until(at_epoch(root, 24))
     until(at_epoch(root, 16))
     first, second = runs(root)[16].id, runs(root)[24].id

@@ -13,22 +13,13 @@ from pathlib import Path
 import kill
 import pytest
 from conftest import PROJECT, Command
-from sweeps import SMALL, runs, statuses
+from sweeps import PACED, PACED_SWEEP, SMALL, runs, statuses
 from waiting import until
 
 import sweeplab as library
 from sweeplab.errors import HungUp, Interrupted, RunFailed, UserError, exit_code
 from sweeplab.store import Store
 
-PACED = (
-    *SMALL,
-    "model=linear",
-    "model._target_=faulty.Paced",
-    "trainer.epochs=200",
-    "trainer.patience=null",
-    "trainer.limit_batches=1",
-)
-SWEEP = ("-m", *PACED, "+model.hidden=16,24", "sweep.workers=2", "sweep.report=false")
 TELL = "sweep.then=env | grep ^SWEEPLAB_ | sort > told"
 
 
@@ -100,7 +91,7 @@ def test_a_detached_sweep_goes_on_without_its_terminal(
     root: Path, command: Command, sweeplab: Command, faults: Callable[..., None]
 ) -> None:
     (root / "slow").touch()
-    begun = command("train.py", *SWEEP, TELL, "sweep.detach=true")
+    begun = command("train.py", *PACED_SWEEP, TELL, "sweep.detach=true")
     assert begun.code == 0, begun.err
     sweep = Store(root / "runs").manifests()[-1]
     log = root / "runs" / "sweeps" / f"{sweep['id'][:16]}.log"
@@ -113,13 +104,13 @@ def test_a_detached_sweep_goes_on_without_its_terminal(
     assert told(root)["SWEEPLAB_STATUS"] == "stopped"
     assert statuses(root) == {16: "interrupted", 24: "interrupted"}
     assert "stopped by sweeplab stop" in log.read_text()
-    wrong = command("train.py", *SWEEP, "trainer.epochs=0", "sweep.detach=true")
+    wrong = command("train.py", *PACED_SWEEP, "trainer.epochs=0", "sweep.detach=true")
     assert wrong.code == 2
     assert "trainer.epochs=0: must be" in wrong.err
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("words", [SWEEP, (*PACED, "+model.hidden=16")])
+@pytest.mark.parametrize("words", [PACED_SWEEP, (*PACED, "+model.hidden=16")])
 def test_a_closed_terminal_ends_runs_at_their_checkpoints(
     root: Path, words: tuple[str, ...], faults: Callable[..., None]
 ) -> None:

@@ -3,6 +3,7 @@
 from sweeplab.store import code, repair, weights
 from sweeplab.store.files import (
     DamagedError,
+    locked,
     plain,
     read_json,
     remove_leftovers,
@@ -19,5 +20,5 @@ from sweeplab.store.folder import (
 from sweeplab.store.history import History, Result
 from sweeplab.store.journal import Event, Journal, Line, Status, differing, numbers
 from sweeplab.store.requests import Presence, Request, Wish
-from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run, locked
+from sweeplab.store.run import ASIDE, FED, ID_LENGTH, METRICS, MODEL, WEIGHTS, Run
 from sweeplab.store.sweeps import SUMMARY, read_manifest

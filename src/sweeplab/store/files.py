@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -146,3 +148,24 @@ def remove_leftovers(
             shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
         except OSError:  # gone, or not ours to remove
             continue
+
+
+def locked(path: Path, *, is_shared: bool = False) -> bool:
+    """Tell whether a living process holds this lock. Only reads: the disk may be read-only.
+
+    A lock that several hold at once (`is_shared`) can only be seen by who asks for it alone, which
+    takes a file that can be written.
+    """
+    try:
+        descriptor = os.open(path, (os.O_RDWR if is_shared else os.O_RDONLY) | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # another user's; what cannot be told is left alone
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if is_shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(descriptor)
+    return False

@@ -5,14 +5,13 @@ So it works wherever the run is trained, and nobody has to send a signal to anot
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
 from enum import StrEnum
 from pathlib import Path
 
-from sweeplab.store.files import write_atomic
+from sweeplab.store.files import locked, write_atomic
 
 TRIES = 3  # two who ask at the same moment refuse each other
 PAUSE = 0.01  # seconds between two tries
@@ -80,20 +79,9 @@ class Presence:
     @property
     def is_there(self) -> bool:
         """Whether a living process heeds requests."""
-        return all(self._is_locked(number) for number in range(TRIES))
-
-    def _is_locked(self, tries: int) -> bool:
-        time.sleep(PAUSE * min(tries, 1))
-        try:
-            descriptor = os.open(self._file, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # another user's; what cannot be told is believed
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno in (errno.EAGAIN, errno.EACCES)
-        finally:
-            os.close(descriptor)
-        return False
+        for number in range(TRIES):
+            if number:
+                time.sleep(PAUSE)
+            if not locked(self._file, is_shared=True):
+                return False
+        return True

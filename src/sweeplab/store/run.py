@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +15,7 @@ from filelock import FileLock, Timeout
 from sweeplab.errors import first_line, one_line
 from sweeplab.store.files import (
     DamagedError,
+    locked,
     plain,
     read_bytes,
     read_json,
@@ -299,20 +297,3 @@ class Run(RunFolder):
         # Else somebody is about to go on with it.
         if result.status == Status.FINISHED or not self.claimed:
             raise DamagedError(self.journal.path, "its end is missing")
-
-
-def locked(path: Path) -> bool:
-    """Tell whether a living process holds this lock. Only reads: the disk may be read-only."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # another user's; what cannot be told is left alone
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EACCES)
-    finally:
-        os.close(descriptor)
-    return False

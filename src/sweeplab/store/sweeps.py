@@ -11,9 +11,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sweeplab.errors import UserError
-from sweeplab.store.files import DEAD_AFTER, DamagedError, read_json, remove_leftovers, write_json
+from sweeplab.store.files import (
+    DEAD_AFTER,
+    DamagedError,
+    locked,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from sweeplab.store.requests import Presence, Request
-from sweeplab.store.run import ID_LENGTH, locked
+from sweeplab.store.run import ID_LENGTH
 
 SUMMARY = "summary.json"  # beside a sweep's report
 
