@@ -129,7 +129,7 @@ def test_seeds_count_from_the_one_that_is_given(planned: Planned) -> None:
     ("words", "message"),
     [
         (("seed=range(3)",), "seed=range(3): sweep.seeds.until=decided counts the seeds itself; leave it out, or give the first one, as in seed=0"),
-        (("sweep.seeds.until=decide",), "sweep.seeds.until=decide: must be one of decided; did you mean 'decided'?"),
+        (("sweep.seeds.until=decide",), "sweep.seeds.until=decide: must be one of decided, or null; did you mean 'decided'?"),
         (("sweep.seeds.max=4",), "sweep.seeds.max=4: must be a whole number >= 5"),
         (("sweep.seeds.looks=[5,50]",), "sweep.seeds.looks=[5, 50]: sweep.seeds.max=30 ends before the last look"),
         (("sweep.seeds.looks=[10,5]",), "sweep.seeds.looks=[10, 5]: must be a list of whole numbers >= 5, each more than the one before"),

@@ -280,13 +280,20 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
     elif allowed and "test" in rule:
         allowed = rule["test"](converted)
     if not allowed:
-        expected = rule.get("allowed") or f"{KIND_NAMES[kind]}{or_null}"
-        if "choices" in rule:
-            expected = f"one of {', '.join(rule['choices'])}"
-        problems.append(f"{key}={yaml_str(value)}: must be {expected}{_advice(value, kind, rule)}")
+        must = expected(kind, rule, is_optional=bool(or_null))
+        problems.append(f"{key}={yaml_str(value)}: must be {must}{_advice(value, kind, rule)}")
     elif excess := _excess(converted, rule.get("most")):
         problems.append(f"{key}={value}: must be {excess}{or_null}")
     return converted
+
+
+def expected(kind: Any, rule: Mapping[str, Any], *, is_optional: bool) -> str:
+    """Say which values a field takes, as `a whole number >= 1`."""
+    if "choices" in rule:
+        return f"one of {', '.join(rule['choices'])}" + (OR_NULL if is_optional else "")
+    if "allowed" in rule:
+        return str(rule["allowed"])
+    return KIND_NAMES.get(kind, "any value") + (OR_NULL if is_optional else "")
 
 
 def _nearest_kind(value: Any, kinds: Sequence[Any]) -> Any:
