@@ -27,6 +27,7 @@ from sweeplab import compare, store
 from sweeplab.config import compose as composed
 from sweeplab.config import to_dict
 from sweeplab.store import Result, Store
+from sweeplab.store.journal import written
 
 EPOCHS = 20
 
@@ -85,6 +86,7 @@ def write(
             "event": store.Event.START,
             "overrides": overrides,
             "config": asked,
+            "asked": asked,
             "data": data,
             "provenance": provenance,
         }
@@ -115,9 +117,7 @@ def write(
             "metrics": final,
         }
     )
-    run.journal.path.write_text(
-        "".join(json.dumps({"time": 1.8e9, **line}) + "\n" for line in lines)
-    )
+    run.journal.path.write_bytes(b"".join(written({"time": 1.8e9, **line}) for line in lines))
     result = Result(
         fingerprint=digest, question="", status="finished", stop_reason="max_epochs", metrics=final
     )

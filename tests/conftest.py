@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("gpu"):
         items[:] = [item for item in items if item.get_closest_marker("gpu")]
+    cases: Counter[str] = Counter()
     for item in items:
-        if item.get_closest_marker("full") and not config.getoption("full"):
+        name = item.nodeid.partition("[")[0]
+        cases[name] += 1
+        few = item.get_closest_marker("few")
+        is_later = few is not None and cases[name] > few.args[0]
+        if (is_later or item.get_closest_marker("full")) and not config.getoption("full"):
             item.add_marker(pytest.mark.skip(reason="takes long: with --full"))
         if item.get_closest_marker("gpu") and not config.getoption("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU: with --gpu"))

@@ -25,7 +25,20 @@ GALLERY = PROJECT / "examples" / "gallery"
 NAMES = sorted(file.stem for file in (GALLERY / "experiments").glob("*.yaml"))
 FEW = ("trainer.threads=1", "trainer.limit_batches=4")
 FIRST = ("characters", "gan", "segmentation", "sequences", "vae")
-LONG = ("entailment", "gat", "translation")
+LONG = (
+    "entailment",
+    "gat",
+    "graph",
+    "resnet",
+    "segmentation",
+    "sequences",
+    "siamese",
+    "style",
+    "superresolution",
+    "timeseries",
+    "translation",
+    "words",
+)
 TRUSTED = {
     "cnn": (),
     "gat": ("gat", "gcn"),

@@ -100,6 +100,7 @@ class Unhurried(nn.Linear):
 """
 
 
+@pytest.mark.full
 @pytest.mark.server
 def test_a_server_that_goes_and_comes_back_has_each_metric_once(
     root: Path, monkeypatch: pytest.MonkeyPatch

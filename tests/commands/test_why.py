@@ -85,6 +85,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("words", ANSWERS)
 def test_a_value_is_explained_by_what_gives_it(root: Path, sweeplab: Command, words: str) -> None:
     ended = sweeplab("why", *words.replace("'", "").split(" "))
@@ -230,6 +231,7 @@ WRONG = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("words", WRONG)
 def test_a_key_that_there_is_not_is_refused(root: Path, sweeplab: Command, words: str) -> None:
     ended = sweeplab("why", *words.split(" "))

@@ -195,6 +195,7 @@ def test_diverging_curves_are_drawn_as_far_as_they_are_numbers(home: Store) -> N
     assert (drawn.name, drawn.png[:8]) == ("curves", PNG)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("rates", "drawn"),
     [

@@ -81,6 +81,7 @@ def parts(splits: Splits, seed: int | None = None) -> list[list[list[float]]]:
     return [epoch(part, seed=seed) for part in (splits.train, splits.valid, splits.test)]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("task", ["classification", "any"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_examples_are_those_of_a_set_in_memory(task: str, workers: int) -> None:

@@ -178,9 +178,8 @@ DATA = {
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-@pytest.mark.parametrize(
-    "kind", ["held", pytest.param("streamed", marks=pytest.mark.full), "large"]
-)
+@pytest.mark.few(1)
+@pytest.mark.parametrize("kind", ["held", "streamed", "large"])
 def test_a_resumed_run_equals_an_undisturbed_one_on_data_that_draw(
     train: Command, root: Path, stop: Callable[..., None], kind: str
 ) -> None:
@@ -238,6 +237,7 @@ def test_the_last_two_checkpoints_are_kept_until_the_run_is_finished(
     assert not only(root).checkpoints.exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -331,6 +331,7 @@ def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_later(
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("error", [MemoryError("none left"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), torch.OutOfMemoryError("none left")])  # fmt: skip
 def test_what_the_machine_lacks_interrupts_a_run_and_does_not_fail_it(
     train: Command, root: Path, stop: Callable[..., None], error: Exception

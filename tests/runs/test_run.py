@@ -434,6 +434,7 @@ READ_ONLY = "mount --bind runs runs && mount -o remount,ro,bind runs"
 
 
 @can_mount
+@pytest.mark.full
 def test_a_store_that_can_only_be_read_is_read(train: Command, root: Path) -> None:
     one = (*DIGITS, "trainer.epochs=2")
     table = train(*one).out.splitlines()

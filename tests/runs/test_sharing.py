@@ -122,6 +122,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return epochs
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_epochs_are_trained_once_and_each_has_the_bits_that_it_has_alone(
     root: Path, trained: list[int], program: str

@@ -207,6 +207,8 @@ def swept_keys(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         alike[tuple(group.text(key) for key in columns)].append(group)
     for several in alike.values():
+        if len(several) == 1:  # most, and to write all values as text takes time
+            continue
         keys = dict.fromkeys(key for group in several for key in group.values if key not in columns)
         columns += [key for key in keys if len({group.text(key) for group in several}) > 1]
     return columns
