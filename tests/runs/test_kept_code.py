@@ -166,3 +166,29 @@ def test_what_is_kept_stays_here_and_replay_does_not_mind(
     done = sweeplab("replay", run.id)
     assert (done.code, done.err) == (0, "")
     assert "store.code" not in done.out
+
+
+def test_code_goes_with_the_last_run_that_began_with_it(
+    project: Path, train: Command, sweeplab: Command
+) -> None:
+    assert train(*SMALL, "seed=0").code == 0
+    assert train(*SMALL, "seed=1").code == 0
+    file = next((project / "runs/code").iterdir())
+    one, other = Store(project / "runs").runs()
+    os.utime(file, (0, 0))
+    assert sweeplab("runs", "rm", one.id, "--yes").code == 0
+    assert file.exists()
+    assert sweeplab("runs", "rm", other.id, "--yes").code == 0
+    assert not file.exists()
+
+
+def test_code_that_a_run_is_about_to_begin_with_stays(root: Path) -> None:
+    home = Store(root / "runs").open()
+    digest = code.write(home.root, {"diff": {}})
+    file = home.root / code.CODE / f"{digest}.json"
+    code.remove_unused(home.root, [])
+    assert file.exists()
+    os.utime(file, (0, 0))
+    code.write(home.root, {"diff": {}})
+    code.remove_unused(home.root, [])
+    assert file.exists()

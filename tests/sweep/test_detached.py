@@ -97,7 +97,9 @@ def test_a_detached_sweep_goes_on_without_its_terminal(
     log = root / "runs" / "sweeps" / f"{sweep['id'][:16]}.log"
     name = sweep["id"][:12]
     said = f"sweep {name} goes on without this terminal; its log: {log}\n"
-    assert begun.out.endswith(f"{said}  sweeplab stop {name}\n  sweeplab compare {name}\n")
+    assert begun.out.endswith(
+        f"{said}  sweeplab watch {name}\n  sweeplab stop {name}\n  sweeplab compare {name}\n"
+    )
     until(lambda: len(runs(root)) == 2)
     assert sweeplab("stop", name).code == 0
     until(lambda: (root / "told").exists() and len(told(root)) == 7)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from sweeplab import console
 from sweeplab.commands.listing import RUNNING, Row
 from sweeplab.errors import UserError
-from sweeplab.store import Run, Status, Store, weights
+from sweeplab.store import DamagedError, History, Run, Status, Store, code, weights
 
 
 def removable(rows: Sequence[Row]) -> list[Row]:
@@ -92,7 +92,12 @@ def remove(
     """
     for left in home.root.glob(".*.removed"):  # of a removal that was killed
         shutil.rmtree(left, ignore_errors=True)
-    return [row for row in rows if _remove(home.run(row.id), before, also_finished=also_finished)]
+    runs = {row.id: home.run(row.id) for row in rows}
+    removed = [row for row in rows if _remove(runs[row.id], before, also_finished=also_finished)]
+    if (home.root / code.CODE).exists():
+        with suppress(DamagedError):  # what its run began with cannot be told: all of it stays
+            code.remove_unused(home.root, (History.of(run.journal) for run in home.runs()))
+    return removed
 
 
 def _remove(run: Run, before: Callable[[Run], None], *, also_finished: bool) -> bool:

@@ -43,7 +43,7 @@ def goes_on_apart(plan: Plan, home: Store) -> bool:
     if process.returncode:
         raise RunFailed(f"sweep {name} ended at once with {process.returncode}; its log: {log}")
     console.say(f"sweep {name} goes on without this terminal; its log: {log}")
-    for way in ("stop", "compare"):
+    for way in ("watch", "stop", "compare"):
         console.say(f"  {console.command(f'sweeplab {way} {name}')}")
     process.returncode = 0  # it outlives this process on purpose, of which Popen would warn
     return True
