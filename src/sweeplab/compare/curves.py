@@ -85,9 +85,12 @@ def _plot_curves(figure: Figure, panels: Any, names: Sequence[str], comparison: 
         panel.set(xlabel="epoch", title=name)
         panel.xaxis.get_major_locator().set_params(integer=True)
     drawing.add_legend(figure, [comparison.ranked_name(group) for group in shown])
-    if len(groups) == len(shown):
-        return ""
-    return f" The best {MOST_CURVES} of {len(groups)} configs are drawn."
+    note = ""
+    if len(groups) > len(shown):
+        note = f" The best {MOST_CURVES} of {len(groups)} configs are drawn."
+    if len(shown) > drawing.MOST_ON_PHONES:
+        note += f" A narrow screen shows the best {drawing.MOST_ON_PHONES}."
+    return note
 
 
 def _plot_curve(panel: Axes, group: Group, name: str, index: int) -> None:
@@ -104,7 +107,10 @@ def _plot_curve(panel: Axes, group: Group, name: str, index: int) -> None:
         return
     epochs = sorted(values)
     means = [math.fsum(values[epoch]) / len(values[epoch]) for epoch in epochs]
-    panel.plot(epochs, means, markevery=max(1, len(epochs) // 8), **drawing.line_style(index))
+    (line,) = panel.plot(
+        epochs, means, markevery=max(1, len(epochs) // 8), **drawing.line_style(index)
+    )
     whole = [epoch for epoch in epochs if len(values[epoch]) == len(measured) > 1]
     low, high = [min(values[epoch]) for epoch in whole], [max(values[epoch]) for epoch in whole]
-    panel.fill_between(whole, low, high, color=COLOURS[index], alpha=0.18, linewidth=0)
+    band = panel.fill_between(whole, low, high, color=COLOURS[index], alpha=0.18, linewidth=0)
+    drawing.mark_spare(index, line, band)

@@ -41,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+MOST_ON_PHONES = 4  # lines of a panel
 MOST_DOTS = 1000  # of a panel: more are no clearer, and each is an element of the page
 Plot = tuple["Figure", str, str]
 """A figure, its title and its caption."""
@@ -56,6 +57,12 @@ class Drawing:
     caption: str  # what it shows, and what it leaves out
     svg: str  # an element for HTML
     png: bytes
+    columns: int = 1  # of panels
+
+    @property
+    def narrowest(self) -> int:
+        """The width in pixels below which a page lets it scroll: a panel has at least 340 x 260."""
+        return max(340 * self.columns, 640)
 
 
 def new_figure(height: float) -> Figure:
@@ -77,9 +84,16 @@ def add_legend(figure: Figure, names: Sequence[str]) -> None:
     texts = [shorten(name, 120) for name in names]
     columns = max(1, min(len(texts), 120 // (max(map(len, texts)) + 8)))
     lines = [Line2D([], [], **line_style(index)) for index in range(len(names))]
-    legend = figure.legend(lines, ["." for _ in names], loc="outside lower center", ncols=columns)
-    for label, text in zip(legend.get_texts(), texts, strict=True):
+    legend = figure.legend(lines, ["." for _ in names], loc="outside lower left", ncols=columns)
+    for index, (label, text) in enumerate(zip(legend.get_texts(), texts, strict=True)):
         label.set_text(text)  # here, since a label that begins with `_` would be left out
+        mark_spare(index, label, legend.legend_handles[index])
+
+
+def mark_spare(index: int, *artists: Any) -> None:
+    """Mark what belongs to a line that a narrow page does without."""
+    for artist in artists:
+        artist.set_gid("more" if index >= MOST_ON_PHONES else None)
 
 
 def use_log_scale(panel: Axes, axis: str) -> None:
@@ -135,6 +149,7 @@ def inline(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # several figures have such names in common
+    svg = svg.replace('id="more"', 'class="more"')
     opening, rest = svg.split(">", 1)
     svg = re.sub(r' (width|height)="[^"]*"', "", opening) + ">" + rest
     svg = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _share_style, svg)

@@ -25,13 +25,7 @@ def ranking_notes(comparison: Comparison) -> list[str]:
     """Say how far the ranking can be believed, and which of its runs were made otherwise."""
     lines = list(filter(None, map(_start_note, comparison.sweeps)))
     monitor = comparison.monitor
-    means = [mean for group in comparison.groups if (mean := group.mean(monitor)) is not None]
-    if not means:
-        lines.append(f"no run has a {monitor} to compare yet")
-    elif max(mean.n for mean in means) == 1:
-        lines.append(_only_one(is_folded=comparison.is_folded))
-    elif comparison.looks is None and len(means) > 1 + bool(comparison.baseline):
-        lines.append(_overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline)))
+    lines += filter(None, [lead_note(comparison)])
     if comparison.is_folded:
         lines.append(
             "n counts folds: intervals and p tell of other examples, not of other seeds, and are "
@@ -50,6 +44,19 @@ def ranking_notes(comparison: Comparison) -> list[str]:
     if len(made_on) > 1:
         lines.append(f"made in different ways, so seconds do not compare: {'; '.join(made_on)}")
     return lines
+
+
+def lead_note(comparison: Comparison) -> str:
+    """Say how far the best config leads, without a test; '' where only a test can tell."""
+    monitor = comparison.monitor
+    means = [mean for group in comparison.groups if (mean := group.mean(monitor)) is not None]
+    if not means:
+        return f"no run has a {monitor} to compare yet"
+    if max(mean.n for mean in means) == 1:
+        return _only_one(is_folded=comparison.is_folded)
+    if comparison.looks is None and len(means) > 1 + bool(comparison.baseline):
+        return _overlap_note(means, comparison.mode, has_baseline=bool(comparison.baseline))
+    return ""
 
 
 def _start_note(sweep: Node) -> str:

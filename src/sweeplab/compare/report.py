@@ -15,7 +15,7 @@ from pathlib import Path
 from sweeplab.compare import export, figures, tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.drawing import Drawing
-from sweeplab.compare.notes import machines
+from sweeplab.compare.notes import lead_note, machines
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.tables import Table
 from sweeplab.config import key_of
@@ -83,17 +83,19 @@ def render(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     ranking, *others = tables.shown(comparison, MOST_ROWS)
     sections = [
         _ranking(comparison, ranking),
-        *(_section(table) for table in others),
+        *(_section(table) for table in others[:1]),
         *(Section(title=drawing.title, drawing=drawing) for drawing in drawings),
+        *(_section(table) for table in others[1:]),
         *_troubles(comparison),
         _commands(comparison),
     ]
+    verdict = tables.contrast_sentence(comparison) or lead_note(comparison)
     page = Environment(autoescape=True).from_string(template)
     text = page.render(
         title=comparison.title,
         about=_about(comparison),
-        best=_best(comparison),
-        notes=comparison.notes,
+        answer=[*([f"Verdict: {verdict}."] if verdict else []), *_best(comparison)],
+        notes=[note for note in comparison.notes if note != verdict],
         sections=sections,
         style=_file("css"),
         script=script,
@@ -134,17 +136,20 @@ def _best(comparison: Comparison) -> list[str]:
     parts.append(f"n = {tables.n_cell(comparison, group)}")
     lines = [f"Best: {', '.join(parts)}."]
     if comparison.smallest is not None:
-        sentence = comparison.smallest.sentence
-        lines.append(f"{sentence[:1].upper()}{sentence[1:]}.")
+        lines.append(_sentence(comparison.smallest.sentence))
     return lines
+
+
+def _sentence(text: str) -> str:
+    """Begin a text with a capital letter, and end it with a full stop; '' stays ''."""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _section(table: Table) -> Section:
     """Show a table of differences, or of importance."""
-    caption = f"{table.about}."
     return Section(
         title=table.heading,
-        caption=caption[:1].upper() + caption[1:],
+        caption=_sentence(table.about),
         columns=table.columns,
         rows=table.rows,
         texts=range(table.texts),

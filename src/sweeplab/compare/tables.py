@@ -236,6 +236,26 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
     return [*contrast.group.cells, verdict, pairs, center, interval, *statistics]
 
 
+def contrast_sentence(comparison: Comparison) -> str:
+    """Say what the first table of differences tells of the best config; '' if there is none."""
+    best = comparison.groups[0]
+    for metric in shown_contrasts(comparison):
+        for contrast in comparison.contrasts[metric]:
+            if best not in (contrast.group, contrast.against):
+                continue
+            if comparison.baseline:
+                contrast = contrast.naming_the_other()
+            cells = contrast_row(contrast, digits(comparison, metric))
+            verdict, _, center, interval, _, _, p, _ = cells[len(comparison.columns) :]
+            sentence = f"{contrast.group.name}: {verdict}".removeprefix(": ")
+            if contrast.paired.holm is None:
+                return sentence
+            corrected = f", Holm over {contrast.tested}" if contrast.tested > 1 else ""
+            title = column_title(comparison, metric)
+            return f"{sentence}; {title} {center} ({interval}), p = {p} (paired by {_over(comparison)}{corrected})"
+    return ""
+
+
 def contrast_caption(comparison: Comparison, metric: str) -> str:
     """Say what the differences in a metric are."""
     lines = comparison.contrasts[metric]
