@@ -43,7 +43,7 @@ KEYS = (
     "optimizer.momentum=0,0.9",
     "model.batch_norm=false,true",
     "seed=range(5)",
-    "sweep.baseline=model.batch_norm\\=false",
+    "sweep.baseline='model.batch_norm=false'",
     "sweep.margin=0.02",
 )
 MOST_HIGH = 1500  # pixels of a picture of a page

@@ -55,8 +55,8 @@ def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) 
     assert len((page.parent / "runs.csv").read_text().splitlines()) == 1 + 30
     titles = re.findall(r"<h2>(.*?)</h2>", page.read_text())
     assert titles == [
-        "Ranking", "Differences in valid/accuracy", "Differences in test/accuracy", "Differences in epochs_to_target",
-        "Importance", "Learning curves", "Epochs to 0.9", "Main effects", "Commands",
+        "Ranking", "Differences in valid/accuracy", "Learning curves", "Epochs to 0.9", "Main effects",
+        "Differences in test/accuracy", "Differences in epochs_to_target", "Importance", "Commands",
     ]  # fmt: skip
 
 
@@ -135,6 +135,22 @@ def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -
         in text
     )
     assert "finished 2027-01-15 08:01 UTC" in text
+    assert "content-visibility" not in text, "captures and paper would be blank"
+
+
+def test_the_verdict_stands_in_the_box_at_the_top(home: Store, root: Path) -> None:
+    """With its p; of several configs without a baseline, how far their intervals overlap."""
+    pair = widths(home)
+    several = next(sweep for sweep in factorial(home).manifests() if sweep["id"] != pair)
+    boxes = []
+    for sweep in (home.manifest(pair), several):
+        page = compare.write_report(compare.compare(home, [sweep]), root / "report").read_text()
+        boxes.append(page.split("<div class=best><p>")[1].split("</p>")[0])
+        assert page.count(boxes[-1].removeprefix("Verdict: ").removesuffix(".")) == 1, "told once"
+    verdict, lead = boxes
+    words = "Verdict: hidden=784 against hidden=392: 3 pairs cannot tell; best valid/accuracy "
+    assert verdict == f"{words}+0.0200 (-0.0048 to +0.0448), p = 0.074 (paired by seed)."
+    assert lead == "Verdict: no other interval overlaps with that of the best."
 
 
 def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:

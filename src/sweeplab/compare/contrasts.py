@@ -60,13 +60,6 @@ class Contrast:
     def is_better(self) -> bool:
         return self.verdict == statistics.BETTER
 
-    def naming_the_other(self) -> Contrast:
-        """Return the same contrast, whose verdict says what it was compared with."""
-        if self.against is None:
-            return self
-        link = " than " if self.is_shown else ", against "
-        return replace(self, verdict=f"{self.verdict}{link}{self.against.name}")
-
     def turned(self) -> Contrast:
         """Return the same contrast, seen from the other side."""
         assert self.against is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from sweeplab.compare.contrasts import Contrast
 from sweeplab.compare.groups import Group
@@ -35,7 +36,13 @@ def rows(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> list[Contras
         pair = {group, winner}
         found = next(one for one in contrasts if {one.group, one.against} == pair)
         chosen.append(found if found.group is group else found.turned())
-    return [contrast.naming_the_other() for contrast in chosen]
+    return [_naming_the_other(contrast) for contrast in chosen]
+
+
+def _naming_the_other(contrast: Contrast) -> Contrast:
+    assert contrast.against is not None
+    link = " than " if contrast.is_shown else ", against "
+    return replace(contrast, verdict=f"{contrast.verdict}{link}{contrast.against.name}")
 
 
 def undecided(contrasts: Sequence[Contrast], out: Collection[Group] = ()) -> list[Group]:

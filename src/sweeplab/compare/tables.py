@@ -239,21 +239,33 @@ def contrast_row(contrast: Contrast, places: int) -> list[str]:
 def contrast_sentence(comparison: Comparison) -> str:
     """Say what the first table of differences tells of the best config; '' if there is none."""
     best = comparison.groups[0]
-    for metric in shown_contrasts(comparison):
+    for metric in shown_contrasts(comparison)[:1]:
         for contrast in comparison.contrasts[metric]:
-            if best not in (contrast.group, contrast.against):
-                continue
-            if comparison.baseline:
-                contrast = contrast.naming_the_other()
-            cells = contrast_row(contrast, digits(comparison, metric))
-            verdict, _, center, interval, _, _, p, _ = cells[len(comparison.columns) :]
-            sentence = f"{contrast.group.name}: {verdict}".removeprefix(": ")
-            if contrast.paired.holm is None:
-                return sentence
-            corrected = f", Holm over {contrast.tested}" if contrast.tested > 1 else ""
-            title = column_title(comparison, metric)
-            return f"{sentence}; {title} {center} ({interval}), p = {p} (paired by {_over(comparison)}{corrected})"
+            if best in (contrast.group, contrast.against):
+                return _sentence(comparison, metric, contrast)
     return ""
+
+
+def _sentence(comparison: Comparison, metric: str, contrast: Contrast) -> str:
+    """Write `hidden=784 is better than hidden=392; ...`, with the difference and its p."""
+    name, verdict, against = contrast.group.name, contrast.verdict, contrast.against
+    if not comparison.baseline or against is None:  # a race names the other in its verdict
+        sentence = f"{name}: {verdict}"
+    elif contrast.is_shown:
+        sentence = f"{name} is {verdict} than {against.name}"
+    else:
+        sentence = f"{name} against {against.name}: {verdict}"
+    if contrast.paired.holm is None:
+        return sentence
+    cells = contrast_row(contrast, digits(comparison, metric))
+    _, _, center, interval, _, _, p, _ = cells[len(contrast.group.cells) :]
+    how = f"paired by {_over(comparison)}"
+    if contrast.tested > 1:
+        how += f", Holm over {contrast.tested}"
+    if contrast.stopped:
+        how += f", {contrast.stopped}"
+    title = column_title(comparison, metric)
+    return f"{sentence}; {title} {center} ({interval}), p = {p} ({how})"
 
 
 def contrast_caption(comparison: Comparison, metric: str) -> str:
