@@ -187,7 +187,8 @@ def test_what_a_figure_leaves_out_is_said(home: Store) -> None:
         for width in range(1, 31)
     ]
     drawn = {one.name: one.caption for one in figures.draw(summarise(home, manifest(home, cells)))}
-    assert drawn["curves"].endswith("The best 8 of 30 configs are drawn.")
+    said = "The best 8 of 30 configs are drawn. A narrow screen shows the best 4."
+    assert drawn["curves"].endswith(said)
     assert drawn["epochs_to_target"].endswith("The soonest 20 of 30 are drawn.")
     assert list(drawn) == ["curves", "parameters", "epochs_to_target", "effects"]
 
