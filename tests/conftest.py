@@ -177,6 +177,7 @@ def _parsed() -> Iterator[None]:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder that is the current one, and no tracking server from the environment."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # train.py adds the current folder
     for name in (
         "MLFLOW_TRACKING_URI",
         "MLFLOW_EXPERIMENT_NAME",

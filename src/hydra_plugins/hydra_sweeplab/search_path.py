@@ -26,6 +26,7 @@ class SweeplabSearchPath(SearchPathPlugin):
                     Path(entry.path.removeprefix("file://")).parent / "experiments"
                 )
         search_path.append("sweeplab", f"file://{conf_dir()}")
+        search_path.append("class", "class://")
 
 
 def register_experiments(folder: Path) -> None:

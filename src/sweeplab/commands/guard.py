@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
-from sweeplab import config, console
+from sweeplab import config, console, targets
 from sweeplab.errors import Interrupted, RunFailed, TrackerBehind, UserError, exit_code
 from sweeplab.speed import compose_once, quick_exit, spin_count
 from sweeplab.train import ranks
@@ -34,9 +34,10 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         is_main = sys.modules["__main__"].__dict__.get(program.__name__) is run
         if is_main:
             console.start_in_utf_8()
-        if sys.argv[1:] == ["--version"]:  # Hydra would tell its own
+        if "--version" in sys.argv[1:]:  # Hydra would tell its own
             print(version())
             return
+        targets.search_here()
         is_json = "sweep.plan=json" in sys.argv
         with console.words_apart(is_json), config.command_noted(), reported():
             config.ensure_options(sys.argv[1:])

@@ -172,7 +172,8 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
     except Exception as error:
         raise UserError(
             f"model={target}: does not take inputs of shape {_shape(inputs)} "
-            f"(data={needs.name}, data.flatten={str(needs.flatten).lower()}): {summary(error)}"
+            f"(data={needs.name}, data.flatten={str(needs.flatten).lower()})"
+            f"{_other_form(needs, model, inputs) or f': {summary(error)}'}"
         ) from error
     if not isinstance(output, Tensor):
         raise UserError(
@@ -186,6 +187,17 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
             f"[B, {needs.out_features}] ({'classes' if needs.task == metrics.CLASSIFICATION else 'values'})"
         )
     return rows
+
+
+def _other_form(data: Data, model: nn.Module, inputs: Tensor) -> str:
+    """Say how the network takes the inputs flattened, or as pictures, if only so; '' if it does not."""
+    other = replace(data, flatten=not data.flatten)
+    blank = inputs.new_zeros(EXAMPLES, *input_shape(other))
+    try:
+        model(blank)
+    except Exception:
+        return ""
+    return f", but of {_shape(blank)}: add data.flatten={str(other.flatten).lower()}"
 
 
 def _try_loss(config: Config, loss: nn.Module) -> None:

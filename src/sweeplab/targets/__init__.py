@@ -8,5 +8,6 @@ from sweeplab.targets.functions import build_function, check_function, first_arg
 from sweeplab.targets.hashing import NUMERICS, digest, parts, source_of
 from sweeplab.targets.imported import ensure_current, long_lived
 from sweeplab.targets.lookup import locate
+from sweeplab.targets.options import option_of, search_here
 from sweeplab.targets.signatures import accepts, check
 from sweeplab.targets.trust import ensure_trusted, is_lookup

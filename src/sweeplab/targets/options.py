@@ -1,0 +1,52 @@
+"""A class path where an option of a group is expected: `model=mine.Net`, `loss=torch.nn.L1Loss`."""
+
+from __future__ import annotations
+
+import sys
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+from sweeplab.config import COMPONENTS, Node
+from sweeplab.targets.defaults import default
+from sweeplab.targets.lookup import is_dotted, locate
+from sweeplab.targets.signatures import accepts
+
+GROUPS = (*COMPONENTS, "step", "data")
+"""The groups whose options are classes or functions."""
+
+SIZES = ("in_features", "out_features")
+FILES = (".py", ".csv", ".yaml", ".yml")
+
+
+def search_here() -> None:
+    """Let modules in the current folder be found, after all others."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def is_class_path(group: str, option: str) -> bool:
+    """Whether an option is the dotted name of a class rather than that of a file."""
+    if group not in GROUPS or "." not in option or not is_dotted(option):
+        return False
+    return not option.endswith(FILES)
+
+
+def option_of(group: str, path: str) -> Node:
+    """Return the section that a class stands for, with what it takes of the data's sizes.
+
+    Raises UserError if there is no such class.
+    """
+    search_here()
+    target: Any = locate(path, group)
+    if group == "data":
+        return {"name": path.rpartition(".")[2], "dataset": {"_target_": path}}
+    node: Node = {"_target_": path}
+    if group == "model":
+        node |= {size: f"${{data.{size}}}" for size in SIZES if accepts(target, size)}
+    if group == "optimizer" and callable(target):
+        rate = default(target, "lr")
+        if rate is not Parameter.empty:  # which schedules refer to
+            node["lr"] = rate
+    return node
