@@ -107,21 +107,58 @@ def test_numbers_stand_right_and_names_left(plain: Shown) -> None:
     ]
 
 
-def test_a_table_fits_the_terminal_where_there_is_one(terminal: Shown) -> None:
-    console.table("", ["name", "n"], [["x" * 100, "1,000"]])
-    assert max(map(len, terminal().splitlines())) <= 60
-    assert terminal().count("x") == 100
-    assert "1,000" in terminal()
+def lines(shown: str) -> list[str]:
+    return [line.rstrip() for line in shown.splitlines() if line.strip()]
+
+
+def test_a_long_name_is_cut_in_the_middle_where_a_terminal_has_no_room(terminal: Shown) -> None:
+    console.table(
+        "", ["name", "n"], [["own_package.networks.residual." + "x" * 40 + ".Net", "1,000"]]
+    )
+    *_, row = lines(terminal())
+    assert row == f"  own_package.networks.res…{'x' * 19}.Net   1,000"
+    assert len(row) <= 60
 
 
 def test_keys_have_the_room_that_numbers_leave_them(terminal: Shown) -> None:
-    """Of 60 columns; whole headings and numbers would leave each of the three keys a few letters."""
-    columns = ("optimizer", "optimizer.lr", "model.batch_norm", "n", "best valid/accuracy")
-    rows = [("adam", "0.001", "false", "14 of 20 (6 diverged)", "0.1918 ± 0.0914")]
-    console.table("", columns, rows, left=3)
-    drawn = re.sub(" +", " ", terminal())
-    assert " izer. batch_ best \n" in drawn
-    assert " adam 0.001 false 14 of 20 0.1918 ± 0.0914 \n (6 diverged) \n" in drawn
+    """Of 60 columns: keys are shortened, numbers broken at their brackets and headings."""
+    columns = ("optimizer.lr", "model.batch_norm", "n", "best valid/accuracy")
+    rows = [("0.001", "false", "14 of 20 (6 diverged)", "0.1918 ± 0.0914")]
+    console.table("", columns, rows, left=2)
+    heads, names, _, *values = lines(terminal())
+    assert (heads.split(), names.split()) == (["best"], ["lr", "batch_norm", "n", "valid/accuracy"])
+    assert values == [
+        "  0.001   false            14 of 20   0.1918 ± 0.0914",
+        "                       (6 diverged)",
+    ]
+
+
+def test_columns_are_left_out_in_order_and_named(terminal: Shown) -> None:
+    columns = ["name", "size", "epochs", "best"]
+    cells = ["a name of four words", "1" * 20, "2" * 20, "0.9"]
+    console.table("", columns, [cells], spare=columns[1:], elsewhere="the report has them")
+    assert lines(terminal()) == [
+        "  name                                 epochs   best",
+        " ────────────────────────────────────────────────────",
+        "  a name of four words   22222222222222222222    0.9",
+        "no room here for size; the report has them",
+    ]
+
+
+def test_rows_are_stacked_where_even_that_is_not_enough(terminal: Shown) -> None:
+    keys = [f"model.key_{number}" for number in range(6)]
+    console.table("sweep", [*keys, "n"], [["a" * 20] * 6 + ["3"], ["b" * 20] * 6 + ["4"]], left=6)
+    shown = lines(terminal())
+    assert shown[:2] == ["sweep", f"  model.key_0   {'a' * 20}"]
+    assert shown[7:9] == ["  n             3", f"  model.key_0   {'b' * 20}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [(0, "epoch", "0 epochs"), (1, "more run", "1 more run"), (2000, "batch", "2,000 batches")],
+)
+def test_a_count_agrees_with_its_noun(number: int, noun: str, text: str) -> None:
+    assert console.counted(number, noun) == text
 
 
 def test_the_layer_table_adds_up_the_parameters(plain: Shown) -> None:

@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import math
+import operator
 import os
 import re
 import stat
@@ -17,6 +18,7 @@ from io import TextIOWrapper
 from typing import Any, Literal
 
 import rich
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
@@ -36,6 +38,10 @@ BRAILLE = range(0x2800, 0x2900)  # the characters of rich's spinner
 BYTES = range(0xDC80, 0xDD00)  # what os.fsdecode makes of bytes that are no text
 NEAREST = "sweeplab.nearest"  # the name of our error handler for `codecs`
 MOST_WARNINGS = 8
+LEAST_TEXT = 12  # columns of the terminal for a text, or rows are stacked
+ENOUGH_TEXT = 24  # or columns are left out that can be
+MOST_LINES = 3  # of a text there
+WIDER = "a wider terminal has them"
 
 # Control characters and bidirectional marks move a terminal's cursor, colour it or turn its lines
 # round; surrogates cannot be written at all. Line ends and tabs stay.
@@ -122,39 +128,135 @@ def command(name: str) -> str:
     return f"uv run {name}" if "UV_RUN_RECURSION_DEPTH" in os.environ else name
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    spare: Sequence[str] = (),
+    elsewhere: str = WIDER,
+) -> None:
     """Print a table, as `grid` makes it."""
-    show(grid(title, columns, rows, left))
+    show(grid(title, columns, rows, left, spare, elsewhere))
 
 
-def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+def grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    spare: Sequence[str] = (),
+    elsewhere: str = WIDER,
+) -> Table:
     """Make a table; the first `left` columns are flush left, the others (numbers) flush right.
 
-    Where a terminal has no room for it, the numbers take as little as they need; where that is not
-    enough, keys are broken at their dots and underscores.
+    Where a terminal has no room for it, numbers take as little as they need; then `spare` columns
+    are left out, the first one first, and the table says `elsewhere` they are; texts are broken
+    between words, and long words cut in the middle. Where even that is not enough, the cells of
+    each row stand one below the other.
     """
     rows = list(rows)
     made = _grid(title, columns, rows, left)
-    if screen().is_terminal and _measure(made).maximum > screen().width:
-        columns, rows = _narrowed(columns, rows, left)
-        made = _grid(title, columns, rows, left)
-        if _measure(made).maximum > screen().width:
-            keys = [_broken_key(column) for column in columns[:left]]
-            narrower = _grid(title, [*keys, *columns[left:]], rows, left)
-            # Else lines would be broken once more.
-            if _measure(narrower).minimum <= screen().width:
-                made = narrower
+    if not screen().is_terminal or _measure(made).maximum <= screen().width:
+        return made
+    headings, broken = _narrowed(columns, rows, left)
+    kept = list(range(len(columns)))
+    dropped = []
+    for name in filter(columns.__contains__, spare):
+        if _text_widths(headings, broken, left, kept, ENOUGH_TEXT):
+            break
+        kept.remove(columns.index(name))
+        dropped.append(name)
+    widths = _text_widths(headings, broken, left, kept)
+    if not widths:
+        return _stacked(title, columns, rows)
+    whole = [*columns[:left], *headings[left:]]
+    roomy = _text_widths(whole, broken, left, kept)
+    if roomy and all(map(operator.ge, roomy, map(len, columns))):
+        headings, widths = whole, roomy
+    lines = []
+    for row in (headings, *broken):
+        texts = [wrapped(cell, width) for cell, width in zip(row, widths, strict=False)]
+        lines.append([*texts, *(row[index] for index in kept[left:])])
+    made = _grid(title, lines[0], lines[1:], left)
+    if dropped:
+        made.caption = plain(f"no room here for {', '.join(dropped)}; {elsewhere}", style="dim")
+        made.caption_justify = "left"
+    return made
+
+
+def _text_widths(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int,
+    kept: Sequence[int],
+    least: int = LEAST_TEXT,
+) -> list[int]:
+    """Share the width that numbers leave among the texts; [] if some would get less than `least`.
+
+    Each column has what it needs, or as much as others that need more.
+    """
+    needs = [max(_width(row[index]) for row in (headings, *rows)) for index in kept]
+    room = screen().width - 1 - sum(needs[left:]) - 3 * len(kept)
+    if room < sum(min(need, least) for need in needs[:left]):
+        return []
+    widths = needs[:left]
+    for place, index in enumerate(sorted(range(left), key=needs.__getitem__)):
+        widths[index] = max(min(needs[index], room // (left - place)), 1)
+        room -= widths[index]
+    return widths
+
+
+def _width(text: str) -> int:
+    """Count the columns of the longest line of a text."""
+    return max(map(cell_len, fitting(shown(text)).split("\n")))
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break a text between words, into MOST_LINES at most: what is too long is cut in the middle."""
+    if _width(text) <= width:
+        return text
+    words = " ".join(cut(word, width) for word in text.split())
+    for length in range(min(len(words), MOST_LINES * width), width, -1):
+        lines = textwrap.wrap(cut(words, length), width, break_on_hyphens=False)
+        if len(lines) <= MOST_LINES and " ".join(lines) == cut(words, length):  # no word broken
+            return "\n".join(lines)
+    return cut(words, width)
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a text in the middle if it is wider, and mark that."""
+    if cell_len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    end = set_cell_size(text[::-1], tail)[::-1]
+    return f"{set_cell_size(text, width - 1 - tail)}…{end}"
+
+
+def _stacked(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table of two columns: the headings, and the cells of a row; then the next row."""
+    made = _frame(title)
+    made.show_header = False
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for row in rows:
+        for column, cell in zip(columns, row, strict=True):
+            made.add_row(plain(cut(column, screen().width // 2)), plain(cell))
+        made.add_section()
     return made
 
 
 def _narrowed(
     columns: Sequence[str], rows: Sequence[Sequence[str]], left: int
 ) -> tuple[list[str], list[list[str]]]:
-    """Break the lines of numbers: what is in brackets, and headings that are wider than these."""
+    """Break the lines of numbers: what is in brackets, and headings that are wider than these.
+
+    Headings that are keys are shortened.
+    """
     broken = [list(row) for row in rows]
     for row in broken:
         row[left:] = [cell.replace(" (", "\n(") for cell in row[left:]]
-    headings = list(columns)
+    headings = [*config.short_names(columns[:left]), *columns[left:]]
     for index in range(left, len(columns)):
         lines = "\n".join(row[index] for row in broken).splitlines()
         width = max(map(len, lines), default=0) or 1
@@ -162,15 +264,14 @@ def _narrowed(
     return headings, broken
 
 
-def _broken_key(key: str) -> str:
-    """Break a key into lines: at its dots and underscores."""
-    return re.sub(r"(?<=[._])(?=.)", "\n", key)
+def _frame(title: str) -> Table:
+    return Table(
+        title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD
+    )
 
 
 def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
-    made = Table(
-        title=plain(title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD
-    )
+    made = _frame(title)
     for index, column in enumerate(columns):
         is_text = index < left
         justify: Literal["left", "right"] = "left" if is_text else "right"
@@ -239,8 +340,10 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number and its noun: `1 run`, `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Write a number and its noun: `1 run`, `2,000 runs`, `0 batches`."""
+    if number != 1:
+        noun += "es" if noun.endswith("tch") else "s"
+    return f"{number:,} {noun}"
 
 
 class NotebookLive:

@@ -37,7 +37,7 @@ WRONG = {
     "optimizer._target_=torch.optim.Adamm": "optimizer._target_=torch.optim.Adamm: 'torch.optim' has no 'Adamm'; did you mean 'torch.optim.Adam'?",
     "trainer.epochs=0": "trainer.epochs=0: must be a whole number >= 1",
     "trainer.batch_size=0": "trainer.batch_size=0: must be a whole number >= 1",
-    "trainer.batch_size=70000": "trainer.batch_size=70000: the training split has 55000 examples; give at most that",
+    "trainer.batch_size=70000": "trainer.batch_size=70000: the training split has 55,000 examples; give at most that",
     "trainer.precision=fp12": "trainer.precision=fp12: must be one of fp32, bf16, fp16; did you mean 'fp32'?",
     "loss=mse model.out_features=3": "model.out_features=3: the network's output has the shape [B, 3], but data=mnist needs [B, 10] (classes)",
     "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",

@@ -295,12 +295,12 @@ def test_a_run_that_diverged_or_ran_out_of_time_is_reproduced(
         "optimizer.lr=1e30",
         "model=linear",
     )
-    assert replay(only(root).id).out.endswith("identical: 1 epochs, no weights in either\n")
+    assert replay(only(root).id).out.endswith("identical: 1 epoch, no weights in either\n")
     shutil.rmtree(root / "runs")
     train(*DIGITS, "trainer.time_limit=0.000001", "scheduler=one_cycle")
     ended = replay(only(root).id)
     assert (ended.code, ended.err) == (0, "")
-    assert "identical: 1 epochs, same weights" in ended.out
+    assert "identical: 1 epoch, same weights" in ended.out
 
 
 def test_a_run_that_is_not_deterministic_is_said_to_be_so(

@@ -243,7 +243,7 @@ def test_a_large_sample_of_what_hardly_occurs_is_given_up_sooner(
         "sweep.sample=40: 30 jobs in a row were drawn in vain, after 0 configs: "
     )
     assert capsys.readouterr().out == (
-        "sweep.sample=40: so far 0 configs of 1 jobs that were drawn; still drawing\n"
+        "sweep.sample=40: so far 0 configs of 1 job that were drawn; still drawing\n"
     )
 
 

@@ -284,7 +284,7 @@ def test_a_search_of_another_space_keeps_the_trials_that_fit_it_as_knowledge(
     assert ended.code == 0, ended.err
     fit = "of 4 trials of earlier searches in other spaces 2 fit this one and are kept as knowledge"
     assert fit in ended.out.replace("\n", " ")
-    assert "search of 1 trials, 2 more known from earlier searches: " in ended.out
+    assert "search of 1 trial, 2 more known from earlier searches: " in ended.out
     trials = study(root).trials
     assert sorted(trial.params["optimizer.lr"] for trial in trials[:2]) == rates[:2]
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
@@ -295,7 +295,7 @@ def test_a_search_of_another_space_keeps_the_trials_that_fit_it_as_knowledge(
         [best[trial.params["optimizer.lr"]]] for trial in trials[:2]
     ]
     again = train(*narrower)
-    assert "search of 1 trials, 1 of them done, 2 more known from earlier searches" in again.out
+    assert "search of 1 trial, 1 of them done, 2 more known from earlier searches" in again.out
     assert len(study(root).trials) == 3
     other = train(*FAST, LR, "model.dropout=0.1,0.2", "hydra.sweeper.n_trials=1")
     none = "of 5 trials of earlier searches in other spaces none fits this one (its keys, values,"

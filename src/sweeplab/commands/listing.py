@@ -151,7 +151,7 @@ def show(rows: Sequence[Row], title: str) -> None:
         console.say(f"the latest {MOST_ROWS:,} are shown; sweeplab runs --json has all")
     columns = ("run", "status", "name", "best", "test", "epochs", "size", "age")
     cells = [_cells(row, is_named=is_named) for row in rows[-MOST_ROWS:]]
-    console.table("", columns, cells, left=3)
+    console.table("", columns, cells, left=3, spare=("size", "epochs", "age"))
     for row in rows:
         if row.damage:
             console.complain(row.damage)

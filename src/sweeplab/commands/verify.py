@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sweeplab import console
 from sweeplab.commands.compare import named_sweep
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
 
@@ -61,7 +62,7 @@ def main(arguments: Namespace, settings: Config) -> None:
     good = result.count(*GOOD)
     if good < len(result.cells):
         raise RunFailed(
-            f"{len(result.cells) - good} of {len(result.cells)} runs: not as recorded, or not known"
+            f"{len(result.cells) - good} of {counted(len(result.cells), 'run')}: not as recorded, or not known"
         )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sweeplab import config
-from sweeplab.compare.groups import Group, short_names
+from sweeplab.compare.groups import Group
 from sweeplab.errors import UserError, did_you_mean
 
 
@@ -40,7 +40,7 @@ def find(
     `option` is how the user gave it, for messages. Raises UserError for a key that was not swept,
     and for a value that no group has.
     """
-    full_names = dict(zip(short_names(columns), columns, strict=True))
+    full_names = dict(zip(config.short_names(columns), columns, strict=True))
     full_names |= {column: column for column in columns}
     result: dict[str, str] = {}
     for key, text in baseline.items():

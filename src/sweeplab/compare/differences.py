@@ -10,6 +10,7 @@ from sweeplab import config, console
 from sweeplab.compare import runs
 from sweeplab.compare.computation import DATA_DIGEST, DIGITS, computation
 from sweeplab.config import Node
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import History, Run, code
 
@@ -108,7 +109,7 @@ def _show_files(pairs: Mapping[str, Pair], names: Pair) -> None:
         console.say(line)
     if len(lines) > MOST_LINES:
         console.say(
-            f"... and {len(lines) - MOST_LINES} lines more; sweeplab compare --json has all"
+            f"... and {counted(len(lines) - MOST_LINES, 'more line')}; sweeplab compare --json has all"
         )
 
 

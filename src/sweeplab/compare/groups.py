@@ -189,7 +189,7 @@ def name_groups(groups: Sequence[Group]) -> list[str]:
     """Give each group its cells and its name; returns the columns."""
     _complete_choices(groups)
     columns = swept_keys(groups)
-    names = short_names(columns)
+    names = config.short_names(columns)
     for group in groups:
         group.cells = [group.text(column) for column in columns]
         pairs = zip(names, group.cells, strict=True)
@@ -233,13 +233,3 @@ def _complete_choices(groups: Sequence[Group]) -> None:
             known = choices[group.values.get(key, group)]
             if len(known) == 1:
                 group.choices.setdefault(section, *known)
-
-
-def short_names(keys: Sequence[str]) -> list[str]:
-    """Shorten keys to the last part where that is clear (`model.hidden` -> `hidden`)."""
-    ends = [key.rpartition(".")[2] for key in keys]
-    names = []
-    for key, end in zip(keys, ends, strict=True):
-        is_clear = ends.count(end) == 1 and not end.startswith("_")
-        names.append(end if is_clear else key)
-    return names

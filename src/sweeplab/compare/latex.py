@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_lowercase
 
-from sweeplab import metrics
+from sweeplab import config, metrics
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, make_contrasts
-from sweeplab.compare.groups import TO_TARGET, Group, short_names
+from sweeplab.compare.groups import TO_TARGET, Group
 from sweeplab.compare.runs import DIVERGED
 from sweeplab.compare.statistics import Mean
 from sweeplab.console import counted
@@ -172,7 +172,7 @@ def _layout(comparison: Comparison) -> TableLayout:
 
 
 def _header(layout: TableLayout) -> list[str]:
-    names = short_names(layout.comparison.columns)
+    names = config.short_names(layout.comparison.columns)
     titles = [tables.column_title(layout.comparison, name) for name in layout.metrics]
     if layout.comparison.baseline:
         titles.insert(1, "difference")

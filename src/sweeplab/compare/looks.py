@@ -14,6 +14,7 @@ from sweeplab.compare import statistics
 from sweeplab.compare.groups import Group
 from sweeplab.compare.statistics import ALPHA
 from sweeplab.config import LEAST_SEEDS, Node, Seeds
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
@@ -44,8 +45,9 @@ def planned(seeds: Seeds) -> list[int]:
 
 def in_words(after: Sequence[int]) -> str:
     """Write `5, 10, 20 and 30 seeds`."""
-    *others, last = map(str, after)
-    return f"{', '.join(others)} and {last} seeds" if others else f"{last} seeds"
+    *others, last = after
+    text = counted(last, "seed")
+    return f"{', '.join(map(str, others))} and {text}" if others else text
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -173,7 +175,7 @@ def further_look_notes(
     more = [group for group in groups if looks is not None and looks.has_more(group)]
     if looks is not None and more:
         notes.append(
-            f"{len(more)} of {len(groups)} configs have seeds beyond those of the looks: a further "
+            f"{len(more)} of {counted(len(groups), 'config')} have seeds beyond those of the looks: a further "
             "look, for which nothing is corrected; they are in the means, not in the differences"
         )
     configs = _configs(sweeps)

@@ -185,5 +185,5 @@ def _two_values(index: int, a: Group, b: Group) -> str:
 def _listed(texts: Sequence[str]) -> str:
     shown = "; ".join(texts[:MOST_PAIRS_SHOWN])
     if len(texts) > MOST_PAIRS_SHOWN:
-        shown += f" and {len(texts) - MOST_PAIRS_SHOWN} more pairs"
+        shown += f" and {counted(len(texts) - MOST_PAIRS_SHOWN, 'more pair')}"
     return shown

@@ -19,6 +19,7 @@ from sweeplab.compare.notes import lead_note, machines
 from sweeplab.compare.runs import SEED, Replica
 from sweeplab.compare.tables import Table
 from sweeplab.config import key_of
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import write_atomic
 
@@ -213,7 +214,7 @@ def _commands(comparison: Comparison) -> Section:
 
 
 def _more_configs(count: int, where: str) -> str:
-    return f"{count:,} more configs: {where}" if count else ""
+    return f"{counted(count, 'more config')}: {where}" if count else ""
 
 
 def command(replicas: Sequence[Replica]) -> str:

@@ -9,6 +9,7 @@ from sweeplab.compare.computation import cell_values
 from sweeplab.compare.groups import group_runs
 from sweeplab.compare.runs import Replica
 from sweeplab.config import Node
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
@@ -32,7 +33,7 @@ def read_runs(
         return replicas
     kept = _filtered(replicas, over, where)
     if not kept:
-        raise UserError(f"--where={where}: none of {len(replicas)} runs")
+        raise UserError(f"--where={where}: none of {counted(len(replicas), 'run')}")
     return kept
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeplab import config, console, metrics
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import Contrast, has_pairs
-from sweeplab.compare.groups import TO_TARGET, Group, short_names
+from sweeplab.compare.groups import TO_TARGET, Group
 from sweeplab.compare.importance import Importance
 from sweeplab.compare.looks import HOPELESS, Looks
 from sweeplab.compare.power import LOOKED_AT_ONCE, POWER_TEXT, UPPER
@@ -190,7 +190,7 @@ def mean_cell(comparison: Comparison, group: Group, metric: str) -> str:
 def label(group: Group, replica: Replica) -> str:
     """Name a run, as in `hidden=392 seed=0`."""
     words = []
-    for name, key in zip(short_names(group.over), group.over, strict=True):
+    for name, key in zip(config.short_names(group.over), group.over, strict=True):
         value = replica.value(key)
         if value is not None:
             words.append(f"{name}={config.to_text(value)}")

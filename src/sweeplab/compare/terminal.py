@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sweeplab import console, store
 from sweeplab.compare import tables
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.contrasts import has_pairs
-from sweeplab.compare.groups import short_names
 from sweeplab.compare.tables import Table
 
 MOST_ROWS = 100
@@ -45,46 +42,14 @@ def _contrasts_on_screen(comparison: Comparison) -> list[str]:
 
 
 def _show(table: Table, whole: str = "") -> None:
-    """Print a table, without columns for which a terminal has no room; `whole` is where all are."""
+    """Print a table; `whole` is where all of its rows and columns are."""
     if not table.columns:
         console.say(table.intro, style="dim")
         return
-    left_out = _narrow(table)
-    kept = [index for index, name in enumerate(table.columns) if name not in left_out]
-    rows = [[row[index] for index in kept] for row in table.rows]
-    columns = [table.columns[index] for index in kept]
-    if console.screen().is_terminal and _breaks_names(columns, rows, table.texts):
-        columns[: table.texts] = short_names(columns[: table.texts])
-    console.table(table.intro, columns, rows, left=table.texts)
+    elsewhere = f"{whole} have them" if whole else "the report has them"
+    texts, spare = table.texts, table.spare
+    console.table(table.intro, table.columns, table.rows, texts, spare, elsewhere)
     if table.left_out and whole:
-        console.say(f"... and {table.left_out} more configs: {whole} have all")
+        console.say(f"... and {console.counted(table.left_out, 'more config')}: {whole} have all")
     if table.caption:
         console.say(table.caption, style="dim")
-    if left_out:
-        where = f"{whole} do" if whole else "the report does"
-        names = ", ".join(left_out)
-        console.say(f"the terminal has no room for {names}; {where}", style="dim")
-
-
-def _narrow(table: Table) -> list[str]:
-    """Choose what to leave out of a table, so that it fits the terminal: spare columns, in order."""
-    left_out: list[str] = []
-    for name in table.spare if console.screen().is_terminal else ():
-        kept = [index for index, name in enumerate(table.columns) if name not in left_out]
-        columns = [table.columns[index] for index in kept]
-        rows = [[row[index] for index in kept] for row in table.rows]
-        if _width(columns, rows) > console.screen().width and name in columns:
-            left_out.append(name)
-    return left_out
-
-
-def _breaks_names(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> bool:
-    """Tell whether a table has no room for the names of its first columns, however texts fold."""
-    longest = max(map(len, columns[:texts]), default=0)
-    folded = [[*(cell[:longest] for cell in row[:texts]), *row[texts:]] for row in rows]
-    return _width(columns, folded) > console.screen().width
-
-
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return how wide a table would be where nothing is broken into lines."""
-    return 1 + sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=True))

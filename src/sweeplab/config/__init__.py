@@ -64,6 +64,7 @@ from sweeplab.config.text import (
     item_text,
     key_of,
     same_value,
+    short_names,
     to_text,
     yaml_str,
 )

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -87,6 +87,16 @@ def _by_hydra(text: str) -> Any:
 def key_of(override: str) -> str:
     """Return the key of an override, without Hydra's signs."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Shorten keys to the last part where that is clear (`model.hidden` -> `hidden`)."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    names = []
+    for key, end in zip(keys, ends, strict=True):
+        is_clear = ends.count(end) == 1 and not end.startswith("_")
+        names.append(end if is_clear else key)
+    return names
 
 
 def same_value(first: str, second: str) -> bool:

@@ -16,6 +16,7 @@ from sweeplab.compare import runs
 from sweeplab.compare.computation import group_key
 from sweeplab.compare.runs import Replica
 from sweeplab.compare.statistics import half_width
+from sweeplab.console import counted
 from sweeplab.store import Run, Status, Store
 
 METRICS = 2  # that are compared
@@ -59,7 +60,7 @@ def compare(
             too_far.append(line)
         else:
             allowed = _allowed(spread, a, level)
-            line += f"; by {len(spread)} other seeds they may differ by {allowed:.2g}"
+            line += f"; by {counted(len(spread), 'other seed')} they may differ by {allowed:.2g}"
             if abs(a - b) > allowed:
                 too_far.append(line)
         said.append(line)

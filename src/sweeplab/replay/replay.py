@@ -12,6 +12,7 @@ from typing import Any
 
 from sweeplab import config, console, metrics, store, targets, tracking
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.replay.record import Record, outcome, places, read, rebuild, show
 from sweeplab.runs import identity
@@ -60,7 +61,7 @@ def main(
         is_restored = _restore_weights(record.run, retrained.run, scratch)
     digest = record.outcome["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
-    console.say(f"identical: {len(record.epochs)} epochs, {weights}", style="green")
+    console.say(f"identical: {counted(len(record.epochs), 'epoch')}, {weights}", style="green")
     if is_restored:
         console.say(f"its weights, which were missing, are in {record.run.folder}")
 
@@ -112,7 +113,7 @@ def check(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()
 def _announce(record: Record, settings: Config, local: Config) -> None:
     """Say what is trained, where config.yaml was edited, and what is left aside."""
     how = f"on {settings.trainer.device}, trainer.threads={settings.trainer.threads}"
-    console.say(f"replaying {record.run.id}: {len(record.epochs)} epochs {how}")
+    console.say(f"replaying {record.run.id}: {counted(len(record.epochs), 'epoch')} {how}")
     edits = _edits(record)
     if edits:
         console.say(

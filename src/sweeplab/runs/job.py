@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeplab import config, console, data, store, targets, tracking
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.runs import identity, optimizer_trial, parts, step_trial, system, trial
 from sweeplab.runs.identity import Identity
@@ -150,8 +151,8 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     facts = once(data.facts, settings.data)
     if settings.trainer.batch_size > facts.train:
         raise UserError(
-            f"trainer.batch_size={settings.trainer.batch_size}: the training split has {facts.train} examples; "
-            "give at most that"
+            f"trainer.batch_size={settings.trainer.batch_size}: the training split has "
+            f"{counted(facts.train, 'example')}; give at most that"
         )
     _ensure_updates(settings, facts.train)
     digest, pieces = once(_code, *named(settings, facts))
@@ -198,7 +199,7 @@ def _ensure_updates(settings: Config, examples: int) -> None:
             replace(settings, trainer=replace(trainer, accumulate=1)), examples
         )
         raise UserError(
-            f"trainer.accumulate={together}: an epoch has {count} batches; give at most that"
+            f"trainer.accumulate={together}: an epoch has {counted(count, 'batch')}; give at most that"
         )
 
 
@@ -309,7 +310,7 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
         notes += [f"{key}={values[key]}: {why}" for key, why in replaced.items()]
     trainer = settings.trainer
     if trainer.keep_every is not None and trainer.keep_every > trainer.epochs:
-        why = f"keeps nothing: the run has at most {trainer.epochs} epochs"
+        why = f"keeps nothing: the run has at most {counted(trainer.epochs, 'epoch')}"
         notes.append(f"trainer.keep_every={trainer.keep_every}: {why}")
     if (init_from := settings.trainer.init_from) is not None:
         _, digest = _initial(settings, once)

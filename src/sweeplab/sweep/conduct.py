@@ -11,6 +11,7 @@ from typing import Any
 from sweeplab import console, data, store, tracking
 from sweeplab.compare import compare, markdown, show, write_report
 from sweeplab.config import Sweep
+from sweeplab.console import counted
 from sweeplab.errors import RunFailed, TrackerBehind, UserError, describe, one_line
 from sweeplab.runs import report
 from sweeplab.sweep import detached
@@ -283,7 +284,7 @@ def _failures(jobs: Jobs, home: store.Store, outcome: Outcome) -> list[str]:
     if not unfinished:
         return []
     cut = f" ({outcome.cut})" if outcome.cut else ""
-    lines = [f"{len(unfinished)} of {len(jobs.plan.cells)} runs did not finish{cut}:"]
+    lines = [f"{len(unfinished)} of {counted(len(jobs.plan.cells), 'run')} did not finish{cut}:"]
     for cell, run in unfinished:
         reason = outcome.reasons.get(cell.job.fingerprint)
         lines.append(f"  {cell.name}: {_end_of(run, reason)}")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeplab import config, console, metrics
+from sweeplab.console import counted
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs.once import Once
 from sweeplab.sweep.cell import Cell, Compose, cell_name, make_cell, varied_keys
@@ -103,10 +104,12 @@ def make(
         notes += cell.job.notes
     console.warn(notes)
     if len(cells) < len(jobs):
-        console.say(f"{len(jobs) - len(cells)} of {len(jobs)} jobs are left out by sweep.where")
+        console.say(
+            f"{len(jobs) - len(cells)} of {counted(len(jobs), 'job')} are left out by sweep.where"
+        )
     unique = {cell.job.fingerprint: cell for cell in reversed(cells)}
     if len(unique) < len(cells):
-        twice = f"{len(cells) - len(unique)} of {len(cells)} jobs ask for the same run as another"
+        twice = f"{len(cells) - len(unique)} of {counted(len(cells), 'job')} ask for the same run as another"
         console.say(f"{twice}: trained once{_why_the_same(cells, unique)}")
     return Plan(
         cells=list(reversed(unique.values())),
@@ -140,14 +143,16 @@ def _make_cells(
     if errors:
         raise UserError(_listed(errors, len(jobs)))
     if not cells:
-        raise UserError(f"sweep.where: holds for none of the {len(jobs)} jobs; nothing was trained")
+        raise UserError(
+            f"sweep.where: holds for none of the {counted(len(jobs), 'job')}; nothing was trained"
+        )
     return cells
 
 
 def _counted(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
     """Yield the jobs under a spinner; after some seconds a bar counts them instead."""
     with ExitStack() as stack:
-        stack.enter_context(console.waiting(f"checking {len(jobs)} jobs"))
+        stack.enter_context(console.waiting(f"checking {counted(len(jobs), 'job')}"))
         began, progress = time.monotonic(), None
         for number, overrides in enumerate(jobs):
             if progress is None and time.monotonic() - began > PATIENCE:
@@ -164,7 +169,7 @@ def _listed(errors: dict[str, list[str]], jobs: int) -> str:
     for message, names in list(errors.items())[:SHOWN_ERRORS]:
         where = f"  (in {names[0]})" if names[0] else ""
         if len(names) > 1:
-            where = f"  (in {len(names)} of {jobs} jobs: {names[0]}, ...)"
+            where = f"  (in {len(names)} of {counted(jobs, 'job')}: {names[0]}, ...)"
         lines.append(message + where)
     if len(errors) > SHOWN_ERRORS:
         lines.append(f"... and {len(errors) - SHOWN_ERRORS} more")
@@ -264,7 +269,7 @@ def _inert_notes(cells: Sequence[Cell]) -> list[str]:
     for key, why in reasons.items():
         if counts[key] == len(unique):
             raise UserError(f"{key}: is swept, but {why}\nnothing was trained")
-        same = f"{counts[key]} of {len(unique)} jobs come out the same as another"
+        same = f"{counts[key]} of {counted(len(unique), 'job')} come out the same as another"
         notes.append(f"{key}: {same}: {why}")
     return notes
 

@@ -41,7 +41,8 @@ def show(plan: Plan, notice: str = "", *, by_workers: bool = True, elsewhere: in
     if len(rows) > ROWS:
         gap = [f"... {len(rows) - 2 * ENDS} more"] + [""] * (len(columns) - 1)
         rows = [*rows[:ENDS], gap, *rows[-ENDS:]]
-    console.table(plan.name, columns, rows, left=len(columns) - 3)
+    spare = ("estimated from", metrics.PARAMETERS)
+    console.table(plan.name, columns, rows, left=len(columns) - 3, spare=spare)
     can_show = resolution(plan)
     if can_show:
         console.say(can_show)
@@ -57,7 +58,9 @@ def show_search(plan: Plan, keys: Mapping[str, str], most_jobs: int, notice: str
         return
     console.table(plan.name, ("key", "is drawn from"), list(keys.items()), left=2)
     notice = f"\n{notice}" if notice else ""
-    console.say(f"{most_jobs} jobs at most{notice}\nnothing was trained: sweep.plan=true")
+    console.say(
+        f"{counted(most_jobs, 'job')} at most{notice}\nnothing was trained: sweep.plan=true"
+    )
 
 
 def summary(plan: Plan) -> str:
@@ -132,7 +135,7 @@ def _line(
     line += f"; at most {console.duration(max(seconds, 1))} with {counted(workers, 'worker')}"
     unknown = len(plan.cells) - len(_known(plan, guesses))
     if unknown:
-        line += f", and {unknown} jobs of unknown length"
+        line += f", and {counted(unknown, 'job')} of unknown length"
     return line
 
 
@@ -182,8 +185,8 @@ def _sharing(walks: Sequence[Sequence[Cell]]) -> str:
     """Say how many epochs are left, at most, and how many there would be if none were shared."""
     epochs = [[_epochs_left(cell) for cell in walk] for walk in walks]
     runs, all_epochs = sum(map(len, walks)), sum(map(sum, epochs))
-    at_most = f"at most {sum(map(max, epochs)):,} epochs instead of {all_epochs:,}"
-    return f"{runs - len(walks)} of {runs} runs share the epochs of another: {at_most}"
+    at_most = f"at most {counted(sum(map(max, epochs)), 'epoch')} instead of {all_epochs:,}"
+    return f"{runs - len(walks)} of {counted(runs, 'run')} share the epochs of another: {at_most}"
 
 
 def _epochs_left(cell: Cell) -> int:

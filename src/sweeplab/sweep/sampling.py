@@ -51,7 +51,9 @@ def draw(
             progress.add(len(drawn_jobs), is_wanted=bool(wanted))
     if not jobs:
         total = size(drawn) * size(paired)
-        raise UserError(f"sweep.where: holds for none of the {total} jobs; nothing was trained")
+        raise UserError(
+            f"sweep.where: holds for none of the {counted(total, 'job')}; nothing was trained"
+        )
     console.say(_summary(rules.sample, progress.count, drawn, paired))
     return [list(words) for words in jobs]
 
@@ -88,7 +90,7 @@ class _Progress:
             console.say(f"sweep.sample={self._sample}: so far {drawn}; still drawing")
 
     def _too_rare(self) -> str:
-        found = f"{self._misses} jobs in a row were drawn in vain"
+        found = f"{counted(self._misses, 'job')} in a row were drawn in vain"
         found += f", after {counted(self.count, 'config')}"
         return (
             f"sweep.sample={self._sample}: {found}: sweep.where and sweep.when leave hardly any of "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sweeplab import console, store
 from sweeplab.config import Config, Node
+from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.sweep import conduct, plan, preview
 from sweeplab.sweep.cell import Cell, Compose
@@ -149,7 +150,7 @@ class Search(Jobs):
     def summary(self) -> str:
         done = f", {self._count - len(self._left)} of them done" if self._count else ""
         known = f", {self._known} more known from earlier searches" if self._known else ""
-        return f"search of {self._options.n_trials} trials{done}{known}: {self._study.place}"
+        return f"search of {counted(self._options.n_trials, 'trial')}{done}{known}: {self._study.place}"
 
     def begin(self, home: store.Store, record: Callable[[], None]) -> None:
         """Open the study, and take up the trials that it has.

@@ -154,7 +154,7 @@ class SeedJobs(Jobs):
 
 
 def _said(rule: config.Node, seeds: int, configs: int, undecided: int) -> str:
-    look = f"look {rule['taken']} of {len(rule['after'])}, after {seeds} seeds"
+    look = f"look {rule['taken']} of {len(rule['after'])}, after {counted(seeds, 'seed')}"
     stopped = [
         f"{stop['config']} {stop['verdict']}" for stop in rule["stopped"] if stop["seeds"] == seeds
     ]
@@ -182,7 +182,7 @@ def _by_config(whole: Plan) -> dict[str, list[Cell]]:
         raise UserError(f"{UNTIL}: one config has nothing to be compared with; sweep a key")
     if len(configs) > MOST_RACERS and settings.sweep.baseline is None:
         rule = f"more than {MOST_RACERS} are not compared each with each; name a sweep.baseline"
-        raise UserError(f"{UNTIL}: {len(configs)} configs, and {rule}")
+        raise UserError(f"{UNTIL}: {counted(len(configs), 'config')}, and {rule}")
     return configs
 
 
@@ -191,5 +191,5 @@ def outlook(whole: Plan) -> str:
     seeds = whole.settings.sweep.seeds
     after = looks.planned(seeds)
     least, most = len(whole.cells) // seeds.max * after[0], len(whole.cells)
-    jobs = f"{most} jobs" if least == most else f"{least} to {most} jobs"
+    jobs = counted(most, "job") if least == most else f"{least} to {counted(most, 'job')}"
     return f"looks after {looks.in_words(after)}: {jobs}"
