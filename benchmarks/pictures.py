@@ -1,6 +1,6 @@
 """Make the pictures of docs/screens.md, in docs/figures: MLflow, the report, and the terminal.
 
-uv run --with pypdfium2 python -m benchmarks.pictures [mlflow] [report] [terminal]
+uv run --with pypdfium2 python -m benchmarks.pictures [mlflow] [sweep]
 
 Real sweeps of small networks on `data=digits`, looked at in Chromium; pypdfium2 turns the report
 on paper into a picture.
@@ -16,11 +16,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI, TerminalTheme
+from rich.text import Text
 
 from benchmarks.measure import PROJECT
 from sweeplab import tracking
@@ -46,7 +49,7 @@ KEYS = (
     "sweep.baseline='model.batch_norm=false'",
     "sweep.margin=0.02",
 )
-MOST_HIGH = 1500  # pixels of a picture of a page
+MOST_HIGH = 1600  # pixels of a picture of a page
 
 
 def issue(root: Path, name: str, *words: str, columns: int | None = None) -> str:
@@ -96,12 +99,35 @@ def mlflow(root: Path, browser: Browser) -> None:
         save(opened(page.screenshot()), "mlflow")
 
 
-# --- the report
+# --- a sweep on the terminal, and its report
+
+
+def sweep(root: Path, browser: Browser) -> None:
+    """Carry out a sweep; take pictures of its comparison on terminals, and of its report."""
+    issue(root, "train.py", "-m", *KEYS)
+    for columns, theme in ((80, MONOKAI), (120, DEFAULT_TERMINAL_THEME)):
+        words = (["compare"], ["runs", "--limit", "4"])
+        texts = [
+            f"$ sweeplab {' '.join(one)}\n{issue(root, 'sweeplab', *one, columns=columns)}"
+            for one in words
+        ]
+        save(printed("\n".join(texts), columns, theme, browser), f"terminal_{columns}")
+    report(root, browser)
+
+
+def printed(text: str, columns: int, theme: TerminalTheme, browser: Browser) -> Image.Image:
+    """Draw what was printed on a terminal of so many columns."""
+    screen = Console(width=columns, record=True, file=StringIO(), color_system="truecolor")
+    screen.print(Text.from_ansi(text))
+    drawing = screen.export_svg(title=f"{columns} columns", theme=theme)
+    drawing = re.sub(r"@font-face \{.*?\}", "", drawing, flags=re.DOTALL)  # from the network
+    page = browser.new_page(viewport={"width": 10 * columns, "height": 900})
+    page.set_content(f"<body style='margin: 0'>{drawing}</body>")
+    return opened(page.locator("svg").screenshot())
 
 
 def report(root: Path, browser: Browser) -> None:
-    """Take pictures of the report of a sweep: light, dark, on a phone, and on paper."""
-    issue(root, "train.py", "-m", *KEYS)
+    """Take pictures of the report: light, dark, on a phone, and on paper."""
     issue(root, "sweeplab", "compare", "--report", "report")
     file = (root / "report" / "report.html").as_uri()
     for name, width, scheme in (
@@ -162,7 +188,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-MADE = {"mlflow": mlflow, "report": report}
+MADE = {"mlflow": mlflow, "sweep": sweep}
 
 
 def main() -> None:

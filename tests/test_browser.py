@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import flip
 import pytest
-from compared import add, factorial, manifest
+from compared import add, factorial, manifest, troubled
 from feeding import feed
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -24,6 +26,7 @@ from sweeplab.store import Store
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # mlflow's own code
     pytest.mark.skipif(
         CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"
     ),
@@ -84,21 +87,90 @@ def brightness(colour: str) -> float:
     return sum(float(number) for number in re.findall(r"[\d.]+", colour)[:3])
 
 
+AXE = "axe-core@4.14.1"
+AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A root with two sweeps in MLflow, and the links that the second one printed."""
+def axe() -> str:
+    """The source of axe-core, which finds what readers with impairments cannot use."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm, by which axe-core is fetched")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", "--ignore-scripts", "--silent", AXE]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"npm does not bring {AXE}: {done.stderr.strip()[-200:]}")
+        with tarfile.open(Path(folder) / done.stdout.strip()) as archive:
+            source = archive.extractfile("package/axe.min.js")
+            assert source is not None
+            content = source.read()
+    assert hashlib.sha256(content).hexdigest() == AXE_DIGEST
+    return content.decode()
+
+
+@pytest.fixture
+def paired(root: Path) -> str:
+    """The address of a report with all that one can have: a verdict, differences, curves, troubles."""
+    home = Store(root / "runs").open()
+    several = [factorial(home).manifests()[0], home.manifest(troubled(home))]
+    found = compare.compare(home, several, baseline={"batch_norm": "false"}, target=0.9)
+    return compare.write_report(found, root / "report").as_uri()
+
+
+def test_a_report_is_accessible_on_wide_and_narrow_screens(
+    page: Page, paired: str, axe: str
+) -> None:
+    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto(paired)
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")
+        assert len(found["passes"]) > 10
+        assert [
+            (fault["id"], node["html"]) for fault in found["violations"] for node in fault["nodes"]
+        ] == []
+
+
+def test_a_report_fits_a_phone_and_paper(page: Page, paired: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(paired)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    sizes = "[...document.querySelectorAll('svg')].map(one => one.getBoundingClientRect())"
+    drawn = page.evaluate(f"{sizes}.map(box => [box.width, box.height])")
+    assert len(drawn) >= 2
+    assert all(width >= 340 and height >= 260 for width, height in drawn), drawn
+    page.emulate_media(media="print")
+    assert page.locator("h2").first.evaluate("one => getComputedStyle(one).breakAfter") == "avoid"
+    assert page.pdf().startswith(b"%PDF")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, fresh_database: bytes) -> tuple[Path, str]:
+    """A root with two sweeps in MLflow; and the later one's id."""
     root = tmp_path_factory.mktemp("swept")
-    words = ("-m", "data=digits", "trainer.epochs=3", "tracking.wait=90", "sweep.report=false")
-    with flip.inside(root):
-        other = flip.train(*words, "model.hidden=8", "seed=0,1")
-        done = flip.train(*words, "model.hidden=16,24", "seed=range(5)")
-    assert (other.code, done.code) == (0, 0), other.text + done.text
-    return root, dict(re.findall(r"^  (configs|side by side): (http\S+)$", done.text, re.MULTILINE))
+    (root / "mlflow.db").write_bytes(fresh_database)
+    home = Store(root / "runs").open()
+    whole = config.to_dict(config.compose(["data=digits"]))
+    ids = []
+    for name, hiddens, seeds in (("other", (8,), 2), ("demo", (16, 24), 5)):
+        cells = []
+        for hidden in hiddens:
+            for seed in range(seeds):
+                settings = whole | {"seed": seed, "model": whole["model"] | {"hidden": hidden}}
+                words = (f"model.hidden={hidden}", f"seed={seed}")
+                curve = [1 - 1 / (hidden + epoch + seed) for epoch in range(1, 4)]
+                cells.append(add(home, *words, valid=curve, config=settings, experiment="demo"))
+        ids.append(manifest(home, cells, name, experiment="demo"))
+    feed(home, f"sqlite:///{root}/mlflow.db")
+    return root, ids[-1]
 
 
 @pytest.fixture(scope="module")
-def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
-    """`sweeplab ui`: its address, and what it printed."""
+def ui(swept: tuple[Path, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """`sweeplab ui`: its address, and the links that it prints."""
     root, _ = swept
     command = [sys.executable, "-u", "-m", "sweeplab.commands.cli", "ui", "--port", "5900"]
     gone = ("MLFLOW_TRACKING_URI", "SWEEPLAB_ROOT")
@@ -114,22 +186,23 @@ def ui(swept: tuple[Path, dict[str, str]]) -> Iterator[tuple[str, str]]:
             time.sleep(0.2)
         base = re.search(r"http://127\.0\.0\.1:\d+", said)
         assert base is not None
-        yield base[0], said
+        yield (
+            base[0],
+            dict(re.findall(r"^(configs|side by side) of the latest .*\n  (\S+)$", said, re.M)),
+        )
         process.send_signal(signal.SIGTERM)
 
 
 @pytest.mark.server
 def test_the_printed_link_opens_on_the_configs_without_a_click(
-    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
+    page: Page, ui: tuple[str, dict[str, str]]
 ) -> None:
-    links, (base, said) = swept[1], ui
+    _, links = ui
     assert sorted(links) == ["configs", "side by side"]
-    here = links["configs"].replace("http://127.0.0.1:5000", base)
-    assert here in said, "sweeplab ui prints the same"
     page.set_viewport_size(
         {"width": 1280, "height": 1300}
     )  # charts are drawn when they come into view
-    page.goto(here)
+    page.goto(links["configs"])
     charts = page.locator(".js-plotly-plot")
     expect(charts).to_have_count(3, timeout=SLOW)
     expect(charts.nth(0).locator(".scatterlayer path.js-fill")).to_have_count(2)  # bands
@@ -147,11 +220,10 @@ def test_the_printed_link_opens_on_the_configs_without_a_click(
         page.screenshot(path=f"{folder}/configs.png")
 
 
+@pytest.mark.full
 @pytest.mark.server
-def test_the_page_of_the_experiment_leads_there(
-    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
-) -> None:
-    key = re.search(r"experiments/(\d+)/.*viewStateShareKey=(\S+?)&", swept[1]["configs"])
+def test_the_page_of_the_experiment_leads_there(page: Page, ui: tuple[str, dict[str, str]]) -> None:
+    key = re.search(r"experiments/(\d+)/.*viewStateShareKey=(\S+?)&", ui[1]["configs"])
     assert key is not None
     page.goto(f"{ui[0]}/#/experiments/{key[1]}")
     link = page.locator("a", has_text=re.compile("^configs$"))
@@ -161,11 +233,12 @@ def test_the_page_of_the_experiment_leads_there(
     assert href.startswith(f"#/experiments/{key[1]}/runs?viewStateShareKey={key[2]}&")
 
 
+@pytest.mark.full
 @pytest.mark.server
 def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
-    page: Page, swept: tuple[Path, dict[str, str]], ui: tuple[str, str]
+    page: Page, ui: tuple[str, dict[str, str]]
 ) -> None:
-    page.goto(swept[1]["side by side"].replace("http://127.0.0.1:5000", ui[0]))
+    page.goto(ui[1]["side by side"])
     expect(page.get_by_text("Comparing 10 Runs", exact=False).first).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Parallel Coordinates", exact=False).first).to_be_visible(timeout=SLOW)
     expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
@@ -178,7 +251,6 @@ def test_the_compare_page_has_parallel_coordinates_over_the_swept_key(
 
 @pytest.mark.full
 @pytest.mark.server
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 def test_the_configs_of_a_thousand_runs_are_there_within_eight_seconds(
     browser: Browser, home: Store, uri: str
 ) -> None:

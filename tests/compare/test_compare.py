@@ -858,9 +858,9 @@ def test_differences_are_told_in_whole_words_on_a_terminal_of_80_columns(
     monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     compare.show(found)
     text = re.sub(r"\x1b\[[0-9;]*m", "", narrow.file.getvalue())  # type: ignore[attr-defined]
-    assert "no room here for d_z, p; the report has them" in text
-    assert re.search(r"model\.hidden +verdict +pairs +difference", text)
-    assert re.search(r"784 +3 pairs cannot tell +3 +\+0\.0200 +-0\.0048 to \+0\.0448", text)
+    assert "no room here for d_z, p, pairs, p (Holm); the report has them" in text
+    assert re.search(r"model\.hidden +verdict +difference +95 % interval +needed", text)
+    assert re.search(r"784 +3 pairs cannot +\+0\.0200 +-0\.0048 to \+0\.0448 +5 to 11", text)
 
 
 def test_long_keys_are_shown_short_and_broken_in_no_word_where_there_is_no_room(
@@ -868,7 +868,7 @@ def test_long_keys_are_shown_short_and_broken_in_no_word_where_there_is_no_room(
 ) -> None:
     from rich.console import Console
 
-    narrow = Console(file=io.StringIO(), force_terminal=True, width=70, no_color=True)
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=72, no_color=True)
     monkeypatch.setattr("sweeplab.console.screen", lambda: narrow)
     keys = ["optimizer.momentum", "model.batch_norm", "data.batch_transform.degrees", "verdict"]
     row = ["0.95", "true", "15", "20 pairs cannot tell (look 3: 20 seeds)", "-0.0020 to +0.0050"]

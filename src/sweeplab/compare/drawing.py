@@ -46,6 +46,7 @@ MOST_DOTS = 1000  # of a panel: more are no clearer, and each is an element of t
 Plot = tuple["Figure", str, str]
 """A figure, its title and its caption."""
 WIDTH = 10  # inches, of all figures, so that all have letters of one size
+LEAST_HEIGHT = 2.6
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -57,19 +58,21 @@ class Drawing:
     caption: str  # what it shows, and what it leaves out
     svg: str  # an element for HTML
     png: bytes
-    columns: int = 1  # of panels
-
-    @property
-    def narrowest(self) -> int:
-        """The width in pixels below which a page lets it scroll: a panel has at least 340 x 260."""
-        return max(340 * self.columns, 640)
+    narrowest: int = 640  # pixels of its width below which a page lets it scroll
 
 
 def new_figure(height: float) -> Figure:
     """Make a figure of the common width; `height` is in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height))
+    return Figure(figsize=(WIDTH, max(height, LEAST_HEIGHT)))
+
+
+def narrowest(figure: Figure) -> int:
+    """Return how wide a figure is of which each panel has about 340 x 260 pixels at least."""
+    width, height = figure.get_size_inches()
+    columns = len({round(panel.get_position().x0, 2) for panel in figure.axes})
+    return math.ceil(max(340 * columns, 261 * width / height))
 
 
 def line_style(index: int) -> dict[str, Any]:

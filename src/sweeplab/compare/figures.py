@@ -40,9 +40,9 @@ def draw(comparison: Comparison) -> list[Drawing]:
             svg = drawing.inline(drawing.save(figure, "svg").decode())
             figure.set_layout_engine("none")  # what was laid out for one serves the other
             png = drawing.save(figure, "png")
-            columns = len({round(panel.get_position().x0, 2) for panel in figure.axes})
+            narrowest = drawing.narrowest(figure)
         drawings.append(
-            Drawing(name=name, title=title, caption=caption, svg=svg, png=png, columns=columns)
+            Drawing(name=name, title=title, caption=caption, svg=svg, png=png, narrowest=narrowest)
         )
     return drawings
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sweeplab.console import counted
 from sweeplab.data import seeding
 from sweeplab.data.splits import Epoch, Split
 from sweeplab.data.transforms import BatchTransform
@@ -75,7 +74,7 @@ class Batches:
         transform: BatchTransform | None = None,
     ) -> None:
         if drop_last and batch_size > len(split):
-            most = f"the training split has {counted(len(split), 'example')}; give at most that"
+            most = f"the training split has {len(split)} examples; give at most that"
             raise UserError(f"trainer.batch_size={batch_size}: {most}")
         self.batch_size = batch_size
         self.device = torch.device(device)

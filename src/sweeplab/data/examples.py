@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from sweeplab.console import counted
 from sweeplab.data import seeding, trees
 from sweeplab.data.transforms import Transforms
 from sweeplab.errors import UserError, failure
@@ -96,7 +95,7 @@ def _examples(iterable: Iterable[Any]) -> Iterator[Any]:
             example = next(iterator)
         except StopIteration:
             if number != total:
-                raise UserError(f"{said}, and delivers {counted(number, 'example')}") from None
+                raise UserError(f"{said}, and delivers {number} examples") from None
             return
         except UserError:
             raise
