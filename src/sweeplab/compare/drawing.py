@@ -72,7 +72,7 @@ def narrowest(figure: Figure) -> int:
     """Return how wide a figure is of which each panel has about 340 x 260 pixels at least."""
     width, height = figure.get_size_inches()
     columns = len({round(panel.get_position().x0, 2) for panel in figure.axes})
-    return math.ceil(max(340 * columns, 261 * width / height))
+    return int(max(340 * columns, 261 * width / height))
 
 
 def line_style(index: int) -> dict[str, Any]:

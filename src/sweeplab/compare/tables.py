@@ -212,7 +212,7 @@ def contrasts(comparison: Comparison, metric: str, most: int) -> Table:
         rows=rows,
         texts=len(comparison.columns) + 1,
         left_out=len(lines) - len(rows),
-        spare=("d_z", "p", "pairs", "p (Holm)", "pairs needed"),
+        spare=("d_z", "p", "pairs", "pairs needed", "p (Holm)"),
     )
 
 
