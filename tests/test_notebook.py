@@ -39,5 +39,5 @@ def test_it_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = texts(notebook)
     assert "6 jobs: 6 new" in shown
     assert "BatchNorm1d(64" in shown
-    assert "model.hiden=64: no such key; did you mean 'hidden'?" in shown
+    assert "model.hiden=64: no such key; did you mean 'model.hidden=64'?" in shown
     assert "Sweep b1fe62346555 (6 runs)" in shown  # the same fingerprints as when it was written

@@ -89,8 +89,15 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return the end of a message: the nearest valid name, or '' if none is near."""
-    near = get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = near_name(name, valid)
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def near_name(name: str, valid: Iterable[str]) -> str:
+    """Return the valid name that is most like this one, in whatever case; '' if none is near."""
+    names = {each.casefold(): each for each in valid}
+    near = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
+    return names[near[0]] if near else ""
 
 
 def comma_for_point(value: object) -> str:

@@ -25,13 +25,13 @@ from sweeplab.config.explanation import (
 )
 
 WRONG = {
-    "model.hiden=3": "model.hiden=3: no such key; did you mean 'hidden'?",
+    "model.hiden=3": "model.hiden=3: no such key; did you mean 'model.hidden=3'?",
     "model.hidden=0": "model.hidden=0: hidden must be a whole number >= 1 or a list of them, got 0 (sweeplab.models.MLP)",
     "model.hidden=abc": "model.hidden=abc: must be a whole number or a list of whole numbers",
     "model.hidden=[]": "model.hidden=[]: hidden must be a whole number >= 1 or a list of them, got [] (sweeplab.models.MLP)",
-    "model=mlpp": "model=mlpp: no such option; did you mean 'mlp'?",
+    "model=mlpp": "model=mlpp: no such option; did you mean 'model=mlp'?",
     "optimizer.lr=-1": "optimizer.lr=-1: Invalid learning rate: -1 (torch.optim.Adam)",
-    "optimizer.lrr=1": "optimizer.lrr=1: no such key; did you mean 'lr'?",
+    "optimizer.lrr=1": "optimizer.lrr=1: no such key; did you mean 'optimizer.lr=1'?",
     "+optimizer.nonsense=1": "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'; valid: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay",
     "+trainer.zz=1": "trainer.zz=1: no such key; valid: accumulate, batch_size, checkpoint_every, clip_norm, compile, deterministic, device, ema, epochs, eval_batch_size, freeze, init_from, ... (27 in all)",
     "optimizer._target_=torch.optim.Adamm": "optimizer._target_=torch.optim.Adamm: 'torch.optim' has no 'Adamm'; did you mean 'torch.optim.Adam'?",
@@ -90,11 +90,11 @@ WRONG = {
     "model": f"model: cannot be read: {OVERRIDE}",
     "model.hidden[0]=3": f"model.hidden[0]=3: cannot be read: 'model.hidden[0]' is no key; {OVERRIDE}",
     "model=../x": "model=../x: no such option; valid: cnn, linear, mlp, own",
-    "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a list is given as "
-    "optimizer.lr=[0,001]; if 0.001 is meant, its point is a dot",
+    "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a point is "
+    "a dot; did you mean 'optimizer.lr=0.001'?",
     "seed=range(5)": "seed=range(5): several values are a sweep, which takes -m",
-    "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
-    "model.hidden=[8,16]",
+    "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; did you mean "
+    "-m 'model.hidden=8,16'?; a list is given as 'model.hidden=[8,16]'",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",
@@ -105,7 +105,7 @@ WRONG = {
     "--config-path=nowhere": f"{PROJECT}/nowhere: there is no such folder; make it (it may stay empty): ",
     "trainer=slow": "trainer=slow: no such option; valid: ",
     "~model": "model: missing; model=own is a network of yours, as in model=own model._target_=my_package.Net",
-    "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'optuna'?",
+    "hydra/sweeper=optunaa": "hydra/sweeper=optunaa: no such option; did you mean 'hydra/sweeper=optuna'?",
     "store.root=/dev/null/x": "store.root=/dev/null/x: /dev/null is not a folder; name a folder that can be made",
     "model.activation=[x]": 'model.activation=["x"]: must be a text',
 }  # fmt: skip
@@ -274,10 +274,13 @@ def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
     ]
     assert len(sizes) == 2, "100 was trained already"
     ended = train(*few, "data.vald=100", script=script)
-    assert (ended.code, ended.err) == (2, "data.vald=100: no such key; did you mean 'valid'?\n")
+    assert (ended.code, ended.err) == (
+        2,
+        "data.vald=100: no such key; did you mean 'data.valid=100'?\n",
+    )
     assert (
         train("data=mines", script=script).err
-        == "data=mines: no such option; did you mean 'mine'?\n"
+        == "data=mines: no such option; did you mean 'data=mine'?\n"
     )
 
 
@@ -343,7 +346,7 @@ def test_each_program_tells_sweeplabs_own_version(command: Command) -> None:
 def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> None:
     ended = command("sweeplab", "sync", "store.rot=x")
     assert ended.code == 2
-    assert ended.err == "store.rot=x: no such key; did you mean 'root'?\n"
+    assert ended.err == "store.rot=x: no such key; did you mean 'store.root=x'?\n"
 
 
 def test_a_decimal_comma_is_told(capfd: pytest.CaptureFixture[str]) -> None:

@@ -134,8 +134,8 @@ def test_a_key_that_repeats_configs_has_no_condition(planned: Planned) -> None:
 def test_a_key_that_is_wrong_is_told_of_the_jobs_not_of_the_condition(planned: Planned) -> None:
     when = 'sweep.when={model.dropout: "model.hiden > 8"}'
     assert refused(planned, "model.hiden=8,16", "model.dropout=0.1,0.2", when).splitlines() == [
-        "model.hiden=8: no such key; did you mean 'hidden'?  (in hiden=8)",
-        "model.hiden=16: no such key; did you mean 'hidden'?  (in hiden=16)",
+        "model.hiden=8: no such key; did you mean 'model.hidden=8'?  (in hiden=8)",
+        "model.hiden=16: no such key; did you mean 'model.hidden=16'?  (in hiden=16)",
         "nothing was trained",
     ]
 

@@ -161,6 +161,7 @@ def _checked(overrides: Sequence[str]) -> list[str]:
         if "__main__." in word:
             name = word.rpartition("__main__.")[2]
             raise UserError(f"{word}: {IN_MAIN}{name}")
+    config.ensure_readable(overrides)
     return config.quote_words(overrides)
 
 

@@ -15,6 +15,7 @@ from sweeplab.config.composing import (
     compose,
     conf_dir,
     ensure_options,
+    ensure_readable,
     is_job,
     quote_words,
     task_overrides,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
+from typing import NoReturn
 
+from sweeplab.config import slips
 from sweeplab.config.hydra_calls import hydra_in
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
-from sweeplab.config.sections import Config
+from sweeplab.config.sections import COMPONENTS, Config
+from sweeplab.config.text import from_text
 from sweeplab.errors import UserError
 
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
@@ -51,19 +55,90 @@ def quote_words(words: Sequence[str]) -> list[str]:
     return quoted
 
 
+def ensure_readable(words: Sequence[str]) -> None:
+    """Raise UserError for settings that blanks or signs have broken, and for a class that is given
+    inside a section, which Hydra would merge into another class's arguments.
+    """
+    settings = [word for word in words if not word.startswith("-")]
+    mended = slips.joined(settings)
+    for word in mended:
+        group, _, text = word.partition("=")
+        value: object = None
+        if group in COMPONENTS and text.startswith("{"):
+            value = from_text(text)
+        if isinstance(value, dict) and "_target_" in value:
+            reason = "would be merged into the arguments of the class that is chosen"
+            raise UserError(f"{word}: {reason}{slips.class_meant(group, value)}")
+    if mended == settings or all(_is_readable(word) for word in settings):
+        return
+    broken = [word for word in settings if word not in mended]
+    cures = [word for word in mended if word not in settings]
+    if cures and all(_is_readable(word) for word in cures):
+        near = slips.setting_meant(cures[0], _default_keys()) or slips.meant(cures[0])
+        raise UserError(f"{' '.join(broken)}: cannot be read{near}")
+
+
+def _is_readable(word: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
+
+
+def _default_keys() -> list[str]:
+    """Return the keys of sweeplab's own config."""
+    from hydra import compose as hydra_compose
+    from omegaconf import OmegaConf
+
+    with hydra_in(conf_dir()):
+        plain = OmegaConf.to_container(hydra_compose("config"), resolve=False)
+    assert isinstance(plain, dict)
+    return slips.dotted_keys({str(key): value for key, value in plain.items()})
+
+
 def ensure_options(words: Sequence[str]) -> None:
     """Raise UserError for a word of the command line to which Hydra would only answer with its
     usage.
     """
     from hydra._internal.utils import get_args_parser
 
-    unknown = get_args_parser().parse_known_args(list(words))[1]
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{' '.join(words)}: {message}; python train.py --help says more")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # else it prints its usage
+    unknown = parser.parse_known_args(list(words))[1]
+    for word in words:
+        if f"--{word}" in parser._option_string_actions:
+            raise UserError(f"{word}: is an option, with dashes{slips.meant(f'--{word}')}")
     if not unknown:
+        ensure_readable(words)
         return
     reason = "settings stand together; give -m and other options before or after all of them"
     if unknown[0].startswith("-"):
         reason = "no such option of train.py; settings are given as key=value, without dashes"
+        reason += _without_dashes(words[words.index(unknown[0]) :])
+    elif all(word in ("-m", "--multirun") for word in words if word.startswith("-")):
+        reason += slips.meant("-m", *(word for word in words if not word.startswith("-")))
     raise UserError(f"{unknown[0]}: {reason}")
+
+
+def _without_dashes(words: Sequence[str]) -> str:
+    """Return the end of a message about `--epochs 5`: the setting that was meant, if one is near."""
+    key, equals, value = words[0].lstrip("-").partition("=")
+    key = key.replace("-", "_")
+    values = []
+    if not equals:
+        values = list(takewhile(lambda word: "=" not in word and word[:2] != "--", words[1:]))
+        value = "true"
+    if key.startswith("no_"):
+        key, value = key.removeprefix("no_"), "false"
+    word = slips.joined([key, *values])[0] if values else f"{key}={value}"
+    return slips.setting_meant(word, _default_keys())
 
 
 def task_overrides() -> list[str]:

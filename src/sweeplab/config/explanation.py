@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import UserError, did_you_mean, first_line, one_line
+from sweeplab.config.slips import KEY, dotted_keys, meant, setting_meant
+from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -43,7 +44,6 @@ NO_FOLDER = (
 )
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
 SWEEP_IN_LIST = re.compile(r"\[.*\b(range|choice|interval|glob)\(")
-KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
 HYDRA_CALLERS = (
     "sweeplab.commands.cli",
@@ -156,13 +156,14 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
     for other errors.
     """
     if swept := re.search(r"Sweep parameters '([^'=]+=.*)' requires --multirun", text):
-        return f"{swept[1]}: several values are a sweep, which takes -m"
+        return f"{swept[1]}: several values are a sweep, which takes -m{meant('-m', swept[1])}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
-        advice = f"several values are a sweep, which takes -m; a list is given as {key}=[{value}]"
+        advice = "several values are a sweep, which takes -m"
         if re.fullmatch(r"-?0,\d+", value):
-            advice += f"; if {value.replace(',', '.')} is meant, its point is a dot"
-        return f"{key}={value}: {advice}"
+            return f"{key}={value}: {advice}; a point is a dot{meant(f'{key}={value}'.replace(',', '.'))}"
+        listed = f"; a list is given as '{key}=[{value}]'"
+        return f"{key}={value}: {advice}{meant('-m', f'{key}={value}')}{listed}"
     if "Unexpected type annotation: Set[str]" in text:
         inside = [word for word in words if SWEEP_IN_LIST.search(word)]
         return f"{' '.join(inside)}: {NO_SWEEP_IN_LIST}"
@@ -179,7 +180,24 @@ def _missing_key(error: Exception, cause: Any) -> str:
     key = typed[1] if typed else cause.full_key
     if cause.parent_node is not None and not valid:
         return f"{key}: no such key; a key below an empty one is added by a plus: +{key}"
+    if cause.parent_node is not None and typed:
+        keys = [each for each in _all_keys(cause.parent_node) if not each.startswith("hydra.")]
+        if near := setting_meant(key, keys):
+            return f"{key}: no such key{near}"
+        if "_target_" in valid:
+            return (
+                f"{key}: no such key; an argument of its class is added by a plus{meant(f'+{key}')}"
+            )
     return f"{key}: no such key{did_you_mean(str(cause.key), valid)}"
+
+
+def _all_keys(node: Any) -> list[str]:
+    """Return the dotted keys of the whole config that a node is of."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(node._get_root(), resolve=False)
+    assert isinstance(plain, dict)
+    return dotted_keys({str(key): value for key, value in plain.items()})
 
 
 def _missing_option(error: Any, words: Sequence[str]) -> str:
@@ -194,7 +212,23 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
         if name.startswith(f"{override.key_or_group}/"):
             group = override.key_or_group
             option = name.removeprefix(f"{group}/")
+    near = near_name(option, error.options)
+    if near and not option.endswith(".csv"):
+        return f"{group}={option}: no such option{meant(f'{group}={near}')}"
+    if advice := _of_file(group, option):
+        return f"{group}={option}: is a file{advice}"
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
+
+
+def _of_file(group: str, option: str) -> str:
+    """Say how a file of Python or a table is chosen; '' for what is neither."""
+    if option.endswith(".csv"):
+        return meant(
+            f"{group}=csv", f"{group}.dataset.file={option}", f"{group}.dataset.target=NAME"
+        )
+    if option.endswith(".py"):
+        return f"; name a class in it, as in {group}={option.removesuffix('.py')}.Net"
+    return ""
 
 
 def _syntax_problem(error: Any) -> str:

@@ -1,0 +1,165 @@
+"""Mend what was typed by mistake: the words that were meant, to be copied into the shell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sweeplab.errors import near_name
+
+KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
+SETTING = re.compile(rf"{KEY.pattern}=")
+SECTIONS_FIRST = ("trainer", "optimizer", "model", "data")
+"""Where a key without its section is looked for first."""
+
+OTHER_NAMES = {
+    "learning_rate": "optimizer.lr",
+    "early_stopping": "trainer.patience",
+    "early_stop": "trainer.patience",
+    "max_steps": "trainer.limit_batches",
+    "wd": "optimizer.weight_decay",
+    "bs": "trainer.batch_size",
+    "amp": "trainer.precision=bf16",
+    "fp16": "trainer.precision=fp16",
+    "bf16": "trainer.precision=bf16",
+    "cuda": "trainer.device=cuda",
+    "gpu": "trainer.device=cuda",
+    "gpus": "trainer.device=cuda",
+    "cpu": "trainer.device=cpu",
+    "conf": "--config-name",
+    "config": "--config-name",
+}
+"""What other programs call a key; with a value where theirs would not fit."""
+
+WITHOUT = {
+    "resume": "; leave it out: the same command again goes on where the run was interrupted",
+    "checkpoint": "; leave it out: each run keeps its checkpoints; sweeplab help trainer.checkpoint_every",
+}
+"""What needs no key here."""
+
+
+def meant(*words: str) -> str:
+    """Return the end of a message: the words that were meant, quoted for the shell."""
+    return f"; did you mean {' '.join(map(_quoted, words))}?"
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("-"):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def setting_meant(typed: str, keys: Iterable[str]) -> str:
+    """Return the end of a message about a setting whose key there is not; '' if none is near."""
+    key, _, value = typed.partition("=")
+    name = key.lstrip("+~")
+    if name in WITHOUT:
+        return WITHOUT[name]
+    found = key_meant(name, keys)
+    if not found:
+        return ""
+    if found.startswith("--"):
+        return meant(found, value)
+    if "=" not in found:
+        return meant(f"{found}={value}")
+    if value.lower() == "false":
+        found = found.replace("=cuda", "=cpu")
+    return meant(found)
+
+
+def dotted_keys(node: Mapping[str, Any], section: str = "") -> list[str]:
+    """Return the keys of a config at every depth, sections among them."""
+    found: list[str] = []
+    for name, value in node.items():
+        key = f"{section}.{name}" if section else str(name)
+        found.append(key)
+        if isinstance(value, Mapping):
+            found += dotted_keys(value, key)
+    return found
+
+
+def key_meant(typed: str, keys: Iterable[str]) -> str:
+    """Return the key of a config that was meant: of this name in any section, else the nearest.
+
+    `keys` are all dotted keys, sections among them. Returns '' if none is near.
+    """
+    section, _, name = typed.lstrip("+~").replace("/", ".").rpartition(".")
+    name = name.replace("-", "_")
+    ordered = sorted(keys, key=_rank)
+    for key in ordered:
+        if key.casefold() == f"{section}.{name}".strip(".").casefold():
+            return key
+    other = OTHER_NAMES.get(name.lower(), "")
+    anywhere = {key.rpartition(".")[2]: key for key in reversed(ordered)}
+    if other or name in anywhere:
+        return other or anywhere[name]
+    siblings = {key.rpartition(".")[2]: key for key in ordered if key.rpartition(".")[0] == section}
+    near = near_name(name, siblings)
+    if near:
+        return siblings[near]
+    if section:
+        return ""
+    return anywhere.get(near_name(name, anywhere), "")
+
+
+def _rank(key: str) -> tuple[int, int]:
+    """Put the shorter keys first, and among them those of the sections that people set most."""
+    section = key.partition(".")[0]
+    place = len(SECTIONS_FIRST)
+    if section in SECTIONS_FIRST:
+        place = SECTIONS_FIRST.index(section)
+    return key.count("."), place
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Put together the settings that blanks have broken apart: `model = cnn`, `hidden=[1, 2]`.
+
+    `epochs:5` and `epochs==5` are epochs=5; `epochs 5` is, too; several values that follow a
+    setting are a list.
+    """
+    settings: list[str] = []
+    for word in words:
+        if settings and _goes_on(settings[-1], word):
+            settings[-1] += word
+        elif settings and _is_value_of(settings[-1], word):
+            key, _, values = settings[-1].partition("=")
+            listed = [*values.strip("[]").split(","), word] if values else [word]
+            settings[-1] = f"{key}={_list(listed)}"
+        else:
+            settings.append(word)
+    return [_with_equals(each) for each in settings]
+
+
+def _goes_on(before: str, word: str) -> bool:
+    """Whether a word belongs to the one before it: an open bracket, or a sign at its edge."""
+    if before.count("[") > before.count("]") or before.count("{") > before.count("}"):
+        return True
+    if SETTING.match(word):
+        return False
+    return before.endswith(("=", ",")) or word.startswith(("=", ","))
+
+
+def _is_value_of(before: str, word: str) -> bool:
+    """Whether a word without `=` is a value of the setting, or of the key, before it."""
+    if before.startswith("-") or word.startswith("--") or "=" in word or ":" in word:
+        return False
+    return "=" in before or bool(KEY.fullmatch(before))
+
+
+def _list(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"[{','.join(values)}]"
+
+
+def _with_equals(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if equals:
+        return f"{key}={value.lstrip('=')}" if value.startswith("=") else word
+    key, colon, value = word.partition(":")
+    return f"{key}={value}" if colon and KEY.fullmatch(key) else word
+
+
+def class_meant(group: str, value: Mapping[str, Any]) -> str:
+    """Return the end of a message about a section that was given as `model={_target_: ...}`."""
+    others = [f"+{group}.{key}={item}" for key, item in value.items() if key != "_target_"]
+    return meant(f"{group}={value['_target_']}", *others)

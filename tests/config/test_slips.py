@@ -1,0 +1,148 @@
+"""Slips of the keyboard and of other programs' habits: each has one answer with the line that works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import lru_cache
+
+import pytest
+from conftest import Command
+
+from sweeplab import config
+from sweeplab.errors import UserError
+
+SLIPS = {
+    # dashes, as other programs have them
+    "--epochs 5": "'trainer.epochs=5'",
+    "--epochs=5": "'trainer.epochs=5'",
+    "--batch-size 64": "'trainer.batch_size=64'",
+    "-lr 0.1": "'optimizer.lr=0.1'",
+    "--hidden 392 196": "'model.hidden=[392,196]'",
+    "--model cnn": "'model=cnn'",
+    "--cuda": "'trainer.device=cuda'",
+    "--no-progress": "'trainer.progress=false'",
+    "--seed=3 data=digits": "'seed=3'",
+    "help": "--help",
+    # a key without its section, or with another one
+    "epochs=5": "'trainer.epochs=5'",
+    "lr=0.1": "'optimizer.lr=0.1'",
+    "hidden=64": "'model.hidden=64'",
+    "batch_size=64": "'trainer.batch_size=64'",
+    "device=cuda": "'trainer.device=cuda'",
+    "dropout=0.5": "'model.dropout=0.5'",
+    "epoch=5": "'trainer.epochs=5'",
+    "batchsize=64": "'trainer.batch_size=64'",
+    "trainer.lr=0.1": "'optimizer.lr=0.1'",
+    "model.hiden=3": "'model.hidden=3'",
+    "Trainer.Epochs=3": "'trainer.epochs=3'",
+    "modle=cnn": "'model=cnn'",
+    # what other programs call it
+    "learning_rate=0.1": "'optimizer.lr=0.1'",
+    "early_stopping=3": "'trainer.patience=3'",
+    "cuda=true": "'trainer.device=cuda'",
+    "gpu=0": "'trainer.device=cuda'",
+    "conf=mine": "--config-name 'mine'",
+    # blanks and signs
+    "model = cnn": "'model=cnn'",
+    "epochs = 5": "'trainer.epochs=5'",
+    "model= cnn": "'model=cnn'",
+    "model.hidden=[392, 196]": "'model.hidden=[392,196]'",
+    "model.hidden=392 196": "'model.hidden=[392,196]'",
+    "trainer.epochs 5": "'trainer.epochs=5'",
+    "trainer.epochs:5": "'trainer.epochs=5'",
+    "trainer.epochs==5": "'trainer.epochs=5'",
+    # options of groups
+    "model=MLP": "'model=mlp'",
+    "model=mlp.py": "'model=mlp'",
+    "optimizer=Adam": "'optimizer=adam'",
+    "data=MNIST": "'data=mnist'",
+    "data=my.csv": "'data=csv' 'data.dataset.file=my.csv' 'data.dataset.target=NAME'",
+    "model={_target_: torch.nn.Linear}": "'model=torch.nn.Linear'",
+    "model={_target_:torch.nn.Linear,bias:false}": "'model=torch.nn.Linear' '+model.bias=False'",
+    "loss=torch.nn.L1Loss loss.reduction=sum": "'+loss.reduction=sum'",
+    # several values without -m, and options in the middle
+    "seed=range(5)": "-m 'seed=range(5)'",
+    "model.hidden=392,256": "-m 'model.hidden=392,256'",
+    "model.batch_norm=True,False": "-m 'model.batch_norm=True,False'",
+    "optimizer.lr=0,001": "'optimizer.lr=0.001'",
+    "seed=1 -m model.hidden=3,4": "-m 'seed=1' 'model.hidden=3,4'",
+}
+"""What is typed, in the shell's words without quotes, and what the answer says was meant."""
+
+WITHOUT_CURE = {
+    "resume=true": "resume=true: no such key; leave it out: the same command again goes on where the run was interrupted",
+    "--resume": "--resume: no such option of train.py; settings are given as key=value, without dashes; leave it out: ",
+    "--cfg": "--cfg: argument --cfg/-c: expected one argument; python train.py --help says more",
+    "model=mine.py": "model=mine.py: is a file; name a class in it, as in model=mine.Net",
+}
+
+
+@lru_cache
+def answer(*words: str) -> str:
+    """What a command line is told before any work; '' if nothing is wrong with it."""
+    try:
+        config.ensure_options(words)
+        config.compose(words)
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        return config.explain(error, words) or repr(error)
+    return ""
+
+
+def single(words: list[str]) -> list[str]:
+    """The overrides of the first job of a command line, its options left out."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = []
+    for override in OverridesParser.create().parse_overrides([w for w in words if w != "-m"]):
+        first = override.value()
+        if override.is_sweep_override():
+            first = next(override.sweep_string_iterator())
+            found.append(f"{override.key_or_group}={first}")
+        else:
+            found.append(str(override.input_line))
+    return found
+
+
+@pytest.mark.parametrize(("typed", "cure"), SLIPS.items())
+def test_a_slip_is_told_what_was_meant(typed: str, cure: str) -> None:
+    said = answer(*typed.split())
+    assert "\n" not in said
+    meant = re.search(r"; did you mean (.+?)\?(?:$|;)", said)
+    assert meant is not None, said
+    assert meant[1] == cure
+
+
+LINES = {cure for cure in SLIPS.values() if "NAME" not in cure and not cure.startswith("--")}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("cure", sorted(LINES))
+def test_the_line_that_was_meant_works(cure: str) -> None:
+    loss = ["loss=torch.nn.L1Loss"] if "loss." in cure else []
+    assert answer(*loss, *single(shlex.split(cure))) == ""
+
+
+@pytest.mark.parametrize(("typed", "said"), WITHOUT_CURE.items())
+def test_what_needs_no_setting_is_said(typed: str, said: str) -> None:
+    assert answer(*typed.split()).startswith(said)
+
+
+@pytest.mark.parametrize("typed", ["trainer.epochs=1e2", "model=torch.nn.Linear", "seed=1"])
+def test_what_looks_like_a_slip_and_is_none(typed: str) -> None:
+    assert answer(*typed.split()) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trainer.device=gpu", "trainer.device=gpu: no such device; did you mean 'cuda'?"),
+        ("model.activation=Relu", "got Relu; did you mean 'relu'?"),
+    ],
+)
+def test_a_value_is_told_the_nearest_one(train: Command, typed: str, said: str) -> None:
+    ended = train("data=digits", typed)
+    assert ended.code == 2
+    assert said in ended.err
