@@ -299,10 +299,14 @@ def test_help_and_cfg_answer_without_torch_and_mlflow(command: Command, root: Pa
         "        if name in ('torch', 'mlflow'): raise RuntimeError(f'{name} was imported')\n"
         "sys.meta_path.insert(0, Refuse())\n"
     )
-    for arguments in (["--help"], ["--cfg", "job"], ["--cfg", "job", "experiment=linear_vs_mlp"]):
+    for arguments in (
+        ["--help", "model"],
+        ["--cfg", "job"],
+        ["--cfg", "job", "experiment=linear_vs_mlp"],
+    ):
         ended = command("train.py", *arguments, PYTHONPATH=str(root))
         assert ended.code == 0, ended.err
-        assert "_target_: sweeplab.models.MLP" in ended.out
+        assert "sweeplab.models.MLP" in ended.out
     assert "linear_vs_mlp" in command("train.py", "--help", PYTHONPATH=str(root)).out
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "retry": "train the failed runs of a sweep, or one, anew",
     "work": "take jobs of a sweep that another command has planned, on this machine",
     "runs": "list the runs of the store, or make room in it",
+    "help": "what can be set, and what a key means",
     "why": "which file, default or override sets a key, and what it would be without",
 }
 """Each is a module of its own here (MODULES names those that share one), which is imported for its command only: it has

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 from sweeplab import config, console, targets
@@ -41,6 +42,9 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         is_json = "sweep.plan=json" in sys.argv
         with console.words_apart(is_json), config.command_noted(), reported():
             config.ensure_options(sys.argv[1:])
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                _help(sys.argv[1:])
+                return
             sys.argv[1:] = config.quote_words(sys.argv[1:])
             with compose_once.allowed(sys.argv[1:]):
                 program(*args, **kwargs)
@@ -48,6 +52,16 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
             quick_exit.leave()
 
     return run
+
+
+def _help(words: Sequence[str]) -> None:
+    """Show how to begin, or with keys what they mean, in the place of Hydra's help."""
+    from sweeplab.commands import help as explanation
+
+    settings = [word for word in words if not word.startswith("-")]
+    keys = [word for word in settings if "=" not in word]
+    chosen = [word for word in settings if "=" in word]
+    explanation.show(config.entry_of(Path(sys.argv[0])), keys, chosen)
 
 
 def version() -> str:

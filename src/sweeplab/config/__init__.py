@@ -20,7 +20,7 @@ from sweeplab.config.composing import (
     quote_words,
     task_overrides,
 )
-from sweeplab.config.entry import Entry, entry
+from sweeplab.config.entry import Entry, entry, entry_of
 from sweeplab.config.explanation import explain, unreadable, yaml_error
 from sweeplab.config.hydra_calls import call
 from sweeplab.config.nodes import Node, as_plain, class_paths

@@ -43,6 +43,11 @@ def entry(config_dir: str | None = None, config_name: str | None = None) -> Entr
     return Entry(folder=found.folder, name=config_name.removesuffix(".yaml"))
 
 
+def entry_of(script: Path) -> Entry:
+    """Find the primary config of a program, sweeplab's own if it names none."""
+    return _read(script) or Entry(folder=conf_dir())
+
+
 def _read(file: Path) -> Entry | None:
     """Read what a program gives to `hydra.main`; None if it is none of sweeplab's."""
     try:
