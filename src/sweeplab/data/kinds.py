@@ -119,6 +119,10 @@ class Kind(ABC):
         """Compute a SHA-256 over a held sample; the types of unknown objects stand for them."""
         return self.digest(sample)
 
+    def scale_note(self, held: Any) -> str | None:  # noqa: ARG002
+        """Say that the inputs are far from unit scale, if they are; of training examples."""
+        return None
+
     def notes(self, held: Any) -> list[str]:  # noqa: ARG002  # nothing is known of any numbers
         """Say what a user should know of the numbers that are held."""
         return []

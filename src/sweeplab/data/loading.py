@@ -189,7 +189,9 @@ class _Loading:
 
     def _notes(self, held: Sequence[Any]) -> list[str]:
         notes = [note for each in held for note in self.kind.notes(each)]
-        return [*notes, *examples.notes(self.parts, self.data.buffer)]
+        notes += examples.notes(self.parts, self.data.buffer)
+        scale = self.kind.scale_note(held[0])
+        return notes if scale is None else [*notes, scale]
 
     def _streamed(self, digest: str, notes: Sequence[str]) -> Splits:
         """Split a set that is not held, or of which it is not known what its examples hold."""

@@ -19,7 +19,7 @@ from sweeplab.data.precision import (
     ensure_inputs_told_apart,
     ensure_told_apart,
 )
-from sweeplab.data.scaling import Scaling, byte_scale, scaled, scaled_inputs
+from sweeplab.data.scaling import Scaling, byte_scale, scale_note, scaled, scaled_inputs
 from sweeplab.data.sources import Tensors, digest_of, is_tensors
 from sweeplab.data.splits import InMemorySplit, Pair, Split, StreamingSplit, bytes_to_floats
 from sweeplab.data.transforms import Transforms, transformed
@@ -108,6 +108,9 @@ class Pairs(Kind):
 
     def digest(self, held: Tensors) -> str:
         return digest_of(held.inputs, held.targets)
+
+    def scale_note(self, held: Tensors) -> str | None:
+        return scale_note(self.data, held.inputs)
 
     def notes(self, held: Tensors) -> list[str]:
         """Say which numbers float32 hardly tells apart. Raises UserError where they are most."""

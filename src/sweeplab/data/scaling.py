@@ -23,6 +23,10 @@ UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 CHUNK = 1 << 20  # numbers that are float64 at a time, so that a large set has no float64 copy
 
+SAMPLE = 1 << 16  # numbers that are looked at to tell their scale
+FAR = 10.0  # a mean or a standard deviation beyond this is no unit scale
+MOST_COLUMNS = 16  # of a table whose columns are scaled one by one
+
 Numbers = float | list[float]
 
 
@@ -176,6 +180,33 @@ def channel_count(data: Data) -> int:
     if data.shape is not None and len(data.shape) > 1:
         return data.shape[0]
     return data.in_features
+
+
+def scale_note(data: Data, inputs: Tensor) -> str | None:
+    """Say that inputs which nothing scales are far from unit scale, and what would mend it.
+
+    A sample is looked at. Bytes are pictures, which are scaled anyway.
+    """
+    is_scaled = data.mean is not None or data.std is not None
+    if is_scaled or inputs.dtype in (torch.uint8, torch.bool) or inputs.is_complex():
+        return None
+    rows = max(2, SAMPLE // max(1, inputs[:1].numel()))
+    step = max(1, len(inputs) // rows)
+    sample = signed(inputs[::step]).double().flatten(1)
+    mean, std = float(sample.mean()), float(sample.std())
+    if not std > FAR and not abs(mean) > FAR:  # NaN is refused elsewhere
+        return None
+    shown = f"mean {mean:.3g}, standard deviation {std:.3g}"
+    problem = f"data: the inputs are far from unit scale ({shown}), which trains badly"
+    means, stds = f"{mean:.3g}", f"{std:.3g}"
+    deviations = sample.std(0)
+    if 1 < sample.shape[1] <= MOST_COLUMNS and data.shape is None:
+        deviations[deviations == 0] = 1.0
+        means = f"[{','.join(f'{value:.3g}' for value in sample.mean(0).tolist())}]"
+        stds = f"[{','.join(f'{value:.3g}' for value in deviations.tolist())}]"
+    elif std == 0:
+        stds = "1"
+    return f"{problem}; add 'data.mean={means}' 'data.std={stds}'"
 
 
 def blank_pixel(data: Data) -> Numbers:

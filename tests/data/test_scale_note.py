@@ -1,0 +1,61 @@
+"""Inputs that are far from unit scale are named before training, with the settings that mend it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import torch
+from conftest import Command, Write
+
+from sweeplab import config, data
+from sweeplab.data.scaling import scale_note
+
+PIXELS = "a,b,y\n" + "".join(f"{row % 256},{255 - row % 256},{row % 2}\n" for row in range(300))
+TABLE = ("data=csv", "data.dataset.file=t.csv", "data.dataset.target=y", "debug=smoke")
+
+
+def section(**given: object) -> config.Data:
+    return config.read_section(config.Data, {"name": "mine", "in_features": 2, **given}, "data")
+
+
+def test_a_column_is_told_its_mean_and_deviation() -> None:
+    inputs = torch.tensor([[0.0, 1000.0], [2.0, 3000.0]])
+    assert scale_note(section(), inputs) == (
+        "data: the inputs are far from unit scale (mean 1e+03, standard deviation 1.41e+03), which "
+        "trains badly; add 'data.mean=[1,2e+03]' 'data.std=[1.41,1.41e+03]'"
+    )
+
+
+def test_pictures_have_one_for_all() -> None:
+    inputs = torch.tensor([0.0, 255.0]).repeat(2, 20)
+    said = scale_note(section(in_features=40), inputs)
+    assert said is not None
+    assert said.endswith("; add 'data.mean=128' 'data.std=128'")
+
+
+@pytest.mark.parametrize("given", [{"mean": 100.0}, {"std": 50.0}])
+def test_who_has_scaled_them_is_not_told(given: dict[str, float]) -> None:
+    assert scale_note(section(**given), torch.tensor([[0.0, 1000.0], [2.0, 3000.0]])) is None
+
+
+@pytest.mark.parametrize("inputs", [torch.randn(50, 2), torch.rand(50, 2), torch.zeros(50, 2)])
+def test_unit_scale_is_left_alone(inputs: torch.Tensor) -> None:
+    assert scale_note(section(), inputs) is None
+    assert scale_note(section(), (255 * torch.rand(50, 2)).to(torch.uint8)) is None
+
+
+def test_the_sets_that_ship_are_left_alone() -> None:
+    for name in ("digits", "diabetes"):
+        assert data.load(config.compose([f"data={name}"]).data).notes == ()
+
+
+def test_the_line_works_when_copied(train: Command, write: Write) -> None:
+    write({"t.csv": PIXELS})
+    told = train(*TABLE)
+    assert told.code == 0
+    cure = re.search(r"; add (.*)\n", told.err)
+    assert cure is not None, told.err
+    mended = train(*TABLE, *shlex.split(cure[1]))
+    assert (mended.code, mended.err) == (0, "")
