@@ -60,7 +60,7 @@ ANSWERS = {
     ],
     "optimizer.fused ~optimizer.fused": [
         "optimizer.fused is not there, taken out on the command line (~optimizer.fused)",
-        "  else true  from sweeplab's conf/optimizer/adam.yaml:4",
+        "  else true  from sweeplab's conf/optimizer/adam.yaml:5",
     ],
     "metrics.f1.of +metrics.f1.of=2": [
         "metrics.f1.of = 2  from the command line (+metrics.f1.of=2)"
@@ -148,7 +148,7 @@ def test_a_sweep_gives_its_values_in_turn_and_an_experiment_chooses(
     assert sweeplab("why", "optimizer", "experiment=wide").out.splitlines()[:3] == [
         "optimizer = sgd  from experiments/wide.yaml:2",
         f"  else adam  from sweeplab's conf/config.yaml:{line('conf/config.yaml', '- optimizer:')}",
-        "optimizer._target_ = torch.optim.SGD  from sweeplab's conf/optimizer/sgd.yaml:1",
+        "optimizer._target_ = torch.optim.SGD  from sweeplab's conf/optimizer/sgd.yaml:2",
     ]
     (own / "experiments" / "both.yaml").write_text(
         "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      optimizer: adam,sgd\n"

@@ -35,15 +35,15 @@ Train a network on a data set; record it in the store and in MLflow.
 
   python train.py                                     the defaults
   python train.py model.hidden=392 trainer.epochs=5   change what you like
-  python train.py -m model.hidden=392,256 seed=1,2,3  a sweep, and its comparison
-  python train.py model=mine.Net                      a network of yours, in mine.py
+  python train.py -m model.hidden=392,256 seed=1,2,3  a sweep, compared
+  python train.py model=mine.Net                      a network of yours
   python train.py experiment=NAME                     experiments/NAME.yaml
 
 Choose an option of a group, as in optimizer=sgd:
 """
 
 END = """
-  sweeplab help KEY           a key, a section (trainer, sweep) or a group (model)
+  sweeplab help KEY           a key, a section (trainer) or a group (model)
   sweeplab why KEY            where its value comes from
   python train.py --cfg job   every key; sweeplab --help: what else there is"""
 
@@ -96,7 +96,7 @@ def _screen(keys: list[ConfigKey], options: dict[str, dict[str, str]]) -> Iterat
 def _short(key: ConfigKey, room: int) -> str:
     """Return a key, its value and the beginning of its meaning on one line."""
     text = f"  {_setting(key, key.default):{room}}"
-    return f"{text} {textwrap.shorten(key.meaning, WIDTH - len(text), placeholder=' ...')}"
+    return f"{text} {textwrap.shorten(key.meaning, WIDTH - len(text) - 1, placeholder=' ...')}"
 
 
 def _setting(key: ConfigKey, value: Any) -> str:
