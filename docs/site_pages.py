@@ -26,7 +26,11 @@ _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 
 def write(docs: Path) -> None:
-    """Write the pages of the repository into docs/repository/, which git ignores."""
+    """Write docs/repository/ and docs/reference/, which git ignores."""
+    import reference_pages
+
+    for name, text in reference_pages.pages().items():
+        write_page(docs / "reference" / name, text)
     for page in taken():
         text = (PROJECT / page).read_text(encoding="utf-8")
         write_page(docs / site_place(page).removeprefix("docs/"), relinked(text, page))

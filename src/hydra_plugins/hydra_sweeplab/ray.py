@@ -4,8 +4,6 @@
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-
 from hydra_plugins.hydra_sweeplab import launcher  # the class would be a plugin here
 
 
@@ -42,17 +40,3 @@ class RayLauncher(launcher.SweeplabLauncher):
         from sweeplab.sweep.cluster import Cluster
 
         return Cluster(self._address, self._cpus, self._within)
-
-
-ConfigStore.instance().store(
-    group="hydra/launcher",
-    name="ray",
-    node={
-        "_target_": "hydra_plugins.hydra_sweeplab.ray.RayLauncher",
-        # Of a running cluster; auto: the one that this machine is in; local: one for this sweep.
-        "address": "auto",
-        "cpus_per_node": None,  # at most so many cores of each node; null: all that it has
-        "nodes_within": 0,  # seconds that nodes large enough may take to come, before the first job
-    },
-    provider="sweeplab",
-)

@@ -53,9 +53,9 @@ class Explained:
 def keys_of(layers: Layers, section: str = "") -> list[str]:
     """Return the keys of a section; without one, all but Hydra's own. A list is one key."""
     if not section:
-        return [key for key in _leaves(layers.values, "") if not key.startswith("hydra.")]
+        return [key for key in leaves(layers.values, "") if not key.startswith("hydra.")]
     values = find(layers.values, section)
-    return list(_leaves(values, section)) if isinstance(values, dict) else []
+    return list(leaves(values, section)) if isinstance(values, dict) else []
 
 
 def explain_choice(layers: Layers, group: str) -> Explained:
@@ -188,12 +188,13 @@ def _value(layers: Layers, key: str) -> Any:
 # --- Keys and lines -------------------------------------------------------------------------------
 
 
-def _leaves(value: Any, key: str) -> Iterator[str]:
+def leaves(value: Any, key: str) -> Iterator[str]:
+    """Yield the keys below `key` that have no keys below them."""
     if not isinstance(value, dict) or not value:
         yield key
         return
     for name, item in value.items():
-        yield from _leaves(item, f"{key}.{name}" if key else str(name))
+        yield from leaves(item, f"{key}.{name}" if key else str(name))
 
 
 def find(values: Any, key: str) -> Any:

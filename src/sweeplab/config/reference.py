@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,28 @@ def config_keys(layers: Layers) -> list[ConfigKey]:
         for each in (hidden, layer) if hidden is not None else (layer,):
             if each.file is not None:
                 meanings |= _comments(each.file, ".".join(each.package))
+    values = {key: origins.find(layers.values, key) for key in origins.keys_of(layers)}
+    return _described(values, meanings)
+
+
+def option_keys(group: str, option: str) -> list[ConfigKey]:
+    """Return the keys that the file of an option of sweeplab's own sets."""
+    from omegaconf import OmegaConf
+
+    file, section = conf_dir() / group / f"{option}.yaml", group.replace("/", ".")
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(content, dict)
+    content.pop("defaults", None)
+    keys = origins.leaves(content, section)
+    values = {key: origins.find(content, key.removeprefix(f"{section}.")) for key in keys}
+    return _described(values, _comments(file, section))
+
+
+def _described(values: Mapping[str, Any], meanings: Mapping[str, str]) -> list[ConfigKey]:
+    """Put together what is known of keys with these values."""
     typed = dict(_typed_keys())
     found = []
-    for key in origins.keys_of(layers):
-        value = origins.find(layers.values, key)
+    for key, value in values.items():
         allowed, choices = typed.get(key, ("", ()))
         meaning = meanings.get(key, "")
         if key.endswith("._target_"):
