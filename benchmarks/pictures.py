@@ -152,7 +152,9 @@ def shot(page: Page, most_high: int) -> Image.Image:
 def in_columns(picture: Image.Image, height: int) -> Image.Image:
     """Cut a picture that is too high into columns, side by side."""
     tops = range(0, picture.height, height)
-    pieces = [picture.crop((0, top, picture.width, top + height)) for top in tops]
+    whole = Image.new("RGB", (picture.width, len(tops) * height), "white")
+    whole.paste(picture)
+    pieces = [whole.crop((0, top, picture.width, top + height)) for top in tops]
     return side_by_side(pieces, columns=len(pieces))
 
 

@@ -318,3 +318,10 @@ def test_the_mean_at_a_value_is_over_all_configs_that_have_it() -> None:
     dots, means = panel.lines
     assert list(zip(*dots.get_data(), strict=True)) == [(8, 0.5), (16, 0.8), (8, 0.7), (4, 0.1)]
     assert list(zip(*means.get_data(), strict=True)) == [(4, 0.1), (8, 0.6), (16, 0.8)]
+
+
+def test_coordinates_are_cut_and_names_are_not() -> None:
+    svg = '<svg width="9"><path d="M 1.23456 20.5"/><text x="0.125">rate=0.12345</text></svg>'
+    assert drawing.inline(svg) == (
+        '<svg><path d="M 1.23 20.5"/><text x="0.12">rate=0.12345</text></svg>'
+    )

@@ -157,10 +157,16 @@ def inline(svg: str) -> str:
     svg = re.sub(r' (width|height)="[^"]*"', "", opening) + ">" + rest
     svg = re.sub(r"(<g[^>]*)>((?:\s*<use [^>]*/>)+)", _share_style, svg)
     svg = re.sub(r"\n\s+", "\n", svg)
+    svg = re.sub(r'="[^"]*"', _rounded, svg)
     variables = {colour: f"c{index}" for index, colour in enumerate(COLOURS)}
     for colour, name in (variables | {INK: "ink", FAINT: "faint"}).items():
         svg = svg.replace(colour, f"var(--{name},{colour})")
     return svg
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    """Cut the coordinates of an attribute to hundredths of a point."""
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", attribute[0])
 
 
 def _share_style(markers: re.Match[str]) -> str:
