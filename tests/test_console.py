@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from sweeplab import console
+from sweeplab.compare.following import Working
 from sweeplab.metrics import EpochResult
 from sweeplab.runs import screen
 from sweeplab.runs.screen import Layer, RunScreen
-from sweeplab.sweep.screen import SweepScreen
+from sweeplab.sweep.screen import SweepScreen, bars
 
 Shown = Callable[[], str]
 RESULT = EpochResult(
@@ -239,6 +240,18 @@ def test_the_counts_of_a_sweep_fit_in_80_columns(monkeypatch: pytest.MonkeyPatch
     assert "0 finished, 1000 reused, 1 failed, 0 at work\n" in re.sub(
         r"\x1b\[[0-9;?]*[A-Za-z]", "", shown()
     )
+
+
+def test_a_long_name_at_work_is_cut_and_no_word_of_it_is_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = _record(monkeypatch, terminal=True, width=80)
+    name = "_target_=own_package.networks.Residual hidden=13 seed=0"
+    run = Working(id="x", name=name, epoch=3, epochs=12, value=0.95, speed=8.4)
+    console.show(bars([run], "valid/accuracy"))
+    drawn = lines(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown()))
+    assert drawn[1].startswith("_target_=own_…orks.Residual  ")
+    assert drawn[2] == "hidden=13 seed=0"
 
 
 def test_waiting_is_silent_where_there_is_no_terminal(plain: Shown) -> None:

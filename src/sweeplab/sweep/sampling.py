@@ -86,7 +86,9 @@ class _Progress:
             raise UserError(self._too_rare())
         if self._began is not None and time.monotonic() - self._began > PATIENCE:
             self._began = None
-            drawn = f"{counted(self.count, 'config')} of {self._jobs:,} jobs that were drawn"
+            drawn = (
+                f"{counted(self.count, 'config')} of {counted(self._jobs, 'job')} that were drawn"
+            )
             console.say(f"sweep.sample={self._sample}: so far {drawn}; still drawing")
 
     def _too_rare(self) -> str:

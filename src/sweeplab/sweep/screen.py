@@ -111,7 +111,7 @@ def bars(working: Sequence[Working], monitor: str) -> Table:
     drawn = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("at work", "", "epoch", "epochs/s", "left", monitor) if working else ():
         drawn.add_column(console.plain(name), no_wrap=name != "at work", overflow="fold")
-    width = max(console.screen().width - 52, console.LEAST_TEXT)
+    width = max(console.screen().width - 39 - len(monitor), console.LEAST_TEXT)
     for run in working:
         bar = ProgressBar(total=run.epochs, completed=run.epoch, width=10)
         texts = (f"{run.epoch}/{run.epochs}", *pace(run), console.number(run.value))
