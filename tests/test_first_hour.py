@@ -1,4 +1,4 @@
-"""The README's commands, one after the other, in one fresh shell in a fresh clone; and a machine that is new."""
+"""The commands of the README and of the first hour, in order, in a fresh shell in a fresh clone; and a new machine."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ import pytest
 from conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text()
+FIRST_HOUR = (PROJECT / "docs" / "first_hour.md").read_text()
 SMALL = "data=digits debug=smoke"  # for what would train MNIST for minutes
 QUICK = (  # one of each kind
     "pip install uv && uv run train.py",
     "uv run pytest",
     "source .venv/bin/activate",
-    "python train.py -m model.hidden=392,256",
     "sweeplab ui",
+    "python train.py -m model.hidden=392,256",
     "sweeplab compare",
-    "sweeplab compare d2f51087 9ac31b07",
     "sweeplab runs",
-    "sweeplab replay RUN",
+    "sweeplab replay 0fd16aa5",
 )
-RUNS = "$(cd runs && ls -d ????????????????)"
+LONG = re.compile(r"experiment=(?!linear_vs_mlp)|until=decided")  # half an hour of MNIST and more
+RUN = '"$(cd runs && ls -d ???????????????? | head -n 1)"'
+INTERRUPTED = "  # press Ctrl-C"
 UI = """
 sweeplab ui --port=0 >ui.log &
 for _ in $(seq 600); do grep -q 'Ctrl-C ends it' ui.log && break; sleep 0.1; done
@@ -35,26 +37,36 @@ kill $! && grep -A1 'the latest run' ui.log
 wait $! || (($? == 143))"""
 
 
-def commands() -> Iterator[str]:
-    """Every line of the README's blocks of commands without its comment, then those within its sentences."""
-    for block in re.findall(r"^```bash\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL):
-        for line in block.splitlines():
-            yield re.sub(r"\s+# .*$", "", line)
-    yield from re.findall(r"`((?:python train\.py|sweeplab|eval) [^`]+)`", README)
+def commands(page: str) -> Iterator[str]:
+    """Find the commands of a page: those of its blocks, without comments, then those in its sentences.
+
+    A command with a text of its own (`<<'END'`) has several lines.
+    """
+    for block in re.findall(r"^```bash\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL):
+        for command in re.findall(r"^(?:.*<<'END'\n(?:.*\n)*?END|.+)$", block, flags=re.MULTILINE):
+            if "<<" in command or INTERRUPTED in command:
+                yield command
+            else:
+                yield re.sub(r"\s+# .*$", "", command)
+    yield from re.findall(r"`((?:python train\.py|sweeplab|eval) [^`]+)`", page)
 
 
 def fill(command: str, full: bool) -> str:
-    """What the shell gets: placeholders filled in, and unless `full`, a small data set in the place of MNIST."""
+    """Return what the shell gets: unless `full`, a small data set stands in the place of MNIST."""
     command = command.removeprefix("pip install uv && ")  # the environment is shared
     if command == "uv run pytest":
         return "uv run pytest -n0 -q tests/test_errors.py"  # or this test would run itself
     if command == "sweeplab ui":
         return UI
-    command = command.replace("replay RUN", f'replay "$(echo "{RUNS}" | head -n 1)"')
-    command = re.sub(
-        r"compare [0-9a-f]{8} [0-9a-f]{8}", f'compare $(echo "{RUNS}" | head -n 2)', command
-    )
-    if full or not re.search(r"train\.py(?! --help| -sc)", command) or "my_package" in command:
+    if INTERRUPTED in command:
+        command = command.partition(INTERRUPTED)[0]
+        return f"timeout --signal=INT 40 {command} || (($? == 124))"
+    small = re.search(r"train\.py(?! --help| -sc)", command) is not None
+    if full and not LONG.search(command):
+        small = False
+    if not full:  # the digits' run has another id
+        command = command.replace("0fd16aa5", RUN)
+    if not small:
         return command
     return f"{command} {SMALL.removeprefix('data=digits ') if ' data=' in command else SMALL}"
 
@@ -124,9 +136,9 @@ def script(chosen: list[str], full: bool) -> str:
 
 
 def test_a_fresh_shell_knows_the_readmes_commands(clone: Path) -> None:
-    assert [command for command in commands() if command in QUICK][: len(QUICK)] == list(QUICK)
-    chosen = list(QUICK)
-    said = shell(clone, script(chosen, full=False), timeout=240)
+    quick = [command for command in commands(README) if command in QUICK]
+    assert quick[: len(QUICK)] == list(QUICK)
+    said = shell(clone, script(list(QUICK), full=False), timeout=240)
     assert "2 runs of 2 configs: 2 finished; ranked by valid/accuracy" in said
     assert "identical: " in said
     assert not (clone / "outputs").exists()
@@ -135,10 +147,10 @@ def test_a_fresh_shell_knows_the_readmes_commands(clone: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.mnist
-def test_all_of_the_readmes_commands(clone: Path, mnist_root: Path) -> None:
+@pytest.mark.parametrize("page", [README, FIRST_HOUR], ids=["README", "first_hour"])
+def test_all_commands_of_a_page(clone: Path, mnist_root: Path, page: str) -> None:
     (clone / "data").symlink_to(mnist_root)
-    chosen = [command for command in commands() if "my_package" not in command]
-    said = shell(clone, script(chosen, full=True), timeout=7200)
+    said = shell(clone, script(list(commands(page)), full=True), timeout=7200)
     assert "test accuracy" in said
     assert not (clone / "outputs").exists()
     assert not (clone / "multirun").exists()
