@@ -44,6 +44,11 @@ SLIPS = {
     "gpu=0": "'trainer.device=cuda'",
     "conf=mine": "--config-name 'mine'",
     # blanks and signs
+    "dataset=digits": "'data=digits'",
+    "num_workers=2": "'data.workers=2'",
+    "--tracking.uri sqlite:///x.db": "'tracking.uri=sqlite:///x.db'",
+    "model.hidden=[392,196": "'model.hidden=[392,196]'",
+    "model.hidden=(392,196)": "'model.hidden=[392,196]'",
     "model = cnn": "'model=cnn'",
     "epochs = 5": "'trainer.epochs=5'",
     "model= cnn": "'model=cnn'",
@@ -73,6 +78,7 @@ SLIPS = {
 WITHOUT_CURE = {
     "resume=true": "resume=true: no such key; leave it out: the same command again goes on where the run was interrupted",
     "--resume": "--resume: no such option of train.py; settings are given as key=value, without dashes; leave it out: ",
+    "scheduler=none": "scheduler=none: no such option; scheduler=constant keeps the learning rate",
     "--cfg": "--cfg: argument --cfg/-c: expected one argument; python train.py --help says more",
     "model=mine.py": "model=mine.py: is a file; name a class in it, as in model=mine.Net",
 }

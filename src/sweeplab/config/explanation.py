@@ -212,6 +212,8 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
         if name.startswith(f"{override.key_or_group}/"):
             group = override.key_or_group
             option = name.removeprefix(f"{group}/")
+    if option.lower() in ("none", "off", "no", "false") and group in NOTHING:
+        return f"{group}={option}: no such option{NOTHING[group]}"
     near = near_name(option, error.options)
     if near and not option.endswith(".csv"):
         return f"{group}={option}: no such option{meant(f'{group}={near}')}"

@@ -17,6 +17,9 @@ OTHER_NAMES = {
     "learning_rate": "optimizer.lr",
     "early_stopping": "trainer.patience",
     "early_stop": "trainer.patience",
+    "dataset": "data",
+    "network": "model",
+    "num_workers": "data.workers",
     "max_steps": "trainer.limit_batches",
     "wd": "optimizer.weight_decay",
     "bs": "trainer.batch_size",
@@ -116,7 +119,7 @@ def joined(words: Sequence[str]) -> list[str]:
     """Put together the settings that blanks have broken apart: `model = cnn`, `hidden=[1, 2]`.
 
     `epochs:5` and `epochs==5` are epochs=5; `epochs 5` is, too; several values that follow a
-    setting are a list.
+    setting are a list, as are those in parentheses; a bracket that is left open is closed.
     """
     settings: list[str] = []
     for word in words:
@@ -142,9 +145,9 @@ def _goes_on(before: str, word: str) -> bool:
 
 def _is_value_of(before: str, word: str) -> bool:
     """Whether a word without `=` is a value of the setting, or of the key, before it."""
-    if before.startswith("-") or word.startswith("--") or "=" in word or ":" in word:
+    if before.startswith("-") or word.startswith("--") or "=" in word:
         return False
-    return "=" in before or bool(KEY.fullmatch(before))
+    return bool(KEY.fullmatch(before)) or ("=" in before and ":" not in word)
 
 
 def _list(values: Sequence[str]) -> str:
@@ -153,6 +156,10 @@ def _list(values: Sequence[str]) -> str:
 
 def _with_equals(word: str) -> str:
     key, equals, value = word.partition("=")
+    if value.count("[") == value.count("]") + 1:
+        return f"{word}]"
+    if re.fullmatch(r"\([^()]*\)", value):
+        return f"{key}=[{value[1:-1]}]"
     if equals:
         return f"{key}={value.lstrip('=')}" if value.startswith("=") else word
     key, colon, value = word.partition(":")
