@@ -19,7 +19,12 @@ from sweeplab.config import compose, defaults
 
 SITE: dict[str, Any] = runpy.run_path(str(PROJECT / "docs" / "site_pages.py"))
 REFERENCE: dict[str, Any] = runpy.run_path(str(PROJECT / "docs" / "reference_pages.py"))
-PAGES = [f"docs/{file.name}" for file in (PROJECT / "docs").glob("*.md")] + SITE["taken"]()
+MADE = ("_build", "reference", "repository")
+PAGES = [
+    f"docs/{place}"
+    for place in (file.relative_to(PROJECT / "docs") for file in (PROJECT / "docs").rglob("*.md"))
+    if place.parts[0] not in MADE
+] + SITE["taken"]()
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
