@@ -139,6 +139,7 @@ def first_value(word: str) -> str:
 MOVES = (PROJECT / "docs" / "coming_from.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("words", re.findall(r"`python train\.py([^`]*)`", MOVES))
 def test_every_command_for_those_who_come_from_elsewhere_composes(root: Path, words: str) -> None:
     overrides = [each for each in shlex.split(words) if each not in ("-m", "--cfg", "job")]
