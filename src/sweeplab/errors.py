@@ -93,10 +93,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean '{near}'?" if near else ""
 
 
-def near_name(name: str, valid: Iterable[str]) -> str:
-    """Return the valid name that is most like this one, in whatever case; '' if none is near."""
+def near_name(name: str, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return the valid name that is most like this one, in whatever case; '' if none is near.
+
+    `cutoff`, from 0 to 1, says how alike they must be.
+    """
     names = {each.casefold(): each for each in valid}
-    near = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
+    near = get_close_matches(name.casefold(), names, n=1, cutoff=cutoff)
     return names[near[0]] if near else ""
 
 

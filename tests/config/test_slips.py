@@ -43,6 +43,15 @@ SLIPS = {
     "cuda=true": "'trainer.device=cuda'",
     "gpu=0": "'trainer.device=cuda'",
     "conf=mine": "--config-name 'mine'",
+    "random_seed=3": "'seed=3'",
+    "seeds=1,2,3": "-m 'seed=1,2,3'",
+    "criterion=mse": "'loss=mse'",
+    "opt=adam": "'optimizer=adam'",
+    "bn=true": "'model.batch_norm=true'",
+    "lerning_rate=0.1": "'optimizer.lr=0.1'",
+    "+epochs=5": "'trainer.epochs=5'",
+    "+model=cnn": "'model=cnn'",
+    "--epochs": "'trainer.epochs=20'",
     # blanks and signs
     "dataset=digits": "'data=digits'",
     "num_workers=2": "'data.workers=2'",
@@ -57,7 +66,14 @@ SLIPS = {
     "trainer.epochs 5": "'trainer.epochs=5'",
     "trainer.epochs:5": "'trainer.epochs=5'",
     "trainer.epochs==5": "'trainer.epochs=5'",
+    "model.hidden=[392 196]": "'model.hidden=[392,196]'",
+    "seed=1, 2, 3": "-m 'seed=1,2,3'",
+    "--hidden 392,196": "-m 'model.hidden=392,196'",
+    "model=mlp cnn": "-m 'model=mlp,cnn'",
+    "trainer.epochs=1,000": "'trainer.epochs=1000'",
     # options of groups
+    "model=mine:Net": "'model=mine.Net'",
+    "loss=nn.L1Loss": "'torch.nn.L1Loss'",
     "model=MLP": "'model=mlp'",
     "model=mlp.py": "'model=mlp'",
     "optimizer=Adam": "'optimizer=adam'",
@@ -122,6 +138,7 @@ def test_a_slip_is_told_what_was_meant(typed: str, cure: str) -> None:
 
 
 LINES = {cure for cure in SLIPS.values() if "NAME" not in cure and not cure.startswith("--")}
+LINES -= {"'model=mine.Net'", "'torch.nn.L1Loss'"}  # a file that is not there, and half a line
 
 
 @pytest.mark.full
@@ -134,6 +151,23 @@ def test_the_line_that_was_meant_works(cure: str) -> None:
 @pytest.mark.parametrize(("typed", "said"), WITHOUT_CURE.items())
 def test_what_needs_no_setting_is_said(typed: str, said: str) -> None:
     assert answer(*typed.split()).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("name=foo", "no such key; valid: data, loss, "),
+        ("hydra.launcher.workers=2", "; the launcher that is chosen has none"),
+        ("model.layers=3", "no such key; valid: _target_, activation, "),
+    ],
+)
+def test_no_other_key_is_offered_for_what_is_like_none(typed: str, said: str) -> None:
+    assert said in answer(typed)
+    assert "did you mean" not in answer(typed)
+
+
+def test_several_settings_in_one_pair_of_quotes_are_taken_apart() -> None:
+    assert answer("model=cnn data=digits").endswith("; did you mean 'model=cnn' 'data=digits'?")
 
 
 @pytest.mark.parametrize("typed", ["trainer.epochs=1e2", "model=torch.nn.Linear", "seed=1"])

@@ -24,7 +24,7 @@ def test_a_column_is_told_its_mean_and_deviation() -> None:
     inputs = torch.tensor([[0.0, 1000.0], [2.0, 3000.0]])
     assert scale_note(section(), inputs) == (
         "data: the inputs are far from unit scale (mean 1e+03, standard deviation 1.41e+03), which "
-        "trains badly; add 'data.mean=[1,2e+03]' 'data.std=[1.41,1.41e+03]'"
+        "trains badly; add 'data.mean=[1,2000]' 'data.std=[1.41,1.41e+03]'"
     )
 
 
@@ -35,9 +35,37 @@ def test_pictures_have_one_for_all() -> None:
     assert said.endswith("; add 'data.mean=128' 'data.std=128'")
 
 
-@pytest.mark.parametrize("given", [{"mean": 100.0}, {"std": 50.0}])
-def test_who_has_scaled_them_is_not_told(given: dict[str, float]) -> None:
-    assert scale_note(section(**given), torch.tensor([[0.0, 1000.0], [2.0, 3000.0]])) is None
+TWO_COLUMNS = torch.tensor([[0.0, 1000.0], [2.0, 3000.0]])
+
+
+@pytest.mark.parametrize(
+    "given", [{"mean": 1000.0, "std": 1000.0}, {"mean": [1.0, 2000.0], "std": [1.4, 1400.0]}]
+)
+def test_who_has_scaled_them_is_not_told(given: dict[str, object]) -> None:
+    assert scale_note(section(**given), TWO_COLUMNS) is None
+
+
+@pytest.mark.parametrize("given", [{"mean": 0.5, "std": 0.3}, {"std": 50.0}, {"mean": 1500.0}])
+def test_who_has_scaled_them_by_far_is_told(given: dict[str, object]) -> None:
+    said = scale_note(section(**given), TWO_COLUMNS)
+    assert said is not None
+    assert said.endswith("; add 'data.mean=[1,2000]' 'data.std=[1.41,1.41e+03]'")
+
+
+def test_a_mean_has_the_digits_that_its_deviation_needs() -> None:
+    said = scale_note(section(in_features=1), torch.tensor([[12344.6], [12346.6]]))
+    assert said is not None
+    assert said.endswith("; add 'data.mean=12345.6' 'data.std=1.41'")
+
+
+def test_where_no_scale_fits_all_columns_none_is_named() -> None:
+    inputs = torch.tensor([0.0, 1.0]).repeat(30, 20)
+    inputs[::2] += 1.0
+    inputs[1, 7] = 1e9
+    said = scale_note(section(in_features=40), inputs)
+    assert said is not None
+    assert "1 of 40 columns vary far more than the others" in said
+    assert "data.mean" not in said
 
 
 @pytest.mark.parametrize("inputs", [torch.randn(50, 2), torch.rand(50, 2), torch.zeros(50, 2)])

@@ -56,9 +56,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
-    """Take the keys, which have no `=`, from among the overrides."""
+    """Take the keys, which have no `=`, from among the overrides; those alone are of their keys."""
     arguments.settings = [word for word in words if "=" in word]
     arguments.keys = [word for word in words if "=" not in word]
+    if not arguments.keys:
+        arguments.keys = [word.partition("=")[0] for word in arguments.settings]
     return list(arguments.settings)
 
 

@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sweeplab.config import slips
+from sweeplab.config.canon import flatten
 from sweeplab.config.hydra_calls import hydra_in
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import COMPONENTS, Config
-from sweeplab.config.text import from_text
+from sweeplab.config.text import from_text, to_text
 from sweeplab.errors import UserError
 
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
@@ -91,13 +92,18 @@ def _is_readable(word: str) -> bool:
 
 def _default_keys() -> list[str]:
     """Return the keys of sweeplab's own config."""
+    return slips.dotted_keys(_defaults())
+
+
+def _defaults() -> dict[str, Any]:
+    """Return sweeplab's own config, its interpolations as they are written."""
     from hydra import compose as hydra_compose
     from omegaconf import OmegaConf
 
     with hydra_in(conf_dir()):
         plain = OmegaConf.to_container(hydra_compose("config"), resolve=False)
     assert isinstance(plain, dict)
-    return slips.dotted_keys({str(key): value for key, value in plain.items()})
+    return {str(key): value for key, value in plain.items()}
 
 
 def ensure_options(words: Sequence[str]) -> None:
@@ -138,7 +144,20 @@ def _without_dashes(words: Sequence[str]) -> str:
     if key.startswith("no_"):
         key, value = key.removeprefix("no_"), "false"
     word = slips.joined([key, *values])[0] if values else f"{key}={value}"
+    if not equals and not values and value == "true":
+        word = f"{key}={_default_value(key)}"
     return slips.setting_meant(word, _default_keys())
+
+
+def _default_value(key: str) -> str:
+    """Return what stands for the value of an option that was given none: the default, or for a
+    switch true.
+    """
+    defaults = flatten(_defaults())
+    default = defaults.get(slips.key_meant(key, defaults))
+    if default is None or isinstance(default, bool):
+        return "true"
+    return to_text(default)
 
 
 def task_overrides() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.slips import KEY, dotted_keys, meant, setting_meant
+from sweeplab.config.slips import KEY, OTHER_NAMES, dotted_keys, meant, setting_meant
 from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
 
     cause = error.__cause__
     text = one_line(error)
+    if again := re.search(r"Multiple values for (\S+)\. To override", text):
+        typed = [word for word in words if word.lstrip("+").startswith(f"{again[1]}=")]
+        cure = [word.lstrip("+") for word in typed]
+        return f"{' '.join(typed)}: is chosen already, which takes no plus{meant(*cure)}"
     if gone := re.search(r"Could not delete from config. '(.+)\..+' does not exist", text):
         advice = f"~{gone[1]} and +{gone[1]}.key=value write the section anew"
         return f"{text} A key that is null cannot be deleted, either; {advice}"
@@ -159,9 +163,13 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
         return f"{swept[1]}: several values are a sweep, which takes -m{meant('-m', swept[1])}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
+        key = OTHER_NAMES.get(key, key)
         advice = "several values are a sweep, which takes -m"
         if re.fullmatch(r"-?0,\d+", value):
             return f"{key}={value}: {advice}; a point is a dot{meant(f'{key}={value}'.replace(',', '.'))}"
+        if re.fullmatch(r"-?\d{1,3}(,000)+", value):
+            plain = f"{key}={value}".replace(",", "")
+            return f"{key}={value}: {advice}; a number is written without commas{meant(plain)}"
         listed = f"; a list is given as '{key}=[{value}]'"
         return f"{key}={value}: {advice}{meant('-m', f'{key}={value}')}{listed}"
     if "Unexpected type annotation: Set[str]" in text:
@@ -184,7 +192,8 @@ def _missing_key(error: Exception, cause: Any) -> str:
         keys = [each for each in _all_keys(cause.parent_node) if not each.startswith("hydra.")]
         if near := setting_meant(key, keys):
             return f"{key}: no such key{near}"
-        if "_target_" in valid:
+        path = str(cause.parent_node._get_node("_target_")) if "_target_" in valid else "sweeplab."
+        if not path.startswith("sweeplab."):  # whose options have all that there is
             return (
                 f"{key}: no such key; an argument of its class is added by a plus{meant(f'+{key}')}"
             )
@@ -214,11 +223,15 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
             option = name.removeprefix(f"{group}/")
     if option.lower() in ("none", "off", "no", "false") and group in NOTHING:
         return f"{group}={option}: no such option{NOTHING[group]}"
-    near = near_name(option, error.options)
-    if near and not option.endswith(".csv"):
-        return f"{group}={option}: no such option{meant(f'{group}={near}')}"
-    if advice := _of_file(group, option):
+    same = [each for each in error.options if f"{each}.py" == option.lower()]
+    if not same and (advice := _of_file(group, option)):
         return f"{group}={option}: is a file{advice}"
+    path = re.sub("[:/]+", ".", option.removeprefix("./").replace(".py", ""))
+    if path != option and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
+        return f"{group}={option}: no such option{meant(f'{group}={path}')}"
+    near = near_name(option, error.options)
+    if near:
+        return f"{group}={option}: no such option{meant(f'{group}={near}')}"
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
 
 
@@ -228,8 +241,10 @@ def _of_file(group: str, option: str) -> str:
         return meant(
             f"{group}=csv", f"{group}.dataset.file={option}", f"{group}.dataset.target=NAME"
         )
-    if option.endswith(".py"):
-        return f"; name a class in it, as in {group}={option.removesuffix('.py')}.Net"
+    module = option.removesuffix(".py")
+    if Path(f"{module}.py").is_file() or ("/" not in module and module != option):
+        path = module.removeprefix("./").replace("/", ".")
+        return f"; name a class in it, as in {group}={path}.Net"
     return ""
 
 
@@ -248,6 +263,9 @@ def _syntax_problem(error: Any) -> str:
     lines = [line for line in str(error).splitlines() if not line.startswith(frame)]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
         return QUOTES
+    several = str(error.override).split()
+    if len(several) > 1 and all(KEY.fullmatch(word.partition("=")[0]) for word in several):
+        return f"several settings, which stand apart{meant(*several)}"
     if "=" in value and not re.search(r"['\"]", str(error.override)):
         return EQUALS
     unexpected = re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0])

@@ -28,6 +28,7 @@ from sweeplab.config.sections import (
     Data,
     Trainer,
 )
+from sweeplab.config.slips import dotted_keys, key_meant, setting_meant
 from sweeplab.config.text import SCALAR_NAMES, yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
@@ -131,7 +132,13 @@ def validate(plain: Mapping[str, Any]) -> Config:
     problems: list[str] = []
     valid = [f.name for f in fields(Config)]
     unknown = [key for key in plain if key not in valid]
-    problems += [f"{key}: no such key{did_you_mean(key, valid)}" for key in unknown]
+    for key in unknown:
+        known = {name: plain[name] for name in plain if name not in unknown}
+        near = key_meant(key, dotted_keys(known))
+        advice = did_you_mean(key, valid)
+        if near:
+            advice = setting_meant(f"{key}={plain[key]}", [near])
+        problems.append(f"{key}: no such key{advice}")
     missing = [key for key in valid if key not in plain and key not in OPTIONAL]
     problems += [f"{key}: missing{NOTHING.get(key, '')}" for key in missing]
     sections: dict[str, Any] = {}

@@ -10,10 +10,21 @@ from sweeplab.errors import near_name
 
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 SETTING = re.compile(rf"{KEY.pattern}=")
+_ENCLOSED = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|\([^()]*\)|'[^']*'|\"[^\"]*\"")
 SECTIONS_FIRST = ("trainer", "optimizer", "model", "data")
 """Where a key without its section is looked for first."""
+NEAR_ANYWHERE = 0.75  # how alike names of any section must be: there are a hundred
 
 OTHER_NAMES = {
+    "random_seed": "seed",
+    "seeds": "seed",
+    "opt": "optimizer",
+    "optim": "optimizer",
+    "criterion": "loss",
+    "experiments": "experiment",
+    "net": "model",
+    "bn": "model.batch_norm",
+    "batchnorm": "model.batch_norm",
     "learning_rate": "optimizer.lr",
     "early_stopping": "trainer.patience",
     "early_stop": "trainer.patience",
@@ -23,6 +34,7 @@ OTHER_NAMES = {
     "max_steps": "trainer.limit_batches",
     "wd": "optimizer.weight_decay",
     "bs": "trainer.batch_size",
+    "batch": "trainer.batch_size",
     "amp": "trainer.precision=bf16",
     "fp16": "trainer.precision=fp16",
     "bf16": "trainer.precision=bf16",
@@ -43,8 +55,20 @@ WITHOUT = {
 
 
 def meant(*words: str) -> str:
-    """Return the end of a message: the words that were meant, quoted for the shell."""
+    """Return the end of a message: the words that were meant, quoted for the shell; of several
+    values for a key, with the -m that they take.
+    """
+    if words[0] != "-m" and any(map(_is_swept, words)):
+        words = ("-m", *words)
     return f"; did you mean {' '.join(map(_quoted, words))}?"
+
+
+def _is_swept(word: str) -> bool:
+    """Whether a setting lists several values, outside of brackets and quotes."""
+    value = word.partition("=")[2]
+    while value != (outside := _ENCLOSED.sub("", value)):
+        value = outside
+    return "," in value
 
 
 def _quoted(word: str) -> str:
@@ -59,6 +83,8 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     name = key.lstrip("+~")
     if name in WITHOUT:
         return WITHOUT[name]
+    if name.startswith("hydra.launcher."):
+        return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
     found = key_meant(name, keys)
     if not found:
         return ""
@@ -88,6 +114,8 @@ def key_meant(typed: str, keys: Iterable[str]) -> str:
     `keys` are all dotted keys, sections among them. Returns '' if none is near.
     """
     section, _, name = typed.lstrip("+~").replace("/", ".").rpartition(".")
+    if section.startswith("hydra") or typed == "name":  # data.name is no run's
+        return ""
     name = name.replace("-", "_")
     ordered = sorted(keys, key=_rank)
     for key in ordered:
@@ -103,7 +131,8 @@ def key_meant(typed: str, keys: Iterable[str]) -> str:
         return siblings[near]
     if section:
         return ""
-    return anywhere.get(near_name(name, anywhere), "")
+    anywhere = OTHER_NAMES | anywhere
+    return anywhere.get(near_name(name, anywhere, cutoff=NEAR_ANYWHERE), "")
 
 
 def _rank(key: str) -> tuple[int, int]:
@@ -124,11 +153,12 @@ def joined(words: Sequence[str]) -> list[str]:
     settings: list[str] = []
     for word in words:
         if settings and _goes_on(settings[-1], word):
-            settings[-1] += word
+            is_next_value = settings[-1][-1] not in "[{(,:=" and word[0] not in "]}),=:"
+            settings[-1] += f",{word}" if is_next_value else word
         elif settings and _is_value_of(settings[-1], word):
             key, _, values = settings[-1].partition("=")
             listed = [*values.strip("[]").split(","), word] if values else [word]
-            settings[-1] = f"{key}={_list(listed)}"
+            settings[-1] = f"{key}={_list(key, listed)}"
         else:
             settings.append(word)
     return [_with_equals(each) for each in settings]
@@ -150,8 +180,11 @@ def _is_value_of(before: str, word: str) -> bool:
     return bool(KEY.fullmatch(before)) or ("=" in before and ":" not in word)
 
 
-def _list(values: Sequence[str]) -> str:
-    return values[0] if len(values) == 1 else f"[{','.join(values)}]"
+def _list(key: str, values: Sequence[str]) -> str:
+    """Join several values: those of a group of options, or of seed, are a sweep, others a list."""
+    text = ",".join(values)
+    is_sweep = key == "seed" or ("." not in key and not text[0].isdigit())
+    return text if is_sweep or len(values) == 1 else f"[{text}]"
 
 
 def _with_equals(word: str) -> str:

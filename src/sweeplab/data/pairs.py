@@ -161,7 +161,8 @@ def _shaped(data: Data, raw: Tensor) -> Tensor:
     shape = list(raw.shape[1:])
     if math.prod(shape) != data.in_features:
         size = f"the set's examples have {math.prod(shape)} numbers, shape {shape}"
-        raise UserError(f"data.in_features={data.in_features}: {size}")
+        cure = f"add 'data.in_features={math.prod(shape)}'"
+        raise UserError(f"data.in_features={data.in_features}: {size}; {cure}")
     # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
     if data.shape and len(shape) > 1 and _without_ones(shape) != _without_ones(data.shape):
         advice = _shape_advice(data, shape)
@@ -194,5 +195,6 @@ def _classes(data: Data, raw: Tensor) -> Tensor:
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= data.out_features:
         allowed = f"the classes must be 0 to {data.out_features - 1}, the set's are {low} to {high}"
-        raise UserError(f"data.out_features={data.out_features}: {allowed}")
+        cure = "" if low < 0 else f"; add 'data.out_features={high + 1}'"
+        raise UserError(f"data.out_features={data.out_features}: {allowed}{cure}")
     return classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ CHUNK = 1 << 20  # numbers that are float64 at a time, so that a large set has n
 SAMPLE = 1 << 16  # numbers that are looked at to tell their scale
 FAR = 10.0  # a mean or a standard deviation beyond this is no unit scale
 MOST_COLUMNS = 16  # of a table whose columns are scaled one by one
+UNLIKE = 1000.0  # times the median deviation of the columns: no scale fits all of them
 
 Numbers = float | list[float]
 
@@ -183,30 +185,53 @@ def channel_count(data: Data) -> int:
 
 
 def scale_note(data: Data, inputs: Tensor) -> str | None:
-    """Say that inputs which nothing scales are far from unit scale, and what would mend it.
+    """Say that inputs, after `data.mean` and `data.std`, are far from unit scale, and what would
+    mend it.
 
     A sample is looked at. Bytes are pictures, which are scaled anyway.
     """
-    is_scaled = data.mean is not None or data.std is not None
-    if is_scaled or inputs.dtype in (torch.uint8, torch.bool) or inputs.is_complex():
+    if inputs.dtype in (torch.uint8, torch.bool) or inputs.is_complex():
         return None
     rows = max(2, SAMPLE // max(1, inputs[:1].numel()))
     step = max(1, len(inputs) // rows)
     sample = signed(inputs[::step]).double().flatten(1)
-    mean, std = float(sample.mean()), float(sample.std())
+    scaled = _scaled(data, sample)
+    mean, std = float(scaled.mean()), float(scaled.std())
     if not std > FAR and not abs(mean) > FAR:  # NaN is refused elsewhere
         return None
-    shown = f"mean {mean:.3g}, standard deviation {std:.3g}"
-    problem = f"data: the inputs are far from unit scale ({shown}), which trains badly"
-    means, stds = f"{mean:.3g}", f"{std:.3g}"
-    deviations = sample.std(0)
-    if 1 < sample.shape[1] <= MOST_COLUMNS and data.shape is None:
-        deviations[deviations == 0] = 1.0
-        means = f"[{','.join(f'{value:.3g}' for value in sample.mean(0).tolist())}]"
-        stds = f"[{','.join(f'{value:.3g}' for value in deviations.tolist())}]"
-    elif std == 0:
-        stds = "1"
-    return f"{problem}; add 'data.mean={means}' 'data.std={stds}'"
+    problem = "data: the inputs are far from unit scale"
+    problem += f" (mean {mean:.3g}, standard deviation {std:.3g}), which trains badly"
+    means, deviations = sample.mean(0), sample.std(0)
+    is_unlike = deviations > UNLIKE * deviations[deviations > 0].median()
+    deviations[deviations == 0] = 1.0
+    if sample.shape[1] <= MOST_COLUMNS and data.shape is None:
+        each = list(zip(means.tolist(), deviations.tolist(), strict=True))
+    elif is_unlike.any():
+        columns = f"{int(is_unlike.sum())} of {len(means)} columns vary far more than the others"
+        return f"{problem}: {columns}; scale them, or leave them out, in the data themselves"
+    else:
+        each = [(float(sample.mean()), float(sample.std()) or 1.0)]
+    mean_text = ",".join(_rounded(mean, std) for mean, std in each)
+    std_text = ",".join(f"{std:.3g}" for _, std in each)
+    if len(each) > 1:
+        mean_text, std_text = f"[{mean_text}]", f"[{std_text}]"
+    return f"{problem}; add 'data.mean={mean_text}' 'data.std={std_text}'"
+
+
+def _scaled(data: Data, sample: Tensor) -> Tensor:
+    """Scale rows of numbers as the config says; by the channels of pictures only roughly."""
+    mean, std = torch.tensor(data.mean or 0.0), torch.tensor(data.std or 1.0)
+    if sample.shape[1] not in (mean.numel(), std.numel()):
+        mean, std = mean.mean(), std.mean()
+    return (sample - mean) / std
+
+
+def _rounded(mean: float, std: float) -> str:
+    """Write a mean to at least 3 digits, and to a hundredth of the standard deviation."""
+    digits = 3
+    if mean:
+        digits = max(3, math.ceil(math.log10(abs(mean) / std)) + 3)
+    return f"{mean:.{digits}g}"
 
 
 def blank_pixel(data: Data) -> Numbers:

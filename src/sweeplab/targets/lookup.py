@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 from sweeplab.config.text import brief
@@ -16,6 +17,8 @@ from sweeplab.targets.packages import own_folders
 
 CUTOFF = 0.8
 """How alike an installed module must be to be suggested (difflib's ratio)."""
+IMPORTED_AS = {"nn": "torch.nn", "optim": "torch.optim", "F": "torch.nn.functional"}
+"""Under which names everyone imports what of PyTorch."""
 
 
 def is_dotted(path: str) -> bool:
@@ -60,6 +63,8 @@ def _hydra_refusal(path: str) -> str:
         text = one_line(error)
         if not error.__cause__ and not text.startswith("Expected a callable"):
             return text
+    except SystemExit:  # of a module that ends the program; `load` says so
+        return ""
     return ""
 
 
@@ -81,6 +86,10 @@ def load(module: str, setting: str) -> ModuleType | None:
     """
     try:
         return importlib.import_module(module)
+    except SystemExit as error:
+        reason = f"ends the program when it is imported (exit code {error.code})"
+        advice = "put what it does on its own below if __name__ == '__main__':"
+        raise UserError(f"{setting}: the module '{module}' {reason}; {advice}") from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             return None
@@ -93,11 +102,26 @@ def _not_found(parent: object, names: Sequence[str], depth: int) -> str:
     missing = f"no module '{name}'"
     if parent is not None:
         missing = f"'{'.'.join(names[: depth - 1])}' has no '{name}'"
+    if hidden := _hidden_file(parent, names[0]):
+        return f"{missing}: it is Python's or a library's, and hides your {hidden}; rename that"
+    if parent is None and name in IMPORTED_AS:
+        return f"{missing}; did you mean '{'.'.join([IMPORTED_AS[name], *names[depth:]])}'?"
     if near:
         return f"{missing}; did you mean '{near}'?"
     if parent is None:
         return f"{missing}; is its package installed?"
     return missing + did_you_mean(name, _public(parent))
+
+
+def _hidden_file(module: object, name: str) -> str:
+    """Return the name of a file of the user's own that an installed module hides; '' if none is."""
+    if not isinstance(module, ModuleType):
+        return ""
+    for folder in own_folders():
+        file = Path(folder) / f"{name}.py"
+        if file.is_file() and Path(getattr(module, "__file__", None) or "") != file:
+            return file.name
+    return ""
 
 
 def _nearest(names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from sweeplab.config.nodes import Node, arguments, as_plain, children
+from sweeplab.config.sections import COMPONENTS
+from sweeplab.config.slips import meant
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, a_or_an, did_you_mean
 from sweeplab.targets.annotations import NAMED, argument, signature
@@ -108,11 +110,16 @@ def _named_problems(
     named = [p.name for p in parameters if p.kind in NAMED]
     takes_any_name = any(p.kind == p.VAR_KEYWORD for p in parameters)
     problems: list[str] = []
+    unknown = [] if takes_any_name else [name for name in given if name not in {*named, *givers}]
+    if len(unknown) > 1 and key in COMPONENTS and "." in path:  # those of the option that is chosen
+        names = ", ".join(f"'{name}'" for name in unknown)
+        problems.append(f"{key}._target_={path}: has no arguments {names}{meant(f'{key}={path}')}")
+        given, unknown = {name: given[name] for name in given if name not in unknown}, []
     for name, value in given.items():
         setting = f"{key}.{name}={brief(value)}"
         if name in givers:
             problems.append(f"{setting}: {givers[name]} gives {path} its '{name}'")
-        elif name not in named and not takes_any_name:
+        elif name in unknown:
             free = [candidate for candidate in named if candidate not in givers]
             problems.append(f"{setting}: {path} has no argument '{name}'{did_you_mean(name, free)}")
         elif value == "???":

@@ -53,7 +53,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        near = did_you_mean(name.replace("gpu", "cuda"), ("auto", *DEVICES))
+        near = did_you_mean(name.lower().replace("gpu", "cuda"), ("auto", *DEVICES))
         raise UserError(f"trainer.device={name}: no such device{near}") from error
     if device.type not in DEVICES:
         raise UserError(f"trainer.device={name}: must be one of auto, {', '.join(DEVICES)}")
