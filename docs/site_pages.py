@@ -52,21 +52,10 @@ def taken() -> list[str]:
     ]
 
 
-def relink_source(app: Any, docname: str, content: list[str]) -> None:
+def relink_source(_: Any, docname: str, content: list[str]) -> None:
     """Point the links of a page in docs/ at the site: Sphinx's event `source-read`."""
     if docname.partition("/")[0] not in ("reference", "repository"):
         content[0] = relinked(content[0], f"docs/{docname}.md")
-    if docname == app.config.root_doc:
-        content[0] = without_empty_patterns(content[0], Path(app.srcdir))
-
-
-def without_empty_patterns(text: str, docs: Path) -> str:
-    """Leave out the patterns of a table of contents that no page fits yet: Sphinx warns of them."""
-    patterns = re.findall(r"^[\w/]*\*[\w/*]*$", text, flags=re.MULTILINE)
-    for pattern in patterns:
-        if not any(docs.glob(f"{pattern}.md")):
-            text = text.replace(f"\n{pattern}\n", "\n")
-    return text
 
 
 def relinked(text: str, page: str) -> str:

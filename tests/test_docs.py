@@ -55,14 +55,6 @@ def test_a_link_leads_to_the_same_page_on_the_site() -> None:
     )
 
 
-def test_a_part_of_the_guide_that_is_still_to_be_written_is_left_out(tmp_path: Path) -> None:
-    listed = "```{toctree}\nfirst_hour*\nhow_do_i/*\nsweeps\n```\n"
-    (tmp_path / "how_do_i").mkdir()
-    (tmp_path / "how_do_i" / "seeds.md").touch()
-    without = SITE["without_empty_patterns"](listed, tmp_path)
-    assert without == "```{toctree}\nhow_do_i/*\nsweeps\n```\n"
-
-
 def test_the_first_page_lists_every_page_of_the_guide() -> None:
     index = (PROJECT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = re.findall(r"^[\w/*]+$", index, flags=re.MULTILINE)

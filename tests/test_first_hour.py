@@ -161,6 +161,7 @@ def test_all_commands_of_a_page(clone: Path, mnist_root: Path, page: str) -> Non
     assert not (clone / "multirun").exists()
 
 
+@pytest.mark.full
 def test_a_new_machine_has_nothing_in_its_home_and_in_tmp(tmp_path: Path) -> None:
     (tmp_path / "left").write_text("from before")
     look = 'pwd; ls -A "${TMPDIR:-/tmp}" | head; find "$HOME" -maxdepth 1 -type f; git status --short | grep "^ D" || true'

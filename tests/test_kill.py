@@ -70,6 +70,7 @@ def result_of(said: str) -> list[str]:
     return [" ".join(line.split()) for line in lines[first : first + 8]]
 
 
+@pytest.mark.full
 def test_two_commands_at_once_train_one_run(root: Path) -> None:
     words = [*kill.CONFIGS["digits"], "tracking.wait=120"]  # however slow the machine is
     both = [kill.train(root, words, out) for out in ("one", "other")]

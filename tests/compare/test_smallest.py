@@ -172,7 +172,7 @@ def test_a_sweep_has_a_margin_of_its_own_and_all_forms_tell_of_it(
     sentence = result.smallest.sentence
     assert sentence.startswith("the smallest that is as good: hidden=128 ")
     assert f"\n\n{export._escaped(sentence)}.\n\n" in export.markdown(result)
-    assert f"<p class=best>T{sentence[1:]}.</p>" in render(result, [])
+    assert f"<p>T{sentence[1:]}.</p>" in render(result, [])
     ended = sweeplab("compare", "tracking=off")
     assert f"\n{sentence}\n" in ended.out
     told = json.loads(sweeplab("compare", "--json", "--margin", "0.002", "tracking=off").out)

@@ -140,7 +140,7 @@ def test_all_problems_are_listed_together(plain: dict[str, Any]) -> None:
     plain["sed"] = 1
     del plain["loss"]
     found = problems(plain)
-    assert found[0] == "sed: no such key; did you mean 'seed'?"
+    assert found[0] == "sed: no such key; did you mean 'seed=1'?"
     assert found[1].startswith("loss: missing; ")
     assert found[2].startswith("trainer.zz=1: no such key; valid: ")
     assert found[3] == "trainer.epochs=0: must be a whole number >= 1"

@@ -19,7 +19,7 @@ import yaml
 from conftest import Command, unsealed
 from torch.utils.data import IterableDataset
 
-from sweeplab import config, targets, tracking
+from sweeplab import config, console, targets, tracking
 from sweeplab.config import Tracking
 from sweeplab.data import Digits
 from sweeplab.runs import run as running
@@ -129,7 +129,7 @@ def test_ten_different_runs_are_reproduced(
     assert (ended.code, ended.err) == (0, "")
     epochs = int(result.metrics["early_stop_epoch"])
     assert ended.out.endswith(
-        f"identical: {epochs} epochs, same weights (sha256 {result.weights_sha256})\n"
+        f"identical: {console.counted(epochs, 'epoch')}, same weights (sha256 {result.weights_sha256})\n"
     )
     assert "epoch   1/" in ended.out, "its progress is shown"
     assert "differs" not in ended.out

@@ -198,7 +198,7 @@ FAILS = r"fails on a tensor of shape \[2, 64\] \(torch.float32\) and a tensor of
         ([MIX, "+data.batch_transform.classes=12"], r"loss=torch\.nn\.CrossEntropyLoss: does not fit the targets that data\.batch_transform makes, \[B, 12\] \(torch\.float32\): "),
         ([MIX, "loss=nll"], r"loss=sweeplab\.models\.NLLLoss: does not fit the targets that data\.batch_transform makes, \[B, 10\]"),
         ([*MIXUP, "data.flatten=true"], rf"data\.batch_transform=torchvision\.transforms\.v2\.MixUp: {FAILS}.*; data\.flatten=false keeps the shape of pictures"),
-        (["data.batch_transforn=null"], r"data\.batch_transforn.*did you mean 'batch_transform'"),
+        (["data.batch_transforn=null"], r"data\.batch_transforn.*did you mean 'data\.batch_transform=null'"),
         ([f"data.batch_transform._target_={HERE}.halved", f"step._target_={HERE}.counted"], r"step=.*: training fails on a batch of 2 examples"),
     ],
 )  # fmt: skip

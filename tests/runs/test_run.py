@@ -592,6 +592,7 @@ def test_settings_called_like_secrets_stay_and_secrets_have_to_be_given(
     assert [model.password for model in models] == [SECRET] * 4
 
 
+@pytest.mark.full
 def test_configs_with_other_secrets_stay_apart(
     train: Command, command: Command, home: Store, root: Path
 ) -> None:

@@ -158,7 +158,7 @@ def test_a_search_that_cannot_be_repeated_says_so_once_and_what_could(
         (("optimizer.lr=tag(lgo, interval(1e-4,0.1))",), "no such tag as lgo"),
         (("optimizer.lr=glob(*)",), "has no value; no option has a name like that"),
         (("model.hidden=8,0",), "model.hidden=0: hidden must be a whole number >= 1"),
-        (("optimizer.lrr=interval(0,1)",), "optimizer.lrr=0.0: no such key; did you mean 'lr'?"),
+        (("optimizer.lrr=interval(0,1)",), "optimizer.lrr=0.0: no such key; did you mean 'optimizer.lr=0.0'?"),
         ((LR, "hydra.sweeper.metric=valid/acuracy"), "no such metric; did you mean 'valid/accuracy'?"),
         ((LR, "hydra.sweeper.metric=test/accuracy"), "nothing is chosen by the test set; take valid/..."),
         ((LR, "hydra.sweeper.metric=[seconds,seconds]"), "hydra.sweeper.metric=seconds: is given twice"),

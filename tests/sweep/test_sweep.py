@@ -154,6 +154,7 @@ def test_ctrl_c_stops_the_sweep(train: Command, root: Path) -> None:
 EXPERIMENTS = sorted(p.stem for p in (PROJECT / "experiments").glob("*.yaml"))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_opens_with_its_command_and_trains_on_digits(
     train: Command, root: Path, name: str

@@ -194,6 +194,7 @@ def test_paths_begin_at_home_where_they_say_so(root: Path, monkeypatch: pytest.M
     assert Store(root / "runs").find("~/copy").folder == folder
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "name",
     ["what?", "a%20b", "a#b", "a b & c", "내 폴더", "a=b;c", "(x)'y'", "a+b,c@d:e", "[x]{y}"],
@@ -883,6 +884,7 @@ def test_an_absent_server_costs_the_caller_nothing_and_is_named(store: Store) ->
     assert until(lambda: not at_work(store), 10) < 5
 
 
+@pytest.mark.full
 def test_the_feeder_ends_with_a_client_that_is_killed(store: Store, uri: str) -> None:
     run = make(store, end=None)
     client = client_of(store, uri)
@@ -1037,6 +1039,7 @@ def test_a_download_makes_no_database(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+@pytest.mark.full
 def test_a_wrong_uri_is_refused_although_a_feeder_is_started_early(
     command: Command, root: Path
 ) -> None:

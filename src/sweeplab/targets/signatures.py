@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 from sweeplab.config.nodes import Node, arguments, as_plain, children
-from sweeplab.config.sections import COMPONENTS
 from sweeplab.config.slips import meant
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, a_or_an, did_you_mean
@@ -111,7 +110,7 @@ def _named_problems(
     takes_any_name = any(p.kind == p.VAR_KEYWORD for p in parameters)
     problems: list[str] = []
     unknown = [] if takes_any_name else [name for name in given if name not in {*named, *givers}]
-    if len(unknown) > 1 and key in COMPONENTS and "." in path:  # those of the option that is chosen
+    if key == "model" and {"in_features", "out_features"} <= set(unknown):  # the option gives them
         names = ", ".join(f"'{name}'" for name in unknown)
         problems.append(f"{key}._target_={path}: has no arguments {names}{meant(f'{key}={path}')}")
         given, unknown = {name: given[name] for name in given if name not in unknown}, []
