@@ -87,3 +87,23 @@ def test_the_line_works_when_copied(train: Command, write: Write) -> None:
     assert cure is not None, told.err
     mended = train(*TABLE, *shlex.split(cure[1]))
     assert (mended.code, mended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "cure"),
+    [
+        (torch.full((30, 2), 500.0), "'data.mean=[500,500]' 'data.std=[1,1]'"),
+        (torch.tensor([[500.0, 7.0]]), "'data.mean=[500,7]' 'data.std=[1,1]'"),
+        (torch.full((30, 40), 500.0), "'data.mean=500' 'data.std=1'"),
+        (torch.tensor([[1e30, 0.0], [1e30, 1.0]]), None),
+    ],
+)
+def test_what_does_not_vary_is_only_shifted(inputs: torch.Tensor, cure: str | None) -> None:
+    said = scale_note(section(in_features=inputs.shape[1]), inputs)
+    assert said is not None
+    assert cure is None or said.endswith(f"; add {cure}")
+
+
+def test_what_is_no_number_is_left_to_those_who_refuse_it() -> None:
+    for value in (float("inf"), float("nan")):
+        assert scale_note(section(), torch.tensor([[value, 1.0], [2.0, 3.0]])) is None

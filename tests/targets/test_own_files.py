@@ -37,6 +37,11 @@ NET = "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self):\n   
             "mine.py",
             "model=mine.py: is a file; name a class in it, as in model=mine.Net",
         ),
+        (
+            {"mine.py": NET},
+            "mine.nn.Lin",
+            "model=mine.nn.Lin: 'mine.nn' has no 'Lin'; did you mean 'mine.nn.Linear'?",
+        ),
         ({}, "nn.Linear", "model=nn.Linear: no module 'nn'; did you mean 'torch.nn.Linear'?"),
     ],
 )

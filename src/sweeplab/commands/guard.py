@@ -58,10 +58,8 @@ def _help(words: Sequence[str]) -> None:
     """Show how to begin, or with keys what they mean, in the place of Hydra's help."""
     from sweeplab.commands import help as explanation
 
-    settings = [word for word in words if not word.startswith("-")]
-    keys = [word for word in settings if "=" not in word]
-    chosen = [word for word in settings if "=" in word]
-    explanation.show(config.entry_of(Path(sys.argv[0])), keys, chosen)
+    entry = config.entry_of(Path(sys.argv[0]))
+    explanation.show(entry, [word for word in words if not word.startswith("-")])
 
 
 def version() -> str:

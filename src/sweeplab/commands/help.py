@@ -56,21 +56,24 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
-    """Take the keys, which have no `=`, from among the overrides; those alone are of their keys."""
-    arguments.settings = [word for word in words if "=" in word]
-    arguments.keys = [word for word in words if "=" not in word]
-    if not arguments.keys:
-        arguments.keys = [word.partition("=")[0] for word in arguments.settings]
-    return list(arguments.settings)
+    """Take the overrides from among the words, which may be keys, too."""
+    arguments.words = words
+    return [word for word in words if "=" in word]
 
 
 def main(arguments: Namespace, _: Config) -> None:
     """Explain each key, or without one how to begin. Raises UserError for one that there is not."""
-    show(arguments.entry, arguments.keys, arguments.settings)
+    show(arguments.entry, arguments.words)
 
 
-def show(entry: Entry, names: list[str], settings: list[str]) -> None:
-    """Explain keys of a project's config, or without any how to begin."""
+def show(entry: Entry, words: list[str]) -> None:
+    """Explain keys of a project's config, or without any how to begin.
+
+    Overrides among the words change the config; where there are no others, their keys are meant.
+    """
+    settings = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word]
+    names = names or [word.partition("=")[0].lstrip("+~") for word in settings]
     layers = Layers.of(settings, entry.folder, entry.name)
     keys = reference.config_keys(layers)
     options = reference.group_options(entry.folder)

@@ -206,7 +206,7 @@ def _all_keys(node: Any) -> list[str]:
 
     plain = OmegaConf.to_container(node._get_root(), resolve=False)
     assert isinstance(plain, dict)
-    return dotted_keys({str(key): value for key, value in plain.items()})
+    return dotted_keys(plain)
 
 
 def _missing_option(error: Any, words: Sequence[str]) -> str:

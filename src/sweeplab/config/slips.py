@@ -97,7 +97,7 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     return meant(found)
 
 
-def dotted_keys(node: Mapping[str, Any], section: str = "") -> list[str]:
+def dotted_keys(node: Mapping[Any, Any], section: str = "") -> list[str]:
     """Return the keys of a config at every depth, sections among them."""
     found: list[str] = []
     for name, value in node.items():

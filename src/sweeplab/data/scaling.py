@@ -27,6 +27,7 @@ CHUNK = 1 << 20  # numbers that are float64 at a time, so that a large set has n
 SAMPLE = 1 << 16  # numbers that are looked at to tell their scale
 FAR = 10.0  # a mean or a standard deviation beyond this is no unit scale
 MOST_COLUMNS = 16  # of a table whose columns are scaled one by one
+MOST_DIGITS = 17  # that a float64 has
 UNLIKE = 1000.0  # times the median deviation of the columns: no scale fits all of them
 
 Numbers = float | list[float]
@@ -195,22 +196,24 @@ def scale_note(data: Data, inputs: Tensor) -> str | None:
     rows = max(2, SAMPLE // max(1, inputs[:1].numel()))
     step = max(1, len(inputs) // rows)
     sample = signed(inputs[::step]).double().flatten(1)
-    scaled = _scaled(data, sample)
-    mean, std = float(scaled.mean()), float(scaled.std())
-    if not std > FAR and not abs(mean) > FAR:  # NaN is refused elsewhere
+    as_given = _as_given(data, sample)
+    mean, std = float(as_given.mean()), float(as_given.std())
+    is_far = std > FAR or abs(mean) > FAR
+    if not is_far or not math.isfinite(mean):  # NaN and infinity are refused elsewhere
         return None
     problem = "data: the inputs are far from unit scale"
     problem += f" (mean {mean:.3g}, standard deviation {std:.3g}), which trains badly"
     means, deviations = sample.mean(0), sample.std(0)
     is_unlike = deviations > UNLIKE * deviations[deviations > 0].median()
-    deviations[deviations == 0] = 1.0
+    deviations[~(deviations > 0)] = 1.0  # a constant column, or the only row
     if sample.shape[1] <= MOST_COLUMNS and data.shape is None:
         each = list(zip(means.tolist(), deviations.tolist(), strict=True))
     elif is_unlike.any():
         columns = f"{int(is_unlike.sum())} of {len(means)} columns vary far more than the others"
         return f"{problem}: {columns}; scale them, or leave them out, in the data themselves"
     else:
-        each = [(float(sample.mean()), float(sample.std()) or 1.0)]
+        spread = float(sample.std())
+        each = [(float(sample.mean()), spread if spread > 0 else 1.0)]
     mean_text = ",".join(_rounded(mean, std) for mean, std in each)
     std_text = ",".join(f"{std:.3g}" for _, std in each)
     if len(each) > 1:
@@ -218,7 +221,7 @@ def scale_note(data: Data, inputs: Tensor) -> str | None:
     return f"{problem}; add 'data.mean={mean_text}' 'data.std={std_text}'"
 
 
-def _scaled(data: Data, sample: Tensor) -> Tensor:
+def _as_given(data: Data, sample: Tensor) -> Tensor:
     """Scale rows of numbers as the config says; by the channels of pictures only roughly."""
     mean, std = torch.tensor(data.mean or 0.0), torch.tensor(data.std or 1.0)
     if sample.shape[1] not in (mean.numel(), std.numel()):
@@ -230,7 +233,7 @@ def _rounded(mean: float, std: float) -> str:
     """Write a mean to at least 3 digits, and to a hundredth of the standard deviation."""
     digits = 3
     if mean:
-        digits = max(3, math.ceil(math.log10(abs(mean) / std)) + 3)
+        digits = max(3, min(MOST_DIGITS, math.ceil(math.log10(abs(mean) / std)) + 3))
     return f"{mean:.{digits}g}"
 
 

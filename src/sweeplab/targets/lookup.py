@@ -102,7 +102,7 @@ def _not_found(parent: object, names: Sequence[str], depth: int) -> str:
     missing = f"no module '{name}'"
     if parent is not None:
         missing = f"'{'.'.join(names[: depth - 1])}' has no '{name}'"
-    if hidden := _hidden_file(parent, names[0]):
+    if depth == 2 and (hidden := _hidden_file(names[0])):
         return f"{missing}: it is Python's or a library's, and hides your {hidden}; rename that"
     if parent is None and name in IMPORTED_AS:
         return f"{missing}; did you mean '{'.'.join([IMPORTED_AS[name], *names[depth:]])}'?"
@@ -113,13 +113,12 @@ def _not_found(parent: object, names: Sequence[str], depth: int) -> str:
     return missing + did_you_mean(name, _public(parent))
 
 
-def _hidden_file(module: object, name: str) -> str:
+def _hidden_file(name: str) -> str:
     """Return the name of a file of the user's own that an installed module hides; '' if none is."""
-    if not isinstance(module, ModuleType):
-        return ""
+    found = getattr(sys.modules.get(name), "__file__", None)  # None of what is built in
     for folder in own_folders():
         file = Path(folder) / f"{name}.py"
-        if file.is_file() and Path(getattr(module, "__file__", None) or "") != file:
+        if file.is_file() and (found is None or not file.samefile(found)):
             return file.name
     return ""
 
