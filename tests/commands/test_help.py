@@ -37,6 +37,7 @@ def test_a_group_lists_its_options_and_the_keys_of_the_chosen_one(sweeplab: Comm
     assert said.startswith("model=cnn is chosen; options:\n  model=cnn ")
     assert "  model=linear " in said
     assert "  model.channels=[16,32,64] " in said
+    assert sweeplab("help", "model=cnn").out == said
     section = sweeplab("help", "sweep.seeds").out
     assert section.startswith("  sweep.seeds.until=null ")
 

@@ -62,18 +62,21 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
 
 
 def main(arguments: Namespace, _: Config) -> None:
-    """Explain each key, or without one how to begin. Raises UserError for one that there is not."""
-    show(arguments.entry, arguments.words)
+    """Explain each key, or without one how to begin. Raises UserError for one that there is not.
+
+    Where there are overrides only, their keys are meant.
+    """
+    words: list[str] = arguments.words
+    keys = [word.partition("=")[0].lstrip("+~") for word in words if "=" in word]
+    show(arguments.entry, words if len(keys) < len(words) else [*keys, *words])
 
 
 def show(entry: Entry, words: list[str]) -> None:
-    """Explain keys of a project's config, or without any how to begin.
-
-    Overrides among the words change the config; where there are no others, their keys are meant.
+    """Explain keys of a project's config with the overrides among the words, or without any key how
+    to begin.
     """
     settings = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word]
-    names = names or [word.partition("=")[0].lstrip("+~") for word in settings]
     layers = Layers.of(settings, entry.folder, entry.name)
     keys = reference.config_keys(layers)
     options = reference.group_options(entry.folder)

@@ -191,7 +191,7 @@ def scale_note(data: Data, inputs: Tensor) -> str | None:
 
     A sample is looked at. Bytes are pictures, which are scaled anyway.
     """
-    if inputs.dtype in (torch.uint8, torch.bool) or inputs.is_complex():
+    if inputs.dtype in (torch.uint8, torch.bool) or inputs.is_complex() or len(inputs) < 2:
         return None
     rows = max(2, SAMPLE // max(1, inputs[:1].numel()))
     step = max(1, len(inputs) // rows)
@@ -205,7 +205,7 @@ def scale_note(data: Data, inputs: Tensor) -> str | None:
     problem += f" (mean {mean:.3g}, standard deviation {std:.3g}), which trains badly"
     means, deviations = sample.mean(0), sample.std(0)
     is_unlike = deviations > UNLIKE * deviations[deviations > 0].median()
-    deviations[~(deviations > 0)] = 1.0  # a constant column, or the only row
+    deviations[~(deviations > 0)] = 1.0  # of a constant column
     if sample.shape[1] <= MOST_COLUMNS and data.shape is None:
         each = list(zip(means.tolist(), deviations.tolist(), strict=True))
     elif is_unlike.any():

@@ -91,7 +91,7 @@ def load(module: str, setting: str) -> ModuleType | None:
         advice = "put what it does on its own below if __name__ == '__main__':"
         raise UserError(f"{setting}: the module '{module}' {reason}; {advice}") from error
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             return None
         reason = f"failed to import: {type(error).__name__}: {error}"
         raise UserError(f"{setting}: the module '{module}' exists, but {reason}") from error
