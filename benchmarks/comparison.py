@@ -1,4 +1,4 @@
-"""How long a comparison of 1,000 synthetic runs takes: the table, the report, and opening that in a browser.
+"""How long a comparison of 1,000 synthetic runs takes: the table, a frame, the report, and opening that in a browser.
 
     uv run python -m benchmarks.comparison --runs 1000 --repeat 5
 
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeplab import compare, store
+from sweeplab.compare import frames
 from sweeplab.config import compose as composed
 from sweeplab.config import to_dict
 from sweeplab.store import Result, Store
@@ -169,6 +170,8 @@ def main() -> None:
             f"{given.runs} runs, {given.seeds} a config, {EPOCHS} epochs each; Python {sys.version.split()[0]}"
         )
         print(f"table: {timed(table, given.repeat)}")
+        sweeps = [home.manifest(sweep)]
+        print(f"frame: {timed(lambda: frames.runs(home, sweeps), given.repeat)}")
         found = compare.compare(home, [home.manifest(sweep)])
         compare.write_report(found, report)
         print(f"report: {timed(lambda: compare.write_report(found, report), given.repeat)}")

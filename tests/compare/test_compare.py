@@ -21,7 +21,7 @@ from sweeplab.compare import experiment_page, export, tables, terminal
 from sweeplab.compare.baseline import read as baseline_of
 from sweeplab.compare.comparison import Comparison
 from sweeplab.compare.groups import TO_TARGET, group_runs, swept_keys
-from sweeplab.compare.runs import read
+from sweeplab.compare.runs import Replica, read, share
 from sweeplab.compare.target import bound
 from sweeplab.config import from_text, to_text
 from sweeplab.errors import UserError
@@ -38,6 +38,21 @@ def sweeplab(sweeplab: Command) -> Command:
 
 def names(found: compare.Comparison) -> list[str]:
     return [one.name for one in found.groups]
+
+
+def test_only_what_is_the_same_to_the_last_type_is_shared(home: Store) -> None:
+    found: dict[bytes, Node] = {}
+    replicas = []
+    for number, value in enumerate((1, 1.0, True, 1)):
+        replica = Replica(id=str(number), cell=cell([f"seed={number}"]), status="finished")
+        replica.start = {"asked": {"model": {"width": value}, "seed": number}}
+        share(replica, found)
+        replicas.append(replica)
+    models = [replica.start["asked"]["model"] for replica in replicas]
+    assert models[0] is models[3]
+    assert [type(model["width"]) for model in models] == [int, float, bool, int]
+    groups = group_runs(replicas)
+    assert [[run.id for run in group.replicas] for group in groups] == [["0", "3"], ["1"], ["2"]]
 
 
 def test_seeds_are_grouped_and_ranked_by_validation_alone(home: Store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,29 @@ def test_a_torn_line_is_read_when_it_is_whole(journal: Journal) -> None:
     assert history.read()
     assert (history.count, history.lines[-1]["epoch"]) == (2, 3)
     assert not history.read()
+
+
+def test_the_line_of_an_epoch_is_checked_at_once_and_parsed_when_it_is_looked_at(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(journal)
+    for epoch, loss in ((1, 0.5), (2, math.nan), (2, 0.3), (3, 0.25)):
+        journal.append(Event.EPOCH, epoch=epoch, metrics={"valid/loss": loss})
+    parsed: list[str] = []
+    monkeypatch.setattr(
+        json, "loads", lambda text: parsed.append(text) or json.JSONDecoder().decode(text)
+    )
+    history = History.of(journal)
+    assert (list(history.epochs), len(parsed)) == ([1, 2, 3], 1), "the start alone"
+    epochs = history.epochs
+    assert (epochs[3], epochs[3], len(parsed)) == ({"valid/loss": 0.25}, {"valid/loss": 0.25}, 2)
+    assert math.isnan(epochs[2]["valid/loss"]), "of a repeated epoch the first line counts"
+    assert [line["event"] for line in history.lines] == ["start", *["epoch"] * 4]
+    assert history.latest(Event.EPOCH)["metrics"] == {"valid/loss": 0.25}
+    changed = journal.path.read_bytes().replace(b'"valid/loss": 0.25', b'"valid/loss": 0.26')
+    journal.path.write_bytes(changed)
+    with pytest.raises(DamagedError, match="line 5: its content does not fit its checksum"):
+        History.of(journal)
 
 
 def test_lines_that_were_forgotten_are_read_again(journal: Journal) -> None:

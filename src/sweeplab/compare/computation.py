@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sweeplab import config, metrics
@@ -71,12 +72,20 @@ def cell_values(cell: Mapping[str, Any]) -> dict[str, str]:
     that value.
     """
     over = cell.get("replica", (SEED,))
-    values = {}
-    typed = [override.partition("=") for override in cell["overrides"]]
-    for key, value in _flat_values((key, text) for key, _, text in typed).items():
-        if _is_computed(key) and key not in over and key not in ("tracking", "store"):
-            values[key] = config.to_text(value)
+    texts: dict[str, str] = {}
+    for override in cell["overrides"]:
+        texts |= _flat_texts(override)
+    left_out = {*over, "tracking", "store"}
+    values = {key: text for key, text in texts.items() if _is_computed(key) and key not in left_out}
     return {**values, **cell.get("values", {})}
+
+
+@lru_cache(maxsize=4096)  # the runs of a sweep repeat a few overrides
+def _flat_texts(override: str) -> dict[str, str]:
+    """Write what an override sets in YAML's spelling, key by key."""
+    key, _, text = override.partition("=")
+    values = _flat_values([(key, text)])
+    return {key: config.to_text(value) for key, value in values.items()}
 
 
 def _config(start: Node, over: Sequence[str]) -> Node:

@@ -82,7 +82,7 @@ class FollowedReplica:
         self.last = 0.0  # when its journal grew (Unix seconds)
         self.replica = Replica(id=self.run.id, cell=self._cell, status=MISSING)
 
-    def look(self, shared: dict[str, Node], since: float, *, is_held: bool) -> bool:
+    def look(self, shared: dict[bytes, Node], since: float, *, is_held: bool) -> bool:
         """Take in what is new; return whether anything is. A finished run is not looked at.
 
         The sweep was issued at `since` (Unix seconds); it is asked to pause if it `is_held`.
@@ -93,7 +93,7 @@ class FollowedReplica:
         self.state = self._state(since, is_held=is_held)
         return is_new or self.state != before
 
-    def _read(self, shared: dict[str, Node]) -> bool:
+    def _read(self, shared: dict[bytes, Node]) -> bool:
         """Read what is new in the journal; return whether anything is, or who holds the run."""
         try:
             has_grown = self._history.read()
@@ -113,7 +113,7 @@ class FollowedReplica:
         self._take(shared)
         return True
 
-    def _take(self, shared: dict[str, Node]) -> None:
+    def _take(self, shared: dict[bytes, Node]) -> None:
         """Make the replica anew of the journal."""
         history = self._history
         self.last = float(history.lines[-1]["time"]) if history.count else 0.0
@@ -153,7 +153,7 @@ class FollowedSweep:
         self._home, self.manifest = home, sweep
         self._file = home.manifest_file(sweep["id"])
         self._stamp = 0
-        self._shared: dict[str, Node] = {}
+        self._shared: dict[bytes, Node] = {}
         self._runs: dict[str, FollowedReplica] = {}
         self._lived = 0.0  # when there was a sign of life
         self.states: Counter[str] = Counter()  # how many runs are in each of STATES

@@ -129,6 +129,7 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
     clear.
     """
     groups: dict[str, Group] = {}
+    keys_by_parts: dict[Hashable, str] = {}
     keys_by_digest: dict[str, str] = {}
     keys_by_text: dict[str, set[str]] = defaultdict(set)
     for replica in sorted(replicas, key=lambda run: not run.start):
@@ -136,7 +137,10 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
         typed = json.dumps(sorted(choices.items()))
         digest: str | None = replica.cell.get("group")
         if replica.start:
-            key = group_key(replica.start, over)
+            parts = _parts(replica.start, over)
+            if parts not in keys_by_parts:
+                keys_by_parts[parts] = group_key(replica.start, over)
+            key = keys_by_parts[parts]
         else:
             same_text = keys_by_text[typed]
             key = next(iter(same_text)) if len(same_text) == 1 else typed
@@ -153,6 +157,22 @@ def group_runs(replicas: Iterable[Replica], over: Sequence[str] = (SEED,)) -> li
     for group in groups.values():
         _keep_one_run_per_seed(group)
     return list(groups.values())
+
+
+def _parts(start: Node, over: Sequence[str]) -> Hashable:
+    """Name what the key of a group is made of; runs that were read together share most parts.
+
+    Parts are named by their addresses, so that equal records may have different names, but
+    different ones never have the same.
+    """
+    if "asked" not in start:
+        return id(start)
+    asked = [
+        (name, id(value) if isinstance(value, dict) else repr(value))
+        for name, value in start["asked"].items()
+        if name not in over
+    ]
+    return (*asked, id(start.get("code")), id(start.get("data")))
 
 
 def _values(replica: Replica, choices: Mapping[str, str], over: Sequence[str]) -> Node:

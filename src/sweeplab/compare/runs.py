@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class Replica:
     status: str  # a store.Status, or one of the three above
     stop_reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
+    epochs: Mapping[int, dict[str, float]] = field(default_factory=dict)
     start: Node = field(default_factory=dict)  # the last `start` event; empty if there is none
     error: str | None = None
     weights: str | None = None  # SHA-256 of the final ones
@@ -132,7 +133,7 @@ def sign_of(mode: str) -> int:
     return 1 if mode == "max" else -1
 
 
-def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Replica:
+def read(home: Store, cell: Node, known: dict[bytes, Node] | None = None) -> Replica:
     """Read the run of a cell as it is now.
 
     Runs that are read with the same `known` share in memory what their records have in common,
@@ -144,7 +145,7 @@ def read(home: Store, cell: Node, known: dict[str, Node] | None = None) -> Repli
     return replica
 
 
-def share(replica: Replica, known: dict[str, Node]) -> None:
+def share(replica: Replica, known: dict[bytes, Node]) -> None:
     """Replace parts of a run's record by those in `known` that are equal, and note the others."""
     replica.start = _shared(replica.start, known)
     for name in NESTED:
@@ -157,12 +158,16 @@ def planned(cell: Node, outline: Node) -> Replica:
     return Replica(id=cell["fingerprint"], cell=cell, status=MISSING, start=outline)
 
 
-def _shared(node: Node, known: dict[str, Node]) -> Node:
-    """Copy a node, with each part replaced by the first one that was equal to it."""
+def _shared(node: Node, known: dict[bytes, Node]) -> Node:
+    """Copy a node, with each part replaced by the first one that was equal to it.
+
+    Values of plain data are the same if their bytes in `marshal` are, which is the fastest way to
+    tell 1 from 1.0 and from true; in version 2 those do not tell who else refers to a text.
+    """
     result: Node = {}
     for key, value in node.items():
         if isinstance(value, dict) and key not in NESTED:
-            value = known.setdefault(repr(value), value)
+            value = known.setdefault(marshal.dumps(value, 2), value)
         result[sys.intern(key)] = value
     return result
 
@@ -175,7 +180,8 @@ def read_run(run: Run, cell: Node | None = None) -> Replica:
     except store.DamagedError as error:
         replica.status, replica.error = DAMAGED, str(error)
         return replica
-    return of_history(replica, result, history, is_claimed=run.claimed)
+    is_finished = result is not None and result.status == store.Status.FINISHED
+    return of_history(replica, result, history, is_claimed=not is_finished and run.claimed)
 
 
 def of_history(

@@ -13,7 +13,7 @@ from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.store import Store
 
-Read = Callable[[Store, Node, dict[str, Node]], Replica]
+Read = Callable[[Store, Node, dict[bytes, Node]], Replica]
 """Reads the run of a cell, as `runs.read` does."""
 
 
@@ -25,7 +25,7 @@ def read_runs(
     read: Read = runs.read,
 ) -> list[Replica]:
     """Read the runs of all sweeps, those that `where` keeps. Raises UserError if there is none."""
-    shared: dict[str, Node] = {}
+    shared: dict[bytes, Node] = {}
     replicas = [read(home, cell, shared) for cell in _merged_cells(sweeps)]
     if not replicas:
         raise UserError("the sweep has no runs yet")

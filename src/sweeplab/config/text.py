@@ -23,6 +23,7 @@ SCALAR_NAMES: dict[Any, str] = {
 WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 EXACT = 2**63  # above all seeds: what is larger was typed as a float
 LONGEST_IN_MESSAGE = 60
+_SCALAR = json.JSONEncoder(ensure_ascii=False, default=str)
 _BARE = re.compile(r"[^\W\d][\w./:@%+-]*")
 """A text that Hydra reads as one inside a list, without quotes."""
 
@@ -52,7 +53,7 @@ def item_text(value: Any) -> str:
         and value == float(value)
     ):
         return repr(float(value))  # 1e+30, of which `normalize` makes a whole number
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _SCALAR.encode(value)
 
 
 def from_text(text: str) -> Any:

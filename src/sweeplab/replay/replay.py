@@ -186,7 +186,7 @@ def _restore_weights(run: store.Run, replayed: store.Run, scratch: Path) -> bool
 # --- what differs, and why
 
 
-def _comparable_epochs(record: Record, replayed: store.History) -> dict[int, dict[str, float]]:
+def _comparable_epochs(record: Record, replayed: store.History) -> Mapping[int, dict[str, float]]:
     """Return the epochs of the new training; without learning rates if the record has none."""
     epochs = replayed.epochs
     if any(metrics.is_learning_rate(name) for name in chain.from_iterable(record.epochs.values())):

@@ -7,6 +7,7 @@ is given for both, since looking for shorter runs takes time: 1 ms for 20 epochs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sweeplab import console, store
@@ -25,7 +26,7 @@ class Shorter:
 
     run: store.Run
     checkpoint: Checkpoint
-    epochs: dict[int, dict[str, float]]  # the metrics of each
+    epochs: Mapping[int, dict[str, float]]  # the metrics of each
 
 
 def find(job: Job) -> Shorter | None:

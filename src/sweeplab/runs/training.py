@@ -94,7 +94,7 @@ class Training:
         self._checkpoints = Checkpoints(run, trainer.checkpoint_every)
         self._core_wait = CoreWait()
         self._listener = Listener(run, job)
-        self._known: dict[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
+        self._known: Mapping[int, dict[str, float]] = {}  # epochs of the journal, and their metrics
         alone = job.config.sweep.id is None
         self._view = screen.RunScreen(
             trainer.epochs, len(self.train), bar=trainer.progress, lines=trainer.progress and alone

@@ -39,7 +39,7 @@ def remove_unused(root: Path, histories: Iterable[JournalFacts]) -> None:
     What is not old stays: a run may be about to begin with it. Raises DamagedError, with nothing
     removed, if a history cannot be read.
     """
-    used = {_named(line) for history in histories for line in history.lines}
+    used = {_named(line) for history in histories for line in history.landmarks}
     for file in (root / CODE).glob("*.json"):
         if file.stem not in used and time.time() - file.stat().st_mtime > DEAD_AFTER:
             file.unlink(missing_ok=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplab.errors import first_line, one_line
 from sweeplab.metrics import BEST_EPOCH
 from sweeplab.store.files import DamagedError
-from sweeplab.store.journal import Event, Journal, Line, Status, numbers, parsed
+from sweeplab.store.journal import EpochLine, Event, Journal, Line, Status, numbers, scanned
 
 
 @dataclass(kw_only=True)
@@ -26,6 +26,33 @@ class Result:
     overrides: list[str] = field(default_factory=list)
 
 
+class EpochMetrics(Mapping[int, dict[str, float]]):
+    """Epoch -> metrics; the line of an epoch is parsed when it is looked at."""
+
+    def __init__(self, lines: Sequence[Line | EpochLine]) -> None:
+        """Of a repeated epoch the first line counts."""
+        self._lines: dict[int, Line | EpochLine] = {}
+        self._metrics: dict[int, dict[str, float]] = {}
+        for line in lines:
+            if isinstance(line, EpochLine):
+                self._lines.setdefault(line.epoch, line)
+            elif line["event"] == Event.EPOCH:
+                self._lines.setdefault(line["epoch"], line)
+
+    def __getitem__(self, epoch: int) -> dict[str, float]:
+        if epoch not in self._metrics:
+            line = self._lines[epoch]
+            event = line.parsed() if isinstance(line, EpochLine) else line
+            self._metrics[epoch] = numbers(event["metrics"])
+        return self._metrics[epoch]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 class JournalFacts(ABC):
     """What the lines of a journal say."""
 
@@ -34,9 +61,20 @@ class JournalFacts(ABC):
     def lines(self) -> list[Line]:
         """All lines, the first one first."""
 
+    @property
+    @abstractmethod
+    def landmarks(self) -> list[Line]:
+        """All lines but those of epochs."""
+
+    @property
+    @abstractmethod
+    def epochs(self) -> Mapping[int, dict[str, float]]:
+        """Epoch -> metrics; of a repeated epoch the first line counts."""
+
     def latest(self, *events: Event) -> Line:
         """Return the latest line of these events; empty if there is none."""
-        for line in reversed(self.lines):
+        lines = self.lines if Event.EPOCH in events else self.landmarks
+        for line in reversed(lines):
             if line["event"] in events:
                 return line
         return {}
@@ -44,7 +82,7 @@ class JournalFacts(ABC):
     @property
     def first_start(self) -> Line:
         """How the run was begun for the first time; empty if it was not."""
-        for line in self.lines:
+        for line in self.landmarks:
             if line["event"] == Event.START:
                 return line
         return {}
@@ -79,7 +117,7 @@ class JournalFacts(ABC):
     @property
     def was_resumed(self) -> bool:
         """Whether it was ever resumed from a checkpoint."""
-        return any(line["event"] == Event.RESUME for line in self.lines)
+        return any(line["event"] == Event.RESUME for line in self.landmarks)
 
     @property
     @abstractmethod
@@ -99,7 +137,7 @@ class JournalFacts(ABC):
     @property
     def requested_ends(self) -> list[str]:
         """By which requests it was ended early, `stop` or `pause`, the first one first."""
-        ends = [line.get("request") for line in self.lines if line["event"] == Event.END]
+        ends = [line.get("request") for line in self.landmarks if line["event"] == Event.END]
         return [str(request) for request in ends if request]
 
     @property
@@ -109,18 +147,9 @@ class JournalFacts(ABC):
         return one_line(error) if error else None
 
     @property
-    def epochs(self) -> dict[int, dict[str, float]]:
-        """Epoch -> metrics; of a repeated epoch the first line counts."""
-        result: dict[int, dict[str, float]] = {}
-        for line in self.lines:
-            if line["event"] == Event.EPOCH:
-                result.setdefault(line["epoch"], numbers(line["metrics"]))
-        return result
-
-    @property
     def kept_weights(self) -> dict[int, str]:
         """Epoch -> SHA-256 of its weights, of those that `trainer.keep_every` has kept."""
-        kept = [line for line in self.lines if line["event"] == Event.WEIGHTS]
+        kept = [line for line in self.landmarks if line["event"] == Event.WEIGHTS]
         return {int(line["epoch"]): str(line["sha256"]) for line in kept}
 
     @property
@@ -165,7 +194,7 @@ class History(JournalFacts):
 
     def _reset(self) -> None:
         self._offset = 0  # bytes that have been read
-        self._lines: list[Line] | None = []
+        self._lines: list[Line | EpochLine] | None = []
         self.count = 0  # lines that have been read
         self.fingerprint = self.sweep = ""  # of the latest start
         self.started_at: float | None = None  # Unix seconds of the first start
@@ -201,7 +230,7 @@ class History(JournalFacts):
             self._reset()
         for line in self._new_lines():
             number = self.count + 1
-            event = parsed(line, self.journal.path, number)
+            event = scanned(line, self.journal.path, number)
             try:
                 self._take(event)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -222,7 +251,17 @@ class History(JournalFacts):
         except OSError as error:
             raise DamagedError(self.journal.path, error.strerror or first_line(error)) from error
 
-    def _take(self, line: Line) -> None:
+    def _take(self, line: Line | EpochLine) -> None:
+        if isinstance(line, EpochLine):
+            self.has_begun = True
+        else:
+            self._heed(line)
+        if self._lines is not None:
+            self._lines.append(line)
+        self.count += 1
+
+    def _heed(self, line: Line) -> None:
+        """Note the facts that are kept for good."""
         event, experiment = line["event"], line.get("experiment")
         # The end of a run that is not finished may be all that there is.
         self.has_begun |= event != Event.END or line.get("status") == Status.FINISHED
@@ -243,9 +282,6 @@ class History(JournalFacts):
                 self.has_model = True
             case Event.END:
                 self._status = Status(line["status"])
-        if self._lines is not None:
-            self._lines.append(line)
-        self.count += 1
 
     @property
     def status(self) -> Status:
@@ -254,8 +290,23 @@ class History(JournalFacts):
     @property
     def lines(self) -> list[Line]:
         """All lines that have been read."""
+        lines = [line.parsed() if isinstance(line, EpochLine) else line for line in self._kept()]
+        self._lines = list(lines)
+        return lines
+
+    @property
+    def landmarks(self) -> list[Line]:
+        parsed = [line for line in self._kept() if not isinstance(line, EpochLine)]
+        return [line for line in parsed if line["event"] != Event.EPOCH]
+
+    @property
+    def epochs(self) -> EpochMetrics:
+        return EpochMetrics(self._kept())
+
+    def _kept(self) -> list[Line | EpochLine]:
+        """Return all lines, read again if they were forgotten."""
         if self._lines is None:
-            self._lines = self.journal.events()[: self.count]
+            self._lines = list(self.journal.events()[: self.count])
         return self._lines
 
     def ensure_started(self) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,8 @@ Line = dict[str, Any]
 CHECKSUM = b', "crc": "'
 """Begins the end of a line: the CRC-32 of all that stands before, as 8 hex digits."""
 CHECKSUM_LENGTH = len(CHECKSUM) + 8 + len('"}')
+EPOCH = re.compile(rb'\{"time": [-+.e\d]+, "event": "epoch", "epoch": (\d+), "metrics": \{')
+"""Begins the line of an epoch, as `written` writes it."""
 
 MAPPINGS = ("config", "data", "provenance", "metrics")  # fields of events
 
@@ -119,7 +123,34 @@ class Journal:
 def written(event: Mapping[str, Any]) -> bytes:
     """Write an event as a line of a journal."""
     body = json.dumps(plain(event)).encode().removesuffix(b"}")
-    return body + CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
+    return body + _ending(body) + b"\n"
+
+
+def _ending(body: bytes) -> bytes:
+    """Return the end of a line that begins so: its checksum."""
+    return CHECKSUM + b'%08x"}' % zlib.crc32(body)
+
+
+@dataclass(slots=True)
+class EpochLine:
+    """The line of an epoch, which fits its checksum; most of them are never parsed."""
+
+    epoch: int
+    text: bytes
+    file: Path
+    number: int  # of the line, from 1
+
+    def parsed(self) -> Line:
+        """Parse it. Raises DamagedError."""
+        return parsed(self.text, self.file, self.number)
+
+
+def scanned(line: bytes, file: Path, number: int) -> Line | EpochLine:
+    """Check a line of a journal, and parse it unless it is an epoch's. Raises as `parsed` does."""
+    begun = EPOCH.match(line)
+    if begun is None or not line.endswith(_ending(line[:-CHECKSUM_LENGTH])):
+        return parsed(line, file, number)
+    return EpochLine(int(begun[1]), line, file, number)
 
 
 def parsed(line: bytes, file: Path, number: int) -> Line:

@@ -278,7 +278,7 @@ class Run(RunFolder):
             return None
         return history.threads
 
-    def epochs(self) -> dict[int, dict[str, float]]:
+    def epochs(self) -> Mapping[int, dict[str, float]]:
         """Epoch -> metrics, for what is only shown: nothing of a journal that cannot be read."""
         try:
             return History.of(self.journal).epochs
