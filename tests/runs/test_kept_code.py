@@ -115,6 +115,39 @@ def test_what_cannot_be_kept_is_named(project: Path, train: Command) -> None:
             assert b"correct-horse" not in file.read_bytes(), file
 
 
+def test_what_differs_in_a_submodule_is_kept_too(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, train: Command
+) -> None:
+    library = tmp_path_factory.mktemp("library")
+    git(library, "init")
+    (library / "net.py").write_text("depth = 1\n")
+    git(library, "add", ".")
+    git(library, "commit", "-m", "first")
+    local = ("-c", "protocol.file.allow=always")
+    git(project, *local, "submodule", "add", str(library), "lib/own")
+    git(project, *local, "submodule", "add", str(library), "lib/other")
+    git(project, "commit", "-am", "with libraries")
+    assert train(*SMALL).code == 0
+    assert kept(project)["diff"] == {}
+    assert kept(project)["untracked"] == {}
+    (project / "lib/own/net.py").write_text("depth = 2\n")
+    (project / "lib/own/new.py").write_text(f'token = "{TOKEN}"\n')
+    (project / "lib/own/newer.py").write_text("x = 1\n")
+    (project / "lib/other/net.py").write_text("depth = 3\n")
+    git(project / "lib/other", "commit", "-am", "second")
+    done = train(*SMALL, "seed=1")
+    assert "store.code=diff: 3 changed files kept in " in done.out
+    found = kept(project)
+    assert list(found["diff"]) == ["lib/other", "lib/own/net.py"]
+    assert "-Subproject commit " in found["diff"]["lib/other"]
+    assert "--- a/lib/own/net.py\n+++ b/lib/own/net.py\n" in found["diff"]["lib/own/net.py"]
+    assert found["untracked"] == {"lib/own/newer.py": "x = 1\n"}
+    assert found["left_out"] == {"lib/own/new.py": "it seems to hold a secret"}
+    (project / "lib/own/.git").write_text("gitdir: nowhere\n")
+    assert train(*SMALL, "seed=2").code == 0
+    assert kept(project)["left_out"] == {"lib/own": "git cannot read this submodule"}
+
+
 def test_a_repository_without_a_commit_and_none_at_all(root: Path, train: Command) -> None:
     done = train(*SMALL)
     assert (done.code, done.err) == (0, "")

@@ -22,8 +22,9 @@ MOST_FILES = 200
 MOST_NAMED = 20  # of what is left out
 DIFF = (
     *("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
-    *("--irreversible-delete", "--submodule=short"),
+    *("--irreversible-delete", "--submodule=short", "--ignore-submodules=dirty"),
 )
+SUBMODULE = "160000 "  # begins what git says of one
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,22 +85,50 @@ def keep(settings: Config, folder: Path) -> dict[str, str]:
 
 def _collect(project: Path, places: Sequence[Path]) -> _Kept:
     """Collect what differs from the commit; without a commit, from nothing."""
-    commit = git("rev-parse", "--verify", "-q", "HEAD", folder=project) or b""
-    kept = _Kept(commit=commit.decode().strip() or None)
-    empty = git("hash-object", "-t", "tree", os.devnull, folder=project) or b""
-    base = kept.commit or empty.decode().strip()
-    for name in _names(project, *DIFF, "--name-only", "-z", base, "--"):
+    kept = _Kept(commit=_commit(project) or None)
+    _collect_of(kept, project, "", places)
+    return kept
+
+
+def _collect_of(kept: _Kept, project: Path, prefix: str, places: Sequence[Path]) -> None:
+    """Collect what differs in the repository at `prefix` of a project, and in its submodules."""
+    top = project / prefix
+    base = _commit(top) or _digest(top, "hash-object", "-t", "tree", os.devnull)
+    differ = (*DIFF, f"--src-prefix=a/{prefix}", f"--dst-prefix=b/{prefix}", base, "--")
+    for inner in _names(top, *DIFF, "--name-only", "-z", base, "--"):
+        name = f"{prefix}{inner}"
         if _is_small(project / name, name, kept, is_tracked=True):
-            difference = git("--literal-pathspecs", *DIFF, base, "--", name, folder=project)
+            difference = git("--literal-pathspecs", *differ, inner, folder=top)
             kept.add(kept.diff, name, difference or b"")
-    for name in _names(project, "ls-files", "--others", "--exclude-standard", "-z"):
+    for inner in _names(top, "ls-files", "--others", "--exclude-standard", "-z"):
+        name = f"{prefix}{inner}"
         file = project / name
         if not any(file.is_relative_to(place) for place in places) and _is_small(file, name, kept):
             try:
                 kept.add(kept.untracked, name, file.read_bytes())
             except OSError as error:
                 kept.left_out[name] = error.strerror or "it cannot be read"
-    return kept
+    for entry in _names(top, "ls-files", "--stage", "-z"):
+        facts, _, inner = entry.partition("\t")
+        if facts.startswith(SUBMODULE) and (top / inner / ".git").exists():
+            _collect_submodule(kept, project, f"{prefix}{inner}", places)
+
+
+def _collect_submodule(kept: _Kept, project: Path, name: str, places: Sequence[Path]) -> None:
+    """Collect what differs in a submodule from its own commit, unless git cannot read it."""
+    if git("rev-parse", "--git-dir", folder=project / name) is None:
+        kept.left_out[name] = "git cannot read this submodule"
+    else:
+        _collect_of(kept, project, f"{name}/", places)
+
+
+def _commit(top: Path) -> str:
+    """Return the commit of a repository; '' if it has none yet."""
+    return _digest(top, "rev-parse", "--verify", "-q", "HEAD")
+
+
+def _digest(top: Path, *command: str) -> str:
+    return (git(*command, folder=top) or b"").decode().strip()
 
 
 def _names(project: Path, *command: str) -> list[str]:
