@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,14 @@ from sweeps import FAULTY, PACED, PACED_SWEEP, SMALL, WORDS, runs, starts, statu
 from waiting import until
 
 from sweeplab.store import Event, Run, Status, Store, Wish, write_json
+
+TAKEN_UP = """\
+import os, sys
+from sweeplab.store import Store
+resumption = Store(sys.argv[1]).resumption(sys.argv[2])
+if resumption.begin():
+    os.execv(sys.executable, [sys.executable, "-uc", "print(True); input()"])
+"""  # a process that takes a sweep up, and plans
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +204,29 @@ def test_what_cannot_be_issued_again_is_refused_in_one_line(
         assert refused.err.count("\n") == 1
     assert sweeplab("stop", "abc").err.endswith("nor is a sweep or an experiment of that name\n")
     assert sweeplab("retry", name).code == 2
+
+
+def test_what_is_taken_up_already_is_not_taken_up_twice(
+    root: Path, sweeplab: Command, recorded: dict[str, Any]
+) -> None:
+    name = recorded["id"][:12]
+    record(root, recorded, status=Status.INTERRUPTED)
+    planning = subprocess.Popen(
+        [sys.executable, "-c", TAKEN_UP, str(root / "runs"), recorded["id"]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert planning.stdout is not None
+    assert planning.stdout.readline() == b"True\n"
+    refused = sweeplab("resume", name)
+    assert refused.code == 2
+    assert refused.err.startswith(f"sweep {name}: process {planning.pid} takes it up already; ")
+    assert refused.err.count("\n") == 1
+    planning.kill()
+    planning.communicate()
+    resumption = Store(root / "runs").resumption(recorded["id"])
+    assert resumption.begin()
+    resumption.end()
 
 
 def test_a_request_that_nobody_understands_is_none(root: Path) -> None:

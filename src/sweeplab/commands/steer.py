@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from sweeplab import config, console
 from sweeplab.commands.compare import LATEST, named_sweep
+from sweeplab.compare.runs import RUNNING
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
 from sweeplab.store import DamagedError, History, Request, Run, Status, Store, Wish
@@ -204,6 +205,22 @@ def _reissue(target: Steered) -> NoReturn:
         raise UserError(
             f"{target.name}: its command is not known ({reason}); issue it again yourself"
         )
+    sweep = target.sweeps[-1] if target.sweeps else None
+    resumption = target.home.resumption(target.id if sweep is None else sweep["id"])
+    if not resumption.begin() and not _is_ending(target.home, sweep):
+        other = f"process {console.shown(resumption.process)} takes it up already"
+        way = "sweeplab runs" if sweep is None else f"sweeplab watch {sweep['id'][:12]}"
+        raise UserError(f"{target.name}: {other}; {console.command(way)} shows when it trains")
     text = config.command_text(command)
     console.say(f"{target.name} goes on by its command, in {command['folder']}: {text}")
-    config.reissue(command, target.name)
+    try:
+        config.reissue(command, target.name)
+    finally:  # of what could not be issued
+        resumption.end()
+
+
+def _is_ending(home: Store, sweep: Node | None) -> bool:
+    """Tell whether a command has trained the sweep, and is about to end."""
+    if sweep is None or sweep["status"] == RUNNING:
+        return False
+    return home.is_carried_out(sweep["id"])

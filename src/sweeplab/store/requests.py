@@ -53,6 +53,46 @@ class Request:
         return True
 
 
+class Resumption:
+    """Lets only one process at a time take a sweep or a run up again.
+
+    The lock is the operating system's, and held by what that process becomes by `exec`, too, until
+    it ends.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def begin(self) -> bool:
+        """Hold it until `end`, or until this process ends; False if another one does."""
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return True  # in a store that cannot be written, of which the command itself tells
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d" % os.getpid())
+        os.set_inheritable(descriptor, True)
+        self._descriptor = descriptor
+        return True
+
+    def end(self) -> None:
+        """Let others take it up."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def process(self) -> str:
+        """The id of the process that holds it."""
+        return self._file.read_text(encoding="utf-8", errors="replace")
+
+
 class Presence:
     """Tells others that a process heeds requests, for as long as it lives or until it leaves.
 

@@ -19,7 +19,7 @@ from sweeplab.store.files import (
     remove_leftovers,
     write_json,
 )
-from sweeplab.store.requests import Presence, Request
+from sweeplab.store.requests import Presence, Request, Resumption
 from sweeplab.store.run import ID_LENGTH
 
 SUMMARY = "summary.json"  # beside a sweep's report
@@ -93,6 +93,10 @@ class SweepRecords:
         One that is about to end does not any more, although it still carries the sweep out.
         """
         return Presence(self.sweeps / f"{sweep[:ID_LENGTH]}.listening")
+
+    def resumption(self, name: str) -> Resumption:
+        """Return what lets only one process take up the sweep, or the run, of this id."""
+        return Resumption(self.sweeps / f"{name[:ID_LENGTH]}.resumed")
 
     def code_folder(self, sweep: str) -> Path:
         """Where the code that came along with an unpacked sweep is kept, as text."""
