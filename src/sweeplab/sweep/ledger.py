@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import reduction
 from pathlib import Path
@@ -52,6 +52,7 @@ class NoteFile:
         self._path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._descriptor: int | None = os.open(path, flags, 0o644)
+        os.fchmod(self._descriptor, 0o644)  # whatever the umask: other users have to read it
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, note: Note) -> None:
@@ -116,7 +117,8 @@ class Ledger:
             if path.name.startswith(self._name):
                 continue
             if not store.locked(path):
-                path.unlink(missing_ok=True)
+                with suppress(PermissionError):  # another user's, who alone may remove it
+                    path.unlink(missing_ok=True)
                 continue
             note = _read(path)
             if note is not None:
