@@ -17,7 +17,7 @@ from conftest import Write
 from sweeplab import config, targets
 from sweeplab.runs.job import Job, prepare
 from sweeplab.runs.once import Once
-from sweeplab.targets import files
+from sweeplab.targets import files, syntax
 
 NOTHING = targets.digest([])
 
@@ -608,3 +608,20 @@ def test_a_file_is_read_once(write: Write, root: Path, monkeypatch: pytest.Monke
     for _ in range(3):
         files.file_digests({"model.vocab": "once.txt", "loss.weights": "./once.txt"})
     assert len(read) == 1
+
+
+# --- another Python
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("f'{a}'", "f'{a}'"),
+        ("""f"{a['b']}\\n" """, """f"{a['b']}\\n\""""),
+        ("""f"{a['b']}: {c!r:>{d['e']}}" """, """f"{a['b']}: {c!r:>{d['e']}}\""""),
+        ("""f'"{a}" is not {b["c"]}' """, """f'''"{a}" is not {b['c']}'''"""),
+        ("""f"{', '.join(f'{x}' for x in a)}" """, """f"{', '.join((f'{x}' for x in a))}\""""),
+    ],
+)
+def test_code_is_written_alike_by_every_python(code: str, text: str) -> None:
+    assert syntax.source(f"x = {code}".encode()).text == f"x = {text}"

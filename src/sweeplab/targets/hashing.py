@@ -32,8 +32,7 @@ def digest(paths: Iterable[str], words: Mapping[str, str] | None = None) -> str:
     names in a text (`"mine.act"`); where it computes the name of an import, every module of that
     package, or of its own. What is not seen: an import by a name of which nothing is written down
     outside of any package, what a compiled module imports, and files that the code opens by itself
-    (`Path(__file__).with_name("words.txt")`): give their names in the config. `ast.unparse` may
-    write new syntax differently in another minor version of Python.
+    (`Path(__file__).with_name("words.txt")`): give their names in the config.
     """
     text = json.dumps([NUMERICS, _pieces(paths, words or {})])
     return _sha256(text)

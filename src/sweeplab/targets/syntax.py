@@ -5,7 +5,9 @@ comments.
 from __future__ import annotations
 
 import ast
+import copy
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +18,7 @@ _IMPORTING = frozenset({"import_module", "__import__", "run_module"})
 _BY_NAME = _IMPORTING | {"get_class", "get_method", "get_object"}
 _NAME_ARGUMENTS = frozenset({"name", "mod_name", "path"})  # of these functions
 _DOTTED = re.compile(r"[^\W\d]\w*(?:[.:][^\W\d]\w*)+")
+_QUOTES = ("'", '"', '"""', "'''")
 _LONGEST = 1000  # characters of a text that may be a dotted name
 
 Import = tuple[int, str]
@@ -42,12 +45,40 @@ def source(content: bytes) -> Source:
     for node in ast.walk(tree):
         _drop_bare_texts(node)
     return Source(
-        ast.unparse(tree),
+        _unparsed(tree),
         imports=list(dict.fromkeys(_imports(tree))),
         words=tuple(dict.fromkeys(_words(tree))),
         names=frozenset(_names(tree)),
         exports=tuple(_exports(tree)),
     )
+
+
+def _unparsed(tree: ast.Module) -> str:
+    """Write the code as Python 3.11 does, so that another Python gives no other fingerprint."""
+    if sys.version_info < (3, 12):
+        return ast.unparse(tree)
+    return ast.unparse(_FormattedTexts().visit(copy.deepcopy(tree)))
+
+
+class _FormattedTexts(ast.NodeTransformer):
+    """Write f-strings in quotes that do not occur in them, as they were before Python 3.12."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        self.generic_visit(node)
+        text = ast.unparse(node).removeprefix("f")
+        quote = text[:3] if text[:3] in _QUOTES else text[0]
+        body = text.removeprefix(quote).removesuffix(quote)
+        fitting = [quote for quote in _QUOTES if quote not in body]
+        for part in node.values:
+            ending = (_text(part) or "")[-1:]  # the quote that a text ends in comes last
+            fitting.sort(key=lambda quote: quote[0] == ending)
+        return ast.Name(f"f{fitting[0]}{body}{fitting[0]}") if fitting else node
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.FormattedValue:
+        node.value = self.visit(node.value)
+        if isinstance(node.format_spec, ast.JoinedStr):  # which stands in no quotes of its own
+            self.generic_visit(node.format_spec)
+        return node
 
 
 def _drop_bare_texts(node: ast.AST) -> None:
