@@ -91,9 +91,12 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
     if entry.problem:
         console.complain(entry.problem)
     arguments.entry = entry
+    config.ensure_readable(words, has_names=True)
     if hasattr(command, "overrides"):
         words = command.overrides(arguments, words)
-    command.main(arguments, config.compose(words, entry.folder, entry.name))
+    with config.mending(words, entry.folder, entry.name):
+        settings = config.compose(words, entry.folder, entry.name)
+    command.main(arguments, settings)
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

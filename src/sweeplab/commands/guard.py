@@ -41,24 +41,25 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         targets.search_here()
         is_json = "sweep.plan=json" in sys.argv
         with console.words_apart(is_json), config.command_noted(), reported():
-            config.ensure_options(sys.argv[1:])
-            if {"--help", "-h"} & set(sys.argv[1:]):
-                _help(sys.argv[1:])
-                return
-            sys.argv[1:] = config.quote_words(sys.argv[1:])
-            with compose_once.allowed(sys.argv[1:]):
-                program(*args, **kwargs)
+            entry = config.entry_of(Path(sys.argv[0]))
+            with config.mending(sys.argv[1:], entry.folder, entry.name):
+                config.ensure_options(sys.argv[1:])
+                if {"--help", "-h"} & set(sys.argv[1:]):
+                    _help(entry, sys.argv[1:])
+                    return
+                sys.argv[1:] = config.quote_words(sys.argv[1:])
+                with compose_once.allowed(sys.argv[1:]):
+                    program(*args, **kwargs)
         if is_main:
             quick_exit.leave()
 
     return run
 
 
-def _help(words: Sequence[str]) -> None:
+def _help(entry: config.Entry, words: Sequence[str]) -> None:
     """Show how to begin, or with keys what they mean, in the place of Hydra's help."""
     from sweeplab.commands import help as explanation
 
-    entry = config.entry_of(Path(sys.argv[0]))
     explanation.show(entry, [word for word in words if not word.startswith("-")])
 
 

@@ -12,8 +12,8 @@ from sweeplab import config, console
 from sweeplab.config import Config, Entry, reference
 from sweeplab.config.layers import Layers
 from sweeplab.config.reference import ConfigKey
-from sweeplab.config.slips import key_meant
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.config.slips import other_key
+from sweeplab.errors import UserError
 
 WIDTH = 79
 FIRST = (
@@ -121,9 +121,7 @@ def _explain(
         yield from _key(known[name])
         return
     if name not in options and not section:
-        near = key_meant(name, [*known, *options])
-        advice = f"; did you mean '{near}'?" if near else did_you_mean(name, [*options, *known])
-        raise UserError(f"{name}: no such key{advice}")
+        raise UserError(f"{name}: no such key{other_key(name, [*options, *known])}")
     if name in options:
         chosen = layers.choices.get(name)
         yield f"{name}={chosen or 'null'} is chosen; options:"

@@ -16,7 +16,8 @@ from sweeplab import config, console
 from sweeplab.config import Config, origins
 from sweeplab.config.layers import Layers
 from sweeplab.config.origins import Explained, Origin
-from sweeplab.errors import UserError, did_you_mean
+from sweeplab.config.slips import other_key
+from sweeplab.errors import UserError
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -78,7 +79,8 @@ def _explain(layers: Layers, key: str) -> list[Explained]:
         found.append(origins.explain_key(layers, key) or _class_default(layers, key))
     known = [each for each in found if each is not None]
     if not known:
-        raise UserError(f"{key}: no such key{_nearest(layers, key)}")
+        keys = [*layers.choices, *origins.keys_of(layers)]
+        raise UserError(f"{key}: no such key{other_key(key, keys)}")
     return known
 
 
@@ -97,16 +99,6 @@ def _class_default(layers: Layers, key: str) -> Explained | None:
             origin = Origin(kind="class", value=value, text=target)
             return Explained(key=key, value=value, origins=[origin])
     return None
-
-
-def _nearest(layers: Layers, key: str) -> str:
-    """Return the end of a message: a key that ends so in some section, or the nearest one."""
-    keys = origins.keys_of(layers)
-    inside = [each for each in keys if each.endswith(f".{key}")]
-    if inside:
-        return f"; did you mean '{inside[0]}'?"
-    siblings = origins.keys_of(layers, key.rpartition(".")[0]) if "." in key else []
-    return did_you_mean(key, siblings or [*layers.choices, *keys])
 
 
 def _without_choice(arguments: Namespace, explained: Explained) -> Iterator[str]:

@@ -13,7 +13,6 @@ from sweeplab.config.command import (
 )
 from sweeplab.config.composing import (
     compose,
-    conf_dir,
     ensure_options,
     ensure_readable,
     is_job,
@@ -22,7 +21,8 @@ from sweeplab.config.composing import (
 )
 from sweeplab.config.entry import Entry, entry, entry_of
 from sweeplab.config.explanation import explain, unreadable, yaml_error
-from sweeplab.config.hydra_calls import call
+from sweeplab.config.hydra_calls import call, conf_dir
+from sweeplab.config.mending import mending
 from sweeplab.config.nodes import Node, as_plain, class_paths
 from sweeplab.config.reading import (
     absolute,

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from sweeplab.config import slips
 from sweeplab.config.canon import flatten
-from sweeplab.config.hydra_calls import hydra_in
+from sweeplab.config.hydra_calls import conf_dir, hydra_in
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import COMPONENTS, Config
@@ -32,15 +32,6 @@ def compose(overrides: Sequence[str], folder: Path | None = None, name: str = "c
         return parse(hydra_compose(name, overrides=quote_words(overrides)))
 
 
-def conf_dir() -> Path:
-    """Return the folder of YAML files: inside the installed package, or in a checkout beside
-    `src/`.
-    """
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
-
-
 def quote_words(words: Sequence[str]) -> list[str]:
     """Put quotes around `~/runs`, and around the command of `sweep.then`, in the words of a command
     line: Hydra cannot read them without.
@@ -56,13 +47,17 @@ def quote_words(words: Sequence[str]) -> list[str]:
     return quoted
 
 
-def ensure_readable(words: Sequence[str]) -> None:
+def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     """Raise UserError for settings that blanks or signs have broken, and for a class that is given
     inside a section, which Hydra would merge into another class's arguments.
+
+    `has_names`: words without `=` are names of sweeps or runs.
     """
     settings = [word for word in words if not word.startswith("-")]
-    mended = slips.joined(settings)
+    mended = slips.joined(settings, has_names=has_names)
     for word in mended:
+        if word == "~tracking":  # its defaults send all to MLflow
+            raise UserError(f"{word}: leaves nothing out{slips.meant('tracking=off')}")
         group, _, text = word.partition("=")
         value: object = None
         if group in COMPONENTS and text.startswith("{"):
@@ -75,8 +70,7 @@ def ensure_readable(words: Sequence[str]) -> None:
     broken = [word for word in settings if word not in mended]
     cures = [word for word in mended if word not in settings]
     if cures and all(_is_readable(word) for word in cures):
-        near = slips.setting_meant(cures[0], _default_keys()) or slips.meant(cures[0])
-        raise UserError(f"{' '.join(broken)}: cannot be read{near}")
+        raise UserError(f"{' '.join(broken)}: cannot be read{slips.meant(*cures)}")
 
 
 def _is_readable(word: str) -> bool:
@@ -124,28 +118,35 @@ def ensure_options(words: Sequence[str]) -> None:
     if not unknown:
         ensure_readable(words)
         return
+    typed = unknown[0]
     reason = "settings stand together; give -m and other options before or after all of them"
-    if unknown[0].startswith("-"):
+    if typed.startswith("-"):
+        values: list[str] = []
+        if "=" not in typed:
+            after = words[words.index(typed) + 1 :]
+            values = list(takewhile(_is_plain_value, after))
         reason = "no such option of train.py; settings are given as key=value, without dashes"
-        reason += _without_dashes(words[words.index(unknown[0]) :])
+        reason += _without_dashes(typed, values) or "; python train.py --help says more"
+        typed = " ".join([typed, *values])
     elif all(word in ("-m", "--multirun") for word in words if word.startswith("-")):
         reason += slips.meant("-m", *(word for word in words if not word.startswith("-")))
-    raise UserError(f"{unknown[0]}: {reason}")
+    raise UserError(f"{typed}: {reason}")
 
 
-def _without_dashes(words: Sequence[str]) -> str:
+def _is_plain_value(word: str) -> bool:
+    return "=" not in word and not re.match("--?[A-Za-z]", word)
+
+
+def _without_dashes(option: str, values: Sequence[str]) -> str:
     """Return the end of a message about `--epochs 5`: the setting that was meant, if one is near."""
-    key, equals, value = words[0].lstrip("-").partition("=")
+    key, equals, value = option.lstrip("-").partition("=")
     key = key.replace("-", "_")
-    values = []
-    if not equals:
-        values = list(takewhile(lambda word: "=" not in word and word[:2] != "--", words[1:]))
-        value = "true"
     if key.startswith("no_"):
-        key, value = key.removeprefix("no_"), "false"
-    word = slips.joined([key, *values])[0] if values else f"{key}={value}"
-    if not equals and not values and value == "true":
-        word = f"{key}={_default_value(key)}"
+        word = f"{key.removeprefix('no_')}=false"
+    elif values:
+        word = slips.joined([key, *values])[0]
+    else:
+        word = f"{key}={value if equals else _default_value(key)}"
     return slips.setting_meant(word, _default_keys())
 
 

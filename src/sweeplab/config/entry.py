@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeplab.config.composing import conf_dir
+from sweeplab.config.hydra_calls import conf_dir
 from sweeplab.config.reading import expand_home
 from sweeplab.errors import UserError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.slips import KEY, OTHER_NAMES, dotted_keys, meant, setting_meant
+from sweeplab.config.slips import KEY, dotted_keys, meant, setting_meant
 from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def explain(
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read: {_syntax_problem(error)}"
     if isinstance(error.__cause__, ConfigAttributeError | ConfigKeyError):
-        return _missing_key(error, error.__cause__)
+        return _missing_key(error, error.__cause__, words)
     if isinstance(error, OmegaConfBaseException):
         return omegaconf_message(error)
     if isinstance(error, HydraException):
@@ -163,7 +163,6 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
         return f"{swept[1]}: several values are a sweep, which takes -m{meant('-m', swept[1])}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
-        key = OTHER_NAMES.get(key, key)
         advice = "several values are a sweep, which takes -m"
         if re.fullmatch(r"-?0,\d+", value):
             return f"{key}={value}: {advice}; a point is a dot{meant(f'{key}={value}'.replace(',', '.'))}"
@@ -178,7 +177,7 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
     return None
 
 
-def _missing_key(error: Exception, cause: Any) -> str:
+def _missing_key(error: Exception, cause: Any, words: Sequence[str]) -> str:
     if cause.key == "experiment":
         return f"experiment: {NO_EXPERIMENT}"
     valid: list[str] = []
@@ -186,6 +185,9 @@ def _missing_key(error: Exception, cause: Any) -> str:
         valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
     typed = re.search(r"use \+(.*\S)", str(error))
     key = typed[1] if typed else cause.full_key
+    whole = [word for word in words if word.startswith(f"{key.partition('=')[0]}=")]
+    if typed and whole:  # of several values, all
+        key = whole[0]
     if cause.parent_node is not None and not valid:
         return f"{key}: no such key; a key below an empty one is added by a plus: +{key}"
     if cause.parent_node is not None and typed:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 NOT_A_RUN = "is a sweep: sweeplab.sweep takes it; with hydra.mode=RUN it is tried out as one run"
 
 
+def conf_dir() -> Path:
+    """Return the folder of YAML files: inside the installed package, or in a checkout beside
+    `src/`.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
 @contextmanager
 def hydra_in(folder: Path) -> Iterator[Hydra]:
     """Initialise Hydra on a folder of configs, and leave its global state as it was.

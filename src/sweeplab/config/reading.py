@@ -135,10 +135,11 @@ def validate(plain: Mapping[str, Any]) -> Config:
     for key in unknown:
         known = {name: plain[name] for name in plain if name not in unknown}
         near = key_meant(key, dotted_keys(known))
-        advice = did_you_mean(key, valid)
+        setting = f"{key}={plain[key]}"
         if near:
-            advice = setting_meant(f"{key}={plain[key]}", [near])
-        problems.append(f"{key}: no such key{advice}")
+            problems.append(f"{setting}: no such key{setting_meant(setting, [near])}")
+        else:
+            problems.append(f"{key}: no such key{did_you_mean(key, valid)}")
     missing = [key for key in valid if key not in plain and key not in OPTIONAL]
     problems += [f"{key}: missing{NOTHING.get(key, '')}" for key in missing]
     sections: dict[str, Any] = {}

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeplab.config import origins
-from sweeplab.config.composing import conf_dir
-from sweeplab.config.hydra_calls import hydra_in
+from sweeplab.config.hydra_calls import conf_dir, hydra_in
 from sweeplab.config.layers import Layers
 from sweeplab.config.reading import expected
 from sweeplab.config.sections import SECTIONS, SEEDS

@@ -71,6 +71,11 @@ def _time_limit() -> Any:
     return _positive(" (seconds)", MOST_SECONDS)
 
 
+def _folder(default: str) -> Any:
+    """Return a field with the path of a folder."""
+    return _rule(default, "the path of a folder", lambda v: bool(v.strip()))
+
+
 def _choice(*names: str) -> Any:
     """Return a field with one of these values; the first is the default."""
     return field(default=names[0], metadata={"choices": names})
@@ -121,7 +126,7 @@ class Data:
     transform: Node | None = None
     train_transform: Node | None = None
     batch_transform: Node | None = None
-    root: str = "data"
+    root: str = _folder("data")
     valid: int | None = _count(1)
     test: int | None = _count(1)
     folds: int | None = _count(2)
@@ -198,7 +203,7 @@ class StoreSection:
     for.
     """
 
-    root: str = "runs"
+    root: str = _folder("runs")
     reuse: str = _choice("exact", "any")
     keep: str = _choice("none", "last")
     code: str = _choice("none", "diff")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sweeplab.errors import near_name
+from sweeplab.config.hydra_calls import conf_dir
+from sweeplab.errors import did_you_mean, near_name
 
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 SETTING = re.compile(rf"{KEY.pattern}=")
 _ENCLOSED = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|\([^()]*\)|'[^']*'|\"[^\"]*\"")
+MEANT = "; did you mean "
 SECTIONS_FIRST = ("trainer", "optimizer", "model", "data")
 """Where a key without its section is looked for first."""
 NEAR_ANYWHERE = 0.75  # how alike names of any section must be: there are a hundred
@@ -34,6 +37,12 @@ OTHER_NAMES = {
     "max_steps": "trainer.limit_batches",
     "wd": "optimizer.weight_decay",
     "bs": "trainer.batch_size",
+    "b": "trainer.batch_size",
+    "e": "trainer.epochs",
+    "j": "data.workers",
+    "s": "seed",
+    "betas": "+optimizer.betas",
+    "nesterov": "+optimizer.nesterov",
     "batch": "trainer.batch_size",
     "amp": "trainer.precision=bf16",
     "fp16": "trainer.precision=fp16",
@@ -47,6 +56,10 @@ OTHER_NAMES = {
 }
 """What other programs call a key; with a value where theirs would not fit."""
 
+WITH_OPTIONS = ("optimizer", "model", "scheduler", "loss", "data")
+COLUMN = "data.dataset.target"
+"""The key that is meant by `target` and `data.target` where the value is no number."""
+
 WITHOUT = {
     "resume": "; leave it out: the same command again goes on where the run was interrupted",
     "checkpoint": "; leave it out: each run keeps its checkpoints; sweeplab help trainer.checkpoint_every",
@@ -54,13 +67,43 @@ WITHOUT = {
 """What needs no key here."""
 
 
-def meant(*words: str) -> str:
+def meant(*words: str, has_m: bool = False) -> str:
     """Return the end of a message: the words that were meant, quoted for the shell; of several
-    values for a key, with the -m that they take.
+    values for a key, with the -m that they take, unless the command line has one.
     """
-    if words[0] != "-m" and any(map(_is_swept, words)):
+    if words[0] != "-m" and not has_m and any(map(_is_swept, words)):
         words = ("-m", *words)
-    return f"; did you mean {' '.join(map(_quoted, words))}?"
+    return f"{MEANT}{' '.join(map(_quoted, words))}?"
+
+
+def mended(message: str, words: Sequence[str]) -> tuple[list[str], str]:
+    """Return a command line with the words that `meant` has told in the place of those that the
+    message begins with, and what it says of these.
+
+    There is no line if the message tells no words, or is about others than these.
+    """
+    about, _, told = message.lstrip("+").partition(MEANT)
+    typed: list[str] = []
+    for word in words:
+        named = " ".join([*typed, word]).lstrip("+")
+        if about.startswith((f"{named} ", f"{named}: ")):
+            typed.append(word)
+    reason = about.removeprefix(f"{' '.join(typed).lstrip('+')}: ")
+    cure: list[str] = []
+    if told.startswith(("'", "-")):
+        cure = shlex.split(re.split(r"\?(?:$|;)", told)[0])
+    if not cure or reason == about or not all("=" in word or word == "-m" for word in cure):
+        return [], reason
+    keys = [word.partition("=")[0] for word in cure]
+    line: list[str] = []
+    for word in words:
+        if word == typed[0]:
+            line += cure
+        elif word not in typed and word.partition("=")[0] not in keys:
+            line.append(word)
+    if "-m" in line:
+        line = ["-m", *(word for word in line if word != "-m")]
+    return line, reason
 
 
 def _is_swept(word: str) -> bool:
@@ -85,6 +128,11 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
         return WITHOUT[name]
     if name.startswith("hydra.launcher."):
         return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
+    if name in ("target", "data.target") and not re.match(r"[\d.]", value):
+        name = COLUMN
+    keys = list(keys)
+    if option := _option_with(name, keys):
+        return meant(option[0], f"{option[1]}={value}")
     found = key_meant(name, keys)
     if not found:
         return ""
@@ -95,6 +143,24 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     if value.lower() == "false":
         found = found.replace("=cuda", "=cpu")
     return meant(found)
+
+
+def _option_with(typed: str, keys: Iterable[str]) -> tuple[str, str] | None:
+    """Return the choice of an option that ships with sweeplab and has this key, and the whole key:
+    optimizer=sgd, optimizer.momentum; None if none has it, or the keys of a config do.
+    """
+    import yaml
+
+    section, _, name = typed.rpartition(".")
+    known = {key.rpartition(".")[2] for key in keys} | set(OTHER_NAMES)
+    if typed in keys or (name in known and typed != COLUMN):
+        return None
+    for group in WITH_OPTIONS:
+        for file in sorted((conf_dir() / group).glob("*.yaml")):
+            for key in dotted_keys(yaml.safe_load(file.read_text(encoding="utf-8")), group):
+                if key.startswith(section) and key.rpartition(".")[2] == name:
+                    return f"{group}={file.stem}", key
+    return None
 
 
 def dotted_keys(node: Mapping[Any, Any], section: str = "") -> list[str]:
@@ -135,6 +201,12 @@ def key_meant(typed: str, keys: Iterable[str]) -> str:
     return anywhere.get(near_name(name, anywhere, cutoff=NEAR_ANYWHERE), "")
 
 
+def other_key(typed: str, keys: Sequence[str]) -> str:
+    """Return the end of a message about a key that there is not, given without a value."""
+    near = key_meant(typed, keys).partition("=")[0]
+    return f"{MEANT}'{near}'?" if near else did_you_mean(typed, keys)
+
+
 def _rank(key: str) -> tuple[int, int]:
     """Put the shorter keys first, and among them those of the sections that people set most."""
     section = key.partition(".")[0]
@@ -144,24 +216,36 @@ def _rank(key: str) -> tuple[int, int]:
     return key.count("."), place
 
 
-def joined(words: Sequence[str]) -> list[str]:
+def joined(words: Sequence[str], *, has_names: bool = False) -> list[str]:
     """Put together the settings that blanks have broken apart: `model = cnn`, `hidden=[1, 2]`.
 
-    `epochs:5` and `epochs==5` are epochs=5; `epochs 5` is, too; several values that follow a
-    setting are a list, as are those in parentheses; a bracket that is left open is closed.
+    `epochs:5` and `epochs==5` are epochs=5; `epochs 5` is, too, unless words without `=` are names;
+    several values that follow a setting are a list, as are those in parentheses; a bracket that is
+    left open is closed.
     """
     settings: list[str] = []
     for word in words:
         if settings and _goes_on(settings[-1], word):
             is_next_value = settings[-1][-1] not in "[{(,:=" and word[0] not in "]}),=:"
             settings[-1] += f",{word}" if is_next_value else word
-        elif settings and _is_value_of(settings[-1], word):
+        else:
+            settings.append(word)
+    if not has_names:
+        settings = _with_values(settings)
+    return [_with_equals(each) for each in settings]
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """Give words without `=` to the settings, or keys, that they are values of."""
+    settings: list[str] = []
+    for word in words:
+        if settings and _is_value_of(settings[-1], word):
             key, _, values = settings[-1].partition("=")
             listed = [*values.strip("[]").split(","), word] if values else [word]
             settings[-1] = f"{key}={_list(key, listed)}"
         else:
             settings.append(word)
-    return [_with_equals(each) for each in settings]
+    return settings
 
 
 def _goes_on(before: str, word: str) -> bool:
