@@ -84,7 +84,8 @@ WRONG = {
     "data.batch_transform=[1]": "data.batch_transform=[1]: must be a section of keys, not a list",
     "--cfg job -m": "--cfg job -m tracking=off hydra/launcher=basic sweep.report=false: ValueError: Only one of ",
     "-m hydra.sweeper.params=3": "hydra.sweeper.params=3: must be a section of keys, each with the values to sweep over",
-    "seed=1 -m model.hidden=3,4": "model.hidden=3,4: settings stand together; give -m and other options before or after",
+    "seed=1 -m model.hidden=3,4": "seed=1 -m model.hidden=3,4 tracking=off hydra/launcher=basic "
+    "sweep.report=false: settings stand together; give -m and other options before or after",
     "+model.라벨=3": f"+model.라벨=3: cannot be read: {ASCII_KEYS}",
     "model=한글": f"model=한글: cannot be read: {QUOTES}",
     "model": f"model: cannot be read: {OVERRIDE}",
@@ -93,8 +94,8 @@ WRONG = {
     "optimizer.lr=0,001": "optimizer.lr=0,001: several values are a sweep, which takes -m; a point is "
     "a dot; did you mean 'optimizer.lr=0.001'?",
     "seed=range(5)": "seed=range(5): several values are a sweep, which takes -m",
-    "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; did you mean "
-    "-m 'model.hidden=8,16'?; a list is given as 'model.hidden=[8,16]'",
+    "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
+    "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16'?",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",

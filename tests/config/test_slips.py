@@ -19,7 +19,7 @@ SLIPS = {
     "optimizer=Adam lr=0.01": "'optimizer=adam' 'optimizer.lr=0.01'",
     "--epochs 5 seed=1 --lr 0.1": "'trainer.epochs=5' 'optimizer.lr=0.1'",
     "epochs = 5 seed=1 lr = 1": "'trainer.epochs=5' 'optimizer.lr=1'",
-    "-m epochs=5,10 lr=0.1": "'trainer.epochs=5,10' 'optimizer.lr=0.1'",
+    "-m epochs=5,10 lr=0.1": "-m 'trainer.epochs=5,10' 'optimizer.lr=0.1'",
     "epochs=5,10": "-m 'trainer.epochs=5,10'",
     # what only another option has
     "optimizer=adam momentum=0.9": "'optimizer=sgd' 'optimizer.momentum=0.9'",

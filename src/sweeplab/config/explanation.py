@@ -169,8 +169,8 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
         if re.fullmatch(r"-?\d{1,3}(,000)+", value):
             plain = f"{key}={value}".replace(",", "")
             return f"{key}={value}: {advice}; a number is written without commas{meant(plain)}"
-        listed = f"; a list is given as '{key}=[{value}]'"
-        return f"{key}={value}: {advice}{meant('-m', f'{key}={value}')}{listed}"
+        listed = f"a list is given as '{key}=[{value}]'"
+        return f"{key}={value}: {advice}; {listed}{meant('-m', f'{key}={value}')}"
     if "Unexpected type annotation: Set[str]" in text:
         inside = [word for word in words if SWEEP_IN_LIST.search(word)]
         return f"{' '.join(inside)}: {NO_SWEEP_IN_LIST}"

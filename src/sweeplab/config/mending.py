@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeplab.config import slips
 from sweeplab.config.composing import compose, ensure_options, quote_words
 from sweeplab.config.explanation import explain
+from sweeplab.config.slips import MEANT, Mend, meant
 from sweeplab.errors import UserError
 
 
@@ -22,9 +22,9 @@ def mending(words: Sequence[str], folder: Path, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         said = str(error) if isinstance(error, UserError) else explain(error, words)
-        if said is None or slips.MEANT not in said:
+        if said is None or MEANT not in said:
             raise
-        if not slips.mended(said, words)[0]:  # it is about the first job of a sweep, say
+        if Mend.of(said, words) is None:  # it is about the first job of a sweep, say
             said = _problem(words, folder, name)
         problems = _problems(said, words, folder, name)
         if not problems:
@@ -37,33 +37,22 @@ def _problems(first: str, words: Sequence[str], folder: Path, name: str) -> list
 
     `first` is the message about the first of them. Returns nothing if it offers no words.
     """
-    line, reason = slips.mended(first, words)
-    if not line:
-        return []
-    reasons, told = {reason: None}, first
-    said = _problem(line, folder, name)
-    for _ in words:  # each takes a composition
-        following, reason = slips.mended(said, line)
-        if not following:
-            break
-        line, told = following, ""
-        reasons[reason] = None
+    line, said = list(words), first
+    mends: list[Mend] = []
+    while len(mends) < 2 * len(words) and (mend := Mend.of(said, line)):
+        mends.append(mend)
+        line = mend.applied(line)
         said = _problem(line, folder, name)
-    changed = " ".join(word for word in words if word not in line)
-    is_all_told = told.lstrip("+").startswith(changed.lstrip("+"))
-    if not is_all_told or (" -m " in told and slips.meant(*line) not in told):
-        told = _together(words, line, reasons)
+    if not mends:
+        return []
+    changed = {word for mend in mends for word in (*mend.typed, *mend.cure)}
+    typed = [word for word in words if word in changed or word not in line]
+    cures = [word for word in line if word in changed]
+    if "-m" in cures and words[0] not in typed:  # -m stands before all settings
+        typed, cures = list(words), line
+    reasons = "; ".join(dict.fromkeys(mend.reason for mend in mends))
+    told = f"{' '.join(typed)}: {reasons}{meant(*cures)}"
     return [told, said] if said else [told]
-
-
-def _together(words: Sequence[str], line: Sequence[str], reasons: Iterable[str]) -> str:
-    """Return one message for several slips; with all words if a -m is to stand before them."""
-    typed = [word for word in words if word not in line]
-    cures = [word for word in line if word not in words]
-    if not cures or "-m" in cures:
-        typed, cures = list(words), list(line)
-    cure = slips.meant(*cures, has_m="-m" in words)
-    return f"{' '.join(typed)}: {'; '.join(reasons)}{cure}"
 
 
 def _problem(words: Sequence[str], folder: Path, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sweeplab.config.hydra_calls import conf_dir
@@ -67,43 +68,52 @@ WITHOUT = {
 """What needs no key here."""
 
 
-def meant(*words: str, has_m: bool = False) -> str:
+def meant(*words: str) -> str:
     """Return the end of a message: the words that were meant, quoted for the shell; of several
-    values for a key, with the -m that they take, unless the command line has one.
+    values for a key, with the -m that they take.
     """
-    if words[0] != "-m" and not has_m and any(map(_is_swept, words)):
+    if words[0] != "-m" and any(map(_is_swept, words)):
         words = ("-m", *words)
     return f"{MEANT}{' '.join(map(_quoted, words))}?"
 
 
-def mended(message: str, words: Sequence[str]) -> tuple[list[str], str]:
-    """Return a command line with the words that `meant` has told in the place of those that the
-    message begins with, and what it says of these.
+@dataclass(kw_only=True, slots=True)
+class Mend:
+    """Words of a command line that were typed by mistake, and those that `meant` has told."""
 
-    There is no line if the message tells no words, or is about others than these.
-    """
-    about, _, told = message.lstrip("+").partition(MEANT)
-    typed: list[str] = []
-    for word in words:
-        named = " ".join([*typed, word]).lstrip("+")
-        if about.startswith((f"{named} ", f"{named}: ")):
-            typed.append(word)
-    reason = about.removeprefix(f"{' '.join(typed).lstrip('+')}: ")
-    cure: list[str] = []
-    if told.startswith(("'", "-")):
-        cure = shlex.split(re.split(r"\?(?:$|;)", told)[0])
-    if not cure or reason == about or not all("=" in word or word == "-m" for word in cure):
-        return [], reason
-    keys = [word.partition("=")[0] for word in cure]
-    line: list[str] = []
-    for word in words:
-        if word == typed[0]:
-            line += cure
-        elif word not in typed and word.partition("=")[0] not in keys:
-            line.append(word)
-    if "-m" in line:
-        line = ["-m", *(word for word in line if word != "-m")]
-    return line, reason
+    typed: list[str]
+    reason: str
+    cure: list[str]
+
+    @classmethod
+    def of(cls, message: str, words: Sequence[str]) -> Mend | None:
+        """Read a message about a command line; None if it tells no words, or is about others."""
+        about, _, told = message.lstrip("+").partition(MEANT)
+        cure: list[str] = []
+        if told.startswith(("'", "-")):
+            cure = shlex.split(re.split(r"\?(?:$|;)", told)[0])
+        typed: list[str] = []
+        for word in words:
+            named = " ".join([*typed, word]).lstrip("+")
+            if about.startswith((f"{named} ", f"{named}: ")):
+                typed.append(word)
+        reason = about.removeprefix(f"{' '.join(typed).lstrip('+')}: ")
+        if not cure or reason == about or not all("=" in word or word == "-m" for word in cure):
+            return None
+        return cls(typed=typed, reason=reason, cure=cure)
+
+    def applied(self, words: Sequence[str]) -> list[str]:
+        """Return the command line with the cure in the place of what was typed."""
+        keys = [word.partition("=")[0] for word in self.cure]
+        line: list[str] = []
+        for word in words:
+            if word == self.typed[0]:
+                line += self.cure
+            elif word not in self.typed and word.partition("=")[0] not in keys:
+                line.append(word)
+        if "-m" in line:
+            line = ["-m", *(word for word in line if word != "-m")]
+        return line
 
 
 def _is_swept(word: str) -> bool:
