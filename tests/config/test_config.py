@@ -125,7 +125,7 @@ def test_hidden_is_one_width_or_a_list_of_several(root: Path, given: str, record
         ("sweep", "job_timeout", 1e12, "sweep.job_timeout=1000000000000.0: must be at most 1000000000, or null"),
         ("data", "task", "classify", "data.task=classify: must be one of classification, regression, any; did you mean 'classification'?"),
         ("tracking", "uri", [1], "tracking.uri=[1]: must be a text, or null"),
-        ("store", "root", None, "store.root=null: must be a text"),
+        ("store", "root", None, "store.root=null: must be the path of a folder"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_key_value_and_what_is_allowed(
@@ -140,7 +140,7 @@ def test_all_problems_are_listed_together(plain: dict[str, Any]) -> None:
     plain["sed"] = 1
     del plain["loss"]
     found = problems(plain)
-    assert found[0] == "sed: no such key; did you mean 'seed=1'?"
+    assert found[0] == "sed=1: no such key; did you mean 'seed=1'?"
     assert found[1].startswith("loss: missing; ")
     assert found[2].startswith("trainer.zz=1: no such key; valid: ")
     assert found[3] == "trainer.epochs=0: must be a whole number >= 1"

@@ -22,7 +22,7 @@ def mending(words: Sequence[str], folder: Path, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         said = str(error) if isinstance(error, UserError) else explain(error, words)
-        if said is None or MEANT not in said:
+        if said is None or MEANT not in said or "\n" in said:  # several problems stay together
             raise
         if Mend.of(said, words) is None:  # it is about the first job of a sweep, say
             said = _problem(words, folder, name)
