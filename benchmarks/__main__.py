@@ -53,6 +53,9 @@ def parsed() -> argparse.Namespace:
         "--device", default="cpu", choices=("cpu", "cuda"), help="epoch: of all peers that know it"
     )
     parser.add_argument(
+        "--busy", type=int, default=0, help="epoch: loops of other programs beside all peers"
+    )
+    parser.add_argument(
         "--seeds", type=int, default=5, help="epoch: trainings of each peer for the accuracy"
     )
     parser.add_argument("--epochs", type=int, default=3, help="epoch: of each of these trainings")
@@ -97,7 +100,7 @@ def main() -> None:
         names = [name for name in names if name not in [epoch.FP16, *here]]
     elif not entry_points(group="jax_plugins"):  # JAX is installed for the CPU alone
         names = [name for name in names if name != epoch.JAX]
-    how = epoch.How(given.threads, given.device)
+    how = epoch.How(given.threads, given.device, given.busy)
     measures = {
         "epoch": lambda: epoch.measure(data, given.rounds, how, given.seeds, given.epochs, names),
         "start": lambda: start.measure(data, given.rounds),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.measure import LIGHTNING, PROJECT, Row, say
+from benchmarks.measure import LIGHTNING, PROJECT, Row, busy, say
 from sweeplab.compare.statistics import Mean, mean
+from sweeplab.speed import spin_count
 
 OURS, BF16, FP16, COMPILED, JAX, PRODUCTS = (
     "sweeplab",
@@ -50,6 +51,7 @@ class How:
 
     threads: int
     device: str = "cpu"
+    busy: int = 0  # loops of other programs beside them
 
 
 class Peer:
@@ -62,6 +64,8 @@ class Peer:
         words = _words(name, data, epochs, seed, how)
         environment = os.environ | {"OMP_NUM_THREADS": str(how.threads), "PYTHONPATH": str(PROJECT)}
         environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        if "ours" in PEERS[name]:  # as every command of sweeplab does, before PyTorch is loaded
+            environment["GOMP_SPINCOUNT"] = spin_count.COUNT
         with self._printed.open("wb") as errors:
             self.process = subprocess.Popen(
                 words, cwd=folder, env=environment, stdin=-1, stdout=-1, stderr=errors, text=True
@@ -172,6 +176,8 @@ def measure(
                 else f"{how.threads} thread{'s' if how.threads > 1 else ''}"
             )
             what = f"epoch, {where}, {'fp32' if ours == OURS else 'bf16'}"
+            if how.busy:
+                what += f", beside {how.busy} busy"
             found = mean(accuracies.get(peer, []))
             notes = [agreement(mean(accuracies[ours]), found, epochs)] if found else []
             rows.append(
@@ -198,7 +204,7 @@ def _seconds(names: list[str], data: Path, rounds: int, how: How) -> dict[str, l
     found: dict[str, list[float]] = {name: [] for name in names}
     # One to get warm, a round that does not count, and an epoch that nobody asks for: who has trained the last one goes on
     # with what comes after it, while others still train.
-    with _at_work(names, data, 3 + rounds, 0, how) as peers:
+    with _at_work(names, data, 3 + rounds, 0, how) as peers, busy(how.busy):
         for number in range(rounds + 1):
             for peer in peers:
                 found[peer.name].append(peer.epoch())

@@ -117,6 +117,18 @@ def fresh() -> Iterator[Path]:
                 pass
 
 
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """As many processes that do nothing but count beside it, as another user's would be."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 def say(line: str) -> None:
     """Progress: on stderr, so that stdout has the table alone."""
     print(line, file=sys.stderr, flush=True)

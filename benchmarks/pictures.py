@@ -1,6 +1,6 @@
-"""Make the pictures of docs/screens.md, in docs/figures: MLflow, the report, and the terminal.
+"""Make the pictures of docs/screens.md, in docs/figures: MLflow, the report, the terminal, this site.
 
-uv run --with pypdfium2 python -m benchmarks.pictures [mlflow] [sweep]
+uv run --group docs --with pypdfium2 python -m benchmarks.pictures [mlflow] [sweep] [site]
 
 Real sweeps of small networks on `data=digits`, looked at in Chromium; pypdfium2 turns the report
 on paper into a picture.
@@ -50,6 +50,7 @@ KEYS = (
     "sweep.margin=0.02",
 )
 MOST_HIGH = 1600  # pixels of a picture of a page
+FRAME = "#8a8a8a"
 
 
 def issue(root: Path, name: str, *words: str, columns: int | None = None) -> str:
@@ -152,7 +153,7 @@ def shot(page: Page, most_high: int) -> Image.Image:
 def in_columns(picture: Image.Image, height: int) -> Image.Image:
     """Cut a picture that is too high into columns, side by side."""
     tops = range(0, picture.height, height)
-    whole = Image.new("RGB", (picture.width, len(tops) * height), "white")
+    whole = Image.new("RGB", (picture.width, len(tops) * height), FRAME)
     whole.paste(picture)
     pieces = [whole.crop((0, top, picture.width, top + height)) for top in tops]
     return side_by_side(pieces, columns=len(pieces))
@@ -162,7 +163,7 @@ def side_by_side(pieces: Sequence[Image.Image], columns: int, gap: int = 16) -> 
     """Put pictures of one size into rows of so many."""
     width, height = pieces[0].width + gap, pieces[0].height + gap
     rows = -(-len(pieces) // columns)
-    whole = Image.new("RGB", (columns * width + gap, rows * height + gap), "#8a8a8a")
+    whole = Image.new("RGB", (columns * width + gap, rows * height + gap), FRAME)
     for index, piece in enumerate(pieces):
         row, column = divmod(index, columns)
         whole.paste(piece, (gap + column * width, gap + row * height))
@@ -175,6 +176,24 @@ def paper(pdf: bytes) -> Image.Image:
 
     pages = pypdfium2.PdfDocument(pdf)
     return side_by_side([page.render(scale=0.75).to_pil() for page in pages], columns=2)
+
+
+# --- the documentation
+
+
+def site(root: Path, browser: Browser) -> None:
+    """Build the site; take pictures of a page, light, and dark on a phone."""
+    builder = [sys.executable, "-m", "sphinx", "-q", str(PROJECT / "docs"), str(root)]
+    subprocess.run(builder, cwd=PROJECT, check=True)
+    pieces = []
+    for width, scheme in ((1180, "light"), (390, "dark")):
+        page = browser.new_page(viewport={"width": width, "height": 1100}, color_scheme=scheme)
+        page.goto((root / "how_do_i" / "own_network.html").as_uri())
+        pieces.append(opened(page.screenshot()))
+    whole = Image.new("RGB", (pieces[0].width + pieces[1].width + 16, pieces[0].height), FRAME)
+    whole.paste(pieces[0])
+    whole.paste(pieces[1], (pieces[0].width + 16, 0))
+    save(whole, "site")
 
 
 # --- all
@@ -190,7 +209,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-MADE = {"mlflow": mlflow, "sweep": sweep}
+MADE = {"mlflow": mlflow, "sweep": sweep, "site": site}
 
 
 def main() -> None:

@@ -15,9 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from benchmarks.measure import PROJECT
+from benchmarks.measure import PROJECT, busy
 
 STEPS = 20
 HOWS: dict[str, dict[str, str]] = {
@@ -46,17 +45,6 @@ def train() -> None:
             torch.nn.functional.cross_entropy(model(inputs), classes).backward()
             optimizer.step()
         print(time.perf_counter() - began, flush=True)
-
-
-@contextmanager
-def _loops(count: int) -> Iterator[None]:
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def _rounds(count: int) -> Iterator[dict[str, float]]:
@@ -108,7 +96,7 @@ def main() -> None:
         train()
         return
     show("Without busy loops", list(_rounds(given.rounds)))
-    with _loops(given.busy):
+    with busy(given.busy):
         show(f"Beside {given.busy} busy loops", list(_rounds(given.rounds)))
 
 

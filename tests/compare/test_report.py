@@ -56,7 +56,7 @@ def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) 
     titles = re.findall(r"<h2>(.*?)</h2>", page.read_text())
     assert titles == [
         "Ranking", "Differences in valid/accuracy", "Learning curves", "Epochs to 0.9", "Main effects",
-        "Differences in test/accuracy", "Differences in epochs_to_target", "Importance", "Commands",
+        "Differences in test/accuracy", "Differences in epochs to 0.9", "Importance", "Commands",
     ]  # fmt: skip
 
 

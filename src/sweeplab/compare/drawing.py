@@ -47,6 +47,7 @@ Plot = tuple["Figure", str, str]
 """A figure, its title and its caption."""
 WIDTH = 10  # inches, of all figures, so that all have letters of one size
 LEAST_HEIGHT = 2.6
+LEAST_WIDE = 720  # pixels: there the letters still have 9
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -69,10 +70,10 @@ def new_figure(height: float) -> Figure:
 
 
 def narrowest(figure: Figure) -> int:
-    """Return how wide a figure is of which each panel has about 340 x 260 pixels at least."""
+    """Return how wide a figure is whose letters can be read, each panel 340 x 260 pixels at least."""
     width, height = figure.get_size_inches()
     columns = len({round(panel.get_position().x0, 2) for panel in figure.axes})
-    return int(max(340 * columns, 261 * width / height))
+    return int(max(LEAST_WIDE, 340 * columns, 261 * width / height))
 
 
 def line_style(index: int) -> dict[str, Any]:

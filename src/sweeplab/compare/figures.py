@@ -68,7 +68,7 @@ def parameters(comparison: Comparison) -> Plot | None:
             points.append(_Point(size=size.mean, mean=mean, group=group))
     if len({point.size for point in points}) < 2:
         return None
-    figure = drawing.new_figure(4.2)
+    figure = drawing.new_figure(3.2)
     panel = figure.subplots()
     drawn = points[:: drawing.thinning_step(points)]
     bars = [_interval_bars(point.mean) for point in drawn]

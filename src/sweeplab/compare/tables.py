@@ -203,9 +203,10 @@ def label(group: Group, replica: Replica) -> str:
 def contrasts(comparison: Comparison, metric: str, most: int) -> Table:
     """Make the table of the differences in a metric: the swept values, then CONTRAST_COLUMNS."""
     lines = comparison.contrasts[metric]
+    name = column_title(comparison, metric) if metric == TO_TARGET else metric
     rows = [contrast_row(contrast, digits(comparison, metric)) for contrast in lines[:most]]
     return Table(
-        heading=f"Differences in {metric}",
+        heading=f"Differences in {name}",
         intro=contrast_caption(comparison, metric),
         caption=needs_caption(lines),
         columns=[*comparison.columns, *CONTRAST_COLUMNS],

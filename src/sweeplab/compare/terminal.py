@@ -16,7 +16,7 @@ def show(comparison: Comparison) -> None:
     """Print the ranking, the differences of the monitored metric, and what a reader has to know."""
     _show(tables.ranking(comparison, MOST_ROWS), "--csv and the report")
     if comparison.smallest is not None:
-        console.say(comparison.smallest.sentence, style="bold")
+        console.say(f"{comparison.smallest.sentence}\n", style="bold")
     for metric in _contrasts_on_screen(comparison):
         _show(tables.contrasts(comparison, metric, MOST_ROWS))
     if comparison.importance is not None:
@@ -52,4 +52,4 @@ def _show(table: Table, whole: str = "") -> None:
     if table.left_out and whole:
         console.say(f"... and {console.counted(table.left_out, 'more config')}: {whole} have all")
     if table.caption:
-        console.say(table.caption, style="dim")
+        console.say(f"{table.caption}\n", style="dim")
