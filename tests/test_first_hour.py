@@ -69,7 +69,11 @@ def fill(command: str, full: bool) -> str:
         return command
     if full and not LONG.search(command):
         return f"{command} {PATIENT}"
-    small = SMALL.removeprefix("data=digits ") if " data=" in command else SMALL
+    small = SMALL
+    if "early_stopping" in command:  # which a single epoch leaves nothing to stop
+        small = "data=digits trainer.epochs=12"
+    elif " data=" in command:
+        small = SMALL.removeprefix("data=digits ")
     return f"{command} {small} {PATIENT}"
 
 
