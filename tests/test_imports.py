@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"errors"},
     "config": {"errors", "metrics"},
     "targets": {"errors", "config"},
-    "console": {"config", "metrics"},
+    "console": {"errors", "config", "metrics"},
     "store": {"errors", "metrics", "config"},
     "tracking": RECORDS | {"targets"},
     "compare": RECORDS | {"tracking"},

@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeplab import config
+from sweeplab.errors import counted as counted
 
 ASCII = {
     "±": "+-", "→": "->", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "•": "*",
@@ -337,13 +338,6 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number and its noun: `1 run`, `2,000 runs`, `0 batches`."""
-    if number != 1:
-        noun += "es" if noun.endswith("tch") else "s"
-    return f"{number:,} {noun}"
 
 
 class NotebookLive:

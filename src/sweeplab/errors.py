@@ -114,6 +114,13 @@ def comma_for_point(value: object) -> str:
     return f"; if 0.{value} is meant, its point is a dot: a comma separates the values of a sweep"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number and its noun: `1 run`, `2,000 runs`, `0 batches`."""
+    if number != 1:
+        noun += "es" if noun.endswith(("tch", "class")) else "s"
+    return f"{number:,} {noun}"
+
+
 def a_or_an(noun: str) -> str:
     """Return a noun, as the name of a type is one, after its article."""
     spoken = noun.lower()

@@ -161,6 +161,46 @@ def test_runs_that_are_trained_as_one_are_stopped_one_by_one(root: Path, sweepla
     assert "1 of 3 runs did not finish:" in said(root)
 
 
+@pytest.mark.full
+def test_a_search_is_steered_like_any_sweep(
+    root: Path, sweeplab: Command, command: Command
+) -> None:
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "+model.hidden=range(8,64)")
+    ours = ("trainer.epochs=400", "sweep.workers=2", "sweep.report=false")
+    process = kill.train(root, ("-m", *PACED, *search, *ours))
+
+    def are_at_work(count: int) -> Callable[[], bool]:
+        return lambda: (
+            sum(run.claimed and len(run.epochs()) > 2 for run in runs(root).values()) == count
+        )
+
+    until(are_at_work(2))
+    first, second = runs(root)
+    assert sweeplab("stop", runs(root)[first].id).code == 0
+    until(lambda: f"hidden={first}: stopped after epoch " in said(root))
+    until(are_at_work(2))  # another trial has begun
+    assert sweeplab("pause", runs(root)[second].id).code == 0
+    until(lambda: f"hidden={second}: paused after epoch " in said(root))
+    assert sweeplab("resume", runs(root)[second].id).code == 0
+    until(lambda: f"hidden={second}: is started again" in said(root))
+    assert sweeplab("pause", "latest").code == 0
+    until(are_at_work(0))
+    assert sweeplab("resume", "latest").code == 0
+    until(are_at_work(2))
+    retried = sweeplab("retry", "latest")
+    assert (retried.code, retried.err.count("\n")) == (2, 1)
+    assert sweeplab("stop", "latest").code == 0
+    assert kill.end(process, "the search") == 1
+    assert manifest(root)["status"] == Status.INTERRUPTED
+    hurry(root)
+    resumed = command("sweeplab", "resume", "latest", loaded=True)
+    assert resumed.code == 0, resumed.err
+    assert set(statuses(root).values()) == {"finished"}
+    assert {starts(run) for run in runs(root).values()} == {1}
+    assert manifest(root)["status"] == Status.FINISHED
+    assert len(manifest(root)["cells"]) == len(runs(root))
+
+
 @pytest.fixture
 def recorded(root: Path, command: Command) -> dict[str, Any]:
     """The manifest of a sweep whose command has ended, with a run that did not finish."""

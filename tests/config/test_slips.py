@@ -29,6 +29,11 @@ SLIPS = {
     "nesterov=true optimizer=sgd": "'+optimizer.nesterov=true'",
     "-b 64 -e 5": "'trainer.batch_size=64' 'trainer.epochs=5'",
     "~tracking": "'tracking=off'",
+    "epochs=5, lr=0.1": "'trainer.epochs=5' 'optimizer.lr=0.1'",
+    "model.name=cnn": "'model=cnn'",
+    "optimizer=RMSprop": "'optimizer=torch.optim.RMSprop'",
+    "experiment=experiments/width": "'experiment=width'",
+    "loss=mae": "'loss=torch.nn.L1Loss'",
     # dashes, as other programs have them
     "--epochs 5": "'trainer.epochs=5'",
     "--epochs=5": "'trainer.epochs=5'",
@@ -152,7 +157,7 @@ def single(words: list[str]) -> list[str]:
     return found
 
 
-@pytest.mark.few(36)
+@pytest.mark.few(41)
 @pytest.mark.parametrize(("typed", "cure"), SLIPS.items())
 def test_a_slip_is_told_what_was_meant(typed: str, cure: str) -> None:
     said = answer(*typed.split())

@@ -513,7 +513,7 @@ def test_a_bad_example_of_a_streamed_set_is_found_in_its_batch() -> None:
         (
             "class 3",
             {"task": "regression"},
-            r"data\.out_features=3: a target of the set has 1 numbers",
+            r"data\.out_features=3: a target of the set has 1 number",
         ),
         ("three", {}, r"data\.in_features=2: the set's examples have 3 numbers, shape \[3\]"),
         (

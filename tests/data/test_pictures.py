@@ -213,7 +213,7 @@ def test_how_training_and_test_set_are_called() -> None:
         (["data.dataset.name=FakeData", "+data.dataset.sise=3"],
          r"data\.dataset\.sise=3: FakeData has no such argument; did you mean 'size'\?"),
         (["data.dataset.name=FakeData", "+data.dataset.size=30"],
-         r"data\.in_features=1: the set's examples have 150528 numbers"),
+         r"data\.in_features=1: the set's examples have 150,528 numbers"),
         (["data.dataset.name=KMNIST"],
          r"data\.root=.*: torchvision's KMNIST is not complete there and could not be fetched: .*; put its files there"),
         (["data=cifar10"], r"data\.root=.*: torchvision's CIFAR10 is not complete there and could not be fetched: "),

@@ -109,3 +109,26 @@ def test_a_folder_of_root_alone_is_said_in_one_line(place: Path) -> None:
     assert len(said) == 1
     assert said[0].startswith("cores are not shared with other sweeps of this machine: ")
     assert said[0].endswith("Permission denied")
+
+
+def test_a_store_of_another_user_is_read_and_not_changed(place: Path) -> None:
+    words = ("-m", "data=digits", "tracking=off", "trainer.epochs=1", "sweep.report=false")
+    with kill.command(place / "root", str(kill.PROJECT / "train.py"), *words, "seed=0,1") as sweep:
+        assert sweep.wait(kill.LIMIT) == 0
+    (run, _) = Store(place / "root/runs").runs()
+    environment = {**os.environ, "HOME": str(place / "nobody")}
+    for command, code, said in (
+        (("runs",), 0, "2 runs in "),
+        (("show", run.id), 0, "test.png: Permission denied\n"),
+        (("runs", "rm", run.id, "--yes"), 2, "runs cannot be written; name a folder "),
+        (("runs", "rm", run.id, "--dry-run"), 0, "nothing was removed: --dry-run\n"),
+        (("stop", run.id), 2, "is another user's, who alone steers it\n"),
+    ):
+        program = [*AS_NOBODY, sys.executable, "-m", "sweeplab.commands.cli", *command]
+        asked = subprocess.run(
+            program, cwd=place / "root", env=environment, capture_output=True, text=True
+        )
+        assert asked.returncode == code, asked.stderr
+        assert code == 0 or asked.stderr.count("\n") == 1
+        assert said in asked.stdout + asked.stderr
+    assert len(Store(place / "root/runs").runs()) == 2

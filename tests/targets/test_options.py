@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import PROJECT, Command, Write
 
-from sweeplab import config
+from sweeplab import config, targets
+from sweeplab.targets import options
 
 PASTED = """
 from torch import nn
@@ -125,3 +128,30 @@ def test_a_sweep_over_classes_names_its_runs_by_them(command: Command, root: Pat
     again = command("train.py", "model=mine.MNIST_CLASSIFIER", *FEW, "tracking=off")
     assert again.code == 0
     assert len(list(root.glob("runs/*/journal.jsonl"))) == 3, "the same run"
+
+
+def test_a_function_is_a_loss() -> None:
+    loss = node("loss=torch.nn.functional.cross_entropy")["loss"]
+    assert loss["_target_"] == "sweeplab.models.FunctionLoss"
+    assert loss["function"]["_target_"] == "torch.nn.functional.cross_entropy"
+    built = targets.build(loss, "loss")
+    assert float(built(torch.zeros(2, 4), torch.tensor([0, 3]))) == pytest.approx(math.log(4))
+
+
+def test_a_file_that_does_more_than_define_things_is_told_the_cure(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "SECONDS", 0.1)
+    body = "class Net:\n    pass\n"
+    write(
+        {
+            "loop.py": f"import time\nprint(1)\ntime.sleep(0.5)\n{body}",
+            "talks.py": f"print(2)\n{body}",
+        }
+    )
+    for name, does in (("loop", "runs for more than 0.1 s"), ("talks", "prints")):
+        targets.option_of("model", f"{name}.Net")
+        said = capsys.readouterr()
+        cure = "put what it runs below if __name__ == '__main__':"
+        assert said.err == f"model={name}.Net: its file {does} when it is imported; {cure}\n"
+    assert said.out == "2\n"

@@ -89,6 +89,7 @@ def _remove(settings: Config, home: Store, rows: list[Row], arguments: Namespace
     if not rows:
         console.say("nothing to remove")
         return
+    home.check(to_write=not arguments.dry_run)
     listing.show(rows, f"to be removed: {_counted(rows)}, {_size(rows)}")
     if arguments.clean:
         if not _agreed(arguments, rows):
@@ -122,6 +123,7 @@ def _remove_weights(settings: Config, home: Store, rows: list[Row], arguments: N
     if not rows:
         console.say("no finished run holds weights: nothing to remove")
         return
+    home.check(to_write=not arguments.dry_run)
     listing.show(rows, f"to lose their weights, and keep their results: {_counted(rows)}")
     if not _agreed(arguments, rows, "the weights of "):
         return

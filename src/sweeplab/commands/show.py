@@ -71,8 +71,12 @@ def _show_classes(run: Run, answers: Answers, names: list[str], shape: list[int]
         columns = ("example of the test set", "true class", "answer", "probability")
         console.table("the most confident mistakes", columns, rows)
     file = run.folder / FIGURE
-    write_atomic(file, _picture(answers, worst, matrix, names, shape))
-    console.say(f"figure: {file}")
+    try:
+        write_atomic(file, _picture(answers, worst, matrix, names, shape))
+    except OSError as error:  # another user's store, say
+        console.say(f"no figure is drawn: {file}: {error.strerror}")
+    else:
+        console.say(f"figure: {file}")
 
 
 def _class_row(matrix: Array, number: int, names: list[str]) -> list[str]:

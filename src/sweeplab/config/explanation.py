@@ -28,6 +28,13 @@ NOTHING = {
 }
 """What to give instead of no option at all, by group; it ends a message."""
 
+OF_TORCH = {
+    "loss": "torch.nn",
+    "optimizer": "torch.optim",
+    "scheduler": "torch.optim.lr_scheduler",
+}
+"""Where PyTorch has the classes that are options of a group."""
+
 ASCII_KEYS = "a key on the command line has letters of ASCII only; give others in a YAML file"
 QUOTES = "a value with blanks, brackets or letters beyond ASCII needs quotes of its own, as in 'key=\"a value\"'"
 EQUALS = "a value that holds = needs quotes of its own, as in 'sweep.baseline=\"model.batch_norm=false\"'"
@@ -228,13 +235,26 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
     same = [each for each in error.options if f"{each}.py" == option.lower()]
     if not same and (advice := _of_file(group, option)):
         return f"{group}={option}: is a file{advice}"
-    path = re.sub("[:/]+", ".", option.removeprefix("./").replace(".py", ""))
-    if path != option and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
-        return f"{group}={option}: no such option{meant(f'{group}={path}')}"
-    near = near_name(option, error.options)
+    near = _option_meant(group, option, error.options)
     if near:
         return f"{group}={option}: no such option{meant(f'{group}={near}')}"
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
+
+
+def _option_meant(group: str, option: str, options: Sequence[str]) -> str:
+    """Return the option of a group, or the path of a class, that was meant; '' if none is near."""
+    last = option.rpartition("/")[2]
+    if last != option and last in options:
+        return last
+    path = re.sub("[:/]+", ".", option.removeprefix("./").replace(".py", ""))
+    if path != option and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
+        return path
+    if option.lower() in ("mae", "l1"):
+        return "torch.nn.L1Loss"
+    near = near_name(option, options)
+    if not near and group in OF_TORCH and option[:1].isupper():
+        return f"{OF_TORCH[group]}.{option}"
+    return near
 
 
 def _of_file(group: str, option: str) -> str:

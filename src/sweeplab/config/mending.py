@@ -63,7 +63,7 @@ def _problem(words: Sequence[str], folder: Path, name: str) -> str:
     except UserError as error:
         return str(error)
     except Exception as error:
-        return explain(error, words) or ""
+        return explain(error, words, is_composing=True) or str(error)
     return ""
 
 

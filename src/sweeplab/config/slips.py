@@ -44,6 +44,14 @@ OTHER_NAMES = {
     "s": "seed",
     "betas": "+optimizer.betas",
     "nesterov": "+optimizer.nesterov",
+    "l2": "optimizer.weight_decay",
+    "dropout_rate": "model.dropout",
+    "hidden_size": "model.hidden",
+    "hidden_units": "model.hidden",
+    "accelerator": "trainer.device",
+    "output_dir": "store.root",
+    "log_dir": "store.root",
+    "experiment_name": "tracking.experiment",
     "batch": "trainer.batch_size",
     "amp": "trainer.precision=bf16",
     "fp16": "trainer.precision=fp16",
@@ -62,6 +70,7 @@ COLUMN = "data.dataset.target"
 """The key that is meant by `target` and `data.target` where the value is no number."""
 
 WITHOUT = {
+    "shuffle": "; leave it out: training examples come in another order in each epoch",
     "resume": "; leave it out: the same command again goes on where the run was interrupted",
     "checkpoint": "; leave it out: each run keeps its checkpoints; sweeplab help trainer.checkpoint_every",
 }
@@ -138,6 +147,9 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
         return WITHOUT[name]
     if name.startswith("hydra.launcher."):
         return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
+    section, _, last = name.rpartition(".")
+    if section in WITH_OPTIONS and last in ("name", "type"):
+        return meant(f"{section}={value}")
     if name in ("target", "data.target") and not re.match(r"[\d.]", value):
         name = COLUMN
     keys = list(keys)
@@ -239,10 +251,12 @@ def joined(words: Sequence[str], *, has_names: bool = False) -> list[str]:
             is_next_value = settings[-1][-1] not in "[{(,:=" and word[0] not in "]}),=:"
             settings[-1] += f",{word}" if is_next_value else word
         else:
+            if settings and SETTING.match(word):
+                settings[-1] = settings[-1].rstrip(",")
             settings.append(word)
-    if not has_names:
-        settings = _with_values(settings)
-    return [_with_equals(each) for each in settings]
+    if has_names:
+        return settings
+    return [_with_equals(each) for each in _with_values(settings)]
 
 
 def _with_values(words: Sequence[str]) -> list[str]:
@@ -277,7 +291,7 @@ def _is_value_of(before: str, word: str) -> bool:
 def _list(key: str, values: Sequence[str]) -> str:
     """Join several values: those of a group of options, or of seed, are a sweep, others a list."""
     text = ",".join(values)
-    is_sweep = key == "seed" or ("." not in key and not text[0].isdigit())
+    is_sweep = key == "seed" or "." in text or ("." not in key and not text[0].isdigit())
     return text if is_sweep or len(values) == 1 else f"[{text}]"
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from sweeplab.data import seeding
 from sweeplab.data.splits import Epoch, Split
 from sweeplab.data.transforms import BatchTransform
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Batches:
         transform: BatchTransform | None = None,
     ) -> None:
         if drop_last and batch_size > len(split):
-            most = f"the training split has {len(split)} examples; give at most that"
+            most = f"the training split has {counted(len(split), 'example')}; give at most that"
             raise UserError(f"trainer.batch_size={batch_size}: {most}")
         self.batch_size = batch_size
         self.device = torch.device(device)

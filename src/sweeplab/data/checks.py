@@ -8,6 +8,7 @@ from sweeplab import config
 from sweeplab.config import Node
 from sweeplab.config.sections import DATA_NODES
 from sweeplab.data.scaling import channel_count
+from sweeplab.errors import counted
 from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ def _channel_problems(data: Data) -> list[str]:
         if isinstance(value, list) and len(value) != count:
             what = f"data.in_features={data.in_features}"
             if data.shape is not None and len(data.shape) > 1:
-                what = f"data.shape={data.shape} with its {count} channels"
+                what = f"data.shape={data.shape} with its {counted(count, 'channel')}"
             shown = f"data.{name}={config.yaml_str(value)}"
             found.append(
-                f"{shown}: has {len(value)} numbers, for {what}; give {count}, or one number"
+                f"{shown}: has {counted(len(value), 'number')}, for {what}; give {count}, or one number"
             )
     return found

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sweeplab.data import seeding, trees
 from sweeplab.data.transforms import Transforms
-from sweeplab.errors import UserError, failure
+from sweeplab.errors import UserError, counted, failure
 
 KEY = "iteration"  # of the random streams with which such a set is read
 SAMPLE = 8  # examples of which it is told how much memory all of them need
@@ -95,7 +95,7 @@ def _examples(iterable: Iterable[Any]) -> Iterator[Any]:
             example = next(iterator)
         except StopIteration:
             if number != total:
-                raise UserError(f"{said}, and delivers {number} examples") from None
+                raise UserError(f"{said}, and delivers {counted(number, 'example')}") from None
             return
         except UserError:
             raise

@@ -24,7 +24,7 @@ from sweeplab.data.sources import Tensors, digest_of, is_tensors
 from sweeplab.data.splits import InMemorySplit, Pair, Split, StreamingSplit, bytes_to_floats
 from sweeplab.data.transforms import Transforms, transformed
 from sweeplab.data.trees import kind_of, tensor_of
-from sweeplab.errors import UserError, a_or_an
+from sweeplab.errors import UserError, a_or_an, counted
 from sweeplab.metrics import CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Pairs(Kind):
             return _classes(self.data, raw)
         targets = raw.reshape(len(raw), -1)
         if targets.shape[1] != self.data.out_features:
-            size = f"a target of the set has {targets.shape[1]} numbers; give that"
+            size = f"a target of the set has {counted(targets.shape[1], 'number')}; give that"
             raise UserError(f"data.out_features={self.data.out_features}: {size}")
         return scaled(targets, self._target_scaling)
 
@@ -125,7 +125,7 @@ class Pairs(Kind):
     def cut(self, part: Any, indices: Tensor) -> Split:
         if not isinstance(part, Tensors):
             return self.stream(part, indices)
-        inputs = _shaped(self.data, part.inputs[indices])
+        inputs = _shaped(self.data, part.inputs[indices], part.targets)
         if inputs.dtype != torch.uint8:
             inputs = scaled_inputs(self.data, inputs)
         targets = self._prepare_targets(part.targets[indices])
@@ -142,7 +142,7 @@ class Pairs(Kind):
 def ensure_shape(data: Data) -> None:
     """Raise UserError if `data.shape` has not as many numbers as `data.in_features`."""
     if data.shape is not None and math.prod(data.shape) != data.in_features:
-        size = f"has {math.prod(data.shape)} numbers, but data.in_features={data.in_features}"
+        size = f"has {counted(math.prod(data.shape), 'number')}, but data.in_features={data.in_features}"
         raise UserError(f"data.shape={data.shape}: {size}")
 
 
@@ -152,16 +152,24 @@ def _from_arrays(inputs: Tensor, targets: Tensor) -> Tensors:
             wanted = "they must be an array of a row for each example"
             raise UserError(f"data.dataset: the {name} are one number; {wanted}")
     if len(inputs) != len(targets):
-        raise UserError(f"data.dataset: {len(inputs)} inputs, but {len(targets)} targets")
+        raise UserError(
+            f"data.dataset: {counted(len(inputs), 'input')}, but {counted(len(targets), 'target')}"
+        )
     return Tensors(inputs, targets)
 
 
-def _shaped(data: Data, raw: Tensor) -> Tensor:
-    """Return inputs in the shape that a network gets."""
+def _shaped(data: Data, raw: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return inputs in the shape that a network gets.
+
+    Raises UserError for another size than the config's, with that of all `targets` if these are
+    known.
+    """
     shape = list(raw.shape[1:])
     if math.prod(shape) != data.in_features:
-        size = f"the set's examples have {math.prod(shape)} numbers, shape {shape}"
+        size = f"the set's examples have {counted(math.prod(shape), 'number')}, shape {shape}"
         cure = f"add 'data.in_features={math.prod(shape)}'"
+        if targets is not None:
+            cure += _size_of_targets(data, targets)
         raise UserError(f"data.in_features={data.in_features}: {size}; {cure}")
     # A flat input, and dimensions of one, leave no doubt about the order; anything else does.
     if data.shape and len(shape) > 1 and _without_ones(shape) != _without_ones(data.shape):
@@ -170,6 +178,16 @@ def _shaped(data: Data, raw: Tensor) -> Tensor:
             f"data.shape={data.shape}: the set's examples have the shape {shape}; {advice}"
         )
     return raw.reshape(len(raw), *([data.in_features] if data.flatten else data.shape or shape))
+
+
+def _size_of_targets(data: Data, targets: Tensor) -> str:
+    """Return the setting of `data.out_features` that targets ask for; '' if the config's will do."""
+    size = targets[0].numel()
+    if data.task == CLASSIFICATION:
+        if targets.is_floating_point() or size != 1:  # no classes, as is said later
+            return ""
+        size = max(int(targets.max()) + 1, data.out_features)
+    return "" if size == data.out_features else f" 'data.out_features={size}'"
 
 
 def _without_ones(shape: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sweeplab import config
 from sweeplab.data.sources import CSV
 from sweeplab.data.trees import kind_of
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, counted
 
 if TYPE_CHECKING:
     from sweeplab.config import Data
@@ -42,7 +42,7 @@ def draw(
         test_size = 0
     if labels is not None:
         if len(labels) != total:
-            size = f"the set has {total} examples, and {len(labels)} labels"
+            size = f"the set has {counted(total, 'example')}, and {counted(len(labels), 'label')}"
             raise UserError(f"data.group={data.group}: {size}")
         order, test_size, valid_size = _draw_groups(data, labels, test_size, valid_size)
     else:
@@ -65,7 +65,7 @@ def sizes(data: Data, total: int, own_test_size: int | None) -> tuple[int, int, 
         least = total * (data.folds - 1) // data.folds  # the rest of the largest fold
     elif own_test_size:
         if data.test not in (None, own_test_size):
-            own = f"the set brings a test set of {own_test_size} examples"
+            own = f"the set brings a test set of {counted(own_test_size, 'example')}"
             raise UserError(f"data.test={data.test}: {own}; give data.test=null")
         test, rest, least = own_test_size, total, total
     else:

@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 
 from sweeplab import targets
 from sweeplab.data import seeding, trees
-from sweeplab.errors import UserError, a_or_an, failure, one_line
+from sweeplab.errors import UserError, a_or_an, counted, failure, one_line
 from sweeplab.metrics import ANY
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Collate:
         except UserError:
             raise
         except Exception as error:
-            reason = f"fails on a list of {len(examples)} examples: {failure(error)}"
+            reason = f"fails on a list of {counted(len(examples), 'example')}: {failure(error)}"
             raise UserError(f"data.collate={self.name}: {reason}") from error
         if batch is None or isinstance(batch, FunctionType | partial | type):
             kind = "nothing" if batch is None else a_or_an(type(batch).__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -30,3 +32,14 @@ class NoLoss(nn.Module):
     def forward(self, *_: Tensor) -> Tensor:
         """Raise ValueError, since there is nothing to compute."""
         raise ValueError("the step calls its loss, and the config has none")
+
+
+class FunctionLoss(nn.Module):
+    """A loss that is a plain function of output and target: `loss=mine.f` makes one of it."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.function(output, target)
