@@ -95,10 +95,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 def shell(clone: Path, script: str, timeout: float) -> str:
-    """Run the script with bash as after logging in, nothing activated; what it said, both streams together."""
+    """Run the script with bash as a new user does, nothing activated; what it said, both streams together."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         pytest.skip("there is no uv")
+    cache = subprocess.run([uv, "cache", "dir"], check=True, capture_output=True, text=True).stdout
+    (clone.parent / "home").mkdir()
     (clone.parent / "bin").mkdir()
     (clone.parent / "bin" / "uv").symlink_to(uv)
     ours = re.compile(r"VIRTUAL_ENV|PYTEST|SWEEPLAB|MLFLOW|HYDRA|UV_RUN|UV_PROJECT")
@@ -111,6 +113,8 @@ def shell(clone: Path, script: str, timeout: float) -> str:
     env["PATH"] = os.pathsep.join([str(clone.parent / "bin"), *path])
     # The environment has sweeplab from elsewhere, and is not to be changed.
     env |= {
+        "HOME": str(clone.parent / "home"),  # an empty one
+        "UV_CACHE_DIR": cache.strip(),
         "PYTHONPATH": str(clone / "src"),
         "UV_NO_SYNC": "1",
         "UV_OFFLINE": "1",
