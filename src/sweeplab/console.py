@@ -181,7 +181,8 @@ def grid(
         lines.append([*texts, *(row[index] for index in kept[left:])])
     made = _grid(title, lines[0], lines[1:], left)
     if dropped:
-        made.caption = plain(f"no room here for {', '.join(dropped)}; {elsewhere}", style="dim")
+        left_out = f"no room here for {', '.join(dropped)}; {elsewhere}\n"  # a table ends with a blank line
+        made.caption = plain(left_out, style="dim")
         made.caption_justify = "left"
     return made
 

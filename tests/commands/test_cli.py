@@ -99,7 +99,7 @@ WRONG = {
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",
-    "seed=1,": "seed=1,: cannot be read: a value is missing at its end",
+    "seed=1,": "seed=1,: cannot be read; did you mean 'seed=1'?",
     "seed=,1": "seed=,1: cannot be read: ',' is not expected there",
     "experiment=../../x": "experiment=../../x: no such option; valid: ",
     "--config-name=x": "x: no such config; Cannot find primary config 'x'.",

@@ -103,10 +103,15 @@ BAD = [
     ["data=nowhere"],
     ["trainer.epochs=0"],
     ["x"],
-    ["model.hidden=8,9"],
     ["sweep.zip=[a,b]"],
     ["loss=mse", "trainer.monitor=valid/f1"],
 ]
+
+
+def test_several_values_for_a_run_are_a_sweep(root: Path) -> None:
+    with pytest.raises(sweeplab.UserError, match=r"^model\.hidden=8,9: several values are a sweep"):
+        sweeplab.run("data=digits", "model.hidden=8,9", "tracking=off")
+    assert not (root / "runs").exists()
 
 
 @pytest.mark.parametrize("words", BAD, ids=" ".join)

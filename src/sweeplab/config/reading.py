@@ -134,9 +134,9 @@ def validate(plain: Mapping[str, Any]) -> Config:
     unknown = [key for key in plain if key not in valid]
     for key in unknown:
         known = {name: plain[name] for name in plain if name not in unknown}
-        near = key_meant(key, dotted_keys(known))
         setting = f"{key}={plain[key]}"
-        if near:
+        is_section = isinstance(plain[key], Mapping)  # whose keys belong to no other
+        if not is_section and (near := key_meant(key, dotted_keys(known))):
             problems.append(f"{setting}: no such key{setting_meant(setting, [near])}")
         else:
             problems.append(f"{key}: no such key{did_you_mean(key, valid)}")
