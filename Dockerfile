@@ -8,7 +8,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git npm && r
 RUN pip install --no-cache-dir uv && useradd --create-home student
 USER student
 WORKDIR /home/student/sweeplab
-# The CPU build of torch: the one for CUDA is 5 GB. UV_NO_SYNC keeps `uv run` from replacing it.
+# The CPU build of torch: the one for CUDA brings 4 GB more. UV_NO_SYNC keeps `uv run` from replacing it.
 ENV UV_NO_SYNC=1
 COPY --chown=student . .
 RUN uv venv && uv pip install --no-cache --torch-backend=cpu --group dev --editable .

@@ -266,7 +266,7 @@ def test_what_is_taken_up_already_is_not_taken_up_twice(
     planning.communicate()
     resumption = Store(root / "runs").resumption(recorded["id"])
     assert resumption.begin()
-    resumption.end()
+    resumption.leave()
 
 
 def test_a_request_that_nobody_understands_is_none(root: Path) -> None:

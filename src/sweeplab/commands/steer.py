@@ -216,7 +216,7 @@ def _reissue(target: Steered) -> NoReturn:
     try:
         config.reissue(command, target.name)
     finally:  # of what could not be issued
-        resumption.end()
+        resumption.leave()
 
 
 def _is_ending(home: Store, sweep: Node | None) -> bool:

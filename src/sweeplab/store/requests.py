@@ -53,19 +53,28 @@ class Request:
         return True
 
 
-class Resumption:
-    """Lets only one process at a time take a sweep or a run up again.
-
-    The lock is the operating system's, and held by what that process becomes by `exec`, too, until
-    it ends.
-    """
+class _Held:
+    """A file that this process holds a lock of the operating system on, until it leaves or ends."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor: int | None = None
 
+    def leave(self) -> None:
+        """Hold it no longer."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class Resumption(_Held):
+    """Lets only one process at a time take a sweep or a run up again.
+
+    The lock is held by what that process becomes by `exec`, too.
+    """
+
     def begin(self) -> bool:
-        """Hold it until `end`, or until this process ends; False if another one does."""
+        """Hold it from now on; False if another process does."""
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
@@ -81,27 +90,17 @@ class Resumption:
         self._descriptor = descriptor
         return True
 
-    def end(self) -> None:
-        """Let others take it up."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
     @property
     def process(self) -> str:
         """The id of the process that holds it."""
         return self._file.read_text(encoding="utf-8", errors="replace")
 
 
-class Presence:
+class Presence(_Held):
     """Tells others that a process heeds requests, for as long as it lives or until it leaves.
 
-    The lock is the operating system's, and shared: two commands may carry out one sweep.
+    The lock is shared: two commands may carry out one sweep.
     """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._descriptor: int | None = None
 
     def enter(self) -> None:
         """Heed requests from now on."""
@@ -109,12 +108,6 @@ class Presence:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
             self._descriptor = descriptor
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-
-    def leave(self) -> None:
-        """Heed no further request."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
     @property
     def is_there(self) -> bool:
