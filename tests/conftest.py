@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib
 import json
 import multiprocessing.util
@@ -72,9 +73,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which counts from the first look at a GPU on
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Spare the garbage collection what lives to the end: else it looks through PyTorch in each test."""
+    gc.disable()
+    yield
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("gpu"):
         items[:] = [item for item in items if item.get_closest_marker("gpu")]
+    # One worker gets the first tests, and so starts one server for all of them.
+    items.sort(key=lambda item: item.get_closest_marker("server") is None)
     cases: Counter[str] = Counter()
     for item in items:
         name = item.nodeid.partition("[")[0]

@@ -110,9 +110,10 @@ def axe() -> str:
     return content.decode()
 
 
-@pytest.fixture
-def paired(root: Path) -> str:
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a report with all that one can have: a verdict, differences, curves, troubles."""
+    root = tmp_path_factory.mktemp("paired")
     home = Store(root / "runs").open()
     several = [factorial(home).manifests()[0], home.manifest(troubled(home))]
     found = compare.compare(home, several, baseline={"batch_norm": "false"}, target=0.9)
@@ -120,9 +121,10 @@ def paired(root: Path) -> str:
 
 
 def test_a_report_is_accessible_on_wide_and_narrow_screens(
-    page: Page, paired: str, axe: str
+    page: Page, paired: str, axe: str, pytestconfig: pytest.Config
 ) -> None:
-    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
+    wide = (("light", 1200), ("dark", 1200)) if pytestconfig.getoption("full") else ()
+    for scheme, width in (*wide, ("light", 390)):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.goto(paired)

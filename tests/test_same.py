@@ -152,7 +152,7 @@ def test_two_ways_to_write_a_config_are_one_run_and_two_configs_are_two(
         ensure_baselines(groups)
         assert len({tuple(one.cells) for one in groups}) == len(groups)
 
-    tried(check, pairs(), few=25, many=2000)
+    tried(check, pairs(), few=8, many=2000)
 
 
 def test_a_single_run_is_the_same_as_the_job_of_a_sweep(cells: Checked, tried: Tried) -> None:
@@ -162,7 +162,7 @@ def test_a_single_run_is_the_same_as_the_job_of_a_sweep(cells: Checked, tried: T
         (cell,) = cells(words)
         assert prepare(config.compose([*ALWAYS, *words]), []).fingerprint == cell.job.fingerprint
 
-    tried(check, meanings.meanings().flatmap(meanings.spelled), few=10, many=200)
+    tried(check, meanings.meanings().flatmap(meanings.spelled), few=4, many=200)
 
 
 def test_two_ways_to_write_a_config_come_to_the_same_weights(
@@ -184,5 +184,5 @@ def test_two_ways_to_write_a_config_come_to_the_same_weights(
         ]
         assert results[0].weights_sha256 == results[1].weights_sha256 is not None
 
-    tried(check, meanings.meanings().flatmap(twice), few=4, many=100)
+    tried(check, meanings.meanings().flatmap(twice), few=2, many=100)
     torch.use_deterministic_algorithms(False)

@@ -42,6 +42,12 @@ def rows(page: Path, section: str) -> list[list[str]]:
     ]
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out, which take seconds, for a test of the words."""
+    monkeypatch.setattr(figures, "draw", lambda _: [])
+
+
 def test_a_report_has_its_figures_and_tables_beside_it(home: Store, root: Path) -> None:
     found = compare.compare(
         factorial(home), home.manifests(), baseline={"batch_norm": "false"}, target=0.9
@@ -109,6 +115,7 @@ def test_names_do_nothing(home: Store, root: Path) -> None:
     assert all(f"kind={kind}"[:24] in drawn for kind in NASTY)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
     page = compare.write_report(summarise(home, troubled(home)), root / "report")
     told = {line[0]: line[2:] for line in rows(page, "what-is-not-in-the-means")[1:]}
@@ -124,6 +131,7 @@ def test_what_failed_is_told_with_its_command(home: Store, root: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -> None:
     text = text_of(compare.write_report(summarise(home, widths(home)), root / "report"))
     assert (
@@ -138,6 +146,7 @@ def test_the_head_says_what_won_and_how_it_was_chosen(home: Store, root: Path) -
     assert "content-visibility" not in text, "captures and paper would be blank"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_verdict_stands_in_the_box_at_the_top(home: Store, root: Path) -> None:
     """With its p; of several configs without a baseline, how far their intervals overlap."""
     pair = widths(home)
@@ -153,6 +162,7 @@ def test_the_verdict_stands_in_the_box_at_the_top(home: Store, root: Path) -> No
     assert lead == "Verdict: no other interval overlaps with that of the best."
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_sort_by_their_values(home: Store, root: Path) -> None:
     page = compare.write_report(summarise(home, widths(home)), root / "report")
     (ranking,) = re.findall(
@@ -250,12 +260,14 @@ def test_colours_come_from_the_page(home: Store) -> None:
         assert re.findall(r"(?<!,)#[0-9a-f]{6}", style) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_that_cannot_be_made_is_refused(home: Store, root: Path) -> None:
     (root / "file").write_text("")
     with pytest.raises(UserError, match=r"^--report=.*/file: .*; name a folder that can be made$"):
         compare.write_report(summarise(home, widths(home)), root / "file")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
 def test_a_browser_runs_the_script_and_no_name(home: Store, root: Path) -> None:
     kinds = ["<script>document.title='bad'</script>", "<img src=x onerror=document.title='bad'>"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import kill
 import pytest
+import ready
 from conftest import Command
 from sweeps import OURS, SMALL, starts
 from waiting import until
@@ -36,7 +37,7 @@ def work(root: Path, *words: str) -> subprocess.Popen[str]:
     """Start a worker for the only sweep of a store."""
     (folder,) = (root / "runs" / "sweeps").glob("*.work")
     program = [sys.executable, "-c", MAIN, "work", folder.name[:12], *words]
-    return subprocess.Popen(program, cwd=root, stdout=subprocess.PIPE, text=True)
+    return ready.Popen(program, cwd=root, stdout=ready.PIPE, text=True)
 
 
 def digests(root: Path, store: str) -> dict[str, str | None]:
@@ -46,7 +47,7 @@ def digests(root: Path, store: str) -> dict[str, str | None]:
 
 
 def test_two_workers_and_one_that_is_killed_train_the_same_bits(root: Path, train: Command) -> None:
-    words = (*WORDS, "trainer.epochs=60", "trainer.patience=null")  # more than one before a kill
+    words = (*WORDS, "trainer.epochs=20", "trainer.patience=null")  # more than one before a kill
     assert train(*words, OURS, "store.root=here").code == 0
     launcher = kill.train(root, [*words, BY_HAND])
     until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 4)

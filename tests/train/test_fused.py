@@ -617,6 +617,7 @@ def jobs(store: str, *words: str) -> list[Job]:
     ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "plateau"])
 def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
     root: Path, train: Command, schedule: str
@@ -639,6 +640,7 @@ def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
         )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", DRAWING)
 def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
     root: Path, capfd: pytest.CaptureFixture[str], what: str, monkeypatch: pytest.MonkeyPatch
