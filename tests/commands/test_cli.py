@@ -43,14 +43,14 @@ WRONG = {
     "loss=cross_entropy data=diabetes": "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse",
     "trainer.shift=1 data=diabetes loss=mse model=linear": "trainer.shift=1: is for pictures, but data.shape=None",
     "tracking.urii=https://me:p@w@host/db?password=pw": "tracking.urii=https://***@host/db?password=***",
-    "model=null": "model=null: there is no option null; model=own is a network of yours, as in "
+    "model=null": "model=null: there is no such option; model=own is a network of yours, as in "
     "model=own model._target_=my_package.Net",
     "model=own": "model._target_=null: must be the dotted name of a class, such as torch.nn.Linear",
-    "loss=null": "loss=null: there is no option null; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
+    "loss=null": "loss=null: there is no such option; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
     "~loss": "loss: missing; only a step that computes its loss by itself does without: ~loss step._target_=my_package.step",
-    "step=null": "step=null: there is no option null; leave it out, and step._target_=null switches an experiment's step off",
-    "scheduler=null": "scheduler=null: there is no option null; scheduler=constant keeps the learning rate",
-    "optimizer=null": "optimizer=null: there is no option null; ~optimizer leaves it out, for optimizers of parts of the "
+    "step=null": "step=null: there is no such option; leave it out, and step._target_=null switches an experiment's step off",
+    "scheduler=null": "scheduler=null: there is no such option; scheduler=constant keeps the learning rate",
+    "optimizer=null": "optimizer=null: there is no such option; ~optimizer leaves it out, for optimizers of parts of the "
     "network: +optimizer.PART._target_=torch.optim.Adam",
     "seed=choice(range(2))": "seed=choice(range(2)): cannot be read: choice takes values, as in seed=choice(1,2); a range "
     "stands alone: seed=range(2)",
@@ -84,8 +84,8 @@ WRONG = {
     "data.batch_transform=[1]": "data.batch_transform=[1]: must be a section of keys, not a list",
     "--cfg job -m": "--cfg job -m tracking=off hydra/launcher=basic sweep.report=false: ValueError: Only one of ",
     "-m hydra.sweeper.params=3": "hydra.sweeper.params=3: must be a section of keys, each with the values to sweep over",
-    "seed=1 -m model.hidden=3,4": "seed=1 -m model.hidden=3,4 tracking=off hydra/launcher=basic "
-    "sweep.report=false: settings stand together; give -m and other options before or after",
+    "seed=1 -m model.hidden=3,4": "model.hidden=3,4: settings stand together; give -m and other options before or "
+    "after all of them; did you mean -m 'seed=1' 'model.hidden=3,4' ",
     "+model.라벨=3": f"+model.라벨=3: cannot be read: {ASCII_KEYS}",
     "model=한글": f"model=한글: cannot be read: {QUOTES}",
     "model": f"model: cannot be read: {OVERRIDE}",
@@ -417,3 +417,25 @@ def test_a_command_that_has_ended_handles_no_signal_any_more(
     before = signal.getsignal(signal.SIGTERM)
     assert sweeplab(*words).code in (0, 2)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("compar", "sweeplab compar: no such command; did you mean 'sweeplab compare'?"),
+        ("ls", "sweeplab ls: no such command; did you mean 'sweeplab runs'?"),
+        ("xyz", "sweeplab xyz: no such command; sweeplab --help lists all"),
+        ("runs --failed", "runs --failed: no such option; did you mean '--status failed'?"),
+        ("compare --basline=seed=1", "no such option; did you mean '--baseline=seed=1'?"),
+        ("runs --xyz", "runs --xyz: no such option; "),
+    ],
+)
+def test_a_command_or_an_option_that_there_is_not_is_told_the_nearest(
+    capsys: pytest.CaptureFixture[str], typed: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(typed.split())
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1

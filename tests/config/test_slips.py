@@ -110,6 +110,35 @@ SLIPS = {
     "optimizer.lr=0,001": "'optimizer.lr=0.001'",
     "seed=1 -m model.hidden=3,4": "-m 'seed=1' 'model.hidden=3,4'",
     "data=digits seed=range(5)": "-m 'data=digits' 'seed=range(5)'",
+    # several values, ranges and words where others are meant
+    "seed=1..5": "-m 'seed=range(1,6)'",
+    "seed=[0,1,2]": "-m 'seed=0,1,2'",
+    "seed=1;2;3": "-m 'seed=1,2,3'",
+    "seed=range(5": "-m 'seed=range(5)'",
+    "epochs=5 seed=1..5": "-m 'trainer.epochs=5' 'seed=range(1,6)'",
+    "patience=off": "'trainer.patience=null'",
+    "trainer.compile=yes": "'trainer.compile=true'",
+    "verbose=0": "'trainer.progress=false'",
+    "lr=1e-3;": "'optimizer.lr=1e-3'",
+    "lr=1e−3": "'optimizer.lr=1e-3'",
+    "hidden_layer_sizes=(100,)": "'model.hidden=[100]'",
+    "trainer .epochs=5": "'trainer.epochs=5'",
+    "trainer:epochs=5": "'trainer.epochs=5'",
+    # habits of Lightning, Keras, scikit-learn and the Trainer of transformers
+    "--config mine": "--config-name 'mine'",
+    "–epochs 5": "--epochs",
+    "trainer.accelerator=gpu": "'trainer.device=cuda'",
+    "trainer.gradient_clip_val=0.5": "'trainer.clip_norm=0.5'",
+    "monitor=val_acc": "'trainer.monitor=valid/accuracy'",
+    "--num_train_epochs 3": "'trainer.epochs=3'",
+    "max_iter=200 solver=sgd": "'trainer.epochs=200' 'optimizer=sgd'",
+    "--dry-run": "'debug=smoke'",
+    # a class that is called, a value without quotes, a folder
+    "loss=nn.MSELoss()": "'torch.nn.MSELoss'",
+    "optimizer=AdamW(lr=0.1)": "'optimizer=adamw' 'optimizer.lr=0.1'",
+    "model=mlp(hidden=64)": "'model=mlp' 'model.hidden=64'",
+    "sweep.where=seed<3": "'sweep.where=\"seed<3\"'",
+    "data=pictures/": "'data=image_folder' 'data.dataset.folder=pictures/'",
 }
 """What is typed, in the shell's words without quotes, and what the answer says was meant."""
 
@@ -117,6 +146,13 @@ WITHOUT_CURE = {
     "resume=true": "resume=true: no such key; leave it out: the same command again goes on where the run was interrupted",
     "--resume": "--resume: no such option of train.py; settings are given as key=value, without dashes; leave it out: ",
     "scheduler=none": "scheduler=none: no such option; scheduler=constant keeps the learning rate",
+    "run_name=x": "run_name=x: no such key; leave it out: a run is named by what was typed; ",
+    "trainer.devices=2": "trainer.devices=2: no such key; leave it out: each run of a sweep has a GPU of its own",
+    "run": "run: train.py does nothing else than train",
+    "tracking=false": "tracking=false: there is no such option; tracking=off sends nothing to MLflow",
+    "model=Net": "model=Net: no such option; a class is named after its file: model=FILE.Net",
+    "epochs=1.5": "epochs=1.5: no such key; trainer.epochs=1.5: must be a whole number >= 1",
+    "epochs=5 model = cnn": "model = cnn: cannot be read; epochs=5: no such key; did you mean ",
     "--cfg": "--cfg: argument --cfg/-c: expected one argument; python train.py --help says more",
     "store.root=": "store.root=: must be the path of a folder",
     "model=mine.py": "model=mine.py: is a file; name a class in it, as in model=mine.Net",
@@ -125,7 +161,13 @@ WITHOUT_CURE = {
 
 @pytest.fixture(autouse=True)
 def mine(write: Write) -> None:
-    write({"mine.py": "class Net:\n    pass\n", "my.csv": "x,NAME\n1,0\n2,1\n"})
+    write(
+        {
+            "mine.py": "class Net:\n    pass\n",
+            "pictures/a/0.txt": "",
+            "my.csv": "x,NAME\n1,0\n2,1\n",
+        }
+    )
 
 
 @lru_cache
@@ -168,7 +210,7 @@ def test_a_slip_is_told_what_was_meant(typed: str, cure: str) -> None:
 
 
 LINES = {cure for cure in SLIPS.values() if not cure.startswith("--")}
-LINES -= {"'torch.nn.L1Loss'", "'data.dataset.target=y'"}  # half a line each
+LINES -= {"'torch.nn.L1Loss'", "'torch.nn.MSELoss'", "'data.dataset.target=y'"}  # half a line each
 
 
 @pytest.mark.full

@@ -155,10 +155,10 @@ DEEP = {"_target_": "torch.nn.ModuleList", "modules": [{**LINEAR, "bais": False}
         (
             {"_target_": "torch.nn.Linear", "in_features": 4},
             (),
-            ["k.out_features: is missing; torch.nn.Linear needs it"],
+            ["k.out_features: is missing; torch.nn.Linear needs it: +k.out_features=VALUE"],
         ),
         ({**LINEAR, "in_features": "???"}, (), ["k.in_features=???: must be given"]),
-        (ADAM, (), ["k.params: is missing; torch.optim.Adam needs it"]),
+        (ADAM, (), ["k.params: is missing; torch.optim.Adam needs it: +k.params=VALUE"]),
         (
             {**ADAM, "params": None},
             ["params"],
@@ -215,8 +215,8 @@ def test_check_lists_all_problems() -> None:
     ) == [
         "model.in_feature=4: torch.nn.Linear has no argument 'in_feature'; did you mean 'in_features'?",
         f"model.zz={'y ' * 28}y...: torch.nn.Linear has no argument 'zz'{VALID}",
-        "model.in_features: is missing; torch.nn.Linear needs it",
-        "model.out_features: is missing; torch.nn.Linear needs it",
+        "model.in_features: is missing; torch.nn.Linear needs it: +model.in_features=VALUE",
+        "model.out_features: is missing; torch.nn.Linear needs it: +model.out_features=VALUE",
     ]
 
 

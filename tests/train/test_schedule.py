@@ -235,7 +235,7 @@ def test_a_warm_up_and_a_cosine_are_one_schedule(train: Command, root: Path) -> 
         (of("SequentialLR", "milestones=[-2]", f"schedulers=[{{_target_:{TORCH}.LinearLR}},{{_target_:{TORCH}.ConstantLR}}]"), "scheduler.milestones=[-2]: must be whole numbers that rise"),
         (of("SequentialLR", "milestones=[x]", f"schedulers=[{{_target_:{TORCH}.LinearLR}},{{_target_:{TORCH}.ConstantLR}}]"), 'scheduler.milestones=["x"]: must be a list of whole numbers'),
         (of("SequentialLR", "milestones=[]", "schedulers=[3]"), "scheduler.schedulers[0]=3: must be a node with a _target_"),
-        (of("SequentialLR", f"schedulers=[{{_target_:{TORCH}.LinearLR}}]"), f"scheduler.milestones: is missing; {TORCH}.SequentialLR needs it"),
+        (of("SequentialLR", f"schedulers=[{{_target_:{TORCH}.LinearLR}}]"), f"scheduler.milestones: is missing; {TORCH}.SequentialLR needs it: +scheduler.milestones=VALUE"),
         (of("ChainedScheduler", "schedulers=[]"), "scheduler.schedulers=[]: a list of schedules, each with its _target_, is needed"),
         (of("ChainedScheduler", "schedulers=[{gamma:0.5}]"), "scheduler.schedulers[0]._target_: is missing; give the dotted name of a class, such as torch.nn.Linear"),
         (["scheduler=one_cycle", "scheduler.epochs=2"], "scheduler: OneCycleLR is laid out for 20 batches, where the run has 30, and would fail after these; leave out total_steps, epochs and steps_per_epoch, or give null"),

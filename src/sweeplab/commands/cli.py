@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from sweeplab import config, console
 from sweeplab.commands.guard import guarded, reported, version
 from sweeplab.commands.train import train
-from sweeplab.errors import Interrupted
+from sweeplab.errors import Interrupted, near_name
 
 __all__ = ["guarded", "main", "train"]
 
@@ -46,6 +46,26 @@ and, if it takes words that are no overrides among those that are, `overrides(ar
 which keeps the former in `arguments` and returns the latter.
 """
 
+OTHER_NAMES = {
+    "list": "sweeplab runs",
+    "ls": "sweeplab runs",
+    "rm": "sweeplab runs rm",
+    "delete": "sweeplab runs rm",
+    "clean": "sweeplab runs --clean",
+    "status": "sweeplab watch",
+    "cancel": "sweeplab stop",
+    "serve": "sweeplab ui",
+    "mlflow": "sweeplab ui",
+    "plot": "sweeplab compare --report report",
+    "version": "sweeplab --version",
+    "train": "python train.py",
+    "run": "python train.py",
+    "sweep": "python train.py -m",
+    "--failed": "--status failed",
+    "--latest": "latest",
+}
+"""What other programs call a command, or an option."""
+
 MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
 
 
@@ -71,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.start_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     known, rest = _parser(words).parse_known_args(words)
+    for word in rest:
+        if word.startswith("-"):
+            _refuse(known.parser, word, "no such option", known.parser._option_string_actions)
     with console.words_apart("--json" in words), config.command_noted(), reported():
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -109,12 +132,29 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="sweeplab's own")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     chosen = next((word for word in words if not word.startswith("-")), None)
+    if chosen is not None and chosen not in COMMANDS:
+        _refuse(parser, chosen, "no such command", COMMANDS)
     for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         if name == chosen:
             _module(name).add_options(command)
             _add_config(command)
+            command.set_defaults(parser=command)
     return parser
+
+
+def _refuse(
+    parser: argparse.ArgumentParser, word: str, problem: str, valid: Iterable[str]
+) -> NoReturn:
+    """End the program with what was meant by a command, or an option, that there is not."""
+    name, equals, value = word.partition("=")
+    near = OTHER_NAMES.get(name) or near_name(name, valid)
+    if near in COMMANDS:
+        near = f"sweeplab {near}"
+    advice = (
+        f"; did you mean '{near}{equals}{value}'?" if near else f"; {parser.prog} --help lists all"
+    )
+    parser.exit(2, console.shown(f"{parser.prog} {word}: {problem}{advice}") + "\n")
 
 
 def _module(name: str) -> Any:

@@ -140,7 +140,7 @@ def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
             raise UserError(f"no sweep in {home.root} yet; as in: {example}")
         if not named:
             known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}
-            hint = did_you_mean(name, sorted(known))
+            hint = did_you_mean(name, [LATEST, *sorted(known)])
             raise UserError(f"{name}: {_no_sweep(home)}{hint}")
         for sweep in named:
             found[sweep["id"]] = sweep

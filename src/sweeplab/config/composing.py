@@ -109,10 +109,18 @@ def ensure_options(words: Sequence[str]) -> None:
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{' '.join(words)}: {message}; python train.py --help says more")
 
+    if set(words) & {"run", "train", "fit"}:
+        raise UserError(
+            f"{' '.join(words)}: train.py does nothing else than train; leave out the word"
+        )
     parser = get_args_parser()
+    parser.allow_abbrev = False  # --config is three options
     parser.error = refuse  # type: ignore[method-assign]  # else it prints its usage
     unknown = parser.parse_known_args(list(words))[1]
     for word in words:
+        plain = re.sub(r"^[–—−]+", "-" if len(word) == 2 else "--", word)
+        if plain != word:
+            raise UserError(f"{word}: begins with a dash that no keyboard has{slips.meant(plain)}")
         if f"--{word}" in parser._option_string_actions:
             raise UserError(f"{word}: is an option, with dashes{slips.meant(f'--{word}')}")
     if not unknown:

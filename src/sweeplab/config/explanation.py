@@ -25,6 +25,7 @@ NOTHING = {
     "scheduler": "; scheduler=constant keeps the learning rate",
     "data": "; a set of yours is a file conf/data/mine.yaml, and data=mine",
     "tracking": "; tracking=off sends nothing to MLflow",
+    "debug": "; debug=smoke trains a few steps",
 }
 """What to give instead of no option at all, by group; it ends a message."""
 
@@ -50,6 +51,7 @@ NO_FOLDER = (
     "beside those that ship with sweeplab"
 )
 LOGGERS = "must be true, false, the name of a logger, or a list of names"
+CALL = re.compile(r"([\w.]+)\(([^()]*)\)")
 SWEEP_IN_LIST = re.compile(r"\[.*\b(range|choice|interval|glob)\(")
 OWN_MODULES = ("sweeplab.", "hydra_plugins.hydra_sweeplab.")
 HYDRA_CALLERS = (
@@ -236,6 +238,8 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
     if not same and (advice := _of_file(group, option)):
         return f"{group}={option}: is a file{advice}"
     near = _option_meant(group, option, error.options)
+    if not near and group == "model" and option[:1].isupper():
+        return f"{group}={option}: no such option; a class is named after its file: model=FILE.{option}"
     if near:
         return f"{group}={option}: no such option{meant(f'{group}={near}')}"
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
@@ -263,6 +267,11 @@ def _of_file(group: str, option: str) -> str:
         return meant(
             f"{group}=csv", f"{group}.dataset.file={option}", f"{group}.dataset.target=NAME"
         )
+    if Path(option).is_dir() and group == "data":
+        return meant("data=image_folder", f"data.dataset.folder={option}")
+    stem = option.partition(".")[0]
+    if "-" in stem and Path(f"{stem}.py").is_file():
+        return f"; no module has a dash in its name: rename it {stem.replace('-', '_')}.py"
     module = option.removesuffix(".py")
     if Path(f"{module}.py").is_file() or ("/" not in module and module != option):
         path = module.removeprefix("./").replace("/", ".")
@@ -279,23 +288,43 @@ def _syntax_problem(error: Any) -> str:
         return ASCII_KEYS
     if not KEY.fullmatch(key):
         return f"{key!r} is no key; {OVERRIDE}"
-    if re.search(r"choice\(.*\b(range|interval|glob)\(", value):
-        return f"choice takes values, as in {key}=choice(1,2); a range stands alone: {key}=range(2)"
+    if call := _call_problem(key, value):
+        return call
     frame = ("Error parsing override", "See https")
     lines = [line for line in str(error).splitlines() if not line.startswith(frame)]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
-        return QUOTES
+        return QUOTES + _with_quotes(key, value)
     several = str(error.override).split()
     if len(several) > 1 and all(KEY.fullmatch(word.partition("=")[0]) for word in several):
         return f"several settings, which stand apart{meant(*several)}"
     if "=" in value and not re.search(r"['\"]", str(error.override)):
-        return EQUALS
+        return EQUALS + _with_quotes(key, value)
     unexpected = re.match(r"(?:mismatched|extraneous) input '(.+?)' expecting", lines[0])
     if not unexpected:
         return lines[0]
     if unexpected[1] == "<EOF>":
         return "a value is missing at its end"
     return f"{unexpected[1]!r} is not expected there"
+
+
+def _call_problem(key: str, value: str) -> str:
+    """Say why a value with parentheses cannot be read; '' for others."""
+    called = CALL.fullmatch(value)
+    if called and key in ("model", *OF_TORCH):
+        arguments = [word.strip() for word in called[2].split(",") if "=" in word]
+        cure = [f"{key}={called[1]}", *(f"{key}.{word}" for word in arguments)]
+        return f"a class is named, not called{meant(*cure)}"
+    if re.search(r"choice\(.*\b(range|interval|glob)\(", value):
+        return f"choice takes values, as in {key}=choice(1,2); a range stands alone: {key}=range(2)"
+    return ""
+
+
+def _with_quotes(key: str, value: str) -> str:
+    """Return the end of a message about a value that needs quotes of its own; '' if they do not
+    help.
+    """
+    quoted = f'{key}="{value}"'
+    return meant(quoted) if '"' not in value and list(_readable_overrides([quoted])) else ""
 
 
 def _raised_by_hydra(error: Exception) -> bool:
@@ -318,8 +347,10 @@ def _refused_override(error: Exception, words: Sequence[str]) -> str:
     nameless = [override for override in overrides if not _may_name_options(override)]
     if nameless:
         advice = NOTHING.get(nameless[0].key_or_group)
-        is_null = advice and all(override._value is None for override in nameless)
-        return f"{_typed(nameless)}: {f'there is no option null{advice}' if is_null else NAMES}"
+        values = [override._value for override in nameless]
+        if advice and all(value is None or isinstance(value, bool) for value in values):
+            return f"{_typed(nameless)}: there is no such option{advice}"
+        return f"{_typed(nameless)}: {NAMES}"
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
     if "--" in reason:  # about options, not overrides
         return f"{' '.join(words)}: {reason}"

@@ -45,14 +45,24 @@ def _problems(first: str, words: Sequence[str], folder: Path, name: str) -> list
         said = _problem(line, folder, name)
     if not mends:
         return []
-    changed = {word for mend in mends for word in (*mend.typed, *mend.cure)}
-    typed = [word for word in words if word in changed or word not in line]
+    changed = {word for mend in mends for word in mend.cure}
     cures = [word for word in line if word in changed]
-    if "-m" in cures and words[0] not in typed:  # -m stands before all settings
-        typed, cures = list(words), line
-    reasons = "; ".join(dict.fromkeys(mend.reason for mend in mends))
-    told = f"{' '.join(typed)}: {reasons}{meant(*cures)}"
+    if "-m" in cures:  # it stands before all settings
+        cures = line
+    told = _reasons(mends)
+    plain = [word.lstrip("+").replace('"', "") for word in cures]
+    if len(mends) == 1 and said.startswith(tuple(f"{word}: " for word in plain)):
+        return [f"{told}; {said}"]
+    told += meant(*cures)
     return [told, said] if said else [told]
+
+
+def _reasons(mends: Sequence[Mend]) -> str:
+    """Say what is wrong with which words."""
+    about: dict[str, list[str]] = {}
+    for mend in mends:
+        about.setdefault(mend.reason, []).extend(mend.typed)
+    return "; ".join(f"{' '.join(words)}: {reason}" for reason, words in about.items())
 
 
 def _problem(words: Sequence[str], folder: Path, name: str) -> str:
@@ -70,6 +80,7 @@ def _problem(words: Sequence[str], folder: Path, name: str) -> str:
 def _first_job(words: Sequence[str]) -> list[str]:
     """Return the settings of a command line; of a sweep, each with its first value."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep
 
     settings = [word for word in words if not word.startswith("-")]
     if "-m" not in words:
@@ -79,6 +90,11 @@ def _first_job(words: Sequence[str]) -> list[str]:
     for override in parser.parse_overrides(quote_words(settings)):
         text = str(override.input_line)
         if override.is_sweep_override():
-            text = f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+            value = override.value()
+            if isinstance(value, IntervalSweep):  # for a search
+                first_value = str(value.start)
+            else:
+                first_value = next(override.sweep_string_iterator())
+            text = f"{override.get_key_element()}={first_value}"
         first.append(text)
     return first

@@ -28,7 +28,7 @@ from sweeplab.config.sections import (
     Data,
     Trainer,
 )
-from sweeplab.config.slips import dotted_keys, key_meant, setting_meant
+from sweeplab.config.slips import dotted_keys, key_meant, meant, numbers_meant, setting_meant
 from sweeplab.config.text import SCALAR_NAMES, yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
@@ -45,6 +45,10 @@ KIND_NAMES = SCALAR_NAMES | {
     list[int]: "a list of whole numbers",
     list[str]: "a list of texts",
 }
+
+YES_WORDS = ("true", "yes", "on", "1")
+NO_WORDS = ("false", "no", "off", "none", "0", "-1")
+"""What stands for true, and for false or null, elsewhere."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # has no bytes in UTF-8
 
@@ -289,7 +293,10 @@ def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems:
         allowed = rule["test"](converted)
     if not allowed:
         must = expected(kind, rule, is_optional=bool(or_null))
-        problems.append(f"{key}={yaml_str(value)}: must be {must}{_advice(value, kind, rule)}")
+        advice = _advice(key, value, kind, rule)
+        if or_null and str(value).lower() in NO_WORDS:
+            advice = meant(f"{key}=null")
+        problems.append(f"{key}={yaml_str(value)}: must be {must}{advice}")
     elif excess := _excess(converted, rule.get("most")):
         problems.append(f"{key}={value}: must be {excess}{or_null}")
     return converted
@@ -309,12 +316,14 @@ def _nearest_kind(value: Any, kinds: Sequence[Any]) -> Any:
     return next((kind for kind in kinds if _as_kind(value, kind)[0]), kinds[0])
 
 
-def _advice(value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
-    """Return the nearest choice, or the number that was meant by `0,0001`; '' if nothing is
-    near.
+def _advice(key: str, value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
+    """Return the nearest choice, or what was meant by `0,0001`, by several numbers or by `yes`; ''
+    if nothing is near.
     """
     if kind in (int, float):
-        return comma_for_point(value)
+        return comma_for_point(value) or numbers_meant(key, value)
+    if kind is bool and str(value).lower() in (*YES_WORDS, *NO_WORDS):
+        return meant(f"{key}={'true' if str(value).lower() in YES_WORDS else 'false'}")
     return nearest(str(value), rule.get("choices", ()))
 
 

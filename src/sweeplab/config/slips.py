@@ -14,6 +14,8 @@ from sweeplab.errors import did_you_mean, near_name
 KEY = re.compile(r"(?:\+\+?|~)?[\w$-]+(?:[./][\w$-]+)*(?:@[\w.:-]*)?")
 SETTING = re.compile(rf"{KEY.pattern}=")
 _ENCLOSED = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|\([^()]*\)|'[^']*'|\"[^\"]*\"")
+TYPESET = str.maketrans("–—−", "---", "‘’“”")
+"""Dashes and quotes that word processors and web pages put in the place of the keyboard's."""
 MEANT = "; did you mean "
 SECTIONS_FIRST = ("trainer", "optimizer", "model", "data")
 """Where a key without its section is looked for first."""
@@ -62,6 +64,25 @@ OTHER_NAMES = {
     "cpu": "trainer.device=cpu",
     "conf": "--config-name",
     "config": "--config-name",
+    "mixed_precision": "trainer.precision=bf16",
+    "debug": "debug=smoke",
+    "dry_run": "debug=smoke",
+    "fast_dev_run": "debug=smoke",
+    "max_iter": "trainer.epochs",
+    "num_train_epochs": "trainer.epochs",
+    "per_device_train_batch_size": "trainer.batch_size",
+    "gradient_clip_val": "trainer.clip_norm",
+    "max_grad_norm": "trainer.clip_norm",
+    "gradient_accumulation_steps": "trainer.accumulate",
+    "n_iter_no_change": "trainer.patience",
+    "verbose": "trainer.progress",
+    "hidden_layer_sizes": "model.hidden",
+    "solver": "optimizer",
+    "checkpoint_dir": "store.root",
+    "project": "tracking.experiment",
+    "n_jobs": "sweep.workers",
+    "n_trials": "hydra.sweeper.n_trials",
+    "launcher": "hydra/launcher",
 }
 """What other programs call a key; with a value where theirs would not fit."""
 
@@ -69,10 +90,25 @@ WITH_OPTIONS = ("optimizer", "model", "scheduler", "loss", "data")
 COLUMN = "data.dataset.target"
 """The key that is meant by `target` and `data.target` where the value is no number."""
 
+_AGAIN = "; leave it out: the same command again goes on where the run was interrupted"
+_BEST = "; leave it out: a run keeps the weights of its best epoch"
+_SIZES = "; leave it out: the data tell it"
+_SHARES = "; data.valid and data.test are numbers of examples, as in data.valid=5000"
 WITHOUT = {
     "shuffle": "; leave it out: training examples come in another order in each epoch",
-    "resume": "; leave it out: the same command again goes on where the run was interrupted",
+    "resume": _AGAIN,
+    "resume_from_checkpoint": _AGAIN,
     "checkpoint": "; leave it out: each run keeps its checkpoints; sweeplab help trainer.checkpoint_every",
+    "save_model": _BEST,
+    "load_best_model_at_end": _BEST,
+    "callbacks": "; leave it out: early stopping and checkpoints are on; trainer.patience says how long",
+    "run_name": "; leave it out: a run is named by what was typed; tracking.experiment names a group",
+    "log_interval": "; leave it out: each epoch is recorded",
+    "devices": "; leave it out: each run of a sweep has a GPU of its own, if there is one",
+    "num_classes": _SIZES,
+    "input_size": _SIZES,
+    "validation_split": _SHARES,
+    "test_size": _SHARES,
 }
 """What needs no key here."""
 
@@ -143,11 +179,11 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     """Return the end of a message about a setting whose key there is not; '' if none is near."""
     key, _, value = typed.partition("=")
     name = key.lstrip("+~")
-    if name in WITHOUT:
-        return WITHOUT[name]
+    section, _, last = name.rpartition(".")
+    if advice := WITHOUT.get(last):
+        return advice
     if name.startswith("hydra.launcher."):
         return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
-    section, _, last = name.rpartition(".")
     if section in WITH_OPTIONS and last in ("name", "type"):
         return meant(f"{section}={value}")
     if name in ("target", "data.target") and not re.match(r"[\d.]", value):
@@ -156,15 +192,26 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     if option := _option_with(name, keys):
         return meant(option[0], f"{option[1]}={value}")
     found = key_meant(name, keys)
-    if not found:
+    is_switch = value.lower() in ("true", "false")
+    if not found or (is_switch and found in keys and "." not in found):  # a group has names
         return ""
     if found.startswith("--"):
         return meant(found, value)
     if "=" not in found:
-        return meant(f"{found}={value}")
+        return meant(f"{found}={_value_meant(found, value)}")
     if value.lower() == "false":
         found = found.replace("=cuda", "=cpu")
     return meant(found)
+
+
+def _value_meant(key: str, value: str) -> str:
+    """Return the value that a key takes in the place of one that other programs have."""
+    if key == "trainer.device":
+        return value.replace("gpu", "cuda")
+    if key == "trainer.monitor" and value.startswith("val_"):
+        name = value.removeprefix("val_")
+        return f"valid/{near_name(name, ('loss', 'accuracy', 'mae'), cutoff=0.5) or name}"
+    return value
 
 
 def _option_with(typed: str, keys: Iterable[str]) -> tuple[str, str] | None:
@@ -248,7 +295,7 @@ def joined(words: Sequence[str], *, has_names: bool = False) -> list[str]:
     settings: list[str] = []
     for word in words:
         if settings and _goes_on(settings[-1], word):
-            is_next_value = settings[-1][-1] not in "[{(,:=" and word[0] not in "]}),=:"
+            is_next_value = settings[-1][-1] not in "[{(,:=." and word[0] not in "]}),=:."
             settings[-1] += f",{word}" if is_next_value else word
         else:
             if settings and SETTING.match(word):
@@ -274,11 +321,13 @@ def _with_values(words: Sequence[str]) -> list[str]:
 
 def _goes_on(before: str, word: str) -> bool:
     """Whether a word belongs to the one before it: an open bracket, or a sign at its edge."""
+    if before.endswith(".") and "=" not in before:
+        return True
     if before.count("[") > before.count("]") or before.count("{") > before.count("}"):
         return True
     if SETTING.match(word):
         return False
-    return before.endswith(("=", ",")) or word.startswith(("=", ","))
+    return before.endswith(("=", ",")) or word.startswith(("=", ",", "."))
 
 
 def _is_value_of(before: str, word: str) -> bool:
@@ -296,15 +345,33 @@ def _list(key: str, values: Sequence[str]) -> str:
 
 
 def _with_equals(word: str) -> str:
-    key, equals, value = word.partition("=")
-    if value.count("[") == value.count("]") + 1:
-        return f"{word}]"
+    key, equals, value = word.translate(TYPESET).partition("=")
+    value = value.lstrip("=")
+    value = value.rstrip(",;").replace(";", ",") or value
+    for opened, closed in ("[]", "()"):
+        if value.count(opened) == value.count(closed) + 1:
+            value += closed
     if re.fullmatch(r"\([^()]*\)", value):
-        return f"{key}=[{value[1:-1]}]"
+        value = f"[{value[1:-1].rstrip(',')}]"
     if equals:
-        return f"{key}={value.lstrip('=')}" if value.startswith("=") else word
+        if not KEY.fullmatch(key) and not re.search(r"\[\d", key):  # a list is given whole
+            key = re.sub(r"[\[\]:\"']+", ".", key).strip(".")
+        return f"{key}={value}"
     key, colon, value = word.partition(":")
     return f"{key}={value}" if colon and KEY.fullmatch(key) else word
+
+
+def numbers_meant(key: str, value: object) -> str:
+    """Return the end of a message about a text or a list where a number is expected: the sweep that
+    was meant, by `1..5` or by several numbers; '' if it is none.
+    """
+    text = str(value).strip("[]")
+    if ends := re.fullmatch(r"(\d+)(?:\.\.|-|:)(\d+)", text):
+        return meant("-m", f"{key}=range({ends[1]},{int(ends[2]) + 1})")
+    numbers = re.split(r"[\s,;]+", text)
+    if len(numbers) > 1 and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", each) for each in numbers):
+        return meant("-m", f"{key}={','.join(numbers)}")
+    return ""
 
 
 def class_meant(group: str, value: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.errors import UserError, did_you_mean, one_line
+from sweeplab.errors import UserError, did_you_mean, nearest, one_line
 from sweeplab.metrics import CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class TableSettings:
             file=root / Path(str(node["file"])).expanduser(),
             target=_names(node["target"]),
             columns=None if columns is None else _names(columns),
-            separator=str(node.get("separator") or ",").replace(r"\t", "\t"),
+            separator=re.sub(r"\\t|^tab$", "\t", str(node.get("separator") or ",")),
             decimal=str(node.get("decimal") or "."),
             group=node.get("group"),
         )
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
+    if isinstance(value, str | int | float):
+        return (str(value),)
     return tuple(str(name) for name in value)
 
 
@@ -92,7 +92,9 @@ def _state(settings: TableSettings) -> tuple[int, int]:
     try:
         status = settings.file.stat()
     except OSError as error:
-        raise UserError(f"{KEY}.file={settings.file}: {error.strerror or error}") from error
+        tables = [each.name for each in settings.file.parent.glob("*.csv")]
+        near = nearest(settings.file.name, tables)
+        raise UserError(f"{KEY}.file={settings.file}: {error.strerror or error}{near}") from error
     return status.st_mtime_ns, status.st_size
 
 
@@ -103,6 +105,13 @@ def _sizes(settings: TableSettings, task: str, state: tuple[int, int]) -> tuple[
     if content.classes is not None:
         return in_features, len(content.classes)
     if task == CLASSIFICATION:
+        different = len(set(content.targets.ravel().tolist()))
+        if different > FEW and different > len(content.targets) / 2:
+            raise UserError(
+                f"{KEY}.target={','.join(settings.target)}: has {different} different numbers in "
+                f"{len(content.targets)} rows, which are no classes; a regression is "
+                "data.task=regression loss=mse"
+            )
         return in_features, max(int(content.targets.max()) + 1, 1)
     return in_features, content.targets.reshape(len(content.targets), -1).shape[1]
 
@@ -146,10 +155,13 @@ def _frame(file: Path, separator: str, decimal: str, state: tuple[int, int]) -> 
     named = [name for name in frame.columns if not str(name).startswith("Unnamed: ")]
     frame = frame[named].rename(columns=lambda name: str(name).strip())
     if len(frame.columns) < 2:
-        others = [shown for mark, shown in OTHER_SEPARATORS.items() if mark in str(frame.columns)]
+        shown = "".join(frame.columns)
+        others = [sign for mark, sign in OTHER_SEPARATORS.items() if mark in shown]
         advice = "it needs a column of inputs beside the target"
         if others:
-            advice = f"if its columns are separated otherwise, give {KEY}.separator='{others[0]}'"
+            advice = (
+                f"if its columns are separated otherwise, give '{KEY}.separator=\"{others[0]}\"'"
+            )
         columns = ", ".join(frame.columns)
         raise UserError(f"{KEY}.file={file}: has one column only, '{columns}'; {advice}")
     if all(NUMBER.fullmatch(name) for name in frame.columns):
@@ -230,13 +242,18 @@ def _refuse_comma(texts: Series[Any], settings: TableSettings) -> None:
         example = texts.iloc[0]
         raise UserError(
             f"{KEY}.file={settings.file}: column '{texts.name}' has numbers like {example}; give "
-            f"{KEY}.decimal=','"
+            f"'{KEY}.decimal=\",\"'"
         )
 
 
 def _target(column: Series[Any], settings: TableSettings) -> tuple[Array, list[str] | None]:
     """Return a target's numbers, and the texts that they stand for, if it is of texts."""
     import numpy as np
+
+    if len(column) > 1 and column.nunique() == 1:
+        raise UserError(
+            f"{KEY}.target={column.name}: is the same in all rows: nothing can be learned"
+        )
 
     if not _is_text(column):
         values = column.to_numpy()

@@ -95,7 +95,7 @@ def _size(key: str, wanted: int | None, default: int, most: int) -> int:
     if not 1 <= size <= most:
         allowed = f"give 1 to {most}, to leave one to train on"
         if most < 1:
-            allowed = "the set is too small to be split"
+            allowed = "the set is too small to be split: it takes one to train on, to validate and to test"
         raise UserError(f"{key}={config.yaml_str(wanted)}: {allowed}")
     return size
 

@@ -55,9 +55,11 @@ def _node_problems(node: Node, key: str, supplied: Sequence[str]) -> list[str]:
         target = locate(path, f"{key}._target_")
     except UserError as error:
         return [str(error)]
-    if not callable(target):
+    is_made = hasattr(target, "state_dict") and not isinstance(target, type)
+    if is_made or not callable(target):
         kind = type(target).__name__
-        return [f"{key}._target_={path}: is {a_or_an(kind)}, not a class{_classes_in(target)}"]
+        advice = "; name a function that makes it" if is_made else _classes_in(target)
+        return [f"{key}._target_={path}: is {a_or_an(kind)}, not a class{advice}"]
     known = signature(target)
     if known is None:
         return []
@@ -128,7 +130,7 @@ def _named_problems(
     if not node.get("_partial_"):
         for name in _required(parameters):
             if name not in givers and name not in given:
-                problems.append(f"{key}.{name}: is missing; {path} needs it")
+                problems.append(f"{key}.{name}: is missing; {path} needs it: +{key}.{name}=VALUE")
     return problems
 
 
