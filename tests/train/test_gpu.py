@@ -69,13 +69,13 @@ def test_a_step_as_a_graph_has_the_bits_that_it_has_without(
     train: Command, root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     graphs: list[object] = []
-    replay = cuda_graph._Graph.replay
+    replay = cuda_graph.Graph.replay
 
     def counted(*arguments: Any) -> Any:
         graphs.append(arguments[0])
         return replay(*arguments)
 
-    monkeypatch.setattr(cuda_graph._Graph, "replay", counted)
+    monkeypatch.setattr(cuda_graph.Graph, "replay", counted)
     assert train(*CUDA, *KINDS[kind]).code == 0
     assert len(graphs) > 20, "of 40 steps, none of the first ones and one for the proof"
     count = len(graphs)

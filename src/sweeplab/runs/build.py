@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sweeplab.config import Config
-from sweeplab.speed import cuda_graph, dynamo, onednn
+from sweeplab.speed import adam, captured, dynamo, onednn
 from sweeplab.targets import instantiate
-from sweeplab.train import groups, metric_values, own_step, schedule
+from sweeplab.train import fused, groups, metric_values, own_step, schedule
 from sweeplab.train.device import Runtime
 from sweeplab.train.random_state import seed_stream
 from sweeplab.train.step import add_gradients
@@ -56,7 +56,7 @@ def build(config: Config, runtime: Runtime, updates: int) -> TrainState:
         averaged=_averaged(model, config.trainer.ema),
         autocast=runtime.autocast,
         compile=config.trainer.compile,
-        graphed=_graphed(config, runtime, model, loss),
+        captured=_captured(config, runtime, model, loss),
         unit=config.data.target_std or 1.0,
         step=_step(config, runtime),
         outputs=config.data.out_features,
@@ -76,6 +76,7 @@ def _updater(
     if config.optimizer.get(groups.GROUPS):
         params = groups.grouped(config.optimizer, parameters)
     optimizer = instantiate(groups.without_groups(config.optimizer), params)
+    adam.use(optimizer)  # before a scheduler wraps its step
     scheduler = schedule.build(schedule.filled(config, updates), "scheduler", optimizer)
     return Updater(
         optimizer=optimizer,
@@ -108,12 +109,14 @@ def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
-def _graphed(
+def _captured(
     config: Config, runtime: Runtime, model: nn.Module, loss: nn.Module
-) -> cuda_graph.GraphedGradients | None:
-    """Have the gradients of a batch computed by a CUDA graph, where that is possible."""
+) -> captured.CapturedGradients | None:
+    """Have the gradients of a batch computed by a captured step, where that is possible."""
     if config.trainer.compile or config.step or config.trainer.accumulate not in (None, 1):
         return None
-    if not cuda_graph.pays_off(runtime.device, model, loss):
+    if not captured.pays_off(runtime.device, model, loss):
         return None
-    return cuda_graph.GraphedGradients(add_gradients)
+    if not fused.stateless([config.model, config.loss]):  # a function of the user's own builds one
+        return None
+    return captured.CapturedGradients(add_gradients)

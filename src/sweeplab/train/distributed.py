@@ -206,7 +206,7 @@ def wrap_ddp(state: TrainState) -> None:
         console.say(f"BatchNorm without CUDA: {why}")
     state.model = DistributedModel(state.model)
     state.model.broadcast_buffers = False  # before each forward pass; `train` does it once an epoch
-    state.compile, state.graphed = False, None  # DDP hears of gradients as they are made
+    state.compile, state.captured = False, None  # DDP hears of gradients as they are made
     state.averager, state.gather = GatheredAverager, gather
 
 

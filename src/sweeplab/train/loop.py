@@ -83,7 +83,7 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tens
     Nothing here waits for the device.
     """
     first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
-    compute_gradients = state.graphed or add_gradients
+    compute_gradients = state.captured or add_gradients
 
     def look() -> Tensor:
         loss, output = compute_gradients(state, inputs, targets)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sweeplab.errors import a_or_an
 from sweeplab.metrics import MetricAverager
-from sweeplab.speed.cuda_graph import GraphedGradients, Passes
+from sweeplab.speed.captured import CapturedGradients, Passes
 from sweeplab.train.metric_values import Metric
 from sweeplab.train.reduction import Reduction, batch_weight, reduction
 from sweeplab.train.step_result import Step, StepResult, Update, compute, no_update
@@ -41,7 +41,7 @@ class TrainState:
     averager: Callable[..., MetricAverager] = MetricAverager
     gather: Callable[[list[Batch]], list[Batch]] = list  # of this rank -> of all ranks
     compile: bool = False  # forward and backward pass as one graph
-    graphed: GraphedGradients | None = None  # the same by a graph of CUDA, once it is proven
+    captured: CapturedGradients | None = None  # the same without autograd, once it is proven
     unit: float = 1.0  # what the targets of a regression were divided by
     step: Step | None = None  # of the user's own; None: the loss of outputs and targets
     outputs: int | None = None  # numbers that the network gives for an example; None: not checked
