@@ -23,6 +23,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
 KEPT = 512  # some 20 kB each
+OF_ONE_TEST = ("PYTEST_CURRENT_TEST", "SWEEPLAB_LEASES")  # no config reads them
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def _state(repo: Any) -> object:
     if not hasattr(repo, "state_for_tests"):
         sources = [(each.scheme(), each.path) for each in repo.get_sources()]
         files = [tuple(_files(path)) for scheme, path in sources if scheme == "file"]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+        environment = {k: v for k, v in os.environ.items() if k not in OF_ONE_TEST}
         state = (sources, files, sorted(environment.items()), _registered())
         repo.state_for_tests = repr(state)
     return repo.state_for_tests

@@ -80,6 +80,7 @@ def pytest_collection() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)  # a composition makes that many objects, and 700 are usual
     gc.enable()
 
 

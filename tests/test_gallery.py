@@ -39,6 +39,7 @@ LONG = (
     "translation",
     "words",
 )
+ELSEWHERE = (*FIRST, "distillation", "finetuning", "mixup")  # trained by default in other tests
 TRUSTED = {
     "cnn": (),
     "gat": ("gat", "gcn"),
@@ -133,7 +134,9 @@ MEASURED = {
 }
 
 
-@pytest.mark.parametrize("name", in_full(NAMES, but=[name for name in NAMES if name not in LONG]))
+@pytest.mark.parametrize(
+    "name", in_full(NAMES, but=[name for name in NAMES if name not in (*LONG, *ELSEWHERE)])
+)
 def test_a_program_trains_and_measures(start: Command, root: Path, name: str) -> None:
     ended = start(name, "trainer.epochs=1")
     assert ended.code == 0, ended.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
@@ -113,6 +114,7 @@ class Diabetes(Tensors):
         self.digest = digest_of(*map(tensor_of, load_diabetes(return_X_y=True, scaled=False)))
 
 
+@cache  # a command reads them twice, to check its config and to train
 def _digits() -> np.ndarray[Any, Any]:
     """Read pixels and label of each digit from the file that `load_digits` reads.
 
