@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import sweeplab
 from sweeplab import compare, store
-from sweeplab.compare import frames
 from sweeplab.config import compose as composed
 from sweeplab.config import to_dict
 from sweeplab.store import Result, Store
@@ -170,8 +170,8 @@ def main() -> None:
             f"{given.runs} runs, {given.seeds} a config, {EPOCHS} epochs each; Python {sys.version.split()[0]}"
         )
         print(f"table: {timed(table, given.repeat)}")
-        sweeps = [home.manifest(sweep)]
-        print(f"frame: {timed(lambda: frames.runs(home, sweeps), given.repeat)}")
+        results = sweeplab.results(sweep, root=home.root)
+        print(f"frame: {timed(results.frame, given.repeat)}")
         found = compare.compare(home, [home.manifest(sweep)])
         compare.write_report(found, report)
         print(f"report: {timed(lambda: compare.write_report(found, report), given.repeat)}")

@@ -124,6 +124,9 @@ def test_the_same_sweep_makes_the_same_bytes_and_no_place_goes_along(
         assert b"secret-place" not in text
         assert b"away/runs" not in text
         assert str(root).encode() not in text
+    refused = sweeplab("pack", "latest", "--output", "/proc/mine.tgz")
+    assert refused.code == 1
+    assert refused.err.startswith("/proc/mine.tgz: No such file or directory")
 
 
 def test_a_foreign_class_is_called_only_if_it_is_trusted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from conftest import PROJECT
 from stored import facts, only
 
-from sweeplab.speed import denormals, onednn, spin_count
+from sweeplab.speed import denormals, garbage, onednn, spin_count
 
 RUN = ("data=digits", "model.hidden=32", "trainer.epochs=2", "trainer.threads=1", "tracking=off")
 
@@ -21,6 +22,17 @@ def test_numbers_too_small_to_be_normal_count_as_zero() -> None:
     denormals.flush()
     tiny = torch.full((2,), 1e-20)
     assert (tiny * tiny).tolist() == [0.0, 0.0]
+
+
+def test_the_collector_of_cycles_is_off_while_runs_are_read_and_then_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with garbage.kept():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    monkeypatch.setenv("SWEEPLAB_PLAIN", "1")
+    with garbage.kept():
+        assert gc.isenabled()
 
 
 @pytest.mark.parametrize(

@@ -435,8 +435,11 @@ def test_what_cannot_be_is_one_message_before_any_work(
 
 
 def test_without_ray_the_extra_is_named(train: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.core.plugins import Plugins
+
     from hydra_plugins.hydra_sweeplab import ray as plugin
 
+    Plugins.instance()  # which executes the modules of all plugins again, for the first time
     monkeypatch.setattr(plugin, "find_spec", lambda _: None)
     ended = train(*WORDS, *FOUR, "hydra/launcher=ray_local")
     assert (ended.code, ended.err) == (

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sweeplab import tracking
 from sweeplab.store import History, Run, Store
-from sweeplab.tracking import ExportedRun, Exporter, MetricRow, exporting
+from sweeplab.tracking import ExportedRun, Exporter, MetricRow, exporting, exports
 from sweeplab.tracking.tensorboard import COMPLETE, TensorBoard
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard itself
@@ -193,6 +193,23 @@ def test_one_run_that_fails_spares_the_others(store: Store) -> None:
     assert noting.told[-1] == ("end", "run 3", "running")
     carry(store, noting)
     assert noting.told[-1] == ("end", "run 3", "interrupted")
+
+
+class Leaving(Noting):
+    """Ends its process, as a script of the user's may."""
+
+    def log(self, run: ExportedRun, rows: Sequence[MetricRow]) -> None:
+        sys.exit(f"no more of {run.name}")
+
+
+def test_one_that_ends_its_process_is_told_as_any_other_failure(store: Store) -> None:
+    first, second = make(store, 1), make(store, 2)
+    lag = carry(store, Leaving())
+    assert lag.keys() == {first.id, second.id}
+    assert lag[first.id].startswith("SystemExit: no more of run 1 (test_exporting.py, line ")
+    silent = subprocess.Popen(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said = exports.Exports(silent, Path("exporters.log")).wait(10)
+    assert said == "tracking.exporters: ended with exit code 0; see exporters.log"
 
 
 def test_which_runs(store: Store) -> None:

@@ -16,6 +16,7 @@ from sweeplab.compare.report import render
 from sweeplab.compare.runs import Replica, read, sign_of
 from sweeplab.config import Node, expand_home
 from sweeplab.errors import UserError
+from sweeplab.speed import garbage
 from sweeplab.store import Run, Store
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ class RecordedRuns:
 
         Of a metric that is measured after each epoch it is the value of the best epoch.
         """
-        return frames.runs(self._home, self._sweeps)
+        with garbage.kept():
+            return frames.runs(self._home, self._sweeps)
 
     def curves(self) -> pd.DataFrame:
         """Make a row for each run and epoch: what was swept, and the metrics after that epoch."""
-        return frames.curves(self._home, self._sweeps)
+        with garbage.kept():
+            return frames.curves(self._home, self._sweeps)
 
     def compare(
         self,

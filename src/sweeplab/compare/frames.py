@@ -117,13 +117,15 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Make a frame; a whole number or a truth that some rows lack stays one."""
     import pandas as pd
 
-    columns = dict.fromkeys(name for row in rows for name in row)
-    frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns})
-    for name in columns:
-        kinds = {type(row.get(name)) for row in rows} - {type(None)}
-        has_gaps = any(row.get(name) is None for row in rows)
-        if has_gaps and kinds == {int}:
-            frame[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
-        if has_gaps and kinds == {bool}:
-            frame[name] = pd.array([row.get(name) for row in rows], dtype="boolean")
-    return frame
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    columns: dict[str, Any] = {}
+    for name in names:
+        columns[name] = [row.get(name) for row in rows]
+        kinds = set(map(type, columns[name]))
+        if kinds == {int, type(None)}:
+            columns[name] = pd.array(columns[name], dtype="Int64")
+        elif kinds == {bool, type(None)}:
+            columns[name] = pd.array(columns[name], dtype="boolean")
+    return pd.DataFrame(columns)

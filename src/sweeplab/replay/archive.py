@@ -11,11 +11,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeplab.errors import UserError, first_line
+from sweeplab.store.files import replacing
 
 FORMAT = 1
 MANIFEST, SWEEP, RUNS, WEIGHTS, CODE = "manifest.json", "sweep.json", "runs", "weights", "code"
@@ -68,22 +67,13 @@ def write(file: Path, about: Mapping[str, Any], members: Mapping[str, bytes | Pa
     """Write an archive, whole or not at all; `about` is what its list says besides."""
     listed = [(name, *_measured(members[name])) for name in sorted(members)]
     head = json.dumps({"format": FORMAT, **about, "members": listed}).encode()
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as raw:
-        try:
-            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                packed.write(_header(MANIFEST, len(head)) + head + _padding(len(head)))
-                for name, size, _ in listed:
-                    packed.write(_header(name, size))
-                    _put(packed, members[name])
-                    packed.write(_padding(size))
-                packed.write(_END)
-            raw.flush()
-            os.fsync(raw.fileno())
-            os.fchmod(raw.fileno(), 0o644)
-            Path(raw.name).replace(file)
-        except BaseException:
-            Path(raw.name).unlink(missing_ok=True)
-            raise
+    with replacing(file) as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        packed.write(_header(MANIFEST, len(head)) + head + _padding(len(head)))
+        for name, size, _ in listed:
+            packed.write(_header(name, size))
+            _put(packed, members[name])
+            packed.write(_padding(size))
+        packed.write(_END)
 
 
 def _measured(content: bytes | Path) -> tuple[int, str]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sweeplab.errors import UserError, first_line
 
@@ -45,12 +45,19 @@ def write_atomic(path: Path, content: bytes, *, lasting: bool = True) -> None:
     One that is not `lasting` may be lost or damaged when the machine loses its power; nobody waits
     for the disk then.
     """
+    with replacing(path, lasting=lasting) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of this one when all is written, as `write_atomic` does."""
     with (
         naming(path),
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
     ):
         try:
-            file.write(content)
+            yield file
             file.flush()
             if lasting:
                 os.fsync(file.fileno())

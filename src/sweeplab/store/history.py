@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sweeplab.errors import first_line, one_line
 from sweeplab.metrics import BEST_EPOCH
 from sweeplab.store.files import DamagedError
-from sweeplab.store.journal import EpochLine, Event, Journal, Line, Status, numbers, scanned
+from sweeplab.store.journal import Event, Journal, Line, Status, epoch_of, numbers, parsed
 
 
 @dataclass(kw_only=True)
@@ -29,28 +30,28 @@ class Result:
 class EpochMetrics(Mapping[int, dict[str, float]]):
     """Epoch -> metrics; the line of an epoch is parsed when it is looked at."""
 
-    def __init__(self, lines: Sequence[Line | EpochLine]) -> None:
-        """Of a repeated epoch the first line counts."""
-        self._lines: dict[int, Line | EpochLine] = {}
+    def __init__(self, file: Path, lines: Sequence[Line | bytes], places: dict[int, int]) -> None:
+        """`places`: epoch -> place of its line among the lines of this file."""
+        self._file, self._lines, self._places = file, lines, places
         self._metrics: dict[int, dict[str, float]] = {}
-        for line in lines:
-            if isinstance(line, EpochLine):
-                self._lines.setdefault(line.epoch, line)
-            elif line["event"] == Event.EPOCH:
-                self._lines.setdefault(line["epoch"], line)
 
     def __getitem__(self, epoch: int) -> dict[str, float]:
         if epoch not in self._metrics:
-            line = self._lines[epoch]
-            event = line.parsed() if isinstance(line, EpochLine) else line
-            self._metrics[epoch] = numbers(event["metrics"])
+            place = self._places[epoch]
+            line = _whole(self._lines[place], self._file, place)
+            self._metrics[epoch] = numbers(line["metrics"])
         return self._metrics[epoch]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._lines)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._places)
+
+
+def _whole(line: Line | bytes, file: Path, place: int) -> Line:
+    """Parse a line of a journal unless it is parsed. Raises DamagedError."""
+    return parsed(line, file, place + 1) if isinstance(line, bytes) else line
 
 
 class JournalFacts(ABC):
@@ -194,7 +195,8 @@ class History(JournalFacts):
 
     def _reset(self) -> None:
         self._offset = 0  # bytes that have been read
-        self._lines: list[Line | EpochLine] | None = []
+        self._lines: list[Line | bytes] | None = []  # those of epochs are not parsed
+        self._places: dict[int, int] = {}  # epoch -> how many lines stand before its first one
         self.count = 0  # lines that have been read
         self.fingerprint = self.sweep = ""  # of the latest start
         self.started_at: float | None = None  # Unix seconds of the first start
@@ -229,13 +231,11 @@ class History(JournalFacts):
         if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
             self._reset()
         for line in self._new_lines():
-            number = self.count + 1
-            event = scanned(line, self.journal.path, number)
-            try:
-                self._take(event)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                problem = f"line {number}: {first_line(error)}"
-                raise DamagedError(self.journal.path, problem) from error
+            epoch = epoch_of(line)
+            if epoch is None:
+                self._take(parsed(line, self.journal.path, self.count + 1))
+            else:
+                self._add(line, epoch)
             self._offset += len(line) + 1
         self._stamp = stamp
         return True
@@ -243,7 +243,7 @@ class History(JournalFacts):
     def _new_lines(self) -> Sequence[bytes]:
         """Read the complete lines that follow; a torn last line is not one."""
         try:
-            with self.journal.path.open("rb") as file:
+            with self.journal.path.open("rb", buffering=0) as file:
                 file.seek(self._offset)
                 return file.read().split(b"\n")[:-1]
         except FileNotFoundError:
@@ -251,11 +251,20 @@ class History(JournalFacts):
         except OSError as error:
             raise DamagedError(self.journal.path, error.strerror or first_line(error)) from error
 
-    def _take(self, line: Line | EpochLine) -> None:
-        if isinstance(line, EpochLine):
-            self.has_begun = True
-        else:
+    def _take(self, line: Line) -> None:
+        """Take in a line. Raises DamagedError if it lacks what such a line has."""
+        try:
             self._heed(line)
+            epoch = line["epoch"] if line["event"] == Event.EPOCH else None
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            problem = f"line {self.count + 1}: {first_line(error)}"
+            raise DamagedError(self.journal.path, problem) from error
+        self._add(line, epoch)
+
+    def _add(self, line: Line | bytes, epoch: int | None) -> None:
+        if epoch is not None:
+            self.has_begun = True
+            self._places.setdefault(epoch, self.count)
         if self._lines is not None:
             self._lines.append(line)
         self.count += 1
@@ -290,20 +299,21 @@ class History(JournalFacts):
     @property
     def lines(self) -> list[Line]:
         """All lines that have been read."""
-        lines = [line.parsed() if isinstance(line, EpochLine) else line for line in self._kept()]
+        kept = enumerate(self._kept())
+        lines = [_whole(line, self.journal.path, place) for place, line in kept]
         self._lines = list(lines)
         return lines
 
     @property
     def landmarks(self) -> list[Line]:
-        parsed = [line for line in self._kept() if not isinstance(line, EpochLine)]
-        return [line for line in parsed if line["event"] != Event.EPOCH]
+        events = [line for line in self._kept() if not isinstance(line, bytes)]
+        return [line for line in events if line["event"] != Event.EPOCH]
 
     @property
     def epochs(self) -> EpochMetrics:
-        return EpochMetrics(self._kept())
+        return EpochMetrics(self.journal.path, self._kept(), dict(self._places))
 
-    def _kept(self) -> list[Line | EpochLine]:
+    def _kept(self) -> list[Line | bytes]:
         """Return all lines, read again if they were forgotten."""
         if self._lines is None:
             self._lines = list(self.journal.events()[: self.count])

@@ -17,7 +17,6 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -131,26 +130,15 @@ def _ending(body: bytes) -> bytes:
     return CHECKSUM + b'%08x"}' % zlib.crc32(body)
 
 
-@dataclass(slots=True)
-class EpochLine:
-    """The line of an epoch, which fits its checksum; most of them are never parsed."""
+def epoch_of(line: bytes) -> int | None:
+    """Return the epoch of an epoch's line that fits its checksum, without parsing it.
 
-    epoch: int
-    text: bytes
-    file: Path
-    number: int  # of the line, from 1
-
-    def parsed(self) -> Line:
-        """Parse it. Raises DamagedError."""
-        return parsed(self.text, self.file, self.number)
-
-
-def scanned(line: bytes, file: Path, number: int) -> Line | EpochLine:
-    """Check a line of a journal, and parse it unless it is an epoch's. Raises as `parsed` does."""
+    None of any other line, also of one that tells of an epoch in another form.
+    """
     begun = EPOCH.match(line)
     if begun is None or not line.endswith(_ending(line[:-CHECKSUM_LENGTH])):
-        return parsed(line, file, number)
-    return EpochLine(int(begun[1]), line, file, number)
+        return None
+    return int(begun[1])
 
 
 def parsed(line: bytes, file: Path, number: int) -> Line:

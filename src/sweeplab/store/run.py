@@ -250,13 +250,16 @@ class Run(RunFolder):
         return None if self._is_of_another(history.fingerprint) else history.result
 
     def history(self) -> tuple[Result | None, History]:
-        """Read the result and then the journal, so that a finished run's journal has its end.
+        """Read the journal, and the result: what the end of the journal says, if there is one.
 
         Raises DamagedError if a line of the journal is damaged, its beginning or its end is
         missing, or it is that of another run. A run that failed, or was stopped, before it could
         begin has no beginning.
         """
-        result, history = self.result(), History.of(self.journal)
+        has_result, history = self.result_file.exists(), History.of(self.journal)
+        result = history.result if has_result else None
+        if has_result and result is None:  # the result first: a finished run's journal is whole
+            result, history = self.result(), History.of(self.journal)
         history.ensure_started()
         if self._is_of_another(history.fingerprint):
             raise DamagedError(self.journal.path, "it is that of another run")
@@ -287,8 +290,9 @@ class Run(RunFolder):
 
     def _is_of_another(self, fingerprint: str) -> bool:
         """Tell whether the folder is named after another fingerprint; a copy may have any name."""
-        named = len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
-        return named and bool(fingerprint) and not fingerprint.startswith(self.id)
+        if not fingerprint or fingerprint.startswith(self.id):
+            return False
+        return len(self.id) == ID_LENGTH and set(self.id) <= set(hexdigits)
 
     def ensure_open(self, result: Result | None) -> None:
         """Raise DamagedError if the run has this result, although its journal has no end."""

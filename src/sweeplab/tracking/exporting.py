@@ -73,7 +73,7 @@ class RunCarrier:
             self.lag[run.id] = "another process carries it"
         except FileNotFoundError:  # it has not begun
             return
-        except Exception as error:  # of one run must not stop the others
+        except (Exception, SystemExit) as error:  # of one run must not stop the others
             self.lag[run.id] = failure(error)
             carried.close()
         else:
@@ -102,7 +102,7 @@ class RunCarrier:
             status = RUNNING if carried.run.claimed else store.Status.INTERRUPTED
             try:
                 self._exporter.end(replace(carried.facts(), status=status))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.lag[carried.run.id] = failure(error)
             carried.close()
 
@@ -174,7 +174,7 @@ def carry(
     for name, node in nodes.items():
         try:
             carriers.append(RunCarrier(name, targets.build(node, f"{KEY}.{name}")))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             broken[name] = {"": one_line(describe(error))[:300]}
     is_last = False
     while not is_last:

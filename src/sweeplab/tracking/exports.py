@@ -43,7 +43,7 @@ class Exports:
             self._process = process
             limit = f"for up to {exporting.PATIENCE / 60:.0f} minutes more"
             return f"{exporting.KEY}: still at work, {limit}; what they print: {self._log}"
-        if process.returncode != 0:
+        if process.returncode != 0 or not output:  # a tracker may end the process
             return f"{exporting.KEY}: ended with exit code {process.returncode}; see {self._log}"
         return described(json.loads(output))
 
