@@ -184,9 +184,10 @@ class JournalFacts(ABC):
 class History(JournalFacts):
     """What a journal says, as far as it has been read; `read` takes in the lines added since.
 
-    A few facts are kept for good. The lines themselves, from which all else is found, are kept
-    until `forget`, and are read again when they are needed after that.
+    A few facts are kept for good; the lines, from which all else is found, until `forget`.
     """
+
+    status: Status = Status.UNFINISHED
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -200,7 +201,7 @@ class History(JournalFacts):
         self.count = 0  # lines that have been read
         self.fingerprint = self.sweep = ""  # of the latest start
         self.started_at: float | None = None  # Unix seconds of the first start
-        self._status = Status.UNFINISHED
+        self.status = Status.UNFINISHED
         self.has_begun = False  # whether there is more than ends that came too early
         self.has_model = False
         self.experiments: dict[str, None] = {}  # of MLflow, under which it was started, in order
@@ -280,21 +281,17 @@ class History(JournalFacts):
                     self.started_at = float(line["time"])
                 self.fingerprint = str(line.get("fingerprint") or "")
                 self.sweep = str(line.get("sweep") or "")
-                self._status, self.has_model = Status.UNFINISHED, False
+                self.status, self.has_model = Status.UNFINISHED, False
                 if experiment:
                     self.experiments[experiment] = None
             case Event.RESUME:
-                self._status, self.has_model = Status.UNFINISHED, False
+                self.status, self.has_model = Status.UNFINISHED, False
             case Event.TRACK if experiment:
                 self.tracked[experiment] = None
             case Event.MODEL:
                 self.has_model = True
             case Event.END:
-                self._status = Status(line["status"])
-
-    @property
-    def status(self) -> Status:
-        return self._status
+                self.status = Status(line["status"])
 
     @property
     def lines(self) -> list[Line]:
