@@ -178,16 +178,37 @@ def test_wrong_settings_are_one_line(folder: Path, overrides: list[str], message
         ('x,label\n"1,5",a\n"2,5",b\n', "column 'x' has numbers like 1,5; give 'data.dataset.decimal=\",\"'"),
         ("name,age,label\n" + "".join(f"person {i},{i},{i % 2}\n" for i in range(30)),
          r"data.dataset.columns: 'name' has 30 different texts in 30 rows, which tell nothing; leave it out: data.dataset.columns=\[age\]"),
+        ("age\tlabel\n30\tyes\n", r"give 'data.dataset.separator=\"\\t\"'"),
+        ("age,label\n30,1\n40,1\n", "data.dataset.target=label: is the same in all rows: nothing can be learned"),
+        ("age,label\n" + "".join(f"1,{i}\n" for i in range(30)),
+         "data.dataset.target=label: has 30 different numbers in 30 rows, which are no classes; a regression is data.task=regression loss=mse"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_line(folder: Path, text: str, message: str) -> None:
     (folder / "my.csv").write_text(text, encoding="utf-8")
     with pytest.raises(
-        UserError, match=f"^data\\.dataset\\.(file={re.escape(str(folder))}/my|columns)"
+        UserError, match=f"^data\\.dataset\\.(file={re.escape(str(folder))}/my|columns|target)"
     ) as error:
         facts(composed("data.dataset.target=label").data)
     assert re.search(message, str(error.value)), error.value
     assert "\n" not in str(error.value)
+
+
+def test_a_file_or_a_column_that_there_is_not_is_told_the_nearest(folder: Path) -> None:
+    (folder / "my.csv").write_text("a,label\n1,0\n2,1\n")
+    with pytest.raises(
+        UserError, match=r"/mi\.csv: No such file or directory; did you mean 'my\.csv'"
+    ):
+        composed("data.dataset.target=label", file="mi.csv")
+    with pytest.raises(
+        UserError, match=r"data\.dataset\.target=3: .* has no such column; valid: a, "
+    ):
+        composed("data.dataset.target=3")
+
+
+def test_a_table_may_be_separated_by_tabs(folder: Path) -> None:
+    (folder / "my.csv").write_text("a\tb\tlabel\n1\t2\t0\n2\t3\t1\n")
+    assert composed("data.dataset.target=label", "data.dataset.separator=tab").data.in_features == 2
 
 
 def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:

@@ -43,6 +43,16 @@ NET = "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self):\n   
             "model=mine.nn.Lin: 'mine.nn' has no 'Lin'; did you mean 'mine.nn.Linear'?",
         ),
         ({}, "nn.Linear", "model=nn.Linear: no module 'nn'; did you mean 'torch.nn.Linear'?"),
+        (
+            {"my-net.py": NET},
+            "my-net.Net",
+            "model=my-net.Net: is a file; no module has a dash in its name: rename it my_net.py",
+        ),
+        (
+            {"mine.py": f"{NET}\n\nnet = nn.Linear(64, 10)\n"},
+            "mine.net",
+            "model._target_=mine.net: is a Linear, not a class; name a function that makes it",
+        ),
     ],
 )
 def test_it_is_told_in_one_line(

@@ -136,7 +136,7 @@ def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
     for name in names or [LATEST]:
         named = sweeps(home, name, uri)
         if not named and name == LATEST:
-            example = "python train.py -m model.hidden=392,256 'seed=range(5)'"
+            example = "python train.py -m 'seed=range(5)'"
             raise UserError(f"no sweep in {home.root} yet; as in: {example}")
         if not named:
             known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}

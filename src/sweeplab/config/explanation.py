@@ -236,7 +236,8 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
         return f"{group}={option}: no such option{NOTHING[group]}"
     same = [each for each in error.options if f"{each}.py" == option.lower()]
     if not same and (advice := _of_file(group, option)):
-        return f"{group}={option}: is a file{advice}"
+        kind = "folder" if Path(option).is_dir() else "file"
+        return f"{group}={option}: is a {kind}{advice}"
     near = _option_meant(group, option, error.options)
     if not near and group == "model" and option[:1].isupper():
         return f"{group}={option}: no such option; a class is named after its file: model=FILE.{option}"
