@@ -164,7 +164,8 @@ def mine(write: Write) -> None:
     write(
         {
             "mine.py": "class Net:\n    pass\n",
-            "pictures/a/0.txt": "",
+            "pictures/a/0.pgm": "P2 1 1 9 0",
+            "pictures/b/0.pgm": "P2 1 1 9 9",
             "my.csv": "x,NAME\n1,0\n2,1\n",
         }
     )
