@@ -116,6 +116,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- the same, or not
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("overrides", TEN, ids=" ".join)
 def test_ten_different_runs_are_reproduced(
     train: Command, replay: Command, root: Path, overrides: list[str]

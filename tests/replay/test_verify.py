@@ -195,6 +195,7 @@ FALSE: dict[str, Callable[[Run], object]] = {
 }  # fmt: skip
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("what", FALSE)
 def test_what_is_false_is_found_whenever_its_run_is_drawn(
     swept: Store, verify: Command, what: str

@@ -79,6 +79,7 @@ def only(plan: Plan) -> Job:
     return cell.job
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize(("one", "other"), SAME, ids=lambda given: " ".join(given) or "-")
 def test_what_says_nothing_changes_nothing(
     planned: Planned, one: list[str], other: list[str]
@@ -265,6 +266,7 @@ def test_a_seed_counts_once(planned: Planned) -> None:
 # --- baselines
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("swept", "baseline", "shown"),
     [

@@ -100,6 +100,7 @@ def some(random_: random.Random) -> list[str]:
     return ["data=digits", *drawn] if random_.random() < 0.7 else drawn
 
 
+@pytest.mark.few(16)
 @pytest.mark.parametrize("override", WHOLE)
 def test_each_kind_of_override_composes_as_in_hydra(both: Both, override: str) -> None:
     assert outcome(both.ours, [override]) == outcome(both.by_hydra, [override])

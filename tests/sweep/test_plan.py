@@ -552,6 +552,7 @@ def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(
     assert grouped(plan, 4) == grouped(plan, 0) == [[cell.name] for cell in plan.cells]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     "alone",
     [
@@ -610,6 +611,7 @@ def sizes(plan: Plan, workers: int = 1) -> list[int]:
     return [len(cells) for cells in Jobs(plan).groups(workers)]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("otherwise", "expected"),
     [

@@ -152,6 +152,7 @@ def test_a_search_that_cannot_be_repeated_says_so_once_and_what_could(
     assert ended.out.count("sweep.workers=1 draws the same trials each time") == said
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize(
     ("words", "message"),
     [

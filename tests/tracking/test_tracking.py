@@ -993,6 +993,7 @@ def get_health(base: str) -> bytes:
         connection.close()
 
 
+@pytest.mark.full
 def test_the_ui_is_served_and_ended(uri: str, root: Path) -> None:
     import socket
 

@@ -101,6 +101,7 @@ def train(train_states: Sequence[TrainState], given: Sequence[Batch]) -> list[Tr
     )
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "make",
     [
@@ -199,6 +200,7 @@ def test_runs_at_other_epochs_see_other_batches() -> None:
     assert results == [(0, 1, 32), (0, 2, 64), (2, 2, 64), (0, 3, 96), (1, 3, 96), (2, 3, 96)]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("size", "hidden"), [(1, [13, 7]), (3, [13, 7]), (8, [16, 8]), (16, [64, 32])]
 )

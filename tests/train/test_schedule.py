@@ -97,6 +97,7 @@ def refused(*overrides: str) -> str:
 # --- Units, and the recorded rates ------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize(
     ("overrides", "rates"),
     [
@@ -223,6 +224,7 @@ def test_a_warm_up_and_a_cosine_are_one_schedule(train: Command, root: Path) -> 
 # --- Refused ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
