@@ -95,7 +95,7 @@ WRONG = {
     "a dot; did you mean 'optimizer.lr=0.001'?",
     "seed=range(5)": "seed=range(5): several values are a sweep, which takes -m",
     "model.hidden=8,16": "model.hidden=8,16: several values are a sweep, which takes -m; a list is given as "
-    "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16' ",
+    "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16'?",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",

@@ -47,7 +47,7 @@ def _problems(first: str, words: Sequence[str], folder: Path, name: str) -> list
         return []
     changed = {word for mend in mends for word in mend.cure}
     cures = [word for word in line if word in changed]
-    if "-m" in cures:  # it stands before all settings
+    if "-m" in cures and not any(words[0] in mend.typed for mend in mends):  # -m stands first
         cures = line
     told = _reasons(mends)
     plain = [word.lstrip("+").replace('"', "") for word in cures]
