@@ -250,8 +250,8 @@ def test_a_large_sample_of_what_hardly_occurs_is_given_up_sooner(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sweep.sample=0"], "sweep.sample=0: must be a whole number >= 1, or null"),
-        (["sweep.sample=-1"], "sweep.sample=-1: must be a whole number >= 1, or null"),
+        (["sweep.sample=0"], "sweep.sample=0: must be a whole number >= 1, or null; did you mean 'sweep.sample=null'?"),
+        (["sweep.sample=-1"], "sweep.sample=-1: must be a whole number >= 1, or null; did you mean 'sweep.sample=null'?"),
         (["sweep.sample=1.5"], "sweep.sample=1.5: must be a whole number >= 1, or null"),
         (["sweep.sample=x"], "sweep.sample=x: must be a whole number >= 1, or null"),
         (["sweep.sample=1,2"], "sweep.sample: must be the same for all jobs of a sweep; it is carried out as one"),
