@@ -79,9 +79,9 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
     seen: list[Tape] = []
     replay = Tape.replay
 
-    def counted(this: Tape, *batch: Tensor) -> tape.Result:
+    def counted(this: Tape, inputs: Tensor, targets: Tensor) -> tape.Result:
         seen.append(this)
-        return replay(this, *batch)
+        return replay(this, inputs, targets)
 
     monkeypatch.setattr(Tape, "replay", counted)
     return seen

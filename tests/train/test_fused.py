@@ -34,6 +34,7 @@ from sweeplab.runs.job import Job, prepare
 from sweeplab.runs.run import train as train_run
 from sweeplab.runs.training import Training
 from sweeplab.speed import onednn
+from sweeplab.speed.tape import Tape
 from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
 from sweeplab.train.fused import Member, possible
@@ -115,8 +116,18 @@ def train(train_states: Sequence[TrainState], given: Sequence[Batch]) -> list[Tr
 )
 @pytest.mark.parametrize("quick", [False, True], ids=["MKL", "oneDNN"])
 def test_as_one_they_have_the_bits_that_they_have_alone(
-    make: Callable[[], nn.Module], quick: bool
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], nn.Module], quick: bool
 ) -> None:
+    monkeypatch.setattr(fused, "LONG", 2)
+    replays: list[list[float]] = []
+    replay = Tape.replay
+
+    def kept(*its: Any) -> Any:
+        losses, outputs = replay(*its)
+        replays.append([float(loss) for loss in losses])
+        return losses, outputs
+
+    monkeypatch.setattr(Tape, "replay", kept)
     torch.manual_seed(0)
     model = make()
     if quick and torch.backends.mkldnn.is_available():
@@ -133,8 +144,9 @@ def test_as_one_they_have_the_bits_that_they_have_alone(
 
     one, other = four(), four()
     for _ in range(2):
-        its = [train_epoch(each, batches()) for each in other]
-        assert results(one, train(one, batches())) == results(other, its)
+        its = [train_epoch(each, batches(7)) for each in other]
+        assert results(one, train(one, batches(7))) == results(other, its)
+    assert [len(losses) for losses in replays] == [4] * 12, "all but the first step of each epoch"
     for each in one:
         for tensor in each.model.state_dict().values():
             assert tensor.untyped_storage().nbytes() == tensor.nbytes, (

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sweeplab import speed
 from sweeplab.speed.cuda_graph import Graph
 from sweeplab.speed.same_bits import same_bits
-from sweeplab.speed.tape import Tape
+from sweeplab.speed.tape import Passes, Result, Tape
 
 WARM_UP = 3  # steps before the capture, in which libraries load their kernels
 PROOFS = 3  # batches that are computed in both ways
@@ -30,25 +30,16 @@ PACKAGES = ("torch", "sweeplab")  # whose modules compute the same operations in
 
 log = logging.getLogger(__name__)
 
-Result = tuple[Tensor, Tensor]  # loss and outputs of a batch
-Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Sequence[Tensor | None]]]
-
-
-class HasTrained(Protocol):
-    """What updates those parameters that are not frozen."""
-
-    @property
-    def trained(self) -> Sequence[nn.Parameter]: ...
-
 
 class HasPasses(Protocol):
-    """What is trained: a network and a loss with parameters, and both passes of a step."""
-
-    model: nn.Module
-    loss: nn.Module
+    """What is trained: both passes of a step, and the tensors that these change or read."""
 
     @property
-    def updater(self) -> HasTrained: ...
+    def parameters(self) -> Sequence[Tensor]: ...
+    @property
+    def trained(self) -> Sequence[Tensor]: ...
+    @property
+    def buffers(self) -> Sequence[Tensor]: ...
     @property
     def passes(self) -> Passes: ...
 
@@ -74,9 +65,11 @@ def pays_off(device: torch.device, model: nn.Module, loss: nn.Module) -> bool:
 class CapturedGradients:
     """Compute the gradients of a batch by what was captured, once that is proven."""
 
-    def __init__(self, eager: Callable[[Any, Tensor, Tensor], Result]) -> None:
-        """`eager` adds the gradients to the parameters', and returns loss and outputs."""
-        self._eager = eager
+    def __init__(
+        self, eager: Callable[[Any, Tensor, Tensor], Result], warm_up: int = WARM_UP
+    ) -> None:
+        """`eager` adds the gradients to the parameters', and returns loss and outputs, detached."""
+        self._eager, self._warm_up = eager, warm_up
         self._steps = 0
         self._proofs = 0
         self._captured: Captured | None = None
@@ -89,26 +82,16 @@ class CapturedGradients:
                 return captured.replay(inputs, targets)
             return self._prove(state, inputs, targets)
         self._steps += 1
-        if self._steps == WARM_UP:
+        if self._steps == self._warm_up:
             return self._prove(state, inputs, targets)
-        return self._detached(state, inputs, targets)
-
-    def _detached(self, state: HasPasses, inputs: Tensor, targets: Tensor) -> Result:
-        """Compute them without a capture.
-
-        What autograd remembers of a step is forgotten with it: it would tie a graph of CUDA to the
-        stream of that step.
-        """
-        loss, output = self._eager(state, inputs, targets)
-        return loss.detach(), output.detach()
+        return self._eager(state, inputs, targets)
 
     def _prove(self, state: HasPasses, inputs: Tensor, targets: Tensor) -> Result:
         """Compute a batch in both ways, and keep the capture if all bits are the same."""
-        buffers = [*state.model.buffers(), *state.loss.buffers()]
-        before = _Moment(buffers, inputs.device)
-        result = self._detached(state, inputs, targets)
-        gradients = [parameter.grad for parameter in state.updater.trained]
-        after = _Moment(buffers, inputs.device)
+        before = _Moment(state.buffers, inputs.device)
+        result = self._eager(state, inputs, targets)
+        gradients = [parameter.grad for parameter in state.trained]
+        after = _Moment(state.buffers, inputs.device)
         try:
             if self._captured is None:
                 before.restore()
@@ -118,10 +101,11 @@ class CapturedGradients:
         except RuntimeError as error:  # something in the network cannot be captured
             log.info("a step cannot be captured: %s", error)
         else:
-            expected = [*result, *gradients, *after.values]
-            found_gradients = [parameter.grad for parameter in state.updater.trained]
-            replayed = [*found, *found_gradients, *_Moment(buffers, inputs.device).values]
-            if not _are_apart(found_gradients, state.updater.trained):
+            found_gradients = [parameter.grad for parameter in state.trained]
+            expected = [*_flat(result), *gradients, *after.values]
+            replayed = [*_flat(found), *found_gradients]
+            replayed += _Moment(state.buffers, inputs.device).values
+            if not _are_apart(found_gradients, state.trained):
                 log.info("gradients of a captured step share memory: computed without")
             elif not all(map(same_bits, replayed, expected)):
                 log.info("a captured step has other bits: computed without")
@@ -130,20 +114,25 @@ class CapturedGradients:
                 return result
         self._captured = None
         after.restore()
-        for parameter, gradient in zip(state.updater.trained, gradients, strict=True):
+        for parameter, gradient in zip(state.trained, gradients, strict=True):
             parameter.grad = gradient
         return result
 
 
 def _capture(state: HasPasses, inputs: Tensor, targets: Tensor) -> Captured:
     """Capture both passes; raises RuntimeError where that cannot be done."""
-    trained = state.updater.trained
     if inputs.device.type == "cpu":
-        return Tape(state.passes, trained, inputs, targets)
-    held: list[Tensor] = []
-    for module in (state.model, state.loss):
-        held += [*module.parameters(), *module.buffers()]
-    return Graph(state.passes, trained, held, inputs, targets)
+        return Tape(state.passes, state.trained, inputs, targets)
+    held = [*state.parameters, *state.buffers]
+    return Graph(state.passes, state.trained, held, inputs, targets)
+
+
+def _flat(result: Result) -> list[Tensor]:
+    """List loss and outputs, of each where they are those of several networks."""
+    flat: list[Tensor] = []
+    for part in result:
+        flat += [part] if isinstance(part, Tensor) else part
+    return flat
 
 
 def _are_apart(gradients: Sequence[Tensor | None], trained: Sequence[Tensor]) -> bool:
@@ -158,10 +147,9 @@ def _are_apart(gradients: Sequence[Tensor | None], trained: Sequence[Tensor]) ->
             continue
         if gradient.layout != torch.strided or gradient.stride() != parameter.stride():
             return False
-        place = gradient.untyped_storage().data_ptr()
-        if place in places:
+        if gradient.data_ptr() in places:
             return False
-        places.add(place)
+        places.add(gradient.data_ptr())
     return True
 
 

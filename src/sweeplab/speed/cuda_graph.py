@@ -9,13 +9,12 @@ When it is used, how its bits are proven, and how it is switched off: see `captu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-Result = tuple[Tensor, Tensor]  # loss and outputs of a batch
-Passes = Callable[..., tuple[Tensor, Tensor, Sequence[Tensor | None]]]
+from sweeplab.speed.tape import Passes, Result
 
 
 class Graph:

@@ -16,42 +16,47 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Result = tuple[Tensor, Tensor]  # loss and outputs of a batch
-Passes = Callable[..., tuple[Tensor, Tensor, Sequence[Tensor | None]]]
+Result = tuple[Any, Any]
+"""Loss and outputs of a batch: a tensor each, or of several networks a list of tensors each."""
+
+Passes = Callable[[Tensor, Tensor], tuple[Any, Any, Sequence[Tensor | None]]]
+"""Forward and backward pass: a batch -> loss, outputs, and the gradients of what is trained."""
 ALIAS = torch.ops.aten.detach.default  # the same numbers in the same memory: no line is needed
 
 
 class Tape:
     """Both passes for batches of one shape."""
 
-    def __init__(self, passes: Passes, trained: Sequence[Tensor], *batch: Tensor) -> None:
+    def __init__(
+        self, passes: Passes, trained: Sequence[Tensor], inputs: Tensor, targets: Tensor
+    ) -> None:
         """Record what `passes` does with a batch; its gradients are those of `trained`.
 
         Raises RuntimeError where an operation returns a number: what follows may depend on it.
         """
         with _Recorder() as recorder:
-            loss, output, gradients = passes(*batch)
+            loss, output, gradients = passes(inputs, targets)
         self._trained = trained
-        self._shapes = _shapes(batch)
-        program = _Program(batch)
+        self._shapes = _shapes(inputs, targets)
+        program = _Program((inputs, targets))
         for call in recorder.calls:
             program.add(call)
         self._run = program.compiled([loss, output, *gradients])
 
-    def fits(self, *batch: Tensor) -> bool:
+    def fits(self, inputs: Tensor, targets: Tensor) -> bool:
         """Tell whether a batch is like the one that was recorded."""
-        return _shapes(batch) == self._shapes
+        return _shapes(inputs, targets) == self._shapes
 
-    def replay(self, *batch: Tensor) -> Result:
+    def replay(self, inputs: Tensor, targets: Tensor) -> Result:
         """Leave the gradients of a batch in the parameters; returns the loss and the outputs."""
         with torch.no_grad():
-            loss, output, *gradients = self._run(*batch)
+            loss, output, *gradients = self._run(inputs, targets)
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
         return loss, output
 
 
-def _shapes(batch: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
+def _shapes(*batch: Tensor) -> list[tuple[torch.Size, torch.dtype]]:
     return [(tensor.shape, tensor.dtype) for tensor in batch]
 
 
@@ -116,7 +121,7 @@ class _Program:
         target = self._target(call, made)
         self._lines.append(_Line(f"{target}{function}({', '.join(arguments)})", made, used))
 
-    def compiled(self, results: Sequence[Any]) -> Callable[..., Sequence[Tensor]]:
+    def compiled(self, results: Sequence[Any]) -> Callable[..., Sequence[Any]]:
         """Return the function, which returns these of the values."""
         used: list[str] = []
         body = [f"return {self._argument(list(results), used)}"]
@@ -131,7 +136,7 @@ class _Program:
         head = f"def run({', '.join(self._batch)}):"
         source = "\n    ".join([head, *reversed(body)])
         exec(source, self._held)  # noqa: S102  # names and calls, all written above
-        run: Callable[..., Sequence[Tensor]] = self._held["run"]
+        run: Callable[..., Sequence[Any]] = self._held["run"]
         return run
 
     def _name(self, tensor: Tensor) -> str:

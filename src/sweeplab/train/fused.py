@@ -21,10 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sweeplab import speed
 from sweeplab.config import class_paths
 from sweeplab.metrics import EpochResult, MetricAverager
 from sweeplab.models import MLP, losses
+from sweeplab.speed.captured import CapturedGradients
 from sweeplab.speed.same_bits import same_bits
+from sweeplab.speed.tape import Result
 from sweeplab.targets import instantiate
 from sweeplab.train import loop
 from sweeplab.train.fused_network import FusedNetwork, layers_of
@@ -52,6 +55,8 @@ FEWEST = 8
 # Outputs of the first layer that a proof is over: another order of adding up changes a third of
 # them.
 NUMBERS = 4096
+# Steps of an epoch, after which the step of all is captured: in a short epoch that does not pay.
+LONG = 20
 
 log = logging.getLogger(__name__)
 
@@ -205,9 +210,13 @@ def _train_shared(
     stay as they are.
     """
     errors: dict[int, Exception] = {}
+    gradients: Callable[[Any, Tensor, Tensor], Result] = FusedNetwork.gradients
+    if not speed.is_plain():
+        gradients = CapturedGradients(FusedNetwork.gradients, warm_up=LONG)
     with FusedNetwork(states, one_product=one_product) as network:
         for inputs, targets in batches:
-            for number, (loss, output) in enumerate(network.gradients(inputs, targets)):
+            losses, outputs = gradients(network, inputs, targets)
+            for number, (loss, output) in enumerate(zip(losses, outputs, strict=True)):
                 if number in errors:
                     continue
                 try:
@@ -268,7 +277,8 @@ def _is_exact(
         streams.restore()
         return False
     with FusedNetwork(states, one_product=one_product) as network:
-        found = _collect(states, network.gradients(inputs, targets), buffers)
+        computed = zip(*network.gradients(inputs, targets), strict=True)
+        found = _collect(states, list(computed), buffers)
     return all(same_bits(*pair) for pair in zip(expected, found, strict=True))
 
 

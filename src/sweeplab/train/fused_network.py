@@ -37,6 +37,7 @@ class FusedNetwork:
         positions = [list(layers) for layers in zip(*networks, strict=True)]
         first, *further = positions
         self._layers = [self._first(first, one_product), *map(self._further, further)]
+        self._find_tensors()
 
     def __enter__(self) -> FusedNetwork:
         return self
@@ -46,14 +47,20 @@ class FusedNetwork:
             for part in parts:
                 part.data = part.data.clone()
 
-    def gradients(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Leave the gradients of a batch in the parameters, and update BatchNorm's statistics.
 
-        Returns the loss and the outputs of each network.
+        Returns the losses and the outputs of the networks.
         """
-        for state in self._states:
-            for parameter in state.parameters:
-                parameter.grad = None
+        losses, outputs, gradients = self.passes(inputs, targets)
+        for parameter, gradient in zip(self.trained, gradients, strict=True):
+            parameter.grad = gradient
+        return losses, outputs
+
+    def passes(
+        self, inputs: Tensor, targets: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Compute the losses and the outputs of the networks, and the gradients of `trained`."""
         wide = inputs
         for layer in self._layers:
             wide = layer(wide)
@@ -61,15 +68,37 @@ class FusedNetwork:
         losses = []
         for state, output in zip(self._states, outputs, strict=True):
             losses.append(state.loss(output, targets))
-        torch.autograd.backward(losses)
-        for whole, parts in self._joined:
-            if whole.grad is not None:
-                for part, gradient in zip(parts, _split(whole.grad, len(parts[0])), strict=True):
-                    part.grad = gradient
-                whole.grad = None
+        gradients: list[Tensor] = []
+        for gradient, parts in zip(
+            torch.autograd.grad(losses, self.parameters), self._parts, strict=True
+        ):
+            gradients += _split(gradient, len(parts[0])) if len(parts) > 1 else [gradient]
         for norm in self._norms:
             norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
-        return list(zip(losses, outputs, strict=True))
+        return losses, [output.detach() for output in outputs], gradients
+
+    def _find_tensors(self) -> None:
+        """Find what gradients are computed of, which parameters each stands for, and the statistics."""
+        self.parameters: list[Tensor] = []
+        self.buffers: list[Tensor] = []
+        for norm in self._norms:
+            assert norm.num_batches_tracked is not None  # an MLP's have it
+            self.buffers.append(norm.num_batches_tracked)
+        self._parts: list[list[Tensor]] = []
+        joined: set[int] = set()
+        for whole, parts in self._joined:
+            joined.update(map(id, parts))
+            if whole.requires_grad:
+                self.parameters.append(whole)
+                self._parts.append(parts)
+            else:
+                self.buffers.append(whole)
+        for state in self._states:
+            for parameter in state.trained:
+                if id(parameter) not in joined:
+                    self.parameters.append(parameter)
+                    self._parts.append([parameter])
+        self.trained = [part for parts in self._parts for part in parts]
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         """Lay tensors side by side in memory, and return the whole."""

@@ -15,7 +15,7 @@ from sweeplab.train.train_state import TrainState, checked_loss, checked_output
 def add_gradients(
     state: TrainState, inputs: Tensor, targets: Tensor, share: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a batch to the parameters'; returns the loss and the outputs.
+    """Add the gradients of a batch to the parameters'; returns the loss and the outputs, detached.
 
     The gradients are multiplied by `share`, if there is one.
     """
@@ -25,7 +25,7 @@ def add_gradients(
         output = checked_output(state.model(inputs), len(inputs), state.outputs)
     loss = checked_loss(state.loss(output.float(), targets))
     state.updater.scaled(loss if share is None else loss * share).backward()
-    return loss, output
+    return loss.detach(), output.detach()
 
 
 def _add_compiled_gradients(
@@ -57,7 +57,7 @@ class Accumulated:
         share = None if self._share_of is None else self._share_of(targets)
         loss, output = add_gradients(self._state, inputs, targets, share)
         self._end(1.0 if share is None else share)
-        return loss.detach(), output.detach()
+        return loss, output
 
     def add_step(self, batch: Any, examples: int) -> StepResult:
         """Do the same by a step of one's own."""

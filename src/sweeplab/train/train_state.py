@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from sweeplab.errors import a_or_an
 from sweeplab.metrics import MetricAverager
-from sweeplab.speed.captured import CapturedGradients, Passes
+from sweeplab.speed.captured import CapturedGradients
+from sweeplab.speed.tape import Passes
 from sweeplab.train.metric_values import Metric
 from sweeplab.train.reduction import Reduction, batch_weight, reduction
 from sweeplab.train.step_result import Step, StepResult, Update, compute, no_update
@@ -60,6 +61,16 @@ class TrainState:
     def parameters(self) -> list[nn.Parameter]:
         """All parameters of network and loss, frozen ones included, each once."""
         return list(dict.fromkeys([*self.model.parameters(), *self.loss.parameters()]))
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that the only updater changes."""
+        return self.updater.trained
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """What network and loss keep beside parameters, as running statistics."""
+        return [*self.model.buffers(), *self.loss.buffers()]
 
     @cached_property
     def passes(self) -> Passes:
