@@ -124,6 +124,16 @@ def test_the_same_sweep_makes_the_same_bytes_and_no_place_goes_along(
         assert b"secret-place" not in text
         assert b"away/runs" not in text
         assert str(root).encode() not in text
+    os.mkfifo(root / "pipe.tex")  # in the place of a device, which root would replace
+    refused = sweeplab("pack", "latest", "--output", "pipe.tex")
+    assert (refused.code, refused.err) == (
+        2,
+        "--output=pipe.tex: name a file in a folder that is there\n",
+    )
+    refused = sweeplab("compare", "--latex", "pipe.tex")
+    assert refused.code == 2
+    assert "--latex=pipe.tex: is no file that can be replaced" in refused.err
+    assert (root / "pipe.tex").is_fifo()
     refused = sweeplab("pack", "latest", "--output", "/proc/mine.tgz")
     assert refused.code == 1
     assert refused.err.startswith("/proc/mine.tgz: No such file or directory")

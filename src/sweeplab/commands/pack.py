@@ -31,7 +31,8 @@ def main(arguments: Namespace, settings: Config) -> None:
     file = Path(f"{sweep['id'][:12]}{SUFFIX}")
     if arguments.output is not None:
         file = config.expand_home(arguments.output)
-    if file.is_dir() or not file.absolute().parent.is_dir():
+    is_other = file.exists() and not file.is_file()  # a folder, or a device
+    if is_other or not file.absolute().parent.is_dir():
         raise UserError(f"--output={file}: name a file in a folder that is there")
     packed = pack(home, sweep, file, with_weights=arguments.weights)
     _say(packed)

@@ -51,7 +51,12 @@ def write_atomic(path: Path, content: bytes, *, lasting: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, *, lasting: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of this one when all is written, as `write_atomic` does."""
+    """Open a file that takes the place of this one when all is written, as `write_atomic` does.
+
+    Raises OSError for a path that is no file, as a device is: root would replace /dev/null.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no file that can be replaced", str(path))
     with (
         naming(path),
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
