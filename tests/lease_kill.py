@@ -4,8 +4,8 @@
 
 A holder is what a launcher does with leases, in a loop: it takes one, forks a job that holds it, closes its own copy,
 waits for the job, and gives the lease back. Killed (SIGKILL) is a holder; its job lives on for a moment, as a job of a
-killed launcher does. The truth is told by other means than the leases: a job locks a file for each of its cores, which
-the kernel unlocks when it is dead. A job that finds none of them free is one too many.
+killed launcher does. The truth is told by other means than the leases: a job locks a file for each of its cores while it
+works, and unlocks it before it ends. A job that finds none of them free is one too many.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sweeplab.sweep.leases import Leases
 CORES = 4
 HOLDERS = 4
 ORPHANED = 0.005  # seconds after which a job sees that its holder has died
-RETRY = 0.05  # seconds: a dying process closes its files one after the other
+PASSES = 5  # over the files of all cores: another job may take one while it is looked at the next
 
 
 class Truth:
@@ -41,28 +41,29 @@ class Truth:
     def note(self, line: str) -> None:
         os.write(self.log, f"{line}\n".encode())
 
-    def use(self, cores: int) -> bool:
-        """Lock so many cores for as long as this process lives; False if they are in use."""
-        until = time.monotonic() + RETRY
-        held = 0
-        files = [os.open(self._folder / f"core-{n}", os.O_RDWR | os.O_CREAT) for n in range(CORES)]
-        while held < cores and time.monotonic() < until:
-            for file in list(files):
-                if held == cores:
-                    break
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                files.remove(file)
-                held += 1
-            time.sleep(0.001)
-        for file in files:
+    def use(self, cores: int) -> list[int] | None:
+        """Lock so many cores, until these files are closed; None if they are in use."""
+        free = [os.open(self._folder / f"core-{n}", os.O_RDWR | os.O_CREAT) for n in range(CORES)]
+        held: list[int] = []
+        for _ in range(PASSES):
+            for file in list(free):
+                if len(held) < cores and _locked(file):
+                    free.remove(file)
+                    held.append(file)
+        for file in free:
             os.close(file)
-        return held == cores
+        return held if len(held) == cores else None
 
     def lines(self) -> Counter[str]:
         return Counter((self._folder / "log").read_text(encoding="utf-8").split())
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def leases(who: str) -> machine.MachineLeases:
@@ -74,10 +75,13 @@ def leases(who: str) -> machine.MachineLeases:
 
 def job(truth: Truth, cores: int, holder: int, seconds: float) -> NoReturn:
     """Use cores for a while, or until the holder has died."""
-    truth.note("job" if truth.use(cores) else "TOO-MANY")
+    held = truth.use(cores)
+    truth.note("TOO-MANY" if held is None else "job")
     until = time.monotonic() + seconds
     while time.monotonic() < until and os.getppid() == holder:
         time.sleep(ORPHANED)
+    for file in held or []:  # before the lease, which ends with this process
+        os.close(file)
     os._exit(0)
 
 
