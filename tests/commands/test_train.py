@@ -8,7 +8,7 @@ import pytest
 from conftest import Command
 from walk import our_frames
 
-from sweeplab.train import loop
+from sweeplab.runs import build
 
 WALK = [
     ("train.py", "main"),
@@ -24,13 +24,13 @@ def test_six_functions_lead_from_the_command_to_a_step(
     train: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks: list[list[tuple[str, str]]] = []
-    add_gradients = loop.add_gradients
+    add_gradients = build.add_gradients
 
     def noted(*given: Any) -> Any:
         walks.append(our_frames())
         return add_gradients(*given)
 
-    monkeypatch.setattr(loop, "add_gradients", noted)
+    monkeypatch.setattr(build, "add_gradients", noted)
     assert train("data=digits", "model=linear", "trainer.epochs=1", "tracking=off").code == 0
     start, end = walks[0].index(WALK[0]), walks[0].index(WALK[-1])
     assert walks[0][start : end + 1] == WALK

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import IterableDataset
 
 from sweeplab import data
+from sweeplab.runs import build
 from sweeplab.train import loop
 
 SOURCE = f"{PROJECT / 'src/sweeplab'}/"
@@ -73,17 +74,18 @@ class Walk:
 def crossed(train: Command, monkeypatch: pytest.MonkeyPatch) -> Crossed:
     """Train; return the files that are crossed until the set is split, and by the first batch."""
     loading, batch = Walk(), Walk()
-    load, train_epoch, add_gradients = data.load, loop.train_epoch, loop.add_gradients
+    load, train_epoch, add_gradients = data.load, loop.train_epoch, build.add_gradients
 
     def noted_gradients(*given: Any) -> Any:
         if sys.getprofile() is batch:
             sys.setprofile(None)
-            batch.files += ["train/loop.py", "train/step.py"]  # which take the batch
+            # Which take the batch; a step that is captured calls the second through speed/captured.py
+            batch.files += ["train/loop.py", "train/step.py"]
         return add_gradients(*given)
 
     monkeypatch.setattr(data, "load", lambda *given: loading.of(load, *given))
     monkeypatch.setattr(loop, "train_epoch", lambda *given: batch.of(train_epoch, *given))
-    monkeypatch.setattr(loop, "add_gradients", noted_gradients)
+    monkeypatch.setattr(build, "add_gradients", noted_gradients)
 
     def run(least: int, *words: str) -> tuple[list[str], list[str]]:
         loading.least = batch.least = least

@@ -9,8 +9,9 @@ Gain: see `captured`. Results have the same bits. Off with SWEEPLAB_PLAIN=1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, optim
@@ -23,7 +24,7 @@ OPTIONS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
 
 def use(optimizer: optim.Optimizer) -> None:
     """Let an Adam or AdamW of torch step so, if it is a fused one on the CPU; else nothing changes."""
-    own = {optim.Adam: DirectAdam, optim.AdamW: DirectAdamW}.get(type(optimizer))
+    own = {optim.Adam: Adam, optim.AdamW: AdamW}.get(type(optimizer))
     if own is None or speed.is_plain():
         return
     for group in optimizer.param_groups:
@@ -35,7 +36,7 @@ def use(optimizer: optim.Optimizer) -> None:
 
 
 class _Lists(NamedTuple):
-    """What the kernel takes of a group, beside gradients and options, in the order of its parameters."""
+    """What the kernel takes of a group beside gradients and options, in the order of its parameters."""
 
     parameters: list[Tensor]
     averages: list[Tensor]
@@ -44,14 +45,21 @@ class _Lists(NamedTuple):
     steps: list[Tensor]
 
 
+class _Prepared(NamedTuple):
+    """The lists of all groups."""
+
+    state: Mapping[Any, Any]  # of which they are; one that is loaded is another
+    groups: list[_Lists]
+
+
+# Not an attribute of the optimizer, which a checkpoint would keep
+_prepared: WeakKeyDictionary[optim.Optimizer, _Prepared] = WeakKeyDictionary()
+
+
 class _Direct(optim.Optimizer):
     """The step of both; whatever is not as usual is left to torch's own."""
 
     kernel: Callable[..., None]
-    _lists: list[_Lists]
-    _lists_of: Mapping[Any, Any] | None = (
-        None  # the state that they are of; a loaded one is another
-    )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update by the gradients; `closure`, if there is one, makes them and returns the loss."""
@@ -59,43 +67,40 @@ class _Direct(optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._lists_of is not self.state or not self._update():
-            super().step()
-            self._collect()
+        prepared = _prepared.get(self)
+        if prepared is not None and prepared.state is self.state and self._update(prepared.groups):
+            return loss
+        super().step()
+        self._prepare()
         return loss
 
-    def _collect(self) -> None:
+    def _prepare(self) -> None:
         """Make the lists, once each parameter has had an update."""
-        self._lists_of = None
-        lists = []
+        groups = []
         for group in self.param_groups:
             states = [self.state.get(parameter, {}) for parameter in group["params"]]
             if not all(states):
                 return
             names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
             moments = [[state[name] for state in states if name in state] for name in names]
-            lists.append(_Lists(group["params"], *moments))
-        self._lists, self._lists_of = lists, self.state
+            groups.append(_Lists(group["params"], *moments))
+        _prepared[self] = _Prepared(self.state, groups)
 
-    def _update(self) -> bool:
+    def _update(self, groups: Sequence[_Lists]) -> bool:
         """Call the kernel for each group; False, and nothing is done, where something is unusual."""
         if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
             return False
-        if (
-            getattr(self, "grad_scale", None) is not None
-            or getattr(self, "found_inf", None) is not None
-        ):
+        if hasattr(self, "grad_scale") or hasattr(self, "found_inf"):  # of a GradScaler
             return False
         all_gradients = []
-        for group in self._lists:
+        for group in groups:
             gradients = [parameter.grad for parameter in group.parameters]
             if any(gradient is None or gradient.is_sparse for gradient in gradients):
                 return False
             all_gradients.append(gradients)
         with torch.no_grad():
-            for options, group, gradients in zip(
-                self.param_groups, self._lists, all_gradients, strict=True
-            ):
+            each = zip(self.param_groups, groups, all_gradients, strict=True)
+            for options, group, gradients in each:
                 beta1, beta2 = options["betas"]
                 torch._foreach_add_(group.steps, 1)
                 type(self).kernel(
@@ -118,13 +123,13 @@ class _Direct(optim.Optimizer):
 _Direct.step.hooked = True  # type: ignore[attr-defined]
 
 
-class DirectAdam(_Direct, optim.Adam):
-    """torch.optim.Adam."""
+class Adam(_Direct, optim.Adam):
+    """torch.optim.Adam, by the same name: an optimizer that loads a state keeps its class's in it."""
 
     kernel = staticmethod(torch._fused_adam_)
 
 
-class DirectAdamW(_Direct, optim.AdamW):
+class AdamW(_Direct, optim.AdamW):
     """torch.optim.AdamW."""
 
     kernel = staticmethod(torch._fused_adamw_)
