@@ -5,9 +5,9 @@ outputs, gradients, buffers and the state of the random generators are compared.
 and where a class of the user's own takes part, which may compute something else in another step,
 nothing is captured. Off with SWEEPLAB_PLAIN=1.
 
-Together with `adam`, on one thread of an AMD EPYC (AVX2), a step of the default network takes 0.82 of
-its CPU time without them, with one hidden layer of 64 0.62, of 16 0.57 (n=25 x 20 steps in turn, two
-other programs at work; `python -m benchmarks.captured`).
+Together with `adam`, on an AMD EPYC (AVX2), a step of the default network takes 0.82 of its time without
+them, with one hidden layer of 64 0.70, of 16 0.67, on one thread as on two (medians of 25 rounds of 20
+steps in turn, `python -m benchmarks.captured`).
 """
 
 from __future__ import annotations
