@@ -49,6 +49,16 @@ class Counting(nn.Linear):
         return super().forward(x) * self.steps
 
 
+class Failing(Counting):
+    """A layer that is not computed a second time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        if self.steps == 4:  # the third step's trial
+            raise TypeError("once only")
+        return nn.Linear.forward(self, x)
+
+
 class Looking(nn.Linear):
     """A layer whose operations depend on the numbers."""
 
@@ -139,6 +149,7 @@ def test_a_captured_step_has_the_bits_that_it_has_without(
     [
         (lambda: Counting(6, 3), "a captured step has other bits: computed without"),
         (lambda: TwoBiases(6, 3), "gradients of a captured step share memory: computed without"),
+        (lambda: Failing(6, 3), "a step cannot be captured: once only"),
         (
             lambda: Looking(6, 3),
             "a step cannot be captured: aten._local_scalar_dense.default gives",

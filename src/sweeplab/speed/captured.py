@@ -98,7 +98,7 @@ class CapturedGradients:
                 self._captured = _capture(state, inputs, targets)
             before.restore()
             found = self._captured.replay(inputs, targets)
-        except RuntimeError as error:  # something in the network cannot be captured
+        except Exception as error:  # whatever it is, the same batch was computed without
             log.info("a step cannot be captured: %s", error)
         else:
             found_gradients = [parameter.grad for parameter in state.trained]
