@@ -2,7 +2,8 @@
 
     uv run python -m benchmarks.captured --threads 1
 
-Batches of MNIST's shape, batch 128, Adam. `--cpu` takes the process's CPU time, for a machine that others use.
+Batches of MNIST's shape, batch 128, Adam. `--cpu` takes the process's CPU time, for a machine that others use;
+`--device cuda` measures CUDA's graphs.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ WAYS = {  # name: (captured passes, direct Adam)
 }
 
 
-def state_of(hidden: list[int], *, captured: bool, direct: bool) -> TrainState:
+def state_of(hidden: list[int], device: str, *, captured: bool, direct: bool) -> TrainState:
     """Build a network with its loss and optimizer, from the same numbers each time."""
     torch.manual_seed(0)
-    model = MLP(784, 10, hidden=hidden)
+    model = MLP(784, 10, hidden=hidden).to(device)
     optimizer = Adam(model.parameters(), fused=True)
     if direct:
         adam.use(optimizer)
@@ -53,18 +54,23 @@ def state_of(hidden: list[int], *, captured: bool, direct: bool) -> TrainState:
     )
 
 
-def measure(hidden: list[int], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def measure(
+    hidden: list[int], device: str, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Return the milliseconds of a step in each way, one number a round."""
-    batches = [(torch.rand(128, 784), torch.randint(0, 10, (128,))) for _ in range(STEPS)]
+    batches = [
+        (torch.rand(128, 784, device=device), torch.randint(0, 10, (128,), device=device))
+        for _ in range(STEPS)
+    ]
     states = {}
     for name, (captured, direct) in WAYS.items():
-        states[name] = state_of(hidden, captured=captured, direct=direct)
+        states[name] = state_of(hidden, device, captured=captured, direct=direct)
         train_epoch(states[name], batches)  # warm, and proven
     found: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(rounds):
         for name, state in states.items():
             began = clock()
-            train_epoch(state, batches)
+            train_epoch(state, batches)  # which ends when the device has computed all
             found[name].append((clock() - began) / STEPS * 1e3)
     return found
 
@@ -73,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--cpu", action="store_true", help="CPU time in the place of wall time")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -82,7 +89,8 @@ def main() -> None:
     print(f"| hidden | a step (ms) | {' | '.join(others)} |")
     print("|---|---:|" + "---|" * len(others))
     for hidden in HIDDEN:
-        found = measure(hidden, given.rounds, time.process_time if given.cpu else time.perf_counter)
+        clock = time.process_time if given.cpu else time.perf_counter
+        found = measure(hidden, given.device, given.rounds, clock)
         plain = found["without both"]
         cells = [f"{statistics.median(plain):.3g} ({min(plain):.3g} to {max(plain):.3g})"]
         for name in others:

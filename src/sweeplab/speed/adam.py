@@ -23,13 +23,13 @@ OPTIONS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
 
 
 def use(optimizer: optim.Optimizer) -> None:
-    """Let an Adam or AdamW of torch step so, if it is a fused one on the CPU; else nothing changes."""
+    """Let an Adam or AdamW of torch step so, if it is a fused one; else nothing changes."""
     own = {optim.Adam: Adam, optim.AdamW: AdamW}.get(type(optimizer))
     if own is None or speed.is_plain():
         return
     for group in optimizer.param_groups:
         kinds = {(parameter.device.type, parameter.dtype) for parameter in group["params"]}
-        one_kind = len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
+        one_kind = len(kinds) == 1 and next(iter(kinds))[0] in ("cpu", "cuda")
         if not (one_kind and group["fused"]) or group["capturable"]:
             return
     optimizer.__class__ = own
