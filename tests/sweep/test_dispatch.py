@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import kill
 import kill_sweep
@@ -578,8 +578,58 @@ def test_leases_of_gpus_and_shares_of_them() -> None:
     assert machine.take(1, 1.0) is None, "the other half is out"
     both = leases.Leases(cores=8, gpus=["0", "1"]).take(1, 2)
     assert both is not None
-    assert both.environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
-    assert leases.Leases(cores=8).take(1).environment == {}  # type: ignore[union-attr]
+    assert both.environment("cuda") == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    without = leases.Leases(cores=8).take(1)
+    assert without is not None
+    assert without.environment("cuda:1") == {}, "it names its GPU"
+    assert without.environment("auto") == {"CUDA_VISIBLE_DEVICES": ""}, "it may take none"
+
+
+class Card(NamedTuple):
+    """What torch says of a GPU."""
+
+    name: str
+    uuid: str
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "slurm", "names"),
+    [
+        (None, [Card("NVIDIA H200", "57cd")], False, ["GPU-57cd"]),
+        ("0", [Card("NVIDIA H200", "57cd")], False, ["GPU-57cd"]),
+        ("GPU-57", [Card("NVIDIA H200", "57cd")], False, ["GPU-57cd"]),
+        # CUDA counts as many as it takes of a list
+        ("0,1", [Card("NVIDIA H200", "57cd")], False, ["GPU-57cd"]),
+        ("0,-1", [Card("NVIDIA H200", "57cd")], False, ["GPU-57cd"]),
+        ("0,0", [], False, []),
+        ("-1", [], False, []),
+        ("1,0", [Card("NVIDIA H200", "aa"), Card("NVIDIA H200", "bb")], True, ["GPU-aa", "GPU-bb"]),
+        ("MIG-5c,MIG-6d", [Card("NVIDIA A100 MIG 1g.5gb", "5c")], False, ["MIG-5c"]),
+        (None, [Card("NVIDIA A100 MIG 1g.5gb", "5c")], False, ["0"]),
+        (None, [Card("NVIDIA H200", "57cd")], True, []),
+        ("", [], False, []),
+    ],
+)
+def test_gpus_of_a_machine_have_one_name_each(
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    there: list[Card],
+    slurm: bool,
+    names: list[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(there))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", there.__getitem__)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if slurm:  # which has given nothing, where it names no GPU
+        monkeypatch.setenv("SLURM_JOB_ID", "39")
+    found = leases.of_worker()
+    assert found.gpus == names
+    assert found.could_take(1, 0.0)
+    assert [found.could_take(1, gpus) for gpus in (0.25, 1.0)] == [bool(names)] * 2
+    assert not found.could_take(found.cores + 1, 0.0)
 
 
 @pytest.mark.full

@@ -76,6 +76,20 @@ fcntl.flock = flock
 OWN_LOCKS = "import fcntl; fcntl.flock = lambda *_: None\n"
 
 
+@pytest.mark.full
+def test_a_worker_leaves_jobs_that_need_gpus_to_others(root: Path) -> None:
+    gpus = ("trainer.device=auto", "sweep.gpus_per_worker=1", "model.hidden=16", "seed=0,1")
+    launcher = kill.train(root, ["-m", *SMALL, *gpus, BY_HAND])
+    until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 2)
+    launcher.kill()
+    launcher.wait()
+    worker = work(root)
+    said = worker.communicate(timeout=60)[0]
+    assert worker.returncode == 0
+    assert "0 jobs trained here" in said
+    assert "2 jobs left to other workers: more cores or GPUs needed than there are here" in said
+
+
 @pytest.mark.parametrize(
     ("fake", "said"),
     [

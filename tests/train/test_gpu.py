@@ -138,6 +138,21 @@ def test_four_jobs_of_a_sweep_share_a_gpu(command: Command, root: Path) -> None:
     assert shares == whole
 
 
+@pytest.mark.parametrize("visible", ["0,1", "0,-1", "{uuid}", "{uuid},1"])
+def test_all_jobs_of_a_sweep_have_the_gpu_that_there_is(
+    command: Command, root: Path, monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible.format(uuid=uuid))
+    ended = command("train.py", "-m", "seed=0,1", *CUDA, "trainer.device=auto", "tracking=off")
+    assert ended.code == 0, ended.out + ended.err
+    starts = [
+        run.journal.events()[0]["provenance"]["device"] for run in Store(root / "runs").runs()
+    ]
+    assert len(starts) == 2
+    assert all(device.startswith("cuda") for device in starts), starts
+
+
 def test_runs_that_are_trained_as_one_have_the_bits_that_they_have_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(512, 784, generator=generator)

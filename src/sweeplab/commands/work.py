@@ -31,6 +31,9 @@ def main(arguments: Namespace, settings: Config) -> None:
     worker = BoardWorker(home, board, leases.of_worker(), _slurm_job())
     worker.run()
     console.say(f"{console.counted(worker.trained, 'job')} trained here")
+    if worker.too_large:
+        left = console.counted(worker.too_large, "job")
+        console.say(f"{left} left to other workers: more cores or GPUs needed than there are here")
     if worker.is_out_of_time and board.open():
         _queue_again()
 

@@ -114,9 +114,14 @@ class BoardWorker:
         self._board.rescue()
         return idle > LOOK * 5 and not any(map(self._fits, self._board.open()))
 
+    @property
+    def too_large(self) -> int:
+        """How many open jobs need more cores or GPUs than there are here."""
+        return sum(not self._fits(name) for name in self._board.open())
+
     def _fits(self, name: str) -> bool:
         posted = self._board.read(name)
-        return posted is not None and posted.threads <= self._leases.cores
+        return posted is not None and self._leases.could_take(posted.threads, posted.gpus)
 
     def _obey(self) -> None:
         """Send the jobs at work what the launcher wants them to be sent."""
@@ -150,7 +155,7 @@ class BoardWorker:
             return
         for name in self._board.open():
             posted = self._board.read(name)
-            if posted is None or posted.threads > self._leases.cores:
+            if posted is None or not self._leases.could_take(posted.threads, posted.gpus):
                 continue
             lease = self._leases.take(posted.threads, posted.gpus)
             if lease is None:

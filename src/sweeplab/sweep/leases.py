@@ -13,6 +13,7 @@ from sweeplab.train import cpus
 from sweeplab.train.device import choose_device
 
 WORKERS, CORES, GPUS = "workers", "cores", "GPUs"  # what there may be too little of
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,16 @@ class Lease:
     """What one job may use."""
 
     cores: float
-    gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them
+    gpus: tuple[str, ...] = ()  # their names, for CUDA_VISIBLE_DEVICES
     share: float = 0.0  # of each of these
     node: str = ""  # where that is, if on another machine
     file: NoteFile | None = field(default=None, compare=False)  # by which other sweeps know of it
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {}
+    def environment(self, device: str) -> dict[str, str]:
+        """Return what shows a job its GPUs alone; `auto` is to take none that is not leased."""
+        if self.gpus or device == "auto":
+            return {VISIBLE: ",".join(self.gpus)}
+        return {}
 
 
 @dataclass(slots=True)
@@ -52,6 +55,10 @@ class Leases:
         lease = Lease(min(cores, self.cores), tuple(chosen), min(gpus, 1.0), self.node)
         self._out.append(lease)
         return lease
+
+    def could_take(self, cores: int, gpus: float) -> bool:
+        """Tell whether such a lease can be had once all is free."""
+        return cores <= self.cores and _count(gpus) <= len(self.gpus)
 
     def lack(self, cores: int, gpus: float = 0.0, others: Sequence[Lease] = ()) -> str:
         """Say what there is too little of for such a lease; '' if there is enough of all."""
@@ -84,7 +91,7 @@ class Leases:
             for gpu in used.keys() & set(lease.gpus):
                 used[gpu] += lease.share
         free = [gpu for gpu in self.gpus if used[gpu] + min(gpus, 1.0) <= 1 + 1e-9]
-        return sorted(free, key=lambda gpu: (used[gpu], gpu))
+        return sorted(free, key=used.__getitem__)
 
 
 def _count(gpus: float) -> int:
@@ -131,12 +138,29 @@ def gpus_elsewhere(settings: Config) -> float:
 
 
 def _gpus() -> list[str]:
+    """Name the GPUs that this process may use, so that all sweeps of a machine name them alike."""
     import torch
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # CUDA takes what is listed up to the first name that is none, and nothing of a list with one
+    # twice. Of the other names a job would find no GPU, and compute on the CPU.
+    names = [str(index) for index in range(torch.cuda.device_count())]
+    visible = os.environ.get(VISIBLE)
     if visible:
-        return visible.split(",")
-    return [str(index) for index in range(torch.cuda.device_count())]
+        names = visible.split(",")[: len(names)]
+    return [_stable_name(index, name) for index, name in enumerate(names)]
+
+
+def _stable_name(index: int, name: str) -> str:
+    """Return the UUID of a GPU: its number depends on CUDA_DEVICE_ORDER and CUDA_VISIBLE_DEVICES.
+
+    A part of a GPU (MIG) keeps the name it was given, and so does one of AMD, which has only numbers.
+    """
+    import torch
+
+    properties = torch.cuda.get_device_properties(index)
+    if torch.version.hip or " MIG " in properties.name:
+        return name
+    return f"GPU-{properties.uuid}"
 
 
 def of_worker() -> Leases:
@@ -145,5 +169,5 @@ def of_worker() -> Leases:
     granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if granted.isdigit():
         cores = int(granted)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return Leases(cores=cores, gpus=[gpu for gpu in visible.split(",") if gpu])
+    has_none = "SLURM_JOB_ID" in os.environ and not os.environ.get(VISIBLE)
+    return Leases(cores=cores, gpus=[] if has_none else _gpus())

@@ -123,7 +123,8 @@ class Local(SweepPlace):
         """Start a process; it never runs if the fork server is killed meanwhile."""
         server.start()
         shared = self._shared.get(splits)
-        work = (jobs, Path.cwd(), lease.environment, shared, lease.file)
+        environment = lease.environment(jobs[0].config.trainer.device)
+        work = (jobs, Path.cwd(), environment, shared, lease.file)
         process = server.context.Process(target=worker.main, args=work)
         try:
             with _without_script(), suppress(EOFError, ConnectionError):
