@@ -36,20 +36,33 @@ def test_the_collector_of_cycles_is_off_while_runs_are_read_and_then_as_before(
 
 
 @pytest.mark.parametrize(
-    ("vendor", "capability", "slow"),
+    ("vendor", "family", "capability", "slow"),
     [
-        ("vendor_id\t: AuthenticAMD\n", "AVX512", True),
-        ("vendor_id\t: GenuineIntel\n", "AVX512", False),
-        ("vendor_id\t: AuthenticAMD\n", "AVX2", False),  # where MKL computes as fast
+        ("AuthenticAMD", 26, "AVX512", True),
+        ("AuthenticAMD", 27, "AVX512", True),
+        ("AuthenticAMD", 25, "AVX512", False),  # in two halves
+        ("AuthenticAMD", 25, "AVX2", False),  # where MKL computes as fast
+        ("AuthenticAMD", 26, "AVX2", False),  # ATEN_CPU_CAPABILITY
+        ("GenuineIntel", 6, "AVX512", False),
+        ("GenuineIntel", 31, "AVX512", False),
     ],
 )
 def test_onednn_pays_off_where_mkl_does_not_use_what_the_cpu_has(
-    monkeypatch: pytest.MonkeyPatch, vendor: str, capability: str, slow: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    vendor: str,
+    family: int,
+    capability: str,
+    slow: bool,
 ) -> None:
-    monkeypatch.setattr(onednn, "_cpu_vendor", lambda: vendor)
+    one = f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 17\n\n"
+    (tmp_path / "cpuinfo").write_text(one * 2)
+    monkeypatch.setattr(onednn, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     assert onednn.pays_off() == slow
+    monkeypatch.setattr(onednn, "CPUINFO", tmp_path / "none")
+    assert not onednn.pays_off()
 
 
 def test_without_any_trick_a_run_has_the_same_numbers_and_says_so(root: Path) -> None:

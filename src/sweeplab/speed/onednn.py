@@ -1,11 +1,12 @@
 """Linear layers whose matrix products oneDNN computes, for CPUs on which MKL has no fast code.
 
-MKL is PyTorch's default; on AMD CPUs with AVX-512 it computes without AVX-512. What is gained
-depends on the CPU. On one AMD EPYC, 784 x 392 at batch 128 took 0.20 instead of 0.40 ms, and a step
-of the default network 0.78 of a plain PyTorch loop's time instead of 1.01 (0.65 with one thread;
-medians of 30 to 60 rounds in turn). On another (family 25, model 17) the same product took 0.86 of
-MKL's time with two threads and 0.97 with one, smaller ones up to 1.15 (n=40 x 20);
-a step on one thread took 4.54 ms instead of 4.10 there (n=10 x 20).
+MKL is PyTorch's default; on AMD CPUs it computes without AVX-512. What that costs depends on how wide
+the CPU computes. Zen 5 (family 26) has units of 512 bits: 784 x 392 at batch 128 took 0.20 instead of
+0.40 ms, more than two cores with 256 bits could, and a step of the default network 0.78 of a plain
+PyTorch loop's time instead of 1.01 (0.65 with one thread; medians of 30 to 60 rounds in turn). Zen 4
+(family 25, model 17) computes 512 bits in two halves: the same product took 0.86 of MKL's time with
+two threads and 0.97 with one, smaller ones up to 1.15 (n=40 x 20); a step on one thread 1.11 of it
+(n=10 x 20). So it is used from family 26 on.
 
 oneDNN rounds otherwise, so results have other bits. A run records whether it was used. Off with
 SWEEPLAB_PLAIN=1.
@@ -13,6 +14,7 @@ SWEEPLAB_PLAIN=1.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,24 +26,34 @@ from sweeplab import speed
 
 # Weights of a layer, below which the call costs more than the product (196 x 10: 15 us against 9).
 SMALL = 16_384
+ZEN_5 = 26  # a family of AMD's CPUs
+CPUINFO = Path("/proc/cpuinfo")  # Linux's
 
 
 def pays_off() -> bool:
-    """Tell whether this CPU has AVX-512 and is not Intel's, so that MKL computes without it."""
+    """Tell whether this CPU is AMD's and computes 512 bits at once, so that MKL uses half of it."""
     if speed.is_plain() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     if not torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available():
         return False
-    return "GenuineIntel" not in _cpu_vendor()
+    return _amd_family() >= ZEN_5
 
 
-def _cpu_vendor() -> str:
-    """Return the kernel's line on it; '' where there is none."""
+def _amd_family() -> int:
+    """Return the family of an AMD CPU, as the kernel says it; 0 for any other."""
     try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
-            return next((line for line in lines if line.startswith("vendor_id")), "")
+        with CPUINFO.open(encoding="utf-8", errors="replace") as lines:
+            fields = dict(map(_field, itertools.takewhile(str.strip, lines)))  # of the first CPU
     except OSError:
-        return ""
+        return 0
+    if fields.get("vendor_id") != "AuthenticAMD":
+        return 0
+    return int(fields.get("cpu family", "0"))
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()
 
 
 def use(model: nn.Module) -> None:
