@@ -3,6 +3,7 @@
     uv run python -m benchmarks.growth epoch --rounds 7
     uv run python -m benchmarks.growth sweep --runs 10,100,1000,10000
     uv run python -m benchmarks.growth killed --runs 10000
+    uv run python -m benchmarks.growth store --runs 1000,10000,100000
     uv run python -m benchmarks.growth draw sweep.json
 
 Prints a table and draws `benchmarks/figures/growth-*.png`. A slope is that of the straight line through the points on
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.comparison import fill
 from benchmarks.measure import fresh
 from benchmarks.sweeps import PROJECT, STEP, mebibytes, pss, tree
 from sweeplab.store import Status, Store
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from sweeplab.data.splits import InMemorySplit
 
 FIGURES = Path(__file__).parent / "figures"
+SWEEPLAB = ("-m", "sweeplab.commands.cli")
+FRAME = "import sweeplab; print(sweeplab.results('latest').frame())"
 TINY = (*(word for word in STEP if word != "tracking=off"), "model=linear", "sweep.workers=2")
 MIB, MB = 2**20, 1e6
 
@@ -178,10 +182,10 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
     """What a sweep of so many runs costs, and what costs more afterwards because of it."""
     with fresh() as root:
         sweep = Command(root, sweep_words(count, configs=configs)).run()
-        level = Command(root, ["-m", "sweeplab.commands.cli", "sync"]).run()
+        level = Command(root, [*SWEEPLAB, "sync"]).run()
         again = Command(root, sweep.words).run()
-        compare = Command(root, ["-m", "sweeplab.commands.cli", "compare"]).run()
-        listed = Command(root, ["-m", "sweeplab.commands.cli", "runs"]).run()
+        compare = Command(root, [*SWEEPLAB, "compare"]).run()
+        listed = Command(root, [*SWEEPLAB, "runs"]).run()
         files = [Path(where) / name for where, _, names in os.walk(root / "runs") for name in names]
         return {
             "sweep (s)": sweep.seconds,
@@ -202,6 +206,26 @@ def grown(count: int, *, configs: bool) -> dict[str, float]:
         }
 
 
+def stored(count: int, *, configs: bool) -> dict[str, float]:
+    """What commands take in a store with so many finished runs, which were written and not trained."""
+    with fresh() as root:
+        fill(Store(root / "runs").open(), count, 5 if configs else count // 20)
+        listed = Command(root, [*SWEEPLAB, "runs"]).run()
+        compare = Command(root, [*SWEEPLAB, "compare"]).run()
+        frame = Command(root, ["-c", FRAME]).run()
+        plan = Command(root, [*sweep_words(count, configs=False), "sweep.plan=true"]).run()
+        return {
+            "runs (s)": listed.seconds,
+            "compare, with a report (s)": compare.seconds,
+            "a frame (s)": frame.seconds,
+            "a plan of as many (s)": plan.seconds,
+            "runs (MiB)": listed.own,
+            "compare (MiB)": compare.own,
+            "a frame (MiB)": frame.own,
+            "a plan (MiB)": plan.own,
+        }
+
+
 def killed(count: int) -> dict[str, float]:
     """The same sweep, its launcher killed in the middle and the command issued again; then compared."""
     with fresh() as root:
@@ -215,8 +239,8 @@ def killed(count: int) -> dict[str, float]:
         first = Command(root, words).run(kill=half)
         before = _finished(root)
         second = Command(root, words).run()
-        level = Command(root, ["-m", "sweeplab.commands.cli", "sync"]).run()
-        compare = Command(root, ["-m", "sweeplab.commands.cli", "compare"]).run()
+        level = Command(root, [*SWEEPLAB, "sync"]).run()
+        compare = Command(root, [*SWEEPLAB, "compare"]).run()
         return {
             "runs": count,
             "finished when killed": before,
@@ -303,8 +327,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         return {"kind": "epoch", "points": medians, "rounds": given.rounds, "widest": widest}
     points: Points = {}
     found: dict[str, Any] = {"kind": "sweep", "configs": given.configs, "points": points}
+    costs = stored if given.part == "store" else grown
     for count in given.runs:
-        for name, value in grown(count, configs=given.configs).items():
+        for name, value in costs(count, configs=given.configs).items():
             points.setdefault(name, []).append((count, value))
         print(
             json.dumps({"runs": count} | {n: round(v[-1][1], 3) for n, v in points.items()}),
@@ -328,11 +353,16 @@ def main() -> None:
     sweep.add_argument(
         "--configs", action="store_true", help="as many configs, instead of seeds of one"
     )
+    store = parts.add_parser("store", help="a store of runs that were written, not trained")
+    store.add_argument(
+        "--runs", type=lambda text: [int(n) for n in text.split(",")], default=[1000, 10_000]
+    )
+    store.add_argument("--configs", action="store_true", help="5 seeds each, instead of 20 configs")
     half = parts.add_parser(
         "killed", help="a sweep whose launcher is killed in the middle, and that is issued again"
     )
     half.add_argument("--runs", type=int, default=10_000)
-    for part in (epoch, sweep):
+    for part in (epoch, sweep, store):
         part.add_argument(
             "--json", type=Path, default=Path("growth.json"), help="for the raw numbers"
         )
@@ -345,7 +375,9 @@ def main() -> None:
     found = json.loads(given.json.read_text()) if given.part == "draw" else measure(given)
     if given.part != "draw":
         given.json.write_text(json.dumps(found))
-    print(table(found["kind"], found["points"]), f"\n{draw(found['kind'], found['points'])}")
+    print(table(found["kind"], found["points"]))
+    if given.part != "store":
+        print(draw(found["kind"], found["points"]))
     if found["kind"] == "epoch":
         print(
             f"medians of {found['rounds']} rounds, which lie within {100 * found['widest']:.0f} % of each other"
