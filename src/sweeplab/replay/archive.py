@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sweeplab.errors import UserError, first_line
 from sweeplab.store.files import replacing
@@ -28,16 +28,19 @@ MANIFEST, SWEEP, RUNS, WEIGHTS, CODE = "manifest.json", "sweep.json", "runs", "w
 MIB = 2**20
 _PART = r"[A-Za-z_][A-Za-z0-9_]*"
 ALLOWED = {
-    rf"{SWEEP}": 256 * MIB,
-    rf"{RUNS}/[0-9a-f]{{16}}\.jsonl": 256 * MIB,
+    rf"{SWEEP}": 16 * MIB,
+    rf"{RUNS}/[0-9a-f]{{16}}\.jsonl": 16 * MIB,  # some 40,000 epochs
     rf"{WEIGHTS}/[0-9a-f]{{16}}\.safetensors": 16384 * MIB,
     rf"{CODE}/(?:{_PART}/){{0,8}}{_PART}\.py": 4 * MIB,
 }
 """The names that members may have, and the most bytes of each."""
 LONGEST_NAME = 100
-MOST_MEMBERS = 500_000
-MOST_TIMES = 100  # the size of the file: real ones unpack to about 10 times
-_BLOCK, _CHUNK = 512, MIB
+MOST_MEMBERS = 100_000
+MOST_TIMES = 50  # the size of the file: real ones unpack to about 10 times
+MOST_VALUES = 500_000  # in a record: parsed, each takes up to 100 bytes of memory
+_BLOCK, _CHUNK, _PACKED_CHUNK = 512, MIB, 2**16
+_LONGEST_LIST = 16 * MIB
+_MEMBER_PACKED = 64  # bytes that a member takes at least in a real file: no digest can be packed
 _END = bytes(2 * _BLOCK)
 
 
@@ -61,6 +64,11 @@ def _limit(name: str) -> int:
         if len(name) <= LONGEST_NAME and re.fullmatch(pattern, name, re.ASCII):
             return limit
     return 0
+
+
+def fits(name: str, record: bytes) -> bool:
+    """Whether a record may be a member of this name."""
+    return len(record) <= _limit(name) and _count_values(record) <= MOST_VALUES
 
 
 def write(file: Path, about: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> None:
@@ -113,7 +121,8 @@ def extract(file: Path, folder: Path) -> dict[str, Any]:
     some members, under allowed names only.
     """
     try:
-        with file.open("rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
+        with file.open("rb") as raw:
+            packed = _Unzipped(raw)
             about = _read_list(packed)
             members = _members(about.pop("members", None), file.stat().st_size)
             _ensure_space(members, folder)
@@ -131,16 +140,47 @@ def extract(file: Path, folder: Path) -> dict[str, Any]:
     return about
 
 
-def _ensure_end(packed: gzip.GzipFile) -> None:
-    if packed.read(len(_END) + 1) != _END:
+class _Unzipped:
+    """The content of one gzip stream: `gzip` would look for further ones, for as long as there are
+    any.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw, self._stream = raw, zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, or those up to the end. Raises EOFError, zlib.error."""
+        content = bytearray()
+        while len(content) < size and not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._raw.read(_PACKED_CHUNK)
+            unpacked = self._stream.decompress(packed, size - len(content))
+            if not packed and not unpacked:
+                raise EOFError("it ends too early")
+            content += unpacked
+        return bytes(content)
+
+    def has_more(self) -> bool:
+        """Whether anything follows, in the stream or behind it."""
+        return bool(self.read(1) or self._stream.unused_data or self._raw.read(1))
+
+
+def _ensure_end(packed: _Unzipped) -> None:
+    if packed.read(len(_END)) != _END or packed.has_more():
         raise UserError("something stands after its last member")
 
 
-def _read_list(packed: gzip.GzipFile) -> dict[str, Any]:
+def _count_values(text: bytes) -> int:
+    """Count what JSON holds, at least: a sign stands before each item of a list or mapping."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _read_list(packed: _Unzipped) -> dict[str, Any]:
     size = _declared_size(packed.read(_BLOCK))
-    if not 0 < size <= 256 * MIB:
+    if not 0 < size <= _LONGEST_LIST:
         raise UserError("it does not begin with the list of its members")
     content = packed.read(size + len(_padding(size)))
+    if _count_values(content) > MOST_VALUES:
+        raise UserError(f"its list holds more than {MOST_VALUES:,} values")
     try:
         about = json.loads(content[:size].decode())
     except (ValueError, RecursionError) as error:
@@ -161,8 +201,9 @@ def _declared_size(header: bytes) -> int:
 
 def _members(listed: object, packed_size: int) -> list[ArchiveMember]:
     """Check the list of members: names, sizes, duplicates. Raises UserError."""
-    if not isinstance(listed, list) or len(listed) > MOST_MEMBERS:
-        raise UserError(f"its list is none of at most {MOST_MEMBERS:,} members")
+    most = min(1000 + packed_size // _MEMBER_PACKED, MOST_MEMBERS)
+    if not isinstance(listed, list) or len(listed) > most:
+        raise UserError(f"its list is none of at most {most:,} members, as a file of its size has")
     members = [_member(entry) for entry in listed]
     names = {member.name.casefold() for member in members}
     if len(names) < len(members):
@@ -191,21 +232,25 @@ def _ensure_space(members: list[ArchiveMember], folder: Path) -> None:
         raise UserError(f"it needs {total / MIB:,.0f} MiB, and there is no such space left")
 
 
-def _extract_one(packed: gzip.GzipFile, member: ArchiveMember, folder: Path) -> None:
+def _extract_one(packed: _Unzipped, member: ArchiveMember, folder: Path) -> None:
     """Write the next member, which has to be this one. Raises UserError."""
     if packed.read(_BLOCK) != _header(member.name, member.size):
         raise UserError(f"{member.name}: is not what the list says comes next")
     target = folder / member.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest, left = hashlib.sha256(), member.size
+    digest, left, values = hashlib.sha256(), member.size, 0
+    is_record = target.suffix in (".json", ".jsonl")
     with target.open("xb") as file:
         while left:
             chunk = packed.read(min(left, _CHUNK))
             if not chunk:
                 raise UserError("it ends too early")
+            values += _count_values(chunk) if is_record else 0
             digest.update(chunk)
             file.write(chunk)
             left -= len(chunk)
+    if values > MOST_VALUES:
+        raise UserError(f"{member.name}: holds more than {MOST_VALUES:,} values")
     if digest.hexdigest() != member.sha256:
         raise UserError(f"{member.name}: its content does not fit its digest")
     if any(packed.read(len(_padding(member.size)))):

@@ -35,7 +35,7 @@ class Packed:
 def pack(home: Store, sweep: Node, file: Path, *, with_weights: bool = False) -> Packed:
     """Write the runs of a sweep that have ended, and the code that they call, to a file.
 
-    The same runs make the same bytes. Raises UserError if no run has ended.
+    The same runs make the same bytes. Raises UserError if no run can be packed.
     """
     packed = Packed(file=file)
     members: dict[str, bytes | Path] = {}
@@ -52,8 +52,12 @@ def pack(home: Store, sweep: Node, file: Path, *, with_weights: bool = False) ->
         if history.status not in ENDED:
             packed.left_out[name] = f"is {history.status}"
             continue
+        journal, member = _journal(history.lines), f"{archive.RUNS}/{run.id}.jsonl"
+        if not archive.fits(member, journal):
+            packed.left_out[name] = "its journal is too large"
+            continue
         packed.runs += 1
-        members[f"{archive.RUNS}/{run.id}.jsonl"] = _journal(history.lines)
+        members[member] = journal
         packed.paths |= _paths(history.start)
         if "diff" in (history.provenance.get("git") or {}):
             packed.left_out["what store.code=diff has kept"] = "it stays in this store"
@@ -63,7 +67,8 @@ def pack(home: Store, sweep: Node, file: Path, *, with_weights: bool = False) ->
             members[f"{archive.WEIGHTS}/{run.id}.safetensors"] = held
             packed.with_weights += 1
     if not packed.runs:
-        raise UserError(f"{sweep['id'][:12]}: none of its runs has ended: there is nothing to pack")
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(packed.left_out.items())[:3])
+        raise UserError(f"{sweep['id'][:12]}: there is nothing to pack: {why or 'it has no runs'}")
     members |= _code(code, packed)
     about = {"sweeplab": metadata.version("sweeplab"), "sweep": sweep["id"]}
     archive.write(file, about, members)

@@ -33,12 +33,16 @@ from sweeplab.store import (
     differing,
     fits_question,
     locked,
+    numbers,
     read_manifest,
     write_json,
 )
+from sweeplab.store.journal import checked, parsed
 
 STAGING = ".unpacking."  # begins the names of the folders in which files are checked
 DEEPEST = 20  # of what is nested in a record
+LARGEST = 2**53  # of its whole numbers: up to here they are floats, too
+MOST_METRICS = 10_000  # of a line
 _DIGEST = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
 _STATUSES = frozenset(map(str, Status))
 
@@ -68,7 +72,9 @@ def unpack(file: Path, home: Store, trusted: Sequence[str] = ()) -> Unpacked:
             cells = {cell["fingerprint"]: cell for cell in sweep["cells"]}
             origin = {"file": file.name, "sweep": sweep["id"], "trusted": list(trusted)}
             staged = Store(folder / "store")
-            for journal in sorted((folder / archive.RUNS).glob("*.jsonl")):
+            journals = sorted((folder / archive.RUNS).glob("*.jsonl"))
+            _ensure(bool(journals), "it holds no run")
+            for journal in journals:
                 _stage(journal, staged, cells, origin)
             _stage_weights(folder / archive.WEIGHTS, staged)
         except DamagedError as error:
@@ -113,8 +119,10 @@ def _read_sweep(folder: Path, about: Node) -> Node:
     _ensure(_DIGEST.fullmatch(sweep["id"]) is not None, "the id of its sweep is none")
     _ensure(sweep["id"] == about.get("sweep"), "it is a list of another sweep")
     _ensure(sweep["status"] in _STATUSES, "the status of its sweep is none")
-    _ensure(0 <= float(sweep["time"]) < 1e11, "the time of its sweep is none")
-    _ensure(isinstance(sweep.get("ended"), float | int | None), "the end of its sweep is no time")
+    _ensure_time(sweep["time"])
+    _ensure_time(sweep.get("ended") or 0)
+    _ensure(isinstance(sweep.get("margin"), float | int | None), "margin is no number")
+    _ensure_rules(sweep)
     for key in ("experiment", "baseline"):
         _ensure(isinstance(sweep.get(key), str | None), f"{key} is no text")
     _ensure_texts([sweep["name"], *sweep["overrides"], *sweep["replicate"]])
@@ -124,6 +132,26 @@ def _read_sweep(folder: Path, about: Node) -> Node:
         _ensure_texts([cell["name"], *cell["overrides"], cell.get("group", ""), *values])
         _ensure(isinstance(cell.get("replica", {}), dict), "a cell's replica is none")
     return sweep
+
+
+def _ensure_rules(sweep: Node) -> None:
+    """Check what a sweep says of its looks, its search and the sweep that it started from."""
+    if "looks" in sweep:
+        looks = sweep["looks"]
+        counts = [looks["first"], looks["taken"], *looks["after"]]
+        are_whole = all(type(count) is int for count in counts)
+        _ensure(are_whole and len(looks["after"]) > 0, "its looks are none")
+    if "from" in sweep:
+        _ensure_texts([sweep["from"]["asked"], sweep["from"]["sweep"], *sweep["from"]["taken"]])
+    search = sweep.get("search", {})
+    numbers(search.get("importance") or {})
+    for low, high in (search.get("importance_intervals") or {}).values():
+        numbers({"low": low, "high": high})
+
+
+def _ensure_time(seconds: object) -> None:
+    is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e11
+    _ensure(is_time, "a time in it is none")
 
 
 def _read_manifest(file: Path) -> Node:
@@ -145,15 +173,25 @@ def _stage(journal: Path, staged: Store, cells: dict[str, Node], origin: Node) -
     start = history.start
     _ensure(history.status in ENDED, f"run {run.id} is {history.status}")
     _ensure(history.fingerprint in cells, f"run {run.id} is of no cell of the sweep")
-    for line in history.lines:
-        _ensure_shallow(line)
-        _ensure(line == portable.line(line), f"run {run.id} says where to read or write")
+    with run.journal.path.open("rb") as file:  # not all lines at once, parsed
+        for number, text in enumerate(file, 1):
+            line = parsed(text[:-1], run.journal.path, number)
+            _ensure_line(line)
+            _ensure(line == portable.line(line), f"run {run.id} says where to read or write")
     _ensure_start(start, run.id)
     result = history.result
     assert result is not None
     run.write_config(start["config"], start["overrides"], lasting=False)
     run.write_result(result, lasting=False)
     write_json(run.origin_file, origin, lasting=False)
+
+
+def _ensure_line(line: Line) -> None:
+    """Check a line of a journal, whose checksum anyone can write."""
+    _ensure_shallow(line)
+    checked(line)
+    _ensure_time(line.get("time", 0.0))
+    _ensure(len(line.get("metrics") or {}) <= MOST_METRICS, "a line of it has too many metrics")
 
 
 def _ensure_start(start: Line, run_id: str) -> None:
@@ -187,6 +225,8 @@ def _ensure_texts(values: Sequence[object]) -> None:
 
 def _ensure_shallow(value: Any, depth: int = 0) -> None:
     _ensure(depth <= DEEPEST, "a record in it is nested too deeply")
+    is_large = isinstance(value, int) and abs(value) > LARGEST
+    _ensure(not is_large, "a number in it is too large")
     items: Sequence[Any] = ()
     if isinstance(value, dict):
         items = list(value.values())

@@ -155,7 +155,7 @@ def parsed(line: bytes, file: Path, number: int) -> Line:
 
 def _parsed(line: bytes) -> Line:
     if line[-CHECKSUM_LENGTH:-10] != CHECKSUM:
-        return _checked(json.loads(line.decode()))
+        return checked(json.loads(line.decode()))
     if line[-10:-2] != b"%08x" % zlib.crc32(line[:-CHECKSUM_LENGTH]):
         raise ValueError("its content does not fit its checksum")
     event: Line = json.loads(line.decode())  # of the form that it was written in
@@ -163,8 +163,8 @@ def _parsed(line: bytes) -> Line:
     return event
 
 
-def _checked(event: Any) -> Line:
-    """Check that a line without a checksum is an event. Raises any error of plain values."""
+def checked(event: Any) -> Line:
+    """Check that a line that anyone may have written is an event. Raises any error of plain values."""
     if not isinstance(event, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004  # what is read is of any kind
     has_name_and_time = isinstance(event["event"], str)
