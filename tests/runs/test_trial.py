@@ -429,6 +429,7 @@ class TestNetworks:
                 "Thirteen",
                 "model: the network's output has the shape [B, 13], but data=digits needs [B, 10] (classes)",
             ),
+            ("Doubles", "Float and Double; inputs are float32, and so must its weights be"),
         ],
     )
     def test_what_fails_there_is_refused_with_its_own_message(
@@ -439,11 +440,27 @@ class TestNetworks:
         assert message in str(refused.value)
         assert "\n" not in str(refused.value)
 
+    def test_a_network_may_compute_in_float64(self) -> None:
+        fitted = fit(f"{HERE}.CastsToDouble")
+        assert {each.dtype for each in fitted.parameters.values()} == {torch.float64}
+
     def test_a_large_network_is_not_built_on_the_cpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(trial, "LARGE", 100)
         assert fit(f"{HERE}.Branches").layers == []
         with pytest.raises(UserError, match="needs"):
             fit(f"{HERE}.Wide")
+
+
+class Doubles(nn.Linear):
+    """Weights of another type than the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 10, dtype=torch.float64)
+
+
+class CastsToDouble(Doubles):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.double())
 
 
 class Fails(Net):

@@ -91,7 +91,10 @@ def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
     try:
         with torch.device("meta"):
             model = module(config.model, "model")
-        return _used(config, model, loss, _blank(config, "meta"))
+        fitted = _used(config, model, loss, _blank(config, "meta"))
+        if size(model) > LARGE or not _has_doubles(model):
+            return fitted
+        return _used(config, module(config.model, "model"), loss, _blank(config, "cpu"))
     except UserError as error:
         on_meta = error
     if on_meta.__cause__ is None:
@@ -147,6 +150,11 @@ def size(model: nn.Module) -> int:
     return sum(each.nbytes for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
 
 
+def _has_doubles(model: nn.Module) -> bool:
+    """Whether weights are float64: the meta device multiplies them by what the CPU does not."""
+    return any(each.dtype == torch.float64 for each in model.parameters())
+
+
 def _wants_values(error: UserError) -> bool:
     """Whether it was the meta device that failed, which has no values."""
     return isinstance(error.__cause__, NotImplementedError) or "meta" in str(error.__cause__)
@@ -170,10 +178,12 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
         with recorded(model, rows):
             output = model(inputs)
     except Exception as error:
+        problem = _other_form(needs, model, inputs) or f": {summary(error)}"
+        if "dtype" in problem and inputs.dtype == torch.float32 and _has_doubles(model):
+            problem += "; inputs are float32, and so must its weights be: leave double() out"
         raise UserError(
             f"model={target}: does not take inputs of shape {_shape(inputs)} "
-            f"(data={needs.name}, data.flatten={str(needs.flatten).lower()})"
-            f"{_other_form(needs, model, inputs) or f': {summary(error)}'}"
+            f"(data={needs.name}, data.flatten={str(needs.flatten).lower()}){problem}"
         ) from error
     if not isinstance(output, Tensor):
         raise UserError(
