@@ -1099,3 +1099,34 @@ def test_a_feeder_that_still_loads_is_not_started_again(
         for each in started:
             each.kill()
             each.returncode = 0
+
+
+@pytest.mark.parametrize(("loads", "patience", "least"), [(1.5, 60, 1.9), (60, 1, 1.4)])
+def test_the_seconds_that_a_command_waits_count_from_the_feeders_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch, loads: float, patience: float, least: float
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: object) -> int:
+        seconds = 60 if started else loads
+        started.append(subprocess.Popen(["sleep", str(seconds)]))
+        return started[-1].pid
+
+    monkeypatch.setattr("sweeplab.tracking.process.start", start)
+    monkeypatch.setattr("sweeplab.tracking.client.START_PATIENCE", patience)
+    client = FeedingClient(store, "sqlite:///none.db")
+    run = make(store)
+    client.tend()
+    began = time.monotonic()
+    try:
+        # One that dies while it loads, or loads for too long, is waited for no longer.
+        said = client.wait([run], 0.5)
+        assert said == "MLflow lags behind by 1 run: no feeder is at work yet"
+        assert least < time.monotonic() - began < 10
+        began = time.monotonic()
+        assert client.wait([run], 0) == said
+        assert time.monotonic() - began < 1
+    finally:
+        for each in started:
+            each.kill()
+            each.returncode = 0

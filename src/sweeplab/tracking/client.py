@@ -15,6 +15,7 @@ from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
 
 PATIENCE = 2.0  # seconds that a client waits at least for a server that does not answer
+START_PATIENCE = 60.0  # seconds that a feeder may take to load MLflow, however busy the machine is
 LOOK_EVERY = 1.5  # seconds between two looks whether a feeder is at work
 
 
@@ -30,12 +31,13 @@ class Client:
     def wait(self, runs: Sequence[Run], seconds: float) -> str | None:
         """Wait until MLflow has these runs and their sweeps, and until the exporters have theirs.
 
-        It takes at most `seconds`. Return None, or what lags and why, a line each.
+        It takes at most `seconds`, which count when the feeder has started. Return None, or what
+        lags and why, a line each.
         """
         began = time.monotonic()
         self._exports.finish()
         lag = self._wait_for_mlflow(runs, seconds)
-        left = max(seconds - (time.monotonic() - began), 0)
+        left = max(seconds - (time.monotonic() - began), 0.1)  # for those that are done by now
         lags = [lag, self._exports.wait(left)]
         return "\n".join(line for line in lags if line) or None
 
@@ -65,12 +67,17 @@ class FeedingClient(Client):
 
     def _wait_for_mlflow(self, runs: Sequence[Run], seconds: float) -> str | None:
         began = time.monotonic()
-        if self._feeder is not None:
-            feeder.set_priority(self._feeder, level=0)  # training is over
+        loading, latest = self._feeder, began + START_PATIENCE
+        if loading is not None:
+            feeder.set_priority(loading, level=0)  # training is over
 
         def give_up(state: Node) -> bool:
+            nonlocal began
             self.tend()
-            waited = time.monotonic() - began
+            now = time.monotonic()
+            if not state and seconds and now < latest and loading and process.is_alive(loading):
+                began = now
+            waited = now - began
             return waited >= seconds or (waited >= PATIENCE and process.is_stuck(state, self._uri))
 
         process.wake(self._store)

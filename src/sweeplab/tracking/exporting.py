@@ -25,6 +25,7 @@ PATIENCE = 600.0  # seconds that trackers get after the command has ended
 RUNNING = "running"
 KEY = "tracking.exporters"
 LOG = "exporters.log"
+LONGEST_LOG = 2**23  # bytes
 
 
 def problems(nodes: Mapping[str, object]) -> list[str]:
@@ -215,9 +216,19 @@ def main() -> None:
         with (home.root / LOG).open("ab") as log:  # what trackers print
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
+        threading.Thread(target=_keep_short, args=[home.root / LOG], daemon=True).start()
         answer.write(
             json.dumps(carry(home, order["exporters"], order["only"], lambda: is_last.wait(PAUSE)))
         )
+
+
+def _keep_short(log: Path) -> None:
+    """Keep the latest half of a log that has grown too long, again and again."""
+    while log.exists():
+        if log.stat().st_size > LONGEST_LOG:
+            content = log.read_bytes()[-LONGEST_LOG // 2 :]
+            log.write_bytes(content.partition(b"\n")[2])  # trackers append to the same file
+        time.sleep(PAUSE)
 
 
 def _await_end(is_last: threading.Event) -> None:
