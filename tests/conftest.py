@@ -18,6 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import hypothesis
 import pytest
 import ready
+import servers
 from composed_once import composing_once
 from hydra._internal import config_repository
 from omegaconf import OmegaConf
@@ -87,8 +89,9 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("gpu"):
         items[:] = [item for item in items if item.get_closest_marker("gpu")]
-    # One worker gets the first tests, and so starts one server for all of them.
-    items.sort(key=lambda item: item.get_closest_marker("server") is None)
+    # One worker gets the first tests, and so starts one server for all of them. Long ones come next:
+    # the other workers take over what is behind them, and none of them is begun at the end.
+    items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("server", "long")])
     cases: Counter[str] = Counter()
     for item in items:
         name = item.nodeid.partition("[")[0]
@@ -235,9 +238,29 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An empty MLflow database; making one takes seconds, copying it none."""
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    # Which reads MLflow's fifty migrations again for each database that is opened.
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL, in which each test makes a database of its own."""
+    with servers.postgresql() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def server(
+    postgres: servers.Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.Server]:
+    """An MLflow server on its database `served`, to which tests only add."""
+    folder = tmp_path_factory.mktemp("server")
+    with servers.mlflow_server(postgres.fresh("served"), folder) as started:
+        yield started
 
 
 @pytest.fixture

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conftest import PROJECT
-
 if TYPE_CHECKING:
     import psycopg
 
+PROJECT = Path(__file__).parent.parent
 ADMIN, PASSWORD = (
     "admin",
     "corr3ct-horse-battery",

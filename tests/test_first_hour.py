@@ -19,11 +19,10 @@ GUIDE = ["README.md", "docs/first_hour.md"]
 GUIDE += sorted(f"docs/how_do_i/{file.name}" for file in (PROJECT / "docs/how_do_i").glob("*.md"))
 SMALL = "data=digits debug=smoke"  # for what would train MNIST for minutes
 PATIENT = "tracking.wait=120"  # for MLflow on a busy machine
-QUICK = (  # one of each kind
+QUICK = (  # one of each kind; `sweeplab ui`, which starts a server for seconds, is that of test_browser.py
     "pip install uv && uv run train.py",
     "uv run pytest",
     "source .venv/bin/activate",
-    "sweeplab ui",
     "python train.py -m model.hidden=392,256",
     "sweeplab compare",
     "sweeplab runs",
@@ -145,6 +144,7 @@ def script(chosen: list[str], full: bool) -> str:
     )
 
 
+@pytest.mark.long
 def test_a_fresh_shell_knows_the_readmes_commands(clone: Path) -> None:
     quick = [command for command in commands(README) if command in QUICK]
     assert quick[: len(QUICK)] == list(QUICK)

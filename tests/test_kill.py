@@ -35,6 +35,7 @@ def reference(folder: Path) -> kill.Reference:
     return kill.refer(folder, kill.CONFIGS["digits"])
 
 
+@pytest.mark.long
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(
     number: int, reference: kill.Reference, folder: Path
 ) -> None:

@@ -32,6 +32,7 @@ from sweeplab.sweep import leases
 from sweeplab.sweep.dispatch import Dispatch
 
 
+@pytest.mark.long
 def test_one_job_raises_one_is_killed_one_segfaults_one_hangs_and_the_others_finish(
     root: Path, train: Command, faults: Callable[..., None]
 ) -> None:
@@ -462,6 +463,7 @@ def test_another_sweeper_may_use_our_launcher(root: Path, train: Command) -> Non
     assert statuses(root) == {8: "finished", 16: "finished"}
 
 
+@pytest.mark.long
 def test_a_sweep_whose_launcher_is_killed(
     root: Path, train: Command, faults: Callable[..., None], request: pytest.FixtureRequest
 ) -> None:

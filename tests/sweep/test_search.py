@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import kill
@@ -306,12 +306,6 @@ def test_a_search_of_another_space_keeps_the_trials_that_fit_it_as_knowledge(
 def rate(run: Run) -> float:
     """Return the learning rate of a run."""
     return float(run.config()["optimizer"]["lr"])
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[servers.Postgres]:
-    with servers.postgresql() as cluster:
-        yield cluster
 
 
 needs_postgres = pytest.mark.skipif(servers.missing() is not None, reason=str(servers.missing()))

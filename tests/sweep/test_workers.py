@@ -46,6 +46,7 @@ def digests(root: Path, store: str) -> dict[str, str | None]:
     return {result.fingerprint: result.weights_sha256 for result in found if result}
 
 
+@pytest.mark.long
 def test_two_workers_and_one_that_is_killed_train_the_same_bits(root: Path, train: Command) -> None:
     words = (*WORDS, "trainer.epochs=20", "trainer.patience=null")  # more than one before a kill
     assert train(*words, OURS, "store.root=here").code == 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Postgres, Server, missing, mlflow_server, postgresql
+from servers import Postgres, Server, missing
 
 from sweeplab import config, tracking
 from sweeplab.store import Run, Store
@@ -23,20 +23,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with postgresql() as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
 def database(postgres: Postgres) -> str:
     return postgres.fresh("limits")
-
-
-@pytest.fixture(scope="module")
-def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(postgres.fresh("served"), tmp_path_factory.mktemp("server")) as started:
-        yield started
 
 
 def make(home: Store, number: int, **given: Any) -> Run:

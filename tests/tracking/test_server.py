@@ -1,6 +1,6 @@
 """Many stores on one real PostgreSQL, directly and through the MLflow server of deploy/, which are killed meanwhile.
 
-Eight stores of ten runs each; with --full of 200.
+One store of three runs; with --full eight of 200 each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,6 @@ from servers import (
     Postgres,
     Server,
     missing,
-    mlflow_server,
-    postgresql,
     until,
 )
 
@@ -70,7 +67,7 @@ class Size:
 
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Size:
-    return Size(8, 200) if request.config.getoption("full") else Size(8, 10)
+    return Size(8, 200) if request.config.getoption("full") else Size(1, 3)
 
 
 @pytest.fixture(scope="session")
@@ -103,22 +100,10 @@ def sweep(folder: Path, runs: int) -> None:
     until(lambda: not records.has_clients(Store(folder / "runs")), 20)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with postgresql() as cluster:
-        yield cluster
-
-
 @pytest.fixture
 def fresh(postgres: Postgres, tmp_path: Path) -> str:
     """A database of this test, without a table."""
     return postgres.fresh(tmp_path.name)
-
-
-@pytest.fixture(scope="session")
-def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(postgres.fresh("served"), tmp_path_factory.mktemp("server")) as started:
-        yield started
 
 
 def copies(trained: Path, root: Path, count: int) -> list[Store]:
