@@ -90,6 +90,7 @@ class Reference:
     seconds: float  # of the whole command
     outcome: Outcome
     database: bytes  # an empty one of MLflow's
+    loaded: bool  # forked from a process that has loaded PyTorch, as each trial is then
 
 
 @dataclass
@@ -357,14 +358,13 @@ def left_behind(root: Path) -> Iterator[str]:
 # ---- the program ----
 
 
-def refer(folder: Path, overrides: Sequence[str]) -> Reference:
+def refer(folder: Path, overrides: Sequence[str], *, loaded: bool = False) -> Reference:
     """Train without being killed. Raises WrongError if even that goes wrong."""
     root = folder / "reference"
     root.mkdir()
     began = time.monotonic()
-    _same(
-        "the reference's exit code", end(train(root, overrides, loaded=False), "the reference"), 0
-    )
+    code = end(train(root, overrides, loaded=loaded), "the reference")
+    _same("the reference's exit code", code, 0)
     seconds = time.monotonic() - began
     sync(root)
     return Reference(
@@ -372,6 +372,7 @@ def refer(folder: Path, overrides: Sequence[str]) -> Reference:
         seconds,
         outcome(root),
         database.make_empty(folder / "empty.db").read_bytes(),
+        loaded,
     )
 
 
@@ -407,7 +408,7 @@ def torment(rng: random.Random, root: Path, reference: Reference, result: Trial)
     """Issue the command until it ends by itself, killing at most three times, less and less likely."""
     code = -signal.SIGKILL
     while code != 0:
-        process = train(root, reference.overrides, loaded=False)
+        process = train(root, reference.overrides, loaded=reference.loaded)
         while process.poll() is None and rng.random() < (1.0, 0.6, 0.4, 0.0)[len(result.kills)]:
             victim = rng.choice(VICTIMS) if result.kills else VICTIMS[result.number % 3]
             strike(process, root, victim, draw(rng, reference.seconds, victim), result)

@@ -25,7 +25,7 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(
     command: Command, root: Path, mnist_root: Path
 ) -> None:
     ended = command(
-        "train.py", "-m", "model.hidden=64,32", "trainer.epochs=1", "trainer.threads=1", f"data.root={mnist_root}",
+        "train.py", "-m", "model.hidden=392,256", "trainer.epochs=1", "trainer.threads=1", f"data.root={mnist_root}",
         "tracking.wait=120", timeout=400, loaded=True,
     )  # fmt: skip
     assert ended.code == 0, ended.err
@@ -36,17 +36,17 @@ def test_two_widths_on_mnist_are_two_child_runs_of_one_parent(
     children = rows(root, "select run_uuid, value from tags where key = 'mlflow.parentRunId'")
     assert [value for _, value in children] == [parent, parent]
     assert rows(root, "select name from runs order by name") == [
-        ("hidden=32",),
-        ("hidden=64",),
+        ("hidden=256",),
+        ("hidden=392",),
         (
-            "model.hidden=64,32 trainer.epochs=1 trainer.threads=1 data.root="
+            "model.hidden=392,256 trainer.epochs=1 trainer.threads=1 data.root="
             + str(mnist_root)
             + " tracking.wait=120",
         ),
     ]
     assert rows(root, "select value from params where key = 'model.hidden' order by value") == [
-        ("32",),
-        ("64",),
+        ("256",),
+        ("392",),
     ]
     for name in ("train/loss", "train/accuracy", "train/lr", "valid/loss", "valid/accuracy"):
         assert rows(root, f"select step from metrics where key = '{name}' order by step") == [

@@ -31,8 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(folder: Path) -> kill.Reference:
-    return kill.refer(folder, kill.CONFIGS["digits"])
+def reference(folder: Path, pytestconfig: pytest.Config) -> kill.Reference:
+    """The uninterrupted run; with --full it loads PyTorch itself, so that kills come then, too."""
+    if pytestconfig.getoption("full"):
+        return kill.refer(folder, kill.CONFIGS["digits"])
+    # A training that is over sooner waits longer for MLflow.
+    return kill.refer(folder, [*kill.CONFIGS["digits"], "tracking.wait=120"], loaded=True)
 
 
 @pytest.mark.long
