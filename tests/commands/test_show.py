@@ -15,7 +15,7 @@ from stored import only
 from sweeplab import load_model
 from sweeplab.commands import cli
 
-SHORT = ("trainer.threads=1", "trainer.epochs=3")
+SHORT = ("trainer.epochs=3", "trainer.threads=1")
 
 
 @pytest.fixture

@@ -21,6 +21,11 @@ SLIPS = {
     "epochs = 5 seed=1 lr = 1": "'trainer.epochs=5' 'optimizer.lr=1'",
     "-m epochs=5,10 lr=0.1": "-m 'trainer.epochs=5,10' 'optimizer.lr=0.1'",
     "epochs=5,10": "-m 'trainer.epochs=5,10'",
+    # what bash makes of seed={1..3}
+    "seed=1 seed=2 seed=3": "-m 'seed=1,2,3'",
+    "-m model.hidden=64 model.hidden=128 seed=1 seed=2": "-m 'model.hidden=64,128' 'seed=1,2'",
+    "model=cnn model=linear": "-m 'model=cnn,linear'",
+    "model.hidden=[64,10] model.hidden=[32,10]": "-m 'model.hidden=[64,10],[32,10]'",
     # what only another option has
     "optimizer=adam momentum=0.9": "'optimizer=sgd' 'optimizer.momentum=0.9'",
     "model.channels=8": "'model=cnn' 'model.channels=8'",
@@ -243,7 +248,18 @@ def test_several_settings_in_one_pair_of_quotes_are_taken_apart() -> None:
     assert answer("model=cnn data=digits").endswith("; did you mean 'model=cnn' 'data=digits'?")
 
 
-@pytest.mark.parametrize("typed", ["trainer.epochs=1e2", "model=torch.nn.Linear", "seed=1"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "trainer.epochs=1e2",
+        "model=torch.nn.Linear",
+        "seed=1",
+        "seed=1 seed=1",
+        "seed=1 trainer.epochs=2 seed=2",
+        "optimizer={lr:0.1} optimizer={weight_decay:0}",
+        "model=mlp model={hidden:8}",
+    ],
+)
 def test_what_looks_like_a_slip_and_is_none(typed: str) -> None:
     assert answer(*typed.split()) == ""
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, NoReturn
 
 from sweeplab.config.nodes import Node
 from sweeplab.config.redaction import is_hidden, redact_override
+from sweeplab.config.slips import is_overruled
 from sweeplab.errors import UserError
 
 ROOT = "SWEEPLAB_ROOT"
@@ -85,7 +87,8 @@ def reissue(command: Node, about: str) -> NoReturn:
     os.chdir(folder)
     sys.stdout.flush()
     sys.stderr.flush()
-    line = [sys.executable, *program, *words]
+    last = [word for word, after in pairwise([*words, ""]) if not is_overruled(word, after)]
+    line = [sys.executable, *program, *last]  # of several values, as earlier versions took it
     os.execve(sys.executable, line, variables)  # noqa: S606  # no shell
 
 

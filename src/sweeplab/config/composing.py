@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import groupby, pairwise, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from sweeplab.config.hydra_calls import conf_dir, hydra_in
 from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import COMPONENTS, Config
-from sweeplab.config.text import from_text, to_text
+from sweeplab.config.text import from_text, key_of, to_text
 from sweeplab.errors import UserError
 
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs
@@ -54,6 +54,7 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     `has_names`: words without `=` are names of sweeps or runs.
     """
     settings = [word for word in words if not word.startswith("-")]
+    _ensure_given_once(settings, has_names=has_names)
     mended = slips.joined(settings, has_names=has_names)
     for word in mended:
         if word == "~tracking":  # its defaults send all to MLflow
@@ -71,6 +72,22 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     cures = [word for word in mended if word not in settings]
     if cures and all(_is_readable(word) for word in cures):
         raise UserError(f"{' '.join(broken)}: cannot be read{slips.meant(*cures)}")
+
+
+def _ensure_given_once(settings: Sequence[str], *, has_names: bool) -> None:
+    """Raise UserError for values of one key in a row, of which Hydra would take the last.
+
+    Values apart are left to it: a script adds what overrules its own.
+    """
+    for _, group in groupby(settings, key_of):
+        words = list(dict.fromkeys(group))
+        if any(slips.is_overruled(*pair) for pair in pairwise(words)):
+            values = ",".join(word.partition("=")[2] for word in words)
+            cure = slips.meant(f"{words[0].partition('=')[0]}={values}")
+            reason = (
+                "several values of one key, of which the last would count; bash makes them of {...}"
+            )
+            raise UserError(f"{' '.join(words)}: {reason}{'' if has_names else cure}")
 
 
 def _is_readable(word: str) -> bool:

@@ -161,6 +161,14 @@ class Mend:
         return line
 
 
+def is_overruled(word: str, after: str) -> bool:
+    """Whether the next word gives the same key another value; mappings would be merged."""
+    key, equals, value = word.partition("=")
+    next_key, _, next_value = after.partition("=")
+    is_same = key.lstrip("+") == next_key.lstrip("+") and bool(equals)
+    return is_same and value != next_value and "{" not in (value[:1], next_value[:1])
+
+
 def _is_swept(word: str) -> bool:
     """Whether a setting lists several values, outside of brackets and quotes."""
     value = word.partition("=")[2]
