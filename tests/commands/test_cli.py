@@ -361,7 +361,7 @@ def test_a_decimal_comma_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     ):
         refused = ended(partial(cli.main, ["compare", "--target", text]), capfd)
         assert refused.code == 2
-        assert refused.err.endswith(f"argument --target: {said}\n")
+        assert f"argument --target: {said}; " in refused.err
 
 
 def test_train_py_is_short_and_decides_nothing() -> None:
@@ -438,4 +438,21 @@ def test_a_command_or_an_option_that_there_is_not_is_told_the_nearest(
     assert ended.value.code == 2
     err = capsys.readouterr().err
     assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stop"], "sweeplab stop: the following arguments are required: RUN|SWEEP"),
+        (["verify", "x", "--sample", "half"], "sweeplab verify: argument --sample: invalid int"),
+    ],
+)
+def test_what_a_command_cannot_read_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    err = capsys.readouterr().err
+    assert err.startswith(said)
     assert err.count("\n") == 1

@@ -245,6 +245,13 @@ def test_what_cannot_be_issued_again_is_refused_in_one_line(
         assert refused.code == 2
         assert refused.err.startswith(problem)
         assert refused.err.count("\n") == 1
+        assert refused.out == ""
+    run = recorded["cells"][0]["fingerprint"][:8]
+    refused = sweeplab("verify", run)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == f"{run}: is a run; sweeplab replay {run} trains it again\n"
+    record(root, recorded, status="running")  # its command was killed
+    assert f"{name} is not at work: it is interrupted" in sweeplab("pause", name).err
     assert sweeplab("stop", "abc").err.endswith("nor is a sweep or an experiment of that name\n")
     assert sweeplab("retry", name).code == 2
 
@@ -255,7 +262,7 @@ def test_of_several_values_in_a_row_a_record_goes_on_with_the_last(
     lines: list[list[str]] = []
     monkeypatch.setattr(os, "execve", lambda _, line, __: lines.append(line))
     words = ["-m", "seed=1", "seed=2", "model=mlp", "seed=3", "seed=3"]
-    config.reissue({"folder": str(root), "program": [str(root)], "words": words}, "sweep x")
+    config.reissue({"folder": str(root), "program": [str(root)], "words": words})
     assert lines[0][2:] == ["-m", "seed=2", "model=mlp", "seed=3", "seed=3"]
     refused = [["seed=1", "seed=2"], ["+x=1", "x=2"]]
     for pair in refused:

@@ -73,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that hides the secrets in what it cannot read."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(console.shown(message))
+        self.exit(2, console.shown(f"{self.prog}: {message}; {self.prog} --help says more") + "\n")
 
 
 class _Version(argparse.Action):

@@ -65,7 +65,9 @@ class Steered:
     @property
     def status(self) -> str:
         """How it ended the last time."""
-        return str(self.runs[0].status if self.kind == "run" else self.sweeps[0]["status"])
+        status = self.runs[0].status if self.kind == "run" else self.sweeps[0]["status"]
+        is_gone = status == RUNNING and not self.home.is_carried_out(self.id)
+        return str(Status.INTERRUPTED if is_gone else status)
 
     @property
     def is_finished(self) -> bool:
@@ -205,6 +207,7 @@ def _reissue(target: Steered) -> NoReturn:
         raise UserError(
             f"{target.name}: its command is not known ({reason}); issue it again yourself"
         )
+    config.ensure_issuable(command, target.name)
     sweep = target.sweeps[-1] if target.sweeps else None
     resumption = target.home.resumption(target.id if sweep is None else sweep["id"])
     if not resumption.begin() and not _is_ending(target.home, sweep):
@@ -214,7 +217,7 @@ def _reissue(target: Steered) -> NoReturn:
     text = config.command_text(command)
     console.say(f"{target.name} goes on by its command, in {command['folder']}: {text}")
     try:
-        config.reissue(command, target.name)
+        config.reissue(command)
     finally:  # of what could not be issued
         resumption.leave()
 

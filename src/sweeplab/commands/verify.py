@@ -47,7 +47,13 @@ def main(arguments: Namespace, settings: Config) -> None:
     from sweeplab.replay.verify import GOOD, draw, verify
 
     home = Store(settings.store.root)
-    sweep = named_sweep(home, arguments.SWEEP, settings)
+    try:
+        sweep = named_sweep(home, arguments.SWEEP, settings)
+    except UserError as error:
+        if not any(run.id.startswith(arguments.SWEEP) for run in home.runs()):
+            raise
+        way = console.command(f"sweeplab replay {arguments.SWEEP}")
+        raise UserError(f"{arguments.SWEEP}: is a run; {way} trains it again") from error
     seed = randbelow(2**31) if arguments.seed is None else arguments.seed
     result = draw(home, sweep, arguments.sample, seed)
     place = redirect_stdout(sys.stderr) if arguments.json else nullcontext()

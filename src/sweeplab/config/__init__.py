@@ -6,6 +6,7 @@ from sweeplab.config.canon import EXECUTION_KEYS, canonical, flatten, normalize,
 from sweeplab.config.command import (
     command_noted,
     command_text,
+    ensure_issuable,
     environment,
     issue_apart,
     issued_command,

@@ -68,27 +68,33 @@ def issue_apart(log: IO[bytes], more: Mapping[str, str]) -> subprocess.Popen[byt
     )
 
 
-def reissue(command: Node, about: str) -> NoReturn:
-    """Become the program that a record tells of, in its folder.
-
-    Raises UserError if that cannot be; `about` begins the message.
-    """
-    folder, program, words = Path(command["folder"]), command["program"], command["words"]
-    hidden = [word for word in words if is_hidden(word)]
+def ensure_issuable(command: Node, about: str) -> None:
+    """Raise UserError if a command cannot be issued again; `about` begins the message."""
+    folder, program = Path(command["folder"]), command["program"]
+    hidden = [word for word in command["words"] if is_hidden(word)]
     if hidden:
         problem = f"{hidden[0]} is a secret, which the record hides; issue its command yourself"
         raise UserError(f"{about}: {problem}")
     for place in (folder, Path(program[0]) if program[0] != "-m" else folder):
         if not place.exists():
             raise UserError(f"{about}: {place}, of its command, is not there; issue it yourself")
+
+
+def reissue(command: Node) -> NoReturn:
+    """Become the program that a record tells of, in its folder."""
+    words = command["words"]
     variables = environment()
     if command.get("root"):
         variables[ROOT] = command["root"]
-    os.chdir(folder)
+    os.chdir(command["folder"])
     sys.stdout.flush()
     sys.stderr.flush()
     last = [word for word, after in pairwise([*words, ""]) if not is_overruled(word, after)]
-    line = [sys.executable, *program, *last]  # of several values, as earlier versions took it
+    line = [
+        sys.executable,
+        *command["program"],
+        *last,
+    ]  # of several values, as earlier versions took it
     os.execve(sys.executable, line, variables)  # noqa: S606  # no shell
 
 

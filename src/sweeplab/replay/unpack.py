@@ -85,7 +85,7 @@ def unpack(file: Path, home: Store, trusted: Sequence[str] = ()) -> Unpacked:
             reason = f"a record in it is none: {type(error).__name__}: {first_line(error)}"
             raise UserError(f"{file}: refused: {reason}") from error
         os.sync()
-        return _move(staged, home, sweep, folder / archive.CODE)
+        return _move(staged, home, sweep, folder / archive.CODE, origin)
 
 
 @contextmanager
@@ -113,7 +113,9 @@ def _staging(home: Store) -> Iterator[Path]:
 
 def _read_sweep(folder: Path, about: Node) -> Node:
     """Read the sweep's manifest. Raises UserError, or any error of plain values."""
-    sweep = _read_manifest(folder / archive.SWEEP)
+    file = folder / archive.SWEEP
+    _ensure(file.is_file(), "it holds no sweep")
+    sweep = read_manifest(file)
     _ensure(sweep == portable.manifest(sweep), "its sweep says more than a sweep does")
     _ensure_shallow(sweep)
     _ensure(_DIGEST.fullmatch(sweep["id"]) is not None, "the id of its sweep is none")
@@ -152,15 +154,6 @@ def _ensure_rules(sweep: Node) -> None:
 def _ensure_time(seconds: object) -> None:
     is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e11
     _ensure(is_time, "a time in it is none")
-
-
-def _read_manifest(file: Path) -> Node:
-    """Read a manifest of a sweep that has no digest of its own."""
-    if not file.is_file():
-        raise UserError("it holds no sweep")
-    sweep = read_manifest(file)
-    _ensure({"status", "name", "overrides", "replicate"} <= sweep.keys(), "its sweep lacks a key")
-    return sweep
 
 
 def _stage(journal: Path, staged: Store, cells: dict[str, Node], origin: Node) -> None:
@@ -239,7 +232,7 @@ def _ensure_shallow(value: Any, depth: int = 0) -> None:
 # --- into the store
 
 
-def _move(staged: Store, home: Store, sweep: Node, code: Path) -> Unpacked:
+def _move(staged: Store, home: Store, sweep: Node, code: Path, origin: Node) -> Unpacked:
     """Move what is not there yet into the store; the sweep, which makes it seen, comes last."""
     unpacked = Unpacked(sweep=sweep)
     for run in staged.runs():
@@ -251,22 +244,15 @@ def _move(staged: Store, home: Store, sweep: Node, code: Path) -> Unpacked:
         if _differs(run, target):
             unpacked.other.append(run.id)
         if target.origin_file.is_file():
-            write_json(target.origin_file, run.origin() or {})
+            write_json(target.origin_file, origin)
     folder = home.code_folder(sweep["id"])
     if code.is_dir() and not folder.exists():
         code.rename(folder)
     unpacked.code = folder if folder.is_dir() else None
     unpacked.is_noted = not any(known["id"] == sweep["id"] for known in home.manifests())
     if unpacked.is_noted:
-        home.write_manifest({**sweep, "origin": (_origin(staged) or {}).get("file", "")})
+        home.write_manifest({**sweep, "origin": origin["file"]})
     return unpacked
-
-
-def _origin(staged: Store) -> Node | None:
-    """Return where the runs of a store come from; None without runs."""
-    for run in staged.runs():
-        return run.origin()
-    return None
 
 
 def _add(run: Run, target: Run) -> bool:
