@@ -28,6 +28,7 @@ import pytest
 import ready
 import servers
 from composed_once import composing_once
+from filelock import FileLock
 from hydra._internal import config_repository
 from omegaconf import OmegaConf
 
@@ -86,12 +87,23 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
+def _place(item: pytest.Item) -> list[bool]:
+    """Order the tests: what one of pytest's workers had better do, while the others compute, comes first.
+
+    That one gets the first tests, and so starts the servers, and the processes that others are forked
+    from. No long test is begun at the end.
+    """
+    names = vars(getattr(item, "module", None) or pytest)
+    starts = "kill" in names or "ready" in names or "command" in getattr(item, "fixturenames", ())
+    is_first = item.get_closest_marker("server") is not None
+    is_long = item.get_closest_marker("long") is not None
+    return [not is_first, not is_long, not starts]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("gpu"):
         items[:] = [item for item in items if item.get_closest_marker("gpu")]
-    # One worker gets the first tests, and so starts one server for all of them. Long ones come next:
-    # the other workers take over what is behind them, and none of them is begun at the end.
-    items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("server", "long")])
+    items.sort(key=_place)
     cases: Counter[str] = Counter()
     for item in items:
         name = item.nodeid.partition("[")[0]
@@ -234,16 +246,24 @@ def write(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 
 @pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all of pytest's workers, in which what takes long is made once, under a lock."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def fresh_database(shared: Path) -> bytes:
     """An empty MLflow database; making one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
     from mlflow import MlflowClient
     from mlflow.store.db import utils
 
     # Which reads MLflow's fifty migrations again for each database that is opened.
     utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path.read_bytes()
+    path = shared / "mlflow.db"
+    with FileLock(f"{path}.lock"):
+        MlflowClient(f"sqlite:///{path}").search_experiments()
+        return path.read_bytes()
 
 
 @pytest.fixture(scope="session")

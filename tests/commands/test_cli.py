@@ -286,7 +286,9 @@ def test_a_project_of_ones_own_needs_one_yaml_and_a_copy_of_train_py(
 
 
 def test_tracebacks_are_shown_when_asked_for(command: Command) -> None:
-    ended = command("train.py", "trainer.epochs=0", "tracking=off", HYDRA_FULL_ERROR="1")
+    ended = command(
+        "train.py", "trainer.epochs=0", "tracking=off", loaded=True, HYDRA_FULL_ERROR="1"
+    )
     assert ended.code == 2
     assert "Traceback (most recent call last)" in ended.err
     assert ended.err.endswith("trainer.epochs=0: must be a whole number >= 1\n")

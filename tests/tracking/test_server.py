@@ -71,10 +71,9 @@ def size(request: pytest.FixtureRequest) -> Size:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, size: Size) -> Path:
+def trained(shared: Path, size: Size) -> Path:
     """A store with a real sweep, of which MLflow has nothing; one for all of pytest's workers."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    folder = shared / "trained"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
