@@ -296,8 +296,8 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     if settings.step:
         fitted, notes = _fit_step(settings, once)
     else:
-        notes = []
         fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
+        notes = list(fitted.notes)
         once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
     parameters = optimizer_trial.parameter_groups(settings, fitted)

@@ -17,7 +17,7 @@ from sweeplab import metrics, targets
 from sweeplab.config import Config, Data, Node
 from sweeplab.data import seeding
 from sweeplab.errors import UserError, a_or_an, summary
-from sweeplab.runs import example_batches, metric_trial
+from sweeplab.runs import example_batches, metric_trial, usual_mistakes
 from sweeplab.runs.example_batches import EXAMPLES
 from sweeplab.runs.once import Once
 from sweeplab.runs.parts import input_shape
@@ -53,6 +53,7 @@ class Fitted:
     parameters: dict[groups.Names, Parameter]
     weights: dict[str, Any]  # the forms of the network's state, by names
     free: set[str]  # the names of those that may take another form
+    notes: list[str]  # to be shown to the user
 
 
 def fit_network(config: Config, once: Once | None = None) -> Fitted:
@@ -117,8 +118,14 @@ def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
 def _used(config: Config, model: nn.Module, loss: nn.Module, inputs: Tensor | None) -> Fitted:
     """Compute outputs and try to save the weights."""
     weights, free = state.forms(model.state_dict()), state.undecided(model)
-    rows = [] if inputs is None else _forward(config, model, inputs)
-    return replace(fitted(model, loss, rows), weights=weights, free=free)
+    rows: list[Layer] = []
+    notes: list[str] = []
+    if inputs is not None:
+        rows, output = _forward(config, model, inputs)
+        target = config.model["_target_"]
+        if not target.startswith("sweeplab."):
+            notes = usual_mistakes.notes(model, loss, output, f"model={target}")
+    return replace(fitted(model, loss, rows), weights=weights, free=free, notes=notes)
 
 
 def fitted(model: nn.Module, loss: nn.Module, rows: Sequence[Layer]) -> Fitted:
@@ -129,6 +136,7 @@ def fitted(model: nn.Module, loss: nn.Module, rows: Sequence[Layer]) -> Fitted:
         parameters=_parameters(model, loss),
         weights=state.forms(model.state_dict()),
         free=state.undecided(model),
+        notes=[],
     )
 
 
@@ -167,11 +175,12 @@ def module(node: Node, key: str) -> nn.Module:
         raise UserError(
             f"{key}._target_={node['_target_']}: must be a torch.nn.Module, is {a_or_an(type(built).__name__)}"
         )
+    usual_mistakes.ensure_registered(built, f"{key}={node['_target_']}")
     return built
 
 
-def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
-    """Compute outputs and return the layer table. Raises UserError if they do not fit the data."""
+def _forward(config: Config, model: nn.Module, inputs: Tensor) -> tuple[list[Layer], Tensor]:
+    """Compute outputs; returns the layer table and them. Raises UserError if they do not fit the data."""
     needs, target = config.data, config.model["_target_"]
     rows: list[Layer] = []
     try:
@@ -196,7 +205,7 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> list[Layer]:
             f"{got}: the network's output has the shape {_shape(output, len(inputs))}, but data={needs.name} needs "
             f"[B, {needs.out_features}] ({'classes' if needs.task == metrics.CLASSIFICATION else 'values'})"
         )
-    return rows
+    return rows, output
 
 
 def _other_form(data: Data, model: nn.Module, inputs: Tensor) -> str:
