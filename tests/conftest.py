@@ -356,7 +356,7 @@ def train(
             more.append("hydra/launcher=basic")  # in this process: ours starts others
         if sweeps and not any(word.startswith("sweep.report=") for word in arguments):
             more.append("sweep.report=false")  # figures that nobody looks at take seconds
-        monkeypatch.setattr(sys, "argv", [str(script), *ready.last_given(*arguments, *more)])
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments, *more])
         monkeypatch.setattr(quick_exit, "leave", lambda: None)  # of a process of its own
         return ended(lambda: runpy.run_path(str(script), run_name="__main__"), capfd)
 
@@ -406,7 +406,7 @@ def command(root: Path) -> Command:
             "check": False,
         }
         done = (ready if loaded else subprocess).run(
-            [sys.executable, *program, *ready.last_given(*arguments)], timeout=timeout, **how
+            [sys.executable, *program, *arguments], timeout=timeout, **how
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 

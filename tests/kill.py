@@ -126,7 +126,7 @@ def command(
     environment.setdefault("SWEEPLAB_LEASES", f"{root}.leases")
     with (root / out).open("ab") as file:
         return (ready.Popen if loaded else subprocess.Popen)(
-            [sys.executable, *ready.last_given(*words)],
+            [sys.executable, *words],
             cwd=root,
             env=environment,
             stdout=file,

@@ -22,13 +22,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, TimeoutExpired
 from typing import Any, NamedTuple
 from unittest import mock
 
-from sweeplab.config.slips import is_overruled
 from sweeplab.tracking import process
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Popen", "TimeoutExpired"]
@@ -277,14 +275,6 @@ def _become(words: list[str]) -> None:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     else:
         runpy.run_path(words[0], run_name="__main__")
-
-
-def last_given(*words: str) -> list[str]:
-    """The words of a test, of several values of a key in a row the last: a list of a test's own may
-    end with what the test gives another value.
-    """
-    pairs = pairwise([*words, ""])
-    return [word for word, after in pairs if not is_overruled(word, after)]
 
 
 if __name__ == "__main__":
