@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from conftest import Command
 from sweeps import FAULTY, PACED, PACED_SWEEP, SMALL, WORDS, runs, starts, statuses
 from waiting import until
 
-from sweeplab import config
-from sweeplab.errors import UserError
 from sweeplab.store import Event, Run, Status, Store, Wish, write_json
 
 TAKEN_UP = """\
@@ -254,20 +251,6 @@ def test_what_cannot_be_issued_again_is_refused_in_one_line(
     assert f"{name} is not at work: it is interrupted" in sweeplab("pause", name).err
     assert sweeplab("stop", "abc").err.endswith("nor is a sweep or an experiment of that name\n")
     assert sweeplab("retry", name).code == 2
-
-
-def test_of_several_values_in_a_row_a_record_goes_on_with_the_last(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines: list[list[str]] = []
-    monkeypatch.setattr(os, "execve", lambda _, line, __: lines.append(line))
-    words = ["-m", "seed=1", "seed=2", "model=mlp", "seed=3", "seed=3"]
-    config.reissue({"folder": str(root), "program": [str(root)], "words": words})
-    assert lines[0][2:] == ["-m", "seed=2", "model=mlp", "seed=3", "seed=3"]
-    refused = [["seed=1", "seed=2"], ["+x=1", "x=2"]]
-    for pair in refused:
-        with pytest.raises(UserError, match="several values of one key"):
-            config.ensure_readable(pair, has_names=True)
 
 
 def test_what_is_taken_up_already_is_not_taken_up_twice(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from conftest import Command, Write
+from stored import only
 
 from sweeplab import config
 from sweeplab.errors import UserError
@@ -21,11 +23,6 @@ SLIPS = {
     "epochs = 5 seed=1 lr = 1": "'trainer.epochs=5' 'optimizer.lr=1'",
     "-m epochs=5,10 lr=0.1": "-m 'trainer.epochs=5,10' 'optimizer.lr=0.1'",
     "epochs=5,10": "-m 'trainer.epochs=5,10'",
-    # what bash makes of seed={1..3}
-    "seed=1 seed=2 seed=3": "-m 'seed=1,2,3'",
-    "-m model.hidden=64 model.hidden=128 seed=1 seed=2": "-m 'model.hidden=64,128' 'seed=1,2'",
-    "model=cnn model=linear": "-m 'model=cnn,linear'",
-    "model.hidden=[64,10] model.hidden=[32,10]": "-m 'model.hidden=[64,10],[32,10]'",
     # what only another option has
     "optimizer=adam momentum=0.9": "'optimizer=sgd' 'optimizer.momentum=0.9'",
     "model.channels=8": "'model=cnn' 'model.channels=8'",
@@ -248,20 +245,39 @@ def test_several_settings_in_one_pair_of_quotes_are_taken_apart() -> None:
     assert answer("model=cnn data=digits").endswith("; did you mean 'model=cnn' 'data=digits'?")
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "trainer.epochs=1e2",
-        "model=torch.nn.Linear",
-        "seed=1",
-        "seed=1 seed=1",
-        "seed=1 trainer.epochs=2 seed=2",
-        "optimizer={lr:0.1} optimizer={weight_decay:0}",
-        "model=mlp model={hidden:8}",
-    ],
-)
+@pytest.mark.parametrize("typed", ["trainer.epochs=1e2", "model=torch.nn.Linear", "seed=1"])
 def test_what_looks_like_a_slip_and_is_none(typed: str) -> None:
     assert answer(*typed.split()) == ""
+
+
+NOTES = {
+    # what bash makes of seed={1..3}
+    "seed=1 seed=2 seed=3": ["-m 'seed=1,2,3'"],
+    "-m model.hidden=64 model.hidden=128 seed=1 seed=2": ["-m 'model.hidden=64,128'", "-m 'seed=1,2'"],
+    "model=cnn model=linear": ["-m 'model=cnn,linear'"],
+    "model.hidden=[64,10] model.hidden=[32,10]": ["-m 'model.hidden=[64,10],[32,10]'"],
+    "+x=1 x=2": ["-m '+x=1,2'"],
+    "seed=1 seed=1": [],
+    "seed=1 trainer.epochs=2 seed=2": [],
+    "optimizer={lr:0.1} optimizer={weight_decay:0}": [],
+    "model=mlp model={hidden:8}": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", NOTES)
+def test_values_in_a_row_are_noted_with_the_line_that_sweeps(typed: str) -> None:
+    found = config.overruled(typed.split())
+    assert [note.partition("; did you mean ")[2].rstrip("?") for note in found] == NOTES[typed]
+    assert all("the last counts" in note for note in found)
+
+
+def test_of_values_in_a_row_the_last_counts(train: Command, root: Path) -> None:
+    ended = train("data=digits", "trainer.epochs=1", "seed=1", "seed=2")
+    assert ended.code == 0, ended.err
+    assert "seed=1 seed=2: of several values of one key the last counts" in ended.out
+    assert only(root).journal.events()[0]["config"]["seed"] == 2
+    secret = config.overruled(["data.api_token=abc", "data.api_token=xyz"])
+    assert "abc" not in str(secret)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
                 if {"--help", "-h"} & set(sys.argv[1:]):
                     _help(entry, sys.argv[1:])
                     return
+                console.warn(config.overruled(sys.argv[1:]))
                 sys.argv[1:] = config.quote_words(sys.argv[1:])
                 with compose_once.allowed(sys.argv[1:]):
                     program(*args, **kwargs)

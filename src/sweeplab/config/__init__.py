@@ -17,6 +17,7 @@ from sweeplab.config.composing import (
     ensure_options,
     ensure_readable,
     is_job,
+    overruled,
     quote_words,
     task_overrides,
 )

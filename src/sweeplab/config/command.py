@@ -8,13 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, NoReturn
 
 from sweeplab.config.nodes import Node
 from sweeplab.config.redaction import is_hidden, redact_override
-from sweeplab.config.slips import is_overruled
 from sweeplab.errors import UserError
 
 ROOT = "SWEEPLAB_ROOT"
@@ -89,12 +87,7 @@ def reissue(command: Node) -> NoReturn:
     os.chdir(command["folder"])
     sys.stdout.flush()
     sys.stderr.flush()
-    last = [word for word, after in pairwise([*words, ""]) if not is_overruled(word, after)]
-    line = [
-        sys.executable,
-        *command["program"],
-        *last,
-    ]  # of several values, as earlier versions took it
+    line = [sys.executable, *command["program"], *words]
     os.execve(sys.executable, line, variables)  # noqa: S606  # no shell
 
 

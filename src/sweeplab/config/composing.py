@@ -54,7 +54,6 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     `has_names`: words without `=` are names of sweeps or runs.
     """
     settings = [word for word in words if not word.startswith("-")]
-    _ensure_given_once(settings, has_names=has_names)
     mended = slips.joined(settings, has_names=has_names)
     for word in mended:
         if word == "~tracking":  # its defaults send all to MLflow
@@ -72,22 +71,6 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     cures = [word for word in mended if word not in settings]
     if cures and all(_is_readable(word) for word in cures):
         raise UserError(f"{' '.join(broken)}: cannot be read{slips.meant(*cures)}")
-
-
-def _ensure_given_once(settings: Sequence[str], *, has_names: bool) -> None:
-    """Raise UserError for values of one key in a row, of which Hydra would take the last.
-
-    Values apart are left to it: a script adds what overrules its own.
-    """
-    for _, group in groupby(settings, key_of):
-        words = list(dict.fromkeys(group))
-        if any(slips.is_overruled(*pair) for pair in pairwise(words)):
-            values = ",".join(word.partition("=")[2] for word in words)
-            cure = slips.meant(f"{words[0].partition('=')[0]}={values}")
-            reason = (
-                "several values of one key, of which the last would count; bash makes them of {...}"
-            )
-            raise UserError(f"{' '.join(words)}: {reason}{'' if has_names else cure}")
 
 
 def _is_readable(word: str) -> bool:
@@ -184,6 +167,22 @@ def _default_value(key: str) -> str:
     if default is None or isinstance(default, bool):
         return "true"
     return to_text(default)
+
+
+def overruled(words: Sequence[str]) -> list[str]:
+    """Return notes about values of one key in a row, of which Hydra takes the last.
+
+    bash makes them of braces. Values apart need no note: a script adds what overrules its own.
+    """
+    notes: list[str] = []
+    for _, group in groupby(words, key_of):
+        same = list(dict.fromkeys(map(redact_override, group)))
+        if any(slips.is_overruled(*pair) for pair in pairwise(same)):
+            values = ",".join(word.partition("=")[2] for word in same)
+            cure = slips.meant(f"{same[0].partition('=')[0]}={values}")
+            reason = "of several values of one key the last counts; bash makes them of {...}"
+            notes.append(f"{' '.join(same)}: {reason}{cure}")
+    return notes
 
 
 def task_overrides() -> list[str]:
