@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from sweeplab import config, metrics, store
-from sweeplab.config import Config
+from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
 from sweeplab.runs import parts
 from sweeplab.runs.build import build
 from sweeplab.runs.job import Job
+from sweeplab.runs.once import Once
 from sweeplab.sweep import leases
 from sweeplab.sweep.fate import REUSE, Fate
 from sweeplab.train.device import Runtime, choose_device
@@ -118,17 +119,23 @@ def _keys(settings: Config) -> tuple[Hashable, Hashable]:
     return (SEEDS, config.canonical_json(canonical)), (NETWORK, config.canonical_json(epoch))
 
 
+def _recorded_keys(recorded: Node) -> tuple[Hashable, Hashable]:
+    """Return the same of a config that a run has recorded."""
+    return _keys(config.validate(recorded))
+
+
 def _past(jobs: Sequence[tuple[Job, Fate]]) -> dict[Hashable, list[float]]:
     """Read the finished runs: map each of their keys to seconds, of a run or of an epoch."""
     past: dict[Hashable, list[float]] = {}
     if all(fate.kind == REUSE for _, fate in jobs):
         return past
+    once = Once()
     for run in store.Store(jobs[0][0].config.store.root).runs():
         result = run.result()
         if result is None or result.status != store.Status.FINISHED:
             continue
         try:
-            seeds, network = _keys(config.validate(run.start().get("config", {})))
+            seeds, network = once(_recorded_keys, {**run.start().get("config", {}), "seed": 0})
         except UserError:  # of another version, or without a record
             continue
         seconds = result.metrics[metrics.SECONDS]
