@@ -25,14 +25,15 @@ def main(arguments: Namespace, settings: Config) -> None:
     with console.waiting("loading PyTorch"):
         from sweeplab.sweep import leases
         from sweeplab.sweep.board import WorkersBoard
-        from sweeplab.sweep.board_worker import BoardWorker
+        from sweeplab.sweep.board_worker import BoardWorker, too_large
     board = WorkersBoard(home, sweep_id)
     board.terms()
-    worker = BoardWorker(home, board, leases.of_worker(), _slurm_job())
+    room = leases.of_worker()
+    worker = BoardWorker(home, board, room, _slurm_job())
     worker.run()
     console.say(f"{console.counted(worker.trained, 'job')} trained here")
-    if worker.too_large:
-        left = console.counted(worker.too_large, "job")
+    if count := too_large(board, room):
+        left = console.counted(count, "job")
         console.say(f"{left} left to other workers: more cores or GPUs needed than there are here")
     if worker.is_out_of_time and board.open():
         _queue_again()

@@ -12,22 +12,22 @@ from sweeplab.errors import UserError, counted
 from sweeplab.models import NLLLoss
 
 DEPTH = 3  # of lists in lists that are looked through
-IN_A_LIST, IN_A_DICT = "in a list", "in a dict"
+IN_A_LIST, IN_A_DICT, NO_PARAMETER = "in a list", "in a dict", "no torch.nn.Parameter"
 INSTEAD = {
     (nn.Module, IN_A_LIST): "torch.nn.ModuleList",
     (nn.Module, IN_A_DICT): "torch.nn.ModuleDict",
     (Tensor, IN_A_LIST): "torch.nn.ParameterList",
     (Tensor, IN_A_DICT): "torch.nn.ParameterDict",
-    (Tensor, "no torch.nn.Parameter"): "torch.nn.Parameter",
+    (Tensor, NO_PARAMETER): "torch.nn.Parameter",
 }
 LOGITS = (nn.CrossEntropyLoss, NLLLoss)  # which compute log-softmax themselves
 LAST = {
     "SoftmaxBackward0": "a softmax",
     "SigmoidBackward0": "a sigmoid",
     "ReluBackward0": "a ReLU",
-    "AddmmBackward0": "a linear layer",
 }
 """What a network ends with, by the first step of its derivative."""
+LINEAR = "AddmmBackward0"
 
 
 def ensure_registered(module: nn.Module, about: str) -> None:
@@ -55,7 +55,7 @@ def _held(value: Any, path: str, where: str = "", depth: int = 0) -> Iterator[tu
     if isinstance(value, nn.Module) and where:
         yield path, value, where
     elif isinstance(value, Tensor) and value.is_leaf:
-        yield path, value, where or "no torch.nn.Parameter"
+        yield path, value, where or NO_PARAMETER
     elif isinstance(value, list | tuple) and depth < DEPTH:
         for index, each in enumerate(value):
             yield from _held(each, f"{path}[{index}]", IN_A_LIST, depth + 1)
@@ -102,9 +102,10 @@ def _without_part(trained: dict[str, nn.Parameter], output: Tensor) -> list[str]
 
 
 def _about_loss(loss: nn.Module, output: Tensor) -> Iterator[str]:
-    last = LAST.get(output.grad_fn.name(), "") if output.grad_fn is not None else ""
-    if isinstance(loss, LOGITS) and last and last != "a linear layer":
+    derivative = output.grad_fn.name() if output.grad_fn is not None else ""
+    last = LAST.get(derivative, "")
+    if isinstance(loss, LOGITS) and last:
         kind = type(loss).__name__
         yield f"ends with {last}, but {kind} takes the numbers before it (logits): leave it out"
-    elif type(loss) is nn.NLLLoss and last:
-        yield f"ends with {last}, but torch.nn.NLLLoss takes log-softmax: loss=nll computes it, too"
+    elif type(loss) is nn.NLLLoss and (last or derivative == LINEAR):
+        yield f"ends with {last or 'a linear layer'}, but torch.nn.NLLLoss takes log-softmax: loss=nll computes it, too"

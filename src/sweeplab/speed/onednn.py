@@ -1,12 +1,12 @@
 """Linear layers whose matrix products oneDNN computes, for CPUs on which MKL has no fast code.
 
 MKL is PyTorch's default; on AMD CPUs it computes without AVX-512. What that costs depends on how wide
-the CPU computes. Zen 5 (family 26) has units of 512 bits: 784 x 392 at batch 128 took 0.20 instead of
-0.40 ms, more than two cores with 256 bits could, and a step of the default network 0.78 of a plain
-PyTorch loop's time instead of 1.01 (0.65 with one thread; medians of 30 to 60 rounds in turn). Zen 4
-(family 25, model 17) computes 512 bits in two halves: the same product took 0.86 of MKL's time with
-two threads and 0.97 with one, smaller ones up to 1.15 (n=40 x 20); a step on one thread 1.11 of it
-(n=10 x 20). So it is used from family 26 on.
+the CPU computes. On an EPYC 784 x 392 at batch 128 took 0.20 instead of 0.40 ms, and a step of the
+default network 0.78 of a plain PyTorch loop's time instead of 1.01 (0.65 with one thread; medians of
+30 to 60 rounds in turn). Its family was not noted, but two cores with units of 256 bits are not that
+fast, and AMD's have 512 from Zen 5 (family 26) on. Zen 4 (family 25, model 17) computes 512 bits in two
+halves: the same product took 0.86 of MKL's time with two threads and 0.97 with one, smaller ones up to
+1.15 (n=40 x 20); a step on one thread 1.11 of it (n=10 x 20). So it is used from family 26 on.
 
 oneDNN rounds otherwise, so results have other bits. A run records whether it was used. Off with
 SWEEPLAB_PLAIN=1.

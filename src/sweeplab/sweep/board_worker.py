@@ -114,11 +114,6 @@ class BoardWorker:
         self._board.rescue()
         return idle > LOOK * 5 and not any(map(self._fits, self._board.open()))
 
-    @property
-    def too_large(self) -> int:
-        """How many open jobs need more cores or GPUs than there are here."""
-        return sum(not self._fits(name) for name in self._board.open())
-
     def _fits(self, name: str) -> bool:
         posted = self._board.read(name)
         return posted is not None and self._leases.could_take(posted.threads, posted.gpus)
@@ -194,6 +189,13 @@ class BoardWorker:
             with suppress(TimeoutError):  # its signal may be on the way to this worker, too
                 await asyncio.wait_for(self._is_told.wait(), LEAVING)
         return code
+
+
+def too_large(board: WorkersBoard, leases: Leases) -> int:
+    """Count the open jobs that need more cores or GPUs than there are here."""
+    posted = [board.read(name) for name in board.open()]  # None: somebody has just taken it
+    found = [each for each in posted if each is not None]
+    return sum(not leases.could_take(each.threads, each.gpus) for each in found)
 
 
 def _info(leases: Leases, slurm: str | None) -> WorkerInfo:
