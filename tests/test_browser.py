@@ -214,7 +214,7 @@ def test_the_printed_link_opens_on_the_configs_without_a_click(
         expect(charts.nth(number).locator(".barlayer .point")).to_have_count(2)
     axes = page.locator(".parcoords text.label").all_text_contents()
     assert axes == ["model.hidden", "test/accuracy", "valid/accuracy"]
-    heading = "2 configs; bars: valid of the last epoch, test of the best"
+    heading = "2 configs; valid bars: last epoch"
     expect(page.get_by_text(heading)).to_be_visible()
     assert page.get_by_text("8 (valid/accuracy)", exact=True).count() == 0, "no other sweep"
     expect(page.get_by_text("other metrics")).to_be_visible()

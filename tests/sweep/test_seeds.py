@@ -73,7 +73,7 @@ def test_only_what_is_not_decided_gets_more_seeds(
         "stopped": [{"config": "hidden=16", "seeds": 5, "verdict": "better"}],
     }
     assert capsys.readouterr().out == (
-        "look 1 of 2, after 5 seeds: hidden=16 better; 2 of 3 configs not decided\n"
+        "look 1 of 2, after 5 seeds: hidden=16: better; 2 of 3 configs go on\n"
     )
     carry_out(jobs, MEANS)
     assert not jobs.more()
@@ -136,7 +136,7 @@ def test_seeds_count_from_the_one_that_is_given(planned: Planned) -> None:
         (("sweep.seeds.looks=5,10",), "sweep.seeds.looks: must be the same for all jobs of a sweep; it is carried out as one; a list needs brackets"),
         (("sweep.replicate=[seed,data.split_seed]",), "sweep.replicate=[seed,data.split_seed]: sweep.seeds.until=decided repeats a config over the seed alone; leave it out"),
         (("sweep.replicate=[]",), "sweep.replicate=[]: sweep.seeds.until=decided repeats a config over the seed alone; leave it out"),
-        (("sweep.seeds=7",), "sweep.seeds=7: a section of keys is expected"),
+        (("sweep.seeds=7",), "sweep.seeds=7: a section of keys is expected; valid: looks, max, until"),
         (("sweep.seeds.until=null", "sweep.seeds.max=9"), "sweep.seeds: max and looks are for sweep.seeds.until=decided; without it, sweep the seed, as in 'seed=range(10)'"),
         (("seed=abc",), "seed=abc: must be a whole number >= 0  (in 3 of 3 jobs: hidden=8, ...)\nnothing was trained"),
     ],
@@ -211,7 +211,7 @@ def test_a_sweep_trains_look_by_look(train: Command, root: Path) -> None:
     ended = train(*TWO_LOOKS, "hydra/launcher=sweeplab")
     assert ended.code == 0, ended.err
     assert "10 jobs: 10 new; looks after 5 and 6 seeds: 10 to 12 jobs\n" in ended.out
-    assert "look 1 of 2, after 5 seeds: 2 of 2 configs not decided\n" in ended.out
+    assert "look 1 of 2, after 5 seeds: 2 of 2 configs go on\n" in ended.out
     assert "6 pairs cannot tell (look 2: 6 seeds)" in ended.out
     (manifest,) = Store(root / "runs").manifests()
     assert (len(manifest["cells"]), manifest["looks"]["taken"]) == (12, 2)

@@ -91,7 +91,7 @@ def test_a_view_has_a_line_for_each_config_parallel_coordinates_and_bars(home: S
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`valid/accuracy`", False)
     assert state["selectedColumns"][:2] == ["params.`model.hidden`", "metrics.`valid/accuracy`"]
     assert [(s["name"], s["display"]) for s in state["compareRunSections"]] == [
-        ("2 configs; bars: valid of the last epoch, test of the best", True),
+        ("2 configs; valid bars: last epoch", True),
         ("other metrics", False),
     ]
 
@@ -138,10 +138,10 @@ def test_of_more_runs_than_mlflow_loads_no_mean_is_of_the_lucky_ones(
     monkeypatch.setattr(saved_view, "LOADED", 3)
     several = content(home, sweep(home, *grid()))
     assert several.order == ("attributes.start_time", True)
-    assert several.heading.startswith("the first 3 of 4 runs (more: > Load more); bars: ")
+    assert several.heading.startswith("the first 3 of 4 runs (more: > Load more); valid bars: ")
     one_each = content(home, sweep(home, *[(f"model.hidden={n}", "seed=0") for n in range(4)]))
     assert one_each.order == ("metrics.`valid/accuracy`", False)
-    assert one_each.heading.startswith("the best 3 of 4 runs (more: > Load more); bars: ")
+    assert one_each.heading.startswith("the best 3 of 4 runs (more: > Load more); valid bars: ")
 
 
 def test_folds_are_one_line_and_a_regression_puts_the_smallest_first(home: Store) -> None:

@@ -252,11 +252,12 @@ _hints: Callable[[type], dict[str, Any]] = lru_cache(maxsize=32)(typing.get_type
 
 def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | None:
     """Return the dataclass `cls` with these values; what is wrong is added to `problems`."""
+    known = {f.name.removesuffix("_"): f for f in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     if not isinstance(values, dict):
-        problems.append(f"{name}={yaml_str(values)}: a section of keys is expected")
+        problem = f"{name}={yaml_str(values)}: a section of keys is expected"
+        problems.append(problem + did_you_mean("", known))
         return None
     hints = _hints(cls)
-    known = {f.name.removesuffix("_"): f for f in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     before = len(problems)
     for key, value in values.items():
         if key not in known:

@@ -156,10 +156,13 @@ class SeedJobs(Jobs):
 def _said(rule: config.Node, seeds: int, configs: int, undecided: int) -> str:
     look = f"look {rule['taken']} of {len(rule['after'])}, after {counted(seeds, 'seed')}"
     stopped = [
-        f"{stop['config']} {stop['verdict']}" for stop in rule["stopped"] if stop["seeds"] == seeds
+        f"{stop['config']}: {stop['verdict']}" for stop in rule["stopped"] if stop["seeds"] == seeds
     ]
     listed = f"{'; '.join(stopped)}; " if stopped else ""
-    return f"{look}: {listed}{undecided} of {counted(configs, 'config')} not decided"
+    rest = f"{undecided} of {counted(configs, 'config')}"
+    if rule["taken"] == len(rule["after"]):
+        return f"{look}: {listed}{rest} not decided"
+    return f"{look}: {listed}{rest} {'goes' if undecided == 1 else 'go'} on"
 
 
 def _by_config(whole: Plan) -> dict[str, list[Cell]]:

@@ -106,13 +106,13 @@ class Content:
 
     @property
     def heading(self) -> str:
-        """Say what the charts compare, and which epochs the bars are of, which they do not show."""
+        """Say what the charts compare, and that bars are of another epoch than the table."""
         what = counted(self.configs, "config") if self.is_grouped else "runs"
         if self.is_partial:
             which = "first" if self.is_grouped else "best"
             what = f"the {which} {LOADED} of {self.runs:,} runs (more: > Load more)"
         split = self.monitor.partition("/")[0]
-        return f"{what}; bars: {split} of the last epoch, test of the best"
+        return f"{what}; {split} bars: last epoch"  # MLflow cuts a longer one
 
 
 def _tested(start: Node, histories: Iterable[store.History]) -> str:
