@@ -245,6 +245,11 @@ def test_several_settings_in_one_pair_of_quotes_are_taken_apart() -> None:
     assert answer("model=cnn data=digits").endswith("; did you mean 'model=cnn' 'data=digits'?")
 
 
+def test_a_condition_without_quotes_of_its_own_is_no_list_of_settings() -> None:
+    meant = 'sweep.where="seed==0 or model.hidden==8"'
+    assert answer("sweep.where=seed==0 or model.hidden==8").endswith(f"; did you mean '{meant}'?")
+
+
 @pytest.mark.parametrize("typed", ["trainer.epochs=1e2", "model=torch.nn.Linear", "seed=1"])
 def test_what_looks_like_a_slip_and_is_none(typed: str) -> None:
     assert answer(*typed.split()) == ""

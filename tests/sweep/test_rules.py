@@ -184,6 +184,17 @@ def test_a_larger_sample_has_the_smaller_one(
     )
 
 
+def test_a_value_that_all_drawn_configs_share_is_told(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(*GRID, "sweep.sample=1")
+    ((hidden, epochs),) = set(drawn(plan))
+    assert capsys.readouterr().out == (
+        "sweep.sample=1: drawn from 12 combinations, each with every value of seed; "
+        f"all have model.hidden={hidden} trainer.epochs={epochs}\n"
+    )
+
+
 def test_more_than_there_are_is_all(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
     plan = planned(*GRID, "sweep.sample=20", "sweep.where='model.hidden > 8'")
     assert len(set(drawn(plan))) == 9

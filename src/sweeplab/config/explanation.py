@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.slips import KEY, dotted_keys, meant, setting_meant
+from sweeplab.config.slips import KEY, SETTING, dotted_keys, meant, setting_meant
 from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def _syntax_problem(error: Any) -> str:
     if not lines or lines[0].startswith("LexerNoViableAltException"):
         return QUOTES + _with_quotes(key, value)
     several = str(error.override).split()
-    if len(several) > 1 and all(KEY.fullmatch(word.partition("=")[0]) for word in several):
+    if len(several) > 1 and all(SETTING.match(word) for word in several):
         return f"several settings, which stand apart{meant(*several)}"
     if "=" in value and not re.search(r"['\"]", str(error.override)):
         return EQUALS + _with_quotes(key, value)

@@ -54,7 +54,8 @@ def draw(
         raise UserError(
             f"sweep.where: holds for none of the {counted(total, 'job')}; nothing was trained"
         )
-    console.say(_summary(rules.sample, progress.count, drawn, paired))
+    alike = _shared(drawn, list(jobs))
+    console.say(_summary(rules.sample, progress.count, drawn, paired) + alike)
     return [list(words) for words in jobs]
 
 
@@ -161,6 +162,14 @@ def _is_wanted(words: Sequence[str], rules: Sweep, compose: Compose) -> bool:
     except UserError:
         return True
     return Condition.read(rules.where, "sweep.where").holds(values)
+
+
+def _shared(drawn: Sequence[Axis], jobs: Sequence[tuple[str, ...]]) -> str:
+    """Name the drawn values that all jobs have, for which no table has a column; '' without any."""
+    rows = itertools.chain(*(axis for axis in drawn if len(axis) > 1))
+    overrides = {override for _, override in itertools.chain(*rows)}
+    shared = sorted(overrides.intersection(*jobs))
+    return f"; all have {' '.join(shared)}" if shared else ""
 
 
 def _summary(sample: int, count: int, drawn: Sequence[Axis], paired: Sequence[Axis]) -> str:
