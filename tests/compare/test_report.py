@@ -253,6 +253,20 @@ def test_the_pareto_front_by_hand() -> None:
     assert figures.pareto(points, "min") == [0]
 
 
+def test_names_on_the_front_do_not_lie_on_one_another(home: Store) -> None:
+    """As in a search: a near value, and names that reach from one end to the other's."""
+    cells = []
+    for size, value in ((626, 0.90), (1242, 0.958), (2474, 0.983), (4938, 0.2), (5000, 0.0)):
+        words = (f"model.hidden={size}", f"optimizer.lr={size / 123457}", "seed=0")
+        cells.append(add(home, *words, valid=[value], more={"parameters": float(size)}))
+    plot = figures.parameters(summarise(home, manifest(home, cells)))
+    assert plot is not None
+    plot[0].draw_without_rendering()
+    boxes = [text.get_window_extent() for text in plot[0].axes[0].texts]
+    assert len(boxes) == 3
+    assert not boxes[1].overlaps(boxes[2])
+
+
 def test_colours_come_from_the_page(home: Store) -> None:
     for drawn in figures.draw(summarise(home, widths(home))):
         style = " ".join(re.findall(r'style="([^"]*)"', drawn.svg))

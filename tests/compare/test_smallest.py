@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,14 @@ def test_where_none_is_shown_it_is_said_what_that_would_take(home: Store) -> Non
 def test_other_endings(home: Store, configs: list[tuple[int, Sequence[float]]], said: str) -> None:
     sized(home, *configs)
     assert found(home, 0.00501).sentence.endswith(said)
+
+
+def test_too_few_pairs_for_a_look_are_not_said_to_be_fewer_than_two(home: Store) -> None:
+    sized(home, (512, [0.9]), (8, [0.8]))
+    smallest = replace(found(home, 0.01), has_looks=True)
+    assert smallest.sentence.endswith(
+        "; none has the pairs that a look takes, or a spread to test by"
+    )
 
 
 def test_a_metric_that_is_better_the_smaller_it_is(home: Store) -> None:

@@ -110,12 +110,12 @@ def _plot_front(panel: Axes, comparison: Comparison, points: Sequence[_Point]) -
     last = math.inf
     for point in front[-MOST_NAMES:]:
         value = point.mean.mean
-        lower = 10 if abs(value - last) < 0.03 * span else 0  # or it would lie on the label before
+        away = 10 if abs(value - last) < 0.03 * span else 0  # or it would lie on the label before
         last = value
         is_right = math.log(point.size / smallest) > 0.5 * math.log(largest / smallest)
-        side: dict[str, Any] = {"xytext": (6, -10 - lower)}
+        side: dict[str, Any] = {"xytext": (6, -10 - away)}
         if is_right:
-            side = {"xytext": (-6, -lower), "ha": "right"}
+            side = {"xytext": (-6, away), "ha": "right"}
         text = drawing.shorten(comparison.ranked_name(point.group), 50)
         panel.annotate(
             text, (point.size, value), textcoords="offset points", va="center", fontsize=8, **side

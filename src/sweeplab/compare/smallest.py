@@ -82,7 +82,8 @@ class Smallest:
     def _nearest(self) -> str:
         """Say which config could be shown by fewest pairs; '' where more pairs are of no use."""
         if all(candidate.paired.p is None for candidate in self.candidates):
-            return "none has two pairs with a spread to test by"
+            pairs = "the pairs that a look takes, or" if self.has_looks else "two pairs with"
+            return f"none has {pairs} a spread to test by"
         needs = [
             (candidate.need, candidate)
             for candidate in self.candidates
