@@ -82,11 +82,18 @@ def tree(root: int) -> list[int]:
     """The process and all below it."""
     found = [root]
     for pid in found:  # it grows on the way
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                found += [int(word) for word in task.read_text().split()]
-            except OSError:
-                continue
+        found += children(pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started; none if it has gone."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue
     return found
 
 
