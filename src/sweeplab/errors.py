@@ -68,6 +68,7 @@ class HungUp(Interrupted):
 
 def exit_code(error: BaseException | None) -> int:
     """Return the exit code of a command that this has ended; 0 if nothing has."""
+    # The narrower kinds stand first: the first that fits counts.
     codes = {HungUp: 129, Interrupted: 143, KeyboardInterrupt: 130, UserError: 2, BaseException: 1}
     return next((codes[kind] for kind in codes if isinstance(error, kind)), 0)
 

@@ -18,7 +18,7 @@ from sweeplab.train import ranks
 
 P = ParamSpec("P")
 
-FAILED, BAD_INPUT = 1, 2
+BAD_INPUT = 2
 # As the user set it: `reported` sets it for Hydra's sake.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
@@ -119,18 +119,13 @@ def _report(error: BaseException) -> int:
     if TRACEBACKS:
         _trace(error)
     kept = str(error) or f"what was finished is kept; {AGAIN}"
-    if isinstance(error, Interrupted):
-        console.complain(f"terminated: {kept}")
-        return exit_code(error)
     if isinstance(error, KeyboardInterrupt):
-        console.complain(f"interrupted: {kept}")
+        what = "terminated" if isinstance(error, Interrupted) else "interrupted"
+        console.complain(f"{what}: {kept}")
         return exit_code(error)
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | RunFailed):
         console.complain(str(error))
-        return BAD_INPUT
-    if isinstance(error, RunFailed):
-        console.complain(str(error))
-        return FAILED
+        return exit_code(error)
     assert isinstance(error, Exception)
     if message := config.explain(error):
         console.complain(message)
@@ -139,9 +134,9 @@ def _report(error: BaseException) -> int:
         # A full disk, for example, or a folder that has gone.
         advice = "when that is mended, issue the same command again"
         console.complain(f"{error.filename}: {error.strerror}; {advice}")
-        return FAILED
-    _trace(error)
-    return FAILED
+    else:
+        _trace(error)
+    return exit_code(error)
 
 
 def _trace(error: BaseException) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # the confidence level of an interval, unless `alpha` says otherwise
 ALPHA = 1 - LEVEL  # what has a corrected p below it is called a difference
 
 
@@ -24,7 +24,7 @@ class Mean:
     """A mean of `n` values; of one value alone nothing is known about its spread."""
 
     mean: float
-    half: float | None  # half the width of the 95 % confidence interval, by Student's t
+    half: float | None  # half the width of the confidence interval, by Student's t
     n: int
     least: float = -math.inf  # what the values can be: the interval ends there
     most: float = math.inf
@@ -49,12 +49,12 @@ def mean(
     values: Iterable[float],
     bounds: tuple[float, float] = (-math.inf, math.inf),
     overlap: float = 0.0,
-    level: float = ALPHA,
+    alpha: float = ALPHA,
 ) -> Mean | None:
     """Return mean and confidence interval by Student's t: s / sqrt(n) times its quantile at n - 1.
 
     `overlap` is that of folds. `bounds` are the least and the greatest value that there can be,
-    beyond which the interval does not go. It misses the true mean with the probability `level`.
+    beyond which the interval does not go. It misses the true mean with the probability `alpha`.
     """
     found = list(values)
     least, most = bounds
@@ -64,7 +64,7 @@ def mean(
     if n == 1:
         return Mean(mean=found[0], half=None, n=1)
     center, deviation = _moments(found)
-    half = half_width(deviation, n, level, overlap)
+    half = half_width(deviation, n, alpha, overlap)
     return Mean(mean=center, half=half, n=n, least=least, most=most)
 
 
@@ -84,9 +84,9 @@ def averaged(values: Iterable[tuple[Hashable, float]]) -> dict[Hashable, float]:
     return {key: _moments(several)[0] for key, several in by_key.items()}
 
 
-def half_width(deviation: float, n: int, level: float, overlap: float = 0.0) -> float:
-    """Return half the width of the interval of a mean, which misses with the probability `level`."""
-    return _quantile(n - 1, 1 - level / 2) * deviation * math.sqrt(1 / n + overlap)
+def half_width(deviation: float, n: int, alpha: float, overlap: float = 0.0) -> float:
+    """Return half the width of the interval of a mean, which misses with the probability `alpha`."""
+    return _quantile(n - 1, 1 - alpha / 2) * deviation * math.sqrt(1 / n + overlap)
 
 
 @cache

@@ -275,8 +275,8 @@ def _section(cls: type[T], values: Any, name: str, problems: list[str]) -> T | N
 
 
 def _convert(value: Any, hint: Any, key: str, rule: Mapping[str, Any], problems: list[str]) -> Any:
-    """Return the value as the type `hint`; if it is none, or the rule of its field forbids it, note
-    a problem.
+    """Return the value as the type `hint`. If it cannot be converted, or the rule of its field (its
+    metadata) forbids it, a problem is added.
     """
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     or_null = OR_NULL if types.NoneType in kinds else ""

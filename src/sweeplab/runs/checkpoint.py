@@ -55,13 +55,12 @@ COMMENT_LENGTH = (len(DIGEST) + 64).to_bytes(2, "little")
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of an epoch, whole or not at all, and keep it and the one before.
 
-    Those of later epochs were not believed, or the training would not be here.
+    Those of later epochs are deleted: they were damaged, and training went on from an earlier one.
     """
     folder.mkdir(exist_ok=True)
     saved = {name: getattr(checkpoint, name) for name in Checkpoint.names()}
-    saved["reason"] = (
-        None if checkpoint.reason is None else str(checkpoint.reason)
-    )  # torch reads no classes of ours
+    if checkpoint.reason is not None:
+        saved["reason"] = str(checkpoint.reason)  # torch reads no classes of ours
     write_atomic(folder / f"{checkpoint.epoch}.pt", _sealed(states.to_bytes(saved)))
     before = [file for number, file in _files(folder) if number < checkpoint.epoch]
     after = [file for number, file in _files(folder) if number > checkpoint.epoch]

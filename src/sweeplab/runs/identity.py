@@ -1,4 +1,8 @@
-"""Say what a run is asked to compute: the one form behind fingerprints, groups, differences."""
+"""Say what a run is asked to compute: the one form behind fingerprints, groups, differences.
+
+A fingerprint is the SHA-256 (`store.fingerprint`) of that form, the digest of the data set, and the
+digest of the code behind the `_target_`s; the question is the same without the code.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from sweeplab.targets import without_defaults
 from sweeplab.train import schedule
 
 STOPPING: dict[str, Any] = {"epochs": 1, "patience": None, "min_delta": 0.0, "target": None}
-"""The trainer keys that say which epoch is the last and nothing else, each with one of its values.
+"""The trainer keys that say which epoch is the last and nothing else, each set to a
+fixed value, so that it drops out of `path`.
 
 `trainer.epochs` is among them where no schedule depends on it.
 """
@@ -34,7 +39,7 @@ class Identity:
 
 
 def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> dict[str, Any]:
-    """Return the config as what is computed: equal for configs that give the same numbers.
+    """Return the part of a config that decides the numbers: equal for configs that give the same.
 
     It is `config.canonical` without arguments that change nothing (`foreach: null`), and with what
     the run would fill in: the sizes of the split, a scheduler's mode, and for `trainer.init_from`
@@ -50,7 +55,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     if not plain["metrics"]:
         del plain["metrics"]
     sizes = {"valid": facts.valid, "test": facts.test}
-    if settings.data.fold is not None:  # from which they follow, not alike in all folds
+    if settings.data.fold is not None:  # the sizes follow from it, and differ by one between folds
         del sizes["test"]
         if settings.data.group is not None:
             del sizes["valid"]
@@ -71,10 +76,10 @@ def path(settings: Config, examples: int) -> str:
     return repr(replace(settings, scheduler=scheduler, trainer=trainer))
 
 
-def identify(asked_for: dict[str, Any], examples: str, digest: str) -> Identity:
-    """Name a run by what is `asked` of it, the digest of its examples, and that of its code."""
-    fingerprint, question = store.fingerprint(asked_for, examples, digest)
-    return Identity(asked=asked_for, fingerprint=fingerprint, question=question, code=digest)
+def identify(asked_for: dict[str, Any], data_digest: str, code_digest: str) -> Identity:
+    """Name a run by what is `asked` of it, the digest of its data, and that of its code."""
+    fingerprint, question = store.fingerprint(asked_for, data_digest, code_digest)
+    return Identity(asked=asked_for, fingerprint=fingerprint, question=question, code=code_digest)
 
 
 def initial_run(init_from: str, root: str) -> tuple[store.Run, str]:

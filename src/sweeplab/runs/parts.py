@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from sweeplab import data, metrics, targets
 from sweeplab.config import COMPONENTS, Config, Data, Node, nodes
 from sweeplab.errors import UserError, did_you_mean
-from sweeplab.train import groups, metric_values, own_step, schedule, schedule_checks, stopping
+from sweeplab.train import (
+    groups,
+    metric_values,
+    own_step,
+    schedule,
+    schedule_checks,
+    stopping_checks,
+)
 
 
 def problems(config: Config) -> list[str]:
@@ -52,7 +59,7 @@ def problems(config: Config) -> list[str]:
         found.append(
             f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min"
         )
-    return [*found, *stopping.problems(config)]
+    return [*found, *stopping_checks.problems(config)]
 
 
 def _updater_problems(config: Config) -> list[str]:

@@ -26,7 +26,12 @@ from sweeplab.sweep.worker import RAISED
 
 
 class Dispatch:
-    """Carries out the jobs of one sweep."""
+    """Carries out the jobs of one sweep.
+
+    The life of a job: it is taken from those that wait (`_start`), gets cores or a GPU (a lease),
+    and a process, which is watched to its end (`_run_process`); then how it ended is judged: it is
+    finished, or failed, or put back to be tried again (`_judge`).
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Dispatch:
         self._attempts = Attempts(home, jobs, place, view)
         self._steering = Steering(home, jobs, self._attempts, view)
         self._endings = Endings(jobs, self._settings, view, self._attempts, self._steering)
+        self._halt: Halt  # belongs to the loop of `_run`
         self._tasks: set[asyncio.Task[None]] = set()  # for each process
         self._at_work: dict[Process, list[Attempt]] = {}  # those that have begun
         self.started = 0  # processes
@@ -50,7 +56,7 @@ class Dispatch:
     def run(self, tend: Callable[[], None] = lambda: None) -> str | None:
         """Train until all jobs have ended; return why some were not started, if so.
 
-        Calls `tend` now and then. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
+        Calls `tend` once a round, about every 0.2 s. Raises KeyboardInterrupt after Ctrl-C or SIGTERM.
         """
         with self._steering:
             _run_apart(self._run(tend))
@@ -126,19 +132,20 @@ class Dispatch:
                 self._attempts.put_back(group)
                 return
             self.started += 1
-            self._tasks.add(asyncio.create_task(self._train(group, lease)))
+            self._tasks.add(asyncio.create_task(self._run_process(group, lease)))
 
     # --- the life of a job
 
-    async def _train(self, group: list[Attempt], lease: Lease) -> None:
-        """Train jobs in a process: until it ends, or is told to, or is killed because it does not.
+    async def _run_process(self, group: list[Attempt], lease: Lease) -> None:
+        """Start a process for jobs that are trained together, watch it, and judge how each ended.
 
-        Those that end before the others leave the group.
+        It ends by itself, or is told to, or is killed if it does not. A job that ends before the
+        others leaves the group.
         """
-        orders = [_order(attempt.cell.job, self._jobs.plan.id) for attempt in group]
-        data = repr(orders[0].config.data)
+        sent = [_as_sent(attempt.cell.job, self._jobs.plan.id) for attempt in group]
+        data = repr(sent[0].config.data)
         try:
-            process = self._place.start(orders, lease, data)
+            process = self._place.start(sent, lease, data)
             watch = Watch(process, self._halt, self._settings.job_timeout)
             if not await watch.has_begun():
                 return
@@ -191,7 +198,8 @@ def _run_apart(work: Coroutine[Any, Any, None]) -> None:
         asyncio._set_running_loop(outer)
 
 
-def _order(job: Job, sweep_id: str) -> Job:
+def _as_sent(job: Job, sweep_id: str) -> Job:
     """Return a job as it is sent to its process: with the sweep's id, and without its layers."""
-    sweep = replace(job.config.sweep, id=sweep_id, then=None)  # which is the sweep's alone
+    # What is to be done afterwards (`sweep.then`) is done once, by the sweep.
+    sweep = replace(job.config.sweep, id=sweep_id, then=None)
     return replace(job, config=replace(job.config, sweep=sweep), layers=[])

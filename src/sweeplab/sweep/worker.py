@@ -97,14 +97,14 @@ def train(jobs: Sequence[Job], splits: data.Splits | None) -> int:
 
 def _exit_code(error: BaseException) -> int:
     """Print an exception; return the exit code for it."""
+    code = errors.exit_code(error)
     if isinstance(error, KeyboardInterrupt):
-        return TERMINATED if isinstance(error, errors.Interrupted) else INTERRUPTED
+        return code
     if isinstance(error, errors.RunFailed | errors.UserError):
         print(config.redact_text(str(error)), file=sys.stderr)
-        return BAD_INPUT if isinstance(error, errors.UserError) else RAISED
-    if isinstance(error, OSError) and error.filename is not None:
+    elif isinstance(error, OSError) and error.filename is not None:
         print(config.redact_text(f"{error.filename}: {error.strerror}"), file=sys.stderr)
     else:
         text = "".join(traceback.format_exception(error))
         print(config.redact_text(text), end="", file=sys.stderr)
-    return RAISED
+    return code

@@ -54,8 +54,8 @@ def epochs(
 def train_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
     """Train on each batch once; the averages are of the outputs as they were before each step.
 
-    A user's own loss, of which no more is known, is summed as a mean over examples. For a step of
-    one's own `batches` yields each batch with the number of its examples.
+    A loss whose reduction is unknown is taken for a mean over the examples of a batch. With a
+    user's own step, `batches` yields each batch together with its number of examples.
     """
     started = time.perf_counter()
     state.train()
@@ -63,7 +63,7 @@ def train_epoch(state: TrainState, batches: Iterable[Batch]) -> Trained:
         updater.checked_rates()
     averager: MetricAverager | StepAverager
     if state.step is not None:
-        averager = _train_by_step(state, batches)
+        averager = _train_with_own_step(state, batches)
     else:
         averager = state.new_averager()
         accumulated = Accumulated(state)
@@ -82,25 +82,25 @@ def train_step(state: TrainState, inputs: Tensor, targets: Tensor) -> tuple[Tens
 
     Nothing here waits for the device.
     """
-    first_outputs: list[Tensor] = []  # before the update; LBFGS looks several times
+    first_outputs: list[Tensor] = []  # before the update; LBFGS calls the closure several times
     compute_gradients = state.captured or add_gradients
 
-    def look() -> Tensor:
+    def closure() -> Tensor:
         loss, output = compute_gradients(state, inputs, targets)
         if not first_outputs:
             first_outputs.append(output)
         return loss
 
-    loss = state.updater.step_by(look)
+    loss = state.updater.step_by(closure)
     state.average()
     return loss, first_outputs[0]
 
 
-def _train_by_step(state: TrainState, batches: Iterable[tuple[Any, int]]) -> StepAverager:
+def _train_with_own_step(state: TrainState, batches: Iterable[tuple[Any, int]]) -> StepAverager:
     averager = StepAverager(state.kind, state.unit)
     accumulated = Accumulated(state)
     for batch, examples in batches:
-        if "" not in state.updaters:
+        if state.is_in_parts:
             result = update_parts(state, batch)
         elif state.accumulate == 1:
             result = update_whole(state, batch)
@@ -141,7 +141,7 @@ def evaluate(state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
     """
     state.eval()
     if state.step is not None:
-        return _evaluate_by_step(state, batches)
+        return _evaluate_with_own_step(state, batches)
     averager = state.new_averager()
     kept: list[Batch] = []
     for metric in state.metrics.values():
@@ -160,15 +160,23 @@ def evaluate(state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
             metric.update(output, targets)
     means = averager.means()
     if state.reduction is Reduction.WHOLE:
-        gathered = state.gather(kept)
-        if gathered:
-            outputs, all_targets = zip(*gathered, strict=True)
-            means[LOSS] = float(state.loss(torch.cat(outputs), torch.cat(all_targets)))
+        means |= _loss_of_whole_set(state, kept)
     numbers, state.others = metric_values.compute(state.metrics)
     return means | numbers
 
 
-def _evaluate_by_step(state: TrainState, batches: Iterable[tuple[Any, int]]) -> dict[str, float]:
+def _loss_of_whole_set(state: TrainState, kept: list[Batch]) -> dict[str, float]:
+    """Compute the loss of all outputs at once; none in the processes that gather nothing."""
+    gathered = state.gather(kept)
+    if not gathered:
+        return {}
+    outputs, targets = zip(*gathered, strict=True)
+    return {LOSS: float(state.loss(torch.cat(outputs), torch.cat(targets)))}
+
+
+def _evaluate_with_own_step(
+    state: TrainState, batches: Iterable[tuple[Any, int]]
+) -> dict[str, float]:
     """Compute all numbers of a step over all batches; of all else, those of the first batch."""
     averager = StepAverager(state.kind, state.unit)
     others: dict[str, Any] | None = None

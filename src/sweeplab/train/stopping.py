@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sweeplab import metrics
-from sweeplab.config import Config
 from sweeplab.metrics import EpochResult
 
 
@@ -25,12 +23,13 @@ class StopReason(StrEnum):
     PRUNED = "pruned"  # by a search
 
 
+# The names stand in checkpoints.
 STATE = ("best", "best_epoch", "improved", "waited", "seconds")
 
 
 @dataclass(kw_only=True, slots=True)
 class Stopping:
-    """Takes in one epoch after the other; the fields after `min_delta` are the state for a resume.
+    """Takes in one epoch after the other; the fields that STATE names are what a resume needs.
 
     The best epoch is the best, however little better it is; `min_delta` decides only whether
     patience starts anew.
@@ -101,41 +100,3 @@ class Stopping:
         """Go on from `state_dict()` of another process."""
         for name in STATE:
             setattr(self, name, state[name])
-
-
-NEVER_NEGATIVE = (
-    "CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss",
-    "BCEWithLogitsLoss", "MultiMarginLoss", "sweeplab.models.NLLLoss",
-)  # fmt: skip
-"""Losses whose values are never below 0; torch's own NLLLoss, which takes any number, is not."""
-
-
-def problems(config: Config) -> list[str]:
-    """List what contradicts itself in how a run is watched: mode, target and min_delta."""
-    trainer, monitor = config.trainer, config.monitor
-    messages = []
-    natural = metrics.mode_by_name(monitor)
-    if natural is not None and config.mode != natural:
-        better = "larger" if natural == "max" else "smaller"
-        why = f"{monitor} is better the {better} it is; give {natural}, or auto"
-        messages.append(f"trainer.mode={trainer.mode}: {why}")
-    if trainer.target is not None:
-        why = metrics.unreachable(monitor, trainer.target) or _below_zero(config, trainer.target)
-        if why:
-            messages.append(f"trainer.target={trainer.target:g}: {why}")
-    if monitor.endswith(metrics.ACCURACY) and natural and trainer.min_delta >= 1:
-        why = f"{monitor} never changes by more than 1; give less"
-        messages.append(f"trainer.min_delta={trainer.min_delta:g}: {why}")
-    return messages
-
-
-def _below_zero(config: Config, target: float) -> str:
-    """Say why the loss cannot reach a negative target; '' where it can, or no loss is monitored."""
-    if config.monitor not in (metrics.TRAIN_LOSS, metrics.VALID_LOSS) or target >= 0:
-        return ""
-    name = str(config.loss.get("_target_"))
-    if name.startswith(("torch.nn.", "sweeplab.")) and name not in NEVER_NEGATIVE:
-        name = name.rpartition(".")[2]
-    if name not in NEVER_NEGATIVE:
-        return ""
-    return f"{config.monitor} is never below 0; give a number >= 0"

@@ -53,6 +53,11 @@ class TrainState:
         return self.updaters[""]
 
     @property
+    def is_in_parts(self) -> bool:
+        """Whether parts of the network have updaters of their own, in the place of an only one."""
+        return "" not in self.updaters
+
+    @property
     def evaluated(self) -> nn.Module:
         """The network that is evaluated and kept: the averaged one, if there is one."""
         return self.model if self.averaged is None else self.averaged.module
