@@ -26,15 +26,6 @@ from sweeplab.config.explanation import explain, unreadable, yaml_error
 from sweeplab.config.hydra_calls import call, conf_dir
 from sweeplab.config.mending import mending
 from sweeplab.config.nodes import Node, as_plain, class_paths
-from sweeplab.config.reading import (
-    absolute,
-    expand_home,
-    parse,
-    read_section,
-    resolve,
-    root,
-    validate,
-)
 from sweeplab.config.redaction import (
     hidden_keys,
     holds_secret,
@@ -70,4 +61,13 @@ from sweeplab.config.text import (
     short_names,
     to_text,
     yaml_str,
+)
+from sweeplab.config.validation import (
+    absolute,
+    expand_home,
+    parse,
+    read_section,
+    resolve,
+    root,
+    validate,
 )

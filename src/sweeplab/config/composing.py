@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 from sweeplab.config import slips
 from sweeplab.config.canon import flatten
 from sweeplab.config.hydra_calls import conf_dir, hydra_in
-from sweeplab.config.reading import parse
 from sweeplab.config.redaction import redact_override, remember_secrets
 from sweeplab.config.sections import COMPONENTS, Config
 from sweeplab.config.text import from_text, key_of, to_text
+from sweeplab.config.validation import parse
 from sweeplab.errors import UserError
 
 _HOME_PATH = re.compile(r"(\+{0,2}[\w.]+=)(~[^'\",\[\]{}]*)")  # as in store.root=~/runs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeplab.config.hydra_calls import conf_dir
-from sweeplab.config.reading import expand_home
+from sweeplab.config.validation import expand_home
 from sweeplab.errors import UserError
 
 ENTRY = "train.py"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeplab.config.layers import ConfigLayer, Layers
-from sweeplab.config.reading import root
 from sweeplab.config.resolving import register
+from sweeplab.config.validation import root
 
 ENVIRONMENT = {
     "tracking.uri": "MLFLOW_TRACKING_URI",

@@ -16,9 +16,9 @@ from typing import Any
 from sweeplab.config import origins
 from sweeplab.config.hydra_calls import conf_dir, hydra_in
 from sweeplab.config.layers import Layers
-from sweeplab.config.reading import expected
 from sweeplab.config.sections import SECTIONS, SEEDS
 from sweeplab.config.text import SCALAR_NAMES
+from sweeplab.config.validation import expected
 
 COMMENTED = {"": "config", "data": "data/mnist", "trainer": "trainer/default"}
 COMMENTED["tracking"] = "tracking/mlflow"

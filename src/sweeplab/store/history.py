@@ -197,7 +197,6 @@ class History(JournalFacts):
     def _reset(self) -> None:
         self._offset = 0  # bytes that have been read
         self._lines: list[Line | bytes] | None = []  # those of epochs are not parsed
-        self._landmarks: list[Line] | None = []  # those of the lines that are not of epochs
         self._places: dict[int, int] = {}  # epoch -> how many lines stand before its first one
         self.count = 0  # lines that have been read
         self.fingerprint = self.sweep = ""  # of the latest start
@@ -269,8 +268,6 @@ class History(JournalFacts):
             self._places.setdefault(epoch, self.count)
         if self._lines is not None:
             self._lines.append(line)
-        if self._landmarks is not None and epoch is None and not isinstance(line, bytes):
-            self._landmarks.append(line)
         self.count += 1
 
     def _heed(self, line: Line) -> None:
@@ -306,10 +303,8 @@ class History(JournalFacts):
 
     @property
     def landmarks(self) -> list[Line]:
-        if self._landmarks is None:
-            events = [line for line in self._kept() if not isinstance(line, bytes)]
-            self._landmarks = [line for line in events if line["event"] != Event.EPOCH]
-        return self._landmarks
+        events = [line for line in self._kept() if not isinstance(line, bytes)]
+        return [line for line in events if line["event"] != Event.EPOCH]
 
     @property
     def epochs(self) -> EpochMetrics:
@@ -328,7 +323,7 @@ class History(JournalFacts):
 
     def forget(self) -> None:
         """Free the memory that the lines take."""
-        self._lines = self._landmarks = None
+        self._lines = None
 
     def until(self, count: int) -> History:
         """Return the history of the first lines only."""

@@ -93,7 +93,7 @@ class Writer:
         # How a run is computed may change when it is resumed; its params and data set tell of the
         # first start.
         params = {} if tracked.fed else self._missing_params(start, run_id, is_new=is_new)
-        if is_new or not self._has_new_tags(tracked, new):
+        if is_new or not _has_new_tags(tracked, new):
             tags = {}
         sender.log(client, run_id, rows, params, tags)
         if not tracked.fed and (data := start.get("data")):
@@ -106,12 +106,6 @@ class Writer:
         if tracked.goal["status"] != RUNNING:
             followed.history.forget()
         return run_id
-
-    def _has_new_tags(self, tracked: TrackedRun, new: list[store.Line]) -> bool:
-        """Tell whether a tag of the run has changed: by its sweeps, or by these new lines."""
-        if tracked.fed.get("sweeps") != tracked.goal["sweeps"]:
-            return True
-        return not {line["event"] for line in new} <= NUMBERS
 
     def _tags(
         self, tracked: TrackedRun, followed: FollowedRun, history: store.History
@@ -160,3 +154,10 @@ class Writer:
             target = places.name(name, sweep=isinstance(tracked.source, SweepManifest))
             client.log_artifact(run_id, str(folder / name), target.rpartition("/")[0] or None)
         return bool(changed)
+
+
+def _has_new_tags(tracked: TrackedRun, new: list[store.Line]) -> bool:
+    """Tell whether a tag of a run has changed: by its sweeps, or by these new lines."""
+    if tracked.fed.get("sweeps") != tracked.goal["sweeps"]:
+        return True
+    return not {line["event"] for line in new} <= NUMBERS
