@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import ready
+import servers
 import yaml
 from conftest import PROJECT, Command
 from filelock import FileLock
@@ -445,19 +446,111 @@ def test_links_go_to_the_server_without_the_password(
     assert secrets(root, postgres, server) == []
 
 
+def ask_admin(server: Server, path: str, **body: str) -> None:
+    """What deploy/README.md has curl do."""
+    import requests
+
+    made = requests.post(f"{server.address}{path}", json=body, auth=(ADMIN, PASSWORD), timeout=10)
+    assert made.status_code == 200, made.text
+
+
+def make_user(server: Server, name: str) -> str:
+    """Make a user; return the address with the password, of which the name is a part."""
+    ask_admin(
+        server, "/api/2.0/mlflow/users/create", username=name, password=f"{name}-long-password"
+    )
+    return f"http://{name}:{name}-long-password@127.0.0.1:{server.port}"
+
+
+def grant(
+    postgres: Postgres,
+    server: Server,
+    user: str,
+    name: str,
+    permission: str,
+    *,
+    replaced: bool = False,
+) -> None:
+    """Give a user a permission for an experiment; `replaced`: in the place of the one there is."""
+    ((number,),) = postgres.query(
+        server.database.rpartition("/")[2],
+        f"select experiment_id from experiments where name = '{name}'",
+    )
+    what = {"username": user, "resource_type": "experiment", "resource_id": str(number)}
+    users = "/api/3.0/mlflow/users/permissions"
+    if replaced:
+        ask_admin(server, f"{users}/revoke", **what)
+    ask_admin(server, f"{users}/grant", **what, permission=permission)
+
+
+def refused(server: Server, name: str) -> str:
+    where = f"http://***@127.0.0.1:{server.port}"
+    return f"MLflow at {where} refuses experiment '{name}': {causes.NOT_ALLOWED}"
+
+
+def test_an_experiment_that_is_refused_holds_up_no_other(
+    train: Command, root: Path, server: Server, postgres: Postgres
+) -> None:
+    uri = make_user(server, "bob")
+    Connection(Store(root / "none").open(), server.uri()).experiment("denied")
+    grant(postgres, server, "bob", "denied", "DENY")
+    words = (*DIGITS, f"tracking.uri={uri}")
+    ended = train(*words, "tracking.experiment=denied", "seed=1", "tracking.wait=20", tracking=True)
+    assert (ended.code, refused(server, "denied") in " ".join(ended.err.split())) == (1, True)
+    ended = train(*words, "tracking.experiment=allowed", "tracking.wait=60", tracking=True)
+    assert (ended.code, ended.err) == (0, "")
+    grant(postgres, server, "bob", "denied", "EDIT", replaced=True)
+    store = Store(root / "runs")
+    assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
+    assert [len(tracking.run_places(run, uri)) for run in store.runs()] == [1, 1]
+
+
+@pytest.mark.full
+def test_who_has_no_permission_loses_nothing_and_goes_on_once_it_is_granted(
+    train: Command,
+    command: Command,
+    root: Path,
+    postgres: Postgres,
+    fresh: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEFAULT_PERMISSION", "NO_PERMISSIONS")
+    (root / "server").mkdir()
+    of_ours = (
+        "select count(*) from runs join experiments e using (experiment_id) where e.name = 'ours'"
+    )
+    with servers.mlflow_server(fresh, root / "server") as server:
+        ann, bob = make_user(server, "ann"), make_user(server, "bob")
+        words = (*DIGITS, "tracking.experiment=ours", "tracking.wait=30")
+        ended = train(*words, f"tracking.uri={ann}", "store.root=ann", tracking=True)
+        assert (ended.code, ended.err) == (0, "")
+        bobs = (f"tracking.uri={bob}", "store.root=bob")
+        for permission in (None, "READ"):
+            if permission:
+                grant(postgres, server, "bob", "ours", permission)
+            ended = train("-m", *words, *bobs, "seed=1,2", tracking=True)
+            assert ended.code == 1
+            line = f"MLflow lags behind by 3 runs: {refused(server, 'ours')} nothing is lost;"
+            assert ended.err.split() == f"{line} bring it level with: sweeplab sync".split()
+            assert [run.status for run in Store(root / "bob").runs()] == ["finished"] * 2
+            synced = command("sweeplab", "sync", *bobs, HYDRA_FULL_ERROR="")
+            assert synced.code == 1
+            assert synced.err.splitlines()[1].endswith(f" and 2 more: {refused(server, 'ours')}")
+            assert postgres.query(fresh.rpartition("/")[2], of_ours) == [(1,)]
+        grant(postgres, server, "bob", "ours", "EDIT", replaced=True)
+        synced = command("sweeplab", "sync", *bobs, HYDRA_FULL_ERROR="")
+        assert (synced.code, synced.err) == (0, "")
+        assert postgres.query(fresh.rpartition("/")[2], of_ours) == [(4,)]
+        ended = command("sweeplab", "sync", f"tracking.uri={bob}", "store.root=ann")
+        assert ended.code == 0, "whoever may write goes on with another's runs"
+
+
 def test_what_one_user_has_begun_another_goes_on_with(
     trained: Path, root: Path, server: Server, postgres: Postgres
 ) -> None:
-    import requests
-
-    made = requests.post(
-        f"{server.address}/api/2.0/mlflow/users/create",
-        json={"username": "lab", "password": "an0ther-long-password"}, auth=(ADMIN, PASSWORD), timeout=10,
-    )  # fmt: skip
-    assert made.status_code == 200, made.text
+    uri = make_user(server, "lab")
     Connection(Store(root / "none").open(), server.uri()).experiment("many")
     (store,) = copies(trained, root, 1)
     before = started(postgres, "served")
-    uri = f"http://lab:an0ther-long-password@127.0.0.1:{server.port}"
     assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
     assert started(postgres, "served") - before == len(store.runs()) + 1

@@ -61,7 +61,11 @@ class CheckedView:
         self._whole = whole  # whether all that MLflow has is checked, or the latest runs only
 
     def jobs(self, *, has_clients: bool) -> list[TrackedRun]:
-        """List what is to be fed. Raises AwayError if the records cannot be checked."""
+        """List what is to be fed.
+
+        Runs of an experiment whose records cannot be checked are left out, as where the user has no
+        permission for it. Raises AwayError once nothing else is left to be fed.
+        """
         latest = records.asked(self.view.store)
         if latest != self.asked:
             self.asked, self._whole = latest, True
@@ -72,15 +76,21 @@ class CheckedView:
         unchecked = self.view.experiments - self.view.created.keys()
         if not unchecked:
             return jobs
+        away = None
         for name in unchecked:
             try:
                 self._check(name)
             except Exception as error:
                 self.view.created.pop(name, None)  # its records are still to be checked
                 self._connection.check()
-                raise self._connection.away(error) from error  # it is back already
-        self.view.unsettle()
-        return self.view.jobs(has_clients=has_clients)
+                away = self._connection.away(error, name)  # or it is back already
+        if unchecked & self.view.created.keys():
+            self.view.unsettle()
+            jobs = self.view.jobs(has_clients=has_clients)
+        jobs = [job for job in jobs if job.experiment in self.view.created]
+        if away is not None and not jobs:
+            raise away
+        return jobs
 
     def note_created(self, job: TrackedRun) -> None:
         """Note which experiment the records are of; a new one of the same name makes them void."""

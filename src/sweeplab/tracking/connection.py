@@ -87,10 +87,19 @@ class Connection:
             self.__dict__.pop("client", None)
             raise self.away(error) from error
 
-    def away(self, error: BaseException) -> AwayError:
-        """Return an error which says that MLflow cannot be reached, and why."""
+    def away(self, error: BaseException, experiment: str | None = None) -> AwayError:
+        """Return an error which says that MLflow, or an experiment there, is out of reach, and why."""
+        if experiment is not None and (refusal := self.refusal(error, experiment)):
+            return AwayError(refusal)
         where = address.public(self.uri)
         return AwayError(f"MLflow at {where} cannot be reached: {self.in_short(error)}")
+
+    def refusal(self, error: BaseException, experiment: str) -> str | None:
+        """Say that the user has no permission for an experiment; None if the error is another."""
+        reason = self.in_short(error)
+        if reason != causes.NOT_ALLOWED:
+            return None
+        return f"MLflow at {address.public(self.uri)} refuses experiment '{experiment}': {reason}"
 
     def in_short(self, error: BaseException) -> str:
         """Return an error in one line, without what is secret in the URI."""

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 DOUBT = 60.0  # seconds in which a server may still do what it has not answered to
 
 
+class NoParentError(ValueError):
+    """The MLflow run of a sweep is not made yet, below which a run is to be made."""
+
+    def __init__(self, sweep_id: str) -> None:
+        super().__init__(f"the parent run of sweep {sweep_id[:SWEEP_LENGTH]} is not made yet")
+        self.sweep_id = sweep_id
+
+
 class MlflowRuns:
     """The MLflow runs of a store: finds or creates them, and notes which they are."""
 
@@ -115,9 +123,9 @@ class MlflowRuns:
         return run.info
 
     def parent_id(self, sweep: SweepManifest, experiment: str) -> str:
-        """Return the id of a sweep's MLflow run. Raises ValueError if there is none yet."""
+        """Return the id of a sweep's MLflow run. Raises NoParentError if there is none yet."""
         entry = records.entries(sweep.record, self._connection.uri).get(experiment, {})
         created = created_at(self._connection.experiment(experiment))
         if not records.is_valid(entry, self._store, created) or not entry.get("run"):
-            raise ValueError(f"the parent run of sweep {sweep.id[:SWEEP_LENGTH]} is not made yet")
+            raise NoParentError(sweep.id)
         return str(entry["run"])

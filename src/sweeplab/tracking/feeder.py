@@ -21,6 +21,7 @@ from sweeplab import console, store
 from sweeplab.tracking import address, database, library, records
 from sweeplab.tracking.check import CheckedView
 from sweeplab.tracking.connection import AwayError
+from sweeplab.tracking.creation import NoParentError
 from sweeplab.tracking.goals import TrackedRun
 from sweeplab.tracking.records import Node
 from sweeplab.tracking.view import View
@@ -106,6 +107,8 @@ class Feeder:
                 self.checked.note_created(job)
             except Exception as error:  # one run's trouble must not stop the others
                 reason = self.writer.failed(job, error)
+                if isinstance(error, NoParentError):
+                    reason = lag.get(error.sweep_id, reason)  # why there is no parent
                 if reason is not None:
                     lag[job.source.id] = reason
             progress(number, len(jobs))

@@ -55,8 +55,8 @@ class Writer:
             ):
                 return None
         except Exception as other:  # for example that the whole experiment was deleted
-            return self.connection.in_short(other)
-        return self.connection.in_short(error)
+            error = other
+        return self.connection.refusal(error, job.experiment) or self.connection.in_short(error)
 
     def _is_deleted(self, tracked: TrackedRun, experiment_id: str, run_id: str) -> bool:
         """Tell whether somebody deleted the run in MLflow; note that, and note if it is gone."""
