@@ -38,7 +38,7 @@ from servers import (
 
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
-from sweeplab.store import Store
+from sweeplab.store import Store, locked
 from sweeplab.tracking import address, causes, feeder, records, terms
 from sweeplab.tracking.connection import AwayError, Connection
 
@@ -307,6 +307,26 @@ def test_stores_at_once_on_a_server_that_is_killed(
     assert secrets(root, postgres, server) == []
 
 
+@pytest.mark.full
+def test_fifty_feeders_at_once_lose_nothing_and_make_nothing_twice(
+    postgres: Postgres, server: Server, root: Path
+) -> None:
+    sweep(root, 3)
+    size = Size(stores=50, each=3)
+    stores = copies(root / "runs", root, size.stores)
+    before, began = counted(postgres, "served"), time.monotonic()
+
+    def all_at_work() -> None:
+        until(lambda: all(locked(records.lock_file(store)) for store in stores), 200)
+        print(f"{size.stores} feeders at work after {time.monotonic() - began:.1f} s")
+
+    feed_at_once(stores, [server.uri()] * size.stores, all_at_work, seconds=900)
+    print(f"{size.runs} runs in {time.monotonic() - began:.1f} s")
+    after = counted(postgres, "served")
+    after.subtract(before)
+    assert after == expected(root / "runs", size)
+
+
 def secrets(root: Path, postgres: Postgres, server: Server) -> list[str]:
     """Where a password is written down: files of the root and the artifacts, and rows of MLflow's tables."""
     words = [PASSWORD.encode(), OWNERS_PASSWORD.encode(), WRONG.encode()]
@@ -495,13 +515,17 @@ def test_an_experiment_that_is_refused_holds_up_no_other(
     Connection(Store(root / "none").open(), server.uri()).experiment("denied")
     grant(postgres, server, "bob", "denied", "DENY")
     words = (*DIGITS, f"tracking.uri={uri}")
-    ended = train(*words, "tracking.experiment=denied", "seed=1", "tracking.wait=20", tracking=True)
-    assert (ended.code, refused(server, "denied") in " ".join(ended.err.split())) == (1, True)
+    ended = train(*words, "tracking.experiment=denied", "seed=1", "tracking.wait=0", tracking=True)
+    assert ended.code == 1
+    store = Store(root / "runs")
+    (denied,) = store.runs()
     ended = train(*words, "tracking.experiment=allowed", "tracking.wait=60", tracking=True)
     assert (ended.code, ended.err) == (0, "")
+    settings = config.Tracking(uri=uri)
+    lag = tracking.sync(store, settings, lambda *_: None)
+    assert lag == [f"{denied.id}: {refused(server, 'denied')}"]
     grant(postgres, server, "bob", "denied", "EDIT", replaced=True)
-    store = Store(root / "runs")
-    assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
+    assert tracking.sync(store, settings, lambda *_: None) == []
     assert [len(tracking.run_places(run, uri)) for run in store.runs()] == [1, 1]
 
 
@@ -554,3 +578,71 @@ def test_what_one_user_has_begun_another_goes_on_with(
     before = started(postgres, "served")
     assert tracking.sync(store, config.Tracking(uri=uri), lambda *_: None) == []
     assert started(postgres, "served") - before == len(store.runs()) + 1
+
+
+# ---- backup ----
+
+
+def contents(postgres: Postgres, name: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All that MLflow has of runs, by what they are; each has another id once it is made anew."""
+    run = "(select string_agg(value, ' ' order by key) from tags where run_uuid = r.run_uuid "
+    of = f"{run} and key in ('fingerprint', 'sweep.id', 'store.id'))"
+    queries = {
+        "runs": f"select {of}, r.status, r.start_time, r.lifecycle_stage from runs r",
+        "metrics": f"select {of}, m.key, m.value, m.step, m.timestamp from runs r join metrics m using (run_uuid)",
+        "params": f"select {of}, p.key, p.value from runs r join params p using (run_uuid)",
+    }
+    return {
+        table: sorted(postgres.query(name, query), key=repr) for table, query in queries.items()
+    }
+
+
+def tool(postgres: Postgres, program: str, *words: str) -> None:
+    """Run a program of PostgreSQL's."""
+    home = servers.binaries()
+    assert home is not None
+    subprocess.run([home / program, *words], check=True, timeout=60)
+
+
+@pytest.mark.full
+def test_a_server_that_is_restored_from_a_backup_is_brought_level(
+    train: Command, command: Command, postgres: Postgres, fresh: str, root: Path
+) -> None:
+    """As deploy/README.md has it: the database first, then the files."""
+    folder = root / "server"
+    folder.mkdir()
+    words = ("-m", *DIGITS, "tracking.wait=60", "tracking.experiment=ours")
+    with servers.mlflow_server(fresh, folder) as server:
+        uri = f"tracking.uri={make_user(server, 'ann')}"
+        assert train(*words, uri, "seed=0,1", tracking=True).code == 0
+        tool(postgres, "pg_dump", "--format=custom", f"--file={root}/mlflow.dump", fresh)
+        shutil.copytree(folder / "artifacts", root / "copied")
+        assert train(*words, uri, "seed=range(4)", tracking=True).code == 0
+        assert train(*words, uri, "seed=9,10", "tracking.experiment=later", tracking=True).code == 0
+        whole = contents(postgres, fresh.rpartition("/")[2])
+        files = Counter(path.name for path in (folder / "artifacts").rglob("*") if path.is_file())
+        server.kill()
+        shutil.rmtree(folder / "artifacts")
+        shutil.move(root / "copied", folder / "artifacts")
+        server.database = postgres.fresh("restored")
+        tool(
+            postgres,
+            "pg_restore",
+            "--no-owner",
+            f"--dbname={server.database}",
+            f"{root}/mlflow.dump",
+        )
+        assert len(contents(postgres, "restored")["runs"]) == 3, "two runs and their sweep"
+        server.start()
+        synced = command("sweeplab", "sync", uri, loaded=True)
+        assert (synced.code, synced.err) == (0, "")
+        restored = contents(postgres, "restored")
+        assert [len(whole[table]) for table in ("runs", "metrics")] == [9, 6 * METRICS]
+        assert {table: set(restored[table]) ^ set(whole[table]) for table in whole} == {
+            table: set() for table in whole
+        }
+        assert [len(restored[table]) for table in whole] == [len(whole[table]) for table in whole]
+        assert (
+            Counter(path.name for path in (folder / "artifacts").rglob("*") if path.is_file())
+            == files
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sweeplab import store
 from sweeplab.tracking import places, records, showcase, terms
-from sweeplab.tracking.connection import Connection, created_at
+from sweeplab.tracking.connection import AwayError, Connection, created_at
 from sweeplab.tracking.goals import FollowedRun, TrackedRun
 from sweeplab.tracking.records import AHEAD, DELETED, RENAMED, Node
 from sweeplab.tracking.view import View
@@ -57,14 +57,14 @@ class CheckedView:
         self.view = view
         self.asked = records.asked(view.store)  # the latest request for a check that was seen
         self.seconds = 0.0  # that the last look at the store took
+        self.refused: dict[str, str] = {}  # why the user may not write to an experiment, by name
         self._connection = connection
         self._whole = whole  # whether all that MLflow has is checked, or the latest runs only
 
     def jobs(self, *, has_clients: bool) -> list[TrackedRun]:
-        """List what is to be fed.
+        """List what is to be fed; `refused` then says of which experiments nothing can be.
 
-        Runs of an experiment whose records cannot be checked are left out, as where the user has no
-        permission for it. Raises AwayError once nothing else is left to be fed.
+        Raises AwayError if the records cannot be checked, or are all that a refusal leaves open.
         """
         latest = records.asked(self.view.store)
         if latest != self.asked:
@@ -74,22 +74,22 @@ class CheckedView:
         jobs = self.view.jobs(has_clients=has_clients)
         self.seconds = time.monotonic() - began
         unchecked = self.view.experiments - self.view.created.keys()
-        if not unchecked:
-            return jobs
-        away = None
+        self.refused = {}
         for name in unchecked:
             try:
                 self._check(name)
             except Exception as error:
                 self.view.created.pop(name, None)  # its records are still to be checked
                 self._connection.check()
-                away = self._connection.away(error, name)  # or it is back already
+                refusal = self._connection.refusal(error, name)
+                if refusal is None:
+                    raise self._connection.away(error) from error  # it is back already
+                self.refused[name] = refusal
         if unchecked & self.view.created.keys():
             self.view.unsettle()
             jobs = self.view.jobs(has_clients=has_clients)
-        jobs = [job for job in jobs if job.experiment in self.view.created]
-        if away is not None and not jobs:
-            raise away
+        if self.refused and not jobs:
+            raise AwayError(next(iter(self.refused.values())))
         return jobs
 
     def note_created(self, job: TrackedRun) -> None:

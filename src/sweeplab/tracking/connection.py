@@ -87,10 +87,8 @@ class Connection:
             self.__dict__.pop("client", None)
             raise self.away(error) from error
 
-    def away(self, error: BaseException, experiment: str | None = None) -> AwayError:
-        """Return an error which says that MLflow, or an experiment there, is out of reach, and why."""
-        if experiment is not None and (refusal := self.refusal(error, experiment)):
-            return AwayError(refusal)
+    def away(self, error: BaseException) -> AwayError:
+        """Return an error which says that MLflow cannot be reached, and why."""
         where = address.public(self.uri)
         return AwayError(f"MLflow at {where} cannot be reached: {self.in_short(error)}")
 

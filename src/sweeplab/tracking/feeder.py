@@ -102,6 +102,9 @@ class Feeder:
         """Feed all jobs; return what went wrong, by the id of the run or sweep."""
         lag = self.checked.view.damaged
         for number, job in enumerate(jobs, start=1):
+            if refusal := self.checked.refused.get(job.experiment):
+                lag[job.source.id] = refusal
+                continue
             try:
                 self.writer.feed(job)
                 self.checked.note_created(job)
