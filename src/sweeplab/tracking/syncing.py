@@ -108,7 +108,8 @@ def _wait_for_feeder(
 
     def give_up(state: Node) -> bool:
         client.tend()
-        is_hopeless = process.is_stuck(state, uri) or bool(state.get("lag"))
+        lags = state.get("checked") == asked and bool(state.get("lag"))  # not as it was before
+        is_hopeless = process.is_stuck(state, uri) or lags
         return time.monotonic() - began > PATIENCE and is_hopeless
 
     with records.attend(store):  # or the feeder would leave with what it has
