@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import ParamSpec
 
 from sweeplab import config, console, targets
@@ -22,6 +25,7 @@ BAD_INPUT = 2
 # As the user set it: `reported` sets it for Hydra's sake.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
+PATIENCE = 3  # the interrupt that ends an import, too: a module of the user's may never end
 
 
 def guarded(program: Callable[P, object]) -> Callable[P, None]:
@@ -97,7 +101,7 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
     config.remember_secrets(overrides)
     spin_count.shorten()
     try:
-        with console.streams_started():
+        with imports_kept_whole(), console.streams_started():
             yield
     except KeyboardInterrupt as error:
         raise type(error)(f"what was finished is kept; {AGAIN}") from None
@@ -112,6 +116,67 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         if message is None:
             raise
         raise UserError(console.shown(message)) from None
+
+
+@contextmanager
+def imports_kept_whole() -> Iterator[None]:
+    """Let Ctrl-C wait meanwhile until what is being imported is whole.
+
+    PyTorch and NumPy refuse to be imported again after an import that was cut off: a notebook's
+    kernel would be lost. Does nothing outside the main thread, where no signal arrives.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    deferral = _Deferral(before)
+    signal.signal(signal.SIGINT, deferral.heed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        deferral.forget()
+
+
+class _Deferral:
+    """Sends an interrupt again and again until nothing is being imported."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
+        """Send it to `handler` in the end."""
+        self._handler = handler
+        self._timer: threading.Timer | None = None
+        self._was_sent_again = False
+        self._received = 0  # from the user
+
+    def heed(self, number: int, frame: FrameType | None) -> None:
+        """Heed the signal, or have it come again."""
+        self._received += not self._was_sent_again
+        self._was_sent_again = False
+        self.forget()
+        if self._received < PATIENCE and _is_importing(frame):
+            self._timer = threading.Timer(0.1, self._send_again)
+            self._timer.daemon = True
+            self._timer.start()
+        else:
+            self._received = 0
+            self._handler(number, frame)
+
+    def _send_again(self) -> None:
+        self._was_sent_again = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def forget(self) -> None:
+        """Send no signal again: it would hit what the user does next."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _report(error: BaseException) -> int:

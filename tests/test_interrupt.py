@@ -1,0 +1,154 @@
+"""A notebook's "interrupt kernel": a real kernel, and real signals."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import waiting
+from conftest import Write
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+from stored import facts
+
+import sweeplab
+from sweeplab.commands.guard import raised
+from sweeplab.store import Store
+
+WORDS = ("data=digits", "model.hidden=8", "trainer.epochs=60", "trainer.patience=null")
+SLOW = "import time\nbegan = time.time()\nwhile time.time() < began + 0.6:\n    time.sleep(0.02)\nwhole = True\n"
+
+
+class Kernel:
+    """A kernel, and what its cells have said."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager, self.client = manager, client
+        self.process = psutil.Process(manager.provisioner.process.pid)  # type: ignore[union-attr]
+        self.thread = threading.Thread()
+        self.said: list[str] = []
+        self.errors: list[tuple[str, str]] = []
+
+    def begin(self, code: str) -> None:
+        """Begin to carry out a cell."""
+        self.said, self.errors = [], []
+        run = self.client.execute_interactive
+        options = {"output_hook": self._hear, "timeout": 300}
+        self.thread = threading.Thread(target=run, args=(code,), kwargs=options)
+        self.thread.start()
+
+    def end(self) -> str:
+        """Wait for the end of the cell; return all that it said."""
+        self.thread.join()
+        return "".join(self.said)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        content = message["content"]
+        self.said.append(content.get("text", ""))
+        if message["msg_type"] == "error":
+            self.errors.append((content["ename"], content["evalue"]))
+
+    def interrupt(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.manager.interrupt_kernel()
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def kernel(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(root))
+    yield Kernel(manager, client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def epochs(home: Store) -> list[list[int]]:
+    """The epochs in the journals of the store."""
+    found = []
+    for run in home.runs():
+        lines = run.journal.path.read_text().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines if line.endswith("\n")]
+        found.append([event["epoch"] for event in events if event["event"] == "epoch"])
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("call", "times", "moment"),
+    [
+        ("run", 1, "training"),
+        ("sweep", 1, "training"),
+        ("sweep", 2, "training"),
+        ("run", 2, "loading"),
+    ],
+)
+def test_an_interrupted_kernel_lives_and_goes_on_to_the_same_bits(
+    kernel: Kernel, root: Path, call: str, times: int, moment: str
+) -> None:
+    words = [*WORDS, *(["seed=0,1"] if call == "sweep" else [])]
+    cell = f"import sweeplab\nprint(repr(sweeplab.{call}(*{words})))"
+    home = Store(root / "runs")
+    kernel.begin(cell)
+    if moment == "training":
+        waiting.until(lambda: any(len(done) > 1 for done in epochs(home)), 120)
+    else:
+        # Of a library, so that the import of PyTorch is cut off in its midst.
+        waiting.until(lambda: any("libtorch" in m.path for m in kernel.process.memory_maps()), 120)
+    kernel.interrupt(times)
+    said = kernel.end()
+    assert [name for name, _ in kernel.errors] == [
+        "KeyboardInterrupt"
+    ] or "KeyboardInterrupt" in said
+    workers = [
+        p for p in kernel.process.children(recursive=True) if "spawn" in " ".join(p.cmdline())
+    ]
+    assert workers == []
+    assert all(not run.claimed for run in home.runs())
+    assert all(run.status in ("interrupted", "unfinished") for run in home.runs())
+    kernel.begin(cell)
+    said = kernel.end()
+    assert kernel.errors == []
+    assert ("finished" if call == "run" else "2 runs") in said
+    assert set(map(tuple, epochs(home))) == {tuple(range(1, 61))}
+    sweeplab.run(*WORDS, "tracking=off", "store.root=whole", "trainer.threads=1")
+    whole = Store(root / "whole").runs()[0]
+    assert facts(home.run(whole.id)) == facts(whole)
+
+
+def import_interrupted(module: str, interrupts: list[threading.Timer]) -> None:
+    with raised([]):
+        for interrupt in interrupts:
+            interrupt.start()
+        importlib.import_module(module)
+        time.sleep(5)
+
+
+def test_an_interrupt_waits_until_an_import_is_whole(write: Write) -> None:
+    write({"slow_to_import.py": SLOW})
+    interrupt = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
+        import_interrupted("slow_to_import", [interrupt])
+    assert sys.modules["slow_to_import"].whole
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_insists_ends_an_import(write: Write) -> None:
+    write({"endless_to_import.py": "import time\nwhile True:\n    time.sleep(0.01)\n"})
+    interrupts = [
+        threading.Timer(0.3 * n, signal.raise_signal, (signal.SIGINT,)) for n in (1, 2, 3)
+    ]
+    with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
+        import_interrupted("endless_to_import", interrupts)
+    assert "endless_to_import" not in sys.modules
