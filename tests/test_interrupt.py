@@ -64,6 +64,14 @@ class Kernel:
             time.sleep(0.1)
 
 
+@pytest.fixture(autouse=True)
+def _sigint() -> Iterator[None]:
+    """Put the handler of SIGINT back."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def kernel(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -135,6 +143,7 @@ def test_an_interrupted_kernel_lives_and_goes_on_to_the_same_bits(
 
 
 def import_interrupted(module: str, interrupts: list[threading.Timer]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which workers of pytest ignore
     with raised([]):
         for interrupt in interrupts:
             interrupt.start()
@@ -145,15 +154,14 @@ def import_interrupted(module: str, interrupts: list[threading.Timer]) -> None:
 def test_an_interrupt_waits_until_an_import_is_whole(write: Write) -> None:
     write({"slow_to_import.py": SLOW})
     interrupt = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
         import_interrupted("slow_to_import", [interrupt])
     assert sys.modules["slow_to_import"].whole
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_who_insists_ends_an_import(write: Write) -> None:
-    write({"endless_to_import.py": "import time\nwhile True:\n    time.sleep(0.01)\n"})
+    write({"endless_to_import.py": "import time\nfor _ in range(2000):\n    time.sleep(0.01)\n"})
     interrupts = [
         threading.Timer(0.3 * n, signal.raise_signal, (signal.SIGINT,)) for n in (1, 2, 3)
     ]
