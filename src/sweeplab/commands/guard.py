@@ -139,36 +139,40 @@ def imports_kept_whole() -> Iterator[None]:
 
 
 class _Deferral:
-    """Sends an interrupt again and again until nothing is being imported."""
+    """Keeps an interrupt back until nothing is being imported."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
         """Send it to `handler` in the end."""
         self._handler = handler
-        self._timer: threading.Timer | None = None
-        self._was_sent_again = False
-        self._received = 0  # from the user
+        self._is_over: threading.Event | None = None  # tells the thread that waits, if one does
+        self._received = 0
 
     def heed(self, number: int, frame: FrameType | None) -> None:
-        """Heed the signal, or have it come again."""
-        self._received += not self._was_sent_again
-        self._was_sent_again = False
-        self.forget()
-        if self._received < PATIENCE and _is_importing(frame):
-            self._timer = threading.Timer(0.1, self._send_again)
-            self._timer.daemon = True
-            self._timer.start()
-        else:
+        """Heed the signal, or have it come again after the import."""
+        self._received += 1
+        if self._received >= PATIENCE or not _is_importing(frame):
             self._received = 0
+            self.forget()
             self._handler(number, frame)
+        elif self._is_over is None:
+            self._is_over = threading.Event()
+            threading.Thread(target=self._send_again, args=(self._is_over,), daemon=True).start()
 
-    def _send_again(self) -> None:
-        self._was_sent_again = True
-        os.kill(os.getpid(), signal.SIGINT)
+    def _send_again(self, is_over: threading.Event) -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        while not is_over.wait(0.05):
+            if not _is_importing(sys._current_frames().get(main)):
+                self._is_over = None
+                self._received -= 1  # it was counted already
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     def forget(self) -> None:
         """Send no signal again: it would hit what the user does next."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._is_over is not None:
+            self._is_over.set()
+            self._is_over = None
 
 
 def _is_importing(frame: FrameType | None) -> bool:
