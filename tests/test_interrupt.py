@@ -168,3 +168,14 @@ def test_who_insists_ends_an_import(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
         import_interrupted("endless_to_import", interrupts)
     assert "endless_to_import" not in sys.modules
+
+
+def test_a_module_that_calls_sweeplab_can_be_interrupted(write: Write) -> None:
+    caller = "import time\nfrom sweeplab.commands.guard import raised\nwith raised([]):\n    time.sleep(5)\n"
+    write({"calls_sweeplab.py": caller})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
+        importlib.import_module("calls_sweeplab")
+    assert time.monotonic() - began < 4

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from types import FrameType
 from typing import ParamSpec
 
 from sweeplab import config, console, targets
+from sweeplab.commands.interrupts import imports_kept_whole
 from sweeplab.errors import Interrupted, RunFailed, TrackerBehind, UserError, exit_code
 from sweeplab.speed import compose_once, quick_exit, spin_count
 from sweeplab.train import ranks
@@ -25,7 +23,6 @@ BAD_INPUT = 2
 # As the user set it: `reported` sets it for Hydra's sake.
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 AGAIN = "issue the same command again for the rest"
-PATIENCE = 3  # the interrupt that ends an import, too: a module of the user's may never end
 
 
 def guarded(program: Callable[P, object]) -> Callable[P, None]:
@@ -116,71 +113,6 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         if message is None:
             raise
         raise UserError(console.shown(message)) from None
-
-
-@contextmanager
-def imports_kept_whole() -> Iterator[None]:
-    """Let Ctrl-C wait meanwhile until what is being imported is whole.
-
-    PyTorch and NumPy refuse to be imported again after an import that was cut off: a notebook's
-    kernel would be lost. Does nothing outside the main thread, where no signal arrives.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    deferral = _Deferral(before)
-    signal.signal(signal.SIGINT, deferral.heed)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        deferral.forget()
-
-
-class _Deferral:
-    """Keeps an interrupt back until nothing is being imported."""
-
-    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
-        """Send it to `handler` in the end."""
-        self._handler = handler
-        self._is_over: threading.Event | None = None  # tells the thread that waits, if one does
-        self._received = 0
-
-    def heed(self, number: int, frame: FrameType | None) -> None:
-        """Heed the signal, or have it come again after the import."""
-        self._received += 1
-        if self._received >= PATIENCE or not _is_importing(frame):
-            self._received = 0
-            self.forget()
-            self._handler(number, frame)
-        elif self._is_over is None:
-            self._is_over = threading.Event()
-            threading.Thread(target=self._send_again, args=(self._is_over,), daemon=True).start()
-
-    def _send_again(self, is_over: threading.Event) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
-        while not is_over.wait(0.05):
-            if not _is_importing(sys._current_frames().get(main)):
-                self._is_over = None
-                self._received -= 1  # it was counted already
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-
-    def forget(self) -> None:
-        """Send no signal again: it would hit what the user does next."""
-        if self._is_over is not None:
-            self._is_over.set()
-            self._is_over = None
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _report(error: BaseException) -> int:

@@ -56,7 +56,7 @@ class Writer:
                 return None
         except Exception as other:  # for example that the whole experiment was deleted
             error = other
-        return self.connection.refusal(error, job.experiment) or self.connection.in_short(error)
+        return self.connection.refusal(error, tracked.experiment) or self.connection.in_short(error)
 
     def _is_deleted(self, tracked: TrackedRun, experiment_id: str, run_id: str) -> bool:
         """Tell whether somebody deleted the run in MLflow; note that, and note if it is gone."""
