@@ -26,6 +26,14 @@ from sweeplab.commands.guard import raised
 from sweeplab.store import Store
 
 WORDS = ("data=digits", "model.hidden=8", "trainer.epochs=40", "trainer.patience=null")
+CALLER = """
+import time
+from sweeplab.commands.guard import raised
+
+with raised([]):
+    for _ in range(100):
+        time.sleep(0.05)
+"""
 SLOW = "import time\nbegan = time.time()\nwhile time.time() < began + 0.6:\n    time.sleep(0.02)\nwhole = True\n"
 
 
@@ -171,8 +179,7 @@ def test_who_insists_ends_an_import(write: Write) -> None:
 
 
 def test_a_module_that_calls_sweeplab_can_be_interrupted(write: Write) -> None:
-    caller = "import time\nfrom sweeplab.commands.guard import raised\nwith raised([]):\n    time.sleep(5)\n"
-    write({"calls_sweeplab.py": caller})
+    write({"calls_sweeplab.py": CALLER})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
     began = time.monotonic()

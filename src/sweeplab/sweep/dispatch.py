@@ -1,4 +1,9 @@
-"""The jobs of a sweep: started as cores and GPUs come free, watched, stopped, started again."""
+"""The jobs of a sweep: started as cores and GPUs come free, watched, stopped, started again.
+
+The life of a job: it is taken from those that wait (`_start`), gets cores or a GPU (a lease), and a
+process, which is watched to its end (`_run_process`); then how it ended is judged: it is finished,
+or failed, or put back to be tried again (`_judge`).
+"""
 
 from __future__ import annotations
 
@@ -26,12 +31,7 @@ from sweeplab.sweep.worker import RAISED
 
 
 class Dispatch:
-    """Carries out the jobs of one sweep.
-
-    The life of a job: it is taken from those that wait (`_start`), gets cores or a GPU (a lease),
-    and a process, which is watched to its end (`_run_process`); then how it ended is judged: it is
-    finished, or failed, or put back to be tried again (`_judge`).
-    """
+    """Carries out the jobs of one sweep."""
 
     def __init__(
         self,
@@ -48,7 +48,6 @@ class Dispatch:
         self._attempts = Attempts(home, jobs, place, view)
         self._steering = Steering(home, jobs, self._attempts, view)
         self._endings = Endings(jobs, self._settings, view, self._attempts, self._steering)
-        self._halt: Halt  # belongs to the loop of `_run`
         self._tasks: set[asyncio.Task[None]] = set()  # for each process
         self._at_work: dict[Process, list[Attempt]] = {}  # those that have begun
         self.started = 0  # processes
@@ -139,8 +138,7 @@ class Dispatch:
     async def _run_process(self, group: list[Attempt], lease: Lease) -> None:
         """Start a process for jobs that are trained together, watch it, and judge how each ended.
 
-        It ends by itself, or is told to, or is killed if it does not. A job that ends before the
-        others leaves the group.
+        A job that ends before the others leaves the group.
         """
         sent = [_as_sent(attempt.cell.job, self._jobs.plan.id) for attempt in group]
         data = repr(sent[0].config.data)
