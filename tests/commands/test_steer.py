@@ -15,6 +15,7 @@ from conftest import Command
 from sweeps import FAULTY, PACED, PACED_SWEEP, SMALL, WORDS, runs, starts, statuses
 from waiting import until
 
+from sweeplab.commands import cli
 from sweeplab.store import Event, Run, Status, Store, Wish, write_json
 
 TAKEN_UP = """\
@@ -295,3 +296,46 @@ def test_a_presence_lasts_until_the_last_has_left(home: Store) -> None:
     assert home.presence("ab" * 32).is_there
     second.leave()
     assert not home.presence("ab" * 32).is_there
+
+
+NAMED = [
+    (["stop", ""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
+    (
+        ["verify", " "],
+        "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs",
+    ),
+    (["ui", ""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
+    (["watch", ""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
+    (["resume", "latest", "width"], "width: is a second name; sweeplab resume takes one at a time"),
+    (
+        ["verify", "latest", "latest"],
+        "latest: is a second name; sweeplab verify takes one at a time",
+    ),
+    (["verify", "latest", "--seed", "-1"], "--seed=-1: must be a whole number >= 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), NAMED)
+def test_a_name_that_is_none_is_told_in_one_line(
+    words: list[str],
+    message: str,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"{message}\n"
+    assert not (root / "runs").exists()
+
+
+def test_a_store_that_can_only_be_read_is_not_steered(
+    home: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "writable", False)  # root may write whatever its mode
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["stop", "latest", f"store.root={home.root}"])
+    assert ended.value.code == 2
+    assert "cannot be written, so nothing in it can be steered" in capsys.readouterr().err

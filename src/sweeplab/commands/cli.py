@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from sweeplab import config, console
 from sweeplab.commands.guard import guarded, reported, version
 from sweeplab.commands.train import train
-from sweeplab.errors import Interrupted, near_name
+from sweeplab.errors import Interrupted, UserError, near_name
 
 __all__ = ["guarded", "main", "train"]
 
@@ -66,6 +66,8 @@ OTHER_NAMES = {
 }
 """What other programs call a command, or an option."""
 
+NAMES = ("NAME", "RUN", "SWEEP")  # how parsers call what one sweep or run is named by
+
 MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
 
 
@@ -115,11 +117,24 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
         console.complain(entry.problem)
     arguments.entry = entry
     config.ensure_readable(words, has_names=True)
+    _ensure_names(arguments, words)
     if hasattr(command, "overrides"):
         words = command.overrides(arguments, words)
     with config.mending(words, entry.folder, entry.name):
         settings = config.compose(words, entry.folder, entry.name)
     command.main(arguments, settings)
+
+
+def _ensure_names(arguments: argparse.Namespace, words: Sequence[str]) -> None:
+    """Raise UserError for an empty name, and for a second one where there is one only."""
+    names = [text for key, text in vars(arguments).items() if key in NAMES and text is not None]
+    if any(not text.strip() for text in [*names, *words]):
+        runs = console.command("sweeplab runs")
+        raise UserError(f"'': an empty name; latest is the latest sweep, {runs} lists the runs")
+    for word in words:
+        if names and "=" not in word and not word.startswith("~"):
+            problem = f"is a second name; sweeplab {arguments.command} takes one at a time"
+            raise UserError(f"{word}: {problem}")
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

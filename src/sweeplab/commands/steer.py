@@ -27,6 +27,10 @@ def add_options(parser: ArgumentParser) -> None:
 def main(arguments: Namespace, settings: Config) -> None:
     """Do what is asked for. Raises UserError, with nothing changed, where it has no effect."""
     home = Store(settings.store.root)
+    if home.root.is_dir() and not home.writable:  # its locks cannot be looked at, either
+        raise UserError(
+            f"{home.root}: cannot be written, so nothing in it can be steered from here"
+        )
     target = _find(home, arguments.NAME, settings)
     if arguments.command == "resume":
         _resume(target)

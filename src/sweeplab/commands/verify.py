@@ -35,6 +35,8 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
     """Refuse what would change the runs: their records say what to train."""
     if arguments.sample < 1:
         raise UserError(f"--sample={arguments.sample}: must be a whole number >= 1")
+    if arguments.seed is not None and arguments.seed < 0:
+        raise UserError(f"--seed={arguments.seed}: must be a whole number >= 0")
     with console.waiting("loading PyTorch"):
         from sweeplab.replay import replay
     replay.ensure_local(words)
