@@ -413,6 +413,7 @@ def test_results_are_found_by_the_names_of_the_shell(root: Path) -> None:
     pair = sweeplab.results([one.id, other.id[:10]])
     assert pair.frame()["model.hidden"].tolist() == [8, (8, 4)]
     assert len(sweeplab.compare(one, other).groups) == 2
+    assert "2 runs, named one by one" in pair.report().page
     with pytest.raises(sweeplab.UserError, match="nosuch: no sweep in"):
         sweeplab.results("nosuch")
 

@@ -508,6 +508,7 @@ def refused(server: Server, name: str) -> str:
     return f"MLflow at {where} refuses experiment '{name}': {causes.NOT_ALLOWED}"
 
 
+@pytest.mark.full
 def test_an_experiment_that_is_refused_holds_up_no_other(
     train: Command, root: Path, server: Server, postgres: Postgres
 ) -> None:

@@ -113,6 +113,9 @@ def _about(comparison: Comparison) -> list[str]:
     """Say which sweeps are compared, what became of their runs, and what machines made them."""
     lines = []
     for sweep in comparison.sweeps:
+        if not sweep["id"]:
+            lines.append(f"{counted(len(sweep['cells']), 'run')}, named one by one")
+            continue
         ended = time.gmtime(float(sweep.get("ended") or sweep["time"]))
         line = f"Sweep {str(sweep['id'])[:12]}"
         if sweep["experiment"]:
