@@ -363,6 +363,7 @@ def test_texts_are_kept_in_a_list() -> None:
     assert not splits.train.changed()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("memory", [2048, 0])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sequences_are_padded_by_a_function_or_a_class(memory: int, workers: int) -> None:

@@ -357,6 +357,7 @@ def test_a_run_that_started_from_another_needs_that_one_in_the_store(
     )
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own code
 def test_an_mlflow_server_is_enough(copy: Run, replay: Command, root: Path) -> None:
     run = only(root)

@@ -71,6 +71,7 @@ def test_a_run_has_the_same_name_and_bits_with_them_and_is_killed_and_resumed_wi
     assert len(kept(half)) == 5
 
 
+@pytest.mark.full
 def test_runs_that_are_trained_as_one_keep_what_each_keeps_alone(
     train: Command, root: Path
 ) -> None:

@@ -27,6 +27,7 @@ def of(run: Run, event: Event) -> list[dict[str, object]]:
     return [line for line in run.journal.events() if line["event"] == event]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "further", [(), ("optimizer=sgd", "trainer.ema=0.9"), ("trainer.patience=1",)]
 )
@@ -54,6 +55,7 @@ def test_a_run_of_four_is_reached_in_three_steps(train: Command, root: Path) -> 
     assert len(list(longest(root).checkpoints.iterdir())) == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "otherwise",
     [

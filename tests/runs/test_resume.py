@@ -74,7 +74,8 @@ def test_a_resumed_run_goes_on_with_its_average_its_groups_and_its_scale(
     assert facts(only(root)) == facts(only(root, "whole"))
 
 
-@pytest.mark.parametrize("point", ["journal", "save", "finish"])
+@pytest.mark.few(1)
+@pytest.mark.parametrize("point", ["save", "journal", "finish"])
 def test_resumed_equals_uninterrupted(
     train: Command, root: Path, stop: Callable[..., None], point: str
 ) -> None:

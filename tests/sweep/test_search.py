@@ -253,6 +253,7 @@ def test_a_search_that_goes_on_stops_after_so_many_trials_in_all(
     assert states(root) == ["COMPLETE"] * 4
 
 
+@pytest.mark.full
 def test_a_damaged_study_is_refused_in_one_line(train: Command, root: Path) -> None:
     words = (*FAST, LR, "hydra.sweeper.n_trials=2")
     assert train(*words).code == 0

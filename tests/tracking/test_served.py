@@ -45,6 +45,7 @@ def models(uri: str) -> list[Any]:
     return list(client.search_logged_models([e.experiment_id for e in client.search_experiments()]))
 
 
+@pytest.mark.full
 def test_the_logged_model_predicts_what_the_network_does(
     train: Command, root: Path, uri: str
 ) -> None:

@@ -195,7 +195,7 @@ def test_paths_begin_at_home_where_they_say_so(root: Path, monkeypatch: pytest.M
     assert Store(root / "runs").find("~/copy").folder == folder
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "name",
     ["what?", "a%20b", "a#b", "a b & c", "내 폴더", "a=b;c", "(x)'y'", "a+b,c@d:e", "[x]{y}"],

@@ -151,6 +151,7 @@ def test_a_model_takes_its_room_once_too(trained: Run, root: Path, uri: str) -> 
     )
 
 
+@pytest.mark.full
 def test_weights_are_removed_said_and_put_back(
     trained: Run, root: Path, uri: str, train: Command, capfd: pytest.CaptureFixture[str]
 ) -> None:
