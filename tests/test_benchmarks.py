@@ -70,6 +70,7 @@ np.savez(sys.argv[2], logits=logits, **statistics)
 """
 
 
+@pytest.mark.full
 def test_jax_computes_the_same_network(tmp_path: Path) -> None:
     if any(importlib.util.find_spec(name) is None for name in ("jax", "optax")):
         pytest.skip("jax or optax is not installed: uv sync --group bench")

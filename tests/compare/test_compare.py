@@ -729,7 +729,7 @@ def test_a_sweep_of_an_mlflow_parent_run(home: Store, sweeplab: Command, root: P
     [
         (["normz"], "normz: no sweep in {home} begins so or is of an experiment of that name; did you mean 'norms'?"),
         (["--report", "/proc/no"], "--report=/proc/no: No such file or directory; name a folder that can be made"),
-        ([""], ": no sweep in {home} begins so or is of an experiment of that name; valid: latest, norms"),
+        ([""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
     ],
 )  # fmt: skip
 def test_what_there_is_not_is_refused(

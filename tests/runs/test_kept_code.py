@@ -115,6 +115,7 @@ def test_what_cannot_be_kept_is_named(project: Path, train: Command) -> None:
             assert b"correct-horse" not in file.read_bytes(), file
 
 
+@pytest.mark.full
 def test_what_differs_in_a_submodule_is_kept_too(
     project: Path, tmp_path_factory: pytest.TempPathFactory, train: Command
 ) -> None:

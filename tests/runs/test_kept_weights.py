@@ -83,6 +83,7 @@ def test_runs_that_are_trained_as_one_keep_what_each_keeps_alone(
     assert [list(names) for names in fused.values()] == [["4.safetensors"]] * 2
 
 
+@pytest.mark.full
 def test_a_finished_run_gets_them_by_a_replay_and_loses_them_with_its_weights(
     train: Command, root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_longer_run_goes_on_from_a_finished_one(
     assert not of(run, Event.DIFFERS)
 
 
+@pytest.mark.full
 def test_a_run_of_four_is_reached_in_three_steps(train: Command, root: Path) -> None:
     for epochs in (1, 2, 4):
         assert train(*RUN, f"trainer.epochs={epochs}").code == 0

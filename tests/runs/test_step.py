@@ -193,6 +193,7 @@ def test_a_step_accumulates_by_its_counts(train: Command, root: Path) -> None:
     assert torch.allclose(small["weight"], large["weight"], atol=1e-6)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("as_int", ["true", "false"])
 def test_a_group_of_batches_in_which_nothing_counts_moves_nothing(
     train: Command, root: Path, as_int: str

@@ -108,13 +108,13 @@ def test_each_kind_of_override_composes_as_in_hydra(both: Both, override: str) -
 
 def test_random_overrides_compose_as_in_hydra(both: Both, pytestconfig: pytest.Config) -> None:
     drawn = random.Random(4)  # no secret: the same lists in every run
-    good = 0
-    for _ in range(1000 if pytestconfig.getoption("--full") else 30):
+    good, count = 0, 1000 if pytestconfig.getoption("--full") else 30
+    for _ in range(count):
         overrides = some(drawn)
         expected = outcome(both.by_hydra, overrides)
         assert outcome(both.ours, overrides) == expected, overrides
         good += isinstance(expected[1], dict)
-    assert good > 20, "not errors alone"
+    assert good > count / 4, "not errors alone"
 
 
 def test_groups_are_composed_once(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
