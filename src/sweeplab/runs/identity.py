@@ -18,8 +18,8 @@ from sweeplab.targets import without_defaults
 from sweeplab.train import schedule
 
 STOPPING: dict[str, Any] = {"epochs": 1, "patience": None, "min_delta": 0.0, "target": None}
-"""The trainer keys that say which epoch is the last and nothing else, each set to a
-fixed value, so that it drops out of `path`.
+"""The trainer keys that say which epoch is the last and nothing else, each set to a fixed
+value, so that it drops out of `path`.
 
 `trainer.epochs` is among them where no schedule depends on it.
 """
@@ -55,7 +55,7 @@ def asked(settings: Config, facts: data.Facts, weights: str | None = None) -> di
     if not plain["metrics"]:
         del plain["metrics"]
     sizes = {"valid": facts.valid, "test": facts.test}
-    if settings.data.fold is not None:  # the sizes follow from it, and differ by one between folds
+    if settings.data.fold is not None:  # the sizes follow from it, and may differ between folds
         del sizes["test"]
         if settings.data.group is not None:
             del sizes["valid"]
