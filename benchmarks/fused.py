@@ -18,18 +18,17 @@ from sweeplab.train import fused, loop
 from sweeplab.train.device import set_up
 from sweeplab.train.random_state import RandomStreams
 
-STEPS = 150
 HIDDEN = ("16", "64", "128", "[128,128]", "256", "[392,196]")
 
 
 def measure(
-    hidden: str, count: int, rounds: int, root: str, device: str
+    hidden: str, count: int, rounds: int, steps: int, root: str, device: str
 ) -> tuple[int, list[float], list[float]]:
     """(parameters, microseconds of a step alone, of one's share of a step of so many), a number a round."""
     overrides = [
         f"data.root={root}",
         f"model.hidden={hidden}",
-        f"trainer.limit_batches={STEPS}",
+        f"trainer.limit_batches={steps}",
         "trainer.threads=1",
         f"trainer.device={device}",
     ]
@@ -39,9 +38,9 @@ def measure(
     settings, splits = checked.config, data.load(checked.config.data)
     how = set_up(settings.trainer)
     batches = data.Batches(
-        splits.train, 128, device=how.device, seed=0, drop_last=True, limit=STEPS
+        splits.train, 128, device=how.device, seed=0, drop_last=True, limit=steps
     )
-    train_states = [build(settings, how, STEPS) for _ in range(count)]
+    single, *train_states = [build(settings, how, steps) for _ in range(count + 1)]
     alone, as_one = [], []
     for number in range(rounds):
         streams = [RandomStreams() for _ in train_states]
@@ -49,9 +48,9 @@ def measure(
             train_states, [batches.epoch(number) for _ in train_states], streams
         )[0]
         assert isinstance(trained, loop.Trained)
-        as_one.append(trained.seconds / STEPS * 1e6)
-        alone.append(loop.train_epoch(train_states[0], batches.epoch(number)).seconds / STEPS * 1e6)
-    return sum(parameter.numel() for parameter in train_states[0].parameters), alone, as_one
+        as_one.append(trained.seconds / steps * 1e6)
+        alone.append(loop.train_epoch(single, batches.epoch(number)).seconds / steps * 1e6)
+    return sum(parameter.numel() for parameter in single.parameters), alone, as_one
 
 
 def main() -> None:
@@ -60,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--data", default="data", help="a data.root with MNIST in it, or for it")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=150, help="of an epoch; of MNIST it has 429")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--hidden", nargs="+", default=HIDDEN, help="widths of the layers")
     parser.add_argument("--counts", nargs="+", type=int, default=(2, 4, 8), help="runs as one")
@@ -69,7 +69,9 @@ def main() -> None:
     )
     for hidden in given.hidden:
         for count in given.counts:
-            size, alone, as_one = measure(hidden, count, given.rounds, given.data, given.device)
+            size, alone, as_one = measure(
+                hidden, count, given.rounds, given.steps, given.data, given.device
+            )
             ratios = spread([b / a for a, b in zip(alone, as_one, strict=True)])
             medians = [f"{statistics.median(each):.0f}" for each in (alone, as_one)]
             print(

@@ -587,6 +587,32 @@ def test_leases_of_gpus_and_shares_of_them() -> None:
     assert without.environment("auto") == {"CUDA_VISIBLE_DEVICES": ""}, "it may take none"
 
 
+@pytest.mark.parametrize(
+    ("cores", "gpus", "workers", "each", "most"),
+    [
+        (16, 0, None, 0.0, 16),
+        (16, 0, 3, 0.0, 3),
+        (16, 1, None, 1.0, 1),
+        (16, 1, None, 0.25, 4),
+        (16, 2, None, 0.3, 6),
+        (16, 1, None, 1 / 3, 3),
+        (16, 4, None, 2.0, 2),
+        (2, 4, None, 0.5, 2),
+        (16, 4, 1, 1.0, 1),
+        (16, 8, None, 3.0, 2),
+    ],
+)
+def test_how_many_jobs_can_be_at_work_at_once(
+    cores: int, gpus: int, workers: int | None, each: float, most: int
+) -> None:
+    room = leases.Leases(cores=cores, gpus=[str(n) for n in range(gpus)], workers=workers)
+    assert room.most(each) == most
+    taken = 0
+    while room.take(1, each) is not None:
+        taken += 1
+    assert taken == most
+
+
 class Card(NamedTuple):
     """What torch says of a GPU."""
 

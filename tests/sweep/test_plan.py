@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import PROJECT, Command
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +22,7 @@ from sweeplab.errors import UserError
 from sweeplab.runs import job as jobs
 from sweeplab.runs.job import Job
 from sweeplab.store import Event, Status, Store
-from sweeplab.sweep import estimate, preview
+from sweeplab.sweep import estimate, grouping, preview
 from sweeplab.sweep import plan as planning
 from sweeplab.sweep.fate import Fate
 from sweeplab.sweep.jobs import Jobs
@@ -550,6 +551,19 @@ def test_runs_of_one_seed_that_differ_in_their_optimizer_are_trained_as_one(
     # twice as many groups as workers, if there are so many
     assert grouped(plan, 2) == [each[at : at + 3] for each in of_seed for at in (0, 3)]
     assert grouped(plan, 4) == grouped(plan, 0) == [[cell.name] for cell in plan.cells]
+
+
+def test_on_a_gpu_small_runs_of_any_seed_and_width_share_a_process(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouping, "choose_device", lambda _: torch.device("cuda"))
+    plan = planned("model.hidden=16,[392,196]", "seed=0,1,2", "trainer.batch_size=32,64")
+    names = [cell.name for cell in plan.cells]
+    assert grouped(plan, 1) == [names[:6], names[6:]]
+    assert grouped(plan, 2) == [names[at : at + 3] for at in (0, 3, 6, 9)]
+    assert grouped(planned("model.hidden=20000,30000,40000,50000"), 1) == [
+        [f"hidden={width}"] for width in (20000, 30000, 40000, 50000)
+    ]
 
 
 @pytest.mark.few(6)

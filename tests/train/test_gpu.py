@@ -138,6 +138,24 @@ def test_four_jobs_of_a_sweep_share_a_gpu(command: Command, root: Path) -> None:
     assert shares == whole
 
 
+def test_runs_that_share_a_process_have_the_bits_that_they_have_alone(
+    command: Command, root: Path
+) -> None:
+    jobs = ("-m", "seed=0,1", "optimizer.lr=0.01,0.001", "model.hidden=16,[392,196]", *CUDA)
+    for folder, share in (("alone", "false"), ("together", "true")):
+        how = (f"store.root={folder}", f"sweep.fuse={share}", "tracking=off")
+        ended = command("train.py", *jobs, *how, timeout=240)
+        assert ended.code == 0, ended.out + ended.err
+    alone, together = (
+        {run.id: facts(run) for run in Store(root / folder).runs()}
+        for folder in ("alone", "together")
+    )
+    assert len(alone) == 8
+    assert together == alone
+    starts = [run.journal.events()[0]["provenance"] for run in Store(root / "together").runs()]
+    assert [start["fused"] for start in starts] == [2] * 8
+
+
 @pytest.mark.parametrize("visible", ["0,1", "0,-1", "{uuid}", "{uuid},1"])
 def test_all_jobs_of_a_sweep_have_the_gpu_that_there_is(
     command: Command, root: Path, monkeypatch: pytest.MonkeyPatch, visible: str

@@ -1,7 +1,8 @@
-"""Runs that are trained as one: each claimed, recorded and kept as if it were alone.
+"""Runs that share a process: each claimed, recorded and kept as if it were alone.
 
 Runs that differ in when they stop alone go the same way: their epochs are trained once. Of others
-that see the same batches the networks are one, which `train.fused` does.
+that see the same batches the networks are one, which `train.fused` does. Any others, as there are on
+a GPU, take turns.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sweeplab.train.random_state import RandomStreams
 def train_fused(
     jobs: Sequence[Job], home: store.Store, splits: data.Splits | None = None
 ) -> list[store.Result | BaseException]:
-    """Train runs that see the same batches as one, and the epochs that they share once.
+    """Train runs that see the same batches as one, the epochs that they share once, others in turn.
 
     Returns the result of each, or what `train` would have raised for it.
     """
@@ -37,18 +38,22 @@ def train_fused(
     attempts = [_Attempt(job, home.run(job.fingerprint)) for job in order]
     threads = {attempt.threads for attempt in attempts}
     paths = [attempt.path for attempt in attempts]
-    count = len(set(paths))
+    companies: dict[str, set[str]] = {}  # the paths of those that can be trained as one
+    for attempt in attempts:
+        companies.setdefault(attempt.company, set()).add(attempt.path)
     walks: list[_Walk] = []
     with recording.sigterm(), recording.informed():  # until the last of them has ended
         try:
             for attempt in attempts:
-                counts = {"fused": count, "shared": paths.count(attempt.path)}
+                as_one = len(companies[attempt.company])
+                counts = {"fused": as_one, "shared": paths.count(attempt.path)}
                 together = {how: number for how, number in counts.items() if number > 1}
                 if attempt.begin(splits, together, threads):
-                    walks.append(_Walk(attempt))
+                    company = attempt.company if as_one > 1 else attempt.job.fingerprint
+                    walks.append(_Walk(attempt, company))
                     _merge(walks)
             owners = {walk.member: walk for walk in walks}
-            for member, result in fused.epochs(list(owners), as_one=count > 1):
+            for member, result in fused.epochs(list(owners)):
                 owners[member].take(result)
                 _merge(walks)
         except BaseException as error:  # an interrupt, or an error of what is computed for all
@@ -65,6 +70,8 @@ class _Attempt:
     def __init__(self, job: Job, run: store.Run) -> None:
         self.job, self.run = job, run
         self.path = identity.path(job.config, job.facts.train)
+        small = job.parameters <= fused.SMALL
+        self.company = fused.company(job.config) if small else job.fingerprint
         self.outcome: store.Result | BaseException | None = None
         self.streams = RandomStreams()
         self._claimed, self._recorded, self._at_work = ExitStack(), ExitStack(), ExitStack()
@@ -140,7 +147,7 @@ class _Attempt:
 class _Walk:
     """Runs whose epochs are trained once, and given to each of them."""
 
-    def __init__(self, attempt: _Attempt) -> None:
+    def __init__(self, attempt: _Attempt, company: str) -> None:
         self.attempts = [attempt]
         self.member = fused.Member(
             state=attempt.training.state,
@@ -148,6 +155,7 @@ class _Walk:
             valid=attempt.training.valid_batches,
             epoch=attempt.training.epoch + 1,
             streams=attempt.streams,
+            company=company,
         )
 
     @property

@@ -10,6 +10,7 @@ When it is used, how its bits are proven, and how it is switched off: see `captu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,8 @@ class Graph:
     def _record(self, passes: Passes) -> None:
         stream = torch.cuda.Stream()
         with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-            self._loss, self._output, self.gradients = passes(self._inputs, self._targets)
+            loss, output, self.gradients = passes(self._inputs, self._targets)
+            self._results = _together(loss), _together(output)
 
     def fits(self, inputs: Tensor, targets: Tensor) -> bool:
         """Tell whether a batch is like the one that was captured, and the weights are in place."""
@@ -62,10 +64,24 @@ class Graph:
         self._graph.replay()
         for parameter, gradient in zip(self._trained, self.gradients, strict=True):
             parameter.grad = gradient
-        return self._loss.clone(), self._output.clone()
+        loss, output = self._results
+        return _apart(loss), _apart(output)
 
     def _locate(self) -> list[int]:
         return [tensor.data_ptr() for tensor in self._held]
+
+
+def _together(part: Any) -> Any:
+    """Return what one copy takes: of several networks, whose tensors are alike, they side by side."""
+    return part if isinstance(part, Tensor) else [torch.stack(list(part))]
+
+
+def _apart(part: Any) -> Any:
+    """Return a copy, which the next replay leaves alone."""
+    if isinstance(part, Tensor):
+        return part.clone()
+    [several] = part
+    return list(several.clone().unbind())
 
 
 def _is_like(one: Tensor, other: Tensor) -> bool:

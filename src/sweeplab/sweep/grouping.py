@@ -1,12 +1,15 @@
-"""Group the jobs of a sweep that had best be trained as one, in one process.
+"""Group the jobs of a sweep that had best be trained in one process.
 
-Those that differ in when they stop alone share their epochs. Of others the networks may be one.
+Those that differ in when they stop alone share their epochs. Of others the networks may be one. On a
+GPU any small ones share a process: it takes longer to start there than many of them to train.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+
+import torch
 
 from sweeplab import targets
 from sweeplab.config import Data, Node
@@ -20,8 +23,9 @@ from sweeplab.train import fused
 from sweeplab.train.device import choose_device
 
 MOST = 8  # networks in a group: more gain little, and are lost together if their process is killed
+MOST_ON_GPU = 64  # starting a process there takes longer than training a small network
 MOST_SHARING = 64  # jobs that share their epochs: each has files open, and writes checkpoints
-SMALL = 200_000  # parameters; the step of a larger network is nearly all arithmetic
+SMALL_ON_GPU = 1_000_000  # parameters; of larger networks training takes longer than starting
 
 
 def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
@@ -29,12 +33,13 @@ def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
     if not workers:
         return [[cell] for cell in cells]
     walks = shared(cells)
+    once = Once()
+    most = MOST if not walks or _is_on_cpu(walks[0][0], once) else MOST_ON_GPU
     # Two groups a worker, if there are so many, so that none waits long for the last.
-    size = min(MOST, len(walks) // (2 * workers))
+    size = min(most, len(walks) // (2 * workers))
     if size < 2:
         return walks
     alike: dict[str, list[list[Cell]]] = {}
-    once = Once()
     for walk in walks:
         alike.setdefault(_key(walk, once), []).append(walk)
     groups: list[list[Cell]] = []
@@ -80,21 +85,28 @@ def _may_share(cell: Cell) -> bool:
 
 
 def _key(walk: Sequence[Cell], once: Once) -> str:
-    """Return a text that is equal for jobs that can be trained as one.
+    """Return a text that is equal for jobs that had best share a process; no bit of them changes.
 
-    That changes no bit of them. They see the same batches (of one seed) and have the same network.
+    On a CPU these are the ones that can be trained as one.
     """
     if not all(_is_fusible(cell, once) for cell in walk):
         return walk[0].job.fingerprint
-    config, trainer = walk[0].job.config, walk[0].job.config.trainer
-    batches = (trainer.batch_size, trainer.limit_batches, trainer.shift)
-    return repr((config.model, config.loss, config.data, config.seed, batches))
+    config = walk[0].job.config
+    process = (config.trainer.device, config.trainer.deterministic, config.data)
+    if _is_on_cpu(walk[0], once):
+        return f"{process} {fused.company(config)}"
+    return repr(process)
+
+
+def _is_on_cpu(cell: Cell, once: Once) -> bool:
+    device: torch.device = once(choose_device, cell.job.config.trainer.device)
+    return device.type == "cpu"
 
 
 def _is_fusible(cell: Cell, once: Once) -> bool:
     """Whether a job begins now, on a small network, with nothing that needs its own process.
 
-    That is a time limit, another device, more threads, classes of the user's own, and a set that is
+    That is a time limit, more threads, classes of the user's own, and a set that is
     read during training.
     """
     config, trainer, facts = cell.job.config, cell.job.config.trainer, cell.job.facts
@@ -106,7 +118,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     own_updates = (config.step, trainer.accumulate, trainer.ema, trainer.freeze)
     if any(own_process) or any(own_updates):
         return False
-    if once(choose_device, trainer.device).type != "cpu":
+    if once(choose_device, trainer.device).type not in ("cpu", "cuda"):
         return False
     optimizer = str(config.optimizer.get("_target_"))  # none, where several update parts
     if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
@@ -118,7 +130,8 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
         return False
     if not once(_is_shareable, config.loss):
         return False
-    return cell.job.parameters <= SMALL and once(fused.possible, config.model)
+    small = fused.SMALL if _is_on_cpu(cell, once) else SMALL_ON_GPU
+    return cell.job.parameters <= small and once(fused.possible, config.model)
 
 
 def _has_plain_batches(data: Data) -> bool:

@@ -71,6 +71,14 @@ class Leases:
             return GPUS
         return ""
 
+    def most(self, gpus: float) -> int:
+        """Return how many jobs on one core, with so many GPUs each, can be at work at once."""
+        workers = self.workers or self.cores
+        if gpus == 0:
+            return workers
+        jobs_per_gpu = 1 / gpus if gpus < 1 else 1 / _count(gpus)
+        return max(1, min(workers, int(len(self.gpus) * jobs_per_gpu + 1e-9)))
+
     @property
     def full(self) -> bool:
         """Whether there is certainly no room for another."""

@@ -75,6 +75,7 @@ class Local(SweepPlace):
 
     def __init__(self) -> None:
         self._leases = leases.Leases(cores=0)
+        self._most = 0
         self._who = ""
         self._shared: dict[str, data.Shared] = {}
         self._processes: list[LocalProcess] = []
@@ -93,13 +94,14 @@ class Local(SweepPlace):
         del home
         room = leases.of_this_machine(settings)
         self._leases = MachineLeases(room, self._who, settings.sweep.priority)
+        self._most = room.most(leases.gpus_per_worker(settings))
 
     def share(self, name: str, splits: data.Splits) -> None:
         self._shared[name] = data.share(splits)
 
     @property
     def workers(self) -> int:
-        return self._leases.workers or self._leases.cores
+        return self._most
 
     @property
     def full(self) -> bool:

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from sweeplab import speed
-from sweeplab.config import class_paths
+from sweeplab.config import Config, class_paths
 from sweeplab.metrics import EpochResult, MetricAverager
 from sweeplab.models import MLP, losses
-from sweeplab.speed.captured import CapturedGradients
+from sweeplab.speed.captured import WARM_UP, CapturedGradients
 from sweeplab.speed.same_bits import same_bits
 from sweeplab.speed.tape import Result
 from sweeplab.targets import instantiate
@@ -49,6 +49,8 @@ STATELESS = (
     "sweeplab",
 )  # packages that keep nothing in a process which changes a result
 
+# Parameters: the step of a larger network is nearly all arithmetic, and on a GPU as quick alone.
+SMALL = 200_000
 # Examples in a batch, at least: a single row of several networks is laid out in memory in another
 # way than alone.
 FEWEST = 8
@@ -81,6 +83,19 @@ def shareable(loss: type) -> bool:
     return loss.__module__ in LOSSES
 
 
+def company(settings: Config) -> str:
+    """Return a text that is equal for runs that see the same batches and have the same network."""
+    trainer = settings.trainer
+    batches = (
+        settings.data,
+        settings.seed,
+        trainer.batch_size,
+        trainer.limit_batches,
+        trainer.shift,
+    )
+    return repr((settings.model, settings.loss, batches))
+
+
 def possible(node: Mapping[str, Any]) -> bool:
     """Tell whether networks of this config can be one: linear layers, and MLPs without dropout."""
     if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
@@ -103,30 +118,31 @@ class Member:
     valid: Callable[[], Iterable[Batch]]
     epoch: int = 1  # the next one
     streams: RandomStreams = field(default_factory=RandomStreams)
+    company: str = ""  # equal for those that can be trained as one
     done: bool = False  # for the caller to set; what a member raises sets it, too
 
 
-def epochs(
-    members: Sequence[Member], *, as_one: bool = True
-) -> Iterator[tuple[Member, EpochResult | Exception]]:
+def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
     """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    Members whose next epoch is the same are trained as one, unless they are only to share a
-    process. What only one of them raises is yielded
-    in the place of its result, and ends it alone. What is raised of what is computed for all is
-    raised here, and so is KeyboardInterrupt.
+    Members of one company whose next epoch is the same are trained as one. What only one of them
+    raises is yielded in the place of its result, and ends it alone. What is raised of what is
+    computed for all is raised here, and so is KeyboardInterrupt.
     """
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
-        same = [member for member in left if member.epoch == number]
-        train = train_epoch if as_one else _one_by_one
-        outcomes = train(
-            [member.state for member in same],
-            [member.train(number) for member in same],
-            [member.streams for member in same],
-        )
-        for member, outcome in zip(same, outcomes, strict=True):
-            yield member, _finish(member, outcome)
+        companies: dict[str, list[Member]] = {}
+        for member in left:
+            if member.epoch == number:
+                companies.setdefault(member.company, []).append(member)
+        for same in companies.values():
+            outcomes = train_epoch(
+                [member.state for member in same],
+                [member.train(number) for member in same],
+                [member.streams for member in same],
+            )
+            for member, outcome in zip(same, outcomes, strict=True):
+                yield member, _finish(member, outcome)
 
 
 def _finish(member: Member, trained: Trained | Exception) -> EpochResult | Exception:
@@ -212,7 +228,8 @@ def _train_shared(
     errors: dict[int, Exception] = {}
     gradients: Callable[[Any, Tensor, Tensor], Result] = FusedNetwork.gradients
     if not speed.is_plain():
-        gradients = CapturedGradients(FusedNetwork.gradients, warm_up=LONG)
+        on_gpu = states[0].parameters[0].is_cuda
+        gradients = CapturedGradients(FusedNetwork.gradients, WARM_UP if on_gpu else LONG)
     with FusedNetwork(states, one_product=one_product) as network:
         for inputs, targets in batches:
             losses, outputs = gradients(network, inputs, targets)

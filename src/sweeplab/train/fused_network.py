@@ -75,7 +75,9 @@ class FusedNetwork:
             gradients += _split(gradient, len(parts[0])) if len(parts) > 1 else [gradient]
         for norm in self._norms:
             norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
-        return losses, [output.detach() for output in outputs], gradients
+        # No graph of autograd is to live on: a CUDA graph of the next step could not be captured
+        detached = [[value.detach() for value in values] for values in (losses, outputs)]
+        return detached[0], detached[1], gradients
 
     def _find_tensors(self) -> None:
         """Find what gradients are computed of, which parameters each stands for, and the statistics."""
