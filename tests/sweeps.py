@@ -1,8 +1,12 @@
-"""Small sweeps whose jobs fail as a file says, and what the store has of them."""
+"""Small sweeps whose jobs fail as a file says, their workers, and what the store has of them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+import ready
 
 from sweeplab.store import Event, Run, Store
 
@@ -21,6 +25,17 @@ PACED = (
 )
 PACED_SWEEP = ("-m", *PACED, "+model.hidden=16,24", "sweep.workers=2", "sweep.report=false")
 FAULTY = (*SMALL, "model=linear", "model._target_=faulty.Net", "trainer.checkpoint_every=0")
+
+
+MAIN = "from sweeplab.commands.cli import main; main()"
+BY_HAND = "hydra/launcher=workers"
+
+
+def work(root: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a worker for the only sweep of a store."""
+    (folder,) = (root / "runs" / "sweeps").glob("*.work")
+    program = [sys.executable, "-c", MAIN, "work", folder.name[:12], *words]
+    return ready.Popen(program, cwd=root, stdout=ready.PIPE, text=True)
 
 
 def runs(root: Path) -> dict[int, Run]:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import kill
 import pytest
-import ready
 from conftest import Command
-from sweeps import OURS, SMALL, starts
+from sweeps import BY_HAND, MAIN, OURS, SMALL, digests, starts, work
 from waiting import until
 
 from sweeplab.errors import UserError
@@ -28,22 +27,7 @@ from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
 from sweeplab.sweep.worker import LOST, NEVER
 
-MAIN = "from sweeplab.commands.cli import main; main()"
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
-BY_HAND = "hydra/launcher=workers"
-
-
-def work(root: Path, *words: str) -> subprocess.Popen[str]:
-    """Start a worker for the only sweep of a store."""
-    (folder,) = (root / "runs" / "sweeps").glob("*.work")
-    program = [sys.executable, "-c", MAIN, "work", folder.name[:12], *words]
-    return ready.Popen(program, cwd=root, stdout=ready.PIPE, text=True)
-
-
-def digests(root: Path, store: str) -> dict[str, str | None]:
-    """Fingerprint -> digest of the weights."""
-    found = (run.result() for run in Store(root / store).runs())
-    return {result.fingerprint: result.weights_sha256 for result in found if result}
 
 
 @pytest.mark.long

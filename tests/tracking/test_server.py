@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kill
 import pytest
 import ready
 import servers
@@ -35,6 +36,7 @@ from servers import (
     missing,
     until,
 )
+from sweeps import BY_HAND, starts, work
 
 from sweeplab import config, tracking
 from sweeplab.errors import UserError
@@ -322,6 +324,31 @@ def test_fifty_feeders_at_once_lose_nothing_and_make_nothing_twice(
 
     feed_at_once(stores, [server.uri()] * size.stores, all_at_work, seconds=900)
     print(f"{size.runs} runs in {time.monotonic() - began:.1f} s")
+    after = counted(postgres, "served")
+    after.subtract(before)
+    assert after == expected(root / "runs", size)
+
+
+@pytest.mark.full
+def test_fifty_workers_of_one_sweep_train_and_tell_each_run_once(
+    postgres: Postgres, server: Server, root: Path
+) -> None:
+    size = Size(stores=1, each=200)
+    before, began = counted(postgres, "served"), time.monotonic()
+    words = ("-m", *DIGITS, f"seed=range({size.each})", BY_HAND, "sweep.report=false")
+    told = (f"tracking.uri={server.uri()}", "tracking.experiment=many", "tracking.wait=300")
+    launcher = kill.train(root, [*words, *told])
+    until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == size.each, 60)
+    workers = [work(root) for _ in range(50)]
+    trained = []
+    for worker in workers:
+        said = worker.communicate(timeout=600)[0]
+        trained += re.findall(r"^(\d+) jobs? trained here$", said, re.MULTILINE)
+    assert kill.end(launcher, "the launcher") == 0, (root / "out").read_text()
+    print(f"{size.runs} runs by {len(trained)} workers in {time.monotonic() - began:.1f} s")
+    print("jobs of a worker:", sorted(map(int, trained)))
+    assert sum(map(int, trained)) == size.runs
+    assert [starts(run) for run in Store(root / "runs").runs()] == [1] * size.runs
     after = counted(postgres, "served")
     after.subtract(before)
     assert after == expected(root / "runs", size)

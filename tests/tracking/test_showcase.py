@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 import threading
 import zlib
 from collections.abc import Sequence
@@ -209,6 +210,17 @@ def test_a_view_is_written_as_soon_as_a_run_has_begun_and_only_once(home: Store,
     os.utime(file)  # as if it were issued again
     feed(home, uri)
     assert (tags(uri), counts(uri)) == before
+
+
+def test_more_runs_than_can_be_looked_at_have_no_page_side_by_side(
+    home: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id = sweep(home, *grid())
+    feed(home, uri)
+    module = sys.modules["sweeplab.tracking.links"]
+    for most, names in ((len(grid()), ["configs", "side by side"]), (len(grid()) - 1, ["configs"])):
+        monkeypatch.setattr(module, "COMPARED", most)
+        assert list(tracking.links(home, home.manifest(sweep_id), uri, "x")) == names
 
 
 def test_a_sweep_that_an_earlier_version_fed_gets_its_view_and_nothing_else(

@@ -15,7 +15,9 @@ from sweeplab.tracking.records import Place, run_places, sweep_places
 # Sorted by time, the UI would fold children away.
 FLAT = {"orderByKey": "metrics.`valid/loss`", "orderByAsc": "true"}
 PORT = 5000  # of `sweeplab ui`
-COMPARED = 100  # runs on the compare page at most: it is slow with more
+COMPARED = (
+    32  # runs that can be looked at side by side; of more the page is slow, and its address long
+)
 
 
 def _link(base: str, page: str, **query: str) -> str:
@@ -57,9 +59,9 @@ def run_link(base: str, experiment_id: str, run_id: str, tab: str = "model-metri
 def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[str, str]:
     """Link to what compares a sweep's configs, and to the page that lays its runs side by side.
 
-    The first is the sweep's saved view, without one the charts of exactly its runs. The links lead
-    to the sweep's experiment, or to another one that has its runs. There are none if MLflow has
-    none of the runs.
+    The first is the sweep's saved view, without one the charts of exactly its runs; the page is left
+    out where there are too many runs. The links lead to the sweep's experiment, or to another one
+    that has its runs. There are none if MLflow has none of the runs.
     """
     runs: list[Place] = []
     for cell in sweep["cells"][:COMPARED]:
@@ -72,13 +74,12 @@ def links(home: Store, sweep: Mapping[str, Any], uri: str, base: str) -> dict[st
             experiment_id = shown[0].experiment_id
             run_ids = [place.run_id for place in shown]
             views = [place.view for place in parents if place.experiment == experiment]
-            first = {"curves": sweep_link(base, experiment_id, sweep["id"])}
+            found = {"curves": sweep_link(base, experiment_id, sweep["id"])}
             if views and views[0]:
-                first = {"configs": view_link(base, experiment_id, views[0])}
-            return {
-                **first,
-                "side by side": compare_link(base, experiment_id, run_ids),
-            }
+                found = {"configs": view_link(base, experiment_id, views[0])}
+            if len(sweep["cells"]) <= COMPARED:
+                found["side by side"] = compare_link(base, experiment_id, run_ids)
+            return found
     return {}
 
 

@@ -49,8 +49,8 @@ STATELESS = (
     "sweeplab",
 )  # packages that keep nothing in a process which changes a result
 
-# Parameters: the step of a larger network is nearly all arithmetic, and on a GPU as quick alone.
-SMALL = 200_000
+# Parameters: the step of a larger network is as quick alone (`python -m benchmarks.fused`).
+SMALL = 100_000
 # Examples in a batch, at least: a single row of several networks is laid out in memory in another
 # way than alone.
 FEWEST = 8
