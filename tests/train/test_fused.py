@@ -37,7 +37,7 @@ from sweeplab.speed import onednn
 from sweeplab.speed.tape import Tape
 from sweeplab.store import Event, Result, Run, Store
 from sweeplab.train import fused
-from sweeplab.train.fused import Member, possible
+from sweeplab.train.fused import Member, network_can_be_fused
 from sweeplab.train.loop import Trained, train_epoch
 from sweeplab.train.random_state import RandomStreams, seed_stream
 from sweeplab.train.train_state import Batch, TrainState
@@ -185,7 +185,7 @@ def test_without_proof_they_are_trained_one_by_one(
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     mine = train(one, batches())
     assert caplog.messages == [
-        "2 runs as one do not have the bits that they have alone: trained one by one"
+        "2 runs are trained one by one: as one they would have other bits than alone, or draw random numbers"
     ]
     assert results(one, mine) == results(other, its)
 
@@ -269,7 +269,10 @@ def test_the_same_bits_are_told_from_equal_ones() -> None:
     ],
 )
 def test_which_networks_can_be_computed_as_one(overrides: list[str], expected: bool) -> None:
-    assert possible(config.compose(["data=digits", "tracking=off", *overrides]).model) is expected
+    assert (
+        network_can_be_fused(config.compose(["data=digits", "tracking=off", *overrides]).model)
+        is expected
+    )
 
 
 # --- Random numbers ---------------------------------------------------------------------------------------------------
@@ -323,12 +326,15 @@ def test_each_has_random_streams_of_its_own(how: str) -> None:
 def test_a_loss_that_is_seen_to_draw_is_computed_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fused, "shareable", lambda _: True)  # whose class does not tell
+    monkeypatch.setattr(fused, "loss_can_be_shared", lambda _: True)  # whose class does not tell
     caplog.set_level(logging.INFO, logger="sweeplab.train.fused")
     test_each_has_random_streams_of_its_own("loss")
     assert (
         caplog.messages
-        == ["3 runs as one do not have the bits that they have alone: trained one by one"] * 2
+        == [
+            "3 runs are trained one by one: as one they would have other bits than alone, or draw random numbers"
+        ]
+        * 2
     )
 
 
@@ -369,7 +375,7 @@ def test_what_draws_later_in_an_epoch_does_not_pass_for_what_it_would_be_alone()
     ],
 )
 def test_which_losses_can_be_computed_beside_others(loss: type, expected: bool) -> None:
-    assert fused.shareable(loss) is expected
+    assert fused.loss_can_be_shared(loss) is expected
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
@@ -659,7 +665,9 @@ def test_as_one_each_has_the_rates_and_the_best_epoch_that_it_has_alone(
 def test_in_one_process_each_draws_the_numbers_that_it_draws_alone(
     root: Path, capfd: pytest.CaptureFixture[str], what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "shareable", lambda _: True)  # so that the proof alone has to tell
+    monkeypatch.setattr(
+        fused, "loss_can_be_shared", lambda _: True
+    )  # so that the proof alone has to tell
     for store in ("runs", "alone"):
         home = Store(root / store).open()
         if store == "runs":

@@ -1,8 +1,9 @@
 """Runs that share a process: each claimed, recorded and kept as if it were alone.
 
-Runs that differ in when they stop alone go the same way: their epochs are trained once. Of others
-that see the same batches the networks are one, which `train.fused` does. Any others, as there are on
-a GPU, take turns.
+- Runs that differ only in when they stop go through the same epochs, which are trained once. Here
+  that is one `_Walk`.
+- Of runs that have the same `fusion_key` the networks are computed as one, by `train.fused`.
+- Any others, as there are on a GPU, take turns, an epoch each.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ def train_fused(
     attempts = [_Attempt(job, home.run(job.fingerprint)) for job in order]
     threads = {attempt.threads for attempt in attempts}
     paths = [attempt.path for attempt in attempts]
-    companies: dict[str, set[str]] = {}  # the paths of those that can be trained as one
+    paths_of: dict[str, set[str]] = {}  # by the key of those that can be trained as one
     for attempt in attempts:
-        companies.setdefault(attempt.company, set()).add(attempt.path)
+        paths_of.setdefault(attempt.fusion_key, set()).add(attempt.path)
     walks: list[_Walk] = []
     with recording.sigterm(), recording.informed():  # until the last of them has ended
         try:
             for attempt in attempts:
-                as_one = len(companies[attempt.company])
+                as_one = len(paths_of[attempt.fusion_key])
                 counts = {"fused": as_one, "shared": paths.count(attempt.path)}
                 together = {how: number for how, number in counts.items() if number > 1}
                 if attempt.begin(splits, together, threads):
-                    company = attempt.company if as_one > 1 else attempt.job.fingerprint
-                    walks.append(_Walk(attempt, company))
+                    key = attempt.fusion_key if as_one > 1 else attempt.job.fingerprint
+                    walks.append(_Walk(attempt, key))
                     _merge(walks)
             owners = {walk.member: walk for walk in walks}
             for member, result in fused.epochs(list(owners)):
@@ -71,7 +72,7 @@ class _Attempt:
         self.job, self.run = job, run
         self.path = identity.path(job.config, job.facts.train)
         small = job.parameters <= fused.SMALL
-        self.company = fused.company(job.config) if small else job.fingerprint
+        self.fusion_key = fused.fusion_key(job.config) if small else job.fingerprint
         self.outcome: store.Result | BaseException | None = None
         self.streams = RandomStreams()
         self._claimed, self._recorded, self._at_work = ExitStack(), ExitStack(), ExitStack()
@@ -147,7 +148,7 @@ class _Attempt:
 class _Walk:
     """Runs whose epochs are trained once, and given to each of them."""
 
-    def __init__(self, attempt: _Attempt, company: str) -> None:
+    def __init__(self, attempt: _Attempt, fusion_key: str) -> None:
         self.attempts = [attempt]
         self.member = fused.Member(
             state=attempt.training.state,
@@ -155,11 +156,11 @@ class _Walk:
             valid=attempt.training.valid_batches,
             epoch=attempt.training.epoch + 1,
             streams=attempt.streams,
-            company=company,
+            fusion_key=fusion_key,
         )
 
     @property
-    def place(self) -> tuple[str, int]:
+    def position(self) -> tuple[str, int]:
         """What runs have in common that may be at the same weights: the path, and how far on it."""
         return self.attempts[0].path, self.member.epoch
 
@@ -176,7 +177,7 @@ class _Walk:
         other.attempts, other.member.done = [], True
 
     def take(self, result: EpochResult | Exception) -> None:
-        """Give an epoch, or the error in its place, to each run; let those end that it was for."""
+        """Give an epoch, or the error in its place, to each run; finish those that it was the last of."""
         for attempt in self.attempts:
             attempt.streams = copy.copy(self.member.streams)  # as if it were the only one
             attempt.take(result)
@@ -187,18 +188,18 @@ class _Walk:
         if self.attempts:
             self.member.streams = copy.copy(self.attempts[0].streams)
         for attempt in ended:
-            is_last = self.member.done and attempt is ended[-1]
+            is_last = self.member.done and attempt is ended[-1]  # nobody needs the network after it
             with nullcontext() if is_last else undisturbed(attempt.training):
                 attempt.finish()
 
 
 def _merge(walks: Sequence[_Walk]) -> None:
     """Let walks that have come to the same place, with the same bits, go on as one."""
-    places: dict[tuple[str, int], list[_Walk]] = {}
+    positions: dict[tuple[str, int], list[_Walk]] = {}
     for walk in walks:
         if not walk.member.done:
-            places.setdefault(walk.place, []).append(walk)
-    for several in places.values():
+            positions.setdefault(walk.position, []).append(walk)
+    for several in positions.values():
         first, *others = several
         for other in others:
             if first.digest() == other.digest():

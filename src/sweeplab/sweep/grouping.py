@@ -50,7 +50,7 @@ def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
 
 
 def shared(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group jobs whose epochs are the same: they differ in when they stop alone."""
+    """Group jobs that go through the same epochs, since they differ only in when they stop: a walk."""
     walks: dict[str, list[Cell]] = {}
     for cell in cells:
         walks.setdefault(_path(cell), []).append(cell)
@@ -94,7 +94,7 @@ def _key(walk: Sequence[Cell], once: Once) -> str:
     config = walk[0].job.config
     process = (config.trainer.device, config.trainer.deterministic, config.data)
     if _is_on_cpu(walk[0], once):
-        return f"{process} {fused.company(config)}"
+        return f"{process} {fused.fusion_key(config)}"
     return repr(process)
 
 
@@ -104,10 +104,9 @@ def _is_on_cpu(cell: Cell, once: Once) -> bool:
 
 
 def _is_fusible(cell: Cell, once: Once) -> bool:
-    """Whether a job begins now, on a small network, with nothing that needs its own process.
+    """Whether a job begins now, with a small network and nothing that needs a process of its own.
 
-    That is a time limit, more threads, classes of the user's own, and a set that is
-    read during training.
+    What needs one is the list below.
     """
     config, trainer, facts = cell.job.config, cell.job.config.trainer, cell.job.facts
     if not _may_share(cell) or cell.fate.kind not in (NEW, STALE):
@@ -128,17 +127,17 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     parts = [config.model, config.loss, config.optimizer, config.scheduler]
     if not fused.stateless([*parts, *config.metrics.values()]):
         return False
-    if not once(_is_shareable, config.loss):
+    if not once(_loss_can_be_shared, config.loss):
         return False
     small = fused.SMALL if _is_on_cpu(cell, once) else SMALL_ON_GPU
-    return cell.job.parameters <= small and once(fused.possible, config.model)
+    return cell.job.parameters <= small and once(fused.network_can_be_fused, config.model)
 
 
 def _has_plain_batches(data: Data) -> bool:
-    """Whether batches are pairs, which nothing changes but what draws from their own stream."""
+    """Whether a batch is (inputs, targets), and no transform of the user's changes it."""
     return data.task != ANY and data.train_transform is None and data.batch_transform is None
 
 
-def _is_shareable(loss: Node) -> bool:
+def _loss_can_be_shared(loss: Node) -> bool:
     target = targets.locate(loss["_target_"], "loss._target_")
-    return isinstance(target, type) and fused.shareable(target)
+    return isinstance(target, type) and fused.loss_can_be_shared(target)

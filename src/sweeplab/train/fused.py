@@ -1,8 +1,8 @@
-"""Many small runs trained as one: they share their batches, and the widest of their computations.
+"""Many small runs trained as one: they see the same batches, and share operations.
 
-A small network's operations cost more than their arithmetic. Here the first linear layers of
-several networks are one product, and their BatchNorms and activations one operation each; every run
-keeps its own loss, optimizer, random streams, journal and result. Each epoch begins with a proof:
+Calling an operation of a small network takes longer than its arithmetic. Here the first linear
+layers of several networks are one product, and their BatchNorms and activations one operation each;
+every run keeps its own loss, optimizer, random streams, journal and result. Each epoch begins with a proof:
 its first step is computed in both ways, and only if all losses, outputs, gradients and statistics
 have the same bits, and no random number was drawn, are the runs trained as one. Where a step has
 few numbers, which may agree by chance, the proof is repeated on random inputs.
@@ -54,8 +54,8 @@ SMALL = 100_000
 # Examples in a batch, at least: a single row of several networks is laid out in memory in another
 # way than alone.
 FEWEST = 8
-# Outputs of the first layer that a proof is over: another order of adding up changes a third of
-# them.
+# Outputs of the first layer that a proof compares, at least. If numbers were added up in another order
+# a third of them would differ, so that so many do not agree by chance.
 NUMBERS = 4096
 # Steps of an epoch, after which the step of all is captured: in a short epoch that does not pay.
 LONG = 20
@@ -78,13 +78,17 @@ def stateless(nodes: Iterable[Mapping[str, Any]]) -> bool:
     return all(path.split(".")[0] in STATELESS for node in nodes for path in class_paths(node))
 
 
-def shareable(loss: type) -> bool:
+def loss_can_be_shared(loss: type) -> bool:
     """Tell whether this class of a loss computes the same of outputs and targets at any time."""
     return loss.__module__ in LOSSES
 
 
-def company(settings: Config) -> str:
-    """Return a text that is equal for runs that see the same batches and have the same network."""
+def fusion_key(settings: Config) -> str:
+    """Return a text that is equal for runs that can be trained as one.
+
+    They see the same batches and have the same network and loss. How they are optimized, and when
+    they stop, may differ.
+    """
     trainer = settings.trainer
     batches = (
         settings.data,
@@ -96,7 +100,7 @@ def company(settings: Config) -> str:
     return repr((settings.model, settings.loss, batches))
 
 
-def possible(node: Mapping[str, Any]) -> bool:
+def network_can_be_fused(node: Mapping[str, Any]) -> bool:
     """Tell whether networks of this config can be one: linear layers, and MLPs without dropout."""
     if node["_target_"] not in ("torch.nn.Linear", f"{MLP.__module__}.MLP", "sweeplab.models.MLP"):
         return False
@@ -118,24 +122,24 @@ class Member:
     valid: Callable[[], Iterable[Batch]]
     epoch: int = 1  # the next one
     streams: RandomStreams = field(default_factory=RandomStreams)
-    company: str = ""  # equal for those that can be trained as one
+    fusion_key: str = ""  # equal for those that can be trained as one
     done: bool = False  # for the caller to set; what a member raises sets it, too
 
 
 def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
     """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    Members of one company whose next epoch is the same are trained as one. What only one of them
+    Members with the same fusion key whose next epoch is the same are trained as one. What only one of them
     raises is yielded in the place of its result, and ends it alone. What is raised of what is
     computed for all is raised here, and so is KeyboardInterrupt.
     """
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
-        companies: dict[str, list[Member]] = {}
+        fused: dict[str, list[Member]] = {}
         for member in left:
             if member.epoch == number:
-                companies.setdefault(member.company, []).append(member)
-        for same in companies.values():
+                fused.setdefault(member.fusion_key, []).append(member)
+        for same in fused.values():
             outcomes = train_epoch(
                 [member.state for member in same],
                 [member.train(number) for member in same],
@@ -170,19 +174,23 @@ def train_epoch(
     `batches` are those of each, which are the same for all; `streams` the random streams of each.
     What only one of them raised stands in its place.
     """
-    if len(states) == 1 or not all(shareable(type(state.loss)) for state in states):
+    if len(states) == 1 or not all(loss_can_be_shared(type(state.loss)) for state in states):
         return _one_by_one(states, batches, streams)
     started = time.perf_counter()
     shared = iter(batches[0])
-    with streams[0]:
+    with streams[0]:  # which stay the process's afterwards
         before = RandomStreams()
         first = next(shared)
     one_product = None
-    if len(first[0]) >= FEWEST and not before.moved():
+    if len(first[0]) < FEWEST:
+        why = f"batches of fewer than {FEWEST} examples are laid out otherwise"
+    elif before.moved():
+        why = "a random number is drawn for a batch"
+    else:
         one_product = _choose_product(states, *first)
+        why = "as one they would have other bits than alone, or draw random numbers"
     if one_product is None:
-        why = "do not have the bits that they have alone: trained one by one"
-        log.info("%d runs as one %s", len(states), why)
+        log.info("%d runs are trained one by one: %s", len(states), why)
         return _one_by_one(states, [chain([first], shared), *batches[1:]], streams)
     averagers = [state.new_averager() for state in states]
     errors = _train_shared(states, averagers, chain([first], shared), one_product=one_product)

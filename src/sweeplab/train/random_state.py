@@ -63,7 +63,7 @@ class RandomStreams:
     """The global random streams of one of several runs that share a process.
 
     They begin as the process's are now. As a context manager they become the process's, and keep
-    where they get to.
+    where they get to; the process's own are not put back afterwards.
     """
 
     def __init__(self) -> None:
