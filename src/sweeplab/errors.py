@@ -5,7 +5,7 @@ one line.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -82,10 +82,15 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
         return near
     if not names:
         return ""
-    listed = ", ".join(sorted(names)[:MOST_NAMES])
+    return f"; valid: {listed_names(sorted(names))}"
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """List names for a message: of many the first, and how many there are."""
+    listed = ", ".join(names[:MOST_NAMES])
     if len(names) > MOST_NAMES:
         listed += f", ... ({len(names)} in all)"
-    return f"; valid: {listed}"
+    return listed
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

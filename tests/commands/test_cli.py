@@ -102,7 +102,7 @@ WRONG = {
     "seed=1,": "seed=1,: cannot be read; did you mean 'seed=1'?",
     "seed=,1": "seed=,1: cannot be read: ',' is not expected there",
     "experiment=../../x": "experiment=../../x: no such option; valid: ",
-    "--config-name=x": "x: no such config; Cannot find primary config 'x'.",
+    "--config-name=x": "x: no such config in ",
     "--config-path=nowhere": f"{PROJECT}/nowhere: there is no such folder; make it (it may stay empty): ",
     "trainer=slow": "trainer=slow: no such option; valid: ",
     "~model": "model: missing; model=own is a network of yours, as in model=own model._target_=my_package.Net",

@@ -405,7 +405,7 @@ def test_a_comparison_is_frames_of_its_own_numbers(root: Path, sweeplab: Command
 
 @pytest.mark.full
 def test_results_are_found_by_the_names_of_the_shell(root: Path) -> None:
-    with pytest.raises(sweeplab.UserError, match=r"no sweep in .*runs yet; as in"):
+    with pytest.raises(sweeplab.UserError, match=r"no sweep in .*runs .* yet; as in"):
         sweeplab.results()
     sweep = sweeplab.sweep(*SWEPT, *HERE)
     one, other = sweep.runs[0], sweep.runs[2]

@@ -16,6 +16,7 @@ from sweeps import FAULTY, PACED, PACED_SWEEP, SMALL, WORDS, runs, starts, statu
 from waiting import until
 
 from sweeplab.commands import cli
+from sweeplab.config import conf_dir
 from sweeplab.store import Event, Run, Status, Store, Wish, write_json
 
 TAKEN_UP = """\
@@ -118,8 +119,26 @@ def test_a_failed_run_is_tried_again_in_a_sweep_at_work(
     process = kill.train(root, words)
     until(lambda: "hidden=1: failed" in said(root) and 2 in runs(root))
     faults(h2="slow")
-    assert sweeplab("retry", runs(root)[2].id).err.endswith("has no failed run: it is unfinished\n")
+    assert sweeplab("retry", runs(root)[2].id).err.endswith("has not failed: it is at work\n")
     assert sweeplab("retry", "latest").code == 0
+    assert kill.end(process, "the sweep") == 0
+    assert statuses(root) == {1: "finished", 2: "finished"}
+    assert "hidden=1: is started again" in said(root)
+
+
+def test_a_run_that_was_killed_goes_on_in_a_sweep_at_work(
+    root: Path, sweeplab: Command, faults: Callable[..., None]
+) -> None:
+    faults(h1="kill", h2="slow")
+    words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.report=false")
+    process = kill.train(root, words)
+    until(lambda: "hidden=1: died: SIGKILL" in said(root) and 2 in runs(root))
+    faults(h2="slow")
+    name = runs(root)[1].id[:12]
+    refused = sweeplab("retry", name)
+    way = f"sweeplab resume {name} goes on"
+    assert refused.err == f"run {name} has not failed: it is unfinished; {way}\n"
+    assert sweeplab("resume", name).out == f"run {name} goes on\n"
     assert kill.end(process, "the sweep") == 0
     assert statuses(root) == {1: "finished", 2: "finished"}
     assert "hidden=1: is started again" in said(root)
@@ -250,7 +269,8 @@ def test_what_cannot_be_issued_again_is_refused_in_one_line(
     assert refused.err == f"{run}: is a run; sweeplab replay {run} trains it again\n"
     record(root, recorded, status="running")  # its command was killed
     assert f"{name} is not at work: it is interrupted" in sweeplab("pause", name).err
-    assert sweeplab("stop", "abc").err.endswith("nor is a sweep or an experiment of that name\n")
+    unknown = "nor is an experiment of that name; sweeplab runs lists the runs\n"
+    assert sweeplab("stop", "abc").err.endswith(unknown)
     assert sweeplab("retry", name).code == 2
 
 
@@ -312,6 +332,25 @@ NAMED = [
         "latest: is a second name; sweeplab verify takes one at a time",
     ),
     (["verify", "latest", "--seed", "-1"], "--seed=-1: must be a whole number >= 0"),
+    (
+        ["retry", "store.root=elsewhere"],
+        "store.root=elsewhere: sets a key; the name of a sweep or a run comes first, as in: sweeplab retry latest",
+    ),
+    (["stop", "-9", "latest"], "sweeplab stop -9: no such option; sweeplab stop --help lists all"),
+    (
+        ["resume", "latest", "trainer.epochs=3"],
+        "trainer.epochs=3: sweeplab resume changes no setting, and takes store.* and tracking.* only; to train with another one, issue the command itself with it",
+    ),
+    (["watch", "once=true"], "once=true: no such key; did you mean '--once'?"),
+    (["ui", "port=5000"], "port=5000: no such key; did you mean '--port 5000'?"),
+    (
+        ["ui", "--port", "abc"],
+        "sweeplab ui: argument --port: abc: must be a whole number from 0 to 65535; 0 takes any that is free; sweeplab ui --help says more",
+    ),
+    (
+        ["stop", "latest", "--config-name", "confg"],
+        "confg: no such config in {conf}; did you mean 'config'?",
+    ),
 ]
 
 
@@ -327,8 +366,15 @@ def test_a_name_that_is_none_is_told_in_one_line(
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2
-    assert capsys.readouterr().err == f"{message}\n"
+    assert capsys.readouterr().err == f"{message.format(conf=conf_dir())}\n"
     assert not (root / "runs").exists()
+
+
+def test_a_name_may_stand_after_an_override(root: Path, sweeplab: Command) -> None:
+    refused = sweeplab("stop", "store.root=elsewhere", "latest")
+    assert refused.code == 2
+    missing = f"no sweep in {root / 'elsewhere'} (there is no such folder) yet; as in: "
+    assert refused.err.startswith(missing)
 
 
 def test_a_store_that_can_only_be_read_is_not_steered(

@@ -103,7 +103,7 @@ def test_the_address_is_printed_where_there_is_no_browser(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["nope"], 2, "nope: no such sweep, and no such run in "),
+        (["nope"], 2, "nope: no sweep and no run in "),
         (["a", "b"], 2, "a b: name one sweep or run; sweeplab compare takes several\n"),
         ([OTHER[:4]], 1, f"the run {OTHER} is not in MLflow; sweeplab sync carries it there\n"),
     ],

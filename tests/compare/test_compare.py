@@ -753,7 +753,9 @@ def test_an_ambiguous_sweep_is_refused(home: Store, sweeplab: Command) -> None:
 def test_an_empty_store_has_nothing_to_compare(root: Path, sweeplab: Command) -> None:
     ended = sweeplab()
     assert ended.code == 2
-    assert ended.err.startswith(f"no sweep in {root}/runs yet; as in: python train.py -m ")
+    assert ended.err.startswith(
+        f"no sweep in {root}/runs (there is no such folder) yet; as in: python train.py -m "
+    )
 
 
 def two(home: Store) -> tuple[Run, Run]:

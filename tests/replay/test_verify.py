@@ -405,7 +405,9 @@ def test_bad_input_is_one_message(root: Path, verify: Command, swept: Store) -> 
     for words, message in {
         ("--sample", "0"): "--sample=0: must be a whole number >= 1\n",
         ("trainer.epochs=3",): "trainer.epochs=3: replay trains what the record says; only ",
-        ("store.root=nowhere",): f"no sweep in {root}/nowhere yet; as in: ",
+        (
+            "store.root=nowhere",
+        ): f"no sweep in {root}/nowhere (there is no such folder) yet; as in: ",
     }.items():
         done = verify(*words)
         assert (done.code, done.out) == (2, "")

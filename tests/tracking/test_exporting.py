@@ -195,6 +195,39 @@ def test_one_run_that_fails_spares_the_others(store: Store) -> None:
     assert noting.told[-1] == ("end", "run 3", "interrupted")
 
 
+def test_what_has_failed_lags_until_it_is_carried(store: Store) -> None:
+    run, noting = make(store, 1), Noting()
+    noting.failing = "run 1"
+    carrier = exporting.RunCarrier("noting", noting)
+    carrier.carry(run)
+    carrier.carry(run)  # nothing is new
+    assert carrier.lag.keys() == {run.id}
+
+
+class Homeless(Noting):
+    """Cannot write where it is told to."""
+
+    def begin(self, run: ExportedRun) -> None:
+        raise FileNotFoundError(run.name)
+
+
+def test_a_folder_that_cannot_be_made_is_told_as_it_is(store: Store) -> None:
+    run = make(store, 1)
+    lag = carry(store, Homeless())
+    assert lag[run.id].startswith("FileNotFoundError: run 1 (")
+
+
+def test_an_event_file_that_was_deleted_is_written_again(store: Store, root: Path) -> None:
+    run = make(store, 1)
+    board = TensorBoard(str(root / "tensorboard"))
+    assert carry(store, board) == {}
+    (event_file,) = root.glob("tensorboard/*/*/events.out.*")
+    event_file.unlink()
+    assert carry(store, board) == {}
+    (place,) = root.glob("tensorboard/*/*")
+    assert scalars(place) == expected(run)
+
+
 class Leaving(Noting):
     """Ends its process, as a script of the user's may."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sweeplab import config, console
@@ -66,6 +68,8 @@ OTHER_NAMES = {
 }
 """What other programs call a command, or an option."""
 
+_OVERRIDE = re.compile(r"[+~]*[\w.@/]+=")
+
 NAMES = ("NAME", "RUN", "SWEEP")  # how parsers call what one sweep or run is named by
 
 MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
@@ -117,12 +121,55 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
         console.complain(entry.problem)
     arguments.entry = entry
     config.ensure_readable(words, has_names=True)
+    words = _name_first(arguments, words)
     _ensure_names(arguments, words)
     if hasattr(command, "overrides"):
         words = command.overrides(arguments, words)
-    with config.mending(words, entry.folder, entry.name):
-        settings = config.compose(words, entry.folder, entry.name)
+    try:
+        with config.mending(words, entry.folder, entry.name):
+            settings = config.compose(words, entry.folder, entry.name)
+    except Exception:
+        _ensure_no_option(arguments.parser, words)
+        raise
     command.main(arguments, settings)
+
+
+def _name_first(arguments: argparse.Namespace, words: list[str]) -> list[str]:
+    """Take the name of a run or a sweep that was typed after an override; return the overrides."""
+    for key in NAMES:
+        word = vars(arguments).get(key)
+        if word is None:
+            continue
+        if word.startswith("-"):  # argparse takes what looks like a number for a name
+            _refuse(arguments.parser, word, "no such option", [])
+        if not _is_override(word):
+            continue
+        names = [other for other in words if not _is_override(other)]
+        if not names:
+            problem = "sets a key; the name of a sweep or a run comes first"
+            example = f"sweeplab {arguments.command} latest"
+            raise UserError(f"{word}: {problem}, as in: {example}")
+        setattr(arguments, key, names[0])
+        left = list(words)
+        left.remove(names[0])
+        return [word, *left]
+    return words
+
+
+def _is_override(word: str) -> bool:
+    """Tell whether a word sets a key of the config; a folder's name may have an `=`, too."""
+    return bool(_OVERRIDE.match(word)) and not Path(word).exists()
+
+
+def _ensure_no_option(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Raise UserError for an option that was typed like a key of the config."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        option = f"--{name.replace('_', '-')}"
+        action = parser._option_string_actions.get(option) if equals else None
+        if action is not None:
+            meant = option if action.nargs == 0 else f"{option} {value}"
+            raise UserError(f"{word}: no such key; did you mean '{meant}'?")
 
 
 def _ensure_names(arguments: argparse.Namespace, words: Sequence[str]) -> None:

@@ -137,7 +137,11 @@ def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
         named = sweeps(home, name, uri)
         if not named and name == LATEST:
             example = "python train.py -m 'seed=range(5)'"
-            raise UserError(f"no sweep in {home.root} yet; as in: {example}")
+            raise UserError(f"no sweep in {home.place} yet; as in: {example}")
+        if not named and home.matching(name):
+            raise UserError(
+                f"{name}: begins the id of a run, not of a sweep; {_ways_of_a_run(name)}"
+            )
         if not named:
             known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}
             hint = did_you_mean(name, [LATEST, *sorted(known)])
@@ -173,8 +177,13 @@ def _is_at(places: Sequence[tracking.Place], mlflow_id: str) -> bool:
     return any(place.run_id == mlflow_id for place in places)
 
 
+def _ways_of_a_run(name: str) -> str:
+    shows, lists = (console.command(f"sweeplab {what} {name}") for what in ("show", "runs"))
+    return f"{shows} tells of it, {lists} lists it"
+
+
 def _no_sweep(home: Store) -> str:
-    return f"no sweep in {home.root} begins so or is of an experiment of that name"
+    return f"no sweep in {home.place} begins so or is of an experiment of that name"
 
 
 def _compare_runs(arguments: Namespace, home: Store, names: Sequence[str], uri: str) -> None:

@@ -9,19 +9,31 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweeplab import config, console
-from sweeplab.commands.compare import LATEST, named_sweep
+from sweeplab.commands.naming import sweep_or_run
 from sweeplab.compare.runs import RUNNING
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
 from sweeplab.store import DamagedError, History, Request, Run, Status, Store, Wish
 
 ENDING = (Wish.STOP, Wish.PAUSE)
+PLACES = ("store", "tracking")  # the sections that say where a run is
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add what is steered."""
     name = "the beginning of an id of a run or a sweep, an experiment, or latest"
     parser.add_argument("NAME", metavar="RUN|SWEEP", help=name)
+
+
+def overrides(arguments: Namespace, words: list[str]) -> list[str]:
+    """Refuse what would change the runs: they go on as their command was recorded."""
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] not in PLACES:
+            kept = f"sweeplab {arguments.command} changes no setting, and takes store.* and tracking.* only"
+            advice = "to train with another one, issue the command itself with it"
+            raise UserError(f"{word}: {kept}; {advice}")
+    return words
 
 
 def main(arguments: Namespace, settings: Config) -> None:
@@ -98,30 +110,17 @@ class Steered:
 
 
 def _find(home: Store, name: str, settings: Config) -> Steered:
-    """Find the sweep or the run of this name. Raises UserError unless there is just one."""
-    sweep = run = None
-    try:
-        sweep = named_sweep(home, name, settings)
-    except UserError:
-        if name == LATEST:
-            raise
-    try:
-        run = home.find(name)
-    except UserError as error:
-        run = _waiting(home, name)
-        if run is None and sweep is None:
-            raise UserError(f"{error}; nor is a sweep or an experiment of that name") from None
-    if run is None:
-        assert sweep is not None
+    """Find the one sweep or run of this name, and what belongs to it. Raises UserError."""
+    found = sweep_or_run(home, name, settings, _waiting(home, name))
+    if isinstance(found, dict):
+        sweep = found
         runs = [home.run(cell["fingerprint"]) for cell in sweep["cells"]]
         request = home.request(sweep["id"])
         target = Steered(
             home=home, kind="sweep", id=sweep["id"], runs=runs, sweeps=[sweep], request=request
         )
-    elif sweep is not None:
-        problem = f"sweep {sweep['id'][:12]} and run {run.id} begin so; give more of the id"
-        raise UserError(f"{name}: {problem}")
     else:
+        run, home = found, Store(found.folder.parent)  # another store, if its folder was named
         sweeps = [sweep for sweep in home.manifests() if _trains(sweep, run)]
         target = Steered(
             home=home, kind="run", id=run.id, runs=[run], sweeps=sweeps, request=run.request
@@ -136,14 +135,14 @@ def _trains(sweep: Node, run: Run) -> bool:
     return is_own and any(str(cell["fingerprint"]).startswith(run.id) for cell in sweep["cells"])
 
 
-def _waiting(home: Store, name: str) -> Run | None:
-    """Find a run that a sweep at work is still to begin."""
+def _waiting(home: Store, name: str) -> list[Run]:
+    """List the runs of this name that a sweep at work has begun, or is still to begin."""
+    runs: list[Run] = []
     for sweep in home.manifests():
-        for cell in sweep["cells"]:
-            if name and cell["fingerprint"].startswith(name):
-                is_any_there = home.presence(sweep["id"]).is_there
-                return home.run(cell["fingerprint"]) if is_any_there else None
-    return None
+        cells = [cell for cell in sweep["cells"] if cell["fingerprint"].startswith(name)]
+        if cells and home.presence(sweep["id"]).is_there:
+            runs += [home.run(cell["fingerprint"]) for cell in cells]
+    return runs
 
 
 def _ensure_own(target: Steered) -> None:
@@ -178,16 +177,43 @@ def _resume(target: Steered) -> None:
             is_held |= request.withdraw()
     if not target.is_at_work:
         _reissue(target)
-    if not is_held:
-        raise UserError(f"{target.name} is at work: nothing of it is paused or stopped")
+    dead = _dead(target)
+    for run in dead:
+        run.request.write(Wish.RETRY)
+    if not is_held and not dead:
+        raise UserError(f"{target.name} {_why_it_needs_no_resume(target)}")
     console.say(f"{target.name} goes on")
+
+
+def _dead(target: Steered) -> list[Run]:
+    """List the runs whose process was killed, or timed out, while their sweep goes on without them."""
+    begun = [sweep["time"] for sweep in target.sweeps_at_work if not sweep.get("search")]
+    if not begun:
+        return []
+    dead = []
+    for run in target.runs:
+        is_of_now = (run.last_written or 0) >= min(begun)
+        is_open = run.status in (Status.UNFINISHED, Status.INTERRUPTED)
+        if is_of_now and is_open and not run.claimed and run.request.read() is None:
+            dead.append(run)
+    return dead
+
+
+def _why_it_needs_no_resume(target: Steered) -> str:
+    if target.kind == "sweep" or target.runs[0].claimed:
+        return "is at work: nothing of it is paused or stopped"
+    if target.status == Status.FINISHED:
+        return "is finished: there is nothing to go on with"
+    if target.status == Status.FAILED:
+        return f"has failed; {console.command(f'sweeplab retry {target.id[:12]}')} trains it anew"
+    return "waits for its turn: it is not paused or stopped"
 
 
 def _retry(target: Steered) -> None:
     """Let the runs that failed be trained anew."""
     failed = [run for run in target.runs if run.status == Status.FAILED]
     if not failed:
-        raise UserError(f"{target.name} has no failed run: it is {target.status}")
+        raise UserError(f"{target.name} {_why_it_needs_no_retry(target)}")
     for sweep in target.sweeps_at_work:
         if sweep.get("search"):
             raise UserError(f"{target.name}: a search trains no failed trial again, but others")
@@ -195,7 +221,26 @@ def _retry(target: Steered) -> None:
             run.request.write(Wish.RETRY)
     if not target.is_at_work:
         _reissue(target)
-    console.say(f"{console.counted(len(failed), 'failed run')} of {target.name} begin anew")
+    if target.kind == "run":
+        console.say(f"{target.name} begins anew")
+    else:
+        number = console.counted(len(failed), "failed run")
+        console.say(f"{number} of {target.name} {'begins' if len(failed) == 1 else 'begin'} anew")
+
+
+def _why_it_needs_no_retry(target: Steered) -> str:
+    """Say how it stands, and what goes on with runs that ended without an error of theirs."""
+    way = f"{console.command(f'sweeplab resume {target.id[:12]}')} goes on"
+    begun = [run for run in target.runs if run.last_written is not None]
+    left = [run for run in begun if run.status != Status.FINISHED and not run.claimed]
+    if target.kind == "run":
+        status = "at work" if target.runs[0].claimed else target.status
+        return f"has not failed: it is {status}{f'; {way}' if left else ''}"
+    if not left:
+        working = any(run.claimed for run in target.runs)
+        return f"has no failed run: it is {'at work' if working else target.status}"
+    number = console.counted(len(left), "run")
+    return f"has no failed run: {number} did not finish for another reason; {way} with them"
 
 
 def _reissue(target: Steered) -> NoReturn:

@@ -7,10 +7,10 @@ import os
 import sys
 import threading
 import webbrowser
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from sweeplab import console, tracking
-from sweeplab.commands.compare import sweeps
+from sweeplab.commands.naming import sweep_or_run
 from sweeplab.config import Config, Node
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
@@ -22,9 +22,17 @@ def add_options(parser: ArgumentParser) -> None:
     named = "latest, the beginning of an id of a sweep or a run, or an experiment"
     parser.add_argument("words", nargs="*", action="extend", metavar="SWEEP | RUN", help=named)
     port = "port of the UI on 127.0.0.1; the next free one if taken"
-    parser.add_argument("--port", type=int, default=5000, help=port)
+    parser.add_argument("--port", type=_port, default=5000, help=port)
     browser = "print the addresses, as is done where there is no browser"
     parser.add_argument("--no-browser", action="store_true", help=browser)
+
+
+def _port(text: str) -> int:
+    """Read a port. Raises argparse's own error for anything else."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text}: {tracking.PORTS}") from error
 
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
@@ -74,13 +82,7 @@ def _chosen(settings: Config, uri: str, names: list[str]) -> Run | Node | None:
     if len(names) > 1:
         raise UserError(f"{' '.join(names)}: name one sweep or run; sweeplab compare takes several")
     home, name = Store(settings.store.root), names[0]
-    found = sweeps(home, name, uri)
-    try:
-        chosen: Run | Node = found[-1] if found else home.find(name)
-    except UserError as error:
-        reason = str(error).removeprefix(f"{name}: ")
-        listed = f"{console.command('sweeplab runs')} lists them"
-        raise UserError(f"{name}: no such sweep, and {reason}; {listed}") from error
+    chosen = sweep_or_run(home, name, settings)
     _links(settings, uri, "", chosen)
     return chosen
 

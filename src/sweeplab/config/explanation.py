@@ -226,7 +226,7 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
         return f"{folder[1]}: {NO_FOLDER}"
     name = error.missing_cfg_file or ""
     if not error.options:
-        return f"{name}: no such config; {one_line(error)}"
+        return _missing_primary(name, str(error))
     group, _, option = name.rpartition("/")
     for override in _readable_overrides(words):
         if name.startswith(f"{override.key_or_group}/"):
@@ -244,6 +244,15 @@ def _missing_option(error: Any, words: Sequence[str]) -> str:
     if near:
         return f"{group}={option}: no such option{meant(f'{group}={near}')}"
     return f"{group}={option}: no such option{did_you_mean(option, error.options)}"
+
+
+def _missing_primary(name: str, message: str) -> str:
+    """Say that there is no such main file, and which there are in the user's folder."""
+    folder = re.search(r"provider=main, path=(?:file://)?(.+)", message)
+    if folder is None:
+        return f"{name}: no such config; {one_line(message)}"
+    valid = [file.stem for file in Path(folder[1]).glob("*.yaml")]
+    return f"{name}: no such config in {folder[1]}{did_you_mean(name, valid)}"
 
 
 def _option_meant(group: str, option: str, options: Sequence[str]) -> str:

@@ -150,6 +150,8 @@ def say_tracking(
     """Say where to look next. Raises TrackerBehind with why, and what to do."""
     if lag is not None:
         advice = f"nothing is lost; bring it level with: {console.command('sweeplab sync')}"
+        if settings.tracking.exporters:  # which only the settings name
+            advice += " and the store.* and tracking.* settings of this command"
         trained = sweep or runs[0].id
         raise TrackerBehind(f"{lag}\n{advice}", settings.store.root, trained)
     if not settings.tracking.enabled:

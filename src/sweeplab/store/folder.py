@@ -7,12 +7,12 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeplab import config
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, listed_names
 from sweeplab.store.files import DEAD_AFTER, DamagedError, remove_leftovers
 from sweeplab.store.ownership import FILE as OWNERSHIP
 from sweeplab.store.ownership import Ownership, settle
@@ -159,14 +159,35 @@ class Store(SweepRecords):
 
         Raises UserError if there is not exactly one.
         """
+        matching = self.matching(name)
+        if matching:
+            return self.only(name, matching)
+        if any(name and sweep["id"].startswith(name) for sweep in self.manifests()):
+            way = f"sweeplab runs --sweep {name} lists its runs"
+            raise UserError(f"{name}: begins the id of a sweep, not of a run; {way}")
+        problem = f"no such run in {self.place}"
+        raise UserError(f"{name}: {problem}; its folders are the runs' names")
+
+    def only(self, name: str, matching: Sequence[Run]) -> Run:
+        """Return the one run that a name stands for. Raises UserError if there are several."""
+        if len(matching) > 1:
+            listed = listed_names([run.id for run in matching])
+            problem = f"several runs begin so: {listed} in {self.root}"
+            raise UserError(f"{name}: {problem}; give more of the id")
+        return matching[0]
+
+    def matching(self, name: str) -> list[Run]:
+        """List the runs with this id or the beginning of it, this fingerprint, or this folder."""
         folder = config.expand_home(name)
         if Run(folder).last_written is not None:
-            return Run(folder.resolve())
+            return [Run(folder.resolve())]
         beginning = name[:ID_LENGTH] if len(name) == FINGERPRINT_LENGTH else name
-        found = [run for run in self.runs() if name and run.id.startswith(beginning)]
-        if len(found) == 1:
-            return found[0]
-        problem = "no such run"
-        if found:
-            problem = f"several runs begin so: {', '.join(run.id for run in found)}"
-        raise UserError(f"{name}: {problem} in {self.root}; its folders are the runs' names")
+        return [run for run in self.runs() if name and run.id.startswith(beginning)]
+
+    @property
+    def place(self) -> str:
+        """The folder as it is named in a message, with a word if it is none."""
+        if self.root.is_dir():
+            return str(self.root)
+        what = "which is not a folder" if self.root.exists() else "there is no such folder"
+        return f"{self.root} ({what})"

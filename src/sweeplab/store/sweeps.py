@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, listed_names
 from sweeplab.store.files import (
     DEAD_AFTER,
     DamagedError,
@@ -157,8 +157,8 @@ class SweepRecords:
         sweeps = self.manifests(complain)
         begun = [sweep for sweep in sweeps if name and sweep["id"].startswith(name)]
         if len(begun) > 1:
-            ids = ", ".join(sweep["id"][:12] for sweep in begun)
-            raise UserError(f"{name}: several sweeps begin so: {ids}")
+            ids = listed_names([sweep["id"][:12] for sweep in begun])
+            raise UserError(f"{name}: several sweeps begin so: {ids}; give more of the id")
         asked = f"experiment={name}"
         return begun or [
             sweep

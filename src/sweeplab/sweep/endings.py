@@ -89,8 +89,10 @@ class Endings:
         """
         cell, run, retries = attempt.cell, attempt.run, self._settings.retries
         lines = [f"{cell.name}: {reason}"]
-        lines += [f"    {line}" for line in run.log_tail()]
-        lines.append(f"    log: {run.log_file}")
+        tail = run.log_tail()
+        lines += [f"    {line}" for line in tail]
+        if not any(str(run.log_file) in line for line in tail):
+            lines.append(f"    log: {run.log_file}")
         is_retried = may_retry and attempt.number <= retries
         if is_retried:
             lines.append(f"    started again ({attempt.number} of {retries})")

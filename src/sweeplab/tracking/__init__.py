@@ -34,7 +34,7 @@ from sweeplab.tracking.links import base_of, compare_link, links, run_link, swee
 from sweeplab.tracking.notices import notices
 from sweeplab.tracking.process import early
 from sweeplab.tracking.records import Place, damaged_records, run_places, sweep_places
-from sweeplab.tracking.server import serve
+from sweeplab.tracking.server import PORTS, serve
 from sweeplab.tracking.syncing import export, is_behind, refresh, sync
 from sweeplab.tracking.tensorboard import TensorBoard
 from sweeplab.tracking.terms import MetricRow

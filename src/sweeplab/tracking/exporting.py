@@ -68,12 +68,19 @@ class RunCarrier:
         """Carry what is new of a run."""
         carried = self._runs.setdefault(run.id, _Carried(run, self.name))
         try:
-            if carried.is_behind():
-                self._carry(carried)
-        except Timeout:
-            self.lag[run.id] = "another process carries it"
+            is_behind = carried.is_behind()
         except FileNotFoundError:  # it has not begun
             return
+        except (OSError, store.DamagedError) as error:
+            self.lag[run.id] = failure(error)
+            carried.close()
+            return
+        if not is_behind:
+            return  # what failed before still lags
+        try:
+            self._carry(carried)
+        except Timeout:
+            self.lag[run.id] = "another process carries it"
         except (Exception, SystemExit) as error:  # of one run must not stop the others
             self.lag[run.id] = failure(error)
             carried.close()

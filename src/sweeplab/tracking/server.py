@@ -19,6 +19,7 @@ from sweeplab.tracking import address, causes, database, library
 from sweeplab.tracking.links import PORT, base_of
 
 MOST_PORT = 65535
+PORTS = f"must be a whole number from 0 to {MOST_PORT}; 0 takes any that is free"
 TRIED_PORTS = 20
 
 
@@ -94,8 +95,7 @@ def _healthy(port: int) -> bool:
 def _free_port(first: int) -> int:
     """Return `first`, or the next free port; any for 0. Raises UserError if 20 are taken."""
     if not 0 <= first <= MOST_PORT:
-        allowed = f"must be a whole number from 0 to {MOST_PORT}; 0 takes any that is free"
-        raise UserError(f"--port={first}: {allowed}")
+        raise UserError(f"--port={first}: {PORTS}")
     for port in range(first, first + TRIED_PORTS):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

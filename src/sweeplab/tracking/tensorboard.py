@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 COMPLETE = "complete"  # the file that says how many lines of the journal are in the event file
+EVENTS = "events.out.tfevents.*"
 _ODD = re.compile(r"[^\w=.,+-]+")  # in a folder's name
 MOST_LETTERS = 100  # of a run's name in the name of its folder
 
@@ -35,18 +36,19 @@ class TensorBoard(Exporter):
         return None
 
     def has(self, run: ExportedRun) -> bool:
+        place = self._place(run)
         try:
-            text = (self._place(run) / COMPLETE).read_text(encoding="utf-8")
+            text = (place / COMPLETE).read_text(encoding="utf-8")
         except OSError:
             return False
-        return text == str(run.lines)
+        return text == str(run.lines) and any(place.glob(EVENTS))
 
     def begin(self, run: ExportedRun) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         place = self._place(run)
-        for file in (place / COMPLETE, *place.glob("events.out.tfevents.*")):
+        for file in (place / COMPLETE, *place.glob(EVENTS)):
             file.unlink(missing_ok=True)
         self._writers[run.id] = EventFileWriter(str(place))
         params = {key: _plain(value) for key, value in run.params.items() if value is not None}
