@@ -67,6 +67,7 @@ class FeedingClient(Client):
 
     def _wait_for_mlflow(self, runs: Sequence[Run], seconds: float) -> str | None:
         began = time.monotonic()
+        ids = {run.id for run in runs}
         loading, latest = self._feeder, began + START_PATIENCE
         if loading is not None:
             feeder.set_priority(loading, level=0)  # training is over
@@ -78,11 +79,12 @@ class FeedingClient(Client):
             if not state and seconds and now < latest and loading and process.is_alive(loading):
                 began = now
             waited = now - began
-            return waited >= seconds or (waited >= PATIENCE and process.is_stuck(state, self._uri))
+            is_stuck = process.is_stuck(state, self._uri) or process.are_refused(state, ids)
+            return waited >= seconds or (waited >= PATIENCE and is_stuck)
 
         process.wake(self._store)
         try:
-            lag = wait_until_fed(self._store, self._uri, {run.id for run in runs}, give_up)
+            lag = wait_until_fed(self._store, self._uri, ids, give_up)
         except OSError as error:
             return f"MLflow lags behind: {error.filename}: {error.strerror}"
         if not lag:

@@ -7,13 +7,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sweeplab import config
 from sweeplab.store import Store, locked
-from sweeplab.tracking import address, feeder, records
+from sweeplab.tracking import address, causes, feeder, records
 from sweeplab.tracking.records import Node
 
 if TYPE_CHECKING:
@@ -131,6 +131,12 @@ def wake(store: Store) -> None:
 def is_stuck(values: Node, uri: str) -> bool:
     """Tell by the feeder's state whether it cannot feed this URI now."""
     return bool(values) and (values["error"] is not None or values["uri"] != address.public(uri))
+
+
+def are_refused(values: Node, ids: Collection[str]) -> bool:
+    """Tell by the feeder's state whether the user may write none of these runs, however long one waits."""
+    reasons = [values.get("lag", {}).get(run_id, "") for run_id in ids]
+    return bool(ids) and all(text.endswith(causes.NOT_ALLOWED) for text in reasons)
 
 
 def reason(values: Node, uri: str, run_id: str) -> str:
