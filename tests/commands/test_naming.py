@@ -54,3 +54,9 @@ def test_a_sweep_is_told_from_a_run(sweeplab: Command) -> None:
     assert (refused.code, refused.out) == (2, "")
     way = "sweeplab runs --sweep 5a lists its runs"
     assert refused.err == f"5a: begins the id of a sweep, not of a run; {way}\n"
+
+
+def test_latest_is_no_run(sweeplab: Command) -> None:
+    refused = sweeplab("show", "latest")
+    assert refused.code == 2
+    assert refused.err == "latest: names a sweep; sweeplab runs lists the runs by their ids\n"

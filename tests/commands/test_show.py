@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Ended
+from conftest import Command, Ended, Write
 from PIL import Image
 from stored import only
 
@@ -48,6 +48,17 @@ def test_the_answers_are_those_that_the_run_was_tested_by(
     with Image.open(run.folder / "test.png") as figure:
         assert figure.size == (1600, 832)
     assert "the most confident mistakes" in shown.out
+
+
+def test_a_network_in_a_file_of_the_project_is_found(
+    command: Command, write: Write, root: Path
+) -> None:
+    write({"shown.py": "from torch import nn\n\n\nclass Net(nn.Linear):\n    pass\n"})
+    words = ("data=digits", "model=shown.Net", "trainer.epochs=1", "tracking=off")
+    assert command("train.py", *words, loaded=True).code == 0
+    shown = command("sweeplab", "show", only(root).id, PYTHONSAFEPATH="1")  # as the script
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith(f"run {only(root).id}: shown.Net on data=digits\n")
 
 
 def test_a_regression_shows_its_errors(train: Command, asked: Command, root: Path) -> None:

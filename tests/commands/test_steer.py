@@ -341,6 +341,12 @@ NAMED = [
         ["resume", "latest", "trainer.epochs=3"],
         "trainer.epochs=3: sweeplab resume changes no setting, and takes store.* and tracking.* only; to train with another one, issue the command itself with it",
     ),
+    (["why", ""], "'': an empty name; name a key, as in: sweeplab why trainer.epochs"),
+    (
+        ["why", "+model.width=3"],
+        "name a key, as in: sweeplab why model.width +model.width=3",
+    ),
+    (["unpack", "."], ".: is a folder, no file; sweeplab pack SWEEP makes one"),
     (["watch", "once=true"], "once=true: no such key; did you mean '--once'?"),
     (["ui", "port=5000"], "port=5000: no such key; did you mean '--port 5000'?"),
     (

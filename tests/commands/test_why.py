@@ -224,7 +224,7 @@ WRONG = {
     "modle": "modle: no such key; did you mean 'model'?",
     "model..hidden": "model..hidden: no such key",
     "model.hidden.x": "model.hidden.x: no such key; did you mean 'model.hidden'?",
-    "model.hidden=3": "name a key, as in: sweeplab why trainer.epochs",
+    "model.hidden=3": "name a key, as in: sweeplab why model.hidden model.hidden=3",
     "seed sed=3": "sed=3: no such key; did you mean 'seed=3'?",
     "seed -m seed=1,2": "-m: a key is explained for one run; give one value of each key",
     "seed seed=-1": "seed=-1: must be a whole number >= 0",

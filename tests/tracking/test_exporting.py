@@ -354,6 +354,9 @@ def test_one_of_the_users(command: Command, write: Write, root: Path) -> None:
     status, rows = json.loads((root / "told.json").read_text())
     assert status == "finished"
     assert [step for name, step, _ in rows if name == "valid/loss"] == [1, 2, 3]
+    (root / "told.json").unlink()
+    again = command("sweeplab", "sync", "tracking=off", exporter, PYTHONSAFEPATH="1")
+    assert (again.code, (root / "told.json").exists()) == (0, True), again.err
     failing = exporter.replace("told.json", "told.json, fail: true")
     ended = command(
         "train.py", *DIGITS, "seed=1", "tracking=off", PATIENT, failing, PYTHONPATH=str(root)

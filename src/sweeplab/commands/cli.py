@@ -175,6 +175,10 @@ def _ensure_no_option(parser: argparse.ArgumentParser, words: Sequence[str]) -> 
 def _ensure_names(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     """Raise UserError for an empty name, and for a second one where there is one only."""
     names = [text for key, text in vars(arguments).items() if key in NAMES and text is not None]
+    if any(not text.strip() for text in words) and arguments.command in ("why", "help"):
+        raise UserError(
+            f"'': an empty name; name a key, as in: sweeplab {arguments.command} trainer.epochs"
+        )
     if any(not text.strip() for text in [*names, *words]):
         runs = console.command("sweeplab runs")
         raise UserError(f"'': an empty name; latest is the latest sweep, {runs} lists the runs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from sweeplab import console, tracking
+from sweeplab import console, targets, tracking
 from sweeplab.config import Config
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
@@ -33,6 +33,7 @@ def main(_: Namespace, settings: Config) -> None:
 def _export(home: Store, settings: Config) -> None:
     """Carry what further trackers lack. Raises RunFailed if some of it still lags."""
     exporters = settings.tracking.exporters
+    targets.search_here()  # for a class of the user's
     if problems := tracking.exporter_problems(exporters):
         raise UserError(*problems)
     if not exporters:

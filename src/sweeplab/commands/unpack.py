@@ -23,7 +23,8 @@ def main(arguments: Namespace, settings: Config) -> None:
     """Add the runs of a file to the store, and bring MLflow up to date with them."""
     file = config.expand_home(arguments.FILE)
     if not file.is_file():
-        raise UserError(f"{arguments.FILE}: there is no such file; sweeplab pack SWEEP makes one")
+        problem = "is a folder, no file" if file.is_dir() else "there is no such file"
+        raise UserError(f"{arguments.FILE}: {problem}; sweeplab pack SWEEP makes one")
     home = Store(settings.store.root).check()
     with console.waiting("checking what is in it"):
         unpacked = unpack(file, home, arguments.trust)

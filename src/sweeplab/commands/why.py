@@ -40,7 +40,9 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
 def main(arguments: Namespace, _: Config) -> None:
     """Explain each key. Raises UserError for one that there is not."""
     if not arguments.keys:
-        raise UserError("name a key, as in: sweeplab why trainer.epochs")
+        key = next((word.lstrip("+~").partition("=")[0] for word in arguments.settings), "")
+        example = f"sweeplab why {' '.join([key or 'trainer.epochs', *arguments.settings])}"
+        raise UserError(f"name a key, as in: {example}")
     layers = _layers(arguments, arguments.settings)
     explained: list[Explained] = []
     for key in arguments.keys:

@@ -135,8 +135,11 @@ def extract(file: Path, folder: Path) -> dict[str, Any]:
         if error.errno is not None:  # of the disk
             raise UserError(f"{file}: {error.strerror}") from error
         raise UserError(f"{file}: refused: {first_line(error)}") from error
-    except (EOFError, zlib.error) as error:
+    except EOFError as error:
         raise UserError(f"{file}: refused: {first_line(error)}") from error
+    except zlib.error as error:
+        reason = f"it is damaged, or no file of sweeplab pack ({first_line(error)})"
+        raise UserError(f"{file}: refused: {reason}") from error
     return about
 
 

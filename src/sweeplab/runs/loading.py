@@ -79,7 +79,8 @@ def _predictor(run: store.Run, given: Mapping[str, Any], epoch: int | None = Non
 def _ensure_trusted(run: store.Run) -> None:
     """Raise UserError if a run that was unpacked here would call what nobody has trusted."""
     origin = run.origin()
-    if origin is None:
+    if origin is None:  # trained here, perhaps with a module of this project
+        make_importable(run)
         return
     trusted = list(origin.get("trusted") or [])
     if trusted:
@@ -92,7 +93,7 @@ def _ensure_trusted(run: store.Run) -> None:
 
 
 def make_importable(run: store.Run) -> None:
-    """Let trusted modules be found: in the root, else in what came along with an unpacked run.
+    """Let modules of the user's and trusted ones be found: in the root, else in what came along with an unpacked run.
 
     They come last, so that they take no other module's place.
     """

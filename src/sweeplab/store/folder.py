@@ -165,6 +165,8 @@ class Store(SweepRecords):
         if any(name and sweep["id"].startswith(name) for sweep in self.manifests()):
             way = f"sweeplab runs --sweep {name} lists its runs"
             raise UserError(f"{name}: begins the id of a sweep, not of a run; {way}")
+        if name == "latest":
+            raise UserError("latest: names a sweep; sweeplab runs lists the runs by their ids")
         problem = f"no such run in {self.place}"
         raise UserError(f"{name}: {problem}; its folders are the runs' names")
 

@@ -146,6 +146,8 @@ def _walk_trusted(path: str, key: str, prefixes: Sequence[str]) -> object:
     """
     start = max((prefix for prefix in prefixes if _under(path, [prefix])), key=len)
     value: object = load(start, f"{key}={path}")
+    if value is None:
+        raise UserError(f"{key}={path}: refused: there is no module '{start}' here")
     for name in path.removeprefix(f"{start}.").split("."):
         child = None
         if not name.startswith("__"):  # a dunder leads out of a class
