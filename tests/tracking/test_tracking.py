@@ -137,6 +137,8 @@ def test_what_mlflow_knows_is_passed_on_and_a_path_is_made_absolute(
         ("sqlite://", r"names no file; give sqlite:///mlflow\.db$"),
         ("sqlite:///", r"names no file"),
         ("sqlite:mlflow.db", r"names no file"),
+        ("mlruns", r"MLflow keeps its runs in no folder any more; give sqlite:///mlflow\.db$"),
+        ("file:///x", r"MLflow keeps its runs in no folder any more"),
     ],
 )
 def test_an_address_that_lacks_its_scheme_or_its_file_is_refused(uri: str, told: str) -> None:
@@ -160,8 +162,6 @@ def test_a_scheme_needs_a_plugin_that_brings_it(
     for uri in (
         "databricks",
         "databricks://lab",
-        "file:///x",
-        "/a/folder",
         "mysql://h/d",
         "http://h",
         "sqlite:////x.db",

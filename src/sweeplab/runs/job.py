@@ -141,10 +141,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     computed = _only(settings, *config.COMPONENTS, "metrics", "step", "data", "trainer")
     if problems := once(parts.problems, computed):
         raise UserError(*problems)
-    if settings.tracking.enabled and settings.tracking.system_metrics:
-        system.check()
-    if problems := once(tracking.exporter_problems, settings.tracking.exporters):
-        raise UserError(*problems)
+    _ensure_trackers(settings.tracking, once)
     once(choose_device, settings.trainer.device)
     home = store.Store(settings.store.root)
     once(_check_store, settings.store.root, False)
@@ -219,6 +216,16 @@ def _only(settings: Config, *sections: str) -> Config:
         sweep=config.Sweep(),
     )
     return replace(empty, **{name: getattr(settings, name) for name in sections})
+
+
+def _ensure_trackers(settings: config.Tracking, once: Once) -> None:
+    """Raise UserError if MLflow, or another tracker, cannot take runs as the config has it."""
+    if settings.enabled:
+        once(tracking.checked, tracking.resolve_uri(settings))
+    if settings.enabled and settings.system_metrics:
+        system.check()
+    if problems := once(tracking.exporter_problems, settings.exporters):
+        raise UserError(*problems)
 
 
 def _check_store(root: str, to_write: bool) -> None:

@@ -24,7 +24,14 @@ remains is about places: `address.py` (the tracking URI), `links.py`, `server.py
 mlflow is imported in this package only, inside functions.
 """
 
-from sweeplab.tracking.address import experiment_name, has_page, public, resolve_uri, served
+from sweeplab.tracking.address import (
+    checked,
+    experiment_name,
+    has_page,
+    public,
+    resolve_uri,
+    served,
+)
 from sweeplab.tracking.artifacts import download, save_model
 from sweeplab.tracking.client import Client, feeding
 from sweeplab.tracking.deletion import Deletion

@@ -94,6 +94,12 @@ def checked(uri: str) -> str:
         raise UserError(f"tracking.uri={uri}: what kind of server? give tracking.uri=http://{uri}")
     if uri.startswith("sqlite") and file(uri) is None:
         raise UserError(f"tracking.uri={public(uri)}: names no file; give sqlite:///mlflow.db")
+    if _is_folder(uri) and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in (
+        "true",
+        "1",
+    ):
+        reason = "MLflow keeps its runs in no folder any more"
+        raise UserError(f"tracking.uri={public(uri)}: {reason}; give sqlite:///mlflow.db")
     if not _is_known(uri):
         raise UserError(
             f"tracking.uri={public(uri)}: MLflow has no such kind of store, and no plugin brings it"
@@ -103,6 +109,11 @@ def checked(uri: str) -> str:
         install = "pip install 'sweeplab[server]'"
         raise UserError(f"tracking.uri=postgresql://...: psycopg is not installed: {install}")
     return uri
+
+
+def _is_folder(uri: str) -> bool:
+    scheme = _SCHEME.match(uri)
+    return scheme[1] == "file" if scheme else not databricks(uri)
 
 
 def _is_known(uri: str) -> bool:
