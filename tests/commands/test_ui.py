@@ -145,3 +145,9 @@ def test_the_page_that_is_opened_is_the_real_servers(
             finally:
                 process.send_signal(signal.SIGTERM)
         assert process.returncode == 0  # as after Ctrl-C
+
+
+def test_a_server_that_does_not_answer_is_told(home: Store, sweeplab: Command) -> None:
+    make(home, 1)
+    shown = sweeplab("ui", "--no-browser", "tracking.uri=http://127.0.0.1:9")
+    assert shown.err == "MLflow at http://127.0.0.1:9 cannot be reached: Connection refused\n"

@@ -50,7 +50,9 @@ def main(arguments: Namespace, settings: Config) -> None:
     chosen = _chosen(settings, uri, arguments.names)
     opens = not arguments.no_browser and has_browser()
     with console.waiting("starting the MLflow UI"), tracking.serve(uri, arguments.port) as base:
-        tracking.refresh(Store(settings.store.root), settings.tracking)
+        away = tracking.refresh(Store(settings.store.root), settings.tracking)
+        if away is not None:
+            console.complain(away)
         links = _links(settings, uri, base, chosen)
         name, link = next(iter(links.items()))
         if opens and webbrowser.open(link):

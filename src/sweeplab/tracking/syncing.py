@@ -26,17 +26,21 @@ def is_behind(store: Store, tracking: config.Tracking, runs: Collection[str]) ->
     return bool(View(store, address.resolve_uri(tracking)).behind(runs))
 
 
-def refresh(store: Store, tracking: config.Tracking) -> None:
-    """Correct the records by what MLflow has, and feed nothing.
+def refresh(store: Store, tracking: config.Tracking) -> str | None:
+    """Correct the records by what MLflow has, and feed nothing; return why it did not answer, if so.
 
     A feeder that is at work has done so itself.
     """
     if not store.sweeps.is_dir() or not store.writable:
-        return
+        return None
     uri = address.checked(address.resolve_uri(tracking))
     lock = FileLock(records.lock_file(store), timeout=0)
-    with suppress(Timeout, AwayError), lock:
-        feeder.Feeder(store, uri, lock, log=False).checked.jobs(has_clients=True)
+    try:
+        with suppress(Timeout), lock:
+            feeder.Feeder(store, uri, lock, log=False).checked.jobs(has_clients=True)
+    except AwayError as error:
+        return str(error)
+    return None
 
 
 def sync(
