@@ -111,14 +111,22 @@ def test_a_run_is_paused_and_stopped_and_the_sweep_is_resumed_when_it_has_ended(
     assert [starts(run) for run in runs(root).values()] == [1, 1]
 
 
+def sweep_whose_first(
+    root: Path, faults: Callable[..., None], fault: str, told: str
+) -> subprocess.Popen[bytes]:
+    """Start a sweep of two jobs; return once the first has come to grief, as told, and the second is at work."""
+    faults(h1=fault, h2="slow")
+    words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.report=false")
+    process = kill.train(root, words)
+    until(lambda: told in said(root) and 2 in runs(root))
+    faults(h2="slow")
+    return process
+
+
 def test_a_failed_run_is_tried_again_in_a_sweep_at_work(
     root: Path, sweeplab: Command, faults: Callable[..., None]
 ) -> None:
-    faults(h1="raise", h2="slow")
-    words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.report=false")
-    process = kill.train(root, words)
-    until(lambda: "hidden=1: failed" in said(root) and 2 in runs(root))
-    faults(h2="slow")
+    process = sweep_whose_first(root, faults, "raise", "hidden=1: failed")
     assert sweeplab("retry", runs(root)[2].id).err.endswith("has not failed: it is at work\n")
     assert sweeplab("retry", "latest").code == 0
     assert kill.end(process, "the sweep") == 0
@@ -129,11 +137,7 @@ def test_a_failed_run_is_tried_again_in_a_sweep_at_work(
 def test_a_run_that_was_killed_goes_on_in_a_sweep_at_work(
     root: Path, sweeplab: Command, faults: Callable[..., None]
 ) -> None:
-    faults(h1="kill", h2="slow")
-    words = ("-m", *FAULTY, "+model.hidden=1,2", "sweep.workers=1", "sweep.report=false")
-    process = kill.train(root, words)
-    until(lambda: "hidden=1: died: SIGKILL" in said(root) and 2 in runs(root))
-    faults(h2="slow")
+    process = sweep_whose_first(root, faults, "kill", "hidden=1: died: SIGKILL")
     name = runs(root)[1].id[:12]
     refused = sweeplab("retry", name)
     way = f"sweeplab resume {name} goes on"

@@ -66,7 +66,7 @@ def train_fused(
 
 
 class _Attempt:
-    """One of several runs that are trained as one; what it raises is recorded, and ends it."""
+    """One of several runs that share a process; what it raises is recorded, and ends it."""
 
     def __init__(self, job: Job, run: store.Run) -> None:
         self.job, self.run = job, run
@@ -170,14 +170,14 @@ class _Walk:
             return digest(self.attempts[0].training)
 
     def absorb(self, other: _Walk) -> None:
-        """Go on with the runs of another walk that is at the same place."""
+        """Go on with the runs of another walk that is at the same position."""
         for attempt in other.attempts:
             share(attempt.training, self.attempts[0].training)
         self.attempts += other.attempts
         other.attempts, other.member.done = [], True
 
     def take(self, result: EpochResult | Exception) -> None:
-        """Give an epoch, or the error in its place, to each run; finish those that it was the last of."""
+        """Give an epoch, or the error in its place, to each run; finish those whose last it was."""
         for attempt in self.attempts:
             attempt.streams = copy.copy(self.member.streams)  # as if it were the only one
             attempt.take(result)
@@ -194,7 +194,7 @@ class _Walk:
 
 
 def _merge(walks: Sequence[_Walk]) -> None:
-    """Let walks that have come to the same place, with the same bits, go on as one."""
+    """Let walks that have come to the same position, with the same bits, go on as one."""
     positions: dict[tuple[str, int], list[_Walk]] = {}
     for walk in walks:
         if not walk.member.done:

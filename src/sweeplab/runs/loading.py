@@ -93,7 +93,9 @@ def _ensure_trusted(run: store.Run) -> None:
 
 
 def make_importable(run: store.Run) -> None:
-    """Let modules of the user's and trusted ones be found: in the root, else in what came along with an unpacked run.
+    """Let modules of the user's, and trusted ones, be found.
+
+    They are in the root, else in what came along with an unpacked run.
 
     They come last, so that they take no other module's place.
     """

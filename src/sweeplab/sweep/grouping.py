@@ -25,7 +25,10 @@ from sweeplab.train.device import choose_device
 MOST = 8  # networks in a group: more gain little, and are lost together if their process is killed
 MOST_ON_GPU = 64  # starting a process there takes longer than training a small network
 MOST_SHARING = 64  # jobs that share their epochs: each has files open, and writes checkpoints
-SMALL_ON_GPU = 1_000_000  # parameters; of larger networks training takes longer than starting
+SMALL = {"cpu": fused.SMALL, "cuda": 1_000_000}
+"""The most parameters of a network whose run shares a process, by device: on a GPU the training of
+larger ones takes longer than starting.
+"""
 
 
 def group(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
@@ -92,10 +95,10 @@ def _key(walk: Sequence[Cell], once: Once) -> str:
     if not all(_is_fusible(cell, once) for cell in walk):
         return walk[0].job.fingerprint
     config = walk[0].job.config
-    process = (config.trainer.device, config.trainer.deterministic, config.data)
+    process = (config.trainer.device, config.trainer.deterministic)
     if _is_on_cpu(walk[0], once):
         return f"{process} {fused.fusion_key(config)}"
-    return repr(process)
+    return f"{process} {config.data}"  # which is loaded once
 
 
 def _is_on_cpu(cell: Cell, once: Once) -> bool:
@@ -117,7 +120,8 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
     own_updates = (config.step, trainer.accumulate, trainer.ema, trainer.freeze)
     if any(own_process) or any(own_updates):
         return False
-    if once(choose_device, trainer.device).type not in ("cpu", "cuda"):
+    small = SMALL.get(once(choose_device, trainer.device).type, 0)
+    if cell.job.parameters > small:
         return False
     optimizer = str(config.optimizer.get("_target_"))  # none, where several update parts
     if not optimizer.startswith("torch.optim.") or optimizer.endswith(".LBFGS"):
@@ -129,8 +133,7 @@ def _is_fusible(cell: Cell, once: Once) -> bool:
         return False
     if not once(_loss_can_be_shared, config.loss):
         return False
-    small = fused.SMALL if _is_on_cpu(cell, once) else SMALL_ON_GPU
-    return cell.job.parameters <= small and once(fused.network_can_be_fused, config.model)
+    return once(fused.network_can_be_fused, config.model)
 
 
 def _has_plain_batches(data: Data) -> bool:

@@ -134,7 +134,7 @@ def is_stuck(values: Node, uri: str) -> bool:
 
 
 def are_refused(values: Node, ids: Collection[str]) -> bool:
-    """Tell by the feeder's state whether the user may write none of these runs, however long one waits."""
+    """Tell by the feeder's state whether the user may write none of these runs."""
     reasons = [values.get("lag", {}).get(run_id, "") for run_id in ids]
     return bool(ids) and all(text.endswith(causes.NOT_ALLOWED) for text in reasons)
 

@@ -2,10 +2,12 @@
 
 Calling an operation of a small network takes longer than its arithmetic. Here the first linear
 layers of several networks are one product, and their BatchNorms and activations one operation each;
-every run keeps its own loss, optimizer, random streams, journal and result. Each epoch begins with a proof:
-its first step is computed in both ways, and only if all losses, outputs, gradients and statistics
-have the same bits, and no random number was drawn, are the runs trained as one. Where a step has
-few numbers, which may agree by chance, the proof is repeated on random inputs.
+every run keeps its own loss, optimizer, random streams, journal and result.
+
+Each epoch begins with a proof: its first step is computed in both ways, and only if all losses,
+outputs, gradients and statistics have the same bits, and no random number was drawn, are the runs
+trained as one. Where a step has few numbers, which may agree by chance, the proof is repeated on
+random inputs.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ SMALL = 100_000
 # Examples in a batch, at least: a single row of several networks is laid out in memory in another
 # way than alone.
 FEWEST = 8
-# Outputs of the first layer that a proof compares, at least. If numbers were added up in another order
-# a third of them would differ, so that so many do not agree by chance.
+# Outputs of the first layer that a proof compares, at least. If numbers were added up in another
+# order a third of them would differ, so that so many do not agree by chance.
 NUMBERS = 4096
 # Steps of an epoch, after which the step of all is captured: in a short epoch that does not pay.
 LONG = 20
@@ -129,17 +131,17 @@ class Member:
 def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Exception]]:
     """Train epoch after epoch, and yield each member with its result, until all are done.
 
-    Members with the same fusion key whose next epoch is the same are trained as one. What only one of them
-    raises is yielded in the place of its result, and ends it alone. What is raised of what is
-    computed for all is raised here, and so is KeyboardInterrupt.
+    Members with the same fusion key whose next epoch is the same are trained as one. What only one
+    of them raises is yielded in the place of its result, and ends it alone. What is raised of what
+    is computed for all is raised here, and so is KeyboardInterrupt.
     """
     while left := [member for member in members if not member.done]:
         number = min(member.epoch for member in left)
-        fused: dict[str, list[Member]] = {}
+        by_key: dict[str, list[Member]] = {}
         for member in left:
             if member.epoch == number:
-                fused.setdefault(member.fusion_key, []).append(member)
-        for same in fused.values():
+                by_key.setdefault(member.fusion_key, []).append(member)
+        for same in by_key.values():
             outcomes = train_epoch(
                 [member.state for member in same],
                 [member.train(number) for member in same],

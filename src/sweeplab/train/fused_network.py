@@ -76,8 +76,8 @@ class FusedNetwork:
         for norm in self._norms:
             norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # which an MLP's have
         # No graph of autograd is to live on: a CUDA graph of the next step could not be captured
-        detached = [[value.detach() for value in values] for values in (losses, outputs)]
-        return detached[0], detached[1], gradients
+        losses = [loss.detach() for loss in losses]
+        return losses, [output.detach() for output in outputs], gradients
 
     def _find_tensors(self) -> None:
         """Find what gradients are computed of, which parameters each stands for, and the statistics."""
