@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -205,6 +206,16 @@ def test_one_key_or_no_variance_has_no_table(home: Store) -> None:
     one = [add(home, f"model.rate={r}", f"seed={s}", valid=[r]) for r, s in product(RATES, (0, 1))]
     assert summarise(home, manifest(home, one)).importance is None
     assert grid(home, {(r, n, 0): 0.5 for r, n in product(RATES, NORMS)}) is None
+
+
+def test_memory_of_many_seeds_is_linear_in_them() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 5_000))  # whose pairs would take 800 MB
+    tracemalloc.start()
+    found = variance.divide(TWO_BY_TWO, values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [share.name for share in found] == ["rate", "norm", "interactions", "chance"]
+    assert peak < 50e6
 
 
 @pytest.mark.full

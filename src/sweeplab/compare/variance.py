@@ -33,6 +33,8 @@ MOST_KEYS = 8  # of an incomplete grid, which takes a fit for each set of keys
 ENOUGH = 5  # seeds for an interval: one from fewer often misses the truth
 RESAMPLES, FEWER = 10_000, 2_000  # an interval from few seeds takes the outermost resamples
 MANY = 20  # seeds, for which the fewer resamples do
+AT_ONCE = 100  # resamples, so that those of many seeds do not take much memory
+NOTHING = 1e-12  # of the largest variance of resamples: what rounding leaves of none
 
 Levels = Mapping[str, Sequence[str]]  # by key, the text of its value in each config
 
@@ -88,47 +90,79 @@ def divide(levels: Levels, values: Array, *, intervals: bool = True) -> list[Sha
     n_seeds = values.shape[1]
     if n_seeds > 1:
         names.append("interactions")
-        parts.append(values.T @ values / len(values) - sum(parts) - _explained([], values))
+        parts.append(values - sum(parts) - _fit([], values))
     names.append("chance" if n_seeds > 1 else "interactions and chance")
-    products = np.stack([*parts, _whole(values)])  # each seeds x seeds
-    if n_seeds > 1:
-        products[:, range(n_seeds), range(n_seeds)] = 0  # a seed and itself are no pair
-    estimates = _shares(products.sum((1, 2))).tolist()
+    products = _PairProducts(values, parts)
+    estimates = _shares(products.sums(np.ones((1, n_seeds))))[:, 0].tolist()
     if not intervals or n_seeds < ENOUGH:
         return [Share(name=name, share=share) for name, share in zip(names, estimates, strict=True)]
-    rows = zip(names, estimates, *_intervals(products).tolist(), strict=True)
+    rows = zip(names, estimates, *_intervals(products, n_seeds).tolist(), strict=True)
     return [Share(name=name, share=share, low=low, high=high) for name, share, low, high in rows]
 
 
 def _main_effects(levels: Levels, values: Array) -> list[Array]:
-    """Compute each key's part for each pair of seeds."""
+    """Compute what each key adds to the fit, on average over orders (configs x seeds)."""
 
     @cache
-    def explained(keys: tuple[int, ...]) -> Array:
-        return _explained([texts[key] for key in keys], values)
+    def fit(keys: tuple[int, ...]) -> Array:
+        return _fit([texts[key] for key in keys], values)
 
     texts, n_keys = list(levels.values()), len(levels)
     parts = []
     for key in range(n_keys):
         others = [other for other in range(n_keys) if other != key]
         sizes = [0] if is_complete(levels) else range(n_keys)  # complete: any order will do
-        part = 0 * values.T @ values
+        part = 0 * values
         for size in sizes:
             sets = list(combinations(others, size))
             for before in sets:
-                added = explained(tuple(sorted((*before, key)))) - explained(before)
+                added = fit(tuple(sorted((*before, key)))) - fit(before)
                 part += added / len(sets) / len(sizes)
         parts.append(part)
     return parts
 
 
-def _explained(levels: Sequence[Sequence[str]], values: Array) -> Array:
-    """Fit the main effects of keys by least squares; the mean product of the fits of two seeds."""
+def _fit(levels: Sequence[Sequence[str]], values: Array) -> Array:
+    """Fit the main effects of keys by least squares (configs x seeds)."""
     import numpy as np
 
     design = _design(levels, len(values))
-    fit = design @ np.linalg.lstsq(design, values)[0]
-    return fit.T @ fit / len(values)
+    fit: Array = design @ np.linalg.lstsq(design, values)[0]
+    return fit
+
+
+class _PairProducts:
+    """Sums of products over all pairs of seeds, without a matrix of seeds x seeds.
+
+    The product of two seeds' fits is that of one's values and the other's fit, since a fit is a
+    projection. A seed and itself are no pair, unless there is only one.
+    """
+
+    def __init__(self, values: Array, parts: Sequence[Array]) -> None:
+        import numpy as np
+
+        self._squares, self._means = (values**2).mean(0), values.mean(0)
+        # Products stay the same in a basis of what the seeds span, which is smaller if they are few
+        basis, reduced = np.linalg.qr(values)
+        self._values = reduced / len(values)
+        self._parts = [basis.T @ part for part in parts]
+        with_itself = [(self._values * part).sum(0) for part in self._parts]
+        with_itself.append(self._squares - self._means**2)
+        self._with_itself = np.stack(with_itself) * (values.shape[1] > 1)
+
+    def sums(self, counts: Array) -> Array:
+        """Sum each part's products, and the variances, where each seed counts so often.
+
+        `counts` is resamples x seeds; returned are (parts + 1) x resamples. The variance of a pair's
+        runs is the last: its mean over all pairs has no bias.
+        """
+        import numpy as np
+
+        drawn = self._values @ counts.T
+        sums = [(drawn * (part @ counts.T)).sum(0) for part in self._parts]
+        sums.append(counts.sum(1) * (counts @ self._squares) - (counts @ self._means) ** 2)
+        pairs: Array = np.stack(sums) - self._with_itself @ (counts**2).T
+        return pairs
 
 
 def _design(levels: Sequence[Sequence[str]], n_configs: int) -> Array:
@@ -146,15 +180,6 @@ def _rank(levels: Levels) -> int:
     return int(np.linalg.matrix_rank(_design(list(levels.values()), n_configs)))
 
 
-def _whole(values: Array) -> Array:
-    """Compute for each pair of seeds the variance of a run: its mean over all pairs has no bias."""
-    import numpy as np
-
-    squares, means = (values**2).mean(0), values.mean(0)
-    whole: Array = np.add.outer(squares, squares) / 2 - np.outer(means, means)
-    return whole
-
-
 def _shares(sums: Array) -> Array:
     """Divide sums of products, the last of which is the whole; the last share is what is left."""
     import numpy as np
@@ -164,7 +189,7 @@ def _shares(sums: Array) -> Array:
     return np.concatenate([shares, rest]).clip(0, 1)
 
 
-def _intervals(products: Array) -> Array:
+def _intervals(products: _PairProducts, n_seeds: int) -> Array:
     """Bootstrap over seeds: resample them, all configs alike; the low ends, and the high ends.
 
     Percentiles of resamples are too narrow an interval for few seeds, and are taken as far out as
@@ -173,12 +198,15 @@ def _intervals(products: Array) -> Array:
     import numpy as np
     from scipy import special
 
-    n_seeds = products.shape[1]
     n_resamples = RESAMPLES if n_seeds < MANY else FEWER
     rng = np.random.default_rng(0)
-    counts = rng.multinomial(n_seeds, [1 / n_seeds] * n_seeds, size=n_resamples).astype(float)
-    sums = np.stack([((counts @ product) * counts).sum(1) for product in products])
-    shares = _shares(sums[:, sums[-1] > 0])  # 0 where every draw was the same seed
+    sums = []
+    for _ in range(n_resamples // AT_ONCE):
+        counts = rng.multinomial(n_seeds, [1 / n_seeds] * n_seeds, size=AT_ONCE)
+        sums.append(products.sums(counts.astype(float)))
+    drawn = np.hstack(sums)
+    is_some = drawn[-1] > NOTHING * drawn[-1].max()  # none where every draw was the same seed
+    shares = _shares(drawn[:, is_some])
     t = special.stdtrit(n_seeds - 1, ALPHA / 2)
     tail = special.ndtr(t * math.sqrt(n_seeds / (n_seeds - 1)))
     ends: Array = np.quantile(shares, [tail, 1 - tail], axis=1)
