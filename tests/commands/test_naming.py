@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from conftest import Command
 
@@ -18,8 +22,8 @@ def _stored(home: Store) -> None:
         run.folder.mkdir()
         run.journal.append(Event.START, time=number)
     for number, digits in enumerate(SWEEPS):
-        of_nothing = {"id": digits * 32, "time": number, "status": "finished", "cells": []}
-        home.write_manifest(of_nothing)
+        of_nothing = {"time": number, "status": "finished", "cells": [], "experiment": None}
+        home.write_manifest({"id": digits * 32, **of_nothing})
 
 
 BOTH = "2: sweep 2b2b2b2b2b2b and run 2a2a2a2a2a2a2a2a begin so; give more of the id"
@@ -60,3 +64,31 @@ def test_latest_is_no_run(sweeplab: Command) -> None:
     refused = sweeplab("show", "latest")
     assert refused.code == 2
     assert refused.err == "latest: names a sweep; sweeplab runs lists the runs by their ids\n"
+
+
+def test_a_wrong_name_is_told_before_pytorch_is_loaded(root: Path) -> None:
+    program = """
+import sys
+from sweeplab.commands.cli import main
+
+for words in (
+    *([name, "nothere"] for name in "compare pack replay resume retry show ui unpack verify".split()),
+    *([name, "nothere"] for name in "pause runs stop watch work".split()),
+    ["predict", "nothere", "a.png"],
+    ["replay", "1a"],
+    ["verify", "5a"],
+    ["replay", "1a", "trainer.epochs=3"],
+):
+    try:
+        main(words)
+    except SystemExit as ended:
+        assert ended.code == 2, words
+    assert not {"torch", "mlflow"} & set(sys.modules), words
+print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert (done.stdout, done.stderr.count("\n")) == ("done\n", 18), done.stderr
+    assert "1a1a1a1a1a1a1a1a: has no config.yaml" in done.stderr
+    assert "none of its runs is finished" in done.stderr

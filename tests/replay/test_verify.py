@@ -18,7 +18,7 @@ from conftest import Command, Ended, Write, ended, unsealed
 
 from sweeplab.commands import cli
 from sweeplab.replay import replay as replaying
-from sweeplab.replay import verify as verifying
+from sweeplab.replay import verification
 from sweeplab.store import Run, Store, write_json
 from sweeplab.store.files import read_json
 from sweeplab.store.journal import written
@@ -66,7 +66,7 @@ def a_run(home: Store) -> tuple[Run, str]:
     sweep = home.manifests()[-1]
     run = home.run(sorted(cell["fingerprint"] for cell in sweep["cells"])[2])
     for seed in range(1000):
-        drawn = verifying.draw(home, sweep, 1, seed).cells[0]
+        drawn = verification.draw(home, sweep, 1, seed).cells[0]
         if run.id == drawn["fingerprint"][:16]:
             return run, str(seed)
     raise AssertionError
@@ -373,7 +373,7 @@ def test_without_other_seeds_nothing_is_told_of_another_cpu(swept: Store, verify
             (other.folder).rename(swept.root / f"{other.id}.away")
     seeds = (str(s) for s in range(99))
     sweep = swept.manifests()[-1]
-    seed = next(s for s in seeds if verifying.draw(swept, sweep, 1, int(s)).cells[0]["fingerprint"][:16] == run.id)  # fmt: skip
+    seed = next(s for s in seeds if verification.draw(swept, sweep, 1, int(s)).cells[0]["fingerprint"][:16] == run.id)  # fmt: skip
     done = verify("--sample", "1", "--seed", seed)
     assert done.code == 1
     assert (

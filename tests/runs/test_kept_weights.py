@@ -12,10 +12,9 @@ import torch
 from conftest import Command
 from stored import facts, only
 
-from sweeplab import config, load_model
+from sweeplab import load_model
 from sweeplab.commands import cli
 from sweeplab.errors import UserError
-from sweeplab.replay.replay import main as replay
 from sweeplab.runs import checkpoint
 from sweeplab.store import Run, Store
 from sweeplab.tracking.goals import run_files
@@ -99,7 +98,7 @@ def test_a_finished_run_gets_them_by_a_replay_and_loses_them_with_its_weights(
     for odd in (True, 2.0, "2"):
         with pytest.raises(UserError, match=f"epoch={odd!r}: must be a whole number, or None"):
             load_model(run.id, epoch=odd)  # type: ignore[arg-type]
-    replay(run.id, config.compose(["trainer.keep_every=2"]))
+    cli.main(["replay", run.id, "trainer.keep_every=2"])
     before = kept(run)
     assert {"weights.safetensors"} == {name for name in run_files(run.folder) if "weights" in name}
     assert list(before) == ["2.safetensors", "4.safetensors"]
@@ -112,7 +111,7 @@ def test_a_finished_run_gets_them_by_a_replay_and_loses_them_with_its_weights(
         load_model(run.id, epoch=2)
     cli.main(["runs", "--clean", "--weights", "--yes"])
     assert not run.kept.exists()
-    replay(run.id, config.compose(["trainer.keep_every=2"]))
+    cli.main(["replay", run.id, "trainer.keep_every=2"])
     assert kept(run) == before
     assert run.weights_file.exists()
 

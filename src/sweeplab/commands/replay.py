@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from sweeplab import console
 from sweeplab.config import Config
+from sweeplab.replay import record
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -17,15 +20,16 @@ def add_options(parser: ArgumentParser) -> None:
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
     """Refuse what would change the run: the record says what to train."""
-    with console.waiting("loading PyTorch"):
-        from sweeplab.replay import replay
-    replay.ensure_local(words)
+    record.ensure_local(words)
     arguments.overrides = words
     return words
 
 
 def main(arguments: Namespace, settings: Config) -> None:
     """Train the run again; exit code 1 if the bits differ."""
-    from sweeplab.replay import replay
-
-    replay.main(arguments.RUN, settings, arguments.overrides, arguments.trust)
+    with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
+        scratch = Path(folder)
+        run = record.read(record.find(arguments.RUN, settings, scratch))
+        with console.waiting("loading PyTorch"):
+            from sweeplab.replay.replay import replay
+        replay(run, settings, scratch, arguments.overrides, arguments.trust)

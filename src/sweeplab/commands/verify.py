@@ -6,17 +6,15 @@ import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext, redirect_stdout
 from secrets import randbelow
-from typing import TYPE_CHECKING
 
 from sweeplab import console
 from sweeplab.commands.compare import named_sweep
 from sweeplab.config import Config
 from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError
+from sweeplab.replay.record import ensure_local
+from sweeplab.replay.verification import GOOD, Verification, draw
 from sweeplab.store import Store
-
-if TYPE_CHECKING:
-    from sweeplab.replay.verify import Verification
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -37,17 +35,13 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
         raise UserError(f"--sample={arguments.sample}: must be a whole number >= 1")
     if arguments.seed is not None and arguments.seed < 0:
         raise UserError(f"--seed={arguments.seed}: must be a whole number >= 0")
-    with console.waiting("loading PyTorch"):
-        from sweeplab.replay import replay
-    replay.ensure_local(words)
+    ensure_local(words)
     arguments.overrides = words
     return words
 
 
 def main(arguments: Namespace, settings: Config) -> None:
     """Train runs again; exit code 1 unless all that were drawn are as recorded."""
-    from sweeplab.replay.verify import GOOD, draw, verify
-
     home = Store(settings.store.root)
     try:
         sweep = named_sweep(home, arguments.SWEEP, settings)
@@ -58,6 +52,8 @@ def main(arguments: Namespace, settings: Config) -> None:
         raise UserError(f"{arguments.SWEEP}: is a run; {way} trains it again") from error
     seed = randbelow(2**31) if arguments.seed is None else arguments.seed
     result = draw(home, sweep, arguments.sample, seed)
+    with console.waiting("loading PyTorch"):
+        from sweeplab.replay.verify import verify
     place = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
     try:
         with place:

@@ -1,34 +1,34 @@
-"""Records of runs, whoever they come from: each is refused, or rebuilt as a config.
-
-What a record would call is judged before it is looked up, and nothing in it decides where we read
-or write (DESIGN 9).
-"""
+"""Records of runs, whoever they come from: found and read, without PyTorch."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeplab import config, metrics, store, targets
+from sweeplab import config, metrics, store, tracking
 from sweeplab.config import Config, Node
 from sweeplab.errors import UserError
-from sweeplab.runs.loading import make_importable
 from sweeplab.store import Status
-from sweeplab.train.device import choose_device
-from sweeplab.train.stopping import StopReason
 
 TIMES = (metrics.SECONDS, metrics.EXAMPLES_PER_SECOND)
-MOST_THREADS = 1024  # a record that asks for more would only exhaust the machine
 
-_PLACE = re.compile(
-    r"_args_|(?:.*_)?(?:root|path|file|filename|folder|dir|directory|uri|url)s?", re.IGNORECASE
+LOCAL = (
+    "data.root",
+    "data.workers",
+    "data.memory",
+    "data.dataset.",
+    "store.",
+    "tracking",
+    "trainer.progress",
+    "trainer.keep_every",
 )
-_SIGN = re.compile(r"(?:separator|decimal)=(?:.|\\t)")  # how a table is written: no place
-_RUN_ID = re.compile(rf"[0-9a-f]{{1,{store.FINGERPRINT_LENGTH}}}")
+"""What overrides may say: where things lie, what is seen, kept. All else is the record's."""
+
+_MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -45,6 +45,36 @@ class Record:
     epochs: dict[int, dict[str, float]]
     last_epoch: int
     outcome: dict[str, Any]  # what came out, but the times
+
+
+def ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
+    """Raise UserError for an override that says what to train, unless it gives one of `secrets`."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if secrets is not None and key in secrets:
+            continue
+        if secrets is None and config.redact_override(override) != override:
+            continue
+        if not key.startswith(LOCAL):
+            raise UserError(
+                f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given"
+            )
+
+
+def find(name: str, local: Config, scratch: Path) -> store.Run:
+    """Find a run by its store id, the beginning of one, its folder or its MLflow run id.
+
+    That of MLflow is downloaded into the folder `scratch`. Raises UserError if there is none.
+    """
+    try:
+        return store.Store(local.store.root).find(name)
+    except UserError:
+        if name and (folder := config.expand_home(name)).is_dir():
+            return store.Run(folder.resolve())  # reading it will say what it lacks
+        if not _MLFLOW_ID.fullmatch(name):
+            raise
+    tracking.download(tracking.resolve_uri(local.tracking), name, scratch / name)
+    return store.Run(scratch / name)
 
 
 def read(run: store.Run) -> Record:
@@ -120,174 +150,6 @@ def _load(file: Path) -> Node:
     if not isinstance(loaded, dict):
         raise UserError(f"{file.name}: is not a config")
     return loaded
-
-
-# --- from a record to a config of this machine
-
-
-def rebuild(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Config:
-    """Make the config to train in the store `home`: that of the record, with local places.
-
-    Raises UserError for what could call, read or write anything else than what is trusted does.
-    """
-    raw = record.config
-    _refuse_odd_values(raw, "")
-    _refuse_odd_values(record.start["config"], "journal")
-    _refuse_moved(record, local)
-    if record.threads > MOST_THREADS:
-        raise UserError(
-            f"{record.run.id}: refused: {record.threads} threads would exhaust this machine"
-        )
-    if trusted:
-        make_importable(record.run)
-    targets.ensure_trusted(raw, "", trusted)
-    names = (*config.COMPONENTS, "metrics", "step")
-    secrets = config.flatten({name: getattr(local, name) for name in names})
-    components = {name: _localized(raw[name], name, {}, secrets) for name in names if name in raw}
-    data = _section(raw, "data")
-    local_dataset = config.flatten({"data": {"dataset": local.data.dataset}})
-    data |= {
-        "root": local.data.root,
-        "workers": local.data.workers,
-        "memory": _memory(record, data.get("memory"), local.data.memory),
-        "dataset": _localized(data.get("dataset"), "data.dataset", local_dataset, local_dataset),
-    }
-    trainer = _section(raw, "trainer")
-    trainer |= {
-        "progress": local.trainer.progress,
-        "keep_every": local.trainer.keep_every or trainer.get("keep_every"),
-        "profile": False,
-        "time_limit": None,
-        "threads": record.threads,
-        "device": _available_device(record.device),
-        "init_from": _initial_run(trainer.get("init_from"), local),
-    }
-    if record.outcome["stop_reason"] == StopReason.TIME_LIMIT:  # where that ends a run is chance
-        trainer["epochs"] = record.last_epoch
-    here: Node = {
-        "tracking": {"enabled": False},
-        "store": {"root": str(home)},
-        "sweep": {"id": None},
-    }
-    return config.parse({**raw, **components, "data": data, "trainer": trainer, **here})
-
-
-def _memory(record: Record, recorded: object, local: int) -> int:
-    """Return this machine's `data.memory`; no more than the record's if its set was streamed.
-
-    A set that only iterates is trained on in another order once it is held.
-    """
-    was_streamed = record.start["data"].get("held") is False
-    if was_streamed and isinstance(recorded, int):
-        return min(recorded, local)
-    return local
-
-
-def _section(raw: Node, name: str) -> Node:
-    section = raw.get(name)
-    if not isinstance(section, dict):
-        raise UserError(f"config.yaml: {name} is missing")
-    return dict(section)
-
-
-def _refuse_odd_values(value: Any, key: str) -> None:
-    """Refuse interpolations, and what a command line cannot say."""
-    if isinstance(value, Mapping | list):
-        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            _refuse_odd_values(name, key)
-            _refuse_odd_values(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, str) and "${" in value:
-        raise UserError(
-            f"{key}={show(value)}: refused: a record is resolved, and refers to nothing"
-        )
-    elif not isinstance(value, str | int | float | None) or not str(value).isprintable():
-        raise UserError(f"{key}={show(value)}: refused: only plain numbers and words are expected")
-
-
-def _refuse_moved(record: Record, local: Config) -> None:
-    """Refuse a record in which a place was changed afterwards, which shows what it was meant for.
-
-    Places are never taken from a record. One of a resumed run may have been on another machine.
-    """
-    if record.resumed:
-        return
-    now, then = config.flatten(record.config), config.flatten(record.start["config"])
-    for key, here in places(local).items():
-        if now.get(key) not in (then.get(key), here):
-            raise UserError(
-                f"{key}={show(now.get(key))}: refused: it is neither this machine's nor the journal's"
-            )
-
-
-def places(local: Config) -> dict[str, str | None]:
-    """Return where we read and write; never a record's."""
-    return {
-        "data.root": local.data.root,
-        "store.root": local.store.root,
-        "tracking.uri": local.tracking.uri,
-    }
-
-
-def _localized(value: Any, key: str, known: Mapping[str, Any], secrets: Mapping[str, Any]) -> Any:
-    """Replace every argument that is a place or a secret by that of the local config.
-
-    Raises UserError if that has none.
-
-    The `path` of a node that looks a dotted name up is no place; it was judged as a name.
-    """
-    if targets.is_lookup(value):
-        return value
-    if isinstance(value, dict):
-        return {
-            name: _localized(item, f"{key}.{name}", known, secrets) for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [
-            _localized(item, f"{key}[{index}]", known, secrets) for index, item in enumerate(value)
-        ]
-    if config.is_hidden(value):
-        return config.reveal(value, key, secrets, "give it: '+{key}=...'")
-    name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
-    if not isinstance(value, str) or not _is_place(name, value):
-        return value
-    if key in known:
-        return known[key]
-    advice = f"; give it: +{key}=..." if key.startswith("data.dataset.") and "[" not in key else ""
-    raise UserError(
-        f"{key}={show(value)}: refused: a record does not say where to read or write{advice}"
-    )
-
-
-def _is_place(name: str, value: str) -> bool:
-    """Tell whether an argument of this name says where to read or write, or may do so."""
-    if _SIGN.fullmatch(f"{name}={value}"):
-        return False
-    return bool(_PLACE.fullmatch(name) or re.search(r"[/\\]|^~|^\.", value))
-
-
-def _available_device(name: str) -> str:
-    """Return the recorded device, or `auto` where there is none like it: the report will name it."""
-    try:
-        return str(choose_device(name))
-    except UserError:
-        return "auto"
-
-
-def _initial_run(name: Any, local: Config) -> str | None:
-    """Find the folder of the run whose weights come first: a run of this store, by its id alone."""
-    if name is None:
-        return None
-    run_id = str(name).rstrip("/").rpartition("/")[2]
-    if not _RUN_ID.fullmatch(run_id):
-        raise UserError(
-            f"trainer.init_from={show(name)}: refused: a record can only name a run's id"
-        )
-    try:
-        return str(store.Store(local.store.root).find(run_id).folder)
-    except UserError as error:
-        raise UserError(
-            f"trainer.init_from={error}; the weights to start from must be there"
-        ) from error
 
 
 def show(value: Any) -> str:

@@ -2,94 +2,54 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sweeplab import config, console, metrics, store, targets, tracking
+from sweeplab import config, console, metrics, store, targets
 from sweeplab.config import Config
 from sweeplab.console import counted
 from sweeplab.errors import RunFailed, UserError
-from sweeplab.replay.record import Record, outcome, places, read, rebuild, show
+from sweeplab.replay.rebuild import places, rebuild
+from sweeplab.replay.record import Record, ensure_local, outcome, show
 from sweeplab.runs import identity
 from sweeplab.runs import run as running
 from sweeplab.runs.job import Job, named, prepare
 from sweeplab.train.stopping import StopReason
-
-LOCAL = (
-    "data.root",
-    "data.workers",
-    "data.memory",
-    "data.dataset.",
-    "store.",
-    "tracking",
-    "trainer.progress",
-    "trainer.keep_every",
-)
-"""What overrides may say: where things lie, what is seen, kept. All else is the record's."""
-
-_MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class _Differs(Exception):
     """An epoch came out otherwise: there is no need to train on."""
 
 
-def main(
-    name: str, local: Config, overrides: Sequence[str] = (), trusted: Sequence[str] = ()
+def replay(
+    record: Record,
+    local: Config,
+    scratch: Path,
+    overrides: Sequence[str] = (),
+    trusted: Sequence[str] = (),
 ) -> None:
-    """Replay a run (store id or the beginning of one, folder, MLflow run id) and say what came out.
+    """Train a record again in the folder `scratch`, and say what came out.
 
     `local` is the config of this machine, composed of the `overrides`. `trusted` are modules whose
     classes and functions the record may call, besides the networks, losses, optimizers, schedulers,
     sets and metrics of torch.nn, torch.optim and sweeplab. Raises UserError for a record that is
-    none, is unfinished or is refused, RunFailed if the bits differ.
+    refused, RunFailed if the bits differ.
     """
-    with tempfile.TemporaryDirectory(prefix="sweeplab-") as folder:
-        scratch = Path(folder)
-        record = read(_find(name, local, scratch / name))
-        ensure_local(overrides, set(config.hidden_keys(record.config)))
-        job = check(record, local, scratch / "runs", trusted)
-        _announce(record, job.config, local)
-        retrained = retrain(record, job)
-        if retrained.differences:
-            raise RunFailed("\n".join(report(record, job, retrained)))
-        is_restored = _restore_weights(record.run, retrained.run, scratch)
+    ensure_local(overrides, set(config.hidden_keys(record.config)))
+    job = check(record, local, scratch / "runs", trusted)
+    _announce(record, job.config, local)
+    retrained = retrain(record, job)
+    if retrained.differences:
+        raise RunFailed("\n".join(report(record, job, retrained)))
+    is_restored = _restore_weights(record.run, retrained.run, scratch)
     digest = record.outcome["weights_sha256"]
     weights = "no weights in either" if digest is None else f"same weights (sha256 {digest})"
     console.say(f"identical: {counted(len(record.epochs), 'epoch')}, {weights}", style="green")
     if is_restored:
         console.say(f"its weights, which were missing, are in {record.run.folder}")
-
-
-def ensure_local(overrides: Sequence[str], secrets: Collection[str] | None = None) -> None:
-    """Raise UserError for an override that says what to train, unless it gives one of `secrets`."""
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if secrets is not None and key in secrets:
-            continue
-        if secrets is None and config.redact_override(override) != override:
-            continue
-        if not key.startswith(LOCAL):
-            raise UserError(
-                f"{override}: replay trains what the record says; only {', '.join(LOCAL)} can be given"
-            )
-
-
-def _find(name: str, local: Config, copy: Path) -> store.Run:
-    try:
-        return store.Store(local.store.root).find(name)
-    except UserError:
-        if name and (folder := config.expand_home(name)).is_dir():
-            return store.Run(folder.resolve())  # reading it will say what it lacks
-        if not _MLFLOW_ID.fullmatch(name):
-            raise
-    tracking.download(tracking.resolve_uri(local.tracking), name, copy)
-    return store.Run(copy)
 
 
 def check(record: Record, local: Config, home: Path, trusted: Sequence[str] = ()) -> Job:
