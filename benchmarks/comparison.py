@@ -85,6 +85,8 @@ def write(
     lines = [
         {
             "event": store.Event.START,
+            "fingerprint": digest,
+            "name": " ".join(overrides),
             "overrides": overrides,
             "config": asked,
             "asked": asked,
