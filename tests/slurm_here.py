@@ -55,10 +55,14 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+GresTypes=gpu
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 State=UP PreemptMode=OFF
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory}\n"
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
+    " CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus}\n"
+)
 ACCOUNTED = """
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -110,6 +114,7 @@ class Slurm:
         max_array: int = 1001,
         kill_wait: int = 2,
         slurmd_timeout: int = 20,
+        gpus: int = 0,
     ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,14 +125,16 @@ class Slurm:
         self.accounting = accounting
         self.host = socket.gethostname().partition(".")[0]
         self._ports = free_ports(nodes + 2)
-        self._write_conf(cpus, max_array, kill_wait, slurmd_timeout)
+        self._write_conf(cpus, gpus, max_array, kill_wait, slurmd_timeout)
         try:
             self._start_all()
         except BaseException:
             self.end()
             raise
 
-    def _write_conf(self, cpus: int, max_array: int, kill_wait: int, slurmd_timeout: int) -> None:
+    def _write_conf(
+        self, cpus: int, gpus: int, max_array: int, kill_wait: int, slurmd_timeout: int
+    ) -> None:
         text = CONF.format(
             host=self.host,
             folder=self.folder,
@@ -138,7 +145,14 @@ class Slurm:
         )
         for name, port in zip(self.nodes, self._ports[2:], strict=True):
             memory = cpus * MEMORY_A_CPU
-            text += NODE.format(name=name, host=self.host, port=port, cpus=cpus, memory=memory)
+            node = {"name": name, "host": self.host, "port": port}
+            text += NODE.format(**node, cpus=cpus, memory=memory, gpus=gpus)
+        # They must be devices; nothing keeps jobs from them.
+        files = [self.folder / f"gpu{number}" for number in range(gpus)]
+        for file in files:
+            file.symlink_to("/dev/null")
+        lines = [f"Name=gpu File={file}\n" for file in files]
+        (self.folder / "gres.conf").write_text("".join(lines))
         if self.accounting:
             where = {"host": self.host, "folder": self.folder, "port": self._ports[1]}
             text += ACCOUNTED.format(**where)
@@ -299,6 +313,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where everything of it lies")
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=2, help="of each node")
+    parser.add_argument("--gpus", type=int, default=0, help="of each node; there are none in truth")
     parser.add_argument("--accounting", action="store_true", help="slurmdbd, account `lab`")
     parser.add_argument("--max-array", type=int, default=1001, help="MaxArraySize")
     parser.add_argument("--kill-wait", type=int, default=2, help="KillWait")
@@ -309,6 +324,7 @@ def main() -> None:
         given.folder,
         nodes=given.nodes,
         cpus=given.cpus,
+        gpus=given.gpus,
         accounting=given.accounting,
         max_array=given.max_array,
         kill_wait=given.kill_wait,

@@ -595,6 +595,7 @@ def test_leases_of_gpus_and_shares_of_them() -> None:
         (16, 1, None, 1.0, 1),
         (16, 1, None, 0.25, 4),
         (16, 2, None, 0.3, 6),
+        (16, 2, None, 0.4, 4),
         (16, 1, None, 1 / 3, 3),
         (16, 4, None, 2.0, 2),
         (2, 4, None, 0.5, 2),

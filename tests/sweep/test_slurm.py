@@ -33,9 +33,9 @@ LONG = (
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """A Slurm that takes arrays of at most two elements."""
+    """A Slurm that takes arrays of at most two elements, of two GPUs a node, which are none."""
     folder = tmp_path_factory.mktemp("slurm")
-    with slurm_here.slurm(folder, nodes=2, cpus=2, max_array=2) as there:
+    with slurm_here.slurm(folder, nodes=2, cpus=2, max_array=2, gpus=2) as there:
         yield there
 
 
@@ -98,13 +98,70 @@ def test_a_command_that_was_interrupted_takes_its_workers_up_again(
     assert {each["slurm"]["node"] for each in recorded} <= {"n1", "n2"}
 
 
+@pytest.mark.parametrize("large", ["trainer.threads=3", "sweep.gpus_per_worker=3"])
 def test_workers_that_no_node_has_room_for_are_refused_with_slurms_reason(
-    root: Path, train: Command, slurm: Slurm
+    large: str, train: Command, slurm: Slurm
 ) -> None:
-    ended = train(*WORDS, *FOUR, ON_SLURM, "trainer.threads=3")
+    ended = train(*WORDS, *FOUR, ON_SLURM, large)
     assert ended.code == 2
     assert "Requested node configuration is not available" in ended.err
     assert "nothing was submitted: sbatch " in ended.err
+    assert slurm.queue() == []
+
+
+SEEN = """
+import os
+from sweeplab.models import MLP
+
+class Net(MLP):
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        if os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("GPU-"):  # a job, and no plan of one
+            with open("seen", "a") as file:
+                print(*map(os.environ.get, ("SLURM_ARRAY_TASK_ID", "CUDA_VISIBLE_DEVICES")), file=file)
+"""
+FAKE_GPUS = """
+import os
+if "SLURM_JOB_ID" in os.environ:
+    import torch, types
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    fake = lambda index: types.SimpleNamespace(name="fake", uuid=names[index])
+    torch.cuda.device_count, torch.cuda.get_device_properties = lambda: len(names), fake
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("words", "gpus"),
+    [
+        (("hydra.launcher.workers=2",), {"0 GPU-0", "1 GPU-1"}),
+        (("hydra.launcher.workers=1", "hydra.launcher.gpus=2"), {"0 GPU-0", "0 GPU-1"}),
+    ],
+)
+def test_each_job_has_a_gpu_of_its_own(
+    words: tuple[str, ...], gpus: set[str], root: Path, command: Command, slurm: Slurm
+) -> None:
+    (root / "seen.py").write_text(SEEN)
+    (root / "sitecustomize.py").write_text(FAKE_GPUS)
+    slurm.say("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=one node will do")
+    long = ("trainer.epochs=100", "trainer.patience=null", "seed=range(6)", "model.hidden=16")
+    mine = ("model._target_=seen.Net", "sweep.gpus_per_worker=1", ON_SLURM, *words)
+    ended = command("train.py", *WORDS, *long, *mine, loaded=True)
+    slurm.say("scontrol", "update", "NodeName=n2", "State=RESUME")
+    assert ended.code == 0, ended.out
+    assert set((root / "seen").read_text().splitlines()) == gpus
+
+
+@pytest.mark.full
+def test_workers_whose_gpus_pytorch_does_not_see_are_not_submitted_for_ever(
+    train: Command, slurm: Slurm
+) -> None:
+    ended = train(*WORDS, *FOUR, "sweep.gpus_per_worker=1", ON_SLURM)
+    assert ended.code == 1
+    assert "3 workers in a row ended without a job" in ended.err
+    assert "has 1 core and 0 GPUs, of CUDA_VISIBLE_DEVICES=0 as PyTorch sees it" in ended.err
+    assert "a job needs 1 core and 1 GPU" in ended.err
+    assert "Traceback" not in ended.err
     assert slurm.queue() == []
 
 

@@ -62,17 +62,19 @@ OWN_LOCKS = "import fcntl; fcntl.flock = lambda *_: None\n"
 
 
 @pytest.mark.full
-def test_a_worker_leaves_jobs_that_need_gpus_to_others(root: Path) -> None:
+def test_a_worker_without_the_gpus_that_all_jobs_need_takes_none(
+    root: Path, sweeplab: Command
+) -> None:
     gpus = ("trainer.device=auto", "sweep.gpus_per_worker=1", "model.hidden=16", "seed=0,1")
     launcher = kill.train(root, ["-m", *SMALL, *gpus, BY_HAND])
     until(lambda: len(list(root.glob("runs/sweeps/*.work/open/*"))) == 2)
     launcher.kill()
     launcher.wait()
-    worker = work(root)
-    said = worker.communicate(timeout=60)[0]
-    assert worker.returncode == 0
-    assert "0 jobs trained here" in said
-    assert "2 jobs left to other workers: more cores or GPUs needed than there are here" in said
+    (board,) = root.glob("runs/sweeps/*.work")
+    ended = sweeplab("work", board.name[:12])
+    assert ended.code == 2
+    assert "and 0 GPUs; a job needs 1 core and 1 GPU" in ended.err
+    assert len(list(board.glob("open/*"))) == 2, "they are left to others"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,46 @@ def test_a_plan_shows_what_would_be_submitted(root: Path, train: Command) -> Non
     asked = {"--cpus-per-task=3", "--gpus-per-node=2", "--time=01:00:00", "--mem=4G"}
     assert asked | {"--array=0-2", "--requeue", "--signal=B:USR1@60"} <= set(words)
     assert " with 3 workers\n" in ended.out, "of those, not of this machine's cores"
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (("sweep.gpus_per_worker=0.4", "hydra.launcher.gpus=2"), "--cpus-per-task=4"),
+        (("sweep.gpus_per_worker=1", "hydra.launcher.gpus=a100:2"), "--gpus-per-node=a100:2"),
+        (("sweep.gpus_per_worker=1", "hydra.launcher.cores=3"), "--array=0-3"),
+    ],
+)
+def test_a_worker_does_as_many_jobs_at_once_as_its_gpus_are_for(
+    given: tuple[str, ...], asked: str, train: Command
+) -> None:
+    ended = train(*WORDS, "hydra/launcher=slurm", *given, "sweep.plan=true")
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("would submit: ")]
+    assert asked in line.split()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ("sweep.gpus_per_worker=2", "hydra.launcher.gpus=1"),
+            "hydra.launcher.gpus=1: a job needs 2 (sweep.gpus_per_worker), and a worker would do none",
+        ),
+        (("hydra.launcher.gpus=1",), "hydra.launcher.gpus=1: no job would use a GPU; trainer."),
+        (
+            ("trainer.threads=2", "hydra.launcher.cores=1"),
+            "hydra.launcher.cores=1: a job needs 2 (trainer.threads), and a worker would do none",
+        ),
+    ],
+)
+def test_workers_that_could_do_no_job_are_not_submitted(
+    given: tuple[str, ...], said: str, root: Path, train: Command
+) -> None:
+    ended = train(*WORDS, "hydra/launcher=slurm", *given)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
     assert not (root / "runs").exists()
 
 

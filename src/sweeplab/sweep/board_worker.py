@@ -18,7 +18,7 @@ from sweeplab.errors import UserError
 from sweeplab.sweep import server
 from sweeplab.sweep.agent import Probe
 from sweeplab.sweep.board import Posted, Terms, WorkerInfo, WorkersBoard
-from sweeplab.sweep.leases import Lease, Leases
+from sweeplab.sweep.leases import VISIBLE, Lease, Leases, described
 from sweeplab.sweep.local import Local, LocalProcess
 from sweeplab.sweep.posted_jobs import PostedJobs
 from sweeplab.sweep.worker import BAD_INPUT, RAISED, TERMINATED
@@ -72,7 +72,7 @@ class BoardWorker:
         with suppress(OSError):  # the launcher alone may have this folder
             os.chdir(terms.folder)
         with self._board.joined(self._info):
-            problem = _problem(self._board, terms)
+            problem = _problem(self._board, terms) or _lack(self._board, self._leases)
             if problem is not None:
                 self._info.problem = problem
                 self._board.introduce(self._info)
@@ -189,6 +189,19 @@ class BoardWorker:
             with suppress(TimeoutError):  # its signal may be on the way to this worker, too
                 await asyncio.wait_for(self._is_told.wait(), LEAVING)
         return code
+
+
+def _lack(board: WorkersBoard, leases: Leases) -> str | None:
+    """Say that no open job fits in here; None if one does, or there is none."""
+    posted = [board.read(name) for name in board.open()]
+    needs = {(job.threads, job.gpus) for job in posted if job is not None}
+    if not needs or any(leases.could_take(*need) for need in needs):
+        return None
+    cores, gpus = min(needs)
+    has = described(leases.cores, len(leases.gpus) if gpus else None)
+    visible = os.environ.get(VISIBLE)
+    seen = f", of {VISIBLE}={visible} as PyTorch sees it" if gpus and visible else ""
+    return f"has {has}{seen}; a job needs {described(cores, gpus or None)}"
 
 
 def too_large(board: WorkersBoard, leases: Leases) -> int:

@@ -387,11 +387,7 @@ def _need(settings: Config, threads: int | None) -> Size:
 
 def _worded(size: Size, need: Size) -> str:
     """Write a size, with its GPUs where some are needed."""
-    cores = counted(size.cores, "core")
-    if not need.gpus:
-        return cores
-    kind = "GPU" if 0 < size.gpus <= 1 else "GPUs"
-    return f"{cores} and {size.gpus:g} {kind}"
+    return leases.described(size.cores, size.gpus if need.gpus else None)
 
 
 def _worded_largest(sizes: Sequence[Size], need: Size) -> str:

@@ -64,6 +64,8 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     if not jobs.left and not home.writable:
         _show(plan, home)
         return
+    if launch is None and jobs.left:
+        place.expect(jobs)
     # Load the data before anything is made: it may turn out to be wrong.
     load([cell for cell in jobs.possible if not cell.job.finished], place, share=launch is None)
     if jobs.left and detached.goes_on_apart(plan, home):
@@ -71,7 +73,6 @@ def conduct(jobs: Jobs, place: SweepPlace, launch: Launch | None = None) -> None
     home.open()
     report.say_copied(home, settings)
     if launch is None and jobs.left:
-        place.expect(jobs)
         place.open(home, settings)
     _carry_out(jobs, home, place, launch)
 

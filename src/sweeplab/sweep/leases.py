@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sweeplab.config import Config
+from sweeplab.console import counted
 from sweeplab.errors import UserError
 from sweeplab.sweep.ledger import NoteFile
 from sweeplab.train import cpus
@@ -76,8 +77,9 @@ class Leases:
         workers = self.workers or self.cores
         if gpus == 0:
             return workers
-        jobs_per_gpu = 1 / gpus if gpus < 1 else 1 / _count(gpus)
-        return max(1, min(workers, int(len(self.gpus) * jobs_per_gpu + 1e-9)))
+        jobs_per_gpu = int(1 / min(gpus, 1.0) + 1e-9)
+        jobs = len(self.gpus) // _count(gpus) * jobs_per_gpu
+        return max(1, min(workers, jobs))
 
     @property
     def full(self) -> bool:
@@ -105,6 +107,14 @@ class Leases:
 def _count(gpus: float) -> int:
     """Return how many GPUs take part in so many, or in a share of one."""
     return 0 if gpus == 0 else max(1, round(gpus))
+
+
+def described(cores: int, gpus: float | None) -> str:
+    """Write `2 cores and 1 GPU`, and without GPUs `2 cores`."""
+    if gpus is None:
+        return counted(cores, "core")
+    kind = "GPU" if 0 < gpus <= 1 else "GPUs"
+    return f"{counted(cores, 'core')} and {gpus:g} {kind}"
 
 
 def of_this_machine(settings: Config) -> Leases:

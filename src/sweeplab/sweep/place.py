@@ -71,7 +71,10 @@ class SweepPlace(ABC):
     """Whether jobs go on without the launcher, after Ctrl-C, too."""
 
     def expect(self, jobs: Jobs) -> None:  # noqa: B027  # most need not know
-        """Take note, before `open`, of the jobs that there will be."""
+        """Take note, before anything is made, of the jobs that there will be.
+
+        Raises UserError if they cannot be done in such a place.
+        """
 
     def preview(self, settings: Config) -> tuple[str, int]:
         """Say, after `expect` alone, what would be asked of others, and for how many jobs at once.

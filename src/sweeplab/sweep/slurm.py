@@ -11,6 +11,7 @@ from sweeplab import console, store
 from sweeplab.config import Config
 from sweeplab.errors import UserError
 from sweeplab.sweep.board import LOGS
+from sweeplab.sweep.jobs import Jobs
 from sweeplab.sweep.slurm_news import SlurmNews
 from sweeplab.sweep.slurm_options import SlurmOptions, WorkerSize
 from sweeplab.sweep.slurm_queue import Report, SlurmError, SlurmQueue, worker_script
@@ -71,14 +72,18 @@ class Slurm(Workers):
 
     # --- what is asked of Slurm
 
+    def expect(self, jobs: Jobs) -> None:
+        """Decide what is asked of Slurm. Raises UserError if such workers could do no job."""
+        super().expect(jobs)
+        self._planned = self._make_queue(jobs.plan.settings)
+
     def preview(self, settings: Config) -> tuple[str, int]:
         """Return the command that would submit the workers, and how many jobs they do at once."""
-        self._make_queue(settings)
         workers = self._wanted(settings, self._jobs.total)
         return f"would submit: {self._shown}", workers * self._size.jobs
 
     def _make_queue(self, settings: Config) -> SlurmQueue:
-        """Decide what is asked of Slurm; nothing is asked yet."""
+        """Return the queue with what is asked of Slurm for a worker; nothing is asked yet."""
         self._size = WorkerSize.of(self._options, self._left, settings)
         board = self._board_of(settings)
         # The same sweep in another store has other workers.
@@ -103,7 +108,7 @@ class Slurm(Workers):
     # --- the sweep
 
     def _call_workers(self) -> None:
-        self._queue = self._make_queue(self._settings)
+        self._queue = self._planned
         self._news = SlurmNews(self._board.folder / LOGS)
         with console.waiting("submitting workers to Slurm"):
             report = self._queue.look(self._wanted(self._settings, self._jobs.total))

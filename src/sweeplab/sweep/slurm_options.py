@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplab import store
 from sweeplab.config import Config, as_plain, read_section
+from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
-from sweeplab.sweep.leases import gpus_elsewhere
+from sweeplab.sweep.leases import Leases, gpus_elsewhere
 
 KEY = "hydra.launcher"
 TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as `man sbatch` has it
@@ -25,6 +27,10 @@ def _is_time(value: Any) -> bool:
 
 def _is_memory(value: Any) -> bool:
     return value is None or bool(re.fullmatch(r"[1-9]\d*[KMGT]?", str(value), re.IGNORECASE))
+
+
+def _is_gpus(value: Any) -> bool:
+    return value is None or bool(re.fullmatch(r"([a-z][\w.-]*:)?\d+", str(value), re.IGNORECASE))
 
 
 def _rule(allowed: str, test: Any = lambda _: True) -> Any:
@@ -52,7 +58,13 @@ class SlurmOptions:
         },
     )
     cores: int | None = _rule("a whole number >= 1", lambda number: number >= 1)
-    gpus: int | None = _rule("a whole number >= 0", lambda number: number >= 0)
+    gpus: Any = field(
+        default=None,
+        metadata={
+            "allowed": "a whole number >= 0, or a type and a number as a100:1, or null",
+            "test": _is_gpus,
+        },
+    )
     grace: int = field(
         default=60,
         metadata={"allowed": "a whole number >= 1 (seconds)", "test": lambda number: number >= 1},
@@ -78,7 +90,7 @@ class SlurmOptions:
             "nodes": 1,
             "ntasks": 1,
             "cpus-per-task": size.cores,
-            "gpus-per-node": size.gpus or None,
+            "gpus-per-node": (self.gpus or size.gpus) if size.gpus else None,
             "signal": f"B:USR1@{self.grace}",  # when the time is nearly over
             "open-mode": "append",
             "output": f"{logs}/%A_%a.txt",
@@ -97,14 +109,36 @@ class WorkerSize:
 
     @classmethod
     def of(cls, options: SlurmOptions, jobs: Sequence[Job], settings: Config) -> WorkerSize:
-        """Return what the largest of these jobs needs, unless the options say otherwise."""
+        """Return what the largest of these jobs needs, unless the options say otherwise.
+
+        Raises UserError if a job needs more than they say, or no job uses the GPUs that they ask for.
+        """
         home = store.Store(settings.store.root)
         threads = settings.trainer.threads or 1
+        share = gpus_elsewhere(settings)
         for job in jobs:
             recorded = home.run(job.fingerprint).threads
             threads = max(threads, recorded or job.config.trainer.threads or 1)
-        share = gpus_elsewhere(settings)
-        at_once = math.floor(1 / share + 1e-9) if 0 < share < 1 else 1
+            share = max(share, gpus_elsewhere(job.config))
+        gpus = math.ceil(share)
+        if options.gpus is not None:
+            gpus = int(str(options.gpus).rpartition(":")[2])
+            _ensure_used(options, gpus, share, settings.trainer.device)
+        at_once = Leases(cores=sys.maxsize, gpus=["GPU"] * gpus).most(share) if share else 1
         cores = options.cores or threads * at_once
-        gpus = math.ceil(share) if options.gpus is None else options.gpus
-        return cls(cores=cores, gpus=gpus, jobs=max(1, cores // threads))
+        if cores < threads:
+            needed = f"a job needs {threads} (trainer.threads)"
+            raise UserError(f"{KEY}.cores={cores}: {needed}, and a worker would do none")
+        most = cores // threads
+        return cls(cores=cores, gpus=gpus, jobs=min(most, at_once) if share else most)
+
+
+def _ensure_used(options: SlurmOptions, gpus: int, share: float, device: str) -> None:
+    """Raise UserError for GPUs that do not do for a job, or that no job would use."""
+    key = f"{KEY}.gpus={options.gpus}"
+    if gpus < share:
+        needed = f"a job needs {share:g} (sweep.gpus_per_worker)"
+        raise UserError(f"{key}: {needed}, and a worker would do none")
+    if gpus and not share and device in ("auto", "cpu"):
+        advice = "trainer.device=auto sweep.gpus_per_worker=1 gives each job one"
+        raise UserError(f"{key}: no job would use a GPU; {advice}")

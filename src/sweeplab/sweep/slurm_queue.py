@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sweeplab import config
 from sweeplab.errors import RunFailed
 from sweeplab.targets.packages import own_folders
 
@@ -200,6 +201,7 @@ def _say(*words: str, script: str | None = None) -> str:
     try:
         done = subprocess.run(  # noqa: S603  # Slurm's own, with words of ours
             words,
+            env=config.environment(),  # which a worker takes over
             input=script,
             stdin=None if script is not None else subprocess.DEVNULL,
             capture_output=True,
