@@ -137,5 +137,5 @@ def test_every_command_for_those_who_come_from_elsewhere_composes(root: Path, wo
     overrides = [each for each in shlex.split(words) if each not in ("-m", "--cfg", "job")]
     given = [first_value(each) for each in overrides if not each.startswith("sweep.from")]
     if "my_package" in words:
-        given = [each for each in given if "my_package" not in each]
+        given = [each for each in given if not re.search(r"my_package|^\+model\.", each)]
     assert compose(given).seed in (0, 1)

@@ -389,6 +389,16 @@ def test_names_that_are_no_folders(root: Path, store: Store) -> None:
     assert tracking.exporter_problems({}) == []
 
 
+@pytest.mark.parametrize("folder", ["", "  ", None])
+def test_no_folder_is_the_usual_one_and_not_the_root_itself(
+    root: Path, store: Store, folder: str | None
+) -> None:
+    make(store, 1)
+    assert carry(store, TensorBoard(folder)) == {}
+    assert len(list(root.glob("tensorboard/*/*/events.out.*"))) == 1
+    assert {file.name for file in root.iterdir()} == {"runs", "tensorboard"}
+
+
 def test_the_example_of_the_docs(write: Write) -> None:
     text = (PROJECT / "docs" / "tracking.md").read_text()
     code = text.partition("```python\n")[2].partition("```")[0]

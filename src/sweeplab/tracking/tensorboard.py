@@ -24,9 +24,12 @@ MOST_LETTERS = 100  # of a run's name in the name of its folder
 class TensorBoard(Exporter):
     """Writes `<folder>/<experiment>/<name> <id>/`, which `tensorboard --logdir <folder>` shows."""
 
-    def __init__(self, folder: str = "tensorboard") -> None:
-        """Relative folders start at the root, as those of all other keys do."""
-        self._folder = config.absolute(folder)
+    def __init__(self, folder: str | None = None) -> None:
+        """Relative folders start at the root, as those of all other keys do.
+
+        Without a folder, or with a blank one, it is `tensorboard`.
+        """
+        self._folder = config.absolute((folder or "").strip() or "tensorboard")
         self._writers: dict[str, EventFileWriter] = {}
 
     @classmethod
