@@ -358,12 +358,12 @@ def test_sweeplab_takes_overrides_and_refuses_wrong_ones(command: Command) -> No
 
 def test_a_decimal_comma_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     for text, said in (
-        ("0,98", "0,98 is no number; if 0.98 is meant, its point is a dot"),
-        ("much", "much is no number"),
+        ("0,98", "=0,98: must be a number; if 0.98 is meant, its point is a dot"),
+        ("much", "=much: must be a number"),
     ):
         refused = ended(partial(cli.main, ["compare", "--target", text]), capfd)
         assert refused.code == 2
-        assert f"argument --target: {said}; " in refused.err
+        assert refused.err.startswith(f"sweeplab compare --target{said}; ")
 
 
 def test_train_py_is_short_and_decides_nothing() -> None:
@@ -446,15 +446,30 @@ def test_a_command_or_an_option_that_there_is_not_is_told_the_nearest(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stop"], "sweeplab stop: the following arguments are required: RUN|SWEEP"),
-        (["verify", "x", "--sample", "half"], "sweeplab verify: argument --sample: invalid int"),
+        ("stop", "sweeplab stop: lacks RUN|SWEEP; sweeplab stop --help says more"),
+        ("", "sweeplab: lacks COMMAND; sweeplab --help says more"),
+        ("verify x --sample half", "sweeplab verify --sample=half: must be a whole number;"),
+        ("verify x --sample 1 --sample=2", "sweeplab verify --sample: is given twice;"),
+        ("verify x --sample --seed 1", "sweeplab verify --sample: needs a value;"),
+        ("verify x --samp 1", "sweeplab verify --samp: no such option; did you mean '--sample'?"),
+        ("ui --no-browser=1", "sweeplab ui --no-browser=1: takes no value;"),
+        ("runs --json=", "sweeplab runs --json=: takes no value;"),
+        ("runs -h=1", "sweeplab runs --help=1: takes no value;"),
+        ("--version=1", "sweeplab --version=1: takes no value;"),
+        ("compare --json --csv", "sweeplab compare --csv: cannot be given with --json;"),
+        ("--json runs", "sweeplab runs --json: comes after the command;"),
+        ("-- runs", "sweeplab --: no such command;"),
+        (
+            "runs --store.root=x",
+            "sweeplab runs --store.root=x: no such option; did you mean 'store.root=x'?",
+        ),
     ],
 )
 def test_what_a_command_cannot_read_is_told_in_one_line(
-    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    capsys: pytest.CaptureFixture[str], words: str, said: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(words)
+        cli.main(words.split())
     err = capsys.readouterr().err
     assert err.startswith(said)
     assert err.count("\n") == 1

@@ -355,7 +355,7 @@ NAMED = [
     (["ui", "port=5000"], "port=5000: no such key; did you mean '--port 5000'?"),
     (
         ["ui", "--port", "abc"],
-        "sweeplab ui: argument --port: abc: must be a whole number from 0 to 65535; 0 takes any that is free; sweeplab ui --help says more",
+        "sweeplab ui --port=abc: must be a whole number from 0 to 65535; 0 takes any that is free; sweeplab ui --help says more",
     ),
     (
         ["stop", "latest", "--config-name", "confg"],

@@ -75,11 +75,50 @@ NAMES = ("NAME", "RUN", "SWEEP")  # how parsers call what one sweep or run is na
 MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
 
 
+_WORDS = {
+    r"argument (?:-\w/)?(-\S+): ignored explicit argument '(.*)'": r" \1=\2: takes no value",
+    r"argument (-\S+): expected one argument": r" \1: needs a value",
+    r"argument (-\S+): invalid int value: '(.*)'": r" \1=\2: must be a whole number",
+    r"argument (-\S+): (.*): (must be .*)": r" \1=\2: \3",
+    r"argument (-\S+): not allowed with argument (\S+)": r" \1: cannot be given with \2",
+    r"argument COMMAND: invalid choice: '(.*?)'.*": r" \1: no such command",
+    r"argument (-\S+): (.*)": r" \1: \2",
+    r"the following arguments are required: (.*)": r": lacks \1",
+}
+"""What argparse says of a mistake, and how we say it, behind the command's name."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that hides the secrets in what it cannot read."""
+    """A parser that tells a mistake in our words, and hides the secrets in what it cannot read."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, allow_abbrev=False)
+        self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, console.shown(f"{self.prog}: {message}; {self.prog} --help says more") + "\n")
+        for pattern, words in _WORDS.items():
+            if match := re.fullmatch(pattern, message, re.DOTALL):
+                message = match.expand(words)
+                break
+        self.exit(2, console.shown(f"{self.prog}{message}; {self.prog} --help says more") + "\n")
+
+
+class _Once(argparse._StoreAction):
+    """Keeps the value of an option, which may be given once only."""
+
+    _is_given = False
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if self._is_given and option_string is not None:
+            raise argparse.ArgumentError(self, "is given twice")
+        self._is_given = True
+        super().__call__(parser, namespace, values, option_string)
 
 
 class _Version(argparse.Action):
@@ -97,9 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.start_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     known, rest = _parser(words).parse_known_args(words)
+    options = known.parser._option_string_actions
     for word in rest:
+        if word.partition("=")[0] in options:
+            known.parser.error(f"argument {word}: comes after the command")
         if word.startswith("-"):
-            _refuse(known.parser, word, "no such option", known.parser._option_string_actions)
+            _refuse(known.parser, word, "no such option", options)
     with console.words_apart("--json" in words), config.command_noted(), reported():
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -215,6 +257,8 @@ def _refuse(
     """End the program with what was meant by a command, or an option, that there is not."""
     name, equals, value = word.partition("=")
     near = OTHER_NAMES.get(name) or near_name(name, valid)
+    if "." in name:
+        near = name.lstrip("-")  # a key of the config
     if near in COMMANDS:
         near = f"sweeplab {near}"
     advice = (

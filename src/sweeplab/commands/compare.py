@@ -99,7 +99,7 @@ def _number(text: str) -> float:
         advice = ""
         if "," in text:
             advice = f"; if {text.replace(',', '.')} is meant, its point is a dot"
-        raise ArgumentTypeError(f"{text} is no number{advice}") from error
+        raise ArgumentTypeError(f"{text}: must be a number{advice}") from error
 
 
 def _ensure_names(arguments: Namespace) -> None:
