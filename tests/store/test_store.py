@@ -630,7 +630,9 @@ def test_a_damaged_manifest_is_told_and_the_others_are_read(
     file = home.sweeps / f"{'a' * 16}.json"
     file.write_bytes(damage(file.read_bytes()))
     told: list[str] = []
+    assert home.manifests()[0]["time"] == 3.0  # which tells nobody
     assert [sweep["time"] for sweep in home.manifests(told.append)] == [3.0]
+    assert home.named("b", told.append) == home.manifests(told.append)
     assert len(told) == 1
     assert told[0].startswith(f"{file}: is damaged: ")
     assert told[0].endswith("; issue the sweep's command again, which writes it anew")

@@ -143,7 +143,8 @@ def chosen(home: Store, names: Sequence[str], uri: str) -> list[Node]:
                 f"{name}: begins the id of a run, not of a sweep; {_ways_of_a_run(name)}"
             )
         if not named:
-            known = {sweep["experiment"] for sweep in home.manifests()} - {None, ""}
+            experiments = [sweep.get("experiment") for sweep in home.manifests()]
+            known = {str(experiment) for experiment in experiments if experiment}
             hint = did_you_mean(name, [LATEST, *sorted(known)])
             raise UserError(f"{name}: {_no_sweep(home)}{hint}")
         for sweep in named:

@@ -30,6 +30,7 @@ class SweepRecords:
 
     def __init__(self, folder: Path) -> None:
         self.sweeps = folder
+        self._told: set[str] = set()  # what was said of damaged manifests
 
     def write_manifest(self, sweep: Mapping[str, Any]) -> None:
         """Record a sweep under its `id`: what it asks for, its cells, how it ended.
@@ -129,11 +130,11 @@ class SweepRecords:
             raise DamagedError(folder / SUMMARY, error.why, advice) from error
 
     def manifests(
-        self, complain: Callable[[str], None] = lambda _: None, without: Collection[str] = ()
+        self, complain: Callable[[str], None] | None = None, without: Collection[str] = ()
     ) -> list[dict[str, Any]]:
         """All sweeps but those of some ids, the oldest first.
 
-        Of one whose manifest is damaged `complain` is told.
+        Of one whose manifest is damaged `complain` is told, if this store has not told it before.
         """
         left_out = {sweep[:ID_LENGTH] for sweep in without}
         found = []
@@ -145,11 +146,13 @@ class SweepRecords:
             except FileNotFoundError:  # removed meanwhile
                 continue
             except DamagedError as error:
-                complain(str(error))
+                if complain is not None and str(error) not in self._told:
+                    self._told.add(str(error))
+                    complain(str(error))
         return sorted(found, key=lambda sweep: float(sweep["time"]))
 
     def named(
-        self, name: str, complain: Callable[[str], None] = lambda _: None
+        self, name: str, complain: Callable[[str], None] | None = None
     ) -> list[dict[str, Any]]:
         """List the sweeps that a name stands for, the oldest first: the one whose id begins so, or
         those of an experiment. Raises UserError if several ids begin so.
