@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -170,6 +171,23 @@ def test_nodes_that_join_late_take_jobs(root: Path) -> None:
     assert len(digests(root, "large")) == 4
 
 
+needs_network = pytest.mark.skipif(
+    shutil.which("ip") is None
+    or subprocess.run(["unshare", "-np", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no network of one's own",
+)
+
+
+def apart(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run in a network of its own, whose ports are free; all processes end with the first."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["unshare", "-np", "--fork", "--mount-proc", "--kill-child", "sh", "-ec", script],
+        cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+
 DOCUMENTED = """
 ip link set lo up
 mkdir home ray
@@ -184,13 +202,8 @@ wait $!
 
 @needs_ray
 @pytest.mark.full
-@pytest.mark.skipif(
-    shutil.which("ip") is None
-    or subprocess.run(["unshare", "-np", "true"], check=False, capture_output=True).returncode != 0,
-    reason="no network of one's own",
-)
+@needs_network
 def test_a_cluster_that_is_started_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a network of its own, whose ports are free, and whose processes all end with the first."""
     documented = (conf_dir() / "hydra/launcher/ray_cluster.yaml").read_text()
     for line in ("ray start --head ", "ray start --address=HEAD:6379 "):
         assert f"#   {line}" in documented
@@ -200,17 +213,92 @@ def test_a_cluster_that_is_started_as_documented(monkeypatch: pytest.MonkeyPatch
     words = "data=digits trainer.epochs=30 trainer.patience=null tracking=off sweep.report=false"
     # Below /tmp, whatever TMPDIR says: the path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["unshare", "-np", "--fork", "--mount-proc", "--kill-child", "sh", "-ec",
-             DOCUMENTED.format(train=train, words=words)],
-            cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False, timeout=200,
-        )  # fmt: skip
+        done = apart(DOCUMENTED.format(train=train, words=words), Path(folder))
         assert done.returncode == 0, done.stdout + done.stderr
         asked = (Path(folder) / "asked").read_text()
         assert "10 runs of 2 configs: 10 finished" in done.stdout
         assert re.search(r"{'CPU': 1(\.0)?}: 10 from request_resources", asked), asked
+
+
+# As `ray.cluster_utils.AutoscalingCluster` writes it, whose own file is missing in Ray 2.60's wheel.
+AUTOSCALER = {
+    "cluster_name": "here",
+    "max_workers": 3,
+    "idle_timeout_minutes": 0.05,
+    "upscaling_speed": 1.0,
+    "provider": {
+        "type": "fake_multinode",
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+        "launch_multiple": True,
+    },
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "small": {
+            "resources": {"CPU": 1, "object_store_memory": 100 * 2**20},
+            "node_config": {},
+            "max_workers": 3,
+        },
+    },
+    "head_node_type": "ray.head.default",
+    **{name: {} for name in ("auth", "docker", "file_mounts")},
+    **{
+        name: []
+        for name in (
+            "initialization_commands", "setup_commands", "head_setup_commands",
+            "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
+            "cluster_synced_files", "rsync_exclude", "rsync_filter",
+        )
+    },
+    "file_mounts_sync_continuously": False,
+}  # fmt: skip
+AUTOSCALED = """
+ip link set lo up
+mkdir home ray
+export HOME=$PWD/home RAY_TMPDIR=$PWD/ray OMP_NUM_THREADS=1
+export RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1
+ray start --head --num-cpus=0 --object-store-memory=104857600 --autoscaling-config=$PWD/config > head
+train() {{ python {train} -m hydra/launcher=ray_cluster data=digits model.hidden=16 "$@" \
+    trainer.epochs=600 trainer.patience=null tracking=off sweep.report=false; }}
+train seed=0,1 hydra.launcher.nodes_within=60 > said
+ls ray/ray/session_latest/logs/raylet*.out > nodes
+until [ "$(pgrep -cx raylet)" = 1 ]; do sleep 0.5; done
+train seed=2,3 trainer.threads=2 hydra.launcher.nodes_within=4 > too_large 2>&1 || echo "code $?"
+"""
+
+
+@needs_ray
+@pytest.mark.full
+@needs_network
+def test_an_autoscaler_adds_the_nodes_that_the_jobs_need_and_takes_them_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in disturb_ray.ENVIRONMENT:
+        monkeypatch.delenv(name)
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as name:
+        folder = Path(name)
+        (folder / "config").write_text(json.dumps(AUTOSCALER))
+        done = apart(AUTOSCALED.format(train=f"{PROJECT}/train.py"), folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said, started, too_large = (
+            (folder / file).read_text() for file in ("said", "nodes", "too_large")
+        )
+    waits = "a job needs 1 core; the largest of 1 node has 0 cores: waiting at most 60 s for one"
+    assert said.count(waits) == 1
+    assert "2 runs of 1 config: 2 finished" in said
+    assert len(started.splitlines()) == 3, "the head, and a node for each job"
+    assert "code 2" in done.stdout
+    assert (
+        "a job needs 2 cores; the largest of 1 node has 0 cores\nlower trainer.threads" in too_large
+    )
+
+
+def test_nothing_is_asked_of_ray_all_the_time_while_no_node_is_there() -> None:
+    nodes = cluster.Nodes("here", None)
+    began = time.monotonic()
+    assert list(nodes._greet(0.2)) == []
+    assert time.monotonic() - began >= 0.2
 
 
 def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:

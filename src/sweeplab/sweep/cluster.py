@@ -181,7 +181,10 @@ class Nodes:
         awaited = [node.answer for node in self._nodes.values() if node.answer is not None]
         if self._list is not None:
             awaited.append(self._list)
-        wait(awaited, seconds, FIRST_COMPLETED)
+        if awaited:
+            wait(awaited, seconds, FIRST_COMPLETED)
+        else:
+            time.sleep(seconds)
         if self._list is not None and self._list.done():
             entries, self._list = self._list.result(), None
             self._is_silent = False
