@@ -6,7 +6,9 @@ import asyncio
 import importlib
 import os
 import random
+import re
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import PROJECT, Command
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -486,8 +488,53 @@ def test_a_lag_of_mlflow_is_said_and_not_raised(
     ("names", "said"), [(None, "None: give a name"), (3, "3: give a name"), ([], "names no sweep")]
 )
 def test_what_is_no_name_is_told(root: Path, names: Any, said: str) -> None:
-    with pytest.raises(sweeplab.UserError, match=said):
-        sweeplab.results(names)
+    for call in (sweeplab.results, sweeplab.compare):
+        with pytest.raises(sweeplab.UserError, match=said):
+            call(names)
+
+
+@pytest.mark.parametrize("path", ["", " ", 3, False])
+def test_what_is_no_path_is_told(root: Path, path: Any) -> None:
+    said = re.escape(f"{path!r}: must be the path of a file or a folder")
+    calls: list[Callable[[], object]] = [
+        lambda: sweeplab.run(config_dir=path),
+        lambda: sweeplab.results(root=path),
+        lambda: sweeplab.compare(root=path),
+        lambda: sweeplab.load_model("1a", root=path),
+    ]
+    for call in calls:
+        with pytest.raises(sweeplab.UserError, match=said):
+            call()
+    assert list(root.iterdir()) == []
+
+
+def test_what_lies_in_two_stores_is_not_compared_as_one(root: Path, home: Store) -> None:
+    from compared import widths
+
+    here = sweeplab.results(widths(home)[:12])
+    there = sweeplab.results(widths(Store(root / "there").open())[:12], root="there")
+    with pytest.raises(sweeplab.UserError, match=r"is of the store .*there, and not of .*runs$"):
+        sweeplab.compare(here, there)
+    with pytest.raises(sweeplab.UserError, match=r"is of the store .*runs, and not of there$"):
+        sweeplab.compare(here, root="there")
+    assert len(sweeplab.compare(there, "latest").groups) == 2
+    assert len(sweeplab.compare([here.id, "latest"]).groups) == 2
+
+
+def test_a_folder_that_was_removed_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = root / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = "the current folder was removed; cd to one that is there"
+    for call in (sweeplab.run, sweeplab.results):
+        with pytest.raises(sweeplab.UserError, match=said):
+            call()
+    for program in (["-m", "sweeplab.commands.cli", "runs"], [str(PROJECT / "train.py")]):
+        done = subprocess.run(
+            [sys.executable, *program], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{said}\n")
 
 
 def test_what_is_no_number_is_told(root: Path, home: Store) -> None:
@@ -496,4 +543,8 @@ def test_what_is_no_number_is_told(root: Path, home: Store) -> None:
     found = sweeplab.results(widths(home)[:12])
     with pytest.raises(sweeplab.UserError, match="target='x': must be a number, or None"):
         found.compare(target="x")  # type: ignore[arg-type]
-    assert len(found.compare(target=0.5).groups) == 2
+    with pytest.raises(sweeplab.UserError, match="where=3: give a text"):
+        found.compare(where=3)  # type: ignore[arg-type]
+    with pytest.raises(sweeplab.UserError, match="baseline=3: give a text"):
+        found.compare(baseline=3)  # type: ignore[arg-type]
+    assert len(found.compare(target=np.float32(0.5)).groups) == 2  # type: ignore[arg-type]

@@ -39,9 +39,9 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         if "--version" in sys.argv[1:]:  # Hydra would tell its own
             print(version())
             return
-        targets.search_here()
         is_json = "sweep.plan=json" in sys.argv
         with console.words_apart(is_json), config.command_noted(), reported():
+            targets.search_here()
             entry = config.entry_of(Path(sys.argv[0]))
             with config.mending(sys.argv[1:], entry.folder, entry.name):
                 config.ensure_options(sys.argv[1:])
@@ -82,6 +82,7 @@ def reported() -> Iterator[None]:
     spin_count.shorten()
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     try:
+        _ensure_folder()
         yield
     except (Exception, KeyboardInterrupt) as error:
         ranks.let_main_process_report(error)
@@ -98,6 +99,7 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
     config.remember_secrets(overrides)
     spin_count.shorten()
     try:
+        _ensure_folder()
         with imports_kept_whole(), console.streams_started():
             yield
     except KeyboardInterrupt as error:
@@ -113,6 +115,14 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         if message is None:
             raise
         raise UserError(console.shown(message)) from None
+
+
+def _ensure_folder() -> None:
+    """Raise UserError if the current folder was removed: all that is relative starts there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was removed; cd to one that is there") from error
 
 
 def _report(error: BaseException) -> int:

@@ -19,6 +19,7 @@ from sweeplab.commands import compare as shell
 from sweeplab.commands.guard import raised
 from sweeplab.commands.results import (
     ComparisonFrames,
+    RecordedRuns,
     RunResults,
     SweepResults,
     cell_of,
@@ -91,14 +92,13 @@ def results(
     beginning of a run's id, or a list of these. `root` is the folder of runs (default: `runs`).
     Raises UserError for a name that nothing has.
     """
-    home = _store(root)
-    listed = _listed(names)
     with raised([]):
-        return SweepResults(home, _chosen(home, listed))
+        home = _store(root)
+        return SweepResults(home, _chosen(home, _listed(names)))
 
 
 def compare(
-    *names: str | SweepResults | RunResults,
+    *names: str | Sequence[str] | SweepResults | RunResults,
     where: str | None = None,
     baseline: str | Sequence[str] = (),
     target: float | None = None,
@@ -111,15 +111,8 @@ def compare(
     are compared with ("model.batch_norm=false"); `target` is that of the monitored metric, for
     epochs to it; `margin` is how much worse a smaller config may be and still as good.
     """
-    home, sweeps = _store(root), []
     with raised([]):
-        for name in names or (shell.LATEST,):
-            if isinstance(name, str):
-                sweeps += _chosen(home, [name])
-                continue
-            home = name._home
-            sweeps += name._sweeps
-        found = SweepResults(home, sweeps)
+        found = _together(names or (shell.LATEST,), root)
         return found.compare(where=where, baseline=baseline, target=target, margin=margin)
 
 
@@ -143,7 +136,7 @@ def _call(
 
 def _entry(config_dir: str | Path | None, config_name: str | None) -> config.Entry:
     """Find the primary config as sweeplab's commands do."""
-    entry = config.entry(None if config_dir is None else str(config_dir), config_name)
+    entry = config.entry(config_dir, config_name)
     if entry.problem:
         console.complain(entry.problem)
     return entry
@@ -196,6 +189,24 @@ def _listed(names: object) -> list[str]:
     if not listed:
         raise UserError("[]: names no sweep and no run; 'latest' is the latest sweep")
     return list(listed)
+
+
+def _together(names: Sequence[object], root: str | Path | None) -> SweepResults:
+    """Put what is named, and what the other functions returned, together.
+
+    Raises UserError if it is of several stores.
+    """
+    results = [name for name in names if isinstance(name, RecordedRuns)]
+    home = results[0]._home if results and root is None else _store(root)
+    sweeps = []
+    for name in names:
+        if not isinstance(name, RecordedRuns):
+            sweeps += _chosen(home, _listed(name))
+            continue
+        if name._home.root.resolve() != home.root.resolve():
+            raise UserError(f"{name!r}: is of the store {name._home.root}, and not of {home.root}")
+        sweeps += name._sweeps
+    return SweepResults(home, sweeps)
 
 
 def _store(root: str | Path | None) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,17 +128,18 @@ class RecordedRuns:
         margin: float | None = None,
     ) -> ComparisonFrames:
         """Compare the runs as `sweeplab compare` does with these options."""
-        typed = [baseline] if isinstance(baseline, str) else list(baseline)
-        for name, number in {"target": target, "margin": margin}.items():
-            if isinstance(number, bool) or not isinstance(number, int | float | None):
-                raise UserError(f"{name}={number!r}: must be a number, or None")
+        typed = [baseline] if isinstance(baseline, str) else baseline
+        if not isinstance(typed, list | tuple) or not all(isinstance(one, str) for one in typed):
+            raise UserError(f"baseline={baseline!r}: give a text, as in 'model.batch_norm=false'")
+        if not isinstance(where, str | None):
+            raise UserError(f"where={where!r}: give a text, as in 'model.hidden < 512'")
         found = compare_sweeps(
             self._home,
             self._sweeps,
             where=where,
             baseline=baselines.read(typed),
-            target=target,
-            margin=margin,
+            target=_number("target", target),
+            margin=_number("margin", margin),
         )
         return ComparisonFrames(found)
 
@@ -244,6 +246,15 @@ class RunResults(RecordedRuns):
         names = [name for name in values if name.startswith("test/")]
         shown = [f"{name} {console.number(values[name])}" for name in names]
         return ", ".join([f"Run {self.id} ({run.status})", *shown])
+
+
+def _number(name: str, value: object) -> float | None:
+    """Return a number, one of NumPy's, too, as a plain one. Raises UserError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UserError(f"{name}={value!r}: must be a number, or None")
+    return float(value)
 
 
 def single(*cells: Node) -> Node:

@@ -25,10 +25,14 @@ def command_noted() -> Iterator[None]:
     """Note the program of this process and its words, before anything changes them."""
     global _issued, _environment  # a process has one command
     specification = getattr(sys.modules["__main__"], "__spec__", None)
-    program = [str(Path(sys.argv[0]).absolute())]
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # it was removed, which `reported` tells
+        folder = Path()
+    program = [str(folder / sys.argv[0])]
     if specification is not None:
         program = ["-m", specification.name]
-    _issued = {"folder": str(Path.cwd()), "program": program, "words": sys.argv[1:]}
+    _issued = {"folder": str(folder), "program": program, "words": sys.argv[1:]}
     if os.environ.get(ROOT):
         _issued["root"] = os.environ[ROOT]
     _environment = dict(os.environ)

@@ -23,7 +23,7 @@ class Entry:
     problem: str = ""  # why a train.py that is there is not heeded
 
 
-def entry(config_dir: str | None = None, config_name: str | None = None) -> Entry:
+def entry(config_dir: str | Path | None = None, config_name: str | None = None) -> Entry:
     """Find the primary config: a named folder's, else that of ./train.py, else sweeplab's own.
 
     Without `config_name` it is the one that train.py, in this folder or beside `config_dir`, names.
@@ -40,7 +40,7 @@ def entry(config_dir: str | None = None, config_name: str | None = None) -> Entr
         found = Entry(folder=folder, name=name)
     if config_name is None:
         return found
-    return Entry(folder=found.folder, name=config_name.removesuffix(".yaml"))
+    return Entry(folder=found.folder, name=str(config_name).removesuffix(".yaml"))
 
 
 def entry_of(script: Path) -> Entry:

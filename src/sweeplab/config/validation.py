@@ -60,8 +60,10 @@ def root() -> Path:
 
 def expand_home(path: str | Path) -> Path:
     """Replace `~` or `~user` by the home folder; the path stays as it is if there is no such
-    user.
+    user. Raises UserError for a blank text, and for what is no path.
     """
+    if not isinstance(path, str | os.PathLike) or not str(path).strip():
+        raise UserError(f"{path!r}: must be the path of a file or a folder")
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises
 
 

@@ -51,7 +51,7 @@ def load_predictor(
 ) -> Predictor:
     """Return what predicts as a run does: `load_model(...).predict`, for the same arguments."""
     home = store.Store(
-        config.expand_home(root) if root else config.absolute(config.StoreSection().root)
+        config.absolute(config.StoreSection().root) if root is None else config.expand_home(root)
     )
     if epoch is not None and type(epoch) is not int:
         raise UserError(f"epoch={epoch!r}: must be a whole number, or None")
