@@ -180,11 +180,13 @@ class Store(SweepRecords):
 
     def matching(self, name: str) -> list[Run]:
         """List the runs with this id or the beginning of it, this fingerprint, or this folder."""
+        if not name.strip():
+            return []
         folder = config.expand_home(name)
         if Run(folder).last_written is not None:
             return [Run(folder.resolve())]
         beginning = name[:ID_LENGTH] if len(name) == FINGERPRINT_LENGTH else name
-        return [run for run in self.runs() if name and run.id.startswith(beginning)]
+        return [run for run in self.runs() if run.id.startswith(beginning)]
 
     @property
     def place(self) -> str:
