@@ -384,6 +384,7 @@ class TestNetworks:
         assert (random.getstate(), np.random.get_state()[1].sum()) == before[1:]
 
     @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+    @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # PyTorch 2.11
     def test_a_traced_part_is_let_through(self) -> None:
         assert fit(f"{HERE}.Scripted").weights["head.weight"] == [10, 10]
 
