@@ -240,6 +240,14 @@ def test_only_one_call_at_a_time_is_at_work(root: Path, monkeypatch: pytest.Monk
     assert "at work on another call of sweeplab already" in str(raised[0])
 
 
+def test_a_module_that_calls_sweeplab_when_it_is_imported_is_told(root: Path, write: Any) -> None:
+    program = "import sweeplab\nfrom torch import nn\nsweeplab.run()\nclass Net(nn.Linear): ...\n"
+    write({"calling.py": program})
+    with pytest.raises(sweeplab.UserError, match="from within another call of sweeplab, by a modu"):
+        sweeplab.run("data=digits", "model=calling.Net", "tracking=off")
+    assert not (root / "runs").exists()
+
+
 @pytest.mark.full
 def test_a_run_in_a_thread_has_the_same_bits(root: Path) -> None:
     sweeplab.run(*QUICK)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from sweeplab import config, console, targets, tracking
@@ -30,10 +30,15 @@ from sweeplab.errors import TrackerBehind, UserError
 from sweeplab.store import Store
 
 _at_work = Lock()
+_thread: int | None = None  # that of the call at work
 
 BUSY = (
     "this process is at work on another call of sweeplab already, and the random generators of "
     "PyTorch are one for a process; sweeplab.sweep trains several runs at once"
+)
+WITHIN = (
+    "this is called from within another call of sweeplab, by a module that it imports, say; put "
+    "what such a module runs below if __name__ == '__main__':"
 )
 IN_MAIN = (
     "is defined in this notebook or script itself, which other processes cannot import and whose "
@@ -161,8 +166,10 @@ def _checked(overrides: Sequence[str]) -> list[str]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Refuse a second call at once, in another thread or from within the first."""
+    global _thread
     if not _at_work.acquire(blocking=False):
-        raise UserError(BUSY)
+        raise UserError(WITHIN if _thread == get_ident() else BUSY)
+    _thread = get_ident()
     try:
         yield
     finally:
