@@ -203,6 +203,32 @@ def test_keys_that_a_file_of_a_users_own_lacks_have_their_defaults(root: Path) -
     assert str(error.value) == "data.name: missing; give the data set a name, as in name: mine"
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("tracking: off", "{'tracking': False}: YAML reads off, no, on and yes as true or false;"),
+        ("trainer: 3", "{'trainer': 3}: must be the name of a file, or a group and the name of"),
+        ("[mlp]", "['mlp']: must be the name of a file, or a group and the name of"),
+        ("", "None: must be the name of a file, or a group and the name of"),
+    ],
+)
+def test_an_entry_that_no_defaults_list_may_have_is_told_with_its_file(
+    root: Path, entry: str, said: str
+) -> None:
+    (root / "mine.yaml").write_text(f"defaults:\n  - config\n  - {entry}\n")
+    with pytest.raises(Exception, match="in defaults") as raised:
+        compose(["seed=1"], root, "mine")
+    assert str(explain(raised.value, ["seed=1"])).startswith(f"mine.yaml: defaults: {said}")
+
+
+def test_a_group_that_stands_twice_in_a_defaults_list_is_told(root: Path) -> None:
+    (root / "mine.yaml").write_text("defaults:\n  - config\n  - loss: mse\n  - loss: nll\n")
+    with pytest.raises(Exception, match="Multiple values") as raised:
+        compose(["seed=1"], root, "mine")
+    said = "loss: stands twice in the defaults list of a file; keep one of the two"
+    assert explain(raised.value, ["seed=1"]) == said
+
+
 def changed(*overrides: str) -> dict[str, Any]:
     """What differs between the canonical forms of the default config and of one with these overrides."""
     before, after = flatten(canonical(compose([]))), flatten(canonical(compose(list(overrides))))

@@ -149,6 +149,8 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
     text = one_line(error)
     if again := re.search(r"Multiple values for (\S+)\. To override", text):
         typed = [word for word in words if word.lstrip("+").startswith(f"{again[1]}=")]
+        if not typed:
+            return f"{again[1]}: stands twice in the defaults list of a file; keep one of the two"
         cure = [word.lstrip("+") for word in typed]
         return f"{' '.join(typed)}: is chosen already, which takes no plus{meant(*cure)}"
     if gone := re.search(r"Could not delete from config. '(.+)\..+' does not exist", text):
@@ -350,6 +352,8 @@ def _raised_by_hydra(error: Exception) -> bool:
 
 def _refused_override(error: Exception, words: Sequence[str]) -> str:
     """Name the overrides that Hydra stumbles over without a message of its own."""
+    if faulty := _faulty_defaults(error):
+        return faulty
     overrides = list(_readable_overrides(words))
     for override in overrides:
         if override.key_or_group == "hydra.verbose":
@@ -366,6 +370,24 @@ def _refused_override(error: Exception, words: Sequence[str]) -> str:
         return f"{' '.join(words)}: {reason}"
     of_hydra = [override for override in overrides if override.key_or_group.startswith("hydra")]
     return f"{_typed(of_hydra) or ' '.join(words)}: Hydra cannot take it: {reason}"
+
+
+def _faulty_defaults(error: Exception) -> str:
+    """Name the file whose defaults list Hydra cannot take, and the entry; '' for other errors.
+
+    Both are taken from the traceback: the error of a wrong value does not tell them.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name != "_create_defaults_list":
+            continue
+        file, entry = frame.f_locals.get("config_path"), frame.f_locals.get("item")
+        advice = (
+            "must be the name of a file, or a group and the name of an option, as in model: mlp"
+        )
+        if isinstance(frame.f_locals.get("config_value"), bool):
+            advice = "YAML reads off, no, on and yes as true or false; write it in quotes: 'off'"
+        return f"{str(file).removesuffix('.yaml')}.yaml: defaults: {entry}: {advice}"
+    return ""
 
 
 def _typed(overrides: Sequence[Override]) -> str:
