@@ -353,6 +353,14 @@ def test_a_folder_of_configs_that_is_not_there_is_told(root: Path) -> None:
         sweeplab.run(config_dir="nowhere")
 
 
+def test_a_config_with_hydras_own_sweeper_is_no_sweep(root: Path, write: Any) -> None:
+    write({"mine/main.yaml": "defaults: [config, override hydra/sweeper: basic, _self_]\n"})
+    said = r"^main: its sweeper hydra\..*BasicSweeper plans nothing; name ours in the defaults list"
+    with pytest.raises(sweeplab.UserError, match=said):
+        sweeplab.sweep("seed=0,1", config_dir="mine", config_name="main")
+    assert not (root / "runs").exists()
+
+
 def test_an_experiment_of_another_project_is_forgotten(root: Path, write: Any) -> None:
     for name in ("one", "two"):
         write({

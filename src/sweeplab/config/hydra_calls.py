@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from omegaconf import DictConfig
 
+OWN_SWEEPERS = "hydra_plugins.hydra_sweeplab."
+NOT_OUR_SWEEPER = (
+    "plans nothing; name ours in the defaults list of the config: override hydra/sweeper: sweeplab, "
+    "and override hydra/launcher: sweeplab"
+)
 NOT_A_RUN = "is a sweep: sweeplab.sweep takes it; with hydra.mode=RUN it is tried out as one run"
 
 
@@ -65,7 +70,8 @@ def call(
     """Compose a config and carry it out as `hydra.main` does for train.py.
 
     Returns what the task returns, or for a sweep what the sweeper returns, and raises what they
-    raise. Raises UserError if a config that is no sweep by this call is one by its own words.
+    raise. Raises UserError if a config that is no sweep by this call is one by its own words, and
+    for a sweep by another sweeper than ours.
     """
     from hydra.types import RunMode
 
@@ -80,7 +86,11 @@ def call(
 
     with hydra_in(folder) as hydra:
         if is_sweep:
-            return hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"], False)
+            words = [*overrides, "hydra.mode=MULTIRUN"]
+            composed = hydra.compose_config(name, words, RunMode.MULTIRUN)
+            if not (sweeper := composed.hydra.sweeper._target_).startswith(OWN_SWEEPERS):
+                raise UserError(f"{name}: its sweeper {sweeper} {NOT_OUR_SWEEPER}")
+            return hydra.multirun(name, task, words, False)
         mode = hydra.get_mode(name, list(overrides))
         if mode == RunMode.MULTIRUN:
             words = [word for word in overrides if "experiment" in word or "hydra.mode" in word]
