@@ -225,6 +225,30 @@ def test_a_search_is_steered_like_any_sweep(
     assert len(manifest(root)["cells"]) == len(runs(root))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("by_run", [True, False])
+def test_failed_runs_of_a_search_that_has_ended_are_tried_again(
+    by_run: bool, root: Path, command: Command, faults: Callable[..., None]
+) -> None:
+    faults(h8="raise")
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1")
+    drawn = ("+model.hidden=choice(8,16)", "seed=0,1", "sweep.report=false")
+    ended = command("train.py", "-m", *FAULTY, *search, *drawn, loaded=True)
+    assert ended.code == 1
+    way = f"sweeplab retry {manifest(root)['id'][:12]}"
+    assert ended.err.endswith(f"\nthose that failed are trained anew by {way}\n")
+    before = [run for run in Store(root / "runs").runs() if run.status == Status.FAILED]
+    assert {run.config()["model"]["hidden"] for run in before} == {8}
+    faults()
+    name = before[0].id if by_run else "latest"
+    again = command("sweeplab", "retry", name, loaded=True)
+    assert again.code == 0, again.err
+    finished = Store(root / "runs").runs()
+    assert [run.status for run in finished] == [Status.FINISHED] * 4
+    assert {starts(run) for run in before} == {2}
+    assert [run.request.read() for run in finished] == [None] * 4
+
+
 @pytest.fixture
 def recorded(root: Path, command: Command) -> dict[str, Any]:
     """The manifest of a sweep whose command has ended, with a run that did not finish."""

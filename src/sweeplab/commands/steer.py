@@ -214,18 +214,37 @@ def _retry(target: Steered) -> None:
     failed = [run for run in target.runs if run.status == Status.FAILED]
     if not failed:
         raise UserError(f"{target.name} {_why_it_needs_no_retry(target)}")
-    for sweep in target.sweeps_at_work:
-        if sweep.get("search"):
-            raise UserError(f"{target.name}: a search trains no failed trial again, but others")
-        for run in failed:
-            run.request.write(Wish.RETRY)
+    if any(sweep.get("search") for sweep in target.sweeps_at_work):
+        way = console.command(f"sweeplab retry {target.id[:12]}")
+        reason = "a search at work trains no failed trial again, but others"
+        raise UserError(f"{target.name}: {reason}; when it has ended, {way} does")
     if not target.is_at_work:
-        _reissue(target)
+        _retry_by_command(target)
+    for run in failed:
+        run.request.write(Wish.RETRY)
     if target.kind == "run":
         console.say(f"{target.name} begins anew")
     else:
         number = console.counted(len(failed), "failed run")
         console.say(f"{number} of {target.name} {'begins' if len(failed) == 1 else 'begin'} anew")
+
+
+def _retry_by_command(target: Steered) -> NoReturn:
+    """Issue the recorded command, which trains anew all runs that failed.
+
+    A search does so only if that is asked for: Optuna was told that they have failed.
+    """
+    cells = [cell for sweep in target.sweeps[-1:] for cell in sweep["cells"]]
+    runs = [target.home.run(cell["fingerprint"]) for cell in cells]
+    failed = [run for run in runs if run.status == Status.FAILED]
+    for run in failed:
+        run.request.write(Wish.RETRY)
+    try:
+        _reissue(target)
+    except UserError:
+        for run in failed:
+            run.request.withdraw()
+        raise
 
 
 def _why_it_needs_no_retry(target: Steered) -> str:

@@ -289,12 +289,15 @@ def _failures(jobs: Jobs, home: store.Store, outcome: Outcome) -> list[str]:
     for cell, run in unfinished:
         reason = outcome.reasons.get(cell.job.fingerprint)
         lines.append(f"  {cell.name}: {_end_of(run, reason)}")
-    # A search that has told its trials as failed does not train them again.
+    has_failed = any(run.status == store.Status.FAILED for _, run in unfinished)
     is_any_open = any(run.status != store.Status.FAILED for _, run in unfinished)
     if outcome.cut or is_any_open or not jobs.plan.search:
         lines.append(
             f"issue the same command again for just those{_other_way(jobs, home, outcome)}"
         )
+    if has_failed and jobs.plan.search:  # Optuna was told so
+        way = console.command(f"sweeplab retry {jobs.plan.id[:12]}")
+        lines.append(f"those that failed are trained anew by {way}")
     return lines
 
 

@@ -111,8 +111,8 @@ def are_finished(cells: Sequence[Cell], home: store.Store) -> bool:
 def may_complete(cells: Sequence[Cell], metrics: Sequence[str], home: store.Store) -> bool:
     """Whether a trial without a result has one, or gets one if its jobs are trained (again).
 
-    Not if its combination is wrong, if a run raised, or if an objective is nan, as after a run that
-    diverged.
+    Not if its combination is wrong, if a run raised (and is not to be tried again), or if an
+    objective is nan, as after a run that diverged.
     """
     if not cells or any(_has_raised(cell, home) for cell in cells):
         return False
@@ -122,7 +122,8 @@ def may_complete(cells: Sequence[Cell], metrics: Sequence[str], home: store.Stor
 
 
 def _has_raised(cell: Cell, home: store.Store) -> bool:
-    return home.run(cell.job.fingerprint).status == store.Status.FAILED
+    run = home.run(cell.job.fingerprint)
+    return run.status == store.Status.FAILED and run.request.read() is not store.Wish.RETRY
 
 
 def mean_values(cells: Sequence[Cell], metrics: Sequence[str], home: store.Store) -> list[float]:
