@@ -138,6 +138,7 @@ def cli(*words: str, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     return code, out, err
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # PyTorch 2.11
 def test_a_model_takes_its_room_once_too(trained: Run, root: Path, uri: str) -> None:
     import mlflow
 
