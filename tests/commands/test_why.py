@@ -24,6 +24,7 @@ FAST = f"sweeplab's conf/trainer/fast.yaml:{line('conf/trainer/fast.yaml', 'epoc
 MODEL = f"sweeplab's conf/config.yaml:{line('conf/config.yaml', '- model:')}"
 SIZE = f"sweeplab's conf/model/mlp.yaml:{line('conf/model/mlp.yaml', 'in_features:')}"
 MNIST = f"sweeplab's conf/data/mnist.yaml:{line('conf/data/mnist.yaml', 'in_features:')}"
+MOMENTUM = f"sweeplab's conf/optimizer/sgd.yaml:{line('conf/optimizer/sgd.yaml', 'momentum:')}"
 HIDDEN = f"sweeplab's conf/model/mlp.yaml:{line('conf/model/mlp.yaml', 'hidden:')}"
 
 ANSWERS = {
@@ -78,6 +79,25 @@ ANSWERS = {
         "data.in_features = 1  from sweeplab's conf/data/csv.yaml:4 (data=csv): ${from_set:in_features}",
         "  else 1  the schema's default",
         f"  without data=csv: 784  from {MNIST}",
+    ],
+    "optimizer.head.momentum +optimizer@optimizer.head=sgd": [
+        f"optimizer.head.momentum = 0.9  from {MOMENTUM} (+optimizer@optimizer.head=sgd)",
+        "  without +optimizer@optimizer.head=sgd: no such key",
+    ],
+    "optimizer.fused +optimizer@optimizer.head=sgd": [
+        "optimizer.fused = true  from sweeplab's conf/optimizer/adam.yaml:5"
+    ],
+    "model.hidden 'model.hidden=[3,${data.in_features}]'": [
+        'model.hidden = [3,784]  from the command line (model.hidden=[3,${data.in_features}]): [3,"${data.in_features}"]',
+        f"  data.in_features = 784  from {MNIST}",
+        "    else 1  the schema's default",
+        f"  else [392,196]  from {HIDDEN}",
+    ],
+    "data.root 'data.root=${oc.env:NOT_SET,here}'": [
+        "data.root = here  from the command line (data.root=${oc.env:NOT_SET,here}): ${oc.env:NOT_SET,here}",
+        "  NOT_SET is not set in the environment",
+        f"  else data  from sweeplab's conf/data/mnist.yaml:{line('conf/data/mnist.yaml', 'root:')}",
+        "  else data  the schema's default",
     ],
     "optimizer.amsgrad": [
         "optimizer.amsgrad = false  the default of torch.optim.Adam, which no config sets"
@@ -226,8 +246,7 @@ WRONG = {
     "model.hidden.x": "model.hidden.x: no such key; did you mean 'model.hidden'?",
     "model.hidden=3": "name a key, as in: sweeplab why model.hidden model.hidden=3",
     "seed sed=3": "sed=3: no such key; did you mean 'seed=3'?",
-    "seed -m seed=1,2": "-m: a key is explained for one run; give one value of each key",
-    "seed seed=-1": "seed=-1: must be a whole number >= 0",
+    "seed -m seed=1,2": "sweeplab why -m: no such option; ",
 }
 
 
@@ -237,3 +256,23 @@ def test_a_key_that_there_is_not_is_refused(root: Path, sweeplab: Command, words
     ended = sweeplab("why", *words.split(" "))
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(WRONG[words])
+
+
+def test_a_value_that_is_refused_is_explained_all_the_same(root: Path, sweeplab: Command) -> None:
+    ended = sweeplab("why", "seed", "seed=-1")
+    assert ended.code == 2
+    assert ended.out.startswith("seed = -1  from the command line (seed=-1)\n  else 0  from ")
+    assert ended.err == "seed=-1: must be a whole number >= 0\n"
+
+
+def test_an_option_in_a_package_of_its_own_is_no_choice_of_the_group(
+    write: Write, sweeplab: Command
+) -> None:
+    text = "defaults:\n  - mlp\n  - /optimizer@head: sgd\n  - /optimizer@_global_.tail: adamw\n"
+    write({"conf/model/two.yaml": text})
+    said = sweeplab("why", "optimizer", "--config-dir", "conf", "model=two").out.splitlines()
+    assert said[0].startswith("optimizer = adam  from sweeplab's conf/config.yaml:")
+    assert said[1].startswith("optimizer._target_ = torch.optim.Adam")
+    for package, option, number in (("model.head", "sgd", 3), ("tail", "adamw", 4)):
+        said = sweeplab("why", f"optimizer@{package}", "--config-dir", "conf", "model=two").out
+        assert said.startswith(f"optimizer@{package} = {option}  from conf/model/two.yaml:{number}")

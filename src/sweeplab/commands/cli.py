@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -172,6 +173,11 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
             settings = config.compose(words, entry.folder, entry.name)
     except Exception:
         _ensure_no_option(arguments.parser, words)
+        if (
+            arguments.command == "why"
+        ):  # it needs no valid config, and may tell where a value is from
+            with suppress(Exception):
+                command.main(arguments, None)
         raise
     command.main(arguments, settings)
 

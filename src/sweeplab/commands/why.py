@@ -30,8 +30,6 @@ def add_options(parser: ArgumentParser) -> None:
 
 def overrides(arguments: Namespace, words: list[str]) -> list[str]:
     """Take the keys, which have no `=`, from among the overrides."""
-    if "-m" in words or "--multirun" in words:
-        raise UserError("-m: a key is explained for one run; give one value of each key")
     arguments.settings = [word for word in words if "=" in word or word.startswith(("~", "-"))]
     arguments.keys = [word for word in words if word not in arguments.settings]
     return list(arguments.settings)
@@ -129,9 +127,11 @@ def _lines(explained: Explained, indent: str = "") -> Iterator[str]:
 def _first(explained: Explained) -> str:
     first = explained.origins[0]
     source = _where(first)
+    if first.kind == "environment" and first.value is None:
+        return f"{first.text} is not set in the environment"
     if first.is_removal:
         return f"{explained.key} is not there, {source}"
-    if isinstance(first.value, str) and "${" in first.value:
+    if "${" in str(first.value):  # also in an item of a list
         source += f": {_value(explained.key, first)}"
     if first.kind == "sweep":
         source += ", one after the other"

@@ -50,7 +50,7 @@ class Layers:
     values: Node  # the same as plain data, interpolations unresolved
     layers: list[ConfigLayer]
     overrides: list[Override]  # of values
-    choices: dict[str, str | None]  # group -> option
+    choices: dict[str, str | None]  # group, or group@package -> option
     typed: dict[str, str]  # group -> the override of the command line that chooses its option
     choosers: dict[str, str | None]  # group -> the config whose defaults list overrides it
 
@@ -80,7 +80,7 @@ class Layers:
             layers=layers,
             overrides=values,
             choices=dict(listed.overrides.known_choices),
-            typed={each.key_or_group: str(each.input_line) for each in chosen},
+            typed={each.get_key_element().lstrip("+~"): str(each.input_line) for each in chosen},
             choosers={group: each.containing_config_path for group, each in metadata.items()},
         )
 

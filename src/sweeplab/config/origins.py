@@ -99,8 +99,7 @@ def explain_key(layers: Layers, key: str) -> Explained | None:
     explained = Explained(key=key, value=first.value, origins=origins)
     if is_there and first.kind not in ("sweep", "environment"):
         explained.value = _value(layers, key)
-    if isinstance(first.value, str):
-        explained.references = _references(layers, key, first.value)
+    explained.references = _references(layers, key, str(first.value))
     return explained
 
 
@@ -148,8 +147,11 @@ def _from_layer(layers: Layers, layer: ConfigLayer, key: str) -> Iterator[Origin
         origin.kind, origin.text = "hydra", "Hydra's default"
     else:
         origin.kind, origin.text = "default", "the schema's default"
-    if layer.group and layers.choices.get(layer.group) == layer.name.rpartition("/")[2]:
-        origin.chosen_by = layers.typed.get(layer.group, "")
+    group = f"{layer.group}@{'.'.join(layer.package)}"
+    if group not in layers.choices:
+        group = layer.group
+    if group and layers.choices.get(group) == layer.name.rpartition("/")[2]:
+        origin.chosen_by = layers.typed.get(group, "")
     yield origin
     if layer.hidden is not None:
         yield from _from_layer(layers, layer.hidden, key)
@@ -180,9 +182,9 @@ def _value(layers: Layers, key: str) -> Any:
     register(root())
     try:
         value = OmegaConf.select(layers.composed, key)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException:  # one of Hydra's own, which knows more once it runs
         return find(layers.values, key)
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 # --- Keys and lines -------------------------------------------------------------------------------
@@ -229,12 +231,22 @@ def _listed(layer: ConfigLayer) -> Iterator[tuple[int, str, str | None, bool]]:
     lists = [value for key, value in _pairs(_yaml(layer.file)) if key.value == "defaults"]
     for item in [item for each in lists for item in each.value]:
         for key, value in _pairs(item):
-            *words, group = key.value.split()
-            group = group.partition("@")[0]
+            *words, name = key.value.split()
+            group, _, package = name.partition("@")
             if not group.startswith("/") and layer.group:
                 group = f"{layer.group}/{group}"
+            if package:
+                group += f"@{_package(layer, package)}"
             option = None if value.tag.endswith(":null") else value.value
             yield key.start_mark.line + 1, group.lstrip("/"), option, "override" in words
+
+
+def _package(layer: ConfigLayer, package: str) -> str:
+    """Return the package that a layer's defaults list gives an option, from the top."""
+    parts = package.split(".")
+    if parts[0] == "_global_":
+        return ".".join(parts[1:])
+    return ".".join([*layer.package, *(part for part in parts if part != "_here_")])
 
 
 def _pairs(node: Any) -> list[tuple[Any, Any]]:
