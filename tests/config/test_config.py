@@ -229,6 +229,15 @@ def test_a_group_that_stands_twice_in_a_defaults_list_is_told(root: Path) -> Non
     assert explain(raised.value, ["seed=1"]) == said
 
 
+def test_a_number_that_is_a_text_is_told_to_be_one(plain: dict[str, Any]) -> None:
+    plain["seed"], plain["trainer"]["progress"] = "4", "true"
+    advice = "is a text here: no quotes, and ${oc.decode:${oc.env:NAME}} for a variable"
+    assert problems(plain) == [
+        f"trainer.progress=true: must be true or false; true {advice}",
+        f"seed=4: must be a whole number >= 0; 4 {advice}",
+    ]
+
+
 def changed(*overrides: str) -> dict[str, Any]:
     """What differs between the canonical forms of the default config and of one with these overrides."""
     before, after = flatten(canonical(compose([]))), flatten(canonical(compose(list(overrides))))

@@ -29,7 +29,7 @@ from sweeplab.config.sections import (
     Trainer,
 )
 from sweeplab.config.slips import dotted_keys, key_meant, meant, numbers_meant, setting_meant
-from sweeplab.config.text import SCALAR_NAMES, yaml_str
+from sweeplab.config.text import SCALAR_NAMES, from_text, yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -323,6 +323,12 @@ def _advice(key: str, value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
     """Return the nearest choice, or what was meant by `0,0001`, by several numbers or by `yes`; ''
     if nothing is near.
     """
+    if (
+        isinstance(value, str)
+        and kind in (int, float, bool)
+        and _as_kind(from_text(value), kind)[0]
+    ):
+        return f"; {value} is a text here: no quotes, and ${{oc.decode:${{oc.env:NAME}}}} for a variable"
     if kind in (int, float):
         return comma_for_point(value) or numbers_meant(key, value)
     if kind is bool and str(value).lower() in (*YES_WORDS, *NO_WORDS):
