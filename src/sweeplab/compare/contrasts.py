@@ -126,11 +126,37 @@ def with_baselines(
 ) -> list[tuple[Group, Group | None]]:
     """Pair each group with its baseline, None if that was not run."""
     pairs = []
+    candidates = _Candidates(groups)
     for group in groups:
         cells = [baseline.get(key, group.text(key)) for key in columns]
         if cells != group.cells:
-            pairs.append((group, _find(cells, groups)))
+            pairs.append((group, candidates.find(cells)))
     return pairs
+
+
+class _Candidates:
+    """Groups that may be a baseline, by the columns in which they have a value, and these values."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._exact = {tuple(group.cells): group for group in groups}
+        self._by_values: dict[tuple[int, ...], dict[tuple[str, ...], list[Group]]] = {}
+        for group in groups:
+            columns = tuple(at for at, cell in enumerate(group.cells) if cell != ABSENT)
+            values = tuple(group.cells[at] for at in columns)
+            self._by_values.setdefault(columns, {}).setdefault(values, []).append(group)
+
+    def find(self, cells: Sequence[str]) -> Group | None:
+        """Find the group with these cells, or else the only one that has no such keys where it differs.
+
+        Without a momentum, `optimizer=adam` is the baseline of `optimizer=sgd` with any.
+        """
+        exact = self._exact.get(tuple(cells))
+        if exact is not None:
+            return exact
+        similar: list[Group] = []
+        for columns, groups in self._by_values.items():
+            similar += groups.get(tuple(cells[at] for at in columns), [])
+        return similar[0] if len(similar) == 1 else None
 
 
 def _judge_looks(
@@ -166,21 +192,6 @@ def _is_within(difference: statistics.Mean | None, margin: float | None) -> bool
     if margin is None or difference is None or difference.half is None:
         return False
     return abs(difference.mean) + difference.half < margin
-
-
-def _find(cells: Sequence[str], groups: Sequence[Group]) -> Group | None:
-    """Find the group with these cells, or else the only one that has no such keys where it differs.
-
-    Without a momentum, `optimizer=adam` is the baseline of `optimizer=sgd` with any.
-    """
-    similar = []
-    for group in groups:
-        if group.cells == cells:
-            return group
-        pairs = zip(group.cells, cells, strict=True)
-        if all(own in (cell, ABSENT) for own, cell in pairs):
-            similar.append(group)
-    return similar[0] if len(similar) == 1 else None
 
 
 def has_pairs(contrasts: Sequence[Contrast]) -> bool:
