@@ -183,7 +183,7 @@ def test_it_is_printed_or_written(home: Store, sweeplab: Command, tmp_path: Path
         (["--latex", "norms"], "--latex=norms: name a file that ends in .tex; to print that of a sweep, type its name first: norms --latex\n"),
         (["norms", "--latex=/proc/no.tex"], "--latex=/proc/no.tex: No such file or directory; name a file that can be written\n"),
         (["norms", "--latex=/proc/no/no.tex"], "--latex=/proc/no/no.tex: No such file or directory; name a file that can be written\n"),
-        (["norms", "--latex", "--json"], "argument --json: not allowed with argument --latex"),
+        (["norms", "--latex", "--json"], "--json: cannot be given with --latex"),
         (["0123", "4567", "--latex"], "--csv, --latex, --report, --where, --baseline, --target and --margin are for sweeps, not for two runs\n"),
     ],
 )  # fmt: skip
