@@ -127,7 +127,7 @@ class SweepView:
     @property
     def _done(self) -> int:
         states = self.sweep.states
-        return len(self.sweep.runs) - states[AT_WORK] - states[WAITING]
+        return self.sweep.total - states[AT_WORK] - states[WAITING]
 
     def _compare(self) -> None:
         self._is_new = False
@@ -146,7 +146,7 @@ class SweepView:
 
     def _line(self, run: FollowedReplica, number: int) -> str:
         """Say how a run ended, the how manieth it is."""
-        where = f"{number}/{len(self.sweep.runs)} {run.replica.cell['name']}"
+        where = f"{number}/{self.sweep.total} {run.replica.cell['name']}"
         if run.state not in GOOD:
             return f"{where}: {_why(run)}"
         value = run.replica.best_epoch.get(self._monitor)
@@ -160,7 +160,7 @@ class SweepView:
         name = f"{sweep.manifest['name']} ({sweep.manifest['id'][:12]})"
         parts: list[RenderableType] = [console.plain(name, style="bold")]
         left = None if sweep.is_over else sweep.seconds_left()
-        parts.append(overall(len(sweep.runs), self._done, ", ".join(counts), left))
+        parts.append(overall(sweep.total, self._done, ", ".join(counts), left))
         parts += self._ranking
         working = self._working()
         parts.append(bars([run.working for run in working[:MOST_JOBS]], self._monitor))

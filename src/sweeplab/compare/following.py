@@ -190,6 +190,11 @@ class FollowedSweep:
         return [self._runs[cell["fingerprint"]] for cell in self.manifest["cells"]]
 
     @property
+    def total(self) -> int:
+        """How many runs the sweep has."""
+        return len(self.manifest["cells"])
+
+    @property
     def _is_open(self) -> bool:
         return bool(self.manifest["status"] == "running")
 
