@@ -134,6 +134,8 @@ def test_a_project_is_written_whole_or_not_at_all(
 
 WRONG = {
     "init torch": "torch: would hide the installed module torch; name another: --package my_project",
+    "init mine store.root=x": "store.root=x: init takes one folder, and no settings",
+    "init mine other": "other: init takes one folder, and no settings",
     "init json": "json: would hide the installed module json; name another: --package my_project",
     "init 3d": "3d: is no name of a Python package: letters, digits and _, no digit first; name another: --package",
     "init data": "data: is a file or folder of every project; name another: --package my_project",

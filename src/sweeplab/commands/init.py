@@ -46,6 +46,13 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--package", metavar="NAME", help=package)
 
 
+def overrides(_: Namespace, words: list[str]) -> list[str]:
+    """Refuse what would be written nowhere."""
+    if words:
+        raise UserError(f"{words[0]}: init takes one folder, and no settings")
+    return words
+
+
 def main(arguments: Namespace, _: Config) -> None:
     """Write the project, all of it or nothing, and say how it is started."""
     folder = config.expand_home(arguments.FOLDER).resolve()
