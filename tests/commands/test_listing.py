@@ -340,6 +340,19 @@ def test_removed_runs_are_in_the_trash_of_mlflow_in_each_experiment(
     assert other.folder.exists()
 
 
+def test_another_mlflow_that_keeps_what_is_removed_is_named(home: Store, runs: Command) -> None:
+    run = make(home, "1", "finished")
+    entry = {"experiment": "1", "run": "a" * 32, "fed": {}}
+    mine, copied = ({"demo": entry | {"store": store}} for store in (home.id, "of the original"))
+    run.mlflow_file.write_text(json.dumps({"http://there:1": mine, "http://original:1": copied}))
+    said = "MLflow at http://there:1 keeps what it has of them; tracking.uri=http://there:1 has it"
+    assert said in runs("rm", "1111", "--dry-run").out
+    assert "original" not in runs("rm", "1111", "--dry-run").out
+    assert "there" not in runs("rm", "1111", "--dry-run", OFF).out
+    assert said in runs("rm", "1111", "--yes").out
+    assert ids(home) == []
+
+
 def test_nothing_is_removed_while_mlflow_is_away(home: Store, runs: Command) -> None:
     run = make(home, "1", "finished")
     place = {"demo": {"experiment": "1", "run": "a" * 32, "fed": {}, "store": home.id}}

@@ -101,6 +101,10 @@ def _remove(settings: Config, home: Store, rows: list[Row], arguments: Namespace
         places = tracking.Deletion(home, settings.tracking, runs)
         if places.count:
             console.say(f"and {console.counted(places.count, 'run')} of MLflow, to its trash")
+        console.warn(
+            f"MLflow at {uri} keeps what it has of them; tracking.uri={uri} has it deleted there"
+            for uri in places.elsewhere
+        )
         if not _agreed(arguments, rows):
             return
         places.open()

@@ -22,8 +22,13 @@ class Deletion:
         is_there = tracking.enabled and (file is None or file.exists())
         self._connection = Connection(home, uri)
         self._places: dict[str, list[str]] = {}  # MLflow runs by run id
-        for run in runs if is_there else ():
-            self._places[run.id] = _own(home, run, uri)
+        others: set[str] = set()
+        for run in runs:
+            known = records.read_json(run.mlflow_file).keys() - {address.public(uri)}
+            others.update(other for other in known if _own(home, run, other))
+            if is_there:
+                self._places[run.id] = _own(home, run, uri)
+        self.elsewhere = sorted(others) if tracking.enabled else []  # where they are kept
         self.deleted = 0
 
     @property
