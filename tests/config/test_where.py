@@ -111,6 +111,7 @@ def test_nothing_else_is_read(text: str, place: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("seed = 0", "where: cannot be read: two values are compared by ==\n  seed = 0\n       ^"),
         ("seed <", "where: cannot be read: invalid syntax\n  seed <\n        ^"),
         ("(seed", "where: cannot be read: '(' was never closed\n  (seed\n  ^"),
         ("", "where: cannot be read: invalid syntax\n  \n  ^"),

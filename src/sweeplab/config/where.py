@@ -207,7 +207,9 @@ def _parse(text: str, key: str) -> ast.expr:
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
         column = (error.offset or len(text) + 1) - 1
-        raise _pointing(f"{key}: cannot be read: {error.msg}", text, column) from None
+        is_single = text.startswith("=", column) and not text.startswith("==", column)
+        reason = "two values are compared by ==" if is_single else error.msg
+        raise _pointing(f"{key}: cannot be read: {reason}", text, column) from None
     except (ValueError, RecursionError, MemoryError):  # a null byte, too many brackets
         raise UserError(f"{key}: cannot be read; only these can be used here: {GRAMMAR}") from None
 
