@@ -12,7 +12,7 @@ from compared import Node, add, begin, manifest
 from conftest import PROJECT, Command, ended
 
 from sweeplab.commands import cli
-from sweeplab.store import Event, Store
+from sweeplab.store import Event, Store, code
 
 PAGE = (PROJECT / "docs/json.md").read_text()
 KINDS = {str: "text", bool: "true or false", int: "number", float: "number", type(None): "null"}
@@ -91,8 +91,15 @@ def test_runs_compare_and_watch(home: Store, sweeplab: Command) -> None:
     compared = ("compare", "--json", "--margin", "0.01", "--target", "0.7")
     undecided = ("compare", "--json", "--where", "not model.batch_norm")
     assert unlike("sweeplab.compare/1", sweeplab(*compared).out, sweeplab(*undecided).out) == []
-    other = add(home, "seed=9", code={"net": "b" * 64}, data={"digest": "e" * 64})
-    two = [home.run(one["fingerprint"]).id for one in (cells[0], other)]
+    other = {"code": {"net": "b" * 64}, "data": {"digest": "e" * 64}}
+    two = []
+    for untracked, facts in (({"net.py": "x = 1\n"}, {}), ({}, other)):
+        content = {"commit": None, "diff": {}, "untracked": untracked, "left_out": {}}
+        git = {"diff": code.write(home.root, content)}
+        cell = add(
+            home, f"seed={9 + len(two)}", test=0.1 * len(two), provenance={"git": git}, **facts
+        )
+        two.append(home.run(cell["fingerprint"]).id)
     assert unlike("sweeplab.differences/1", sweeplab("compare", *two, "--json").out) == []
 
 

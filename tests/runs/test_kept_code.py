@@ -188,6 +188,25 @@ def test_two_runs_are_compared_in_their_code(
     assert "no difference in: " in done.out
 
 
+def test_code_that_was_the_commits_is_compared_too(
+    project: Path, train: Command, sweeplab: Command
+) -> None:
+    git(project, "commit", "-a", "-m", "second")
+    assert train(*SMALL).code == 0
+    (project / "net.py").write_text("width = 3\n")
+    assert train(*SMALL, "seed=1").code == 0
+    git(project, "commit", "-a", "-m", "third")
+    assert train(*SMALL, "seed=2").code == 0
+    clean, changed, later = (run.id for run in Store(project / "runs").runs())
+    said = sweeplab("compare", clean, changed).out
+    assert "files that store.code=diff has kept; of a changed one the git diff\n" in said
+    assert "\n++width = 3\n" in said
+    said = sweeplab("compare", changed, later).out
+    assert "of a changed one the git diff, each from its own commit\n" in said
+    assert "\n-+width = 3\n" in said
+    assert "no difference in: code, data, files" in sweeplab("compare", clean, later).out
+
+
 @pytest.mark.full
 def test_what_is_kept_stays_here_and_replay_does_not_mind(
     project: Path, train: Command, sweeplab: Command

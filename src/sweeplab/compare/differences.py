@@ -33,8 +33,9 @@ def differences(first: Run, second: Run) -> Differences:
         for facts in (one, other):
             values = facts["config"].items()
             facts["config"] = {key: value for key, value in values if not _names_data_set(key)}
-    if not (one[FILES] and other[FILES]):
-        del one[FILES], other[FILES]
+    files, other_files = _files(first), _files(second)
+    if files is not None and other_files is not None:
+        one[FILES], other[FILES] = files, other_files
     result: Differences = {}
     for section in one:
         result[section] = {}
@@ -71,16 +72,18 @@ def _facts(run: Run) -> dict[str, Node]:
         "config": values,
         "code": code,
         "data": dict(start.get("data", {})),
-        FILES: _files(run),
         "environment": environment,
         "result": {"status": replica.status, "stop_reason": replica.stop_reason, **replica.metrics},
     }
 
 
-def _files(run: Run) -> dict[str, str]:
-    """Read the code that was kept: of a changed file its difference to the commit, else the text."""
-    kept = code.read(run.folder.parent, History.of(run.journal)) or {}
-    return {**kept.get("diff", {}), **kept.get("untracked", {})}
+def _files(run: Run) -> dict[str, str] | None:
+    """Read the code that was kept: of a changed file its difference to the commit, else the text.
+
+    None if the run has not kept its code; empty if that was the commit's.
+    """
+    kept = code.read(run.folder.parent, History.of(run.journal))
+    return None if kept is None else {**kept.get("diff", {}), **kept.get("untracked", {})}
 
 
 def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
@@ -88,7 +91,7 @@ def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
     for section, pairs in found.items():
         rows = [(key, _text(a), _text(b)) for key, (a, b) in pairs.items()]
         if section == FILES:
-            _show_files(pairs, names)
+            _show_files(pairs, names, same_commit="git.commit" not in found["environment"])
         elif rows:
             console.table(section, ("", *names), rows, left=3)
     same = [section for section, pairs in found.items() if not pairs]
@@ -96,7 +99,7 @@ def show(found: Mapping[str, Mapping[str, Pair]], names: Pair) -> None:
         console.say(f"no difference in: {', '.join(same)}")
 
 
-def _show_files(pairs: Mapping[str, Pair], names: Pair) -> None:
+def _show_files(pairs: Mapping[str, Pair], names: Pair, *, same_commit: bool) -> None:
     """Print the difference of what both runs have kept of their code, as `diff -u` does."""
     lines: list[str] = []
     for path, texts in pairs.items():
@@ -104,7 +107,8 @@ def _show_files(pairs: Mapping[str, Pair], names: Pair) -> None:
         first, second = (f"{name}: {path}" for name in names)
         lines += unified_diff(a, b, first, second, lineterm="")
     if lines:
-        console.say("\nfiles that store.code=diff has kept; of a changed one the git diff")
+        own = "" if same_commit else ", each from its own commit"
+        console.say(f"\nfiles that store.code=diff has kept; of a changed one the git diff{own}")
     for line in lines[:MOST_LINES]:
         console.say(line)
     if len(lines) > MOST_LINES:
