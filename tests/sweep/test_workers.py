@@ -18,13 +18,15 @@ from conftest import Command
 from sweeps import BY_HAND, MAIN, OURS, SMALL, digests, starts, work
 from waiting import until
 
-from sweeplab.errors import UserError
+from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
 from sweeplab.sweep import posts
 from sweeplab.sweep.board import LaunchersBoard, Posted, Terms, WorkerInfo, WorkersBoard
 from sweeplab.sweep.board_worker import BoardWorker
 from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
+from sweeplab.sweep.slurm_news import SlurmNews
+from sweeplab.sweep.slurm_queue import Element, Report
 from sweeplab.sweep.worker import LOST, NEVER
 
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
@@ -137,10 +139,20 @@ def test_what_cannot_be_is_one_message_before_any_work(
     ended = train(*slurm, "hydra.launcher.time=soon")
     times = "minutes, HH:MM:SS or D-HH:MM:SS, or null"
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=soon: must be {times}\n")
+    ended = train(*slurm, "hydra.launcher.time=00:00")
+    assert (ended.code, ended.err) == (2, f"hydra.launcher.time=00:00: must be {times}\n")
+    ended = train(*slurm, 'hydra.launcher.options=["--job-name=mine"]')
+    assert "must be words for sbatch, without those that sweeplab gives itself: " in ended.err
     monkeypatch.setenv("PATH", "")
     ended = train(*slurm[:-1])
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("hydra/launcher=slurm: there is no sbatch here; ")
+    monkeypatch.setenv("PATH", str(root))
+    (root / "sbatch").touch(0o755)
+    monkeypatch.setenv("SLURM_CONF", "nowhere.conf")
+    ended = train(*slurm[:-1])
+    said = "hydra/launcher=slurm: SLURM_CONF=nowhere.conf: no such file\n"
+    assert (ended.code, ended.err) == (2, said)
     assert not (root / "runs").exists()
 
 
@@ -197,7 +209,8 @@ def test_a_worker_does_as_many_jobs_at_once_as_its_gpus_are_for(
 def test_workers_that_could_do_no_job_are_not_submitted(
     given: tuple[str, ...], said: str, root: Path, train: Command
 ) -> None:
-    ended = train(*WORDS, "hydra/launcher=slurm", *given)
+    slurm = ("hydra/launcher=slurm", "sweep.plan=true")  # else sbatch is looked for first
+    ended = train(*WORDS, *slurm, *given)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
     assert not (root / "runs").exists()
@@ -316,3 +329,19 @@ def test_what_becomes_of_posts(
                 assert len(later) == 0
 
     asyncio.run(follow())
+
+
+@pytest.mark.parametrize(
+    "reason", ["PartitionTimeLimit", "BadConstraints", "QOSMaxWallDurationPerJobLimit"]
+)
+def test_workers_that_slurm_will_never_start_are_not_waited_for(reason: str) -> None:
+    def tell(*reasons: str) -> None:
+        elements = [
+            Element(id=f"1_{number}", state="PENDING", reason=why, node="")
+            for number, why in enumerate(reasons)
+        ]
+        SlurmNews(Path()).tell(Report(elements=elements), (), has_jobs=True)
+
+    tell("Resources", reason)
+    with pytest.raises(RunFailed, match=rf"Slurm will never start its workers \({reason}\)"):
+        tell(reason, reason)

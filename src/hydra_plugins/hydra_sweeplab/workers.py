@@ -1,7 +1,9 @@
 """The launchers whose jobs are taken by workers: `hydra/launcher=workers` and `slurm`."""
 
 # No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -35,6 +37,9 @@ class SlurmLauncher(WorkersLauncher):
         if shutil.which("sbatch") is None:
             advice = "issue the command where Slurm's programs are, or take another launcher"
             raise UserError(f"hydra/launcher=slurm: there is no sbatch here; {advice}")
+        conf = os.environ.get("SLURM_CONF")
+        if conf and not Path(conf).is_file():  # for which Slurm's programs wait a minute each
+            raise UserError(f"hydra/launcher=slurm: SLURM_CONF={conf}: no such file")
 
     def place(self) -> Any:
         from sweeplab.sweep.slurm import Slurm

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sweeplab import console
@@ -13,6 +14,9 @@ from sweeplab.sweep.slurm_queue import CANCELLED, Ended, Report, summary
 AGAIN = 30.0  # seconds until workers are submitted again after Slurm has refused some
 USELESS = 3  # workers in a row that end without a job: then something is wrong with them all
 WELL = ("COMPLETED", "")  # how workers end that nothing is said of; '': Slurm has forgotten it
+NEVER = re.compile(  # reasons to wait that no waiting ends, as `man squeue` lists them
+    r"Partition(Time|Node)Limit|BadConstraints|Invalid(Account|QOS)|\w+PerJob(Limit)?"
+)
 LOG_LINES = 5  # of the log of such a worker
 
 
@@ -51,6 +55,7 @@ class SlurmNews:
             self._say(f"Slurm takes no more workers now: {report.refused}")
         elif report.elements:
             self._say(f"Slurm: {summary(report.elements)}")
+            _ensure_may_start([element.reason for element in report.elements])
         if has_jobs and self._is_cancelled and not report.elements:
             raise RunFailed("its Slurm jobs were cancelled")
 
@@ -91,3 +96,11 @@ class SlurmNews:
         except OSError:
             return [f"nothing: there is no {log}"]
         return [*(lines[-LOG_LINES:] or ["nothing"]), f"log: {log}"]
+
+
+def _ensure_may_start(reasons: Sequence[str]) -> None:
+    """Raise RunFailed if all workers wait for something that no waiting brings."""
+    if all(NEVER.fullmatch(reason) for reason in reasons):
+        why = ", ".join(sorted(set(reasons)))
+        what = "more than the partition, account or qos allows"
+        raise RunFailed(f"hydra/launcher=slurm: Slurm will never start its workers ({why}): {what}")

@@ -16,13 +16,15 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep.leases import Leases, gpus_elsewhere
 
 KEY = "hydra.launcher"
+OURS = re.compile(r"--(job|arr|out|wrap|test|wait$)|-[JaoW]")  # what sweeplab itself decides on
 TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as `man sbatch` has it
 
 
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
-    return not isinstance(value, float) and value != 0 and bool(TIME.fullmatch(str(value)))
+    is_some = re.search("[1-9]", str(value)) is not None  # 0 means no limit to Slurm
+    return not isinstance(value, float) and is_some and bool(TIME.fullmatch(str(value)))
 
 
 def _is_memory(value: Any) -> bool:
@@ -70,7 +72,14 @@ class SlurmOptions:
         metadata={"allowed": "a whole number >= 1 (seconds)", "test": lambda number: number >= 1},
     )
     setup: list[str] = field(default_factory=list)
-    options: list[str] = field(default_factory=list)
+    options: list[str] = field(
+        default_factory=list,
+        metadata={
+            "allowed": "words for sbatch, without those that sweeplab gives itself:"
+            " job-name, array, output, wrap, wait and test-only",
+            "test": lambda words: not any(map(OURS.match, words)),
+        },
+    )
 
     @classmethod
     def read(cls, section: dict[str, Any]) -> SlurmOptions:
