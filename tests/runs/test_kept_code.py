@@ -152,7 +152,7 @@ def test_what_differs_in_a_submodule_is_kept_too(
 def test_a_repository_without_a_commit_and_none_at_all(root: Path, train: Command) -> None:
     done = train(*SMALL)
     assert (done.code, done.err) == (0, "")
-    assert "store.code=diff: there is no git repository here: no code is kept\n" in done.out
+    assert "store.code=diff: no code is kept; git: not a git repository" in done.out
     assert "diff" not in Store(root / "runs").runs()[0].history()[1].provenance["git"]
     git(root, "init")
     (root / "staged.py").write_text("x = 1\n")
@@ -163,6 +163,17 @@ def test_a_repository_without_a_commit_and_none_at_all(root: Path, train: Comman
     assert found["commit"] is None
     assert found["diff"]["staged.py"].endswith("+x = 1\n")
     assert found["untracked"] == {"new.py": "y = 1\n"}, "the store itself is none of it"
+
+
+def test_why_git_gives_nothing_is_told(
+    project: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "true")
+    said = "store.code=diff: no code is kept; git: detected dubious ownership in repository at"
+    assert said in train(*SMALL).out
+    monkeypatch.setenv("PATH", str(project))
+    said = "store.code=diff: no code is kept; git: [Errno 2] No such file or directory: 'git'"
+    assert said in train(*SMALL, "seed=1").out
 
 
 def test_two_runs_are_compared_in_their_code(

@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeplab import config, console
 from sweeplab.config import Config
 from sweeplab.errors import one_line
-from sweeplab.runs.provenance import git
+from sweeplab.runs.provenance import git, why_no_git
 from sweeplab.store import code
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def keep(settings: Config, folder: Path) -> dict[str, str]:
         say = console.say
     top = git("rev-parse", "--show-toplevel", folder=folder)
     if top is None:
-        say("store.code=diff: there is no git repository here: no code is kept")
+        say(f"store.code=diff: no code is kept; git: {console.shown(why_no_git(folder))}")
         return {}
     store = Path(settings.store.root)
     places = [store.resolve(), Path(settings.data.root).resolve()]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sweeplab import speed
+from sweeplab.errors import one_line
 from sweeplab.train import cpus, ranks
 from sweeplab.train.device import Runtime
 
@@ -109,6 +110,16 @@ def _git(*arguments: str, folder: Path) -> str | None:
 
 def git(*arguments: str, folder: Path) -> bytes | None:
     """Return what git prints, or None where that fails. Nothing of the repository is changed."""
+    return _call_git(*arguments, folder=folder)[0]
+
+
+def why_no_git(folder: Path) -> str:
+    """Return what git says against this folder: that it is in no repository, say."""
+    return _call_git("rev-parse", "--show-toplevel", folder=folder)[1]
+
+
+def _call_git(*arguments: str, folder: Path) -> tuple[bytes | None, str]:
+    """Return what git prints, or None and why there is nothing."""
     try:
         done = subprocess.run(  # noqa: S603  # no shell
             ["git", "--no-optional-locks", *arguments],  # noqa: S607  # looked up on PATH as in a shell
@@ -117,6 +128,9 @@ def git(*arguments: str, folder: Path) -> bytes | None:
             timeout=10,
             check=False,
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return None, one_line(error)
+    if done.returncode == 0:
+        return done.stdout, ""
+    said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+    return None, said.splitlines()[0].removeprefix("fatal: ")
