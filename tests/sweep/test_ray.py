@@ -502,7 +502,8 @@ def test_what_a_node_must_find(home: Store) -> None:
     ("words", "message"),
     [
         (("hydra/launcher=ray_cluster",), "hydra.launcher.address=auto: no Ray cluster answers at 127.0.0.1:1, which is what auto means here (by RAY_ADDRESS): [Errno 111] Connection refused"),
-        (("hydra/launcher=ray_cluster", "hydra.launcher.address=ray://h:1"), "hydra.launcher.address=ray://h:1: "),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.address=ray://h:1"), "hydra.launcher.address=ray://h:1: must be auto, local, or HOST:PORT"),
+        (("hydra/launcher=ray_cluster", "hydra.launcher.address=h"), "hydra.launcher.address=h: must be auto, local, or HOST:PORT"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=[]"), "hydra.launcher.address=[]: must be auto, local, or"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.nodes_within=-1"), "hydra.launcher.nodes_within=-1: must be a number of seconds >= 0"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.cpus_per_node=x"), "hydra.launcher.cpus_per_node=x: must be a whole"),

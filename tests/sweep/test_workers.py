@@ -165,14 +165,16 @@ def test_a_sweep_that_is_not_there_has_no_work(sweeplab: Command) -> None:
 def test_a_plan_shows_what_would_be_submitted(root: Path, train: Command) -> None:
     given = ("trainer.threads=3", "sweep.gpus_per_worker=2", "sweep.plan=true")
     of_slurm = ("hydra.launcher.time=01:00:00", "hydra.launcher.memory=4G")
-    ended = train(*WORDS, "hydra/launcher=slurm", *given, *of_slurm, "hydra.launcher.workers=3")
+    odd = ("hydra.launcher.workers=3", "store.root=runs%A")
+    ended = train(*WORDS, "hydra/launcher=slurm", *given, *of_slurm, *odd)
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if line.startswith("would submit: ")]
     words = line.split()
     asked = {"--cpus-per-task=3", "--gpus-per-node=2", "--time=01:00:00", "--mem=4G"}
     assert asked | {"--array=0-2", "--requeue", "--signal=B:USR1@60"} <= set(words)
+    assert "/runs%%A/sweeps/" in line, "Slurm would take %A for a number of its own"
     assert " with 3 workers\n" in ended.out, "of those, not of this machine's cores"
-    assert not (root / "runs").exists()
+    assert list(root.glob("runs*")) == []
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """The launchers for a Ray cluster: `hydra/launcher=ray`, `ray_local` and `ray_cluster`."""
 
 # No `from __future__ import annotations` here: Hydra reads the annotations in a plugin file.
+import re
 from importlib.util import find_spec
 from typing import Any
 
 from hydra_plugins.hydra_sweeplab import launcher  # the class would be a plugin here
+
+ADDRESS = r"auto|local|(\[[\da-fA-F:.]+\]|[^\s:/]+):\d+"
 
 
 class RayLauncher(launcher.SweeplabLauncher):
@@ -22,7 +25,7 @@ class RayLauncher(launcher.SweeplabLauncher):
 
         if find_spec("ray") is None:
             raise UserError('hydra/launcher=ray: Ray is not installed; pip install "sweeplab[ray]"')
-        if not isinstance(self._address, str) or not self._address:
+        if not re.fullmatch(ADDRESS, str(self._address)):
             raise UserError(
                 f"hydra.launcher.address={self._address}: must be auto, local, or HOST:PORT"
             )

@@ -102,7 +102,7 @@ class SlurmOptions:
             "gpus-per-node": (self.gpus or size.gpus) if size.gpus else None,
             "signal": f"B:USR1@{self.grace}",  # when the time is nearly over
             "open-mode": "append",
-            "output": f"{logs}/%A_%a.txt",
+            "output": f"{logs.replace('%', '%%')}/%A_%a.txt",  # Slurm fills in what follows a %
         }
         words = [f"--{key}={value}" for key, value in asked.items() if value is not None]
         return [*words, "--requeue", *self.options]
