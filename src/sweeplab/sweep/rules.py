@@ -81,7 +81,9 @@ def _section(cls: type[T], composed: DictConfig, name: str) -> T:
 def plan(command: Command, compose: Compose) -> Plan:
     """Plan the jobs that a command's rules make of its overrides."""
     rules = command.rules
-    planned = make(_jobs(command.overrides, rules, compose), command.typed, compose)
+    jobs = _jobs(command.overrides, rules, compose)
+    seeds.ensure_few(len(jobs), rules)
+    planned = make(jobs, command.typed, compose)
     for field in EARLY:  # an option of a group may set them, too
         if getattr(planned.settings.sweep, field) != getattr(rules, field):
             key = field.removesuffix("_")

@@ -60,6 +60,12 @@ def spread(
     return [*others, parser.parse_override(f"{SEED}=range({first},{first + seeds.max})")]
 
 
+def ensure_few(jobs: int, rules: Sweep) -> None:
+    """Raise UserError if so many jobs are surely of too many configs, before they are composed."""
+    if rules.seeds.until is not None and rules.where is None:
+        _ensure_comparable(jobs // rules.seeds.max, rules)
+
+
 class SeedJobs(Jobs):
     """The jobs of a sweep that takes looks; `whole` is the plan of all that there may be."""
 
@@ -183,10 +189,15 @@ def _by_config(whole: Plan) -> dict[str, list[Cell]]:
             )
     if len(configs) < 2:
         raise UserError(f"{UNTIL}: one config has nothing to be compared with; sweep a key")
-    if len(configs) > MOST_RACERS and settings.sweep.baseline is None:
-        rule = f"more than {MOST_RACERS} are not compared each with each; name a sweep.baseline"
-        raise UserError(f"{UNTIL}: {counted(len(configs), 'config')}, and {rule}")
+    _ensure_comparable(len(configs), settings.sweep)
     return configs
+
+
+def _ensure_comparable(configs: int, rules: Sweep) -> None:
+    """Raise UserError if there are too many configs to compare each with each."""
+    if configs > MOST_RACERS and rules.baseline is None:
+        rule = f"more than {MOST_RACERS} are not compared each with each; name a sweep.baseline"
+        raise UserError(f"{UNTIL}: {counted(configs, 'config')}, and {rule}")
 
 
 def outlook(whole: Plan) -> str:
