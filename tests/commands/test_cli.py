@@ -450,6 +450,7 @@ def test_a_command_or_an_option_that_there_is_not_is_told_the_nearest(
         ("", "sweeplab: lacks COMMAND; sweeplab --help says more"),
         ("verify x --sample half", "sweeplab verify --sample=half: must be a whole number;"),
         ("verify x --sample 1 --sample=2", "sweeplab verify --sample: is given twice;"),
+        ("runs --sweep=", "sweeplab runs --sweep: needs a value;"),
         ("verify x --sample --seed 1", "sweeplab verify --sample: needs a value;"),
         ("verify x --samp 1", "sweeplab verify --samp: no such option; did you mean '--sample'?"),
         ("ui --no-browser=1", "sweeplab ui --no-browser=1: takes no value;"),

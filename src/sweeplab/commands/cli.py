@@ -105,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse._StoreAction):
-    """Keeps the value of an option, which may be given once only."""
+    """Keeps the value of an option, which may be given once only, and not blank."""
 
     _is_given = False
 
@@ -118,6 +118,8 @@ class _Once(argparse._StoreAction):
     ) -> None:
         if self._is_given and option_string is not None:
             raise argparse.ArgumentError(self, "is given twice")
+        if option_string is not None and self.nargs is None and not str(values).strip():
+            raise argparse.ArgumentError(self, "expected one argument")
         self._is_given = True
         super().__call__(parser, namespace, values, option_string)
 

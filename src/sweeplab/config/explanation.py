@@ -378,13 +378,14 @@ def _faulty_defaults(error: Exception) -> str:
     Both are taken from the traceback: the error of a wrong value does not tell them.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name != "_create_defaults_list":
+        known = frame.f_locals if frame.f_code.co_name == "_create_defaults_list" else {}
+        file, entry = known.get("config_path"), known.get("item")
+        if file is None:  # of an override
             continue
-        file, entry = frame.f_locals.get("config_path"), frame.f_locals.get("item")
         advice = (
             "must be the name of a file, or a group and the name of an option, as in model: mlp"
         )
-        if isinstance(frame.f_locals.get("config_value"), bool):
+        if isinstance(known.get("config_value"), bool):
             advice = "YAML reads off, no, on and yes as true or false; write it in quotes: 'off'"
         return f"{str(file).removesuffix('.yaml')}.yaml: defaults: {entry}: {advice}"
     return ""
