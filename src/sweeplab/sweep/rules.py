@@ -82,7 +82,7 @@ def plan(command: Command, compose: Compose) -> Plan:
     """Plan the jobs that a command's rules make of its overrides."""
     rules = command.rules
     jobs = _jobs(command.overrides, rules, compose)
-    seeds.ensure_few(len(jobs), rules)
+    seeds.ensure_few(jobs, rules)
     planned = make(jobs, command.typed, compose)
     for field in EARLY:  # an option of a group may set them, too
         if getattr(planned.settings.sweep, field) != getattr(rules, field):

@@ -60,10 +60,12 @@ def spread(
     return [*others, parser.parse_override(f"{SEED}=range({first},{first + seeds.max})")]
 
 
-def ensure_few(jobs: int, rules: Sweep) -> None:
-    """Raise UserError if so many jobs are surely of too many configs, before they are composed."""
-    if rules.seeds.until is not None and rules.where is None:
-        _ensure_comparable(jobs // rules.seeds.max, rules)
+def ensure_few(jobs: Sequence[Sequence[str]], rules: Sweep) -> None:
+    """Raise UserError if jobs are surely of too many configs; before they are composed."""
+    if rules.seeds.until is None or rules.where is not None or not jobs:
+        return
+    if config.FOLD not in map(config.key_of, jobs[0]):  # which is refused for another reason
+        _ensure_comparable(len(jobs) // rules.seeds.max, rules)
 
 
 class SeedJobs(Jobs):
