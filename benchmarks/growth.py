@@ -212,11 +212,15 @@ def stored(count: int, *, configs: bool) -> dict[str, float]:
         fill(Store(root / "runs").open(), count, 5 if configs else count // 20)
         listed = Command(root, [*SWEEPLAB, "runs"]).run()
         compare = Command(root, [*SWEEPLAB, "compare"]).run()
+        paired = Command(root, [*SWEEPLAB, "compare", "--baseline", "model.batch_norm=true"]).run()
+        watched = Command(root, [*SWEEPLAB, "watch", "--once"]).run()
         frame = Command(root, ["-c", FRAME]).run()
         plan = Command(root, [*sweep_words(100, configs=False), "sweep.plan=true"]).run()
         return {
             "runs (s)": listed.seconds,
             "compare, with a report (s)": compare.seconds,
+            "compare with a baseline (s)": paired.seconds,
+            "watch (s)": watched.seconds,
             "a frame (s)": frame.seconds,
             "a plan of 100 jobs (s)": plan.seconds,
             "runs (MiB)": listed.own,
