@@ -126,6 +126,10 @@ SLIPS = {
     "hidden_layer_sizes=(100,)": "'model.hidden=[100]'",
     "trainer .epochs=5": "'trainer.epochs=5'",
     "trainer:epochs=5": "'trainer.epochs=5'",
+    # what Python makes of values in a text
+    "optimizer={'lr':0.01}": "'optimizer={lr:0.01}'",
+    "optimizer.lr=np.float64(0.01)": "'optimizer.lr=0.01'",
+    "model.hidden=[np.int64(8),np.int64(4)]": "'model.hidden=[8,4]'",
     # habits of Lightning, Keras, scikit-learn and the Trainer of transformers
     "--config mine": "--config-name 'mine'",
     "–epochs 5": "--epochs",

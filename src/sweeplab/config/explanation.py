@@ -300,8 +300,8 @@ def _syntax_problem(error: Any) -> str:
         return ASCII_KEYS
     if not KEY.fullmatch(key):
         return f"{key!r} is no key; {OVERRIDE}"
-    if call := _call_problem(key, value):
-        return call
+    if problem := _call_problem(key, value) or _python_problem(key, value):
+        return problem
     frame = ("Error parsing override", "See https")
     lines = [line for line in str(error).splitlines() if not line.startswith(frame)]
     if not lines or lines[0].startswith("LexerNoViableAltException"):
@@ -329,6 +329,15 @@ def _call_problem(key: str, value: str) -> str:
     if re.search(r"choice\(.*\b(range|interval|glob)\(", value):
         return f"choice takes values, as in {key}=choice(1,2); a range stands alone: {key}=range(2)"
     return ""
+
+
+def _python_problem(key: str, value: str) -> str:
+    """Say how a dict, or numbers of NumPy, are written, as f"{value}" does not; '' for others."""
+    plain = re.sub(r"\bnp\.\w+\(([^()]*)\)", r"\1", value)
+    plain = re.sub(r"(['\"])([\w.]+)\1(?=\s*:)", r"\2", plain)
+    if plain == value or not list(_readable_overrides([f"{key}={plain}"])):
+        return ""
+    return f"is written as in Python{meant(f'{key}={plain}')}"
 
 
 def _with_quotes(key: str, value: str) -> str:
