@@ -101,6 +101,17 @@ def test_a_regression_is_ranked_by_the_smallest_loss(home: Store) -> None:
     assert "epochs to" not in " ".join(tables.ranking(found, 9).columns)
 
 
+def test_runs_that_have_not_begun_make_no_number_another_one(home: Store) -> None:
+    cells = [add(home, f"model.hidden={width}", "seed=0") for width in (8, 16)]
+    cells.append(cell(["model.hidden=32", "seed=0"]))
+    found = summarise(home, manifest(home, cells, baseline="model.hidden=8"))
+    assert [note for note in found.notes if "another number" in note] == []
+    told = {
+        one.group.choices["model.hidden"]: one.verdict for one in found.contrasts[found.monitor]
+    }
+    assert told["32"] == "missing in its only run"
+
+
 def test_what_is_not_in_the_means_is_told(home: Store) -> None:
     sweep = troubled(home)
     with home.run(cell(["model.hidden=32", "seed=0"])["fingerprint"]).claim():

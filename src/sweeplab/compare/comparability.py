@@ -38,6 +38,8 @@ def incomparable_keys(metric: str, monitor: str, groups: Sequence[Group]) -> lis
         return []
     if metric == TO_TARGET:
         return incomparable_keys(monitor, monitor, groups)
+    # Of runs that have not begun, or were removed, only what was swept is known.
+    groups = [group for group in groups if any(run.start for run in group.replicas)]
     differing = []
     for key in dict.fromkeys(key for group in groups for key in group.values):
         if not _depends_on(metric, key, groups):
