@@ -156,7 +156,7 @@ def test_the_example_in_a_fresh_environment_as_its_readme_says(
     )
     edit(project / "conf" / "model" / "residual.yaml", "\ndeph: 4", "\ndepth: 4")
 
-    tested = words(python, "-m", "pytest", "-q", cwd=project, timeout=300)
+    tested = words(python, "-m", "pytest", "-q", "-W", "error", cwd=project, timeout=300)
     assert tested.code == 0, tested.out
     assert "5 passed" in tested.out
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import PROJECT, Command
 
 from sweeplab.commands import cli
-from sweeplab.commands.init import ENTRIES
+from sweeplab.commands.init import ENTRIES, TAKEN
 
 EXAMPLE = PROJECT / "examples" / "own_project"
 
@@ -22,7 +22,9 @@ EXAMPLE = PROJECT / "examples" / "own_project"
 def files(folder: Path) -> list[str]:
     """The files of a project, those that running it makes left out."""
     found = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    made = re.compile(r"(.*/)?__pycache__/|runs/|mlflow\.db|\.venv/|\.pytest_cache/|uv\.lock")
+    made = re.compile(
+        r"(.*/)?__pycache__/|runs/|mlruns/|mlflow\.db|\.venv/|\.pytest_cache/|uv\.lock"
+    )
     return sorted(name for name in found if not made.match(name))
 
 
@@ -52,6 +54,9 @@ def test_a_project_is_the_example_under_its_own_name_and_trains(
     monkeypatch.chdir(project)
     trained = train("trainer.epochs=2", "step=noisy", script=project / "train.py")
     assert trained.code == 0, trained.err
+    ignored = re.findall(r"^/(\w+)/$", (project / ".gitignore").read_text(), re.MULTILINE)
+    assert sorted(ignored) == ["data", "mlartifacts", "mlruns", "runs"]
+    assert set(ignored) < set(TAKEN)
     (config,) = project.glob("runs/*/config.yaml")
     assert "_target_: mine_of_init.model.Residual" in config.read_text()
 

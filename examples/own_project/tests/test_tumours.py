@@ -40,6 +40,7 @@ def test_recall_counts_over_batches() -> None:
     assert recall.compute().isnan()
 
 
+@torch.no_grad()
 def test_the_step_adds_noise_in_training_only() -> None:
     network, loss = torch.nn.Linear(30, 2), torch.nn.CrossEntropyLoss()
     batch = Tumours().inputs[:8], Tumours().targets[:8]

@@ -35,7 +35,7 @@ ENTRIES = (
 )
 """What of the example is written: runs of who tried it lie there, too. pyproject.toml ships the same."""
 
-TAKEN = ("conf", "data", "experiments", "mlartifacts", "runs", "tests", "train")
+TAKEN = ("conf", "data", "experiments", "mlartifacts", "mlruns", "runs", "tests", "train")
 """Names of other files and folders of a project."""
 
 
