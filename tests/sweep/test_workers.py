@@ -26,7 +26,7 @@ from sweeplab.sweep.board_worker import BoardWorker
 from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
 from sweeplab.sweep.slurm_news import SlurmNews
-from sweeplab.sweep.slurm_queue import Element, Report
+from sweeplab.sweep.slurm_queue import Element, Report, SlurmQueue
 from sweeplab.sweep.worker import LOST, NEVER
 
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
@@ -347,3 +347,24 @@ def test_workers_that_slurm_will_never_start_are_not_waited_for(reason: str) -> 
     tell("Resources", reason)
     with pytest.raises(RunFailed, match=rf"Slurm will never start its workers \({reason}\)"):
         tell(reason, reason)
+
+
+def test_a_worker_that_slurm_holds_since_it_could_not_launch_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "squeue": "echo '9_0|PENDING|launch failed requeued held|'; echo '9_1|RUNNING|None|n1'",
+        "sbatch": "echo 10",
+        "scancel": f"echo $* >> {tmp_path}/cancelled",
+    }
+    for name, line in said.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    report = SlurmQueue("ours", [], "").look(2)
+    assert (tmp_path / "cancelled").read_text() == "--quiet 9_0\n"
+    assert [(ended.id, ended.words) for ended in report.ended] == [
+        ("9_0", "launch failed requeued held")
+    ]
+    assert [element.id for element in report.elements] == ["9_1", "10_0"]
+    assert report.submitted == ["10"]

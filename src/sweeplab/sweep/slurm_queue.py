@@ -19,9 +19,11 @@ ENDING = 20.0  # seconds in which a worker that is ending has left the queue
 PATIENCE = 60.0  # seconds that one of Slurm's commands may take
 GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "SUSPENDED")
+HELD = ("launch failed requeued held", "JobHoldMaxRequeue")  # by Slurm, until an administrator acts
 COMPLETING = "COMPLETING"  # it has ended; how can be asked when it has left the queue
 MAIN = "from sweeplab.commands.cli import main; main()"
 CANCELLED = "CANCELLED"
+LAUNCH_FAILED = "LAUNCH_FAILED"
 
 
 class SlurmError(RunFailed):
@@ -89,11 +91,13 @@ class SlurmQueue:
     def look(self, wanted: int) -> Report:
         """See who is in the queue, and submit what is missing of so many workers."""
         try:
-            elements = self._elements()
+            elements, held = self._sort_out(self._elements())
         except SlurmError as error:
             return Report(elements=list(self._known.values()), silent=str(error))
         now = {element.id: element for element in elements}
-        ended = [self._fate(element) for name, element in self._known.items() if name not in now]
+        ended = [Ended(id=one.id, state=LAUNCH_FAILED, words=one.reason) for one in held]
+        gone = self._known.keys() - now.keys() - {one.id for one in held}
+        ended += [self._fate(self._known[name]) for name in sorted(gone)]
         self._known = now
         alive = [element for element in elements if not element.is_ending]
         report = Report(elements=alive, ended=ended)
@@ -102,6 +106,13 @@ class SlurmQueue:
         if missing > 0 and not is_cancelled and not self._awaits_ends(elements):
             self._submit(missing, report)
         return report
+
+    def _sort_out(self, elements: Sequence[Element]) -> tuple[list[Element], list[Element]]:
+        """Cancel the workers that Slurm holds, since they could not be launched; return the others first."""
+        held = [element for element in elements if element.reason in HELD]
+        if held:
+            _say("scancel", "--quiet", *[element.id for element in held])
+        return [element for element in elements if element not in held], held
 
     def _awaits_ends(self, elements: Sequence[Element]) -> bool:
         """Whether workers are just ending, maybe because the user has cancelled them all.
