@@ -75,6 +75,8 @@ for words in (
     *([name, "nothere"] for name in "compare pack replay resume retry show ui unpack verify".split()),
     *([name, "nothere"] for name in "pause runs stop watch work".split()),
     ["predict", "nothere", "a.png"],
+    ["predict", "2a", "a.png"],
+    ["show", "2a"],
     ["replay", "1a"],
     ["verify", "5a"],
     ["replay", "1a", "trainer.epochs=3"],
@@ -89,6 +91,7 @@ print("done")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
     )
-    assert (done.stdout, done.stderr.count("\n")) == ("done\n", 18), done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("done\n", 20), done.stderr
     assert "1a1a1a1a1a1a1a1a: has no config.yaml" in done.stderr
     assert "none of its runs is finished" in done.stderr
+    assert done.stderr.count("has no weights; its status is ") == 2

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sweeplab import console
 from sweeplab.config import Config
-from sweeplab.store import Store
+from sweeplab.errors import UserError
+from sweeplab.store import Store, weights
 
 MOST = 3  # answers with their probabilities
 
@@ -31,13 +32,18 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
 def main(arguments: Namespace, settings: Config) -> None:
     """Prepare the files as the training set was, and print the network's answer to each example."""
     run = Store(settings.store.root).find(arguments.RUN)
+    weights.ensure(run)
+    files = [Path(name) for name in arguments.FILE]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file")
     with console.waiting("loading the network"):
         from sweeplab.runs.loading import load_predictor
 
         predictor = load_predictor(run.folder)
         predictor.settings.data.root = settings.data.root  # where data sets are today
     rows: list[list[str]] = []
-    for file in map(Path, arguments.FILE):
+    for file in files:
         answers = predictor(file, invert=arguments.invert).numpy()
         for number, answer in enumerate(answers, 1):
             name = str(file) if len(answers) == 1 else f"{file}, row {number}"

@@ -10,7 +10,7 @@ import numpy as np
 from sweeplab import console
 from sweeplab.compare.drawing import save
 from sweeplab.config import Config
-from sweeplab.store import Run, Store, write_atomic
+from sweeplab.store import Run, Store, weights, write_atomic
 
 if TYPE_CHECKING:
     from sweeplab.runs.predictions import Answers
@@ -29,6 +29,7 @@ def add_options(parser: ArgumentParser) -> None:
 def main(arguments: Namespace, settings: Config) -> None:
     """Compute the answers to the test set once more, and show them; the figure goes to the run."""
     run = Store(settings.store.root).find(arguments.RUN)
+    weights.ensure(run)
     with console.waiting("computing the answers to the test set"):
         from sweeplab.runs.loading import load_predictor
 

@@ -113,8 +113,7 @@ def _versions_sha256(versions: Mapping[str, Any]) -> str:
 
 def verified_weights(run: Run) -> State:
     """Load the weights of a run, checked to be those it ended with. Raises UserError otherwise."""
-    if (reason := store.weights.why_none(run)) is not None:
-        raise UserError(f"{run.folder}: {reason}")
+    store.weights.ensure(run)
     result = run.result()
     assert result is not None
     advice = f"remove {run.folder} and issue its command again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from sweeplab.errors import UserError
 from sweeplab.store.run import ID_LENGTH, MODEL, WEIGHTS, Run
 
 
@@ -54,6 +55,12 @@ def why_none(run: Run) -> str | None:
     if not run.weights_file.exists():
         return f"its weights were removed; sweeplab replay {result.fingerprint[:ID_LENGTH]} puts them back"
     return None
+
+
+def ensure(run: Run) -> None:
+    """Raise UserError if there are no weights."""
+    if (reason := why_none(run)) is not None:
+        raise UserError(f"{run.folder}: {reason}")
 
 
 def why_none_of(run: Run, epoch: int) -> str | None:
