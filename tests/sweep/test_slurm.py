@@ -73,7 +73,9 @@ def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_arra
     assert f"Slurm job {cancelled}: CANCELLED" in out(root)
     assert "4 runs of 2 configs: 4 finished" in out(root)
     assert digests(root, "runs") == digests(root, "here")
-    assert [starts(run) for run in Store(root / "runs").runs()] == [1] * 4
+    *others, last = sorted(starts(run) for run in Store(root / "runs").runs())
+    assert others == [1] * 3
+    assert last <= 2, "that of the cancelled worker may not have had a checkpoint yet"
     assert len(submitted(out(root))) >= 2, "an array has two elements at most"
 
 
