@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from stored import facts
 import sweeplab
 from sweeplab.commands.guard import raised
 from sweeplab.store import Store
+from sweeplab.sweep import server
 
 WORDS = ("data=digits", "model.hidden=8", "trainer.epochs=40", "trainer.patience=null")
 CALLER = """
@@ -194,3 +196,20 @@ def test_a_module_that_calls_sweeplab_can_be_interrupted(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt, match="what was finished is kept"):
         importlib.import_module("calls_sweeplab")
     assert time.monotonic() - began < 4
+
+
+def test_an_interrupt_does_not_cut_the_end_of_the_fork_server_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    close = os.close
+
+    def interrupted(descriptor: int) -> None:
+        close(descriptor)
+        signal.raise_signal(signal.SIGINT)
+
+    server.start()
+    monkeypatch.setattr(os, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.end()
+    monkeypatch.setattr(os, "close", close)
+    assert server.pid() is None

@@ -9,6 +9,8 @@ import asyncio
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from typing import Any
 
@@ -21,9 +23,16 @@ context = multiprocessing.get_context("forkserver")
 def start() -> None:
     """Start the server, unless there is one, and do not wait until it can take its first job."""
     context.set_forkserver_preload([PRELOAD])
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until it has loaded that
-    try:
+    with _interrupts_held():  # the server inherits it, until it has loaded that
         forkserver.ensure_running()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -42,10 +51,11 @@ async def replace(dead: int | None) -> None:
 
 def end() -> None:
     """End the server: the next sweep of this process may have another environment."""
-    running = pid()
-    if running is not None:
-        os.kill(running, signal.SIGKILL)
-    _server()._stop()
+    with _interrupts_held():  # cut off in its midst, no server could be started again
+        running = pid()
+        if running is not None:
+            os.kill(running, signal.SIGKILL)
+        _server()._stop()
 
 
 def pid() -> int | None:
