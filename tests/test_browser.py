@@ -212,8 +212,8 @@ def test_the_printed_link_opens_on_the_configs_without_a_click(
         expect(page.get_by_text(f"{hidden} (valid/accuracy)", exact=True)).to_be_visible()
     for number in (1, 2):
         expect(charts.nth(number).locator(".barlayer .point")).to_have_count(2)
-    axes = page.locator(".parcoords text.label").all_text_contents()
-    assert axes == ["model.hidden", "test/accuracy", "valid/accuracy"]
+    axes = page.locator(".parcoords text.label")
+    expect(axes).to_have_text(["model.hidden", "test/accuracy", "valid/accuracy"])
     heading = "2 configs; valid bars: last epoch"
     expect(page.get_by_text(heading)).to_be_visible()
     assert page.get_by_text("8 (valid/accuracy)", exact=True).count() == 0, "no other sweep"
