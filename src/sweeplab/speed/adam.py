@@ -43,6 +43,7 @@ class _Lists(NamedTuple):
     squares: list[Tensor]
     largest: list[Tensor]
     steps: list[Tensor]
+    counts: Tensor  # the steps as one tensor, of which each of them is an element
 
 
 class _Prepared(NamedTuple):
@@ -82,8 +83,12 @@ class _Direct(optim.Optimizer):
             if not all(states):
                 return
             names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
+            # One addition for all of them: for each by itself it is 2 to 3 % of a step (one thread)
+            counts = torch.stack([state["step"] for state in states])
+            for number, state in enumerate(states):
+                state["step"] = counts[number]
             moments = [[state[name] for state in states if name in state] for name in names]
-            groups.append(_Lists(group["params"], *moments))
+            groups.append(_Lists(group["params"], *moments, counts))
         _prepared[self] = _Prepared(self.state, groups)
 
     def _update(self, groups: Sequence[_Lists]) -> bool:
@@ -102,7 +107,7 @@ class _Direct(optim.Optimizer):
             each = zip(self.param_groups, groups, all_gradients, strict=True)
             for options, group, gradients in each:
                 beta1, beta2 = options["betas"]
-                torch._foreach_add_(group.steps, 1)
+                group.counts.add_(1)
                 type(self).kernel(
                     group.parameters,
                     gradients,
