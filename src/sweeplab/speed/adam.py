@@ -39,11 +39,11 @@ class _Lists(NamedTuple):
     """What the kernel takes of a group beside gradients and options, in the order of its parameters."""
 
     parameters: list[Tensor]
+    counts: Tensor  # the steps as one tensor, of which each of them is an element
     averages: list[Tensor]
     squares: list[Tensor]
     largest: list[Tensor]
     steps: list[Tensor]
-    counts: Tensor  # the steps as one tensor, of which each of them is an element
 
 
 class _Prepared(NamedTuple):
@@ -88,7 +88,7 @@ class _Direct(optim.Optimizer):
             for number, state in enumerate(states):
                 state["step"] = counts[number]
             moments = [[state[name] for state in states if name in state] for name in names]
-            groups.append(_Lists(group["params"], *moments, counts))
+            groups.append(_Lists(group["params"], counts, *moments))
         _prepared[self] = _Prepared(self.state, groups)
 
     def _update(self, groups: Sequence[_Lists]) -> bool:
