@@ -83,7 +83,7 @@ class _Direct(optim.Optimizer):
             if not all(states):
                 return
             names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
-            # One addition for all of them: for each by itself it is 2 to 3 % of a step (one thread)
+            # One addition for all of them: for each by itself it takes 2 to 4 % of a step
             counts = torch.stack([state["step"] for state in states])
             for number, state in enumerate(states):
                 state["step"] = counts[number]
