@@ -2,8 +2,8 @@
 
     uv run python -m benchmarks.operations --data data --threads 2
 
-An epoch gets warm, the second is timed, the third is profiled, on real MNIST. What an operation calls counts as its own
-time only once; "the rest" is Python and what the profiler itself takes.
+An epoch gets warm, the second is timed, the third is profiled, on real MNIST. The time of an operation is without that of the
+operations that it calls; "the rest" is Python and what the profiler itself takes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -175,11 +174,8 @@ def _run(arguments: argparse.Namespace, words: list[str]) -> None:
             settings = config.compose(words, entry.folder, entry.name)
     except Exception:
         _ensure_no_option(arguments.parser, words)
-        if (
-            arguments.command == "why"
-        ):  # it needs no valid config, and may tell where a value is from
-            with suppress(Exception):
-                command.main(arguments, None)
+        if hasattr(command, "without_config"):
+            command.without_config(arguments)
         raise
     command.main(arguments, settings)
 

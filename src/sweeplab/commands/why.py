@@ -35,8 +35,18 @@ def overrides(arguments: Namespace, words: list[str]) -> list[str]:
     return list(arguments.settings)
 
 
+def without_config(arguments: Namespace) -> None:
+    """Say where the values of a refused config are from, if that can be told; then it is refused."""
+    with suppress(Exception):  # the reason of the refusal is told next
+        _explain_keys(arguments)
+
+
 def main(arguments: Namespace, _: Config) -> None:
     """Explain each key. Raises UserError for one that there is not."""
+    _explain_keys(arguments)
+
+
+def _explain_keys(arguments: Namespace) -> None:
     if not arguments.keys:
         key = next((word.lstrip("+~").partition("=")[0] for word in arguments.settings), "")
         example = f"sweeplab why {' '.join([key or 'trainer.epochs', *arguments.settings])}"
