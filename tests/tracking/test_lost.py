@@ -17,7 +17,7 @@ from sweeplab import config, tracking
 from sweeplab.commands.sync import by_cause
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Run, Store
-from sweeplab.tracking import check, process, records
+from sweeplab.tracking import check, feeder, process, records
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sqlalchemy.exc.SADeprecationWarning"
@@ -565,6 +565,19 @@ def test_the_latest_page_tells_nothing_of_older_runs(
     monkeypatch.setattr(check, "PAGE", 2)
     feed(home, uri)
     assert counts(uri) == (5, 35)
+
+
+@pytest.mark.usefixtures("fed")
+def test_what_is_asked_while_a_feeder_starts_is_answered_after_a_check(
+    home: Store, uri: str
+) -> None:
+    before, asked = records.asked(home), records.ask(home)
+    lock = FileLock(records.lock_file(home))
+    worker = feeder.Feeder(home, uri, lock, log=False, asked=before)
+    worker.report()
+    assert state(home)["checked"] == before != asked
+    worker.once()
+    assert state(home)["checked"] == asked
 
 
 def test_sync_beside_a_feeder_has_it_look_again(

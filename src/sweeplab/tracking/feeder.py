@@ -45,10 +45,14 @@ class Feeder:
         *,
         log: bool = True,
         whole: bool = False,
+        asked: int | None = None,
     ) -> None:
+        """`asked` is the latest request that needs no answer; None: the latest that there is."""
         self.store, self.uri = home, uri
         self.writer = Writer(home, uri)
         self.checked = CheckedView(View(home, uri), self.writer.connection, whole=whole)
+        if asked is not None:
+            self.checked.asked = asked
         self._lock, self._log = lock, log
         self._answered = self.checked.asked  # up to which request MLflow has been checked
         self._clients_left = threading.Event()
@@ -203,11 +207,14 @@ def main() -> None:
             os.dup2(log.fileno(), descriptor)
     # The watching thread may give the lock back.
     lock = FileLock(records.lock_file(home), thread_local=False)
+    asked = records.asked(
+        home
+    )  # before the lock is taken: who finds it taken asks, and is answered
     try:
         lock.acquire(timeout=1)  # longer than a client's look at the lock
     except Timeout:
         return
-    feeder = Feeder(home, order["uri"], lock)
+    feeder = Feeder(home, order["uri"], lock, asked=asked)
     signal.signal(WAKE, lambda *_: feeder.wake())
     feeder.run()
 
