@@ -256,3 +256,22 @@ def test_code_that_a_run_is_about_to_begin_with_stays(root: Path) -> None:
     code.write(home.root, {"diff": {}})
     code.remove_unused(home.root, [])
     assert file.exists()
+
+
+def test_damaged_code_leaves_the_comparison_and_is_kept_anew(
+    project: Path, train: Command, sweeplab: Command
+) -> None:
+    for seed in (0, 1):
+        assert train(*SMALL, f"seed={seed}").code == 0
+    first, second = (run.id for run in Store(project / "runs").runs())
+    (file,) = (project / "runs/code").iterdir()
+    content = file.read_text()
+    file.write_text("{}")
+    done = sweeplab("compare", first, second)
+    assert done.code == 0
+    assert "seed   0" in done.out
+    assert f"the kept code of run {first} cannot be read: " in done.err
+    assert f"the kept code of run {second} cannot be read: " in done.err
+    assert "files" not in json.loads(sweeplab("compare", first, second, "--json").out)
+    assert train(*SMALL, "seed=2").code == 0
+    assert file.read_text() == content

@@ -12,7 +12,7 @@ from sweeplab.compare.computation import DATA_DIGEST, DIGITS, computation
 from sweeplab.config import Node
 from sweeplab.console import counted
 from sweeplab.errors import UserError
-from sweeplab.store import History, Run, code
+from sweeplab.store import DamagedError, History, Run, code
 
 Pair = tuple[Any, Any]
 FILES = "files"  # what store.code=diff has kept, if both runs have it
@@ -80,9 +80,14 @@ def _facts(run: Run) -> dict[str, Node]:
 def _files(run: Run) -> dict[str, str] | None:
     """Read the code that was kept: of a changed file its difference to the commit, else the text.
 
-    None if the run has not kept its code; empty if that was the commit's.
+    None if the run has not kept its code, or it is damaged, which is said; empty if that was the
+    commit's.
     """
-    kept = code.read(run.folder.parent, History.of(run.journal))
+    try:
+        kept = code.read(run.folder.parent, History.of(run.journal))
+    except DamagedError as error:
+        console.complain(f"the kept code of run {run.id} cannot be read: {error}")
+        return None
     return None if kept is None else {**kept.get("diff", {}), **kept.get("untracked", {})}
 
 

@@ -22,10 +22,13 @@ def _file(root: Path, digest: str) -> Path:
 
 
 def write(root: Path, content: Mapping[str, Any]) -> str:
-    """Keep code in the store `root`, unless it is there; return its digest, by which it is found."""
+    """Keep code in the store `root`, unless it is there; return its digest, by which it is found.
+
+    A file that was damaged is written anew.
+    """
     digest = _digest(content)
     file = _file(root, digest)
-    if file.exists():
+    if _is_whole(file, digest):
         file.touch()  # for `remove_unused`: the run that began with it has not said so yet
     else:
         file.parent.mkdir(exist_ok=True)
@@ -54,12 +57,24 @@ def read(root: Path, history: JournalFacts) -> dict[str, Any] | None:
     if not re.fullmatch("[0-9a-f]{64}", digest):  # a foreign journal may say anything
         return None
     try:
-        content = read_json(_file(root, digest))
+        return _read_whole(_file(root, digest), digest)
     except FileNotFoundError:
         return None
+
+
+def _read_whole(file: Path, digest: str) -> dict[str, Any]:
+    content = read_json(file)
     if _digest(content) != digest:
-        raise DamagedError(_file(root, digest), "it is not what was kept under its name")
+        raise DamagedError(file, "it is not what was kept under its name")
     return content
+
+
+def _is_whole(file: Path, digest: str) -> bool:
+    try:
+        _read_whole(file, digest)
+    except (FileNotFoundError, DamagedError):
+        return False
+    return True
 
 
 def _named(line: Line) -> str:
