@@ -124,7 +124,8 @@ def test_bad_input_raises_the_message_of_the_shell(
     assert said.code == 2
     with pytest.raises(sweeplab.UserError) as raised:
         sweeplab.run("data=digits", *words, "tracking=off")
-    assert str(raised.value) == said.err.strip()
+    in_python = said.err.replace("-m 'data=digits,x'", "sweeplab.sweep('data=digits,x')")
+    assert str(raised.value) == in_python.strip()
     assert raised.value.__cause__ is None
     assert list(root.iterdir()) == []
 
@@ -263,11 +264,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     words = [*QUICK, "trainer.epochs=4"]
     sweeplab.run(*words, "store.root=whole")
     die_at(3)
-    with pytest.raises(KeyboardInterrupt, match="what was finished is kept; issue the same"):
+    with pytest.raises(KeyboardInterrupt, match="what was finished is kept; issue the same") as end:
         sweeplab.run(*words)
+    assert type(end.value) is KeyboardInterrupt, "by which Python ends a script as Ctrl-C does"
+    shown: Any = end.value
+    assert shown._render_traceback_() == [f"KeyboardInterrupt: {end.value}"]
     assert only(root).status == "interrupted"
     assert sweeplab.run(*words).status == "finished"
     assert facts(only(root)) == facts(only(root, "whole"))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model.hidden=1,2", "which sweeplab.sweep takes; a list is given as 'model.hidden=[1,2]'; did you mean sweeplab.sweep('model.hidden=1,2')?"),
+        ("trainer.epochs=1..5", "did you mean sweeplab.sweep('trainer.epochs=range(1,6)')?"),
+        ("optimizer.lr=0,001", "did you mean 'optimizer.lr=0.001'?"),
+        ("optimizer.momentum=0", "did you mean 'optimizer=sgd', 'optimizer.momentum=0'?"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_told_what_python_takes(root: Path, word: str, said: str) -> None:
+    with pytest.raises(sweeplab.UserError) as error:
+        sweeplab.run(word)
+    assert str(error.value).endswith(said)
+    assert "-m" not in str(error.value)
 
 
 def test_a_run_that_raises_is_told_with_its_log(root: Path, write: Any) -> None:

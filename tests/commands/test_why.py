@@ -25,6 +25,7 @@ MODEL = f"sweeplab's conf/config.yaml:{line('conf/config.yaml', '- model:')}"
 SIZE = f"sweeplab's conf/model/mlp.yaml:{line('conf/model/mlp.yaml', 'in_features:')}"
 MNIST = f"sweeplab's conf/data/mnist.yaml:{line('conf/data/mnist.yaml', 'in_features:')}"
 MOMENTUM = f"sweeplab's conf/optimizer/sgd.yaml:{line('conf/optimizer/sgd.yaml', 'momentum:')}"
+NAME = f"sweeplab's conf/data/mnist.yaml:{line('conf/data/mnist.yaml', 'name:')}"
 HIDDEN = f"sweeplab's conf/model/mlp.yaml:{line('conf/model/mlp.yaml', 'hidden:')}"
 
 ANSWERS = {
@@ -123,9 +124,41 @@ def test_a_section_is_explained_key_by_key_after_the_choice(sweeplab: Command) -
         "model.in_features = 8  from the command line (model.in_features=8); else ${data.in_features}"
         in lines
     )
-    assert sweeplab("why", "experiment").out == (
+    assert sweeplab("why", "experiment").out.startswith(
         f"experiment = null  from sweeplab's conf/config.yaml:{line('conf/config.yaml', '- experiment:')}\n"
+        "  no option of experiment is chosen; there are: batchnorm, "
     )
+
+
+def test_a_group_of_which_nothing_is_chosen_tells_what_it_may_be(
+    write: Write, sweeplab: Command
+) -> None:
+    file = f"sweeplab's conf/config.yaml:{line('conf/config.yaml', '- step:')}"
+    assert sweeplab("why", "step").out.splitlines()[:2] == [
+        f"step = null  from {file}",
+        "  no option of step is chosen; there are: supervised",
+    ]
+    ended = sweeplab("why", "debug", "~debug")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("debug: no option of this group is chosen, as by debug=")
+    write({"conf/extra/one.yaml": "a: 1\n", "conf/extra/two.yaml": "a: 2\n"})
+    assert sweeplab("why", "extra", "--config-dir", "conf").err == (
+        "extra: no option of this group is chosen, as by +extra=one; valid: one, two\n"
+    )
+
+
+def test_a_value_that_is_still_to_be_given_is_told(write: Write, sweeplab: Command) -> None:
+    ended = sweeplab("why", "data.name", "data.name=???")
+    assert ended.code == 2
+    assert ended.out.splitlines()[:2] == [
+        "data.name is still to be given: ??? from the command line (data.name=???)",
+        f"  else mnist  from {NAME}",
+    ]
+    assert ended.err == "data.name=???: must be given\n"
+    write({"conf/optimizer/mine.yaml": "_target_: torch.optim.SGD\nlr: ???\n"})
+    ended = sweeplab("why", "optimizer.lr", "--config-dir", "conf", "optimizer=mine")
+    place = "conf/optimizer/mine.yaml:2 (optimizer=mine)"
+    assert ended.out.startswith(f"optimizer.lr is still to be given: ??? from {place}\n")
 
 
 @pytest.fixture

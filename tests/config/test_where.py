@@ -15,6 +15,7 @@ VALUES = {
     "optimizer.lr": 0.001,
     "trainer.epochs": 20,
     "seed": 0,
+    "data.version": "3",
 }
 MOST_PARTS = f"{' + '.join(['a'] * 25)} >= 1 and {' + '.join(['a'] * 24)} >= 1"  # 200 of them
 
@@ -47,6 +48,9 @@ MOST_PARTS = f"{' + '.join(['a'] * 25)} >= 1 and {' + '.join(['a'] * 24)} >= 1" 
         ("seed == 1 or true", True),
         ("seed == 0 or nothing.there", True),
         ("seed == 1 and nothing.there", False),
+        ("seed == 'auto' or data.version == 'v2'", False),
+        ("seed in ['1', 0]", True),
+        ("data.version == '3'", True),
     ],
 )
 def test_it_says_what_it_means(text: str, holds: bool) -> None:
@@ -62,12 +66,19 @@ def test_it_says_what_it_means(text: str, holds: bool) -> None:
         ("model.activation < 3", "where: model.activation < 3: model.activation is relu, a text; only numbers, and texts, are smaller or larger than one another"),
         ("model.batch_norm < 2", "where: model.batch_norm < 2: model.batch_norm is true, a yes or no; only numbers, and texts, are smaller or larger than one another"),
         ("model.hiden == 3", "where: model.hiden: no such key; did you mean 'model.hidden'?"),
-        ("model.activation == relu", "where: relu: no such key; valid: model.activation, model.batch_norm, model.dropout, model.hidden, optimizer.lr, seed, trainer.epochs; a text needs quotes: 'relu'"),
+        ("model.activation == relu", "where: relu: no such key; valid: data.version, model.activation, model.batch_norm, model.dropout, model.hidden, optimizer.lr, seed, trainer.epochs; a text needs quotes: 'relu'"),
         ("trainer.epochs", "where: trainer.epochs: trainer.epochs is 20, a number, not true or false; compare it with something"),
         ("not model.dropout", "where: model.dropout: model.dropout is null, not true or false; compare it with something"),
         ("model.activation * 2 == 3", "where: model.activation: model.activation is relu, a text, not a number"),
         ("-model.batch_norm == 3", "where: model.batch_norm: model.batch_norm is true, a yes or no, not a number"),
         ("1 / seed > 2", "where: 1 / seed: division by zero"),
+        ('seed == "0"', 'where: seed == "0": seed is 0, a number, and "0" is a text; leave out the quotes'),
+        ("seed != '1'", "where: seed != '1': seed is 0, a number, and '1' is a text; leave out the quotes"),
+        ("seed < '1'", "where: seed < '1': seed is 0, a number, and '1' is a text; leave out the quotes"),
+        ("seed in ['1', '2']", "where: seed in ['1', '2']: seed is 0, a number, and ['1', '2'] is a list; leave out the quotes"),
+        ("'392' in model.hidden", "where: '392' in model.hidden: '392' is a text, and model.hidden is [392, 196], a list; leave out the quotes"),
+        ("model.batch_norm == 'true'", "where: model.batch_norm == 'true': model.batch_norm is true, a yes or no, and 'true' is a text; leave out the quotes"),
+        ("data.version == 3", "where: data.version == 3: data.version is 3, a text, and 3 is a number; a text is given in quotes"),
         ("3 in trainer.epochs", "where: 3 in trainer.epochs: trainer.epochs is 20, a number; `in` looks into a list, or for a text in a text"),
     ],
 )  # fmt: skip

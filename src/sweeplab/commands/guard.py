@@ -103,9 +103,13 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         with imports_kept_whole(), console.streams_started():
             yield
     except KeyboardInterrupt as error:
-        raise type(error)(f"what was finished is kept; {AGAIN}") from None
+        kept = type(error)(f"what was finished is kept; {AGAIN}")
+        # A notebook shows this in the place of a traceback. A class of our own with that method
+        # would end a script with exit code 1: Python tells Ctrl-C by the very class.
+        vars(kept)["_render_traceback_"] = lambda: [f"{type(kept).__name__}: {kept}"]
+        raise kept from None
     except UserError as error:
-        raise UserError(*map(console.shown, error.problems)) from None
+        raise UserError(*map(_said_in_python, error.problems)) from None
     except TrackerBehind as error:
         raise TrackerBehind(console.shown(str(error)), error.root, error.trained) from None
     except RunFailed as error:
@@ -114,7 +118,11 @@ def raised(overrides: Sequence[str]) -> Iterator[None]:
         message = config.explain(error, overrides)
         if message is None:
             raise
-        raise UserError(console.shown(message)) from None
+        raise UserError(_said_in_python(message)) from None
+
+
+def _said_in_python(message: str) -> str:
+    return console.shown(config.in_python(message))
 
 
 def _ensure_folder() -> None:

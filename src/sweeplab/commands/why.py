@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from inspect import Parameter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweeplab import config, console
-from sweeplab.config import Config, origins
+from sweeplab.config import Config, origins, reference
 from sweeplab.config.layers import Layers
 from sweeplab.config.origins import Explained, Origin
 from sweeplab.config.slips import other_key
-from sweeplab.errors import UserError
+from sweeplab.errors import UserError, listed_names
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def _explain_keys(arguments: Namespace) -> None:
     layers = _layers(arguments, arguments.settings)
     explained: list[Explained] = []
     for key in arguments.keys:
-        explained += _explain(layers, key)
+        explained += _explain(layers, key) or _refuse(arguments, layers, key)
     if arguments.json:
         print(console.json_text("why", {"keys": [_as_json(each) for each in explained]}))
         return
@@ -65,6 +65,9 @@ def _explain_keys(arguments: Namespace) -> None:
             lines.append(_short(each))
         else:
             lines += [*_lines(each), *_without_choice(arguments, each)]
+            if each.is_choice and each.value is None:
+                options = listed_names(_options(arguments, each.key)) or "none"
+                lines.append(f"  no option of {each.key} is chosen; there are: {options}")
     console.say("\n".join(lines))  # all at once: the last of them may make a secret known
 
 
@@ -73,7 +76,7 @@ def _layers(arguments: Namespace, settings: list[str]) -> Layers:
 
 
 def _explain(layers: Layers, key: str) -> list[Explained]:
-    """Explain a key, or a group's choice and each key of its section."""
+    """Explain a key, or a group's choice and each key of its section; [] if there is no such key."""
     if not key.strip("~+"):
         raise UserError(f"{key!r}: name a key, as trainer.epochs")
     found: list[Explained | None] = []
@@ -87,11 +90,22 @@ def _explain(layers: Layers, key: str) -> list[Explained]:
         if isinstance(origins.find(layers.values, whole), list):
             key = whole
         found.append(origins.explain_key(layers, key) or _class_default(layers, key))
-    known = [each for each in found if each is not None]
-    if not known:
-        keys = [*layers.choices, *origins.keys_of(layers)]
-        raise UserError(f"{key}: no such key{other_key(key, keys)}")
-    return known
+    return [each for each in found if each is not None]
+
+
+def _refuse(arguments: Namespace, layers: Layers, key: str) -> NoReturn:
+    """Raise UserError for a key that there is not, or a group without a chosen option."""
+    options = _options(arguments, key)
+    if options:
+        plus = "" if any(word.startswith(f"~{key}") for word in arguments.settings) else "+"
+        how = f"no option of this group is chosen, as by {plus}{key}={options[0]}"
+        raise UserError(f"{key}: {how}; valid: {listed_names(options)}")
+    keys = [*layers.choices, *origins.keys_of(layers)]
+    raise UserError(f"{key}: no such key{other_key(key, keys)}")
+
+
+def _options(arguments: Namespace, group: str) -> list[str]:
+    return sorted(reference.group_options(arguments.entry.folder).get(group, ()))
 
 
 def _class_default(layers: Layers, key: str) -> Explained | None:
@@ -128,8 +142,8 @@ def _without_choice(arguments: Namespace, explained: Explained) -> Iterator[str]
 def _lines(explained: Explained, indent: str = "") -> Iterator[str]:
     """Yield the value and where it is from, what it is taken from, and what would hold otherwise."""
     yield indent + _first(explained)
-    for reference in explained.references:
-        yield from _lines(reference, f"{indent}  ")
+    for each in explained.references:
+        yield from _lines(each, f"{indent}  ")
     for origin in explained.origins[1:]:
         yield f"{indent}  else {_value(explained.key, origin)}  {_where(origin)}"
 
@@ -141,6 +155,8 @@ def _first(explained: Explained) -> str:
         return f"{first.text} is not set in the environment"
     if first.is_removal:
         return f"{explained.key} is not there, {source}"
+    if explained.value == origins.NOT_GIVEN:
+        return f"{explained.key} is still to be given: ??? {source}"
     if "${" in str(first.value):  # also in an item of a list
         source += f": {_value(explained.key, first)}"
     if first.kind == "sweep":

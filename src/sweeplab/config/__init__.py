@@ -51,6 +51,7 @@ from sweeplab.config.sections import (
     Trainer,
     defaults,
 )
+from sweeplab.config.slips import in_python
 from sweeplab.config.text import (
     brief,
     canonical_json,

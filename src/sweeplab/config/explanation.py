@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.slips import KEY, SETTING, dotted_keys, meant, setting_meant
+from sweeplab.config.slips import KEY, SETTING, TAKES_M, dotted_keys, meant, setting_meant
 from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def omegaconf_message(error: Any) -> str:
         message = f"refers to {missing[1]}, which is not there; {own}"
         if missing[1].startswith("optimizer."):
             message += " (optimizers of parts of the network have one each)"
+    if message.startswith("Missing mandatory value"):
+        return f"{error.full_key}=???: must be given"
     return f"{error.full_key}: {message}" if error.full_key else message
 
 
@@ -171,17 +173,16 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
     for other errors.
     """
     if swept := re.search(r"Sweep parameters '([^'=]+=.*)' requires --multirun", text):
-        return f"{swept[1]}: several values are a sweep, which takes -m{meant('-m', swept[1])}"
+        return f"{swept[1]}: {TAKES_M}{meant('-m', swept[1])}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
-        advice = "several values are a sweep, which takes -m"
         if re.fullmatch(r"-?0,\d+", value):
-            return f"{key}={value}: {advice}; a point is a dot{meant(f'{key}={value}'.replace(',', '.'))}"
+            return f"{key}={value}: {TAKES_M}; a point is a dot{meant(f'{key}={value}'.replace(',', '.'))}"
         if re.fullmatch(r"-?\d{1,3}(,000)+", value):
             plain = f"{key}={value}".replace(",", "")
-            return f"{key}={value}: {advice}; a number is written without commas{meant(plain)}"
+            return f"{key}={value}: {TAKES_M}; a number is written without commas{meant(plain)}"
         listed = f"a list is given as '{key}=[{value}]'"
-        return f"{key}={value}: {advice}; {listed}{meant('-m', f'{key}={value}')}"
+        return f"{key}={value}: {TAKES_M}; {listed}{meant('-m', f'{key}={value}')}"
     if "Unexpected type annotation: Set[str]" in text:
         inside = [word for word in words if SWEEP_IN_LIST.search(word)]
         return f"{' '.join(inside)}: {NO_SWEEP_IN_LIST}"

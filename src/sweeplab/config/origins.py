@@ -89,6 +89,9 @@ def explain_key(layers: Layers, key: str) -> Explained | None:
         origins += _from_sweep(layer, key)
     for layer in reversed(layers.layers):
         origins += _from_layer(layers, layer, key)
+    # What is still to be given in a file changes nothing of a value that stands below it.
+    given = [each for each in origins if each.kind == "override" or each.value != NOT_GIVEN]
+    origins = given or origins
     is_there = find(layers.values, key) is not MISSING
     if not origins and is_there:
         value = _value(layers, key)
@@ -181,9 +184,9 @@ def _value(layers: Layers, key: str) -> Any:
 
     register(root())
     try:
-        value = OmegaConf.select(layers.composed, key)
+        value = OmegaConf.select(layers.composed, key, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    except OmegaConfBaseException:  # one of Hydra's own, which knows more once it runs
+    except OmegaConfBaseException:  # still to be given, or of Hydra's own, which knows more later
         return find(layers.values, key)
 
 
@@ -211,7 +214,7 @@ def find(values: Any, key: str) -> Any:
         values = {str(name): value for name, value in values.items()}.get(part, MISSING)
         if values is MISSING:
             return MISSING
-    return MISSING if values == NOT_GIVEN else values
+    return values
 
 
 def _line(layer: ConfigLayer, parts: Sequence[str]) -> int | None:

@@ -17,6 +17,8 @@ _ENCLOSED = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|\([^()]*\)|'[^']*'|\"[^\"]*\"")
 TYPESET = str.maketrans("–—−", "---", "‘’“”")
 """Dashes and quotes that word processors and web pages put in the place of the keyboard's."""
 MEANT = "; did you mean "
+A_SWEEP = "several values are a sweep, which "
+TAKES_M = f"{A_SWEEP}takes -m"
 SECTIONS_FIRST = ("trainer", "optimizer", "model", "data")
 """Where a key without its section is looked for first."""
 NEAR_ANYWHERE = 0.75  # how alike names of any section must be: there are a hundred
@@ -120,6 +122,23 @@ def meant(*words: str) -> str:
     if words[0] != "-m" and any(map(_is_swept, words)):
         words = ("-m", *words)
     return f"{MEANT}{' '.join(map(_quoted, words))}?"
+
+
+def in_python(message: str) -> str:
+    """Return a message about the words of a command line for who gave them to a function of
+    Python: what was meant is a call of `sweeplab.sweep`, or texts.
+    """
+    about, is_meant, told = message.replace(TAKES_M, f"{A_SWEEP}sweeplab.sweep takes").partition(
+        MEANT
+    )
+    typed, mark, rest = told.partition("?")
+    if not is_meant or not mark or not typed.startswith(("'", "-m '")):
+        return f"{about}{is_meant}{told}"
+    words = shlex.split(typed)
+    texts = ", ".join(repr(word) for word in words if word != "-m")
+    if words[0] == "-m":
+        texts = f"sweeplab.sweep({texts})"
+    return f"{about}{is_meant}{texts}{mark}{rest}"
 
 
 @dataclass(kw_only=True, slots=True)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
-from sweeplab.config.text import yaml_str
+from sweeplab.config.text import from_text, yaml_str
 from sweeplab.errors import UserError, did_you_mean
 
 LONGEST = 1000  # characters
@@ -38,8 +40,8 @@ NODES = (
 )  # fmt: skip
 OPERATORS = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /"
 GRAMMAR = f"{OPERATORS}, numbers, 'texts', true, false, null, [lists] and keys"
-NUMBER, TEXT = "a number", "a text"
-KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: "a yes or no"}
+NUMBER, TEXT, YES_OR_NO = "a number", "a text", "a yes or no"
+KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: YES_OR_NO}
 
 
 class Condition:
@@ -91,7 +93,7 @@ class Condition:
         value = self._value(node, values)
         if not isinstance(value, bool):
             reason = "not true or false; compare it with something"
-            raise self._error(node, f"{self._description(node, value)}, {reason}")
+            raise self._error(node, f"{_description(self._text, node, value)}, {reason}")
         return value
 
     def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
@@ -130,7 +132,7 @@ class Condition:
     def _number(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
         value = self._value(node, values)
         if _kind(value) != NUMBER:
-            raise self._error(node, f"{self._description(node, value)}, not a number")
+            raise self._error(node, f"{_description(self._text, node, value)}, not a number")
         return value
 
     def _calculate(self, node: ast.BinOp, values: Mapping[str, Any]) -> Any:
@@ -163,26 +165,31 @@ class Condition:
         values: Mapping[str, Any],
     ) -> bool:
         a, b = self._value(left, values), self._value(right, values)
+        self._ensure_same_kind(chain, (left, a), (right, b))
         if type(sign) in EQUALITY:
             return EQUALITY[type(sign)](a, b)
         if isinstance(sign, ast.In | ast.NotIn):
             if not isinstance(b, list) and {_kind(a), _kind(b)} != {TEXT}:
                 advice = "`in` looks into a list, or for a text in a text"
-                raise self._error(chain, f"{self._description(right, b)}; {advice}")
+                raise self._error(chain, f"{_description(self._text, right, b)}; {advice}")
             return (a in b) == isinstance(sign, ast.In)
         kind = _kind(a)
         if kind == _kind(b) and kind in (NUMBER, TEXT):
             return ORDER[type(sign)](a, b)
         if kind == NUMBER:
-            raise self._error(chain, self._description(right, b) + _advice(b, ast.unparse(right)))
-        raise self._error(chain, self._description(left, a) + _advice(a, ast.unparse(left)))
+            raise self._error(
+                chain, _description(self._text, right, b) + _advice(b, ast.unparse(right))
+            )
+        raise self._error(chain, _description(self._text, left, a) + _advice(a, ast.unparse(left)))
 
-    def _description(self, node: ast.expr, value: Any) -> str:
-        """Return `model.hidden is [392, 196], a list`."""
-        kind = _kind(value)
-        if isinstance(node, ast.Constant) or value is None:
-            return f"{_source(self._text, node)} is {kind}"
-        return f"{_source(self._text, node)} is {yaml_str(value)}, {kind}"
+    def _ensure_same_kind(self, chain: ast.Compare, *sides: tuple[ast.expr, Any]) -> None:
+        """Raise UserError where quotes keep two values from being equal: `seed == "0"`."""
+        if not _differ_in_quotes(*(value for _, value in sides)):
+            return
+        is_quoted = any(re.search("['\"]", _source(self._text, node)) for node, _ in sides)
+        advice = "leave out the quotes" if is_quoted else "a text is given in quotes"
+        described = ", and ".join(_description(self._text, *side) for side in sides)
+        raise self._error(chain, f"{described}; {advice}")
 
     def _error(self, node: ast.expr, reason: str) -> UserError:
         return UserError(f"{self._key}: {_source(self._text, node)}: {reason}")
@@ -224,6 +231,28 @@ def _is_allowed(node: ast.AST) -> bool:
 
 def _kind(value: object) -> str:
     return KINDS.get(type(value), "null")
+
+
+def _description(text: str, node: ast.expr, value: Any) -> str:
+    """Return `model.hidden is [392, 196], a list`."""
+    kind = _kind(value)
+    if isinstance(node, ast.Constant | ast.List) or value is None:
+        return f"{_source(text, node)} is {kind}"
+    return f"{_source(text, node)} is {yaml_str(value)}, {kind}"
+
+
+def _differ_in_quotes(a: Any, b: Any) -> bool:
+    """Whether two values, or items of lists, are a number, or a yes or no, and one in quotes."""
+    items = a if isinstance(a, list) else [a]
+    others = b if isinstance(b, list) else [b]
+    return a not in others and any(_is_one_quoted(*pair) for pair in product(items, others))
+
+
+def _is_one_quoted(a: Any, b: Any) -> bool:
+    if {_kind(a), _kind(b)} not in ({NUMBER, TEXT}, {YES_OR_NO, TEXT}):
+        return False
+    text, value = (a, b) if isinstance(a, str) else (b, a)
+    return _kind(from_text(text)) == _kind(value)
 
 
 def _advice(value: Any, name: str) -> str:
