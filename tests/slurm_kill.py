@@ -37,7 +37,7 @@ SWEEP = (
 RUNS = 8
 LONG = "trainer.epochs=400"  # for runs that a minute of Slurm's does not do for
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.workers=3")
-SETTLING = 30.0  # seconds in which the last worker must have left Slurm's queue
+SETTLING = 100.0  # seconds in which the last worker must have left Slurm's queue: it asks a lost node again after 60
 WORKER, JOB, STEP = "sweeplab.commands.cli", "sweeplab.sweep.preload", "slurmstepd"
 
 
