@@ -429,6 +429,23 @@ def test_a_job_that_is_too_large_for_all_nodes_is_refused(
     assert Store(root / "runs").runs() == []
 
 
+@pytest.mark.parametrize(
+    ("address", "cores", "advice"),
+    [
+        ("local", None, cluster.LOWER),
+        ("local", 2, f"{cluster.LOWER}, or raise hydra.launcher.cpus_per_node=2"),
+        ("auto", None, cluster.LARGER),
+        ("auto", 8, cluster.LARGER),
+    ],
+)
+def test_what_helps_where_no_node_is_large_enough(
+    address: str, cores: int | None, advice: str
+) -> None:
+    nodes = cluster.Nodes(address, cores)
+    nodes._needs = [cluster.Size(4, 1)]
+    assert nodes._advice == advice
+
+
 def test_a_result_that_is_not_to_be_seen_yet_is_waited_for(
     home: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,8 @@ from sweeplab.sweep.ray_link import AgentLostError, CallFailedError, Link, LinkL
 from sweeplab.sweep.worker import LOST, TERMINATED
 from sweeplab.train import cpus
 
+KEY = "hydra.launcher.address"
+HERE = "local"  # the address of a cluster of this machine alone
 CONNECTING = 120.0  # seconds that Ray gets to connect in; it gives up itself before that
 JOINING = 60.0  # seconds that nodes get to join before the first job; others may join later
 GREETING = 0.5  # seconds between two looks at the clock while they do
@@ -56,8 +58,9 @@ AUTHENTICATE = (
     "the cluster asks for the token of its head's user: copy ~/.ray/auth_token from there, and"
     " `export RAY_AUTH_MODE=token` here"
 )
+LOWER = "lower trainer.threads or sweep.gpus_per_worker"
 LARGER = (
-    "lower trainer.threads or sweep.gpus_per_worker, start a larger node,"
+    f"{LOWER}, start a larger node,"
     " or let hydra.launcher.nodes_within=900 seconds pass for one that an autoscaler adds"
 )
 
@@ -86,9 +89,10 @@ class Node:
 class Nodes:
     """The nodes that have joined a sweep, and those that were asked to."""
 
-    def __init__(self, place: str, cores: int | None) -> None:
-        """`place` begins messages; `cores`: at most so many of each node, None for all."""
-        self._place = place
+    def __init__(self, address: str, cores: int | None) -> None:
+        """`cores`: at most so many of each node, None for all."""
+        self._place = f"{KEY}={address}"
+        self._is_here_alone = address == HERE
         self._cores = cores or sys.maxsize
         self._nodes: dict[str, Node] = {}  # by Lease.node; a node that comes back gets another key
         self._count = 0  # of keys
@@ -98,6 +102,13 @@ class Nodes:
         self._is_silent = False  # the head, for some time
         self._alone = 0.0  # since when
         self._sizes: list[Size] | None = None  # of all nodes; None: not known yet
+
+    @property
+    def _advice(self) -> str:
+        """Say what helps where no node is large enough for a job."""
+        if any(need.cores > self._cores for need in self._needs):
+            return f"{LOWER}, or raise hydra.launcher.cpus_per_node={self._cores}"
+        return LOWER if self._is_here_alone else LARGER
 
     @property
     def ready(self) -> list[Node]:
@@ -135,7 +146,7 @@ class Nodes:
             if self._sizes is None:
                 continue
             if lack and waited >= within:
-                raise UserError(f"{self._place}: {lack}", LARGER)
+                raise UserError(f"{self._place}: {lack}", self._advice)
             if not lack and (not self._awaited or (waited > JOINING and self.ready)):
                 return
             note = ""
@@ -264,9 +275,9 @@ class Cluster(SweepPlace):
     def __init__(self, address: str, cpus: int | None = None, nodes_within: float = 0.0) -> None:
         self._address = address
         self._cpus = cpus
-        self._within = nodes_within
-        self._key = f"hydra.launcher.address={address}"
-        self._nodes = Nodes(self._key, cpus)
+        self._within = 0.0 if address == HERE else nodes_within
+        self._key = f"{KEY}={address}"
+        self._nodes = Nodes(address, cpus)
         self._count = 0  # of processes
         self._out: list[Lease] = []
         self._lacking = 0.0  # since when the next job needs a larger node than there is
