@@ -98,6 +98,8 @@ WRONG = {
     "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16'?",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
+    "-m hydra/launcher=slurm hydra.launcher.options=[--a=b,-c]": f"hydra.launcher.options=[--a=b,-c]: cannot be read: {EQUALS}"
+    "; did you mean 'hydra.launcher.options=[\"--a=b\",\"-c\"]'?",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",
     "seed=1,": "seed=1,: cannot be read; did you mean 'seed=1'?",
     "seed=,1": "seed=,1: cannot be read: ',' is not expected there",

@@ -20,13 +20,13 @@ from waiting import until
 
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
-from sweeplab.sweep import posts
+from sweeplab.sweep import posts, slurm_queue
 from sweeplab.sweep.board import LaunchersBoard, Posted, Terms, WorkerInfo, WorkersBoard
 from sweeplab.sweep.board_worker import BoardWorker
 from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
 from sweeplab.sweep.slurm_news import SlurmNews
-from sweeplab.sweep.slurm_queue import Element, Report, SlurmQueue
+from sweeplab.sweep.slurm_queue import Element, Report, SlurmQueue, worker_script
 from sweeplab.sweep.worker import LOST, NEVER
 
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
@@ -142,7 +142,10 @@ def test_what_cannot_be_is_one_message_before_any_work(
     ended = train(*slurm, "hydra.launcher.time=00:00")
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=00:00: must be {times}\n")
     ended = train(*slurm, 'hydra.launcher.options=["--job-name=mine"]')
-    assert "must be words for sbatch, without those that sweeplab gives itself: " in ended.err
+    assert 'options of sbatch, as ["--exclusive"], without those that sweeplab gives' in ended.err
+    ended = train(*slurm, 'hydra.launcher.options="[--mail-type=END]"')
+    assert (ended.code, ended.out) == (2, "")
+    assert "must be a list of options of sbatch" in ended.err
     monkeypatch.setenv("PATH", "")
     ended = train(*slurm[:-1])
     assert (ended.code, ended.out) == (2, "")
@@ -368,3 +371,26 @@ def test_a_worker_that_slurm_holds_since_it_could_not_launch_it_is_replaced(
     ]
     assert [element.id for element in report.elements] == ["9_1", "10_0"]
     assert report.submitted == ["10"]
+
+
+@pytest.mark.parametrize(
+    ("setup", "code", "said"),
+    [
+        (["cd /nowhere", "echo never"], 1, "hydra.launcher.setup: exit code 1 of: cd /nowhere\n"),
+        (["odd() { return 3; }", "odd 1"], 3, "hydra.launcher.setup: exit code 3 of: odd 1\n"),
+        (["source ./false"], 1, "hydra.launcher.setup: exit code 1 of: source ./false\n"),
+        (["source ./true", "[ -e no ] && echo never", "if false; then", "echo never", "fi"], 0, ""),
+    ],
+)
+def test_a_line_of_the_setup_that_fails_ends_the_worker(
+    setup: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_queue, "MAIN", "print('at work')")
+    (tmp_path / "false").write_text("false\n")
+    (tmp_path / "true").write_text("false\ntrue\n")
+    (tmp_path / "script").write_text(worker_script(setup, []))
+    ended = subprocess.run(
+        ["bash", "script"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (code, "" if code else "at work\n")
+    assert ended.stderr.endswith(said)

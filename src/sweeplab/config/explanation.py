@@ -346,6 +346,9 @@ def _with_quotes(key: str, value: str) -> str:
     help.
     """
     quoted = f'{key}="{value}"'
+    if listed := re.fullmatch(r"\[([^\[\]{}()]*)\]", value):  # each item by itself
+        items = [f'"{item.strip()}"' for item in listed[1].split(",")]
+        quoted = f"{key}=[{','.join(items)}]"
     return meant(quoted) if '"' not in value and list(_readable_overrides([quoted])) else ""
 
 

@@ -35,6 +35,12 @@ def _is_gpus(value: Any) -> bool:
     return value is None or bool(re.fullmatch(r"([a-z][\w.-]*:)?\d+", str(value), re.IGNORECASE))
 
 
+def _are_options(words: list[str]) -> bool:
+    """Whether sbatch could take these: it would take a first word without a dash for a script."""
+    begins = not words or words[0].startswith("-")
+    return begins and not any(map(OURS.match, words))
+
+
 def _rule(allowed: str, test: Any = lambda _: True) -> Any:
     return field(default=None, metadata={"allowed": f"{allowed}, or null", "test": test})
 
@@ -75,9 +81,9 @@ class SlurmOptions:
     options: list[str] = field(
         default_factory=list,
         metadata={
-            "allowed": "words for sbatch, without those that sweeplab gives itself:"
-            " job-name, array, output, wrap, wait and test-only",
-            "test": lambda words: not any(map(OURS.match, words)),
+            "allowed": 'a list of options of sbatch, as ["--exclusive"], without those that sweeplab'
+            " gives itself: job-name, array, output, wrap, wait and test-only",
+            "test": _are_options,
         },
     )
 

@@ -23,6 +23,13 @@ HELD = ("launch failed requeued held", "JobHoldMaxRequeue")  # by Slurm, until a
 COMPLETING = "COMPLETING"  # it has ended; how can be asked when it has left the queue
 MAIN = "from sweeplab.commands.cli import main; main()"
 CANCELLED = "CANCELLED"
+# Not of lines in files that are sourced: those may fail on purpose, and their last one counts.
+SETUP_FAILED = """code=$? line=$LINENO
+if [ ${#BASH_SOURCE[@]} = 1 ]; then
+    echo "hydra.launcher.setup: exit code $code of: $(sed -n ${line}p "$0")" >&2
+    exit $code
+fi
+"""
 LAUNCH_FAILED = "LAUNCH_FAILED"
 
 
@@ -184,11 +191,17 @@ def submit(arguments: Sequence[str], script: str) -> str:
 
 
 def worker_script(setup: Sequence[str], words: Sequence[str]) -> str:
-    """Return the script of a worker: the user's lines, then `sweeplab` with these words."""
+    """Return the script of a worker: the user's lines, then `sweeplab` with these words.
+
+    A line that fails ends it, but where the shell is to go on: in a condition, or before `||`.
+    """
     command = shlex.join([sys.executable, "-c", MAIN, *words])
     path = shlex.quote(":".join(own_folders()))
     # Slurm's word that the time is nearly over would kill what does not know it yet.
-    lines = ["#!/bin/bash", "trap '' USR1", *setup, f"export PYTHONPATH={path}", f"exec {command}"]
+    lines = ["#!/bin/bash", "trap '' USR1"]
+    if setup:
+        lines += [f"trap {shlex.quote(SETUP_FAILED)} ERR", *setup, "trap - ERR"]
+    lines += [f"export PYTHONPATH={path}", f"exec {command}"]
     return "\n".join(lines) + "\n"
 
 
