@@ -36,6 +36,16 @@ SLIPS = {
     "optimizer=RMSprop": "'optimizer=torch.optim.RMSprop'",
     "experiment=experiments/width": "'experiment=width'",
     "loss=mae": "'loss=torch.nn.L1Loss'",
+    # a plus for what is there already, and a class beside its arguments
+    "+model.hidden=3": "'model.hidden=3'",
+    "+trainer.epochs=3": "'trainer.epochs=3'",
+    "optimizer={_target_:torch.optim.SGD,lr:0.1}": "'optimizer=torch.optim.SGD' 'optimizer.lr=0.1'",
+    "optimizer={D:{_target_:torch.optim.Adam}}": "'~optimizer' '+optimizer={D:{_target_:torch.optim.Adam}}'",
+    # a class or a function where a section is
+    "data.collate=mine.pad": "'data.collate._target_=mine.pad'",
+    "data.dataset=mine.Set": "'data.dataset._target_=mine.Set'",
+    "metrics.f1=mine.F1": "'+metrics.f1._target_=mine.F1'",
+    "metrics=mine.F1": "'+metrics.NAME._target_=mine.F1'",
     # dashes, as other programs have them
     "--epochs 5": "'trainer.epochs=5'",
     "--epochs=5": "'trainer.epochs=5'",
@@ -160,6 +170,7 @@ WITHOUT_CURE = {
     "epochs=1.5": "epochs=1.5: no such key; trainer.epochs=1.5: must be a whole number >= 1",
     "epochs=5 model = cnn": "model = cnn: cannot be read; epochs=5: no such key; did you mean ",
     "--cfg": "--cfg: argument --cfg/-c: expected one argument; python train.py --help says more",
+    "trainer={epoch:3}": "trainer={epoch:3}: there is no key trainer.epoch; did you mean 'epochs'?",
     "store.root=": "store.root=: must be the path of a folder",
     "model=mine.py": "model=mine.py: is a file; name a class in it, as in model=mine.Net",
 }
@@ -236,6 +247,14 @@ def test_what_needs_no_setting_is_said(typed: str, said: str) -> None:
     ("typed", "said"),
     [
         ("name=foo", "no such key; valid: data, loss, "),
+        (
+            "optimizer={foo:1}",
+            "optimizer={foo:1}: there is no key optimizer.foo; valid: _target_, fused, ",
+        ),
+        (
+            "data.collate=pad",
+            "or null; a class or a function is named after its module, as in data.collate._target_=my_module.pad",
+        ),
         ("hydra.launcher.workers=2", "; the launcher that is chosen has none"),
         ("model.layers=3", "no such key; valid: _target_, activation, "),
     ],

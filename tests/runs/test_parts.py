@@ -32,6 +32,17 @@ class TwoOutputs(nn.Linear):
         return super().forward(input), input
 
 
+class Turned(nn.Linear):
+    """A network with a parameter that is a complex number."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.turn = nn.Parameter(torch.ones(in_features, dtype=torch.complex64))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward((input * self.turn).real)
+
+
 class LooksAtValues(nn.Linear):
     """A network that decides by the values of its inputs, so that it cannot run without them."""
 
@@ -121,7 +132,8 @@ class TestFit:
             (["data=diabetes"], "loss=torch.nn.CrossEntropyLoss: is for classes, but data=diabetes is a regression; use loss=mse"),
             (["loss._target_=torch.nn.L1Loss", "~loss.label_smoothing"], "loss=torch.nn.L1Loss: does not fit outputs [B, 10]"),
             (["loss._target_=" + HERE + ".PerExample", "~loss.label_smoothing"], "must give one number a batch, not shape [2]"),
-            (["model=linear", f"model._target_={HERE}.TwoOutputs"], "must return one tensor, returned a tuple"),
+            (["model=linear", f"model._target_={HERE}.TwoOutputs"], "must return one tensor, returned a tuple; a step of your own takes what it likes"),
+            (["model=linear", f"model._target_={HERE}.Turned"], "torch.complex64 and cpu; did you mean 'optimizer.fused=false'?"),
             (["model=linear", f"model._target_={HERE}.NotAModule", "~model.in_features", "~model.out_features"], "must be a torch.nn.Module, is a NotAModule"),
         ],
     )  # fmt: skip

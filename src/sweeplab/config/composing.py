@@ -62,15 +62,24 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
         value: object = None
         if group in COMPONENTS and text.startswith("{"):
             value = from_text(text)
-        if isinstance(value, dict) and "_target_" in value:
-            reason = "would be merged into the arguments of the class that is chosen"
+        if not isinstance(value, dict):
+            continue
+        reason = "would be merged into the arguments of the class that is chosen"
+        if "_target_" in value:
             raise UserError(f"{word}: {reason}{slips.class_meant(group, value)}")
+        if f"~{group}" not in mended and all(map(_is_called, value.values())):  # one for each part
+            raise UserError(f"{word}: {reason}{slips.meant(f'~{group}', f'+{word}')}")
     if mended == settings or all(_is_readable(word) for word in settings):
         return
     broken = [word for word in settings if word not in mended]
     cures = [word for word in mended if word not in settings]
     if cures and all(_is_readable(word) for word in cures):
         raise UserError(f"{' '.join(broken)}: cannot be read{slips.meant(*cures)}")
+
+
+def _is_called(value: object) -> bool:
+    """Whether a value is a section with a class of its own."""
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _is_readable(word: str) -> bool:

@@ -9,7 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplab.config.slips import KEY, SETTING, TAKES_M, dotted_keys, meant, setting_meant
+from sweeplab.config.slips import (
+    KEY,
+    SETTING,
+    TAKES_M,
+    dotted_keys,
+    meant,
+    setting_meant,
+    target_meant,
+)
 from sweeplab.errors import UserError, did_you_mean, first_line, near_name, one_line
 
 if TYPE_CHECKING:
@@ -155,6 +163,11 @@ def _hydra_message(error: Exception, words: Sequence[str]) -> str:
             return f"{again[1]}: stands twice in the defaults list of a file; keep one of the two"
         cure = [word.lstrip("+") for word in typed]
         return f"{' '.join(typed)}: is chosen already, which takes no plus{meant(*cure)}"
+    if present := re.search(r"An item is already at '(.+?)'", text):
+        typed = [word for word in words if word.startswith(f"+{present[1]}=")]
+        cure = [word.lstrip("+") for word in typed]
+        if typed:
+            return f"{' '.join(typed)}: is a key already, which takes no plus{meant(*cure)}"
     if gone := re.search(r"Could not delete from config. '(.+)\..+' does not exist", text):
         advice = f"~{gone[1]} and +{gone[1]}.key=value write the section anew"
         return f"{text} A key that is null cannot be deleted, either; {advice}"
@@ -197,13 +210,16 @@ def _missing_key(error: Exception, cause: Any, words: Sequence[str]) -> str:
         valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
     typed = re.search(r"use \+(.*\S)", str(error))
     key = typed[1] if typed else cause.full_key
-    whole = [word for word in words if word.startswith(f"{key.partition('=')[0]}=")]
-    if typed and whole:  # of several values, all
-        key = whole[0]
+    if typed and key not in words:  # of several values, all
+        key = next((word for word in words if word.startswith(f"{key.partition('=')[0]}=")), key)
     if cause.parent_node is not None and not valid:
-        return f"{key}: no such key; a key below an empty one is added by a plus: +{key}"
+        name, _, value = key.partition("=")
+        cure = target_meant(name, value) or f": +{key}"
+        return f"{key}: no such key; a key below an empty one is added by a plus{cure}"
     if cause.parent_node is not None and typed:
         keys = [each for each in _all_keys(cause.parent_node) if not each.startswith("hydra.")]
+        if "={" in key and key in words:
+            return f"{key}: there is no key {cause.full_key}{did_you_mean(str(cause.key), valid)}"
         if near := setting_meant(key, keys):
             return f"{key}: no such key{near}"
         path = str(cause.parent_node._get_node("_target_")) if "_target_" in valid else "sweeplab."

@@ -405,3 +405,15 @@ def class_meant(group: str, value: Mapping[str, Any]) -> str:
     """Return the end of a message about a section that was given as `model={_target_: ...}`."""
     others = [f"+{group}.{key}={item}" for key, item in value.items() if key != "_target_"]
     return meant(f"{group}={value['_target_']}", *others)
+
+
+def target_meant(key: str, value: object) -> str:
+    """Return the end of a message about a name that stands where a section is expected, as
+    `data.collate=mine.pad`: a class or function is the `_target_` of one; '' for what is no name.
+    """
+    plus = "+" if key.startswith("metrics.") else ""  # a section that has no keys of its own
+    if not isinstance(value, str) or not all(map(str.isidentifier, value.split("."))):
+        return ""
+    if "." in value:
+        return meant(f"{plus}{key}._target_={value}")
+    return f"; a class or a function is named after its module, as in {plus}{key}._target_=my_module.{value}"

@@ -28,7 +28,14 @@ from sweeplab.config.sections import (
     Data,
     Trainer,
 )
-from sweeplab.config.slips import dotted_keys, key_meant, meant, numbers_meant, setting_meant
+from sweeplab.config.slips import (
+    dotted_keys,
+    key_meant,
+    meant,
+    numbers_meant,
+    setting_meant,
+    target_meant,
+)
 from sweeplab.config.text import SCALAR_NAMES, from_text, yaml_str
 from sweeplab.errors import UserError, comma_for_point, did_you_mean, nearest
 
@@ -158,7 +165,8 @@ def validate(plain: Mapping[str, Any]) -> Config:
     for name in (*COMPONENTS, *OPTIONAL):
         nodes[name] = plain.get(name) or {}
         if not isinstance(plain.get(name, {}), dict):
-            problems.append(f"{name}={plain[name]}: a section of keys is expected")
+            advice = target_meant("metrics.NAME", plain[name]) if name == "metrics" else ""
+            problems.append(f"{name}={plain[name]}: a section of keys is expected{advice}")
     nodes["optimizer"] = _without_null_groups(flat_parts(nodes["optimizer"]))
     nodes["scheduler"] = flat_parts(nodes["scheduler"])
     nodes["step"] = _without_null_step(nodes["step"])
@@ -331,6 +339,8 @@ def _advice(key: str, value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
         return f"; {value} is a text here: no quotes, and ${{oc.decode:${{oc.env:NAME}}}} for a variable"
     if kind in (int, float):
         return comma_for_point(value) or numbers_meant(key, value)
+    if kind == Node:
+        return target_meant(key, value)
     if kind is bool and str(value).lower() in (*YES_WORDS, *NO_WORDS):
         return meant(f"{key}={'true' if str(value).lower() in YES_WORDS else 'false'}")
     return nearest(str(value), rule.get("choices", ()))

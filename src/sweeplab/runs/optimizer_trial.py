@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sweeplab import targets
 from sweeplab.config import Config, Node, Trainer
+from sweeplab.config.slips import meant
 from sweeplab.data import seeding
 from sweeplab.errors import UserError, summary
 from sweeplab.runs.trial import Fitted, Parameter
@@ -102,7 +103,10 @@ def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int)
     try:
         optimizer.step(lambda: 0.0)
     except Exception as error:
-        raise UserError(f"{key}={config.optimizer['_target_']}: {summary(error)}") from error
+        problem = summary(error)
+        if "fused=True" in problem:  # complex parameters, say
+            problem += meant(f"{key}.fused=false")
+        raise UserError(f"{key}={config.optimizer['_target_']}: {problem}") from error
     try:  # some compute with their arguments only now
         scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
     except Exception as error:

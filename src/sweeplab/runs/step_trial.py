@@ -107,7 +107,8 @@ def _tried(
     def backward(part: str, value: Tensor) -> None:
         yielded.append(part)
         if "" in parts:
-            advice = f"the optimizer is of the whole network; give optimizer.{part or 'PART'}"
+            words = f"~optimizer +optimizer@optimizer.{part or 'PART'}=adam"
+            advice = f"the optimizer is of the whole network; give each part one, as in {words}"
             raise ValueError(f"it yields the part '{part}', but {advice}")
         if part not in parts:
             known = ", ".join(parts)

@@ -196,7 +196,8 @@ def _forward(config: Config, model: nn.Module, inputs: Tensor) -> tuple[list[Lay
         ) from error
     if not isinstance(output, Tensor):
         raise UserError(
-            f"model={target}: must return one tensor, returned {a_or_an(type(output).__name__)}"
+            f"model={target}: must return one tensor, returned {a_or_an(type(output).__name__)}; "
+            "a step of your own takes what it likes: step._target_=my_module.step"
         )
     if tuple(output.shape) != (len(inputs), needs.out_features):
         key = "model.out_features" if "out_features" in config.model else "model"

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from sweeplab.config.nodes import Node, arguments, as_plain, children
-from sweeplab.config.slips import meant
+from sweeplab.config.slips import meant, target_meant
 from sweeplab.config.text import brief
 from sweeplab.errors import UserError, a_or_an, did_you_mean
 from sweeplab.targets.annotations import NAMED, argument, signature
@@ -25,7 +25,7 @@ def check(node: object, key: str, supplied: Sequence[str] = ()) -> list[str]:
     """
     plain = as_plain(node)
     if not isinstance(plain, dict):
-        return [f"{key}={brief(plain)}: must be a node with a _target_"]
+        return [f"{key}={brief(plain)}: must be a node with a _target_{target_meant(key, plain)}"]
     if "_target_" not in plain:
         advice = "give the dotted name of a class, such as torch.nn.Linear"
         return [f"{key}._target_: is missing; {advice}"]

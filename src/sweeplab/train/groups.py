@@ -22,6 +22,8 @@ T = TypeVar("T")
 GROUPS = "groups"
 """The key of an optimizer's node that holds the patterns."""
 
+TARGET = "_target_"
+
 Names = tuple[str, ...]
 """What a pattern may match: a parameter's names, and its names by the class of its module."""
 
@@ -128,7 +130,7 @@ def problems(node: Node, key: str) -> list[str]:
     if not isinstance(node, dict):
         return targets.check(node, key)
     own, patterns = without_groups(node), node.get(GROUPS)
-    found = targets.check(own, key, ["params"])
+    found = _parts_beside_whole(own, key) or targets.check(own, key, ["params"])
     if found or patterns is None:
         return found
     wanted = "a section of patterns is needed, as in {*.bias: {weight_decay: 0}}"
@@ -145,3 +147,14 @@ def problems(node: Node, key: str) -> list[str]:
             called = {"_target_": own["_target_"], "_partial_": True, **arguments}
             found += targets.check(called, place, ["params"])
     return found
+
+
+def _parts_beside_whole(node: Node, key: str) -> list[str]:
+    """List optimizers of parts that stand beside the arguments of one for the whole network."""
+    parts = [name for name, value in node.items() if isinstance(value, dict) and TARGET in value]
+    if not parts or not isinstance(node.get(TARGET), str):
+        return []
+    advice = (
+        "is for a part, but there is an optimizer of the whole network; ~optimizer leaves it out"
+    )
+    return [f"{key}.{part}: {advice}" for part in parts if not targets.accepts(node[TARGET], part)]
