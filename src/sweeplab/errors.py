@@ -43,7 +43,8 @@ class TrackerBehind(RunFailed):
     def __init__(self, message: str, root: str, trained: str) -> None:
         """`trained` is the sweep's id, or that of the single run, in the store at `root`."""
         super().__init__(message)
-        self.root, self.trained = root, trained
+        self.root: str = root
+        self.trained: str = trained
 
 
 class EndedByRequest(RunFailed):

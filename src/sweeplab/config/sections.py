@@ -263,7 +263,11 @@ class Sweep:
     fuse: bool = True
 
 
-SEEDS = {"allowed": "a whole number >= 0", "test": lambda v: v >= 0, "most": MOST_SEED}
+SEEDS: dict[str, Any] = {
+    "allowed": "a whole number >= 0",
+    "test": lambda v: v >= 0,
+    "most": MOST_SEED,
+}
 """The rule of the top-level key `seed`."""
 
 SECTIONS: dict[str, type] = {

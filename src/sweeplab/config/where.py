@@ -19,7 +19,7 @@ from sweeplab.errors import UserError, did_you_mean
 LONGEST = 1000  # characters
 LARGEST = 200  # syntax nodes
 
-WORDS = {"true": True, "false": False, "null": None}
+WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 EQUALITY: dict[type, Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 ORDER: dict[type, Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -41,7 +41,7 @@ NODES = (
 OPERATORS = "and, or, not, ==, !=, <, <=, >, >=, in, + - * /"
 GRAMMAR = f"{OPERATORS}, numbers, 'texts', true, false, null, [lists] and keys"
 NUMBER, TEXT, YES_OR_NO = "a number", "a text", "a yes or no"
-KINDS = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: YES_OR_NO}
+KINDS: dict[type, str] = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list", bool: YES_OR_NO}
 
 
 class Condition:

@@ -52,7 +52,7 @@ class AnyForm(Kind):
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         self._collate = Collate(data)
-        self.draws = data.collate is not None
+        self.draws: bool = data.collate is not None
 
     def take(self, example: Any, transforms: Transforms) -> trees.Tree:
         if transforms:

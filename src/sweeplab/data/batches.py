@@ -77,7 +77,7 @@ class Batches:
             most = f"the training split has {counted(len(split), 'example')}; give at most that"
             raise UserError(f"trainer.batch_size={batch_size}: {most}")
         self.batch_size = batch_size
-        self.device = torch.device(device)
+        self.device: torch.device = torch.device(device)
         self.seed = seed
         self.shift = shift
         self.transform = transform
@@ -85,7 +85,7 @@ class Batches:
         self._count = len(split) // batch_size if drop_last else math.ceil(len(split) / batch_size)
         if limit is not None:
             self._count = min(self._count, limit)
-        self.examples = min(self._count * batch_size, len(split))  # in an epoch
+        self.examples: int = min(self._count * batch_size, len(split))  # in an epoch
 
     def __len__(self) -> int:
         return self._count

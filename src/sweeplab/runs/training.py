@@ -77,15 +77,19 @@ class Training:
 
     def __init__(self, job: Job, run: store.Run, splits: data.Splits, how: Runtime) -> None:
         trainer = job.config.trainer
-        self.job, self.folder, self.runtime = job, run, how
+        self.job: Job = job
+        self.folder: store.Run = run
+        self.runtime: Runtime = how
         self.train, self.valid, self.test = batches.of_run(job.config, how, splits)
         parts = (splits.train, splits.valid, splits.test)
         self._streamed = [part for part in parts if isinstance(part, data.StreamingSplit)]
-        self.state = build(job.config, how, len(self.train) // (trainer.accumulate or 1))
+        self.state: TrainState = build(
+            job.config, how, len(self.train) // (trainer.accumulate or 1)
+        )
         weights.try_saving(self.state.model, self.state.loss)
-        self.attributes = Attributes(stateful_parts(self.state))
+        self.attributes: Attributes = Attributes(stateful_parts(self.state))
         wrap_ddp(self.state)
-        self.stopping = _early_stopping(job.config)
+        self.stopping: stopping.Stopping = _early_stopping(job.config)
         weights.refuse_unsafe(updater_states(self.state.updaters))
         self.best: State | None = None
         self.epoch = 0

@@ -86,10 +86,10 @@ class Board:
     """The folder."""
 
     def __init__(self, home: store.Store, sweep_id: str) -> None:
-        self.root = home.root
-        self.folder = home.sweeps.absolute() / f"{sweep_id[: store.ID_LENGTH]}{FOLDER}"
+        self.root: Path = home.root
+        self.folder: Path = home.sweeps.absolute() / f"{sweep_id[: store.ID_LENGTH]}{FOLDER}"
         self.sweep_id = sweep_id
-        self.lock_file = self.folder / "launcher.lock"
+        self.lock_file: Path = self.folder / "launcher.lock"
 
     def _at(self, *parts: str) -> Path:
         return self.folder.joinpath(*parts)

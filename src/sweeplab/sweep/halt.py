@@ -22,9 +22,9 @@ class Halt:
         loop = asyncio.get_running_loop()
         self.reason: str | None = None
         self.signals: list[int] = []  # received so far
-        self.close = loop.create_future()  # done: no job is to begin
-        self.stop = loop.create_future()  # done: all jobs are to end
-        self.kill = loop.create_future()  # done: and at once
+        self.close: asyncio.Future[None] = loop.create_future()  # done: no job is to begin
+        self.stop: asyncio.Future[None] = loop.create_future()  # done: all jobs are to end
+        self.kill: asyncio.Future[None] = loop.create_future()  # done: and at once
 
     @contextmanager
     def heeding_signals(self, interrupted: Callable[[], None]) -> Iterator[None]:

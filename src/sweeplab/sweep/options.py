@@ -14,7 +14,7 @@ from sweeplab.config import Config, Node
 from sweeplab.errors import UserError, did_you_mean
 from sweeplab.runs import parts
 
-COUNT = {"allowed": "a whole number >= 1", "test": lambda number: number >= 1}
+COUNT: dict[str, Any] = {"allowed": "a whole number >= 1", "test": lambda number: number >= 1}
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
 BLIND_SAMPLERS = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampler")
 RUN_METRICS = (  # measured once a run, not once an epoch

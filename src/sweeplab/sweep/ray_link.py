@@ -41,7 +41,7 @@ class Link:
     def __init__(self) -> None:
         ours, theirs = Pipe()
         descriptor, name = tempfile.mkstemp(prefix="sweeplab-ray-", suffix=".log")
-        self.log = Path(name)  # of what Ray says
+        self.log: Path = Path(name)  # of what Ray says
         with theirs, os.fdopen(descriptor, "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
                 [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), name],

@@ -128,7 +128,7 @@ class Search(Jobs):
         super().__init__(planned)
         if options.prunes:
             self.look = LOOK
-        self.batch = options.n_jobs
+        self.batch: int = options.n_jobs
         self._space = space
         self._options = options
         self._maker = CellMaker(space, compose)

@@ -74,7 +74,7 @@ class SeedJobs(Jobs):
     def __init__(self, whole: Plan) -> None:
         """Take the looks whose runs the store has. Raises UserError for what cannot be decided."""
         self._whole = whole
-        self.notice = outlook(whole)
+        self.notice: str = outlook(whole)
         self._after = looks.planned(whole.settings.sweep.seeds)
         self._configs = _by_config(whole)
         rule = {"first": whole.cells[0].job.config.seed, "after": self._after}

@@ -41,7 +41,8 @@ class Connection:
     """The connection of a store to the MLflow at one URI."""
 
     def __init__(self, home: store.Store, uri: str) -> None:
-        self.store, self.uri = home, uri
+        self.store: store.Store = home
+        self.uri: str = uri
         self._experiments: dict[str, Experiment] = {}
         # Experiment -> (tag, its value) -> the store's runs there that have it, if all were read.
         self.known_runs: dict[str, dict[tuple[str, str], list[RunInfo]]] = {}

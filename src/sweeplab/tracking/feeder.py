@@ -48,9 +48,12 @@ class Feeder:
         asked: int | None = None,
     ) -> None:
         """`asked` is the latest request that needs no answer; None: the latest that there is."""
-        self.store, self.uri = home, uri
-        self.writer = Writer(home, uri)
-        self.checked = CheckedView(View(home, uri), self.writer.connection, whole=whole)
+        self.store: store.Store = home
+        self.uri: str = uri
+        self.writer: Writer = Writer(home, uri)
+        self.checked: CheckedView = CheckedView(
+            View(home, uri), self.writer.connection, whole=whole
+        )
         if asked is not None:
             self.checked.asked = asked
         self._lock, self._log = lock, log

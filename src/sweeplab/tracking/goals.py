@@ -34,9 +34,11 @@ class FollowedRun:
     """A run of the store, followed as its journal grows."""
 
     def __init__(self, run: store.Run) -> None:
-        self.run, self.id, self.record = run, run.id, run.mlflow_file
+        self.run: store.Run = run
+        self.id: str = run.id
+        self.record: Path = run.mlflow_file
         self.sweeps: list[SweepManifest] = []  # those that have it
-        self.history = store.History(run.journal)
+        self.history: store.History = store.History(run.journal)
         self.history.forget()  # most runs are up to date, and only a few facts of them are needed
 
     @property

@@ -55,7 +55,8 @@ class View:
     """The store as the feeder sees it: the MLflow runs that it asks for, and which are behind."""
 
     def __init__(self, home: store.Store, uri: str) -> None:
-        self.store, self.uri = home, uri
+        self.store: store.Store = home
+        self.uri: str = uri
         self.created: dict[str, int] = {}  # when MLflow's experiments were created, as far as known
         self.experiments: set[str] = set()  # all that the store asks for
         self._manifests = Manifests(home)

@@ -27,8 +27,8 @@ class Writer:
 
     def __init__(self, home: store.Store, uri: str) -> None:
         self.store = home
-        self.connection = Connection(home, uri)
-        self.runs = MlflowRuns(self.connection)
+        self.connection: Connection = Connection(home, uri)
+        self.runs: MlflowRuns = MlflowRuns(self.connection)
 
     def feed(self, tracked: TrackedRun) -> None:
         """Feed one MLflow run, then note that it has reached its goal."""

@@ -138,7 +138,7 @@ class ShardedBatches(data.Batches):
     def __init__(self, split: data.Split, batch_size: int, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
         self._full_size, self._rank = batch_size, rank()
-        self.batch_size = max(1, len(range(self._rank, batch_size, world_size())))
+        self.batch_size: int = max(1, len(range(self._rank, batch_size, world_size())))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         # Seeded for each epoch, so that a checkpoint needs no rank's random state.

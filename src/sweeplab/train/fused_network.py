@@ -100,7 +100,7 @@ class FusedNetwork:
                 if id(parameter) not in joined:
                     self.parameters.append(parameter)
                     self._parts.append([parameter])
-        self.trained = [part for parts in self._parts for part in parts]
+        self.trained: list[Tensor] = [part for parts in self._parts for part in parts]
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         """Lay tensors side by side in memory, and return the whole."""
