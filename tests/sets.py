@@ -29,6 +29,13 @@ def numpy_pair(count: int = 24) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
     return inputs.numpy()[::-1][::-1], targets.numpy()
 
 
+def pandas_pair(count: int = 24) -> tuple[object, object]:
+    import pandas as pd
+
+    inputs, targets = torch_pair(count)
+    return pd.DataFrame(inputs.numpy()), pd.Series(targets.numpy())
+
+
 class Listed(Dataset[Any]):
     """The same examples, one by one."""
 
@@ -69,6 +76,7 @@ def given(what: str) -> object:
         "none": (ones[:0], classes[:0]),
         "two": (ones[:2], classes[:2]),
         "text": (np.array(["a"] * 24), np.zeros(24)),
+        "three arrays": (ones, classes, classes),
         "triples": [(1, 2, 3)] * 24,
         "ragged": [(torch.ones(i % 2 + 2), 0) for i in range(24)],
         "iterator": iter([]),

@@ -106,3 +106,9 @@ def test_what_does_not_vary_is_only_shifted(inputs: torch.Tensor, cure: str | No
 def test_what_is_no_number_is_left_to_those_who_refuse_it() -> None:
     for value in (float("inf"), float("nan")):
         assert scale_note(section(), torch.tensor([[value, 1.0], [2.0, 3.0]])) is None
+
+
+def test_examples_of_one_number_each_are_one_column() -> None:
+    said = scale_note(section(in_features=1), torch.tensor([0.0, 1000.0]))
+    assert said is not None
+    assert said.endswith("add 'data.mean=500' 'data.std=707'")

@@ -73,7 +73,7 @@ class AnyForm(Kind):
             return None
         tree = dict(delivered) if isinstance(delivered, Mapping) else delivered
         leaves, structure = pytree.tree_flatten(tree)
-        if not leaves or not all(isinstance(leaf, Tensor | np.ndarray) for leaf in leaves):
+        if not leaves or not all(map(trees.is_array, leaves)):
             raise self.not_a_set(delivered)
         return Columns(_rows(leaves), structure)
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from sweeplab.data.scaling import Scaling, byte_scale, scale_note, scaled, scale
 from sweeplab.data.sources import Tensors, digest_of, is_tensors
 from sweeplab.data.splits import InMemorySplit, Pair, Split, StreamingSplit, bytes_to_floats
 from sweeplab.data.transforms import Transforms, transformed
-from sweeplab.data.trees import kind_of, tensor_of
+from sweeplab.data.trees import is_array, kind_of, tensor_of
 from sweeplab.errors import UserError, a_or_an, counted
 from sweeplab.metrics import CLASSIFICATION
 
@@ -90,10 +89,15 @@ class Pairs(Kind):
             return delivered
         if isinstance(delivered, Mapping | str | bytes):
             raise self.not_a_set(delivered)
-        if not isinstance(delivered, tuple | list) or len(delivered) != 2:
+        if not isinstance(delivered, tuple | list) or not delivered:
             return None
-        if not all(isinstance(array, Tensor | np.ndarray) for array in delivered):
+        if not all(map(is_array, delivered)):
             return None
+        if len(delivered) != 2:
+            kind, number = type(delivered).__name__, len(delivered)
+            more = "examples with more than two parts take data.task=any and a step"
+            what = f"the target delivers a {kind} of {counted(number, 'array')}"
+            raise UserError(f"data.dataset: {what}; it must deliver {self.wanted}; {more}")
         return _from_arrays(*map(tensor_of, delivered))
 
     def size(self, example: Any) -> int:

@@ -195,7 +195,7 @@ def scale_note(data: Data, inputs: Tensor) -> str | None:
         return None
     rows = max(2, SAMPLE // max(1, inputs[:1].numel()))
     step = max(1, len(inputs) // rows)
-    sample = signed(inputs[::step]).double().flatten(1)
+    sample = signed(inputs[::step]).double().reshape(len(inputs[::step]), -1)
     as_given = _as_given(data, sample)
     mean, std = float(as_given.mean()), float(as_given.std())
     is_far = std > FAR or abs(mean) > FAR

@@ -57,9 +57,26 @@ def tensor_of(value: object) -> Tensor:
         # A copy: torch takes no read-only or reversed memory
         return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError) as error:
+        problem = _no_numbers(value) or str(error)
         raise UserError(
-            f"data.dataset: {a_or_an(kind_of(value))} cannot be made a tensor: {error}"
+            f"data.dataset: {a_or_an(kind_of(value))} cannot be made a tensor: {problem}"
         ) from error
+
+
+def _no_numbers(value: object) -> str:
+    """Say of what kind the items of an array are, if they are no numbers; '' of other values."""
+    if not is_array(value):
+        return ""
+    array = np.asarray(value)
+    if array.dtype.kind not in "OUS":
+        return ""
+    kinds = sorted({type(item).__name__ for item in array.flat})
+    return f"its items are {', '.join(kinds[:3])}, and numbers are needed"
+
+
+def is_array(value: object) -> bool:
+    """Tell whether this is an array: a tensor, one of numpy, or a table or a column of pandas."""
+    return hasattr(value, "__array__") and hasattr(value, "__len__")
 
 
 def kind_of(value: object) -> str:
