@@ -112,7 +112,7 @@ def test_what_is_unpacked_is_compared_as_it_was(
 
 
 def test_the_same_sweep_makes_the_same_bytes_and_no_place_goes_along(
-    packed: Path, sweeplab: Command, root: Path
+    packed: Path, sweeplab: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sweeplab("unpack", str(packed), "tracking=off").code == 0
     for name in ("one.tgz", "two.tgz"):
@@ -129,6 +129,14 @@ def test_the_same_sweep_makes_the_same_bytes_and_no_place_goes_along(
         2,
         "--output=pipe.tex: name a file in a folder that is there\n",
     )
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda place, mode: may(place, mode) and Path(place) != root / "locked"
+    )
+    (root / "locked").mkdir()
+    refused = sweeplab("pack", "latest", "--output", "locked/x.tgz")
+    assert refused.code == 2
+    assert refused.err.startswith(f"{root}/locked cannot be written; name a file elsewhere")
     refused = sweeplab("compare", "--latex", "pipe.tex")
     assert refused.code == 2
     assert "--latex=pipe.tex: is no file that can be replaced" in refused.err

@@ -146,6 +146,28 @@ def test_an_address_that_lacks_its_scheme_or_its_file_is_refused(uri: str, told:
         address.checked(address.resolved(uri))
 
 
+def test_a_database_that_cannot_be_written_is_refused_before_any_work(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "file").touch()
+    (root / "folder").mkdir()
+    (root / "locked").mkdir()
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda place, mode: may(place, mode) and Path(place) != root / "locked"
+    )
+    places = {
+        "file/m.db": f"{root}/file is not a folder",
+        "folder": f"{root}/folder is a folder",
+        "locked/deep/m.db": f"{root}/locked cannot be written",
+    }
+    for place, why in places.items():
+        done = train("data=digits", f"tracking.uri=sqlite:///{place}", tracking=True)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"tracking.uri=sqlite:///{root}/{place}: {why}; give another")
+    assert sorted(path.name for path in root.iterdir()) == ["file", "folder", "locked"]
+
+
 def test_spaces_around_an_address_are_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", " databricks ")
     assert address.resolved(None) == "databricks"

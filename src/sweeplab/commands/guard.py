@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -80,6 +81,8 @@ def reported() -> Iterator[None]:
     # Else Hydra itself prints, and exits with 1 whatever happened.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     spin_count.shorten()
+    # Where no folder for its cache can be written, it does without, in four lines.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     try:
         _ensure_folder()

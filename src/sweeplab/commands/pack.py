@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def main(arguments: Namespace, settings: Config) -> None:
     is_other = file.exists() and not file.is_file()  # a folder, or a device
     if is_other or not file.absolute().parent.is_dir():
         raise UserError(f"--output={file}: name a file in a folder that is there")
+    if not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+        problem = f"{file.absolute().parent} cannot be written"
+        raise UserError(f"{problem}; name a file elsewhere, as in --output $HOME/{file.name}")
     packed = pack(home, sweep, file, with_weights=arguments.weights)
     _say(packed)
 

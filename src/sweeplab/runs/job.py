@@ -157,6 +157,8 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
     finished = home.run(found.fingerprint).status == store.Status.FINISHED
     if not finished:
         once(_check_store, settings.store.root, True)
+        if settings.tracking.enabled and settings.sweep.id is None:  # not again on other machines
+            once(tracking.ensure_writable, tracking.resolve_uri(settings.tracking))
         layers, notes = _fit(settings, once, facts)
     else:
         layers, notes = [], []  # what was trained was in order

@@ -26,6 +26,7 @@ mlflow is imported in this package only, inside functions.
 
 from sweeplab.tracking.address import (
     checked,
+    ensure_writable,
     experiment_name,
     has_page,
     public,

@@ -111,6 +111,34 @@ def checked(uri: str) -> str:
     return uri
 
 
+def ensure_writable(uri: str) -> None:
+    """Raise UserError for an SQLite file that can be neither made nor written here."""
+    path = file(uri)
+    if path is None:
+        return
+    try:
+        parent = next(folder for folder in path.parents if folder.exists())
+        why = _why_unwritable(path, parent)
+    except OSError as error:  # a name that is too long, say
+        why = f"{path}: {error.strerror}"
+    if why:
+        advice = "give another place, as in tracking.uri=sqlite:///$HOME/mlflow.db, or tracking=off"
+        raise UserError(f"tracking.uri={public(uri)}: {why}; {advice}")
+
+
+def _why_unwritable(path: Path, parent: Path) -> str:
+    """Say why a file cannot be written; '' if it can. `parent` is its nearest folder there is."""
+    if not parent.is_dir():
+        return f"{parent} is not a folder"
+    if path.is_dir():
+        return f"{path} is a folder"
+    # SQLite puts its journal beside the file.
+    places = [path, parent] if path.exists() else [parent]
+    if locked := [place for place in places if not os.access(place, os.W_OK)]:
+        return f"{locked[0]} cannot be written"
+    return ""
+
+
 def _is_folder(uri: str) -> bool:
     scheme = _SCHEME.match(uri)
     return scheme[1] == "file" if scheme else not databricks(uri)

@@ -71,6 +71,8 @@ def ensure_readable(uri: str) -> None:
         raise FileNotFoundError(errno.ENOENT, problem, str(path))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
     if path.exists():
         with closing(sqlite3.connect(path, timeout=20)) as connection:
             connection.execute("select name from sqlite_master").fetchone()
