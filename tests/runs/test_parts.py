@@ -12,6 +12,7 @@ from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
 from sweeplab.runs import optimizer_trial, parts, trial
 from sweeplab.runs.build import build
+from sweeplab.runs.job import prepare
 from sweeplab.runs.screen import Layer
 from sweeplab.train.device import Runtime
 
@@ -112,6 +113,11 @@ class TestFit:
         assert fit(
             digits("model=linear", "model._target_=torch.nn.LazyLinear", "~model.in_features")
         )
+
+    def test_one_example_at_a_time_is_refused_where_batch_norm_takes_two(self) -> None:
+        with pytest.raises(UserError, match="batch_size=1: BatchNorm cannot normalise one example"):
+            prepare(digits("trainer.batch_size=1"), [])
+        assert prepare(digits("trainer.batch_size=1", "model.batch_norm=false"), []).layers
 
     def test_a_network_that_looks_at_values_is_tried_on_the_cpu(self) -> None:
         rows = fit(digits("model=linear", f"model._target_={HERE}.LooksAtValues"))

@@ -155,3 +155,13 @@ def test_a_file_that_does_more_than_define_things_is_told_the_cure(
         cure = "put what it runs below if __name__ == '__main__':"
         assert said.err == f"model={name}.Net: its file {does} when it is imported; {cure}\n"
     assert said.out == "2\n"
+
+
+def test_a_package_that_takes_long_to_import_is_none_of_the_users_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "SECONDS", 0.0)
+    assert targets.option_of("model", "torchvision.models.vgg11") == {
+        "_target_": "torchvision.models.vgg11"
+    }
+    assert capsys.readouterr().err == ""

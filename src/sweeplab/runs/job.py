@@ -307,6 +307,8 @@ def _fit(settings: Config, once: Once, facts: data.Facts) -> tuple[list[Layer], 
     else:
         fitted = once(trial.fit_network, _only(settings, "model", "loss", "data"), once)
         notes = list(fitted.notes)
+        if settings.trainer.batch_size == 1:
+            once(trial.ensure_one_trains, _only(settings, "model", "data"))
         once(trial.fit_metrics, _only(settings, "metrics", "data", "trainer"))
     schedule = _only(settings, "optimizer", "scheduler", "data", "trainer")
     parameters = optimizer_trial.parameter_groups(settings, fitted)

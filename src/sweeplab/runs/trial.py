@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,6 +71,21 @@ def fit_network(config: Config, once: Once | None = None) -> Fitted:
         if config.data.batch_transform is not None:
             _try_batch_transform(config, loss, once or Once())
         return fitted
+
+
+def ensure_one_trains(config: Config) -> None:
+    """Raise UserError for a network that cannot be trained on one example at a time.
+
+    It reads the sections model and data. A network that needs values, and so does not run on the
+    meta device, is not judged.
+    """
+    try:
+        with seeding.preserved(), torch.device("meta"):
+            module(config.model, "model")(_blank(config, "meta")[:1])
+    except Exception as error:
+        if "more than 1 value per channel" in str(error):
+            why = "BatchNorm cannot normalise one example by itself"
+            raise UserError(f"trainer.batch_size=1: {why}; give at least 2") from error
 
 
 def fit_metrics(config: Config, answers: tuple[Any, Any] | None = None) -> None:
@@ -221,35 +237,39 @@ def _other_form(data: Data, model: nn.Module, inputs: Tensor) -> str:
 
 
 def _try_loss(config: Config, loss: nn.Module) -> None:
-    """Compute the loss of two examples; where it takes no zeros, of other numbers."""
+    """Raise UserError for a loss that does not fit the outputs and targets of the data."""
     needs, target = config.data, config.loss["_target_"]
     classes = needs.task == metrics.CLASSIFICATION
     if not classes and isinstance(loss, CLASS_LOSSES):
         raise UserError(
             f"loss={target}: is for classes, but data={needs.name} is a regression; use loss=mse"
         )
-    shape = (EXAMPLES, needs.out_features)
     try:
-        value = loss(
-            torch.zeros(shape),
-            torch.zeros(EXAMPLES, dtype=torch.int64) if classes else torch.zeros(shape),
-        )
-    except Exception:
-        different = torch.arange(EXAMPLES) % needs.out_features
-        try:
-            value = loss(torch.rand(shape), different if classes else torch.rand(shape))
-        except Exception as error:
-            hint = "loss=mse trains on one-hot targets" if classes else "loss=mse"
-            raise UserError(
-                f"loss={target}: does not fit outputs [B, {needs.out_features}] and the targets of "
-                f"data={needs.name} ({hint}): {summary(error)}"
-            ) from error
+        with warnings.catch_warnings(action="ignore"):  # training will repeat them
+            value = _loss_of_two(loss, needs.out_features, classes=classes)
+    except Exception as error:
+        hint = "loss=mse trains on one-hot targets" if classes else "loss=mse"
+        raise UserError(
+            f"loss={target}: does not fit outputs [B, {needs.out_features}] and the targets of "
+            f"data={needs.name} ({hint}): {summary(error)}"
+        ) from error
     if not isinstance(value, Tensor):
         raise UserError(f"loss={target}: must give a tensor, gave {a_or_an(type(value).__name__)}")
     if value.shape != ():
         raise UserError(
             f"loss={target}: must give one number a batch, not shape {list(value.shape)}"
         )
+
+
+def _loss_of_two(loss: nn.Module, size: int, *, classes: bool) -> Any:
+    """Compute the loss of two examples of `size` outputs: of zeros, else of other numbers."""
+    shape = (EXAMPLES, size)
+    try:
+        zeros = torch.zeros(EXAMPLES, dtype=torch.int64) if classes else torch.zeros(shape)
+        return loss(torch.zeros(shape), zeros)
+    except Exception:
+        different = torch.arange(EXAMPLES) % size if classes else torch.rand(shape)
+        return loss(torch.rand(shape), different)
 
 
 def _try_batch_transform(config: Config, loss: nn.Module, once: Once) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from inspect import Parameter
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from sweeplab.config import COMPONENTS, Node
 from sweeplab.targets.defaults import default
 from sweeplab.targets.lookup import is_dotted, locate
 from sweeplab.targets.signatures import accepts
+from sweeplab.targets.sources import is_of_project
 
 GROUPS = (*COMPONENTS, "step", "data")
 """The groups whose options are classes or functions."""
@@ -45,7 +46,7 @@ def option_of(group: str, path: str) -> Node:
     Raises UserError if there is no such class.
     """
     search_here()
-    with _watched(f"{group}={path}"):
+    with _watched(f"{group}={path}") if is_of_project(path) else nullcontext():
         target: Any = locate(path, group)
     if group == "data":
         return {"name": path.rpartition(".")[2], "dataset": {"_target_": path}}

@@ -100,6 +100,14 @@ def leads_to_code(word: str) -> bool:
     return source is not None and not source.names.isdisjoint({name, "*", "__getattr__"})
 
 
+def is_of_project(path: str) -> bool:
+    """Whether a dotted name leads into a file of the user's own, none of Python or of a package."""
+    for _, file in _modules(path):
+        package = package_of(file)
+        return not is_standard(file) and (package is None or package.own)
+    return False
+
+
 def file_of(module: str) -> Path | None:
     """Return the file of a module; None if there is none."""
     return dict(_modules(module)).get(module)
