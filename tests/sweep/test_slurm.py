@@ -80,6 +80,24 @@ def test_a_cancelled_worker_leaves_its_run_to_the_others_beyond_the_longest_arra
 
 
 @pytest.mark.full
+def test_workers_that_are_cancelled_before_they_begin_end_the_command(
+    root: Path, slurm: Slurm
+) -> None:
+    for node in slurm.nodes:
+        slurm.say(
+            "scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=none is to begin"
+        )
+    launcher = kill.train(root, [*LONG, ON_SLURM])
+    until(lambda: "to end them: scancel" in out(root) and len(slurm.queue()) == 4)
+    slurm.say(*re.findall(r"scancel [\d ]+", out(root))[-1].split())
+    assert kill.end(launcher, "the launcher") == 1
+    assert "its Slurm jobs were cancelled" in out(root)
+    slurm.until(lambda: slurm.queue() == [])
+    for node in slurm.nodes:
+        slurm.say("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+@pytest.mark.full
 def test_a_command_that_was_interrupted_takes_its_workers_up_again(
     root: Path, train: Command, slurm: Slurm
 ) -> None:

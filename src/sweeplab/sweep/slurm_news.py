@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeplab import console
 from sweeplab.errors import RunFailed
-from sweeplab.sweep.slurm_queue import CANCELLED, Ended, Report, summary
+from sweeplab.sweep.slurm_queue import CANCELLED, Element, Ended, Report, summary
 
 AGAIN = 30.0  # seconds until workers are submitted again after Slurm has refused some
 USELESS = 3  # workers in a row that end without a job: then something is wrong with them all
@@ -17,6 +17,7 @@ WELL = ("COMPLETED", "")  # how workers end that nothing is said of; '': Slurm h
 NEVER = re.compile(  # reasons to wait that no waiting ends, as `man squeue` lists them
     r"Partition(Time|Node)Limit|BadConstraints|Invalid(Account|QOS)|\w+PerJob(Limit)?"
 )
+SOON = ("", "None", "Priority", "Resources")  # reasons to wait that others' ends will end
 LOG_LINES = 5  # of the log of such a worker
 
 
@@ -54,7 +55,7 @@ class SlurmNews:
             self._refused = time.monotonic()
             self._say(f"Slurm takes no more workers now: {report.refused}")
         elif report.elements:
-            self._say(f"Slurm: {summary(report.elements)}")
+            self._say(f"Slurm: {summary(report.elements)}{_advice(report.elements)}")
             _ensure_may_start([element.reason for element in report.elements])
         if has_jobs and self._is_cancelled and not report.elements:
             raise RunFailed("its Slurm jobs were cancelled")
@@ -96,6 +97,14 @@ class SlurmNews:
         except OSError:
             return [f"nothing: there is no {log}"]
         return [*(lines[-LOG_LINES:] or ["nothing"]), f"log: {log}"]
+
+
+def _advice(elements: Sequence[Element]) -> str:
+    """Say how to end workers that all wait for somebody to do something: resume a node, say."""
+    if any(not element.waits or element.reason in SOON for element in elements):
+        return ""
+    jobs = " ".join(sorted({element.id.partition("_")[0] for element in elements}))
+    return f"; none begins until that has changed; to end them: scancel {jobs}"
 
 
 def _ensure_may_start(reasons: Sequence[str]) -> None:

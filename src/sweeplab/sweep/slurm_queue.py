@@ -30,6 +30,7 @@ if [ ${#BASH_SOURCE[@]} = 1 ]; then
     exit $code
 fi
 """
+NO_NUMBER = "4294967294"  # of an element of an array: Slurm's NO_VAL
 LAUNCH_FAILED = "LAUNCH_FAILED"
 
 
@@ -163,11 +164,9 @@ class SlurmQueue:
 
     def _fate(self, element: Element) -> Ended:
         """Ask how a worker ended; Slurm forgets it after some minutes."""
-        try:
-            said = _say("scontrol", "show", "job", "--oneliner", element.id)
-        except SlurmError:
-            said = ""
-        facts = dict(re.findall(r"(\w+)=(\S*)", said))
+        facts = _facts(element.id)
+        if facts.get("JobName") != self._name:  # Slurm has lost its state, and given the id again
+            facts = {}
         state = facts.get("JobState", "")
         words = state or "it has left the queue"
         code, _, number = facts.get("ExitCode", "0:0").partition(":")
@@ -188,6 +187,24 @@ def submit(arguments: Sequence[str], script: str) -> str:
     """Submit a job, and return its id. Raises SlurmError with what Slurm said."""
     said = _say("sbatch", "--parsable", *arguments, script=script)
     return said.strip().splitlines()[-1].partition(";")[0]
+
+
+def _facts(element: str) -> dict[str, str]:
+    """Return what Slurm knows of an element of an array; nothing if it has forgotten it.
+
+    Elements that were cancelled while they waited have a line for all of them together, with
+    numbers such as 0-3, or with none.
+    """
+    job, _, number = element.partition("_")
+    try:
+        lines = _say("scontrol", "show", "job", "--oneliner", job).splitlines()
+    except SlurmError:
+        return {}
+    records = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    known = [facts for facts in records if facts.get("JobState") not in WAITING]
+    by_number = {facts.get("ArrayTaskId", ""): facts for facts in known}
+    together = [each for each in by_number if each == NO_NUMBER or not each.isdecimal()]
+    return by_number.get(number) or by_number.get("".join(together[:1]), {})
 
 
 def worker_script(setup: Sequence[str], words: Sequence[str]) -> str:
