@@ -98,6 +98,21 @@ WRONG = {
     "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16'?",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
+    "hydra/launcher=slurm": "hydra/launcher=slurm: says who trains the runs of a sweep; add -m, for one run, too",
+    "-m hydra.launcher=slurm": "hydra.launcher=slurm: options of a group are chosen with a slash; did you mean "
+    "'hydra/launcher=slurm'?",
+    "-m hydra/launcher=slurm hydra.launcher.wrokers=3": "hydra.launcher.wrokers=3: no such key; did you mean "
+    "'hydra.launcher.workers'?",
+    "-m hydra/launcher=slurm hydra.launcher.timeout_min=3": "hydra.launcher.timeout_min=3: no such key; did you mean "
+    "'hydra.launcher.time'?",
+    "-m hydra.launcher.workers=3": "hydra.launcher.workers=3: no such key; the launcher that is chosen has none; "
+    "another may: ",
+    "-m hydra/launcher=slurm hydra.launcher.partition=gpu,long": "hydra.launcher.partition=gpu,long: takes one value, "
+    "as all keys of Hydra; did you mean 'hydra.launcher.partition=\"gpu,long\"'?",
+    "-m hydra/launcher=slurm hydra.launcher.setup=ls,date": "hydra.launcher.setup=ls,date: takes one value, "
+    "as all keys of Hydra; did you mean 'hydra.launcher.setup=[\"ls\",\"date\"]'?",
+    "-m hydra/launcher=slurm hydra.launcher.workers=2,4": "hydra.launcher.workers=2,4: takes one value, as all keys "
+    "of Hydra",
     "-m hydra/launcher=slurm hydra.launcher.options=[--a=b,-c]": f"hydra.launcher.options=[--a=b,-c]: cannot be read: {EQUALS}"
     "; did you mean 'hydra.launcher.options=[\"--a=b\",\"-c\"]'?",
     "sweep.baseline=seed=1": f"sweep.baseline=seed=1: cannot be read: {EQUALS}",

@@ -523,6 +523,8 @@ def test_what_a_node_must_find(home: Store) -> None:
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=h"), "hydra.launcher.address=h: must be auto, local, or HOST:PORT"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.address=[]"), "hydra.launcher.address=[]: must be auto, local, or"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.nodes_within=-1"), "hydra.launcher.nodes_within=-1: must be a number of seconds >= 0"),
+        (("hydra/launcher=ray_local", "+hydra.launcher.num_cpus=2"), "hydra.launcher.num_cpus=2: no such key; did you mean 'hydra.launcher.cpus_per_node'?"),
+        (("hydra/launcher=ray_local", "hydra.launcher.cpus_per_node=0", "sweep.plan=true"), "hydra.launcher.cpus_per_node=0: must be a whole"),
         (("hydra/launcher=ray_cluster", "hydra.launcher.cpus_per_node=x"), "hydra.launcher.cpus_per_node=x: must be a whole"),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ from waiting import until
 
 from sweeplab.errors import RunFailed, UserError
 from sweeplab.store import Store
-from sweeplab.sweep import posts, slurm_queue
+from sweeplab.sweep import posts, slurm_options, slurm_queue
 from sweeplab.sweep.board import LaunchersBoard, Posted, Terms, WorkerInfo, WorkersBoard
 from sweeplab.sweep.board_worker import BoardWorker
 from sweeplab.sweep.leases import Leases
@@ -135,12 +135,22 @@ def test_what_cannot_be_is_one_message_before_any_work(
 ) -> None:
     slurm = (*WORDS, "hydra/launcher=slurm", "sweep.plan=true")  # else sbatch is looked for first
     ended = train(*slurm, "+hydra.launcher.wrkers=1")
-    assert ended.err == "hydra.launcher.wrkers=1: no such key; did you mean 'workers'?\n"
+    assert (
+        ended.err
+        == "hydra.launcher.wrkers=1: no such key; did you mean 'hydra.launcher.workers'?\n"
+    )
     ended = train(*slurm, "hydra.launcher.time=soon")
     times = "minutes, HH:MM:SS or D-HH:MM:SS, or null"
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=soon: must be {times}\n")
     ended = train(*slurm, "hydra.launcher.time=00:00")
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=00:00: must be {times}\n")
+    ended = train(*slurm, "+hydra.launcher.reservation=class")
+    assert "options, partition, qos, setup, time, workers; another option of sbatch" in ended.err
+    ended = train(*slurm, "hydra.launcher.time=00:30")
+    stops = (
+        "a worker would stop at once, hydra.launcher.grace=60 seconds before the end of its time"
+    )
+    assert (ended.code, ended.err) == (2, f"hydra.launcher.time=00:30: {stops}\n")
     ended = train(*slurm, 'hydra.launcher.options=["--job-name=mine"]')
     assert 'options of sbatch, as ["--exclusive"], without those that sweeplab gives' in ended.err
     ended = train(*slurm, 'hydra.launcher.options="[--mail-type=END]"')
@@ -350,6 +360,65 @@ def test_workers_that_slurm_will_never_start_are_not_waited_for(reason: str) -> 
     tell("Resources", reason)
     with pytest.raises(RunFailed, match=rf"Slurm will never start its workers \({reason}\)"):
         tell(reason, reason)
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("5", 300), ("5:01", 360), ("1:00:00", 3600), ("1-2", 93600), ("2-0:30", 174600)],
+)
+def test_a_time_of_slurms_is_in_whole_minutes(time: str, seconds: int) -> None:
+    assert slurm_options._seconds(time) == seconds
+
+
+def test_workers_that_wait_for_an_administrator_are_told_how_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    news = SlurmNews(tmp_path)
+
+    def tell(*reasons: str) -> str:
+        elements = [
+            Element(id=f"{number}_0", state="PENDING", reason=reason, node="")
+            for number, reason in enumerate(reasons, start=7)
+        ]
+        news.tell(Report(elements=elements), (), has_jobs=True)
+        return capsys.readouterr().out
+
+    assert tell("ReqNodeNotAvail", "Priority") == "Slurm: 2 pending (Priority, ReqNodeNotAvail)\n"
+    ends = "none begins until that has changed; to end them: scancel 7 8"
+    assert tell("DOWN", "DOWN") == f"Slurm: 2 pending (DOWN); {ends}\n"
+
+
+def test_the_job_that_has_the_id_of_a_forgotten_worker_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Slurm that has lost its state gives the same ids again."""
+    queue = SlurmQueue("ours", [], "")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    cancelled = "JobId=9 JobName={} ArrayTaskId={} JobState=CANCELLED Reason=None\n"
+    (tmp_path / "said").write_text(cancelled.format("theirs", "0"))
+    worker = Element(id="9_0", state="RUNNING", reason="None", node="n1")
+    ended = queue._fate(worker)
+    assert (ended.state, ended.words) == ("", "it has left the queue")
+    (tmp_path / "said").write_text(cancelled.format("ours", "0"))
+    assert queue._fate(worker).state == "CANCELLED"
+
+
+@pytest.mark.parametrize("numbers", ["0,2-3", "4294967294"])
+def test_workers_that_were_cancelled_while_they_waited_are_known_by_their_array(
+    numbers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (
+        f"JobId=9 ArrayJobId=9 ArrayTaskId={numbers} JobName=ours JobState=CANCELLED Reason=None",
+        "JobId=10 ArrayJobId=9 ArrayTaskId=1 JobName=ours JobState=RUNNING Reason=None",
+    )
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\n{''.join(f'echo {line};' for line in lines)}\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    queue = SlurmQueue("ours", [], "")
+    workers = [Element(id=name, state="", reason="", node="") for name in ("9_0", "9_1")]
+    assert [queue._fate(worker).state for worker in workers] == ["CANCELLED", "RUNNING"]
 
 
 def test_a_worker_that_slurm_holds_since_it_could_not_launch_it_is_replaced(

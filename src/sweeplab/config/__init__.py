@@ -17,6 +17,7 @@ from sweeplab.config.composing import (
     ensure_options,
     ensure_readable,
     is_job,
+    launcher_overrides,
     overruled,
     quote_words,
     task_overrides,
@@ -51,7 +52,7 @@ from sweeplab.config.sections import (
     Trainer,
     defaults,
 )
-from sweeplab.config.slips import in_python
+from sweeplab.config.slips import in_python, launcher_key_meant
 from sweeplab.config.text import (
     brief,
     canonical_json,

@@ -58,6 +58,10 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
     for word in mended:
         if word == "~tracking":  # its defaults send all to MLflow
             raise UserError(f"{word}: leaves nothing out{slips.meant('tracking=off')}")
+        if choice := re.fullmatch(r"\+*hydra\.(launcher|sweeper)=(\w+)", word):
+            reason = "options of a group are chosen with a slash"
+            cure = slips.meant(f"hydra/{choice[1]}={choice[2]}")
+            raise UserError(f"{word}: {reason}{cure}")
         group, _, text = word.partition("=")
         value: object = None
         if group in COMPONENTS and text.startswith("{"):
@@ -204,6 +208,19 @@ def task_overrides() -> list[str]:
         return []
     words = HydraConfig.get().overrides.task
     return [redact_override(word) for word in words if not word.startswith("sweep.id=")]
+
+
+def launcher_overrides() -> list[str]:
+    """Return the choice of a launcher that does not train on this machine, and its settings, on
+    the command line of the running program.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    words = HydraConfig.get().overrides.hydra
+    elsewhere = re.compile(r"\+*hydra(/launcher=(?!basic$|sweeplab$)|\.launcher\.)")
+    return [word for word in words if elsewhere.match(word)]
 
 
 def is_job() -> bool:

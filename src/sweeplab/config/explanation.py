@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweeplab.config.slips import (
     KEY,
+    LAUNCHER,
     SETTING,
     TAKES_M,
     dotted_keys,
+    launcher_key_meant,
     meant,
     setting_meant,
     target_meant,
@@ -187,6 +189,13 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
     """
     if swept := re.search(r"Sweep parameters '([^'=]+=.*)' requires --multirun", text):
         return f"{swept[1]}: {TAKES_M}{meant('-m', swept[1])}"
+    if swept := re.search(r"Sweeping over Hydra's configuration is not .* '([^'=]+)=(.*?)'", text):
+        key, value = swept.groups()
+        if key in (f"{LAUNCHER}.setup", f"{LAUNCHER}.options"):
+            value = f"[{value}]"
+        is_text = "/" not in key and not re.search(r"(^|,)[\d.]+(,|$)", value)
+        cure = _with_quotes(key, value) if is_text else ""
+        return f"{key}={swept[2]}: takes one value, as all keys of Hydra{cure}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^'=]+)=(.*?)' 1\.", text):
         key, value = ambiguous.groups()
         if re.fullmatch(r"-?0,\d+", value):
@@ -212,6 +221,8 @@ def _missing_key(error: Exception, cause: Any, words: Sequence[str]) -> str:
     key = typed[1] if typed else cause.full_key
     if typed and key not in words:  # of several values, all
         key = next((word for word in words if word.startswith(f"{key.partition('=')[0]}=")), key)
+    if typed and key.startswith(f"{LAUNCHER}."):
+        return f"{key}: no such key{launcher_key_meant(str(cause.key), valid)}"
     if cause.parent_node is not None and not valid:
         name, _, value = key.partition("=")
         cure = target_meant(name, value) or f": +{key}"

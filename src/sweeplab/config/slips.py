@@ -88,6 +88,20 @@ OTHER_NAMES = {
 }
 """What other programs call a key; with a value where theirs would not fit."""
 
+LAUNCHER = "hydra.launcher"
+LAUNCHER_NAMES = {
+    "timeout_min": "time",
+    "mem": "memory",
+    "mem_gb": "memory",
+    "cpus_per_task": "cores",
+    "gpus_per_node": "gpus",
+    "gres": "gpus",
+    "array_parallelism": "workers",
+    "additional_parameters": "options",
+    "num_cpus": "cpus_per_node",
+}
+"""What sbatch, and other launchers of Hydra's, call a key of a launcher."""
+
 WITH_OPTIONS = ("optimizer", "model", "scheduler", "loss", "data")
 COLUMN = "data.dataset.target"
 """The key that is meant by `target` and `data.target` where the value is no number."""
@@ -209,8 +223,6 @@ def setting_meant(typed: str, keys: Iterable[str]) -> str:
     section, _, last = name.rpartition(".")
     if advice := WITHOUT.get(last):
         return advice
-    if name.startswith("hydra.launcher."):
-        return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
     if section in WITH_OPTIONS and last in ("name", "type"):
         return meant(f"{section}={value}")
     if name in ("target", "data.target") and not re.match(r"[\d.]", value):
@@ -295,6 +307,20 @@ def key_meant(typed: str, keys: Iterable[str]) -> str:
         return ""
     anywhere = OTHER_NAMES | anywhere
     return anywhere.get(near_name(name, anywhere, cutoff=NEAR_ANYWHERE), "")
+
+
+def launcher_key_meant(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about a key that the launcher does not have, which has these."""
+    keys = [key for key in known if key != "_target_"]
+    if not keys:
+        return "; the launcher that is chosen has none; another may: hydra/launcher=slurm, say"
+    near = LAUNCHER_NAMES.get(name, "")
+    if near not in keys:
+        near = near_name(name, keys)
+    if near:
+        return f"{MEANT}'{LAUNCHER}.{near}'?"
+    more = f"; another option of sbatch stands in {LAUNCHER}.options" if "options" in keys else ""
+    return did_you_mean(name, keys) + more
 
 
 def other_key(typed: str, keys: Sequence[str]) -> str:

@@ -6,11 +6,11 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sweeplab import store
-from sweeplab.config import Config, as_plain, read_section
+from sweeplab.config import Config, as_plain, launcher_key_meant, read_section
 from sweeplab.errors import UserError
 from sweeplab.runs.job import Job
 from sweeplab.sweep.leases import Leases, gpus_elsewhere
@@ -25,6 +25,15 @@ def _is_time(value: Any) -> bool:
         return True
     is_some = re.search("[1-9]", str(value)) is not None  # 0 means no limit to Slurm
     return not isinstance(value, float) and is_some and bool(TIME.fullmatch(str(value)))
+
+
+def _seconds(time: str) -> int:
+    """Return how long a time of Slurm's is: it counts whole minutes."""
+    days, _, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    units = (3600, 60, 1) if days or len(parts) == 3 else (60, 1)
+    seconds = sum(part * unit for part, unit in zip(parts, units, strict=False))
+    return 24 * 3600 * int(days or 0) + math.ceil(seconds / 60) * 60
 
 
 def _is_memory(value: Any) -> bool:
@@ -90,7 +99,18 @@ class SlurmOptions:
     @classmethod
     def read(cls, section: dict[str, Any]) -> SlurmOptions:
         """Read the section. Raises UserError for unknown keys and bad values."""
-        return read_section(cls, as_plain(section), KEY)
+        plain = as_plain(section)
+        known = [each.name for each in fields(cls)]
+        unknown = {key: value for key, value in plain.items() if key not in known}
+        if unknown:
+            reasons = {key: f"no such key{launcher_key_meant(key, known)}" for key in unknown}
+            raise UserError(*[f"{KEY}.{key}={unknown[key]}: {why}" for key, why in reasons.items()])
+        options = read_section(cls, plain, KEY)
+        seconds = math.inf if options.time is None else _seconds(str(options.time))
+        if options.grace >= seconds:
+            reason = f"a worker would stop at once, {KEY}.grace={options.grace} seconds before"
+            raise UserError(f"{KEY}.time={options.time}: {reason} the end of its time")
+        return options
 
     def arguments(self, name: str, size: WorkerSize, logs: str) -> list[str]:
         """Return the arguments of sbatch for a worker."""
