@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -491,3 +493,31 @@ def test_what_a_command_cannot_read_is_told_in_one_line(
     err = capsys.readouterr().err
     assert err.startswith(said)
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--version"], ["why", "model", "--json"]])
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(root: Path, words: list[str]) -> None:
+    pipe, written = os.pipe()
+    os.close(pipe)
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeplab.commands.cli", *words],
+        cwd=root,
+        stdout=written,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_full_disk_behind_stdout_is_told_in_a_line(root: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeplab.commands.cli", "why", "seed", "--json"],
+            cwd=root,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    said = b"No space left on device; when that is mended, issue the same command again\n"
+    assert (done.returncode, done.stderr) == (1, said)

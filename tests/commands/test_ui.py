@@ -105,7 +105,11 @@ def test_the_address_is_printed_where_there_is_no_browser(
     [
         (["nope"], 2, "nope: no sweep and no run in "),
         (["a", "b"], 2, "a b: name one sweep or run; sweeplab compare takes several\n"),
-        ([OTHER[:4]], 1, f"the run {OTHER} is not in MLflow; sweeplab sync carries it there\n"),
+        (
+            [OTHER[:4]],
+            1,
+            f"the run {OTHER} is not in MLflow at sqlite:///",
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_said_before_a_server_starts(

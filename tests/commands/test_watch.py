@@ -76,6 +76,7 @@ def test_a_sweep_is_watched_while_it_runs(
         f"nobody carries out this sweep any more; sweeplab resume {seen['sweep']['id'][:12]} takes it up\n"
     )
     assert "1 finished, 3 waiting, 1 failed, 1 unfinished" in left.out
+    assert "  2/6   \n" in left.out, "what was killed is not done, and nobody works on the rest"
     assert "seed=0 hidden=1: unfinished after epoch 1" in left.out
 
 

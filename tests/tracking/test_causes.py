@@ -122,3 +122,14 @@ def test_a_proxy_that_asks_for_a_password_is_told_from_the_server(
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         assert cause("https://mlflow.example.org") == causes.PROXY
+
+
+def test_tables_of_another_version_are_told_with_the_command_that_brings_them_level() -> None:
+    said = (
+        "Detected out-of-date database schema (found version ab12, but expected cd34). Take a "
+        "backup of your database, then run 'mlflow db upgrade <database_uri>'"
+    )
+    assert causes.in_short(RuntimeError(said), "sqlite:////x/m.db") == (
+        "its tables are of another version of MLflow (ab12, and not cd34); if that is an older "
+        "one, mlflow db upgrade sqlite:////x/m.db brings them level: make a copy first"
+    )

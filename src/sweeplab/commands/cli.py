@@ -137,14 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.start_in_utf_8()
     console.start_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    known, rest = _parser(words).parse_known_args(words)
-    options = known.parser._option_string_actions
-    for word in rest:
-        if word.partition("=")[0] in options:
-            known.parser.error(f"argument {word}: comes after the command")
-        if word.startswith("-"):
-            _refuse(known.parser, word, "no such option", options)
     with console.words_apart("--json" in words), config.command_noted(), reported():
+        known, rest = _parser(words).parse_known_args(words)
+        options = known.parser._option_string_actions
+        for word in rest:
+            if word.partition("=")[0] in options:
+                known.parser.error(f"argument {word}: comes after the command")
+            if word.startswith("-"):
+                _refuse(known.parser, word, "no such option", options)
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             _run(known, [*known.words, *rest])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -37,11 +39,11 @@ def guarded(program: Callable[P, object]) -> Callable[P, None]:
         is_main = sys.modules["__main__"].__dict__.get(program.__name__) is run
         if is_main:
             console.start_in_utf_8()
-        if "--version" in sys.argv[1:]:  # Hydra would tell its own
-            print(version())
-            return
         is_json = "sweep.plan=json" in sys.argv
         with console.words_apart(is_json), config.command_noted(), reported():
+            if "--version" in sys.argv[1:]:  # Hydra would tell its own
+                print(version())
+                return
             targets.search_here()
             entry = config.entry_of(Path(sys.argv[0]))
             with config.mending(sys.argv[1:], entry.folder, entry.name):
@@ -86,10 +88,26 @@ def reported() -> Iterator[None]:
     config.remember_secrets(word.lstrip("-") for word in sys.argv[1:])
     try:
         _ensure_folder()
-        yield
+        try:
+            yield
+        except SystemExit:
+            _flush()
+            raise
+        _flush()
     except (Exception, KeyboardInterrupt) as error:
         ranks.let_main_process_report(error)
-        sys.exit(_report(error))
+        code = _report(error)
+        try:
+            _flush()
+        except OSError:  # of which Python would complain when the program ends
+            _leave_stdout()
+        sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what is left for stdout while what stands in the way can be told."""
+    if sys.stdout is not None:  # it is where the shell has closed it
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -152,13 +170,30 @@ def _report(error: BaseException) -> int:
     if message := config.explain(error):
         console.complain(message)
         return BAD_INPUT
-    if isinstance(error, OSError) and error.filename is not None:
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, BrokenPipeError) and not _has_reader():
+        return exit_code(error)  # who has read has read enough: `| head`
+    if isinstance(error, OSError) and (is_full or error.filename is not None):
         # A full disk, for example, or a folder that has gone.
+        place = f"{error.filename}: " if error.filename else ""
         advice = "when that is mended, issue the same command again"
-        console.complain(f"{error.filename}: {error.strerror}; {advice}")
+        console.complain(f"{place}{error.strerror}; {advice}")
     else:
         _trace(error)
     return exit_code(error)
+
+
+def _has_reader() -> bool:
+    """Whether stdout, if it is a pipe, still has somebody who reads it."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return not any(state & select.POLLERR for _, state in poll.poll(0))
+
+
+def _leave_stdout() -> None:
+    """Write nothing more to stdout."""
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123  # a descriptor is wanted
+        os.dup2(nothing.fileno(), 1)
 
 
 def _trace(error: BaseException) -> None:

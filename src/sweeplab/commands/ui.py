@@ -107,7 +107,8 @@ def _links(settings: Config, uri: str, base: str, chosen: Run | Node | None) -> 
         links = {f"{what} of {name}": link for what, link in of_sweep.items()}
     if not links:
         sync = console.command("sweeplab sync")
-        raise RunFailed(f"{name} is not in MLflow; {sync} carries it there")
+        where = tracking.public(uri)
+        raise RunFailed(f"{name} is not in MLflow at {where}; {sync} carries it there")
     return links
 
 

@@ -159,8 +159,7 @@ class SweepView:
         counts = [f"{states[state]} {state.replace('_', ' ')}" for state in STATES if states[state]]
         name = f"{sweep.manifest['name']} ({sweep.manifest['id'][:12]})"
         parts: list[RenderableType] = [console.plain(name, style="bold")]
-        left = None if sweep.is_over else sweep.seconds_left()
-        parts.append(overall(sweep.total, self._done, ", ".join(counts), left))
+        parts.append(overall(sweep.total, sweep.done, ", ".join(counts), sweep.seconds_left()))
         parts += self._ranking
         working = self._working()
         parts.append(bars([run.working for run in working[:MOST_JOBS]], self._monitor))
@@ -184,6 +183,8 @@ class SweepView:
             mean = tables.mean_cell(comparison, group, monitor)
             rows.append([*group.cells, f"{n} of {group.n}", mean, mark])
         columns = [*comparison.columns, "n", tables.column_title(comparison, monitor), ""]
+        if not is_interim:  # the last column says nothing
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
         parts: list[RenderableType] = [
             console.grid("", columns, rows, left=len(comparison.columns)),
             *_more(len(comparison.groups) - MOST_CONFIGS, "configs"),
@@ -210,7 +211,7 @@ class SweepView:
             "is_paused": sweep.is_paused,
             "monitor": self._monitor or None,
             "counts": {state: states[state] for state in STATES},
-            "seconds_left": None if sweep.is_over else sweep.seconds_left(),
+            "seconds_left": sweep.seconds_left(),
             "configs": self._configs(),
             "at_work": [_working_content(run) for run in self._working()],
             "failures": [_failure_content(run) for run in self._failures()],

@@ -22,6 +22,7 @@ STATES = (
     Status.PRUNED, DAMAGED,
 )  # fmt: skip
 OPEN = (AT_WORK, WAITING)  # of these more is to come
+RESUMED = (Status.INTERRUPTED, Status.UNFINISHED)
 GOOD = (Status.FINISHED, Status.PRUNED, *OPEN)
 RECENT = 10  # epochs by which the speed of a run is told
 QUIET = 10.0  # seconds without a sign of life, after which nobody carries a sweep out
@@ -195,6 +196,11 @@ class FollowedSweep:
         return len(self.manifest["cells"])
 
     @property
+    def done(self) -> int:
+        """How many of them need no more work: what was interrupted, or killed, is resumed."""
+        return self.total - sum(self.states[state] for state in (*OPEN, *RESUMED))
+
+    @property
     def _is_open(self) -> bool:
         return bool(self.manifest["status"] == "running")
 
@@ -216,7 +222,12 @@ class FollowedSweep:
         return self._is_open and time.time() - begun > QUIET
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds left, by the time that the jobs have taken since it was issued."""
+        """Estimate the seconds left, by the time that the jobs have taken since it was issued.
+
+        None if no job is done yet, and if nobody is at work on the rest.
+        """
+        if self.is_over or self.is_deserted:
+            return None
         began = self.manifest["time"]
         done = sum(run.last >= began and run.state not in OPEN for run in self.runs)
         left = self.states[AT_WORK] + self.states[WAITING]
@@ -239,5 +250,5 @@ class FollowedSweep:
 
 
 def seconds_left(elapsed: float, done: int, left: int) -> float | None:
-    """Estimate the seconds for the jobs that are left; None if none is done yet."""
-    return elapsed / done * left if done else None
+    """Estimate the seconds for the jobs that are left; None if none is, or none is done yet."""
+    return elapsed / done * left if done and left else None

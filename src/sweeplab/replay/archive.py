@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import re
 import shutil
 import tarfile
@@ -232,7 +233,7 @@ def _member(entry: object) -> ArchiveMember:
 def _ensure_space(members: list[ArchiveMember], folder: Path) -> None:
     total = sum(member.size for member in members)
     if total > shutil.disk_usage(folder).free:
-        raise UserError(f"it needs {total / MIB:,.0f} MiB, and there is no such space left")
+        raise UserError(f"it needs {math.ceil(total / MIB):,} MiB, and there is no such space left")
 
 
 def _extract_one(packed: _Unzipped, member: ArchiveMember, folder: Path) -> None:

@@ -32,7 +32,11 @@ CERTIFICATE = (
     r"its certificate is not trusted (\1); give the file of its authority in "
     "MLFLOW_TRACKING_SERVER_CERT_PATH"
 )
-ANSWERS = (  # what an HTTP server or a proxy answers, and what is said of it
+OTHER_VERSION = (
+    r"its tables are of another version of MLflow (\1, and not \2); if that is an older one, "
+    "mlflow db upgrade DATABASE brings them level: make a copy first"
+)
+ANSWERS = (  # what a server, a proxy or MLflow answers, and what is said of it
     (r"failed with error code 401 ", REFUSED),
     (r"error code 403 .*'(Invalid Host header)", r"\1 (403); start it with this name allowed"),
     (r"failed with error code 403 |^PERMISSION_DENIED: ", NOT_ALLOWED),
@@ -41,6 +45,7 @@ ANSWERS = (  # what an HTTP server or a proxy answers, and what is said of it
     (r"too many (50[234]) error", r"it does not run, or is slow: what is before it answers \1"),
     (r"too many (\d+) error|error code (\d+) !=", r"it answers \1\2; its own log says why"),
     (r"the response body was not in a valid JSON format", PAGE),
+    (r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", OTHER_VERSION),
     (r"WRONG_VERSION_NUMBER", NO_HTTPS),
     (r"CERTIFICATE_VERIFY_FAILED\][^:]*: ([^(]+?) \(", CERTIFICATE),
     # as a server says that finds no request where TLS was to begin
@@ -67,15 +72,22 @@ def in_short(error: BaseException, uri: str) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = str(error).replace(uri, address.public(uri))
-    for pattern, answer in ANSWERS:
-        if match := re.search(pattern, text):
-            return match.expand(answer)
+    if answer := known_cause(text, uri):
+        return answer
     known = filter(None, (re.search(pattern, text) for pattern in CAUSES))
     cause = next((match[1] for match in known), text)
     line = next(iter(cause.splitlines()), "") or type(error).__name__
     table = _STATEMENT.search(text)
     where = f" (table {table[1]})" if table else ""
     return config.redact_text(line)[: MOST - len(where)] + where
+
+
+def known_cause(text: str, uri: str) -> str:
+    """Return what is said of a text that a server, or MLflow, answers; '' of an unknown one."""
+    for pattern, answer in ANSWERS:
+        if match := re.search(pattern, text):
+            return match.expand(answer).replace("DATABASE", address.public(uri))
+    return ""
 
 
 def is_too_long(error: BaseException) -> bool:

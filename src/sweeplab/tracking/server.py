@@ -45,9 +45,13 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 log.seek(0)
                 where = address.public(uri)
-                lines = log.read().decode(errors="replace").replace(uri, where).splitlines()
-                problem = f"the MLflow server of {where} did not start; its last words:"
-                raise UserError("\n".join([problem, *lines[-10:]]))
+                words = log.read().decode(errors="replace").replace(uri, where)
+                problem = f"the MLflow server of {where} did not start"
+                if cause := causes.known_cause(words, uri):
+                    raise UserError(f"{problem}: {cause}")
+                raise UserError(
+                    "\n".join([f"{problem}; its last words:", *words.splitlines()[-10:]])
+                )
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
 
