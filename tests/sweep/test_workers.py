@@ -26,7 +26,7 @@ from sweeplab.sweep.board_worker import BoardWorker
 from sweeplab.sweep.leases import Leases
 from sweeplab.sweep.posts import Posts
 from sweeplab.sweep.slurm_news import SlurmNews
-from sweeplab.sweep.slurm_queue import Element, Report, SlurmQueue, worker_script
+from sweeplab.sweep.slurm_queue import Element, Ended, Report, SlurmQueue, worker_script
 from sweeplab.sweep.worker import LOST, NEVER
 
 WORDS = ("-m", *SMALL, "model.dropout=0.1", "sweep.report=false", "model.hidden=16,24", "seed=0,1")
@@ -360,6 +360,42 @@ def test_workers_that_slurm_will_never_start_are_not_waited_for(reason: str) -> 
     tell("Resources", reason)
     with pytest.raises(RunFailed, match=rf"Slurm will never start its workers \({reason}\)"):
         tell(reason, reason)
+
+
+def end(*names: str, state: str = "FAILED") -> list[Ended]:
+    return [Ended(id=name, state=state, words=state) for name in names]
+
+
+def test_workers_of_no_use_end_a_sweep_only_once_no_other_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    news = SlurmNews(tmp_path)
+    at_work = [Element(id="1_0", state="RUNNING", reason="None", node="n1")]
+    news.tell(Report(elements=at_work, ended=end("1_1", "1_2")), (), has_jobs=True)
+    assert news.may_submit
+    (tmp_path / "1_3.txt").write_text("no such module\n")
+    news.tell(Report(elements=at_work, ended=end("1_3")), (), has_jobs=True)
+    assert not news.may_submit
+    said = "3 workers in a row ended without a job, and no more are submitted; the others go on."
+    assert f"{said} The last said:\n    no such module\n" in capsys.readouterr().out
+    news.tell(Report(elements=at_work), ("1_0-a1b2",), has_jobs=True)
+    assert news.may_submit, "it has had a job"
+    news.tell(
+        Report(elements=at_work, ended=end("2_0", "2_1", "2_2")), ("1_0-a1b2",), has_jobs=True
+    )
+    waiting = [Element(id="2_3", state="PENDING", reason="Resources", node="")]
+    with pytest.raises(RunFailed, match="3 workers in a row ended without a job; the last said:"):
+        news.tell(Report(elements=waiting), ("1_0-a1b2",), has_jobs=True)
+
+
+def test_workers_that_could_not_be_launched_at_once_count_as_one(tmp_path: Path) -> None:
+    news = SlurmNews(tmp_path)
+    for job in (1, 2):
+        held = end(f"{job}_0", f"{job}_1", f"{job}_2", state="LAUNCH_FAILED")
+        news.tell(Report(ended=held), (), has_jobs=True)
+    with pytest.raises(RunFailed, match="3 workers in a row"):
+        news.tell(Report(ended=end("3_0", "3_1", state="LAUNCH_FAILED")), (), has_jobs=True)
+    assert not news.may_submit
 
 
 @pytest.mark.parametrize(

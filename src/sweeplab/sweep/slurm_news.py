@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeplab import console
 from sweeplab.errors import RunFailed
-from sweeplab.sweep.slurm_queue import CANCELLED, Element, Ended, Report, summary
+from sweeplab.sweep.slurm_queue import CANCELLED, LAUNCH_FAILED, Element, Ended, Report, summary
 
 AGAIN = 30.0  # seconds until workers are submitted again after Slurm has refused some
 USELESS = 3  # workers in a row that end without a job: then something is wrong with them all
@@ -30,12 +30,19 @@ class SlurmNews:
         self._said = ""  # of the queue, last
         self._refused = -AGAIN  # when Slurm took no more workers
         self._useless = 0  # workers in a row that ended without a job
+        self._last = ""  # of them
+        self._busy = 0  # workers that have had a job
+        self._unlaunched: set[str] = set()  # Slurm jobs with a worker that could not be launched
         self._is_cancelled = False
 
     @property
     def may_submit(self) -> bool:
-        """Whether workers that are missing are to be submitted: not if the user cancelled some."""
-        return not self._is_cancelled and time.monotonic() - self._refused > AGAIN
+        """Whether workers that are missing are to be submitted: not if the user cancelled some, or
+        the last ones were of no use.
+        """
+        if self._is_cancelled or self._useless >= USELESS:
+            return False
+        return time.monotonic() - self._refused > AGAIN
 
     def tell(self, report: Report, busy: Collection[str], *, has_jobs: bool) -> None:
         """Say what is new. Raises RunFailed if no worker will come for the jobs that there are.
@@ -49,9 +56,13 @@ class SlurmNews:
             count = sum(element.id.startswith(f"{job}_") for element in report.elements)
             submitted = f"{console.counted(count, 'worker')} submitted"
             console.say(f"Slurm job {job}: {submitted}, logs: {self._logs}/{job}_*.txt")
+        if len(busy) > self._busy:
+            self._busy, self._useless = len(busy), 0
         for ended in report.ended:
             self._take_end(ended, busy)
-        if report.refused is not None:
+        if self._useless >= USELESS:
+            self._give_up(report)
+        elif report.refused is not None:
             self._refused = time.monotonic()
             self._say(f"Slurm takes no more workers now: {report.refused}")
         elif report.elements:
@@ -79,16 +90,24 @@ class SlurmNews:
         self.say_end(ended)
         if ended.state in WELL:
             return
+        job = ended.id.partition("_")[0]
         if ended.state == CANCELLED:
             self._is_cancelled = True
         elif any(worker.startswith(f"{ended.id}-") for worker in busy):
             self._useless = 0
-        else:
+        elif ended.state != LAUNCH_FAILED or job not in self._unlaunched:
             self._useless += 1
-        if self._useless >= USELESS:
-            what = f"{self._useless} workers in a row ended without a job"
-            said = "\n".join(f"    {line}" for line in self._log_tail(ended.id))
-            raise RunFailed(f"hydra/launcher=slurm: {what}; the last said:\n{said}")
+            self._last = ended.id
+        if ended.state == LAUNCH_FAILED:  # whatever was wrong, it was so for all that came at once
+            self._unlaunched.add(job)
+
+    def _give_up(self, report: Report) -> None:
+        """Say that no more workers are submitted. Raises RunFailed unless some run: a single node may be bad."""
+        what = f"{USELESS} workers in a row ended without a job"
+        said = "".join(f"\n    {line}" for line in self._log_tail(self._last))
+        if all(element.waits for element in report.elements):
+            raise RunFailed(f"hydra/launcher=slurm: {what}; the last said:{said}")
+        self._say(f"{what}, and no more are submitted; the others go on. The last said:{said}")
 
     def _log_tail(self, element: str) -> list[str]:
         log = self._logs / f"{element}.txt"
