@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 FIGURES = Path(__file__).parent / "figures"
 SWEEPLAB = ("-m", "sweeplab.commands.cli")
 FRAME = "import sweeplab; print(sweeplab.results('latest').frame())"
+LOOK = (
+    "from pathlib import Path; from sweeplab.store import Store; from sweeplab.tracking.view import View; "
+    "print(len(View(Store(Path('runs')).open(), 'sqlite:///none.db').jobs()))"
+)
 TINY = (*(word for word in STEP if word != "tracking=off"), "model=linear", "sweep.workers=2")
 MIB, MB = 2**20, 1e6
 
@@ -216,6 +220,7 @@ def stored(count: int, *, configs: bool) -> dict[str, float]:
         watched = Command(root, [*SWEEPLAB, "watch", "--once"]).run()
         frame = Command(root, ["-c", FRAME]).run()
         plan = Command(root, [*sweep_words(100, configs=False), "sweep.plan=true"]).run()
+        look = Command(root, ["-c", LOOK]).run()
         return {
             "runs (s)": listed.seconds,
             "compare, with a report (s)": compare.seconds,
@@ -223,10 +228,12 @@ def stored(count: int, *, configs: bool) -> dict[str, float]:
             "watch (s)": watched.seconds,
             "a frame (s)": frame.seconds,
             "a plan of 100 jobs (s)": plan.seconds,
+            "a feeder's first look (s)": look.seconds,
             "runs (MiB)": listed.own,
             "compare (MiB)": compare.own,
             "a frame (MiB)": frame.own,
             "a plan (MiB)": plan.own,
+            "a feeder's first look (MiB)": look.own,
         }
 
 

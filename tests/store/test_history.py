@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,23 @@ def test_lines_that_were_forgotten_are_read_again(journal: Journal) -> None:
     history.forget()
     assert history.read()
     assert (history.count, history.epochs) == (2, {1: {"valid/loss": 0.5}})
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_lines_that_are_not_wanted_take_no_memory(journal: Journal, replaced: bool) -> None:
+    start(journal, name="x" * 1_000_000)
+    history = History(journal)
+    history.forget()
+    if replaced:
+        history.read()
+        journal.path.rename(journal.path.with_name("aside"))
+        start(Journal(journal.path), name="y" * 1_000_000)
+    tracemalloc.start()
+    history.read()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 100_000
+    assert len(history.first_start["name"]) == 1_000_000, "read again"
 
 
 def test_until_leaves_out_what_came_later(journal: Journal) -> None:

@@ -230,7 +230,10 @@ class History(JournalFacts):
         if stamp == self._stamp:
             return False
         if stamp[:1] != self._stamp[:1] or stat.st_size < self._offset:
+            is_forgetful = self._lines is None
             self._reset()
+            if is_forgetful:
+                self.forget()
         for line in self._new_lines():
             epoch = epoch_of(line)
             if epoch is None:
