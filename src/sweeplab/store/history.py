@@ -54,6 +54,18 @@ def _whole(line: Line | bytes, file: Path, place: int) -> Line:
     return parsed(line, file, place + 1) if isinstance(line, bytes) else line
 
 
+def _new_lines(file: Path, offset: int) -> Sequence[bytes]:
+    """Read the complete lines from a place on; a torn last line is not one."""
+    try:
+        with file.open("rb", buffering=0) as journal:
+            journal.seek(offset)
+            return journal.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(file, error.strerror or first_line(error)) from error
+
+
 class JournalFacts(ABC):
     """What the lines of a journal say."""
 
@@ -234,7 +246,7 @@ class History(JournalFacts):
             self._reset()
             if is_forgetful:
                 self.forget()
-        for line in self._new_lines():
+        for line in _new_lines(self.journal.path, self._offset):
             epoch = epoch_of(line)
             if epoch is None:
                 self._take(parsed(line, self.journal.path, self.count + 1))
@@ -243,17 +255,6 @@ class History(JournalFacts):
             self._offset += len(line) + 1
         self._stamp = stamp
         return True
-
-    def _new_lines(self) -> Sequence[bytes]:
-        """Read the complete lines that follow; a torn last line is not one."""
-        try:
-            with self.journal.path.open("rb", buffering=0) as file:
-                file.seek(self._offset)
-                return file.read().split(b"\n")[:-1]
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise DamagedError(self.journal.path, error.strerror or first_line(error)) from error
 
     def _take(self, line: Line) -> None:
         """Take in a line. Raises DamagedError if it lacks what such a line has."""
