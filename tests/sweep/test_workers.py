@@ -153,6 +153,10 @@ def test_what_cannot_be_is_one_message_before_any_work(
     assert (ended.code, ended.err) == (2, f"hydra.launcher.time=00:30: {stops}\n")
     ended = train(*slurm, 'hydra.launcher.options=["--job-name=mine"]')
     assert 'options of sbatch, as ["--exclusive"], without those that sweeplab gives' in ended.err
+    ended = train(*slurm, 'hydra.launcher.options=["--exclusive","--nodes=2"]')
+    assert "those that sweeplab gives itself: job-name, nodes, ntasks, array" in ended.err, (
+        ended.err
+    )
     ended = train(*slurm, 'hydra.launcher.options="[--mail-type=END]"')
     assert (ended.code, ended.out) == (2, "")
     assert "must be a list of options of sbatch" in ended.err
@@ -167,6 +171,21 @@ def test_what_cannot_be_is_one_message_before_any_work(
     said = "hydra/launcher=slurm: SLURM_CONF=nowhere.conf: no such file\n"
     assert (ended.code, ended.err) == (2, said)
     assert not (root / "runs").exists()
+
+
+def test_workers_find_a_store_whose_path_has_blanks_and_other_letters(
+    root: Path, train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "squeue").write_text("#!/bin/sh\n")
+    (root / "sbatch").write_text(f"#!/bin/sh\ncat > {root}/script\nexit 1\n")
+    for name in ("squeue", "sbatch"):
+        (root / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(root), prepend=":")
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    ended = train(*WORDS, "hydra/launcher=slurm", "store.root='mein Läufe 연구'")
+    assert (ended.code, "nothing was submitted: sbatch " in ended.err) == (2, True), ended.err
+    word = f'store.root="{root}/mein Läufe 연구"'
+    assert (root / "script").read_text().endswith(f" '{word}'\n")
 
 
 def test_a_sweep_that_is_not_there_has_no_work(sweeplab: Command) -> None:

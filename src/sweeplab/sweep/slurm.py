@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from sweeplab import console, store
-from sweeplab.config import Config
+from sweeplab.config import Config, item_text
 from sweeplab.errors import UserError
 from sweeplab.sweep.board import LOGS
 from sweeplab.sweep.jobs import Jobs
@@ -91,7 +91,7 @@ class Slurm(Workers):
         name = f"sweeplab-{self._jobs.plan.id[:8]}-{place}"
         arguments = self._options.arguments(name, self._size, f"{board.folder}/{LOGS}")
         root = store.Store(settings.store.root).root.absolute()
-        words = ["work", self._jobs.plan.id, f"store.root={root}"]
+        words = ["work", self._jobs.plan.id, f"store.root={item_text(str(root))}"]
         last = self._wanted(settings, self._jobs.total) - 1
         self._shown = " ".join(["sbatch", *arguments, f"--array=0-{last}"])
         return SlurmQueue(name, arguments, worker_script(self._options.setup, words))

@@ -16,7 +16,9 @@ from sweeplab.runs.job import Job
 from sweeplab.sweep.leases import Leases, gpus_elsewhere
 
 KEY = "hydra.launcher"
-OURS = re.compile(r"--(job|arr|out|wrap|test|wait$)|-[JaoW]")  # what sweeplab itself decides on
+OURS = re.compile(  # what sweeplab itself decides on
+    r"--(job|arr|out|wrap|test|wait$|nodes(=|$)|ntasks(=|$))|-[JaoWNn]"
+)
 TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as `man sbatch` has it
 
 
@@ -91,7 +93,7 @@ class SlurmOptions:
         default_factory=list,
         metadata={
             "allowed": 'a list of options of sbatch, as ["--exclusive"], without those that sweeplab'
-            " gives itself: job-name, array, output, wrap, wait and test-only",
+            " gives itself: job-name, nodes, ntasks, array, output, wrap, wait and test-only",
             "test": _are_options,
         },
     )
