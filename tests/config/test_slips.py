@@ -319,3 +319,12 @@ def test_a_value_is_told_the_nearest_one(train: Command, typed: str, said: str) 
     ended = train("data=digits", typed)
     assert ended.code == 2
     assert said in ended.err
+
+
+@pytest.mark.parametrize(
+    "command", ["echo a; echo b", "for i in 1 2; do echo $i; done", "a && (b", "A=1 b, c;"]
+)
+def test_a_shell_command_is_taken_as_it_is_typed(command: str) -> None:
+    words = ["-m", "seed=0,1", f"sweep.then={command}"]
+    config.ensure_readable(words)
+    assert config.quote_words(words)[-1] == f"sweep.then='{command}'"

@@ -53,7 +53,7 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
 
     `has_names`: words without `=` are names of sweeps or runs.
     """
-    settings = [word for word in words if not word.startswith("-")]
+    settings = quote_words([word for word in words if not word.startswith("-")])
     mended = slips.joined(settings, has_names=has_names)
     for word in mended:
         if word == "~tracking":  # its defaults send all to MLflow

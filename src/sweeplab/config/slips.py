@@ -400,6 +400,8 @@ def _list(key: str, values: Sequence[str]) -> str:
 def _with_equals(word: str) -> str:
     key, equals, value = word.translate(TYPESET).partition("=")
     value = value.lstrip("=")
+    if equals and value.startswith(("'", '"')):  # what is in quotes was meant so
+        return f"{key}={value}"
     value = value.rstrip(",;").replace(";", ",") or value
     for opened, closed in ("[]", "()"):
         if value.count(opened) == value.count(closed) + 1:
