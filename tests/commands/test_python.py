@@ -521,7 +521,15 @@ def test_a_lag_of_mlflow_is_said_and_not_raised(
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [(None, "None: give a name"), (3, "3: give a name"), ([], "names no sweep")]
+    ("names", "said"),
+    [
+        (None, "None: give a name"),
+        (3, "3: give a name"),
+        ([], "names no sweep"),
+        (" ", "'': an empty name"),
+        ([""], "'': an empty name"),
+        ({"x": "y" * 99}, r"{'x': 'y+\.\.\.: give a name"),
+    ],
 )
 def test_what_is_no_name_is_told(root: Path, names: Any, said: str) -> None:
     for call in (sweeplab.results, sweeplab.compare):
@@ -554,6 +562,7 @@ def test_what_lies_in_two_stores_is_not_compared_as_one(root: Path, home: Store)
     with pytest.raises(sweeplab.UserError, match=r"is of the store .*runs, and not of there$"):
         sweeplab.compare(here, root="there")
     assert len(sweeplab.compare(there, "latest").groups) == 2
+    assert len(sweeplab.compare(list(here)[:2], here.runs[2]).comparison.replicas) == 3
     assert len(sweeplab.compare([here.id, "latest"]).groups) == 2
 
 

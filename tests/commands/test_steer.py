@@ -354,6 +354,11 @@ NAMED = [
     ),
     (["ui", ""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
     (["watch", ""], "'': an empty name; latest is the latest sweep, sweeplab runs lists the runs"),
+    (["unpack", "a.tgz", "b.tgz"], "b.tgz: is a second name; sweeplab unpack takes one at a time"),
+    (
+        ["unpack", "store.root=x"],
+        "store.root=x: sets a key; the file comes first, as in: sweeplab unpack FILE",
+    ),
     (["resume", "latest", "width"], "width: is a second name; sweeplab resume takes one at a time"),
     (
         ["verify", "latest", "latest"],

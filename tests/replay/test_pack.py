@@ -100,7 +100,7 @@ def test_what_is_unpacked_is_compared_as_it_was(
     kept = {
         file: file.read_bytes() for file in sorted((root / "runs").rglob("*")) if file.is_file()
     }
-    again = sweeplab("unpack", str(packed), "tracking=off")
+    again = sweeplab("unpack", "tracking=off", str(packed))
     assert "0 runs added, 3 were there already" in again.out
     assert kept.keys() == {file for file in (root / "runs").rglob("*") if file.is_file()}
     repacked = sweeplab("pack", ours, "--output", "again.tgz")

@@ -70,7 +70,7 @@ OTHER_NAMES = {
 
 _OVERRIDE = re.compile(r"[+~]*[\w.@/]+=")
 
-NAMES = ("NAME", "RUN", "SWEEP")  # how parsers call what one sweep or run is named by
+NAMES = ("NAME", "RUN", "SWEEP", "FILE")  # how parsers call what a command takes one of
 
 MODULES = dict.fromkeys(("stop", "pause", "resume", "retry"), "steer")
 
@@ -184,7 +184,7 @@ def _name_first(arguments: argparse.Namespace, words: list[str]) -> list[str]:
     """Take the name of a run or a sweep that was typed after an override; return the overrides."""
     for key in NAMES:
         word = vars(arguments).get(key)
-        if word is None:
+        if not isinstance(word, str):  # none, or files, of which a command takes several
             continue
         if word.startswith("-"):  # argparse takes what looks like a number for a name
             _refuse(arguments.parser, word, "no such option", [])
@@ -192,8 +192,10 @@ def _name_first(arguments: argparse.Namespace, words: list[str]) -> list[str]:
             continue
         names = [other for other in words if not _is_override(other)]
         if not names:
-            problem = "sets a key; the name of a sweep or a run comes first"
-            example = f"sweeplab {arguments.command} latest"
+            example, what = f"sweeplab {arguments.command} latest", "the name of a sweep or a run"
+            if key == "FILE":
+                example, what = f"sweeplab {arguments.command} FILE", "the file"
+            problem = f"sets a key; {what} comes first"
             raise UserError(f"{word}: {problem}, as in: {example}")
         setattr(arguments, key, names[0])
         left = list(words)
@@ -220,7 +222,8 @@ def _ensure_no_option(parser: argparse.ArgumentParser, words: Sequence[str]) -> 
 
 def _ensure_names(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     """Raise UserError for an empty name, and for a second one where there is one only."""
-    names = [text for key, text in vars(arguments).items() if key in NAMES and text is not None]
+    given = vars(arguments)
+    names = [given[key] for key in NAMES if isinstance(given.get(key), str)]
     if any(not text.strip() for text in words) and arguments.command in ("why", "help"):
         raise UserError(
             f"'': an empty name; name a key, as in: sweeplab {arguments.command} trainer.epochs"

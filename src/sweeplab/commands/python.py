@@ -26,7 +26,7 @@ from sweeplab.commands.results import (
     single,
 )
 from sweeplab.commands.train import train
-from sweeplab.errors import TrackerBehind, UserError
+from sweeplab.errors import TrackerBehind, UserError, one_line
 from sweeplab.store import Store
 
 _at_work = Lock()
@@ -103,7 +103,7 @@ def results(
 
 
 def compare(
-    *names: str | Sequence[str] | SweepResults | RunResults,
+    *names: str | SweepResults | RunResults | Sequence[str | SweepResults | RunResults],
     where: str | None = None,
     baseline: str | Sequence[str] = (),
     target: float | None = None,
@@ -192,7 +192,10 @@ def _listed(names: object) -> list[str]:
     """Return the names as a list. Raises UserError for none, and for what is no name."""
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
-        raise UserError(f"{names!r}: give a name, or a list of names, as in 'latest'")
+        shown = config.brief(one_line(repr(names)))
+        raise UserError(f"{shown}: give a name, or a list of names, as in 'latest'")
+    if not all(name.strip() for name in listed):
+        raise UserError("'': an empty name; 'latest' is the latest sweep")
     if not listed:
         raise UserError("[]: names no sweep and no run; 'latest' is the latest sweep")
     return list(listed)
@@ -203,6 +206,7 @@ def _together(names: Sequence[object], root: str | Path | None) -> SweepResults:
 
     Raises UserError if it is of several stores.
     """
+    names = list(_flat(names))
     results = [name for name in names if isinstance(name, RecordedRuns)]
     home = results[0]._home if results and root is None else _store(root)
     sweeps = []
@@ -214,6 +218,15 @@ def _together(names: Sequence[object], root: str | Path | None) -> SweepResults:
             raise UserError(f"{name!r}: is of the store {name._home.root}, and not of {home.root}")
         sweeps += name._sweeps
     return SweepResults(home, sweeps)
+
+
+def _flat(names: Sequence[object]) -> Iterator[object]:
+    """Yield what is named, what was returned in a list, such as `sweep.runs`, one by one."""
+    for name in names:
+        if isinstance(name, list | tuple) and any(isinstance(each, RecordedRuns) for each in name):
+            yield from name
+        else:
+            yield name
 
 
 def _store(root: str | Path | None) -> Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -184,6 +184,9 @@ class SweepResults(RecordedRuns):
 
     def __len__(self) -> int:
         return len(self.runs)
+
+    def __iter__(self) -> Iterator[RunResults]:
+        return iter(self.runs)
 
     def __repr__(self) -> str:
         names = "; ".join(console.shown(str(sweep["name"])) for sweep in self._sweeps)
