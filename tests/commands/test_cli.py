@@ -100,7 +100,8 @@ WRONG = {
     "'model.hidden=[8,16]'; did you mean -m 'model.hidden=8,16'?",
     "seed=[range(2)]": "seed=[range(2)]: no range, choice, interval or glob inside a list; give it alone, as in "
     "seed=range(3)",
-    "hydra/launcher=slurm": "hydra/launcher=slurm: says who trains the runs of a sweep; add -m, for one run, too",
+    "hydra/launcher=slurm": "hydra/launcher=slurm: is about the runs of a sweep; add -m, for one run, too",
+    "hydra/sweeper=optuna hydra.sweeper.n_trials=3": "hydra/sweeper=optuna: is about the runs of a sweep; add -m, for ",
     "-m hydra.launcher=slurm": "hydra.launcher=slurm: options of a group are chosen with a slash; did you mean "
     "'hydra/launcher=slurm'?",
     "-m hydra/launcher=slurm hydra.launcher.wrokers=3": "hydra.launcher.wrokers=3: no such key; did you mean "

@@ -75,8 +75,8 @@ def _refuse_keys_of_sweeps(sweep: Mapping[Any, Any]) -> None:
     if sweep.get("from") is not None:
         problem = "is where a sweep starts from; add -m, for one run, too"
         raise UserError(f"sweep.from={sweep['from']}: {problem}")
-    for word in config.launcher_overrides():
-        problem = "says who trains the runs of a sweep; add -m, for one run, too"
+    for word in config.overrides_of_sweeps():
+        problem = "is about the runs of a sweep; add -m, for one run, too"
         raise UserError(f"{config.redact_override(word)}: {problem}")
     for word in config.task_overrides():
         if _is_rule(word):

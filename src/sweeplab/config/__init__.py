@@ -17,7 +17,7 @@ from sweeplab.config.composing import (
     ensure_options,
     ensure_readable,
     is_job,
-    launcher_overrides,
+    overrides_of_sweeps,
     overruled,
     quote_words,
     task_overrides,

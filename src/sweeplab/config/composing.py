@@ -210,17 +210,17 @@ def task_overrides() -> list[str]:
     return [redact_override(word) for word in words if not word.startswith("sweep.id=")]
 
 
-def launcher_overrides() -> list[str]:
-    """Return the choice of a launcher that does not train on this machine, and its settings, on
-    the command line of the running program.
+def overrides_of_sweeps() -> list[str]:
+    """Return what was said of the launcher and the sweeper on the command line of the running
+    program, but for those that are the default.
     """
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return []
     words = HydraConfig.get().overrides.hydra
-    elsewhere = re.compile(r"\+*hydra(/launcher=(?!basic$|sweeplab$)|\.launcher\.)")
-    return [word for word in words if elsewhere.match(word)]
+    about = re.compile(r"\+*hydra[/.](launcher|sweeper)(\.|=(?!basic$|sweeplab$))")
+    return [word for word in words if about.match(word)]
 
 
 def is_job() -> bool:
