@@ -463,6 +463,13 @@ def test_another_sweeper_may_use_our_launcher(root: Path, train: Command) -> Non
     assert statuses(root) == {8: "finished", 16: "finished"}
 
 
+def test_a_sweeper_of_hydras_may_have_settings(root: Path, train: Command) -> None:
+    own = ("hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2", "hydra/launcher=basic")
+    ended = train("-m", *SMALL, "model.hidden=8,16", *own)
+    assert ended.code == 0, ended.err
+    assert statuses(root) == {8: "finished", 16: "finished"}
+
+
 @pytest.mark.long
 def test_a_sweep_whose_launcher_is_killed(
     root: Path, train: Command, faults: Callable[..., None], request: pytest.FixtureRequest

@@ -212,11 +212,11 @@ def task_overrides() -> list[str]:
 
 def overrides_of_sweeps() -> list[str]:
     """Return what was said of the launcher and the sweeper on the command line of the running
-    program, but for those that are the default.
+    program, but for those that are the default; nothing in a sweep, also of Hydra's own sweeper.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    if not HydraConfig.initialized():
+    if not HydraConfig.initialized() or is_job():
         return []
     words = HydraConfig.get().overrides.hydra
     about = re.compile(r"\+*hydra[/.](launcher|sweeper)(\.|=(?!basic$|sweeplab$))")
