@@ -71,7 +71,8 @@ def ensure_readable(words: Sequence[str], *, has_names: bool = False) -> None:
         reason = "would be merged into the arguments of the class that is chosen"
         if "_target_" in value:
             raise UserError(f"{word}: {reason}{slips.class_meant(group, value)}")
-        if f"~{group}" not in mended and all(map(_is_called, value.values())):  # one for each part
+        is_section_of_parts = all(map(_is_called, value.values()))
+        if f"~{group}" not in mended and is_section_of_parts:
             raise UserError(f"{word}: {reason}{slips.meant(f'~{group}', f'+{word}')}")
     if mended == settings or all(_is_readable(word) for word in settings):
         return

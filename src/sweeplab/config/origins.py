@@ -66,7 +66,7 @@ def explain_choice(layers: Layers, group: str) -> Explained:
         for line, name, listed, is_override in _listed(layer):
             if name != group:
                 continue
-            rank = 2  # below all that override it
+            rank = 2  # after the configs that override it, of rank 0 or 1
             if is_override:
                 rank = int(layers.choosers.get(group) != layer.name)
             ranked.append((rank, Origin(kind="file", value=listed, file=layer.file, line=line)))

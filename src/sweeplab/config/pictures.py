@@ -41,7 +41,7 @@ ONE_SIZE: dict[str, tuple[list[int], int]] = {
     "SVHN": ([3, 32, 32], 10),
     "USPS": ([1, 16, 16], 10),
 }
-"""The others: shape of a picture, and number of classes."""
+"""Sets of torchvision with pictures of one size: shape of a picture, and number of classes."""
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -87,7 +87,7 @@ def folder_sizes(node: Mapping[str, Any], root: Path) -> tuple[list[int] | None,
 
 
 def known_sizes(node: Mapping[str, Any]) -> tuple[list[int] | None, int]:
-    """Return the same of a set of torchvision; one class if it is not known."""
+    """Return shape and number of classes of a set of torchvision; one class if it is not known."""
     name = str(node.get("name"))
     shape, classes = ONE_SIZE.get(name, (None, ANY_SIZE.get(name, 1)))
     if node.get("resize"):

@@ -104,7 +104,7 @@ LAUNCHER_NAMES = {
 
 WITH_OPTIONS = ("optimizer", "model", "scheduler", "loss", "data")
 COLUMN = "data.dataset.target"
-"""The key that is meant by `target` and `data.target` where the value is no number."""
+"""The key that is meant by `target` and `data.target` where the value is not a number."""
 
 _AGAIN = "; leave it out: the same command again goes on where the run was interrupted"
 _BEST = "; leave it out: a run keeps the weights of its best epoch"
@@ -126,7 +126,7 @@ WITHOUT = {
     "validation_split": _SHARES,
     "test_size": _SHARES,
 }
-"""What needs no key here."""
+"""Keys of other programs that have no counterpart here, each with the advice in its place."""
 
 
 def meant(*words: str) -> str:

@@ -379,7 +379,7 @@ def _as_kind(value: Any, kind: Any) -> tuple[bool, Any]:
 
 
 def _as_list(value: Any, kind: Any) -> tuple[bool, Any]:
-    """Do the same for a list whose items are to be of that kind; a text alone is a list of one."""
+    """Return `_as_kind` of a list whose items are to be of that kind; a text alone is a list of one."""
     if kind is str and isinstance(value, str):
         return True, [value]
     if not isinstance(value, list):

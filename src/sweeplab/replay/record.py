@@ -141,9 +141,8 @@ def _load(file: Path) -> Node:
     try:
         text = file.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(
-                f"{file.name}: refused: a record has no aliases"
-            )  # a few lines of them fill the memory
+            # A few lines of aliases can fill the memory.
+            raise UserError(f"{file.name}: refused: a record has no aliases")
         loaded = yaml.safe_load(text)
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file.name}: refused: {' '.join(str(error).split())}") from error

@@ -42,10 +42,10 @@ class Checkpoint:
 
 
 OWN = frozenset({"fingerprint", "reason", "best", "stopping", "trained_examples", "train_seconds"})
-"""What each of several runs has by itself if they share their epochs."""
+"""The fields that differ between runs that share their epochs."""
 
 OPTIONAL = frozenset({"averaged", "step", "scaler"})
-"""What checkpoints of earlier versions lack."""
+"""The fields that checkpoints of earlier versions lack."""
 
 NO_COMMENT = (0).to_bytes(2, "little")  # the end of a ZIP file: the length of its comment
 DIGEST = b"sha256:"

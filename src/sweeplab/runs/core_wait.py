@@ -13,7 +13,7 @@ from pathlib import Path
 
 TASKS = Path("/proc/self/task")
 EVERY = 10.0  # seconds between two looks
-MUCH = 0.4  # of running and waiting, the share of waiting that is said
+MUCH = 0.4  # the share of waiting, in running and waiting, from which a notice is given
 
 
 class CoreWait:

@@ -37,7 +37,7 @@ def _batches(settings: Data, once: Once) -> Iterator[Any]:
     """Yield batches to be tried, a real one last; where the set has shapes, a made one first."""
     if settings.task != metrics.ANY:
         shape = (EXAMPLES, *input_shape(settings))
-        # Not zeros: a factor that is another one each time would not show
+        # Not zeros, which would hide that a transform multiplies by a random factor
         inputs = torch.arange(math.prod(shape)).reshape(shape) / math.prod(shape)
         targets = torch.zeros(EXAMPLES, settings.out_features)
         if settings.task == metrics.CLASSIFICATION:
@@ -76,7 +76,7 @@ def in_training(settings: Data, batch: Any) -> Any:
 
 
 def _takes_pictures(settings: Data, transform: data.BatchTransform, batch: Any) -> bool:
-    """Tell whether a transform takes pictures that are not flattened as those of this batch are."""
+    """Tell whether a transform takes the pictures of a flattened batch once they have their shape."""
     is_flat = settings.flatten and settings.task != metrics.ANY
     if not is_flat or settings.shape is None or len(settings.shape) != 3:
         return False

@@ -33,9 +33,8 @@ def train_fused(
     """
     splits = splits or jobs[0].load()
     before = RandomStreams()
-    order = sorted(
-        jobs, key=lambda job: job.fingerprint
-    )  # two that claim the same runs do not wait for each other
+    # In this order two processes that claim the same runs cannot wait for each other.
+    order = sorted(jobs, key=lambda job: job.fingerprint)
     attempts = [_Attempt(job, home.run(job.fingerprint)) for job in order]
     threads = {attempt.threads for attempt in attempts}
     paths = [attempt.path for attempt in attempts]
@@ -66,7 +65,7 @@ def train_fused(
 
 
 class _Attempt:
-    """One of several runs that share a process; what it raises is recorded, and ends it."""
+    """One of several runs that share a process; what it raises is recorded, and ends this run alone."""
 
     def __init__(self, job: Job, run: store.Run) -> None:
         self.job, self.run = job, run
@@ -90,7 +89,7 @@ class _Attempt:
                 self._end(reuse(self.run, self.job, result))
                 return False
             self.job.ensure_unchanged()
-            if self.threads not in threads:  # of another process, that has held the run until now
+            if self.threads not in threads:  # another process has begun the run meanwhile
                 why = f"was begun meanwhile with trainer.threads={self.threads}"
                 raise UserError(f"run {self.run.id} {why}; issue the command again")
             self._recorded.enter_context(recording.recorded(self.run, self.job))
@@ -102,7 +101,7 @@ class _Attempt:
         return False
 
     def take(self, result: EpochResult | Exception) -> None:
-        """Take an epoch in, or the error in its place."""
+        """Take in an epoch; an error in its place ends the run."""
         with self._alone():
             if isinstance(result, Exception):
                 raise result
@@ -129,7 +128,7 @@ class _Attempt:
             return
         try:
             with recording.speaking(self.run), self._claimed, self._recorded, self._at_work:
-                raise error  # noqa: TRY301  # where these contexts see it
+                raise error  # noqa: TRY301  # within the contexts that record it
         except BaseException as raised:
             self.outcome = raised
 
@@ -161,7 +160,7 @@ class _Walk:
 
     @property
     def position(self) -> tuple[str, int]:
-        """What runs have in common that may be at the same weights: the path, and how far on it."""
+        """The path, and the next epoch on it: runs with the same weights have the same position."""
         return self.attempts[0].path, self.member.epoch
 
     def digest(self) -> str:
@@ -170,7 +169,7 @@ class _Walk:
             return digest(self.attempts[0].training)
 
     def absorb(self, other: _Walk) -> None:
-        """Go on with the runs of another walk that is at the same position."""
+        """Take over the runs of another walk that is at the same position."""
         for attempt in other.attempts:
             share(attempt.training, self.attempts[0].training)
         self.attempts += other.attempts

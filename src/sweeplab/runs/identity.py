@@ -25,7 +25,7 @@ value, so that it drops out of `path`.
 """
 
 KEEPING: dict[str, Any] = {"keep_every": None, "checkpoint_every": 0.0, "progress": True}
-"""The trainer keys that say what is kept and shown of each epoch, likewise."""
+"""The trainer keys that say what is kept and shown of each epoch, set for the same reason."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -110,12 +110,12 @@ def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store
     for run in home.runs():
         result = run.result()
         if result is not None and result.status == store.Status.FINISHED:
-            question = _put_anew(run.start(), targets) or result.question
+            question = _recomputed_question(run.start(), targets) or result.question
             found.setdefault(question, []).append(run)
     return found
 
 
-def _put_anew(start: dict[str, Any], targets: Collection[str]) -> str | None:
+def _recomputed_question(start: dict[str, Any], targets: Collection[str]) -> str | None:
     """Return today's question of a run that was recorded in an older form; None otherwise.
 
     None, too, if its config cannot be read any more, or if it started from the weights of another

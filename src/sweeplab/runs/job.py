@@ -106,9 +106,8 @@ class Job:
         paths, words = named(self.config, self.facts)
         for path in paths:
             targets.locate(path, "_target_")
-        now = targets.parts(
-            paths, words
-        )  # only now: what was changed before the import and what was changed after it shows
+        # Hashed after the import, so that a change before it and one during it both show
+        now = targets.parts(paths, words)
         if changed := [
             name for name in {**self.code, **now} if self.code.get(name) != now.get(name)
         ]:
@@ -186,7 +185,7 @@ def _ensure_step(settings: Config, overrides: list[str]) -> None:
 
 
 def _ensure_updates(settings: Config, examples: int) -> None:
-    """Raise UserError if an epoch has no whole group of batches, or leaves some of one over."""
+    """Raise UserError if an epoch has no whole group of batches, or ends with a part of one."""
     trainer = settings.trainer
     together, few = trainer.accumulate or 1, trainer.overfit_batches
     if few is not None and few % together:
@@ -355,7 +354,7 @@ def _fit_weights(
     init_from: str, root: str, digest: str, wanted: dict[str, Any], free: list[str]
 ) -> None:
     """Raise UserError unless the weights of that run, of this digest, are whole and fit the network."""
-    del digest  # the run may be another one tomorrow, of the same name
+    del digest  # it sets apart what `once` remembers: the name may mean another run by then
     run, _ = identity.initial_run(init_from, root)
     try:
         run.recorded("loss")  # by which it is decided whether the loss starts from them, too

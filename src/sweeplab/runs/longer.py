@@ -17,7 +17,7 @@ from sweeplab.runs.job import Job
 from sweeplab.train.stopping import StopReason
 
 LAST = "last"  # of `store.keep`
-MOST = 2000  # epochs less that are looked for
+MOST = 2000  # how many epochs less the shorter runs have that are looked for
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -48,18 +48,18 @@ def find(job: Job) -> Shorter | None:
         saved = checkpoint.latest(run.checkpoints, shorter.fingerprint, console.complain)
         known = run.epochs()
         if saved is not None and saved.reason is not None and saved.epoch == max(known, default=0):
-            return Shorter(run=run, checkpoint=_of(job, saved), epochs=known)
+            return Shorter(run=run, checkpoint=_adopted(job, saved), epochs=known)
     return None
 
 
 def _is_on_the_way(job: Job, epochs: int) -> bool:
-    """Tell whether so many epochs are the first of this job: whether no schedule depends on it."""
+    """Tell whether a run of so many epochs begins as this job: no schedule depends on their number."""
     settings, examples = job.config, job.facts.train
     shorter = replace(settings, trainer=replace(settings.trainer, epochs=epochs))
     return identity.path(shorter, examples) == identity.path(settings, examples)
 
 
-def _of(job: Job, saved: Checkpoint) -> Checkpoint:
-    """Return the checkpoint as this job's: at an end that was set, there is none any more."""
+def _adopted(job: Job, saved: Checkpoint) -> Checkpoint:
+    """Return the checkpoint as this job's, for which `trainer.epochs` was not the end."""
     reason = None if saved.reason is StopReason.MAX_EPOCHS else saved.reason
     return replace(saved, fingerprint=job.fingerprint, reason=reason)

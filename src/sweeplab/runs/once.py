@@ -38,7 +38,7 @@ class Once:
                 result = function(*arguments)
             except UserError as error:
                 result = error
-        self._results[key] = result  # at the end: what was not asked for longest stands first
+        self._results[key] = result  # at the end: the least recently used stands first
         if len(self._results) > self._most:
             del self._results[next(iter(self._results))]
         if isinstance(result, UserError):

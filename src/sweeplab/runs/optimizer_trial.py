@@ -81,8 +81,8 @@ def fit(config: Config, parameters: Mapping[str, list[Group]], in_epoch: int = 1
     """Build optimizers and schedulers on groups of parameters like these, and step them once.
 
     Returns notes on what the schedules never come to; `in_epoch` is the number of updates in an
-    epoch. It reads the parameters, these two sections, `mode`, the device, and the number of
-    epochs. Raises UserError for what they refuse.
+    epoch. It reads the parameters, the sections optimizer and scheduler, `mode`, the device, and
+    the number of epochs. Raises UserError for what they refuse.
     """
     dynamo.spare()
     notes: list[str] = []

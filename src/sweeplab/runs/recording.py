@@ -21,9 +21,8 @@ from sweeplab.train.stopping import StopReason
 
 log = logging.getLogger(__name__)
 
-_speaking: Path | None = (
-    None  # the log of the run, of several in this process, that does something for itself alone
-)
+# Of several runs in this process, the log of the one that logs now; None: all of them log.
+_speaking: Path | None = None
 _logging = 0  # runs whose warnings are logged
 _shown = warnings.showwarning
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -48,13 +47,11 @@ def recorded(run: store.Run, job: Job) -> Iterator[None]:
         raise
     except Exception as error:
         said = config.redact_text(f"{type(error).__name__}: {error}")
-        if _taken_away(
-            error
-        ):  # no time left, or Slurm has requeued the job before submitit could ask it to
+        # No time is left, or Slurm has requeued the job before submitit could ask it to.
+        if _taken_away(error):
             _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
-            raise SystemExit(
-                said
-            ) from error  # an exception would be a result to submitit, and the job be over
+            # To submitit an exception would be a result, and the job would be over.
+            raise SystemExit(said) from error
         if _may_go_on(error):
             _end(run, job, store.Status.INTERRUPTED, StopReason.INTERRUPTED, said)
             raise RunFailed(
@@ -130,7 +127,7 @@ def _end(
 
 
 class _LogFile(logging.FileHandler):
-    """A log that never stands in the way."""
+    """A log file that drops what it cannot write, and never ends the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """Ignore a line that cannot be written: the run itself will meet the full disk."""
@@ -170,7 +167,7 @@ def _log_to(file: Path) -> Iterator[None]:
 
 @contextmanager
 def speaking(run: store.Run) -> Iterator[None]:
-    """Log for this run alone, of the runs that are trained as one."""
+    """Send log records to the log of this run only, of all runs that share the process."""
     global _speaking
     before, _speaking = _speaking, run.log_file
     try:

@@ -98,7 +98,7 @@ def reuse(run: store.Run, job: Job, result: store.Result) -> store.Result:
 def keep(run: store.Run, job: Job, result: store.Result) -> None:
     """Write a result; the checkpoints are needed no more."""
     run.write_result(result)
-    run.request.withdraw()  # too late
+    run.request.withdraw()  # a finished run cannot be stopped any more
     _drop_checkpoints(run, job.config)
     _export(run, job.config)
 

@@ -36,10 +36,8 @@ def sampled(journal: Journal, *, on: bool, interval: float = INTERVAL) -> Iterat
     over = threading.Event()
 
     def watch() -> None:
-        sample, last = (
-            _sampler(journal.path.parent),
-            False,
-        )  # here: psutil keeps what was before per thread
+        # Made in this thread, since psutil keeps the last counts of each thread.
+        sample, last = _sampler(journal.path.parent), False
         while not last:
             last = over.wait(interval)
             with suppress(OSError):  # a full disk is told by the run itself

@@ -67,7 +67,8 @@ def begin(
         _take_over(training, shorter)
     if before is not None:
         training.resume(before, company)
-    if shorter is not None and training.reason is None:  # its end may be another one's, too
+    # This run may end where the shorter one did: by its target, say.
+    if shorter is not None and training.reason is None:
         training.reason = training.stopping.reason(training.epoch, shorter.epochs[training.epoch])
     return training
 
@@ -168,7 +169,7 @@ class Training:
 
     def take(self, result: EpochResult) -> bool:
         """Keep the best weights, journal the epoch, checkpoint; return whether it was the last."""
-        result = broadcast(result)  # seconds, too: what stops one rank stops all
+        result = broadcast(result)  # with its seconds: a time limit stops all ranks at once
         self.epoch, self.reason = result.epoch, self.stopping.update(result)
         if result.epoch == 1:
             _look_at_first_epoch(self, result)

@@ -118,9 +118,8 @@ def _tried(config: Config, loss: nn.Module, once: Once) -> Fitted:
         raise on_meta  # it did work, and its outputs are not what is needed
     if model is not None and size(model) > LARGE:
         if _wants_values(on_meta):
-            return _used(
-                config, model, loss, None
-            )  # too large to be tried: the first batch will tell
+            # Too large to be tried: whether it works, the first batch shows.
+            return _used(config, model, loss, None)
         raise on_meta
     try:
         return _used(config, module(config.model, "model"), loss, _blank(config, "cpu"))
@@ -175,7 +174,7 @@ def size(model: nn.Module) -> int:
 
 
 def _has_doubles(model: nn.Module) -> bool:
-    """Whether weights are float64: the meta device multiplies them by what the CPU does not."""
+    """Whether weights are float64: the meta device lets them meet types that the CPU refuses."""
     return any(each.dtype == torch.float64 for each in model.parameters())
 
 

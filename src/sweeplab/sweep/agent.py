@@ -79,7 +79,7 @@ def _listed(packages: dict[str, str]) -> str:
 
 
 class Agent:
-    """Trains jobs on its node, for as long as there is a launcher. `node` is Ray's id of it."""
+    """Trains jobs on its node, for as long as there is a launcher. `node` is Ray's id of the node."""
 
     def __init__(self, folder: str, *, gpus: bool, node: str) -> None:
         with suppress(OSError):  # the launcher alone may have this folder; `join` checks the store
@@ -92,7 +92,7 @@ class Agent:
         self._raylet = os.getppid()
         self._local = Local()
         self._at_work: dict[int, LocalProcess] = {}
-        self._tried: set[str] = set()  # data sets
+        self._tried: set[str] = set()  # data sets that it has tried to load
 
     def join(self, probe: Probe) -> tuple[str | None, list[str]]:
         """Return what is wrong here, or None, and the GPUs as CUDA_VISIBLE_DEVICES names them."""

@@ -35,8 +35,8 @@ FOLDER = ".work"  # ends the name of a board's folder, which begins with the swe
 OPEN, TAKEN, ASKED, ENDED, WORKERS, LOGS = FOLDERS = (
     "open", "taken", "asked", "ended", "workers", "logs",
 )  # fmt: skip
-AGAIN = "+"  # ends the name of a job as often as its worker was lost while no launcher was there
-LOSSES = 3  # so often a job is put back then: after more, the job itself may be what ends workers
+AGAIN = "+"  # added to a job's name each time its worker is lost without a launcher
+LOSSES = 3  # workers that a job may lose so: after more, the job itself may be what ends them
 
 
 @dataclass(kw_only=True, slots=True)
@@ -144,7 +144,7 @@ class WorkersBoard(Board):
                 yield
             finally:
                 for folder in (TAKEN, ASKED):
-                    with suppress(OSError):  # something is left: the launcher sees to it
+                    with suppress(OSError):  # jobs are left in it: the launcher puts them back
                         self._at(folder, member.name).rmdir()
                 self._at(WORKERS, f"{member.name}.json").unlink(missing_ok=True)
         self._at(WORKERS, f"{member.name}.lock").unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class WorkersBoard(Board):
         mine = self._at(TAKEN, worker, name)
         with suppress(OSError):
             self._at(OPEN, name).rename(mine)
-        # NFS may say that the file was not there, of a move that it has made at the second try.
+        # NFS may repeat a move that has succeeded, and then report that the file is missing.
         return mine.exists()
 
     def put_back(self, name: str, worker: str) -> None:
@@ -187,7 +187,7 @@ class WorkersBoard(Board):
         return orders
 
     def rescue(self) -> None:
-        """Put back the jobs of workers that have gone: there is no launcher who would."""
+        """Put back the jobs of workers that have gone, in the place of a launcher that has gone, too."""
         for worker, names in self.taken().items():
             if not names or self.is_alive(worker):
                 continue
@@ -211,7 +211,7 @@ class LaunchersBoard(Board):
 
     @contextmanager
     def leading(self, seconds: float) -> Iterator[bool]:
-        """Be the launcher of this board; yields False if there is another, after so many seconds."""
+        """Hold the launcher's lock; yield False if another still holds it after so many seconds."""
         lock = FileLock(self.lock_file)
         try:
             lock.acquire(timeout=seconds)

@@ -25,8 +25,8 @@ from sweeplab.sweep.worker import BAD_INPUT, RAISED, TERMINATED
 
 LOOK = 0.2  # seconds between two looks at the board
 IDLE = 60.0  # seconds without a job after which a worker leaves, although there is a launcher
-BEATS = 15.0  # seconds in which a launcher gives a sign of life, and it is seen here
-LEAVING = 1.0  # seconds in which a signal that has ended a job comes to its worker, too
+BEATS = 15.0  # seconds within which a launcher's next sign of life is seen here
+LEAVING = 1.0  # seconds until a signal that has ended a job has reached its worker, too
 
 
 @dataclass(kw_only=True, slots=True)
@@ -107,7 +107,7 @@ class BoardWorker:
                 await asyncio.sleep(LOOK)
 
     def _has_no_more(self, idle_since: float) -> bool:
-        """Whether there is nothing to wait for. Without a launcher, lost jobs are looked for."""
+        """Whether there is nothing to wait for. Without a launcher, first put back lost jobs."""
         idle = time.monotonic() - idle_since
         if self._board.has_launcher:
             return idle > IDLE
@@ -119,7 +119,7 @@ class BoardWorker:
         return posted is not None and self._leases.could_take(posted.threads, posted.gpus)
 
     def _obey(self) -> None:
-        """Send the jobs at work what the launcher wants them to be sent."""
+        """Send the jobs at work the signals that the launcher has ordered."""
         orders = self._board.asked(self._info.name)
         for work in self._at_work.values():
             for order in orders:

@@ -31,7 +31,7 @@ class Cell:
 
     name: str  # what sets it apart from the others: hidden=392 seed=0
     overrides: list[str]
-    varied: dict[str, str]  # the swept keys and its values of them
+    varied: dict[str, str]  # the job's value of each swept key
     job: Job
     fate: fate.Fate
 

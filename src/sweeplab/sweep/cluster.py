@@ -45,7 +45,7 @@ JOINING = 60.0  # seconds that nodes get to join before the first job; others ma
 GREETING = 0.5  # seconds between two looks at the clock while they do
 LOOK = 2.0  # seconds between two looks for new nodes
 SILENT = 10.0  # seconds without an answer after which the head may have gone
-ALONE = 120.0  # seconds without a node, or without one that is large enough, to end a sweep after
+ALONE = 120.0  # seconds without a node that is large enough, after which a sweep ends
 MOST_ASKED = 1000  # jobs for which an autoscaler is asked at once
 PROBE = ".probe-"  # the beginning of the name of the file by which nodes know the store
 LEFT = 60.0  # seconds after which such a file that is not locked is of no launcher
@@ -255,7 +255,7 @@ class RemoteProcess(Process):
         except AgentLostError:
             self._nodes.lose(self._key)
             return LOST
-        except LinkLostError:  # nobody knows; the place says so, and the sweep ends
+        except LinkLostError:  # `Cluster.tend` reports it, and the sweep ends
             await self._told.wait()
             return TERMINATED
         except CallFailedError as error:
@@ -352,7 +352,7 @@ class Cluster(SweepPlace):
         try:
             self._nodes.tend()
         except LinkLostError:
-            return  # the next time says so
+            return  # the next call reports that the link is lost
         if self._lacking and time.monotonic() - self._lacking > max(ALONE, self._within):
             raise RunFailed(f"{self._key}: {self._lack}; {AGAIN}")
 

@@ -53,7 +53,7 @@ def goes_on_apart(plan: Plan, home: Store) -> bool:
 def concluded(
     plan: Plan, home: Store, cut: Callable[[], str | None], record: Callable[[int], None]
 ) -> Iterator[None]:
-    """Record the exit code of what is done meanwhile, and then carry out `sweep.then`."""
+    """Record the exit code of the block, and then carry out `sweep.then`."""
     error: BaseException | None = None
     try:
         yield

@@ -77,7 +77,7 @@ class Dispatch:
                 tend()
 
     def _look_after(self) -> None:
-        """See to the place, the time and the screen."""
+        """Tend the place, heed requests and the time limit, and draw the screen."""
         try:
             self._place.tend()
         except RunFailed as error:  # it can do no more jobs
@@ -96,7 +96,7 @@ class Dispatch:
             self._start()
 
     async def _ended(self, seconds: float) -> bool:
-        """Wait so long for a job to end; return whether one has, raise what its watching raised."""
+        """Wait at most so long for a job to end; return whether one has. Raises what its task did."""
         if not self._tasks:
             await asyncio.sleep(seconds)
             return False
@@ -116,7 +116,7 @@ class Dispatch:
         self._halt.end("interrupted")
 
     def _start(self) -> None:
-        """Start what there is room for."""
+        """Start waiting jobs for as long as there is room."""
         while self._halt.reason is None:
             group = self._steering.take()
             if group is None:
@@ -185,7 +185,7 @@ class Dispatch:
 def _run_apart(work: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in a loop of its own, also where this thread runs one already: a notebook's.
 
-    That one rests meanwhile, as during any other cell.
+    The thread's own loop rests meanwhile, as during any other cell of a notebook.
     """
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(None)

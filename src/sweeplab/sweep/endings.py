@@ -76,7 +76,7 @@ class Endings:
         return self._take_failure(attempt, reason, may_retry=code != BAD_INPUT and not has_raised)
 
     def _start_elsewhere(self, attempt: Attempt) -> None:
-        """Start a job again whose node was lost: not its fault, which counts as no attempt."""
+        """Start a job again whose node was lost; this does not count as an attempt."""
         self._view.failed(
             f"{attempt.cell.name}: its node was lost; started again on another", final=False
         )

@@ -32,9 +32,9 @@ SEEDS, NETWORK, STEPS = "other seeds", "same network", "timed steps"
 """
 
 BUDGET = 5.0  # seconds for all timed steps of a plan
-LONGEST = 0.5  # of them for one network
+LONGEST = 0.5  # seconds of these for one network, at most
 MOST_CALLS = 10  # of a step that is timed
-NETWORKS = 20  # that are timed at most; the others are estimated from these
+NETWORKS = 20  # timed at most; the others are estimated from these
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -93,7 +93,8 @@ def _estimate(
 def wall(seconds: Iterable[float], settings: Config, elsewhere: int = 0) -> tuple[float, int]:
     """Return how long jobs of so many seconds take, and on how many workers.
 
-    `elsewhere`: so many of other machines, taken to be as fast as this one; 0: those of this one.
+    `elsewhere` is the number of workers on other machines, taken to be as fast as this one; with
+    0 the workers are this machine's.
     """
     workers = elsewhere
     room = None if elsewhere else leases.of_this_machine(settings)
@@ -109,7 +110,7 @@ def wall(seconds: Iterable[float], settings: Config, elsewhere: int = 0) -> tupl
 
 
 def _keys(settings: Config) -> tuple[Hashable, Hashable]:
-    """Return what runs that take equally long have in common, and what such epochs have."""
+    """Return two keys: one of runs that take equally long, one of runs whose epochs do."""
     canonical = config.canonical(settings)
     canonical.pop("seed")
     names = ("batch_size", "precision", "compile", "limit_batches")
@@ -120,7 +121,7 @@ def _keys(settings: Config) -> tuple[Hashable, Hashable]:
 
 
 def _recorded_keys(recorded: Node) -> tuple[Hashable, Hashable]:
-    """Return the same of a config that a run has recorded."""
+    """Return the `_keys` of a config that a run has recorded."""
     return _keys(config.validate(recorded))
 
 

@@ -44,7 +44,7 @@ def of(planned: Job, once: Once) -> Fate:
 
 
 def _reused(planned: Job, run: store.Run) -> Fate:
-    """Say, too, in what a finished run is not just what is asked for: its code, its threads."""
+    """Return the fate `reuse`, with how the run differs from what is asked for: code, threads."""
     threads, every = planned.config.trainer.threads, planned.config.trainer.keep_every
     any_code = planned.config.store.reuse == "any"
     if threads is None and every is None and not any_code:

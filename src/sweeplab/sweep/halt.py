@@ -24,7 +24,7 @@ class Halt:
         self.signals: list[int] = []  # received so far
         self.close: asyncio.Future[None] = loop.create_future()  # done: no job is to begin
         self.stop: asyncio.Future[None] = loop.create_future()  # done: all jobs are to end
-        self.kill: asyncio.Future[None] = loop.create_future()  # done: and at once
+        self.kill: asyncio.Future[None] = loop.create_future()  # done: all jobs are to be killed
 
     @contextmanager
     def heeding_signals(self, interrupted: Callable[[], None]) -> Iterator[None]:

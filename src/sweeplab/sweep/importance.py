@@ -32,8 +32,8 @@ def shares(study: optuna.Study) -> dict[str, float]:
 def intervals(
     study: optuna.Study, keys: Iterable[str], found: dict[str, float]
 ) -> dict[str, tuple[float, float]]:
-    """Map each key to the 95 % interval of its importance: a bootstrap over trials, as if none
-    had depended on those before. `found` are the shares of all trials.
+    """Map each key to the 95 % interval of its importance: a bootstrap over trials,
+    as if they were independent. `found` are the shares of all trials.
 
     Empty after too few trials for one, or so many that it would take seconds.
     """

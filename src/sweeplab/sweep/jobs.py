@@ -49,7 +49,7 @@ class Jobs:
         return (cell for cell in self.plan.cells if not cell.job.finished)
 
     def more(self) -> bool:
-        """Add jobs, once there are no others, if what these came to asks for some; False if not."""
+        """Add the jobs that the results so far call for, once none are left; return whether any are."""
         return False
 
     def groups(self, workers: int) -> Iterator[list[Cell]]:

@@ -36,13 +36,13 @@ class Lease:
 
 @dataclass(slots=True)
 class Leases:
-    """What a machine has, and what of it is free for one that is alone there."""
+    """The cores and GPUs of a machine, and which of them this process has leased."""
 
     cores: int
     gpus: list[str] = field(default_factory=list)
     workers: int | None = None  # at most so many leases at once; None: what cores and GPUs allow
     node: str = ""  # its name, if it is another machine
-    is_queued: bool = False  # whether other sweeps have, or are to get, what was to be taken last
+    is_queued: bool = False  # whether the last lease that was wanted waits for other sweeps
     _out: list[Lease] = field(default_factory=list)
 
     def take(self, cores: int, gpus: float = 0.0, others: Sequence[Lease] = ()) -> Lease | None:
@@ -105,7 +105,7 @@ class Leases:
 
 
 def _count(gpus: float) -> int:
-    """Return how many GPUs take part in so many, or in a share of one."""
+    """Return how many GPUs a lease uses: of a share of one, that one."""
     return 0 if gpus == 0 else max(1, round(gpus))
 
 
@@ -159,8 +159,8 @@ def _gpus() -> list[str]:
     """Name the GPUs that this process may use, so that all sweeps of a machine name them alike."""
     import torch
 
-    # CUDA takes what is listed up to the first name that is none, and nothing of a list with one
-    # twice. Of the other names a job would find no GPU, and compute on the CPU.
+    # CUDA reads the list up to the first invalid name, and ignores a list that has a name twice.
+    # A job that is given a name which CUDA ignores finds no GPU, and computes on the CPU.
     names = [str(index) for index in range(torch.cuda.device_count())]
     visible = os.environ.get(VISIBLE)
     if visible:

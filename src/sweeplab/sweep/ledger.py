@@ -127,7 +127,7 @@ class Ledger:
 
 
 def _read(path: Path) -> Note | None:
-    """Read a note; None if it does not count, or is of a version that writes others."""
+    """Read a note; None if it does not count, or another version wrote it in another form."""
     try:
         values = json.loads(path.read_bytes())
         known = {key.name: values[key.name] for key in fields(Note) if key.name in values}

@@ -31,7 +31,7 @@ class MachineLeases(Leases):
     """The part of this machine that other sweeps leave to this one."""
 
     def __init__(self, room: Leases, who: str, priority: int = 0) -> None:
-        """`room`: what there is for one that is alone. `who` names the sweep to others."""
+        """`room`: what the machine has, other sweeps aside. `who` names the sweep to others."""
         super().__init__(cores=room.cores, gpus=room.gpus, workers=room.workers)
         self._note = Note(who=who, cpus=cpus.usable(), priority=priority)
         # More workers than cores share them: each counts as a part of one.
@@ -94,7 +94,7 @@ class MachineLeases(Leases):
         return not set(note.cpus).isdisjoint(self._note.cpus)
 
     def _lack_of_those_before(self, notes: Sequence[Note], gpus: float) -> str:
-        """Say what one that is before this sweep in the queue lacks, and this one would take."""
+        """Name what a sweep ahead in the queue lacks and this one would take from it; '' if nothing."""
         since = self._note.since if self._ticket is not None else time.time()
         for note in notes:
             is_before = (-note.priority, note.since) < (-self._note.priority, since)

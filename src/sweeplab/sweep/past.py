@@ -31,8 +31,8 @@ class Past:
     """What a search goes on from."""
 
     count: int = 0  # of trials
-    left: list[FrozenTrial] = field(default_factory=list)  # those of them without a result
-    cells: list[Cell] = field(default_factory=list)  # jobs of the others
+    left: list[FrozenTrial] = field(default_factory=list)  # trials without a result
+    cells: list[Cell] = field(default_factory=list)  # jobs of the other trials
     given_up: set[str] = field(default_factory=set)  # fingerprints of jobs that were pruned
     known: int = 0  # trials of searches of another space, beside these
 
@@ -40,8 +40,9 @@ class Past:
 def take_up(study: Study, maker: CellMaker, metrics: Sequence[str], home: store.Store) -> Past:
     """Sort the trials of a study.
 
-    Without a result is one that was at work, and one told as failed whose runs have a result by
-    now, or get one if they are trained: a launcher that gave up says nothing about a config.
+    A trial counts as without a result if it was at work, or if it was told as failed but its runs
+    have a result by now, or get one if they are trained: a launcher that gave up says nothing
+    about a config.
     Raises ValueError for a trial whose values are not those of its runs.
     """
     from optuna.trial import TrialState

@@ -31,8 +31,8 @@ class Plan:
     settings: config.Config  # of the first job: its store and its tracking are those of the sweep
     search_id: str | None = None
     search: dict[str, Any] = field(default_factory=dict)  # what the store is to keep of it
-    looks: dict[str, Any] = field(default_factory=dict)  # those of `seeds`, for the comparison
-    # Of which sweep it starts, and what it takes
+    looks: dict[str, Any] = field(default_factory=dict)  # of `sweep.seeds`, for the comparison
+    # The sweep that this one starts from, and what it takes of that
     start: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -41,7 +41,7 @@ class PostedProcess(Process):
 
     async def ended(self) -> int:
         """Wait for its end; return its exit code, minus a signal, LOST or NEVER."""
-        code = await asyncio.shield(self._code)  # which a launcher that leaves does not end
+        code = await asyncio.shield(self._code)  # a launcher that leaves must not cancel it
         if code == 0:
             await result_seen(self._run)
         return code

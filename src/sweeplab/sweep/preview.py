@@ -23,8 +23,8 @@ WORDS = {fate.REUSE: "reused", fate.RESUME: "resumed", fate.FAILED: "failed befo
 def show(plan: Plan, notice: str = "", *, by_workers: bool = True, elsewhere: int = 0) -> None:
     """Print the table of all jobs, and a notice of which of them there will be.
 
-    They are to be trained `by_workers` of this machine, which may share epochs, or by so many
-    `elsewhere`, or otherwise.
+    `by_workers`: this machine's workers train them, and may share epochs. `elsewhere` is the
+    number of workers on other machines, if those do.
 
     Makes and trains nothing; some steps are timed where the store has no earlier run to go by.
     """

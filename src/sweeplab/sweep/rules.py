@@ -41,7 +41,7 @@ class Command:
     overrides: list[Override]  # what it takes from another sweep first, then its own
     typed: list[str]
     rules: Sweep
-    start: Node  # of which sweep it starts, for the manifest; empty: of none
+    start: Node  # the sweep that it starts from, for the manifest; empty: none
 
 
 def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
@@ -60,7 +60,7 @@ def read(typed: list[str], loader: ConfigLoader, composer: Composer) -> Command:
         elif name.partition(".")[0] in ("sweep", "store"):
             if not override.is_sweep_override():
                 words.append(str(override.input_line))
-            elif not name.startswith("store"):  # of that the plan will tell
+            elif not name.startswith("store"):  # the plan reports those
                 raise UserError(f"{name}: {ONE}{BRACKETS if name in LISTS else ''}")
     sections = composed(words, composer)
     rules = _section(Sweep, sections, "sweep")

@@ -71,8 +71,8 @@ class _Progress:
     def add(self, jobs: int, *, is_wanted: bool) -> None:
         """Count the jobs of a config. Raises UserError if hardly any are wanted.
 
-        By the rule of three (Hanley and Lippman-Hand 1983) the share of wanted ones is known from
-        above, and so is how many jobs are still to be drawn from below.
+        The rule of three (Hanley and Lippman-Hand 1983) bounds the share of wanted ones from above,
+        and so the number of jobs still to be drawn from below.
         """
         self._jobs += jobs
         self.count += is_wanted

@@ -32,7 +32,7 @@ MOST_RACERS = 100  # configs without a baseline: each is compared with each
 def spread(
     overrides: Sequence[Override], rules: Sweep, first: object, parser: OverridesParser
 ) -> list[Override]:
-    """Sweep the seed, from the one that is given on: `first` is that of the config.
+    """Sweep the seed upwards from the one that is given, or else from `first`, the config's.
 
     Raises UserError if the seed is swept already, or something is set that is not used.
     """
@@ -56,7 +56,7 @@ def spread(
             raise UserError(f"{override.input_line}: {UNTIL} counts the seeds itself; {way}")
         first = override.value()
     if not isinstance(first, int):
-        return list(overrides)  # which is found wrong
+        return list(overrides)  # checking the jobs reports it
     return [*others, parser.parse_override(f"{SEED}=range({first},{first + seeds.max})")]
 
 

@@ -23,13 +23,13 @@ context = multiprocessing.get_context("forkserver")
 def start() -> None:
     """Start the server, unless there is one, and do not wait until it can take its first job."""
     context.set_forkserver_preload([PRELOAD])
-    with _interrupts_held():  # the server inherits it, until it has loaded that
+    with _interrupts_held():  # the server inherits the mask, and lifts it in `preload`
         forkserver.ensure_running()
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait meanwhile."""
+    """Block SIGINT meanwhile: Ctrl-C takes effect afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

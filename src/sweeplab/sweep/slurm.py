@@ -113,7 +113,7 @@ class Slurm(Workers):
         with console.waiting("submitting workers to Slurm"):
             report = self._queue.look(self._wanted(self._settings, self._jobs.total))
         if not report.elements:
-            self._queue = None  # nothing of it is to be awaited
+            self._queue = None  # no worker is to be awaited
             self._board.remove()
             reason = report.silent or report.refused
             raise UserError(f"{NAME}: {reason}\nnothing was submitted: {self._shown}")

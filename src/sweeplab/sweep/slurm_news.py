@@ -17,7 +17,7 @@ WELL = ("COMPLETED", "")  # how workers end that nothing is said of; '': Slurm h
 NEVER = re.compile(  # reasons to wait that no waiting ends, as `man squeue` lists them
     r"Partition(Time|Node)Limit|BadConstraints|Invalid(Account|QOS)|\w+PerJob(Limit)?"
 )
-SOON = ("", "None", "Priority", "Resources")  # reasons to wait that others' ends will end
+SOON = ("", "None", "Priority", "Resources")  # reasons to wait that pass when other jobs end
 LOG_LINES = 5  # of the log of such a worker
 
 
@@ -27,10 +27,10 @@ class SlurmNews:
     def __init__(self, logs: Path) -> None:
         """Say nothing yet; `logs` is the folder with the log of each worker."""
         self._logs = logs
-        self._said = ""  # of the queue, last
+        self._said = ""  # the last line about the queue
         self._refused = -AGAIN  # when Slurm took no more workers
         self._useless = 0  # workers in a row that ended without a job
-        self._last = ""  # of them
+        self._last = ""  # the last of these
         self._busy = 0  # workers that have had a job
         self._unlaunched: set[str] = set()  # Slurm jobs with a worker that could not be launched
         self._is_cancelled = False
@@ -98,7 +98,7 @@ class SlurmNews:
         elif ended.state != LAUNCH_FAILED or job not in self._unlaunched:
             self._useless += 1
             self._last = ended.id
-        if ended.state == LAUNCH_FAILED:  # whatever was wrong, it was so for all that came at once
+        if ended.state == LAUNCH_FAILED:  # one cause for all workers of this Slurm job
             self._unlaunched.add(job)
 
     def _give_up(self, report: Report) -> None:

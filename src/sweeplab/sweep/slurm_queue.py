@@ -146,7 +146,7 @@ class SlurmQueue:
         return elements
 
     def _submit(self, count: int, report: Report) -> None:
-        """Submit workers; of more than Slurm takes at once, a half, and so on."""
+        """Submit workers; if Slurm refuses so many at once, try half as many, and so on."""
         try:
             job = submit([*self._arguments, f"--array=0-{count - 1}"], self._script)
         except SlurmError as error:

@@ -78,7 +78,7 @@ class Space:
 
     dimensions: list[Dimension]
     fixed: list[str]  # the other overrides
-    repeats: list[list[str]]  # overrides that each trial trains all of: its seeds, in all folds
+    repeats: list[list[str]]  # for each run of a trial its overrides: seed and fold
 
     def jobs(self, values: dict[str, Any]) -> list[list[str]]:
         """List the jobs of a trial that has drawn these values, by dimension name."""

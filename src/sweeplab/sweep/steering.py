@@ -119,7 +119,7 @@ class Steering:
             if wish in ENDING:
                 self.hold(attempt, wish)
             else:
-                if wish is not None:  # to be tried again, as it is just now
+                if wish is not None:  # a request to try again, which is met now
                     attempt.run.request.withdraw()
                 attempt.requested_ends = len(_requested_ends(attempt))
                 free.append(attempt)

@@ -152,7 +152,7 @@ class Study:
         return self.resume(self.trials[-1])
 
     def learn(self, params: Node, values: Sequence[float], sweep: str) -> bool:
-        """Add a trial of another search as knowledge; return False if this space has it not."""
+        """Add a trial of another search as knowledge; return False if this space lacks it."""
         from optuna.trial import create_trial
 
         try:

@@ -20,7 +20,7 @@ class Watch:
     """Sees a process begin and end, and ends it if it must be ended."""
 
     def __init__(self, process: Process, halt: Halt, timeout: float | None) -> None:
-        """`timeout`: after so many seconds at work the process is ended."""
+        """Watch a process; after `timeout` seconds at work it is ended."""
         self._process = process
         self._halt = halt
         self._timeout = timeout
@@ -28,7 +28,7 @@ class Watch:
 
     @property
     def code(self) -> int:
-        """How it has ended: the exit code, minus a signal, LOST or NEVER."""
+        """How the process ended: its exit code, minus a signal, LOST or NEVER."""
         return self._ended.result()
 
     async def has_begun(self) -> bool:
@@ -43,12 +43,12 @@ class Watch:
         begun.cancel()
         return not (self._ended.done() and self.code == NEVER)
 
-    async def end(self, wanted: Callable[[], Cause | None], look: float) -> Cause:
+    async def end(self, reason_to_end: Callable[[], Cause | None], look: float) -> Cause:
         """Wait until it has ended, by itself or because it is told to; returns why.
 
-        `wanted` is asked all `look` seconds why it is to be ended now, if it is.
+        `reason_to_end` is called every `look` seconds; the process is ended if it gives a cause.
         """
-        cause = await self._cause(wanted, look)
+        cause = await self._cause(reason_to_end, look)
         if cause is not Cause.ITSELF:
             is_pruned = cause is Cause.PRUNED
             self._process.send(signal.SIGUSR1 if is_pruned else signal.SIGTERM)
@@ -58,8 +58,8 @@ class Watch:
             await self._ended
         return cause
 
-    async def _cause(self, wanted: Callable[[], Cause | None], look: float) -> Cause:
-        """Wait for the first of what ends it."""
+    async def _cause(self, reason_to_end: Callable[[], Cause | None], look: float) -> Cause:
+        """Return the first cause that ends the process."""
         while True:
             await _first([self._ended, self._halt.stop], look)
             if self._ended.done():
@@ -70,10 +70,10 @@ class Watch:
             seconds = now - (self._process.since or now)
             if self._timeout is not None and seconds >= self._timeout:
                 return Cause.TIMEOUT
-            if (cause := wanted()) is not None:
+            if (cause := reason_to_end()) is not None:
                 return cause
 
 
 async def _first(futures: Sequence[asyncio.Future[Any]], seconds: float | None = None) -> None:
-    """Wait for the first of these, at most so long."""
+    """Wait until one of the futures is done, or the seconds are over."""
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

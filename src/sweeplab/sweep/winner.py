@@ -179,9 +179,9 @@ def _is_set(key: str, own: set[str]) -> bool:
 
 
 def _swept_values(name: str, sweep: Node, best: Group) -> Node:
-    """Return what the best config has of the keys that its sweep varied, or took itself.
+    """Return the best config's values of the keys that its sweep varied, or took itself.
 
-    A key begins as its override: `++model.x` is one that the config has not.
+    A key begins as its override: `++model.x` is one that the config lacks.
     """
     taken = sweep.get("from", {}).get("taken", [])
     try:
@@ -208,7 +208,7 @@ def _parse(words: Sequence[str]) -> list[Override]:
 
 
 def _plain(name: str, key: str, value: object) -> str:
-    """Return an override of a value that only is a value: no class, and nothing to be resolved."""
+    """Return an override that sets a key to a plain value: no class, and no interpolation."""
     text = config.item_text(value)
     if "_target_" in f"{key}={text}" or "${" in text or list(config.hidden_keys(value)):
         rule = "a class, an interpolation and a secret are not taken from a store"

@@ -21,8 +21,8 @@ from sweeplab.runs.fused import train_fused
 from sweeplab.runs.job import Job
 
 RAISED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as of a command
-LOST = 256  # no exit code: the node has gone, and nobody knows how the job ended
-NEVER = 257  # nor is this: the job was withdrawn before a worker had begun it
+LOST = 256  # not an exit code: the node has gone, and how the job ended is unknown
+NEVER = 257  # not an exit code: the job was withdrawn before a worker had begun it
 
 
 def main(

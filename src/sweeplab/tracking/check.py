@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 PAGE = 500  # runs; a server answers for so many within its time
 PARENT = "mlflow.parentRunId"
-UNREADABLE = (ValueError, LookupError, TypeError)  # the view tells of it
+UNREADABLE = (ValueError, LookupError, TypeError)  # the view reports damaged files
 
 
 @dataclass
@@ -83,7 +83,7 @@ class CheckedView:
                 self._connection.check()
                 refusal = self._connection.refusal(error, name)
                 if refusal is None:
-                    raise self._connection.away(error) from error  # it is back already
+                    raise self._connection.away(error) from error  # the server answers again by now
                 self.refused[name] = refusal
         if unchecked & self.view.created.keys():
             self.view.unsettle()
@@ -157,7 +157,7 @@ def _corrected(run: TrackedRun, contents: Contents) -> Node:
         return run.entry
     elif run.entry.get(DELETED):
         entry = {**run.entry, DELETED: records.FOR_GOOD}
-    else:  # it is made anew
+    else:  # the run is made anew
         contents.gone.add(str(run.run_id))
         entry = {**run.entry, "run": None, "fed": {}}
     entry.pop(RENAMED, None)

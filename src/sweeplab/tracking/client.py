@@ -37,7 +37,8 @@ class Client:
         began = time.monotonic()
         self._exports.finish()
         lag = self._wait_for_mlflow(runs, seconds)
-        left = max(seconds - (time.monotonic() - began), 0.1)  # for those that are done by now
+        # At least long enough to hear of the exporters that are done by now.
+        left = max(seconds - (time.monotonic() - began), 0.1)
         lags = [lag, self._exports.wait(left)]
         return "\n".join(line for line in lags if line) or None
 

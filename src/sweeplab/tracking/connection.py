@@ -66,7 +66,7 @@ class Connection:
         version = self._server_version() if address.served(self.uri) else VERSION
         try:
             return Version(version) >= Version(WITH_VIEWS)
-        except InvalidVersion:  # what another page says that stands there
+        except InvalidVersion:  # another program's page answered
             return False
 
     def _server_version(self) -> str:

@@ -78,10 +78,11 @@ class MlflowRuns:
     def _find(self, job: TrackedRun) -> list[RunInfo]:
         """List the job's runs in MLflow, deleted ones included.
 
-        A search for one goes through all runs of MLflow, so what was read of all is asked first.
+        MLflow searches all its runs for one, so what was read of all of them is consulted first.
         """
         known = self._connection.known_runs.get(job.experiment)
-        if known is not None and "asked" not in job.entry:  # else one may have been made since
+        # If a creation was not answered, it may have made a run since all were read.
+        if known is not None and "asked" not in job.entry:
             return known.get(job.source.known_by, [])
         tag, value = job.source.known_by
         experiment_id = self._connection.experiment_id(job.experiment)

@@ -63,7 +63,7 @@ class Deletion:
 
 
 def _own(home: store.Store, run: store.Run, uri: str) -> list[str]:
-    """List where a run is, without what the store that this one is a copy of has sent there."""
+    """List the MLflow runs of a run, except those made by a store that this one is a copy of."""
     entries = records.entries(run.mlflow_file, uri)
     if not entries:
         return []

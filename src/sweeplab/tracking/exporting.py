@@ -81,7 +81,7 @@ class RunCarrier:
             self._carry(carried)
         except Timeout:
             self.lag[run.id] = "another process carries it"
-        except (Exception, SystemExit) as error:  # of one run must not stop the others
+        except (Exception, SystemExit) as error:  # one run's error must not stop the others
             self.lag[run.id] = failure(error)
             carried.close()
         else:
@@ -134,7 +134,7 @@ class _Carried:
         return self.history.count != self._seen
 
     def open(self) -> None:
-        """Have the run for this process alone. Raises Timeout if another one has it."""
+        """Lock the run for this process. Raises Timeout if another one holds it."""
         self._lock.acquire()
         self._sent = 0
 
@@ -142,7 +142,7 @@ class _Carried:
         self._seen = self.history.count
 
     def close(self) -> None:
-        """Give the run back; it is begun anew if its journal grows again."""
+        """Release the run; it is begun anew if its journal grows again."""
         self._seen = self.history.count
         self._lock.release()
         if self.history.has_ended:

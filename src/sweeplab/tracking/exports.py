@@ -48,7 +48,7 @@ class Exports:
         return described(json.loads(output))
 
     def leave(self) -> None:
-        """Leave the process alone, which ends by itself."""
+        """Leave the process to itself: it ends without us."""
         self.finish()
         if self._process is not None:
             self._process.returncode = 0  # it goes on without us, which Popen would warn of

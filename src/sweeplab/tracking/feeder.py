@@ -47,7 +47,7 @@ class Feeder:
         whole: bool = False,
         asked: int | None = None,
     ) -> None:
-        """`asked` is the latest request that needs no answer; None: the latest that there is."""
+        """Prepare to feed; requests up to `asked` need no answer, None: up to the latest one."""
         self.store: store.Store = home
         self.uri: str = uri
         self.writer: Writer = Writer(home, uri)
@@ -57,9 +57,9 @@ class Feeder:
         if asked is not None:
             self.checked.asked = asked
         self._lock, self._log = lock, log
-        self._answered = self.checked.asked  # up to which request MLflow has been checked
+        self._answered = self.checked.asked  # the latest request for which MLflow has been checked
         self._clients_left = threading.Event()
-        # No Event: a signal handler that sets one may wait for itself.
+        # No Event: a signal handler that sets one may deadlock on its lock.
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         self._state: Node = {}
 
@@ -210,11 +210,10 @@ def main() -> None:
             os.dup2(log.fileno(), descriptor)
     # The watching thread may give the lock back.
     lock = FileLock(records.lock_file(home), thread_local=False)
-    asked = records.asked(
-        home
-    )  # before the lock is taken: who finds it taken asks, and is answered
+    # Read before the lock is taken: whoever finds it taken makes a request, which is answered.
+    asked = records.asked(home)
     try:
-        lock.acquire(timeout=1)  # longer than a client's look at the lock
+        lock.acquire(timeout=1)  # a client that looks at the lock holds it for less
     except Timeout:
         return
     feeder = Feeder(home, order["uri"], lock, asked=asked)

@@ -37,7 +37,7 @@ class FollowedRun:
         self.run: store.Run = run
         self.id: str = run.id
         self.record: Path = run.mlflow_file
-        self.sweeps: list[SweepManifest] = []  # those that have it
+        self.sweeps: list[SweepManifest] = []  # the sweeps that the run is of
         self.history: store.History = store.History(run.journal)
         self.history.forget()  # most runs are up to date, and only a few facts of them are needed
 
@@ -75,7 +75,7 @@ class FollowedRun:
 
     def goal(self, fed: Node) -> Node:
         """Return what MLflow is to have of the run; `fed` is the goal that it has reached."""
-        status = self._status(fed)  # first, since it may read more of the journal
+        status = self._status(fed)  # before the line count: it may read more of the journal
         goal = {
             "lines": self.history.count,
             "status": status,
@@ -94,9 +94,8 @@ class FollowedRun:
             # It was found dead before. A look at its lock could hinder whoever resumes it now.
             return KILLED
         is_alive = self.run.claimed
-        if (
-            self.history.read()
-        ):  # it may have ended, and released its lock, since the journal was read
+        # The run may have ended, and released its lock, since the journal was read.
+        if self.history.read():
             return STATUS[self.history.status] if self.history.has_ended else RUNNING
         if is_alive:
             return RUNNING
@@ -106,7 +105,7 @@ class FollowedRun:
 
 @dataclass
 class SweepManifest:
-    """What a sweep asked for, and which version of its file this is."""
+    """The manifest of a sweep, and the version of its file."""
 
     file: Path
     version: int  # time of change, in nanoseconds

@@ -113,7 +113,7 @@ def write_entry(record: Path, uri: str, experiment: str, entry: Node) -> None:
 
 
 def is_valid(entry: Node, home: store.Store, created: int | None = None) -> bool:
-    """Tell whether an entry is of this store, and not of one that it is a copy of.
+    """Tell whether this store wrote an entry, and not one that it is a copy of.
 
     It also has to be of the experiment that was `created` then. What somebody deleted stays
     deleted, though the experiment went with it.

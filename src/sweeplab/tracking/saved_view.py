@@ -54,7 +54,7 @@ class Content:
 
     @classmethod
     def of(cls, sweep: SweepManifest, begun: Mapping[Choice, store.Run]) -> Content | None:
-        """Collect what some runs of a sweep tell, one of each choice; None if they tell nothing."""
+        """Read a view's content from runs of a sweep, one of each choice; None if they give none."""
         histories = {choice: store.History.of(run.journal) for choice, run in begun.items()}
         starts = {choice: history.first_start for choice, history in histories.items()}
         starts = {choice: start for choice, start in starts.items() if start}
@@ -71,7 +71,7 @@ class Content:
         configs = {tuple(cell.get(key) for key in swept) for cell in cells}
         is_grouped = bool(params) and 1 < len(configs) < len(cells)
         axes = list(params) or [key for key in sweep.replicated if key in varied]
-        if is_grouped:  # of the runs of a group MLflow shows means, which texts have not
+        if is_grouped:  # of the runs of a group MLflow shows means, which texts lack
             axes = [key for key, values in params.items() if all(map(is_number, values))]
         return cls(
             name=str(sweep.manifest["name"]),
@@ -248,7 +248,7 @@ def _section(uuid: str, name: str, *, display: bool = True) -> Node:
 
 
 def _charts(content: Content, most: int) -> list[Node]:
-    """Describe the charts: those of the answer, and in a folded section all others."""
+    """Describe the charts: first those that rank the configs, in a folded section all others."""
     monitor, tested = terms.key(content.monitor), terms.key(content.tested)
     axes = [terms.key(name) for name in content.axes[: min(most, MOST_AXES)]]
     charts = [

@@ -70,7 +70,7 @@ def new_rows(client: MlflowClient, run_id: str, rows: Sequence[MetricRow]) -> li
 
 
 def log_summary(client: MlflowClient, run_id: str, summary: Node) -> None:
-    """Log what came out of a sweep: its description, and the metrics that MLflow has not yet so.
+    """Log a sweep's description, and those of its metrics that MLflow lacks or has otherwise.
 
     A summary is written anew when a sweep is issued again, but each value is to be there once. The
     step is the number of finished runs, so that the latest value is that of the most runs.

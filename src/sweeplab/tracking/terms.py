@@ -1,4 +1,4 @@
-"""The store's words in MLflow's: parameters, metrics, tags, and names that MLflow takes."""
+"""Translate the store's words into MLflow's: parameters, metrics, tags, and names that MLflow takes."""
 
 from __future__ import annotations
 

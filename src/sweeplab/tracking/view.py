@@ -151,7 +151,8 @@ class View:
         is_shown = bool(experiments and history.count)
         if not is_shown and not history.has_ended:  # else `FollowedRun.goal` looks for its end
             run.ensure_open(run.result())
-        failed_early = history.count and not history.has_begun  # without a word what it was to be
+        # Failed before its journal said what the run was to be.
+        failed_early = history.count and not history.has_begun
         if not experiments or failed_early:
             self._settled.add(run.id)
         if failed_early:

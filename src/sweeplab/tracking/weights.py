@@ -44,7 +44,7 @@ def _of_run(client: MlflowClient, run: store.Run, uri: str) -> Iterator[Path]:
         for model in client.search_logged_models([place.experiment_id], condition):
             twins = _twins(exported, str(model.artifact_location))
             if twins:
-                client.delete_logged_model(model.model_id)  # without them it is no model
+                client.delete_logged_model(model.model_id)  # a model without its files is none
             yield from twins
 
 

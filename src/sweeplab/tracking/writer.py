@@ -71,7 +71,7 @@ class Writer:
     def _feed_sweep(self, tracked: TrackedRun, sweep: SweepManifest) -> str:
         """Feed the parent run of a sweep; return its id.
 
-        It has not the sweep's own tag: the UI folds children away below a parent that it shows.
+        It lacks the sweep's own tag: the UI folds children away below a parent that it shows.
         """
         run_id, _ = self.runs.ensure(tracked, terms.origin(sweep.manifest["name"]))
         self._set_status(tracked, run_id, sweep.manifest.get("ended"))
@@ -119,7 +119,7 @@ class Writer:
         return terms.origin(name) | terms.run_tags(history) | tags
 
     def _missing_params(self, start: Node, run_id: str, *, is_new: bool) -> dict[str, str]:
-        """Return the params that MLflow has not.
+        """Return the params that MLflow lacks.
 
         It refuses another value of those that it has, which an earlier version may have cut
         otherwise.

@@ -71,8 +71,9 @@ def _is_available(kind: str, index: int = 0) -> bool:
 
 @contextmanager
 def put_back() -> Iterator[None]:
-    """Compute meanwhile under PyTorch's own defaults, whatever the program has set, and put back
-    what it has set, which `set_up` changes, too, and the random generators.
+    """Compute meanwhile under PyTorch's own defaults, whatever the program has set.
+
+    Afterwards put back the program's settings, which `set_up` changes, and its random generators.
 
     So a run has the same bits in a notebook as in a process of its own, and the next cell finds
     what it left.
@@ -94,7 +95,7 @@ def put_back() -> Iterator[None]:
 
 
 def _switches() -> list[tuple[Callable[[Any], object], Any]]:
-    """List what switches the settings of PyTorch that a run depends on, and how they are now."""
+    """List the PyTorch settings that a run depends on: the function that sets each, and its value."""
     deterministic, cudnn = torch.utils.deterministic, torch.backends.cudnn
     # There is no other way to ask: denormal numbers are 0 then.
     is_flushed = (torch.tensor(1e-40) * 1).item() == 0

@@ -188,7 +188,7 @@ class DistributedModel(nn.parallel.DistributedDataParallel):
         return self.module.load_state_dict(*args, **options)
 
     def train(self, mode: bool = True) -> DistributedModel:
-        """Evaluate with the statistics that are kept: the main process's."""
+        """Switch to training or evaluation; an evaluation takes over the main process's statistics."""
         if not mode:
             for buffer in self.module.buffers():
                 dist.broadcast(buffer, src=0)

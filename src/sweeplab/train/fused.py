@@ -45,11 +45,8 @@ ELEMENTWISE = (
 
 # Modules whose losses draw nothing, learn nothing, keep nothing.
 LOSSES = (nn.modules.loss.__name__, losses.__name__)
-STATELESS = (
-    "torch",
-    "torchmetrics",
-    "sweeplab",
-)  # packages that keep nothing in a process which changes a result
+# Packages that keep nothing in a process which changes a result
+STATELESS = ("torch", "torchmetrics", "sweeplab")
 
 # Parameters: the step of a larger network is as quick alone (`python -m benchmarks.fused`).
 SMALL = 100_000

@@ -28,7 +28,7 @@ from sweeplab.train.train_state import Batch, TrainState, checked_output
 
 
 class Trained(NamedTuple):
-    """The training part of an epoch: loss and score over how many examples, in how many seconds."""
+    """The training part of an epoch: its metrics, over how many examples, in how many seconds."""
 
     metrics: dict[str, float]
     examples: int
@@ -135,9 +135,9 @@ def finish_epoch(
 def evaluate(state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
     """Compute loss, accuracy (or mae) and the further metrics over all batches, in eval mode.
 
-    The loss is that of the whole set, and does not depend on the size of the batches. Where a loss
-    does not say how that follows from the batches', as one of a user's own, all outputs are kept,
-    and it is computed of them at once.
+    The loss is that of the whole set, and does not depend on the size of the batches. Where it is
+    not known how a loss reduces, as for a user's own, all outputs are kept, and it is computed of
+    them at once.
     """
     state.eval()
     if state.step is not None:
@@ -177,7 +177,7 @@ def _loss_of_whole_set(state: TrainState, kept: list[Batch]) -> dict[str, float]
 def _evaluate_with_own_step(
     state: TrainState, batches: Iterable[tuple[Any, int]]
 ) -> dict[str, float]:
-    """Compute all numbers of a step over all batches; of all else, those of the first batch."""
+    """Average the numbers of a step over all batches; of other results keep the first batch's."""
     averager = StepAverager(state.kind, state.unit)
     others: dict[str, Any] | None = None
     for metric in state.metrics.values():

@@ -23,9 +23,8 @@ def seed_stream(seed: int, stream: str) -> None:
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     random.seed(digest[8:])
-    np.random.seed(
-        np.frombuffer(digest[8:], dtype=np.uint32)
-    )  # the generator that users' code draws from
+    # numpy's global generator, since users' code draws from it
+    np.random.seed(np.frombuffer(digest[8:], dtype=np.uint32))
 
 
 def random_state(device: torch.device) -> RandomState:

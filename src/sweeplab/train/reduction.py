@@ -24,7 +24,7 @@ BY_EXAMPLE = (
 
 
 class Reduction(Enum):
-    """What the loss of a set is, in terms of those of its batches."""
+    """How the losses of batches make up the loss of a set."""
 
     MEAN = "mean"  # their mean, weighted by the number of examples
     WEIGHTED = "weighted"  # their mean, weighted by the weights of the targets' classes

@@ -116,7 +116,7 @@ def filled(config: Config, in_epoch: int | None) -> Node:
 
 
 def _filled(config: Config, node: Node, steps: int | None, total: int | None) -> Node:
-    """Do it for a node, at any depth; `total` are the steps from its beginning to its end."""
+    """Fill in a schedule and those inside it; it goes from its beginning to its end in `total` steps."""
     target = _class(node)
     if target is None and not isinstance(node, dict):
         return node  # no schedule, which `problems` says

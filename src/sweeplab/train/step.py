@@ -60,7 +60,7 @@ class Accumulated:
         return loss, output
 
     def add_step(self, batch: Any, examples: int) -> StepResult:
-        """Do the same by a step of one's own."""
+        """Add a batch by a step of one's own, and update if it is the last of its group."""
         self._begin()
         result = self._state.compute(self._state.model, batch)
         share = examples if result.count is None else result.count

@@ -1,4 +1,4 @@
-"""What is trained, and with what."""
+"""The state of a training: network, loss, updaters, metrics and the step."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Batch = tuple[Any, Any]
 
 @dataclass(kw_only=True)
 class TrainState:
-    """What is trained, and with what: the parts of a step, in the order in which it uses them."""
+    """The parts of a training step, in the order in which it uses them."""
 
     model: nn.Module
     loss: nn.Module
     updaters: Mapping[str, Updater]  # by the part of the network that they update; "" is the whole
     kind: str  # classification | regression | any
-    monitor: str  # the metric that a ReduceLROnPlateau is given
+    monitor: str  # the metric that a ReduceLROnPlateau reads
     accumulate: int = 1  # batches whose gradients make up one update
     averaged: AveragedModel | None = None  # the network with the mean of its weights over time
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext

@@ -87,7 +87,7 @@ class Updater:
         return loss
 
     def step(self) -> None:
-        """Do what follows the gradients of a step, for an optimizer that looks once."""
+        """Update, and step the schedule, for an optimizer that looks at a batch once."""
         self.update()
         self.step_schedule()
 
