@@ -339,7 +339,7 @@ def _advice(key: str, value: Any, kind: Any, rule: Mapping[str, Any]) -> str:
         return f"; {value} is a text here: no quotes, and ${{oc.decode:${{oc.env:NAME}}}} for a variable"
     if kind in (int, float):
         return comma_for_point(value) or numbers_meant(key, value)
-    if kind == Node:
+    if kind == Node and "allowed" not in rule:  # sweep.when holds no class
         return target_meant(key, value)
     if kind is bool and str(value).lower() in (*YES_WORDS, *NO_WORDS):
         return meant(f"{key}={'true' if str(value).lower() in YES_WORDS else 'false'}")
