@@ -254,6 +254,21 @@ def test_a_long_name_at_work_is_cut_and_no_word_of_it_is_broken(
     assert drawn[2] == "hidden=13 seed=0"
 
 
+def test_a_narrow_terminal_keeps_the_names_of_what_is_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = _record(monkeypatch, terminal=True, width=40)
+    run = Working(
+        id="x", name="seed=0 hidden=64", epoch=1348, epochs=100_000, value=0.95, speed=51.0
+    )
+    console.show(bars([run], "valid/accuracy"))
+    drawn = lines(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown()))
+    assert [line.rstrip() for line in drawn] == [
+        "at work           epoch        left",
+        "seed=0 hidden=64  1348/100000  32 min",
+    ]
+
+
 def test_waiting_is_silent_where_there_is_no_terminal(plain: Shown) -> None:
     with console.waiting("fetching"):
         pass

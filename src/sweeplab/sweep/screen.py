@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
@@ -12,6 +12,8 @@ from rich.table import Table
 from sweeplab import console
 from sweeplab.compare.following import Working, seconds_left
 from sweeplab.compare.runs import sign_of
+
+BAR = 10  # columns of the bar of a run
 
 
 class SweepScreen:
@@ -106,19 +108,31 @@ def overall(total: int, done: int, counts: str, seconds: float | None) -> Group:
 def bars(working: Sequence[Working], monitor: str) -> Table:
     """Draw a line for each run that is at work: how far it is, how fast, and its latest value.
 
-    What is left is at most, since a run may stop early.
+    What is left is at most, since a run may stop early. A narrow terminal shows no more than how
+    far it is and what is left.
     """
     drawn = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("at work", "", "epoch", "epochs/s", "left", monitor) if working else ():
-        drawn.add_column(console.plain(name), no_wrap=name != "at work", overflow="fold")
-    width = max(console.screen().width - 39 - len(monitor), console.LEAST_TEXT)
-    for run in working:
-        bar = ProgressBar(total=run.epochs, completed=run.epoch, width=10)
-        texts = (f"{run.epoch}/{run.epochs}", *pace(run), console.number(run.value))
-        drawn.add_row(
-            console.plain(console.wrapped(run.name, width)), bar, *map(console.plain, texts)
-        )
+    columns = {"epoch": [f"{run.epoch}/{run.epochs}" for run in working]}
+    columns["epochs/s"], columns["left"] = ([pace(run)[i] for run in working] for i in (0, 1))
+    columns[monitor] = [console.number(run.value) for run in working]
+    width = _room(columns) - BAR - 2
+    is_narrow = width < console.LEAST_TEXT
+    if is_narrow:
+        columns = {name: columns[name] for name in ("epoch", "left")}
+        width = max(_room(columns), console.LEAST_TEXT)
+    for head in ("at work", *([] if is_narrow else [""]), *columns) if working else ():
+        drawn.add_column(console.plain(head), no_wrap=head != "at work", overflow="fold")
+    for run, *texts in zip(working, *columns.values(), strict=True):
+        bar = ProgressBar(total=run.epochs, completed=run.epoch, width=BAR)
+        name = console.plain(console.wrapped(run.name, width))
+        drawn.add_row(name, *([] if is_narrow else [bar]), *map(console.plain, texts))
     return drawn
+
+
+def _room(columns: Mapping[str, Sequence[str]]) -> int:
+    """Return how wide a column can be beside these; each has two blanks behind it."""
+    taken = [max(map(len, (head, *texts))) + 2 for head, texts in columns.items()]
+    return console.screen().width - sum(taken) - 2
 
 
 def pace(run: Working) -> tuple[str, str]:
