@@ -30,17 +30,17 @@ def entry(config_dir: str | Path | None = None, config_name: str | None = None) 
     Raises UserError if there is no such folder.
     """
     if config_dir is None:
-        found = _read(Path.cwd() / ENTRY) or Entry(folder=conf_dir())
+        chosen = _read(Path.cwd() / ENTRY) or Entry(folder=conf_dir())
     else:
         folder = expand_home(config_dir).resolve()
         if not folder.is_dir():
             raise UserError(f"{config_dir}: there is no such folder of configs")
         beside = _read(folder.parent / ENTRY)
         name = beside.name if beside and beside.folder == folder else "config"
-        found = Entry(folder=folder, name=name)
+        chosen = Entry(folder=folder, name=name)
     if config_name is None:
-        return found
-    return Entry(folder=found.folder, name=str(config_name).removesuffix(".yaml"))
+        return chosen
+    return Entry(folder=chosen.folder, name=str(config_name).removesuffix(".yaml"))
 
 
 def entry_of(script: Path) -> Entry:

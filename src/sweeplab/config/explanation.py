@@ -155,6 +155,7 @@ def yaml_error(error: Exception) -> UserError | None:
 
 
 def _hydra_message(error: Exception, words: Sequence[str]) -> str:
+    """Say what an exception of Hydra's own is about, in the words that were typed."""
     from omegaconf.errors import OmegaConfBaseException
 
     cause = error.__cause__
@@ -212,6 +213,7 @@ def _misplaced_sweep(text: str, words: Sequence[str]) -> str | None:
 
 
 def _missing_key(error: Exception, cause: Any, words: Sequence[str]) -> str:
+    """Say that there is no such key, and which was meant; `cause` is OmegaConf's exception."""
     if cause.key == "experiment":
         return f"experiment: {NO_EXPERIMENT}"
     valid: list[str] = []

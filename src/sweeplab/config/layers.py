@@ -65,7 +65,7 @@ class Layers:
             composed = loader.load_configuration(name, words, RunMode.RUN)
             parsed, repository = loader._parse_overrides_and_create_caching_repo(name, words)
             listed = loader.compute_defaults_list(name, words, RunMode.RUN)
-            layers = [_layer(each, loader, repository, folder) for each in listed.defaults]
+            layers = [_layer(default, loader, repository, folder) for default in listed.defaults]
         if SCHEMA not in [layer.name for layer in layers]:  # a conf/ that does without
             schema = ConfigLayer(
                 name=SCHEMA, provider="sweeplab", file=None, package=[], values=defaults()
@@ -80,8 +80,8 @@ class Layers:
             layers=layers,
             overrides=values,
             choices=dict(listed.overrides.known_choices),
-            typed={each.get_key_element().lstrip("+~"): str(each.input_line) for each in chosen},
-            choosers={group: each.containing_config_path for group, each in metadata.items()},
+            typed={word.get_key_element().lstrip("+~"): str(word.input_line) for word in chosen},
+            choosers={group: choice.containing_config_path for group, choice in metadata.items()},
         )
 
 

@@ -90,8 +90,8 @@ def explain_key(layers: Layers, key: str) -> Explained | None:
     for layer in reversed(layers.layers):
         origins += _from_layer(layers, layer, key)
     # What is still to be given in a file changes nothing of a value that stands below it.
-    given = [each for each in origins if each.kind == "override" or each.value != NOT_GIVEN]
-    origins = given or origins
+    givers = [each for each in origins if each.kind == "override" or each.value != NOT_GIVEN]
+    origins = givers or origins
     is_there = find(layers.values, key) is not MISSING
     if not origins and is_there:
         value = _value(layers, key)
@@ -140,6 +140,7 @@ def _from_sweep(layer: ConfigLayer, key: str) -> Iterator[Origin]:
 
 
 def _from_layer(layers: Layers, layer: ConfigLayer, key: str) -> Iterator[Origin]:
+    """Yield the places where a layer, and those that it hides, set the key."""
     value = find(layer.values, key)
     if value is MISSING:
         return

@@ -72,7 +72,7 @@ def option_keys(group: str, option: str) -> list[ConfigKey]:
 def _described(values: Mapping[str, Any], meanings: Mapping[str, str]) -> list[ConfigKey]:
     """Put together what is known of keys with these values."""
     typed = dict(_typed_keys())
-    found = []
+    keys = []
     for key, value in values.items():
         allowed, choices = typed.get(key, ("", ()))
         meaning = meanings.get(key, "")
@@ -81,10 +81,10 @@ def _described(values: Mapping[str, Any], meanings: Mapping[str, str]) -> list[C
             meaning = meaning or meanings.get(key.removesuffix("._target_")) or WHAT_IS_BUILT
         elif key not in typed and "${" not in str(value):
             allowed = SCALAR_NAMES.get(type(value), "")
-        found.append(
+        keys.append(
             ConfigKey(key=key, allowed=allowed, default=value, meaning=meaning, choices=choices)
         )
-    return found
+    return keys
 
 
 def group_options(folder: Path | None = None) -> dict[str, dict[str, str]]:

@@ -273,13 +273,13 @@ def _option_with(typed: str, keys: Iterable[str]) -> tuple[str, str] | None:
 
 def dotted_keys(node: Mapping[Any, Any], section: str = "") -> list[str]:
     """Return the keys of a config at every depth, sections among them."""
-    found: list[str] = []
+    keys: list[str] = []
     for name, value in node.items():
         key = f"{section}.{name}" if section else str(name)
-        found.append(key)
+        keys.append(key)
         if isinstance(value, Mapping):
-            found += dotted_keys(value, key)
-    return found
+            keys += dotted_keys(value, key)
+    return keys
 
 
 def key_meant(typed: str, keys: Iterable[str]) -> str:
@@ -398,6 +398,7 @@ def _list(key: str, values: Sequence[str]) -> str:
 
 
 def _with_equals(word: str) -> str:
+    """Write one word as key=value: signs and brackets that were typed by mistake are mended."""
     key, equals, value = word.translate(TYPESET).partition("=")
     value = value.lstrip("=")
     if equals and value.startswith(("'", '"')):  # what is in quotes was meant so

@@ -92,7 +92,7 @@ def _state(settings: TableSettings) -> tuple[int, int]:
     try:
         status = settings.file.stat()
     except OSError as error:
-        tables = [each.name for each in settings.file.parent.glob("*.csv")]
+        tables = [file.name for file in settings.file.parent.glob("*.csv")]
         near = nearest(settings.file.name, tables)
         raise UserError(f"{KEY}.file={settings.file}: {error.strerror or error}{near}") from error
     return status.st_mtime_ns, status.st_size
@@ -118,6 +118,7 @@ def _sizes(settings: TableSettings, task: str, state: tuple[int, int]) -> tuple[
 
 @lru_cache(maxsize=2)
 def _content(settings: TableSettings, state: tuple[int, int]) -> TableContent:
+    """Read a table; `state` tells a file that has changed from the one remembered."""
     import numpy as np
 
     frame = _frame(settings.file, settings.separator, settings.decimal, state)
@@ -176,6 +177,7 @@ def _frame(file: Path, separator: str, decimal: str, state: tuple[int, int]) -> 
 
 
 def _input_names(frame: DataFrame, settings: TableSettings) -> list[str]:
+    """Return the columns that are inputs. Raises UserError for one that cannot be."""
     known = list(frame.columns)
     group = () if settings.group is None else (settings.group,)
     named = {

@@ -97,6 +97,7 @@ class Condition:
         return value
 
     def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
+        """Evaluate an expression of the kinds in NODES."""
         match node:
             case ast.Constant(value=value):
                 return value
@@ -164,6 +165,7 @@ class Condition:
         right: ast.expr,
         values: Mapping[str, Any],
     ) -> bool:
+        """Compare two operands of a chain by the sign between them."""
         a, b = self._value(left, values), self._value(right, values)
         self._ensure_same_kind(chain, (left, a), (right, b))
         if type(sign) in EQUALITY:

@@ -40,7 +40,7 @@ def keep(
     for name, value in others.items():
         stem = run / METRICS / f"{split}_{_file_name(name)}"
         stem.parent.mkdir(exist_ok=True)
-        pictures = [each for each in metric_values.leaves(value) if hasattr(each, "savefig")]
+        pictures = [part for part in metric_values.leaves(value) if hasattr(part, "savefig")]
         if not pictures:
             _write(stem, value)
         if isinstance(value, Tensor) and _are_pictures(value):

@@ -38,7 +38,7 @@ class Checkpoint:
 
     @classmethod
     def names(cls) -> list[str]:
-        return [each.name for each in fields(cls)]
+        return [spec.name for spec in fields(cls)]
 
 
 OWN = frozenset({"fingerprint", "reason", "best", "stopping", "trained_examples", "train_seconds"})

@@ -106,13 +106,13 @@ def answers(home: store.Store, targets: Collection[str]) -> dict[str, list[store
     The question of a run that an earlier version recorded is computed anew in today's form. That is
     done only for runs whose config calls nothing but `targets`, so that nothing else is imported.
     """
-    found: dict[str, list[store.Run]] = {}
+    runs_by_question: dict[str, list[store.Run]] = {}
     for run in home.runs():
         result = run.result()
         if result is not None and result.status == store.Status.FINISHED:
             question = _recomputed_question(run.start(), targets) or result.question
-            found.setdefault(question, []).append(run)
-    return found
+            runs_by_question.setdefault(question, []).append(run)
+    return runs_by_question
 
 
 def _recomputed_question(start: dict[str, Any], targets: Collection[str]) -> str | None:

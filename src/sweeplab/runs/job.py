@@ -152,8 +152,8 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
         )
     _ensure_updates(settings, facts.train)
     digest, pieces = once(_code, *named(settings, facts))
-    found = _identity(settings, facts, digest, home, once)
-    finished = home.run(found.fingerprint).status == store.Status.FINISHED
+    identified = _identity(settings, facts, digest, home, once)
+    finished = home.run(identified.fingerprint).status == store.Status.FINISHED
     if not finished:
         once(_check_store, settings.store.root, True)
         if settings.tracking.enabled and settings.sweep.id is None:  # not again on other machines
@@ -166,7 +166,7 @@ def prepare(settings: Config, overrides: list[str], once: Once | None = None) ->
         overrides=overrides,
         facts=facts,
         layers=layers,
-        identity=found,
+        identity=identified,
         code=pieces,
         finished=finished,
         notes=notes,
@@ -272,22 +272,22 @@ def _identity(
     With `store.reuse=any` it is the latest finished run of the same question, whatever its code.
     """
     weights = None if settings.trainer.init_from is None else _initial(settings, once)[1]
-    found = identity.identify(_asked(settings, facts, weights, once), facts.digest, digest)
+    identified = identity.identify(_asked(settings, facts, weights, once), facts.digest, digest)
     if (
         settings.store.reuse == "any"
-        and home.run(found.fingerprint).status != store.Status.FINISHED
+        and home.run(identified.fingerprint).status != store.Status.FINISHED
     ):
-        for run in other_answers(settings, found.question, home, once)[-1:]:
+        for run in other_answers(settings, identified.question, home, once)[-1:]:
             result = run.result()
             assert result is not None
-            return replace(found, fingerprint=result.fingerprint)
-    return found
+            return replace(identified, fingerprint=result.fingerprint)
+    return identified
 
 
 def _asked(settings: Config, facts: data.Facts, weights: str | None, once: Once) -> dict[str, Any]:
     """Return `identity.asked`, keeping sections that several jobs of a plan share in memory once."""
-    found = identity.asked(settings, facts, weights)
-    return {name: once(itself, value) for name, value in found.items()}
+    sections = identity.asked(settings, facts, weights)
+    return {name: once(itself, value) for name, value in sections.items()}
 
 
 def _initial(settings: Config, once: Once) -> tuple[store.Run, str]:

@@ -56,7 +56,7 @@ def load_predictor(
     if epoch is not None and type(epoch) is not int:
         raise UserError(f"epoch={epoch!r}: must be a whole number, or None")
     try:
-        found = home.find(str(run))
+        stored = home.find(str(run))
     except UserError as missing:
         if len(str(run)) != MLFLOW_ID:
             raise
@@ -64,7 +64,7 @@ def load_predictor(
             reason = "MLflow has only a run's best weights; load_model(..., epoch=) needs the store"
             raise UserError(f"{run}: {reason}") from missing
         return _load_from_mlflow(str(run), given or {})
-    return _predictor(found, given or {}, epoch)
+    return _predictor(stored, given or {}, epoch)
 
 
 def _predictor(run: store.Run, given: Mapping[str, Any], epoch: int | None = None) -> Predictor:

@@ -113,6 +113,7 @@ def _examples(config: Config) -> tuple[Tensor, Tensor]:
 def _check_monitor(
     config: Config, numbers: list[str], others: dict[str, str], unknown: list[str]
 ) -> None:
+    """Raise UserError if no metric gives the number that is monitored."""
     plain = [LOSS, score(config.data.task)]
     split, _, name = config.monitor.partition("/")
     if (

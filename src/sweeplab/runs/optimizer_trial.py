@@ -36,14 +36,14 @@ def parameter_groups(config: Config, fitted: Fitted) -> dict[str, list[Group]]:
     no parameter, or contradict each other.
     """
     parameters = _as_frozen(config, fitted)
-    found = {}
+    groups_of = {}
     for part, own in schedule.by_part(config).items():
         mine = groups.of_part(part, parameters)
         if part and not any(parameter.trained for parameter in mine.values()):
             why = f"freezes all of {part}: leave out optimizer.{part}, or freeze less"
             raise UserError(f"trainer.freeze={config.trainer.freeze}: {why}")
-        found[part] = _groups(own.optimizer, mine, schedule.key("optimizer", part))
-    return found
+        groups_of[part] = _groups(own.optimizer, mine, schedule.key("optimizer", part))
+    return groups_of
 
 
 def _as_frozen(config: Config, fitted: Fitted) -> dict[groups.Names, Parameter]:
@@ -61,20 +61,22 @@ def frozen_groups(config: Config, fitted: Fitted) -> list[str]:
     for part, own in schedule.by_part(config).items():
         mine = groups.of_part(part, parameters)
         for pattern in own.optimizer.get(groups.GROUPS) or {}:
-            matched = [each for names, each in mine.items() if groups.matches(names, pattern)]
-            if not any(each.trained for each in matched):
+            matched = [
+                parameter for names, parameter in mine.items() if groups.matches(names, pattern)
+            ]
+            if not any(parameter.trained for parameter in matched):
                 key = f"{schedule.key('optimizer', part)}.{groups.GROUPS}.{pattern}"
                 notes.append(f"{key}: has no effect: trainer.freeze freezes all that it matches")
     return notes
 
 
 def _groups(node: Node, parameters: Mapping[groups.Names, Parameter], key: str) -> list[Group]:
-    found = []
+    listed = []
     for group in groups.grouped(node, parameters, key):
         arguments: Node = dict(group)
         alike = tuple(dict.fromkeys(arguments.pop("params")))
-        found.append((arguments, alike))
-    return found
+        listed.append((arguments, alike))
+    return listed
 
 
 def fit(config: Config, parameters: Mapping[str, list[Group]], in_epoch: int = 1) -> list[str]:
@@ -93,6 +95,7 @@ def fit(config: Config, parameters: Mapping[str, list[Group]], in_epoch: int = 1
 
 
 def _fit_optimizer(config: Config, part: str, found: list[Group], in_epoch: int) -> list[str]:
+    """Build the optimizer and the schedule of a part, step both, and return notes."""
     key, scheduler_key = schedule.key("optimizer", part), schedule.key("scheduler", part)
     optimizer = _optimizer(config, key, found)
     if isinstance(optimizer, LBFGS) and (why := _looks_once(config.trainer, part)):

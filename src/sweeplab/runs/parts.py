@@ -20,46 +20,50 @@ from sweeplab.train import (
 
 def problems(config: Config) -> list[str]:
     """List all that is wrong with the `_target_`s, by their signatures, and between sections."""
-    found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
+    problems_found = targets.check(config.model, "model") + targets.check(config.loss, "loss")
     if config.step:
-        found += own_step.problems(config.step)
-    found += _updater_problems(config) + _part_problems(config)
-    found += targets.check(config.data.dataset, "data.dataset", _supplied_to_dataset(config))
+        problems_found += own_step.problems(config.step)
+    problems_found += _updater_problems(config) + _part_problems(config)
+    problems_found += targets.check(
+        config.data.dataset, "data.dataset", _supplied_to_dataset(config)
+    )
     for name, node in data.nodes(config.data):
-        found += targets.check_function(node, f"data.{name}", data.called(config.data, name))
+        problems_found += targets.check_function(
+            node, f"data.{name}", data.called(config.data, name)
+        )
     for name, node in config.metrics.items():
-        found += targets.check(node, f"metrics.{name}")
-    found += _not_finite(config)
-    found += data.problems(config.data)
+        problems_found += targets.check(node, f"metrics.{name}")
+    problems_found += _not_finite(config)
+    problems_found += data.problems(config.data)
     if config.trainer.shift is not None and config.data.task == metrics.ANY:
-        found.append(
+        problems_found.append(
             f"trainer.shift={config.trainer.shift}: moves the pictures of pairs, and data.task=any "
             "has none; null is off"
         )
     elif config.trainer.shift is not None and len(config.data.shape or ()) != 3:
-        found.append(
+        problems_found.append(
             f"trainer.shift={config.trainer.shift}: is for pictures, but data.shape={config.data.shape}"
         )
     known = epoch_metrics(config)
     if not config.step and not measures(config, config.monitor):
-        found.append(
+        problems_found.append(
             f"trainer.monitor={config.monitor}: no such metric{did_you_mean(config.monitor, known)}"
         )
     taken = [
         name for name in (metrics.LOSS, metrics.score(config.data.task)) if name in config.metrics
     ]
-    found += [
+    problems_found += [
         f"metrics.{name}: every run has a metric of this name; give it another" for name in taken
     ]
     if config.data.task == metrics.ANY and not config.step:
-        found.append(
+        problems_found.append(
             "data.task=any: needs a step, which says what is computed of a batch; give step._target_"
         )
     if config.trainer.mode == "auto" and _further(config, config.monitor):
-        found.append(
+        problems_found.append(
             f"trainer.mode=auto: nothing says which way {config.monitor} is better; give max or min"
         )
-    return [*found, *stopping_checks.problems(config)]
+    return [*problems_found, *stopping_checks.problems(config)]
 
 
 def _updater_problems(config: Config) -> list[str]:
@@ -79,30 +83,30 @@ def _part_problems(config: Config) -> list[str]:
     parts = list(schedule.by_part(config))
     if parts == [""]:
         return []
-    found = []
+    wrong = []
     if config.trainer.accumulate:
         several = f"is for one optimizer, and there are those of {', '.join(parts)}"
-        found.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
+        wrong.append(f"trainer.accumulate={config.trainer.accumulate}: {several}")
     if schedule.is_by_part(config.scheduler):
         for part in config.scheduler:
             if part not in parts:
                 why = f"there is no optimizer.{part}"
-                found.append(f"scheduler.{part}: {why}{did_you_mean(part, parts)}")
+                wrong.append(f"scheduler.{part}: {why}{did_you_mean(part, parts)}")
     if not config.step:
         keys = ", ".join(schedule.key("optimizer", part) for part in parts)
-        found.append(f"{keys}: parts are updated by a step that yields them; give step._target_")
-    return found
+        wrong.append(f"{keys}: parts are updated by a step that yields them; give step._target_")
+    return wrong
 
 
 def _not_finite(config: Config) -> list[str]:
     """List arguments that are NaN, and those of optimizer and scheduler that are infinite."""
-    found = []
+    wrong = []
     for name in COMPONENTS:
         infinite = name in ("optimizer", "scheduler")
         for key, value in nodes.walk(getattr(config, name), name):
             if isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value))):
-                found.append(f"{key}={value}: must be a finite number")
-    return found
+                wrong.append(f"{key}={value}: must be a finite number")
+    return wrong
 
 
 def class_paths(config: Config) -> list[str]:
@@ -116,21 +120,21 @@ def words(config: Config, *, held: bool) -> dict[str, str]:
     They may name code, or files. Files of a data set that is `held` in memory are left out: its
     examples are known, wherever they lie.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, node in _nodes(config):
         given = nodes.string_arguments(node, name)
         if held and name == "data.dataset":
             given = {key: word for key, word in given.items() if not targets.is_file(word)}
-        found |= given
-    return found
+        texts |= given
+    return texts
 
 
 def of_script(config: Config) -> dict[str, str]:
     """Return the names that are taken from the started script (`__main__.Net`), by dotted key."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, node in _nodes(config):
-        found |= targets.script_names(node, name)
-    return found
+        names |= targets.script_names(node, name)
+    return names
 
 
 def _nodes(config: Config) -> Iterator[tuple[str, Node]]:

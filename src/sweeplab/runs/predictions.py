@@ -99,7 +99,9 @@ class Predictor:
     @torch.no_grad()
     def _answer(self, inputs: Tensor) -> Tensor:
         """Return probabilities of classes, or values in the targets' own unit, on the CPU."""
-        device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
+        device = next(
+            (parameter.device for parameter in self.model.parameters()), torch.device("cpu")
+        )
         precision = self.settings.trainer.precision
         runtime = Runtime(device=device, threads=1, precision=precision)
         try:

@@ -67,13 +67,13 @@ def provenance(runtime: Runtime, folder: Path) -> dict[str, Any]:
 
 def cluster() -> dict[str, Any]:
     """Return by which job of Slurm, and on which node of Slurm or Ray, this process runs; {} if on none."""
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for key, variable in CLUSTER.items():
         value = os.environ.get(variable)
         if value:
             name, _, fact = key.partition(".")
-            found.setdefault(name, {})[fact] = value
-    return found
+            facts.setdefault(name, {})[fact] = value
+    return facts
 
 
 def remember(folder: Path) -> None:

@@ -33,10 +33,10 @@ def examples(settings: Config, inputs: Any, *, invert: bool = False) -> Sequence
     if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
         return _of_table(settings, inputs)
     if isinstance(inputs, list | tuple) and inputs and not _is_numbers(inputs[0]):
-        found: list[Any] = []
-        for each in inputs:
-            found.extend(examples(settings, each, invert=invert))
-        return found
+        rows: list[Any] = []
+        for item in inputs:
+            rows.extend(examples(settings, item, invert=invert))
+        return rows
     return _of_numbers(settings, _array(inputs, "the input"), "the input")
 
 

@@ -101,16 +101,14 @@ def best_of(job: Job, home: store.Store) -> float | None:
 
 def value_of(job: Job, home: store.Store, metric: str) -> float:
     """Return a final metric of a finished run, else that of its best epoch; NaN if it has none."""
-    found = home.run(job.fingerprint)
-    result = found.result()
+    run = home.run(job.fingerprint)
+    result = run.result()
     if result is None:
         return math.nan
     if metric in result.metrics:
         return result.metrics[metric]
     epoch = result.metrics.get(metrics.BEST_EPOCH, math.nan)
-    return (
-        math.nan if math.isnan(epoch) else found.epochs().get(int(epoch), {}).get(metric, math.nan)
-    )
+    return math.nan if math.isnan(epoch) else run.epochs().get(int(epoch), {}).get(metric, math.nan)
 
 
 def brief(job: Job, result: store.Result, best: float | None) -> str:

@@ -90,6 +90,7 @@ def _without_values(config: Config) -> nn.Module | None:
 def _tried(
     config: Config, parts: Sequence[str], model: nn.Module, loss: nn.Module, batch: Any
 ) -> Tried:
+    """Train and evaluate once on a batch; raise UserError for what the step does wrong."""
     step = own_step.build(config.step)
     name = f"step={config.step['_target_']}"
     rows: list[Layer] = []

@@ -170,12 +170,14 @@ def _real(settings: Data, once: Once) -> Tensor | None:
 
 def size(model: nn.Module) -> int:
     """Return the bytes of a network's weights."""
-    return sum(each.nbytes for each in (*model.parameters(), *model.buffers()) if not is_lazy(each))
+    return sum(
+        tensor.nbytes for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)
+    )
 
 
 def _has_doubles(model: nn.Module) -> bool:
     """Whether weights are float64: the meta device lets them meet types that the CPU refuses."""
-    return any(each.dtype == torch.float64 for each in model.parameters())
+    return any(parameter.dtype == torch.float64 for parameter in model.parameters())
 
 
 def _wants_values(error: UserError) -> bool:
@@ -281,6 +283,7 @@ def _try_batch_transform(config: Config, loss: nn.Module, once: Once) -> None:
 
 
 def _try_transformed(config: Config, loss: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    """Try the network where the transform changes the form of the inputs, and the loss anyway."""
     # Autocast takes the narrow ones.
     is_wide = inputs.dtype not in (torch.float32, torch.float16, torch.bfloat16)
     if is_wide or list(inputs.shape[1:]) != input_shape(config.data):

@@ -36,7 +36,7 @@ def ensure_registered(module: nn.Module, about: str) -> None:
 
     Those that are not to be trained, as a teacher's in a list, are let through.
     """
-    known = {id(each) for each in (*module.modules(), *module.parameters())}
+    known = {id(member) for member in (*module.modules(), *module.parameters())}
     for name, owner in module.named_modules():
         prefix = f"{name}." if name else ""
         for key, value in vars(owner).items():

@@ -86,6 +86,7 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> State:
 
 
 def _weights_of(content: bytes, device: torch.device | str = "cpu") -> State:
+    """Read weights in either format. Raises ValueError if they are damaged."""
     if _is_safetensors(content):
         with_header = safetensors.torch.load(content)
         versions = json.loads(_header(content).get(VERSIONS, "{}"))

@@ -38,6 +38,7 @@ class Probe:
         return self._store_problem() or self.code_problem()
 
     def _store_problem(self) -> str | None:
+        """Say why this machine cannot work in the launcher's store; None if it can."""
         folder = self.token.parent
         try:
             if not self.token.exists():
@@ -54,6 +55,7 @@ class Probe:
         return None
 
     def code_problem(self) -> str | None:
+        """Say how packages or code differ from the launcher's; None if they do not."""
         installed = versions()
         if installed != self.versions:
             both = f"has {_listed(installed)}, and this machine {_listed(self.versions)}"

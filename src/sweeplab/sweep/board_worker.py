@@ -85,6 +85,7 @@ class BoardWorker:
     # --- the loop
 
     async def _work(self) -> None:
+        """Take and train jobs until there are no more, or a signal has come."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             loop.add_signal_handler(number, self._leave, number)
@@ -207,8 +208,8 @@ def _lack(board: WorkersBoard, leases: Leases) -> str | None:
 def too_large(board: WorkersBoard, leases: Leases) -> int:
     """Count the open jobs that need more cores or GPUs than there are here."""
     posted = [board.read(name) for name in board.open()]  # None: somebody has just taken it
-    found = [each for each in posted if each is not None]
-    return sum(not leases.could_take(each.threads, each.gpus) for each in found)
+    jobs = [job for job in posted if job is not None]
+    return sum(not leases.could_take(job.threads, job.gpus) for job in jobs)
 
 
 def _info(leases: Leases, slurm: str | None) -> WorkerInfo:

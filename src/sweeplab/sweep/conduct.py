@@ -213,6 +213,7 @@ def _train_by_workers(
     place: SweepPlace,
     tend: Callable[[], None],
 ) -> Outcome:
+    """Train the jobs by our own workers, and show the progress."""
     settings = jobs.plan.settings
     finished = [cell for cell in jobs.plan.cells if cell.job.finished]
     with SweepScreen(jobs.total, len(finished), settings.monitor, settings.mode) as view:

@@ -51,7 +51,7 @@ def intervals(
         resampled.append(optuna.importance.get_param_importances(drawn))
     ranges = {}
     for key in keys:
-        low, high = np.quantile([each[key] for each in resampled], [0.025, 0.975]).tolist()
+        low, high = np.quantile([by_key[key] for by_key in resampled], [0.025, 0.975]).tolist()
         ranges[key] = (low, high)
     return ranges
 

@@ -127,6 +127,7 @@ def _make_cells(
     *,
     is_single_run: bool,
 ) -> list[Cell]:
+    """Compose and check all jobs. Raises UserError that lists what is wrong with which."""
     varied = varied_keys(jobs)
     cells: list[Cell] = []
     errors: dict[str, list[str]] = {}  # message -> names of the jobs

@@ -88,7 +88,7 @@ class Posts:
                 self._earlier |= {name.partition("-")[2]: (name, worker) for name in names}
             numbers = [int(name.partition("-")[0]) for name in names]
             self._number = max([self._number, *numbers])
-        self._looked = self._beaten = 0.0  # when
+        self._looked_at = self._beaten_at = 0.0
         self._greeted: set[str] = set()  # workers
         self.busy: set[str] = set()  # workers that have had a job
 
@@ -116,12 +116,12 @@ class Posts:
     def look(self) -> None:
         """See now and then what has become of the jobs and the workers."""
         now = time.monotonic()
-        if now - self._looked < LOOK:
+        if now - self._looked_at < LOOK:
             return
-        self._looked = now
+        self._looked_at = now
         self._posts = {name: one for name, one in self._posts.items() if not one.is_over}
-        if now - self._beaten > BEAT:
-            self._beaten = now
+        if now - self._beaten_at > BEAT:
+            self._beaten_at = now
             os.utime(self._board.lock_file)
         self._end()
         self._follow(self._board.taken())

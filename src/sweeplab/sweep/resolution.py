@@ -89,8 +89,8 @@ def _comparisons(settings: Config, groups: Sequence[Group]) -> int:
         others = len(groups) - 1
         return others if settings.sweep.seeds.until is None else others * len(groups) // 2
     typed = baseline.read([settings.sweep.baseline])
-    found = baseline.find(columns, groups, typed, "sweep.baseline: ")
-    pairs = with_baselines(columns, groups, found)
+    baseline_group = baseline.find(columns, groups, typed, "sweep.baseline: ")
+    pairs = with_baselines(columns, groups, baseline_group)
     return sum(against is not None for _, against in pairs)
 
 

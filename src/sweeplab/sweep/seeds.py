@@ -147,10 +147,10 @@ class SeedJobs(Jobs):
         rule = self.plan.looks
         seeds = self._after[rule["taken"]]
         rule["taken"] += 1
-        found = compare(self._home, [self.plan.manifest(None, "running", 0.0)])
-        open_ = {group.replicas[0].cell["group"] for group in found.undecided}
-        verdicts = {contrast.group.name: contrast.verdict for contrast in found.decisive}
-        for group in found.groups:
+        comparison = compare(self._home, [self.plan.manifest(None, "running", 0.0)])
+        open_ = {group.replicas[0].cell["group"] for group in comparison.undecided}
+        verdicts = {contrast.group.name: contrast.verdict for contrast in comparison.decisive}
+        for group in comparison.groups:
             name = group.replicas[0].cell["group"]
             if name in self._active and name not in open_ and group.name in verdicts:
                 stop = {"config": group.name, "seeds": seeds, "verdict": verdicts[group.name]}

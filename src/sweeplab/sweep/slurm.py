@@ -34,7 +34,7 @@ class Slurm(Workers):
         self._queue: SlurmQueue | None = None
         self._pool = ThreadPoolExecutor(1)  # Slurm's commands may take their time
         self._looking: Future[Report] | None = None
-        self._polled = 0.0  # when
+        self._polled_at = 0.0
 
     def __exit__(self, *args: object) -> None:
         self._pool.shutdown(wait=True)
@@ -124,8 +124,8 @@ class Slurm(Workers):
         super().tend()
         assert self._posts is not None
         assert self._queue is not None
-        if self._looking is None and time.monotonic() - self._polled > POLL:
-            self._polled = time.monotonic()
+        if self._looking is None and time.monotonic() - self._polled_at > POLL:
+            self._polled_at = time.monotonic()
             wanted = self._wanted(self._settings, len(self._posts)) if self._news.may_submit else 0
             self._looking = self._pool.submit(self._queue.look, wanted)
         if self._looking is not None and self._looking.done():

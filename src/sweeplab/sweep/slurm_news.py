@@ -28,9 +28,9 @@ class SlurmNews:
         """Say nothing yet; `logs` is the folder with the log of each worker."""
         self._logs = logs
         self._said = ""  # the last line about the queue
-        self._refused = -AGAIN  # when Slurm took no more workers
+        self._refused_at = -AGAIN  # when Slurm last took no more workers
         self._useless = 0  # workers in a row that ended without a job
-        self._last = ""  # the last of these
+        self._last_useless = ""  # id of the last one
         self._busy = 0  # workers that have had a job
         self._unlaunched: set[str] = set()  # Slurm jobs with a worker that could not be launched
         self._is_cancelled = False
@@ -42,7 +42,7 @@ class SlurmNews:
         """
         if self._is_cancelled or self._useless >= USELESS:
             return False
-        return time.monotonic() - self._refused > AGAIN
+        return time.monotonic() - self._refused_at > AGAIN
 
     def tell(self, report: Report, busy: Collection[str], *, has_jobs: bool) -> None:
         """Say what is new. Raises RunFailed if no worker will come for the jobs that there are.
@@ -63,7 +63,7 @@ class SlurmNews:
         if self._useless >= USELESS:
             self._give_up(report)
         elif report.refused is not None:
-            self._refused = time.monotonic()
+            self._refused_at = time.monotonic()
             self._say(f"Slurm takes no more workers now: {report.refused}")
         elif report.elements:
             self._say(f"Slurm: {summary(report.elements)}{_advice(report.elements)}")
@@ -97,14 +97,14 @@ class SlurmNews:
             self._useless = 0
         elif ended.state != LAUNCH_FAILED or job not in self._unlaunched:
             self._useless += 1
-            self._last = ended.id
+            self._last_useless = ended.id
         if ended.state == LAUNCH_FAILED:  # one cause for all workers of this Slurm job
             self._unlaunched.add(job)
 
     def _give_up(self, report: Report) -> None:
         """Say that no more workers are submitted. Raises RunFailed unless some run: a single node may be bad."""
         what = f"{USELESS} workers in a row ended without a job"
-        said = "".join(f"\n    {line}" for line in self._log_tail(self._last))
+        said = "".join(f"\n    {line}" for line in self._log_tail(self._last_useless))
         if all(element.waits for element in report.elements):
             raise RunFailed(f"hydra/launcher=slurm: {what}; the last said:{said}")
         self._say(f"{what}, and no more are submitted; the others go on. The last said:{said}")

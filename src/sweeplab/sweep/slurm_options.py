@@ -102,7 +102,7 @@ class SlurmOptions:
     def read(cls, section: dict[str, Any]) -> SlurmOptions:
         """Read the section. Raises UserError for unknown keys and bad values."""
         plain = as_plain(section)
-        known = [each.name for each in fields(cls)]
+        known = [spec.name for spec in fields(cls)]
         unknown = {key: value for key, value in plain.items() if key not in known}
         if unknown:
             reasons = {key: f"no such key{launcher_key_meant(key, known)}" for key in unknown}

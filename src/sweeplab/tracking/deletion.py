@@ -52,12 +52,12 @@ class Deletion:
 
         for run_id in self._places.get(run.id, ()):
             try:
-                found = self._connection.client.get_run(run_id)
+                mlflow_run = self._connection.client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 continue  # it is gone for good
-            if found.info.lifecycle_stage != records.DELETED:
+            if mlflow_run.info.lifecycle_stage != records.DELETED:
                 self._connection.client.delete_run(run_id)
                 self.deleted += 1
 

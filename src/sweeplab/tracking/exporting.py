@@ -88,6 +88,7 @@ class RunCarrier:
             self.lag.pop(run.id, None)
 
     def _carry(self, carried: _Carried) -> None:
+        """Give the exporter what is new of a run: its begin, its rows, its end."""
         run, has_ended = carried.facts(), carried.history.has_ended
         if not carried.is_open:
             if has_ended and self._exporter.has(run):

@@ -49,6 +49,7 @@ def notices(
 
 
 def _deletion(experiment: str, what: str, runs: Sequence[tuple[str, Path]]) -> str:
+    """Say what was deleted in MLflow, and how to get it back."""
     count = console.counted(len(runs), "run")
     if what == EXPERIMENT:
         return (

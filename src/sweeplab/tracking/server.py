@@ -58,6 +58,7 @@ def serve(uri: str, port: int = PORT, seconds: float = 90.0) -> Iterator[str]:
 
 @contextmanager
 def _server(uri: str, port: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an MLflow server, and end it with all that it has started."""
     environment = {
         **os.environ,
         **library.ENVIRONMENT,

@@ -31,6 +31,7 @@ def second_names(runs: Iterable[store.Run], tracking: config.Tracking) -> dict[s
 
 
 def _of_run(client: MlflowClient, run: store.Run, uri: str) -> Iterator[Path]:
+    """Yield MLflow's names of a run's weights and exported models."""
     own, exported = {}, {}
     for file in store.weights.held(run):
         if file.parent == run.folder:

@@ -177,6 +177,7 @@ def _restored_dict(value: Any, packed: dict[Any, Any], device: torch.device) -> 
 
 
 def _restored_object(value: Any, packed: tuple[Any, ...], device: torch.device) -> Any:
+    """Unpack what `_pack` made a tuple of."""
     kind, *rest, content = packed
     if kind == "generator":
         _set_generator_state(value, content)

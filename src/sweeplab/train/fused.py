@@ -138,13 +138,13 @@ def epochs(members: Sequence[Member]) -> Iterator[tuple[Member, EpochResult | Ex
         for member in left:
             if member.epoch == number:
                 by_key.setdefault(member.fusion_key, []).append(member)
-        for same in by_key.values():
+        for group in by_key.values():
             outcomes = train_epoch(
-                [member.state for member in same],
-                [member.train(number) for member in same],
-                [member.streams for member in same],
+                [member.state for member in group],
+                [member.train(number) for member in group],
+                [member.streams for member in group],
             )
-            for member, outcome in zip(same, outcomes, strict=True):
+            for member, outcome in zip(group, outcomes, strict=True):
                 yield member, _finish(member, outcome)
 
 
@@ -302,8 +302,8 @@ def _is_exact(
         return False
     with FusedNetwork(states, one_product=one_product) as network:
         computed = zip(*network.gradients(inputs, targets), strict=True)
-        found = _collect(states, list(computed), buffers)
-    return all(same_bits(*pair) for pair in zip(expected, found, strict=True))
+        fused = _collect(states, list(computed), buffers)
+    return all(same_bits(*pair) for pair in zip(expected, fused, strict=True))
 
 
 def _collect(

@@ -101,10 +101,10 @@ def frozen(patterns: Sequence[str] | None, parameters: Iterable[Names]) -> set[N
     """Return the parameters that are not trained. Raises UserError for a pattern without a match."""
     known = list(parameters)
     ensure_matching(patterns or (), known, "trainer.freeze")
-    found = {names for names in known if any(matches(names, each) for each in patterns or ())}
-    if known and len(found) == len(known):
+    names_found = {names for names in known if any(matches(names, each) for each in patterns or ())}
+    if known and len(names_found) == len(known):
         raise UserError(f"trainer.freeze={patterns}: freezes all parameters: nothing is trained")
-    return found
+    return names_found
 
 
 def of_part(part: str, parameters: Mapping[Names, T]) -> dict[Names, T]:
@@ -114,15 +114,15 @@ def of_part(part: str, parameters: Mapping[Names, T]) -> dict[Names, T]:
     """
     if not part:
         return dict(parameters)
-    found: dict[Names, T] = {}
+    parameters_of_part: dict[Names, T] = {}
     for names, parameter in parameters.items():
         if any(name.startswith(f"{part}.") for name in names):
-            found[tuple(name.removeprefix(f"{part}.") for name in names)] = parameter
-    if not found:
+            parameters_of_part[tuple(name.removeprefix(f"{part}.") for name in names)] = parameter
+    if not parameters_of_part:
         parts = [name.partition(".")[0] for names in parameters for name in names[::2]]
         why = "the network has no part of this name with parameters"
         raise UserError(f"optimizer.{part}: {why}{did_you_mean(part, parts)}")
-    return found
+    return parameters_of_part
 
 
 def problems(node: Node, key: str) -> list[str]:
