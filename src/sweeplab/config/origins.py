@@ -90,7 +90,7 @@ def explain_key(layers: Layers, key: str) -> Explained | None:
     for layer in reversed(layers.layers):
         origins += _from_layer(layers, layer, key)
     # What is still to be given in a file changes nothing of a value that stands below it.
-    givers = [each for each in origins if each.kind == "override" or each.value != NOT_GIVEN]
+    givers = [place for place in origins if place.kind == "override" or place.value != NOT_GIVEN]
     origins = givers or origins
     is_there = find(layers.values, key) is not MISSING
     if not origins and is_there:

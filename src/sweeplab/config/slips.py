@@ -356,7 +356,7 @@ def joined(words: Sequence[str], *, has_names: bool = False) -> list[str]:
             settings.append(word)
     if has_names:
         return settings
-    return [_with_equals(each) for each in _with_values(settings)]
+    return [_with_equals(word) for word in _with_values(settings)]
 
 
 def _with_values(words: Sequence[str]) -> list[str]:

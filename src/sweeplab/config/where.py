@@ -45,9 +45,7 @@ KINDS: dict[type, str] = {int: NUMBER, float: NUMBER, str: TEXT, list: "a list",
 
 
 class Condition:
-    """A condition that holds for a config or does not. `key` says where it was given, for
-    messages.
-    """
+    """A condition that holds for a config or not; messages name the `key` that gives it."""
 
     def __init__(self, text: str, body: ast.expr, key: str) -> None:
         self._text = text

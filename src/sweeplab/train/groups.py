@@ -101,10 +101,12 @@ def frozen(patterns: Sequence[str] | None, parameters: Iterable[Names]) -> set[N
     """Return the parameters that are not trained. Raises UserError for a pattern without a match."""
     known = list(parameters)
     ensure_matching(patterns or (), known, "trainer.freeze")
-    names_found = {names for names in known if any(matches(names, each) for each in patterns or ())}
-    if known and len(names_found) == len(known):
+    frozen_names = {
+        names for names in known if any(matches(names, pattern) for pattern in patterns or ())
+    }
+    if known and len(frozen_names) == len(known):
         raise UserError(f"trainer.freeze={patterns}: freezes all parameters: nothing is trained")
-    return names_found
+    return frozen_names
 
 
 def of_part(part: str, parameters: Mapping[Names, T]) -> dict[Names, T]:
