@@ -265,6 +265,13 @@ class Slurm:
         except subprocess.CalledProcessError:
             return False
 
+    def resume_drained(self) -> None:
+        """Resume nodes that Slurm has drained: a killed slurmctld may give the id of a job again."""
+        for line in self.say("sinfo", "--noheader", "--Node", "--format=%N %t").splitlines():
+            name, state = line.split()
+            if state.startswith("dr"):
+                self.succeeds("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
     def until(self, condition: Callable[[], object], seconds: float = READY) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
@@ -276,6 +283,7 @@ class Slurm:
     def clear(self) -> None:
         """Cancel all jobs, and wait until their nodes are idle."""
         self.say("scancel", "--user=root")
+        self.resume_drained()
         self.until(lambda: not self.queue() and self.ready())
 
     def end(self) -> None:

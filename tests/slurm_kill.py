@@ -319,6 +319,7 @@ def check(trial: Trial, reference: dict[str, str | None]) -> None:
         left = [str(file) for each in ("open", "taken") for file in (folder / each).rglob("*-*")]
         kill._same("left on the board", [name for name in left if Path(name).is_file()], [])
     deadline = time.monotonic() + SETTLING
+    trial.slurm.resume_drained()
     while trial.slurm.queue() or not trial.slurm.ready() or trial.workers() or trial.processes(JOB):
         if time.monotonic() > deadline:
             left = [trial.slurm.queue(), trial.slurm.states(), trial.workers(), trial.jobs()]
