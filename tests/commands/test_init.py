@@ -143,6 +143,7 @@ WRONG = {
     "init mine other": "other: init takes one folder, and no settings",
     "init json": "json: would hide the installed module json; name another: --package my_project",
     "init 3d": "3d: is no name of a Python package: letters, digits and _, no digit first; name another: --package",
+    "init __init__": "__init__: is of Python's own names; name another: --package my_project",
     "init data": "data: is a file or folder of every project; name another: --package my_project",
     "init mine --package a-b": "--package=a-b: is no name of a Python package",
     "init no/mine": "{root}/no/mine: name a new folder in one that is there, or an empty one",

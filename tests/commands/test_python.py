@@ -417,6 +417,7 @@ def test_a_frame_has_typed_keys_and_what_came_out(root: Path) -> None:
 def test_a_planned_sweep_is_a_frame_of_what_is_missing(root: Path) -> None:
     sweep = sweeplab.sweep(*SWEPT, "sweep.plan=true")
     assert sweep.frame()["status"].tolist() == ["missing"] * 4
+    assert sweep.curves()["epoch"].tolist() == []
     with pytest.raises(sweeplab.UserError, match="no run has a value of valid/accuracy yet"):
         sweep.best()
     assert not (root / "runs").exists()

@@ -79,6 +79,8 @@ def _ensure_name(package: str, is_given: bool) -> None:
     problem = ""
     if not package.isidentifier() or not package.isascii() or keyword.iskeyword(package):
         problem = "is no name of a Python package: letters, digits and _, no digit first"
+    elif package.startswith("__"):
+        problem = "is of Python's own names"
     elif package.lower() in TAKEN:
         problem = "is a file or folder of every project"
     elif package in sys.stdlib_module_names or PathFinder.find_spec(package, _elsewhere()):

@@ -43,7 +43,7 @@ def curves(home: Store, sweeps: Sequence[Node]) -> pd.DataFrame:
     for identity, run in _identified(home, sweeps):
         for epoch, values in sorted(run.epochs.items()):
             rows.append(identity | {"run": run.id, "epoch": epoch} | values)
-    return _frame(rows)
+    return _frame(rows, at_least=("run", "epoch"))
 
 
 def groups(comparison: Comparison) -> pd.DataFrame:
@@ -79,7 +79,8 @@ def importance(comparison: Comparison) -> pd.DataFrame:
         [
             {"key": each.name, "share": each.share, "low": each.low, "high": each.high}
             for each in shares
-        ]
+        ],
+        at_least=("key", "share", "low", "high"),
     )
 
 
@@ -113,10 +114,15 @@ def _typed(value: Any) -> Any:
     return config.to_text(value) if isinstance(value, dict) else value
 
 
-def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Make a frame; a whole number or a truth that some rows lack stays one."""
+def _frame(rows: Sequence[Row], at_least: Sequence[str] = ()) -> pd.DataFrame:
+    """Make a frame; a whole number or a truth that some rows lack stays one.
+
+    Without rows it has the columns `at_least`.
+    """
     import pandas as pd
 
+    if not rows:
+        return pd.DataFrame(columns=list(at_least))
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
