@@ -44,3 +44,9 @@ def test_sigterm_is_not_taken_for_a_failure_of_the_run() -> None:
 def test_a_type_has_the_article_that_is_spoken() -> None:
     nouns = ["int", "object", "ndarray", "OrderedDict", "uint8", "str", "UserDict", "OneCycleLR"]
     assert [a_or_an(noun).split()[0] for noun in nouns] == ["an"] * 4 + ["a"] * 4
+
+
+def test_a_problem_that_is_found_twice_is_told_once() -> None:
+    error = UserError("a=1: no such key", "b=1: no such key", "a=1: no such key")
+    assert str(error) == "a=1: no such key\nb=1: no such key"
+    assert error.problems == ("a=1: no such key", "b=1: no such key")

@@ -15,12 +15,12 @@ MOST_NAMES = 12  # in a message that lists what is valid
 class UserError(ValueError):
     """Bad input, noticed before any work: printed without a traceback, with exit code 2.
 
-    Each of its `problems` is a message of its own; they are printed one below the other.
+    Each of its `problems` is a message of its own, told once; they are printed one below the other.
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems: tuple[str, ...] = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows in the place of a traceback, as the shell shows none."""

@@ -216,31 +216,48 @@ def _missing_key(error: Exception, cause: Any, words: Sequence[str]) -> str:
     """Say that there is no such key, and which was meant; `cause` is OmegaConf's exception."""
     if cause.key == "experiment":
         return f"experiment: {NO_EXPERIMENT}"
-    valid: list[str] = []
-    if cause.parent_node is not None:
-        valid = [str(key) for key in cause.parent_node if str(key) != "hydra"]
-    typed = re.search(r"use \+(.*\S)", str(error))
-    key = typed[1] if typed else cause.full_key
-    if typed and key not in words:  # of several values, all
-        key = next((word for word in words if word.startswith(f"{key.partition('=')[0]}=")), key)
-    if typed and key.startswith(f"{LAUNCHER}."):
-        return f"{key}: no such key{launcher_key_meant(str(cause.key), valid)}"
-    if cause.parent_node is not None and not valid:
-        name, _, value = key.partition("=")
-        cure = target_meant(name, value) or f": +{key}"
-        return f"{key}: no such key; a key below an empty one is added by a plus{cure}"
-    if cause.parent_node is not None and typed:
-        keys = [each for each in _all_keys(cause.parent_node) if not each.startswith("hydra.")]
-        if "={" in key and key in words:
-            return f"{key}: there is no key {cause.full_key}{did_you_mean(str(cause.key), valid)}"
-        if near := setting_meant(key, keys):
-            return f"{key}: no such key{near}"
-        path = str(cause.parent_node._get_node("_target_")) if "_target_" in valid else "sweeplab."
-        if not path.startswith("sweeplab."):  # whose options have all that there is
-            return (
-                f"{key}: no such key; an argument of its class is added by a plus{meant(f'+{key}')}"
-            )
-    return f"{key}: no such key{did_you_mean(str(cause.key), valid)}"
+    section = cause.parent_node
+    names = [] if section is None else [str(name) for name in section if str(name) != "hydra"]
+    typed = _typed_setting(str(error), words)
+    setting = typed or cause.full_key
+    if typed.startswith(f"{LAUNCHER}."):
+        return f"{setting}: no such key{launcher_key_meant(str(cause.key), names)}"
+    if section is not None and not names:
+        key, _, value = setting.partition("=")
+        cure = target_meant(key, value) or f": +{setting}"
+        return f"{setting}: no such key; a key below an empty one is added by a plus{cure}"
+    if typed in words and "={" in typed:  # a section, one of whose keys it is
+        return f"{setting}: there is no key {cause.full_key}{did_you_mean(str(cause.key), names)}"
+    near = _setting_meant_in(section, typed) if typed and section is not None else ""
+    return f"{setting}: no such key{near or did_you_mean(str(cause.key), names)}"
+
+
+def _typed_setting(message: str, words: Sequence[str]) -> str:
+    """Return the word of the command line that Hydra's message is about; '' if it is about none.
+
+    The message tells one value; of several for a key, the word has all.
+    """
+    told = re.search(r"use \+(.*\S)", message)
+    if told is None:
+        return ""
+    beginning = f"{told[1].partition('=')[0]}="
+    if told[1] in words:
+        return told[1]
+    return next((word for word in words if word.startswith(beginning)), told[1])
+
+
+def _setting_meant_in(section: Any, typed: str) -> str:
+    """Return the end of a message about a setting whose key a section has not; '' if none is near.
+
+    A class from elsewhere takes more arguments than its section lists.
+    """
+    keys = [key for key in _all_keys(section) if not key.startswith("hydra.")]
+    if near := setting_meant(typed, keys):
+        return near
+    target = str(section._get_node("_target_")) if "_target_" in section else "sweeplab."
+    if target.startswith("sweeplab."):  # whose options have all that there is
+        return ""
+    return f"; an argument of its class is added by a plus{meant(f'+{typed}')}"
 
 
 def _all_keys(node: Any) -> list[str]:
@@ -378,7 +395,9 @@ def _with_quotes(key: str, value: str) -> str:
     if listed := re.fullmatch(r"\[([^\[\]{}()]*)\]", value):  # each item by itself
         items = [f'"{item.strip()}"' for item in listed[1].split(",")]
         quoted = f"{key}=[{','.join(items)}]"
-    return meant(quoted) if '"' not in value and list(_readable_overrides([quoted])) else ""
+    if '"' in value or "\n" in value or not list(_readable_overrides([quoted])):
+        return ""
+    return meant(quoted)
 
 
 def _raised_by_hydra(error: Exception) -> bool:
