@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -182,6 +183,7 @@ def _serve(launcher: socket.socket) -> Order | None:
         if not message:
             return None
         told, tell = os.pipe()
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         between = os.fork()
         if between == 0:
             if process := os.fork():

@@ -156,6 +156,7 @@ class TestProblems:
             (["+optimizer.nonsense=1"], "optimizer.nonsense=1: torch.optim.Adam has no argument 'nonsense'"),
             (["optimizer._target_=torch.optim.Adamm"], "did you mean 'torch.optim.Adam'?"),
             (["trainer.monitor=valid/acuracy"], "trainer.monitor=valid/acuracy: no such metric; did you mean 'valid/accuracy'?"),
+            (["data.dataset._target_=[8,[8]]"], "data.dataset._target_=[8, [8]]: must be the dotted name of a class"),
             (["data.dataset._target_=sweeplab.data.Digitz"], "did you mean 'sweeplab.data.Digits'?"),
             (["+metrics.f1._target_=sweeplab.nothing"], "metrics.f1._target_=sweeplab.nothing"),
             (["~data.dataset._target_"], "data.dataset._target_: is missing"),

@@ -163,5 +163,7 @@ def accepts(target: str | Callable[..., object], name: str) -> bool:
     if isinstance(target, str):
         located = locate(target, "_target_")
         return callable(located) and accepts(located, name)
+    if not callable(target):
+        return False
     known = signature(target)
     return known is not None and name in known.parameters
