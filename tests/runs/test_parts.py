@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LinearLR
 
 from sweeplab.config import Config, compose
 from sweeplab.errors import UserError
@@ -42,6 +44,14 @@ class Turned(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         return super().forward((input * self.turn).real)
+
+
+class OwnSchedule(LinearLR):
+    """A schedule that may change what is trained, as one that freezes layers later does."""
+
+
+class OwnAdam(Adam):
+    """An optimizer that may change what is trained."""
 
 
 class LooksAtValues(nn.Linear):
@@ -237,6 +247,24 @@ def test_build_fills_in_what_only_the_run_knows(root: Path) -> None:
     assert one_cycle.total_steps == 30  # type: ignore[union-attr]
     plateau = build(digits("scheduler=plateau"), CPU, updates=10).updater.scheduler
     assert plateau.mode == "max"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_captured"),
+    [
+        ([], True),
+        (["optimizer=torch.optim.AdamW", "+optimizer.fused=true", "scheduler=plateau"], True),
+        ([f"optimizer={HERE}.OwnAdam"], False),
+        ([f"scheduler={HERE}.OwnSchedule"], False),
+    ],
+)
+def test_a_step_is_captured_where_nothing_of_the_users_own_can_change_it(
+    root: Path, overrides: list[str], is_captured: bool
+) -> None:
+    state = build(digits(*overrides), CPU, updates=10)
+    assert (state.captured is not None) is is_captured
+    is_direct = type(state.updater.optimizer).__module__ == "sweeplab.speed.adam"
+    assert is_direct is is_captured
 
 
 def test_the_seed_decides_the_initial_weights_alone(root: Path) -> None:

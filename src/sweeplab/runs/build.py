@@ -76,7 +76,8 @@ def _updater(
     if config.optimizer.get(groups.GROUPS):
         params = groups.grouped(config.optimizer, parameters)
     optimizer = instantiate(groups.without_groups(config.optimizer), params)
-    adam.use(optimizer)  # before a scheduler wraps its step
+    if fused.stateless([config.scheduler]):  # a user's own may add parameters later
+        adam.use(optimizer)  # before a scheduler wraps its step
     scheduler = schedule.build(schedule.filled(config, updates), "scheduler", optimizer)
     return Updater(
         optimizer=optimizer,
@@ -117,6 +118,7 @@ def _captured(
         return None
     if not captured.pays_off(runtime.device, model, loss):
         return None
-    if not fused.stateless([config.model, config.loss]):  # a function of the user's own builds one
+    # A function of the user's own builds a part, or an optimizer freezes parameters on its way.
+    if not fused.stateless([config.model, config.loss, config.optimizer, config.scheduler]):
         return None
     return captured.CapturedGradients(add_gradients)
